@@ -1,0 +1,1 @@
+"""Plain SQL: migrations that run once, functions and policies that are applied again."""

@@ -1,0 +1,12 @@
+-- owner_of: who owns an object under its source's rule; null when the rule finds nobody.
+-- A folder counts only when something follows it: in `a.pdf` the first folder does not exist.
+create or replace function ingest_private.owner_of(p_rule text, p_uploader text, p_name text)
+returns text
+language sql immutable set search_path = '' as $$
+    select nullif(case
+        when p_rule = 'uploader' then p_uploader
+        when p_rule like 'fixed:%' then substr(p_rule, 7)
+        when split_part(p_name, '/', substr(p_rule, 8)::integer + 1) <> ''
+            then split_part(p_name, '/', substr(p_rule, 8)::integer)
+        end, '')
+$$;

@@ -1,0 +1,46 @@
+-- enqueue_job: a new queued job for one document and index version, placed in the queue.
+-- Start-time fair queueing without a stored counter: a job's rank follows the owner's last one,
+-- but never lies before what is being worked on now (v), so an owner who was idle has saved
+-- nothing up and waits for nobody's backlog. Two jobs may get the same rank: no lock is held
+-- into the transaction of an upload.
+create or replace function ingest_private.enqueue_job(
+    p_document_id uuid, p_index_version integer, p_kind text, p_priority smallint, p_weight real)
+returns uuid
+language plpgsql security definer set search_path = '' as $$
+declare
+    v_document ingest.documents;
+    v_fairness_key text;
+    v_now_served double precision;
+    v_owner_last double precision;
+    v_job_id uuid;
+begin
+    select * into strict v_document from ingest.documents where id = p_document_id;
+    v_fairness_key := coalesce(
+        'owner:' || v_document.owner_id, 'source:' || v_document.source_id, 'nobody');
+
+    select max(rank) into v_now_served
+      from ingest_private.job_queue where phase in ('dispatched', 'running');
+    if v_now_served is null then
+        select rank into v_now_served
+          from ingest_private.job_queue where phase = 'ready'
+         order by isolated, priority, rank limit 1;
+    end if;
+    select max(rank) into v_owner_last
+      from ingest_private.job_queue where fairness_key = v_fairness_key;
+
+    insert into ingest.jobs (document_id, bucket_id, object_name, owner_id, kind, index_version,
+                             storage_version, priority, next_attempt_at)
+    values (p_document_id, v_document.bucket_id, v_document.object_name, v_document.owner_id,
+            p_kind, p_index_version, v_document.storage_version, p_priority, clock_timestamp())
+    returning id into v_job_id;
+
+    -- A job costs one, and one more for each MiB: work grows with size.
+    insert into ingest_private.job_queue (job_id, priority, fairness_key, rank)
+    values (v_job_id, p_priority, v_fairness_key,
+            greatest(v_now_served, v_owner_last, 0)
+            + (1 + coalesce(v_document.size_bytes, 0) / 1048576.0) / p_weight);
+
+    update ingest.documents set latest_job_id = v_job_id where id = p_document_id;
+    return v_job_id;
+end
+$$;

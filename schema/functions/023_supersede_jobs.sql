@@ -1,0 +1,17 @@
+-- supersede_jobs: the unfinished jobs of a document -> superseded. The caller holds the lock
+-- on the document.
+create or replace function ingest_private.supersede_jobs(p_document_id uuid)
+returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    v_job_id uuid;
+begin
+    for v_job_id in
+        select id from ingest.jobs
+         where document_id = p_document_id and state in ('queued', 'running')
+         order by id for update
+    loop
+        perform ingest_private.end_job(v_job_id, 'superseded');
+    end loop;
+end
+$$;

@@ -1,0 +1,107 @@
+-- sync_objects: bring the documents and jobs of these objects in line with storage.objects.
+-- Level-triggered: what happened does not matter, only what Storage holds now, so events may be
+-- lost, repeated or out of order. Returns the newest unfinished job of each object touched.
+--   gone or no longer watched -> document, chunks and jobs go
+--   new                       -> document and one job for each index version that is kept filled
+--   other version             -> unfinished jobs superseded, new jobs
+--   other name or metadata    -> written to the document; chunks stay
+--   other owner               -> what is searchable is withdrawn at once, its embeddings are kept
+-- Locks documents in id order, then jobs. Waits are the caller's to bound (lock_timeout).
+create or replace function ingest_private.sync_objects(p_object_ids uuid[])
+returns table (object_id uuid, job_id uuid)
+language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+    v_ids uuid[] := p_object_ids;
+    v_grown uuid[];
+    v_new uuid[];
+    v_stale uuid[];
+    v_row record;
+begin
+    -- An object may have taken a name that another document still carries: that one has moved
+    -- or gone, and must be brought in line in the same statement. Chains and swaps of names
+    -- grow the set step by step; each round locks what it found and looks again under the lock.
+    loop
+        perform from ingest.documents where object_id = any(v_ids)
+          order by id for no key update;
+        select array_agg(distinct found.id) into v_grown
+          from (select unnest(v_ids) as id
+                union
+                select holder.object_id
+                  from ingest_private.stored_objects(v_ids) as stored
+                       join ingest.documents as holder
+                         on (holder.bucket_id, holder.object_name)
+                          = (stored.bucket_id, stored.object_name)) as found;
+        exit when cardinality(v_grown) = cardinality(v_ids);
+        v_ids := v_grown;
+    end loop;
+
+    perform ingest_private.forget_documents(array(
+        select document.id from ingest.documents as document
+         where document.object_id = any(v_ids)
+           and not exists (select from ingest_private.stored_objects(v_ids) as stored
+                            where stored.object_id = document.object_id)));
+
+    perform ingest_private.withdraw_documents(array(
+        select document.id
+          from ingest.documents as document
+               join ingest_private.stored_objects(v_ids) as stored using (object_id)
+         where (document.owner_id, document.access)
+               is distinct from (stored.owner_id, stored.access)));
+
+    select array_agg(document.object_id) into v_stale
+      from ingest.documents as document
+           join ingest_private.stored_objects(v_ids) as stored using (object_id)
+     where document.storage_version <> stored.storage_version
+        or (document.owner_id, document.access) is distinct from (stored.owner_id, stored.access);
+
+    -- One statement for all: the unique name is checked at its end, so names may be swapped.
+    update ingest.documents as document
+       set bucket_id = stored.bucket_id, object_name = stored.object_name,
+           owner_id = stored.owner_id, source_id = stored.source_id, access = stored.access,
+           size_bytes = stored.size_bytes, metadata = stored.metadata,
+           storage_version = stored.storage_version, updated_at = clock_timestamp()
+      from ingest_private.stored_objects(v_ids) as stored
+     where document.object_id = stored.object_id
+       and (document.bucket_id, document.object_name, document.owner_id, document.source_id,
+            document.access, document.size_bytes, document.metadata, document.storage_version)
+           is distinct from
+           (stored.bucket_id, stored.object_name, stored.owner_id, stored.source_id,
+            stored.access, stored.size_bytes, stored.metadata, stored.storage_version);
+
+    with inserted as (
+        insert into ingest.documents (object_id, bucket_id, object_name, owner_id, source_id,
+                                      access, size_bytes, metadata, storage_version)
+        select stored.object_id, stored.bucket_id, stored.object_name, stored.owner_id,
+               stored.source_id, stored.access, stored.size_bytes, stored.metadata,
+               stored.storage_version
+          from ingest_private.stored_objects(v_ids) as stored
+         where not exists (select from ingest.documents as document
+                            where document.object_id = stored.object_id)
+        returning object_id)
+    select array_agg(object_id) into v_new from inserted;
+
+    for v_row in
+        select document.id as document_id, stored.priority, stored.weight
+          from ingest.documents as document
+               join ingest_private.stored_objects(v_ids) as stored using (object_id)
+         where document.object_id = any(v_new || v_stale)
+         order by document.id
+    loop
+        perform ingest_private.supersede_jobs(v_row.document_id);
+        perform ingest_private.enqueue_job(
+                    v_row.document_id, version.id, 'ingest', v_row.priority, v_row.weight)
+           from ingest.index_versions as version where version.state in ('building', 'active')
+          order by version.state = 'active', version.id;
+        update ingest.documents
+           set status = 'pending', error_code = null, error_message = null
+         where id = v_row.document_id;
+    end loop;
+
+    return query
+        select document.object_id, job.id
+          from ingest.documents as document
+               join ingest.jobs as job on job.id = document.latest_job_id
+         where document.object_id = any(v_ids) and job.finished_at is null;
+end
+$$;

@@ -1,0 +1,35 @@
+-- take_ready_jobs: ready -> dispatched, for as many jobs as live workers have free slots, in the
+-- order priority, rank. The caller sends one hint for each. Call it as often as you like: the
+-- window is counted anew each time, so Redis never holds more hints than there are free slots
+-- and the backlog keeps its fair order in Postgres.
+-- A hint that is not claimed within p_resend_after counts as lost and its job is ready again.
+create or replace function ingest_private.take_ready_jobs(
+    p_resend_after interval, p_worker_timeout interval)
+returns table (job_id uuid, isolated boolean)
+language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
+#variable_conflict use_column
+declare
+    v_isolated boolean;
+    v_free integer;
+begin
+    perform ingest_private.promote_due_jobs();
+    foreach v_isolated in array array[false, true] loop
+        select coalesce(sum(slots), 0) into v_free
+          from ingest_private.workers
+         where isolated = v_isolated and not draining
+           and last_seen > clock_timestamp() - p_worker_timeout;
+        v_free := v_free - (
+            select count(*) from ingest_private.job_queue
+             where phase in ('dispatched', 'running') and isolated = v_isolated);
+        continue when v_free <= 0;
+        return query
+            update ingest_private.job_queue as entry
+               set phase = 'dispatched', due_at = clock_timestamp() + p_resend_after
+              from (select job_id from ingest_private.job_queue
+                     where phase = 'ready' and isolated = v_isolated
+                     order by priority, rank limit v_free for update skip locked) as next
+             where entry.job_id = next.job_id
+            returning entry.job_id, entry.isolated;
+    end loop;
+end
+$$;

@@ -1,0 +1,12 @@
+-- stop_flags: which of a worker's runs must stop: `lost` when the lease is gone or has another
+-- token (superseded, deleted, rescued), `cancelled` when the owner asked for it.
+create or replace function ingest_private.stop_flags(p_job_ids uuid[], p_tokens bigint[])
+returns table (job_id uuid, reason text)
+language sql stable security definer set search_path = '' as $$
+    select run.job_id, case when lease.job_id is null then 'lost' else 'cancelled' end
+      from unnest(p_job_ids, p_tokens) as run (job_id, token)
+           left join ingest_private.leases as lease
+                  on lease.job_id = run.job_id and lease.token = run.token
+           left join ingest.jobs as job on job.id = run.job_id
+     where lease.job_id is null or job.cancel_requested
+$$;

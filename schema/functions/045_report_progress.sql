@@ -1,0 +1,23 @@
+-- report_progress: stage and counters of a running job, for whoever polls it. Null leaves a
+-- counter as it is. False: the lease is lost, the caller must stop. Losing the last report in a
+-- crash of Postgres costs nothing, so the commit does not wait for the disk.
+create or replace function ingest_private.report_progress(
+    p_job_id uuid, p_token bigint, p_stage text, p_pages_total integer, p_pages_done integer,
+    p_chunks_total integer, p_chunks_embedded integer, p_chunks_reused integer)
+returns boolean
+language plpgsql security definer set search_path = '' set synchronous_commit = off as $$
+begin
+    update ingest.jobs as job
+       set stage = p_stage,
+           pages_total = coalesce(p_pages_total, pages_total),
+           pages_done = coalesce(p_pages_done, pages_done),
+           chunks_total = coalesce(p_chunks_total, chunks_total),
+           chunks_embedded = coalesce(p_chunks_embedded, chunks_embedded),
+           chunks_reused = coalesce(p_chunks_reused, chunks_reused),
+           updated_at = clock_timestamp()
+     where job.id = p_job_id and job.state = 'running'
+       and exists (select from ingest_private.leases as lease
+                    where lease.job_id = p_job_id and lease.token = p_token);
+    return found;
+end
+$$;

@@ -1,0 +1,11 @@
+-- begin_stage: call first in a transaction that COPYs into staged_chunks. Holds the lease
+-- against rescue, supersede and delete until commit. False: the lease is lost, write nothing.
+create or replace function ingest_private.begin_stage(p_job_id uuid, p_token bigint)
+returns boolean
+language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+begin
+    perform from ingest_private.leases
+      where job_id = p_job_id and token = p_token for key share;
+    return found;
+end
+$$;

@@ -1,0 +1,32 @@
+-- lock_for_publish: document, job and lease, in that order, and what a publish may rely on once
+-- it has them. Raises DM001 when the lease is lost and DM002 when the document has moved on:
+-- another version in Storage, or another owner than the one its new chunks were written for.
+create or replace function ingest_private.lock_for_publish(
+    p_job_id uuid, p_token bigint, p_document_id uuid, p_owner_id text, p_access text)
+returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    v_document ingest.documents;
+    v_job ingest.jobs;
+begin
+    select * into v_document from ingest.documents
+     where id = p_document_id for no key update;
+    if not found then
+        raise exception 'document is gone' using errcode = 'DM001';
+    end if;
+    select * into v_job from ingest.jobs
+     where id = p_job_id and state = 'running' for update;
+    if not found then
+        raise exception 'job is not running' using errcode = 'DM001';
+    end if;
+    perform from ingest_private.leases
+      where job_id = p_job_id and token = p_token for update;
+    if not found then
+        raise exception 'lease is lost' using errcode = 'DM001';
+    end if;
+    if v_document.storage_version <> v_job.storage_version
+       or (v_document.owner_id, v_document.access) is distinct from (p_owner_id, p_access) then
+        raise exception 'document has moved on' using errcode = 'DM002';
+    end if;
+end
+$$;

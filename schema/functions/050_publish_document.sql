@@ -1,0 +1,83 @@
+-- publish_document: running -> succeeded, in one transaction with the change of what is
+-- searchable. The positions, in order of the document, name each chunk by its hash; the chunks
+-- themselves are staged or live already. Returns
+--   published    searchable now
+--   lost         the lease is gone: nothing was changed
+--   superseded   Storage holds another version by now: nothing was changed
+-- and raises integrity_constraint_violation when a chunk is neither staged nor live.
+-- New chunks are inserted before any lock is taken, because HNSW makes that the slow part;
+-- whoever uploads, deletes or polls meanwhile waits for none of it. A publish that turns out to
+-- be refused raises internally, which takes the inserted chunks back.
+create or replace function ingest_private.publish_document(
+    p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text,
+    p_title text, p_mime_type text, p_page_count integer, p_unread_pages integer,
+    p_hashes bytea[], p_pages_start integer[], p_pages_end integer[], p_locators jsonb[],
+    p_text_search regconfig default 'simple')
+returns text
+language plpgsql security definer set search_path = '' set lock_timeout = '10s' as $$
+declare
+    v_job ingest.jobs;
+    v_document ingest.documents;
+    v_count integer;
+begin
+    select * into v_job from ingest.jobs where id = p_job_id;
+    select * into v_document from ingest.documents where id = v_job.document_id;
+    if v_document.id is null then
+        return 'lost';
+    end if;
+
+    begin
+        insert into ingest.chunks (index_version, document_id, object_id, owner_id, access,
+                                   content, headings, token_count, content_hash, metadata,
+                                   embedding, fts)
+        select staged.index_version, staged.document_id, v_document.object_id,
+               v_document.owner_id, v_document.access, staged.content, staged.headings,
+               staged.token_count, staged.content_hash, staged.metadata, staged.embedding,
+               to_tsvector(p_text_search, staged.content)
+          from ingest_private.staged_chunks as staged
+         where staged.document_id = v_document.id and staged.index_version = v_job.index_version
+           and exists (select from unnest(p_hashes) as wanted (content_hash)
+                        where wanted.content_hash = staged.content_hash)
+           and not exists (select from ingest.chunks as live
+                            where live.index_version = staged.index_version
+                              and live.document_id = staged.document_id
+                              and live.content_hash = staged.content_hash);
+
+        perform ingest_private.lock_for_publish(
+            p_job_id, p_token, v_document.id, v_document.owner_id, v_document.access);
+
+        delete from ingest.chunk_positions
+         where index_version = v_job.index_version and document_id = v_document.id;
+        delete from ingest.chunks as chunk
+         where chunk.index_version = v_job.index_version and chunk.document_id = v_document.id
+           and not exists (select from unnest(p_hashes) as wanted (content_hash)
+                            where wanted.content_hash = chunk.content_hash);
+        insert into ingest.chunk_positions (index_version, document_id, ordinal, chunk_id,
+                                            page_start, page_end, locator)
+        select v_job.index_version, v_document.id, position.ordinal - 1, chunk.id,
+               position.page_start, position.page_end, position.locator
+          from unnest(p_hashes, p_pages_start, p_pages_end, p_locators) with ordinality
+                   as position (content_hash, page_start, page_end, locator, ordinal)
+               join ingest.chunks as chunk
+                 on chunk.index_version = v_job.index_version
+                and chunk.document_id = v_document.id
+                and chunk.content_hash = position.content_hash;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(p_hashes) then
+            raise exception 'document % has % positions but % chunks to fill them',
+                    v_document.id, cardinality(p_hashes), v_count
+                using errcode = 'integrity_constraint_violation';
+        end if;
+
+        perform ingest_private.finish_publish(
+            p_job_id, p_content_sha256, p_pipeline_version, p_title, p_mime_type,
+            p_page_count, p_unread_pages);
+        return 'published';
+    exception
+        when sqlstate 'DM001' then
+            return 'lost';
+        when sqlstate 'DM002' then
+            return 'superseded';
+    end;
+end
+$$;

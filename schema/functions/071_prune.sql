@@ -1,0 +1,38 @@
+-- prune: finished jobs older than p_keep (a document's latest one stays while the document
+-- does), staged chunks that no unfinished job will take up, and workers long gone. Returns how
+-- many rows went; call again while it returns p_limit or more.
+create or replace function ingest_private.prune(
+    p_keep interval, p_keep_staged interval, p_limit integer default 5000)
+returns integer
+language plpgsql security definer set search_path = '' as $$
+declare
+    v_rows integer;
+    v_pruned integer := 0;
+begin
+    delete from ingest.jobs where id in (
+        select job.id from ingest.jobs as job
+         where job.finished_at < clock_timestamp() - p_keep
+           and not exists (select from ingest.documents as document
+                            where document.id = job.document_id
+                              and document.latest_job_id = job.id)
+         order by job.finished_at limit p_limit for update skip locked);
+    get diagnostics v_rows = row_count;
+    v_pruned := v_pruned + v_rows;
+
+    delete from ingest_private.staged_chunks as staged
+     where staged.ctid = any(array(
+        select old.ctid from ingest_private.staged_chunks as old
+         where old.staged_at < clock_timestamp() - p_keep_staged
+           and not exists (select from ingest.jobs as job
+                            where job.document_id = old.document_id
+                              and job.index_version = old.index_version
+                              and job.state in ('queued', 'running'))
+         limit p_limit));
+    get diagnostics v_rows = row_count;
+    v_pruned := v_pruned + v_rows;
+
+    delete from ingest_private.workers
+     where last_seen < clock_timestamp() - interval '1 hour';
+    return v_pruned;
+end
+$$;

@@ -1,0 +1,43 @@
+-- Row-level security of everything in `ingest`: select only, one policy per table. Writing needs
+-- a policy and a grant, and there is neither. Applied only when this file or the catalog changed:
+-- on hosted projects CREATE and DROP POLICY briefly lock tables of auth and storage too.
+
+alter table ingest.documents enable row level security;
+alter table ingest.jobs enable row level security;
+alter table ingest.usage enable row level security;
+alter table ingest.index_versions enable row level security;
+alter table ingest.chunks enable row level security;
+alter table ingest.chunk_positions enable row level security;
+
+-- Inherit: who may read the object under Storage's policies may read what was made of it. The
+-- probe is by primary key and fenced by OFFSET 0, or it becomes a scan of all objects.
+drop policy if exists documents_select on ingest.documents;
+create policy documents_select on ingest.documents for select to authenticated
+    using (owner_id = (select auth.jwt() ->> 'sub')
+           or (access = 'inherit'
+               and exists (select from storage.objects as object
+                            where object.id = object_id offset 0)));
+
+drop policy if exists jobs_select on ingest.jobs;
+create policy jobs_select on ingest.jobs for select to authenticated
+    using (owner_id = (select auth.jwt() ->> 'sub'));
+
+drop policy if exists usage_select on ingest.usage;
+create policy usage_select on ingest.usage for select to authenticated
+    using (owner_id = (select auth.jwt() ->> 'sub'));
+
+drop policy if exists index_versions_select on ingest.index_versions;
+create policy index_versions_select on ingest.index_versions for select to authenticated
+    using (true);
+
+drop policy if exists chunks_select on ingest.chunks;
+create policy chunks_select on ingest.chunks for select to authenticated
+    using (owner_id = (select auth.jwt() ->> 'sub')
+           or (access = 'inherit'
+               and exists (select from storage.objects as object
+                            where object.id = object_id offset 0)));
+
+drop policy if exists chunk_positions_select on ingest.chunk_positions;
+create policy chunk_positions_select on ingest.chunk_positions for select to authenticated
+    using (exists (select from ingest.documents as document
+                    where document.id = document_id offset 0));

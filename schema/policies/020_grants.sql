@@ -1,0 +1,44 @@
+-- Who may do what. First everything is taken away, because the project's default privileges may
+-- have handed out more than row-level security can take back (TRUNCATE obeys no policy).
+
+revoke all on schema ingest, ingest_private from public, anon, authenticated, service_role,
+    docmill_worker;
+revoke all on all tables in schema ingest, ingest_private
+    from public, anon, authenticated, service_role, docmill_worker;
+revoke all on all sequences in schema ingest, ingest_private
+    from public, anon, authenticated, service_role, docmill_worker;
+revoke all on all functions in schema ingest, ingest_private
+    from public, anon, authenticated, service_role, docmill_worker;
+
+-- Clients read.
+grant usage on schema ingest to authenticated, service_role;
+grant select on ingest.documents, ingest.jobs, ingest.usage, ingest.index_versions,
+    ingest.chunks, ingest.chunk_positions to authenticated, service_role;
+grant execute on function ingest.match_chunks, ingest.nearest_in_branch
+    to authenticated, service_role;
+
+-- The worker calls functions, and COPYs into the one table that COPY needs.
+grant usage on schema ingest_private, extensions to docmill_worker;
+grant insert on ingest_private.staged_chunks to docmill_worker;
+grant execute on function
+    ingest_private.sync_object,
+    ingest_private.drain_pending_events,
+    ingest_private.take_ready_jobs,
+    ingest_private.age_jobs,
+    ingest_private.claim_job,
+    ingest_private.renew_leases,
+    ingest_private.stop_flags,
+    ingest_private.report_progress,
+    ingest_private.begin_stage,
+    ingest_private.record_spend,
+    ingest_private.known_hashes,
+    ingest_private.publish_document,
+    ingest_private.publish_unchanged,
+    ingest_private.fail_job,
+    ingest_private.release_job,
+    ingest_private.cancel_run,
+    ingest_private.rescue_jobs,
+    ingest_private.reconcile,
+    ingest_private.prune,
+    ingest_private.active_index_version
+    to docmill_worker;

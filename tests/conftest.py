@@ -1,0 +1,54 @@
+"""Servers for the whole session and databases for single tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.database import Database, make_database, make_template
+from worker.local.postgres import PostgresServer, start_postgres
+from worker.local.redis import RedisServer, start_redis
+
+#: A crash of the machine may lose what a test wrote: nobody misses it.
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=4GB")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """PostgreSQL 18 with the templates `project` and `docmill`."""
+    server = start_postgres(tmp_path_factory.mktemp("postgres"), options=FAST)
+    try:
+        make_template(server)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[Database]:
+    """A project with docmill's schema."""
+    with make_database(postgres) as made:
+        yield made
+
+
+@pytest.fixture
+def project(postgres: PostgresServer) -> Iterator[Database]:
+    """A project without docmill's schema."""
+    with make_database(postgres, "project") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of our own."""
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def corpus() -> Path:
+    """Real documents of many kinds; a test that needs one that is absent is skipped."""
+    return Path(__file__).parent.parent.parent / "shared" / "corpus"

@@ -1,0 +1,129 @@
+"""Errors, sorted by what happens next.
+
+Every error that reaches a job row carries a stable code. What an owner reads is the fixed text
+of that code, never the text of an exception, which may hold keys, addresses or document text.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """What an error means for the job."""
+
+    PERMANENT = "permanent"  #: no number of attempts will help: the job fails
+    WAITING = "waiting"  #: the job is held until somebody changes something
+    TRANSIENT = "transient"  #: the same attempt may succeed later
+    CONFIGURATION = "configuration"  #: every job would meet it: nothing is burnt, all are held
+
+
+@dataclass(frozen=True)
+class ErrorCode:
+    """One entry of the fixed list that schema/functions/092_error_codes.sql holds too."""
+
+    code: str
+    kind: ErrorKind
+    counted: bool  #: whether a failure of this kind uses up one of the job's attempts
+
+
+def _codes(kind: ErrorKind, *names: str, counted: bool) -> dict[str, ErrorCode]:
+    return {name: ErrorCode(name, kind, counted) for name in names}
+
+
+ERROR_CODES: dict[str, ErrorCode] = {
+    **_codes(
+        ErrorKind.PERMANENT,
+        "unsupported_type",
+        "encrypted",
+        "corrupt",
+        "empty_document",
+        "document_too_large",
+        "archive_too_large",
+        "parse_timeout",
+        "parse_memory",
+        "parse_crashed",
+        "too_many_chunks",
+        "embedding_rejected",
+        "worker_lost",
+        counted=True,
+    ),
+    **_codes(ErrorKind.WAITING, "owner_budget_exceeded", "paused", counted=False),
+    # An outage of something outside is nobody's fault: it never uses up an attempt.
+    **_codes(
+        ErrorKind.TRANSIENT,
+        "storage_unavailable",
+        "object_changed",
+        "rate_limited",
+        "provider_unavailable",
+        "database_unavailable",
+        "no_space",
+        counted=False,
+    ),
+    # These may be the document's own doing, or ours: bounded by max_attempts.
+    **_codes(
+        ErrorKind.TRANSIENT,
+        "provider_invalid_response",
+        "internal_error",
+        counted=True,
+    ),
+    **_codes(
+        ErrorKind.CONFIGURATION,
+        "provider_quota_exhausted",
+        "provider_auth",
+        "provider_model_missing",
+        "storage_auth",
+        counted=False,
+    ),
+}
+
+
+class DocmillError(Exception):
+    """Base of all errors that docmill raises on purpose."""
+
+
+class SettingsError(DocmillError):
+    """A setting is missing, unknown or impossible. The message names it and the remedy."""
+
+
+class SchemaError(DocmillError):
+    """The database schema is missing, older, newer or changed by hand."""
+
+
+class UsageError(DocmillError):
+    """The command cannot be carried out as it was given. The message says what to do."""
+
+
+class JobError(DocmillError):
+    """A run of a job ended without a result; `code` is one of ERROR_CODES.
+
+    `retry_after_seconds` is what the other side asked for, if it did. The message is for the
+    worker's log only.
+    """
+
+    def __init__(
+        self, code: str, message: str = "", *, retry_after_seconds: float | None = None
+    ) -> None:
+        self.error = ERROR_CODES[code]
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message or code)
+
+    @property
+    def code(self) -> str:
+        """The stable code."""
+        return self.error.code
+
+
+class LeaseLostError(DocmillError):
+    """Another run owns the job, or nobody should: stop, write nothing more."""
+
+
+class CancelledRunError(DocmillError):
+    """The job's owner asked to cancel it."""
+
+
+class DrainError(DocmillError):
+    """The worker is shutting down: give the job back at this point."""
+
+
+class DocumentSupersededError(DocmillError):
+    """Storage holds another version by now; its own job brings that one."""

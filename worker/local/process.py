@@ -1,0 +1,88 @@
+"""Child processes of the embedded mode and of tests: start, watch, stop, by pid only."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: What a child may take to end after its signal before it is killed.
+STOP_SECONDS = 20.0
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def log_tail(path: Path, lines: int = 15) -> str:
+    """The last lines of a log, for an error message."""
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass
+class ChildProcess:
+    """One child with its log file."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log_path: Path
+    stop_signal: signal.Signals = signal.SIGTERM
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    def ended(self) -> bool:
+        """True once the child has ended."""
+        return self.process.poll() is not None
+
+    def stop(self, timeout_seconds: float = STOP_SECONDS) -> int:
+        """Signal the child, wait for it, kill it if it does not end. Returns its exit code."""
+        if not self.ended():
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+
+def start_child(
+    name: str,
+    command: Sequence[str],
+    *,
+    log_path: Path,
+    environ: Mapping[str, str] | None = None,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    leave_root: bool = False,
+) -> ChildProcess:
+    """Start a child that is signalled when the calling thread's process ends.
+
+    Call it from a thread that lives as long as the child shall: the kernel watches the thread.
+    `leave_root` runs the program as nobody when we are root (see `worker.local.launch`).
+    """
+    if leave_root:
+        launcher = [sys.executable, "-I", "-m", "worker.local.launch"]
+        command = [*launcher, str(os.getpid()), stop_signal.name, *command]
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environ) if environ is not None else None,
+            # A Ctrl-C in the terminal reaches the parent alone, which stops its children in order.
+            start_new_session=True,
+        )
+    return ChildProcess(name, process, log_path, stop_signal)

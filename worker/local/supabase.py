@@ -1,0 +1,23 @@
+"""Make a fresh embedded database look like a Supabase project."""
+
+from importlib.resources import files
+
+import psycopg
+from psycopg import sql
+
+from worker.local.postgres import PostgresServer
+
+
+def bootstrap_supabase(server: PostgresServer, database: str = "postgres") -> None:
+    """Create the roles, schemas and tables of a Supabase project in an empty database."""
+    script = files("worker.local").joinpath("supabase.sql").read_text()
+    with psycopg.connect(server.url(database), autocommit=True) as connection:
+        connection.execute(script.encode())
+
+
+def set_password(server: PostgresServer, role: str, password: str) -> None:
+    """Give a role a password to log in with."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))
+        )

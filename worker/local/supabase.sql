@@ -1,0 +1,169 @@
+-- The parts of a Supabase project that docmill touches, for the embedded mode and for tests.
+-- Names, columns, defaults, grants and checks as in supabase/postgres, supabase/storage (with the
+-- versioning columns of its migration 0062) and supabase/auth; run once, as the superuser.
+
+-- Roles -----------------------------------------------------------------------------------------
+create role anon nologin;
+create role authenticated nologin;
+create role service_role nologin bypassrls;
+create role authenticator login noinherit;
+grant anon, authenticated, service_role to authenticator;
+create role postgres login nosuperuser createdb createrole replication bypassrls;
+grant anon, authenticated, service_role to postgres;
+create role supabase_storage_admin login noinherit createrole;
+grant anon, authenticated, service_role to supabase_storage_admin;
+alter role anon set statement_timeout = '3s';
+alter role authenticated set statement_timeout = '8s';
+alter role authenticator set statement_timeout = '8s';
+alter role authenticator set lock_timeout = '8s';
+
+-- Schemas and extensions ------------------------------------------------------------------------
+grant usage on schema public to anon, authenticated, service_role;
+create schema extensions;
+grant usage on schema extensions to public;
+grant all on schema extensions to postgres;
+create extension vector with schema extensions;
+do $$ begin execute format('grant create on database %I to postgres', current_database()); end $$;
+create publication supabase_realtime;
+alter publication supabase_realtime owner to postgres;
+
+-- auth: what PostgREST's and Storage's claims look like from SQL ----------------------------------
+create schema auth;
+grant usage on schema auth to public;
+
+create function auth.jwt() returns jsonb language sql stable as $$
+    select coalesce(nullif(current_setting('request.jwt.claim', true), ''),
+                    nullif(current_setting('request.jwt.claims', true), ''))::jsonb
+$$;
+create function auth.uid() returns uuid language sql stable as $$
+    select coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;
+create function auth.role() returns text language sql stable as $$
+    select coalesce(nullif(current_setting('request.jwt.claim.role', true), ''),
+                    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
+$$;
+
+create table auth.users (id uuid primary key, email text);
+grant all on schema auth to postgres;
+grant all on auth.users to postgres;
+
+-- storage ---------------------------------------------------------------------------------------
+create schema storage authorization supabase_storage_admin;
+grant usage on schema storage to anon, authenticated, service_role;
+grant all on schema storage to postgres;
+
+create table storage.buckets (
+    id text primary key,
+    name text not null unique check (length(name) <= 100),
+    owner uuid,
+    owner_id text,
+    public boolean default false,
+    avif_autodetection boolean default false,
+    file_size_limit bigint,
+    allowed_mime_types text[],
+    type text not null default 'STANDARD',
+    versioning_status text not null default 'DISABLED',
+    created_at timestamptz default now(),
+    updated_at timestamptz default now()
+);
+
+create table storage.objects (
+    id uuid primary key default gen_random_uuid(),
+    bucket_id text references storage.buckets (id),
+    name text,
+    owner uuid,
+    created_at timestamptz default now(),
+    updated_at timestamptz default now(),
+    last_accessed_at timestamptz default now(),
+    metadata jsonb,
+    path_tokens text[] generated always as (string_to_array(name, '/')) stored,
+    version text,
+    owner_id text,
+    user_metadata jsonb,
+    archived_at timestamptz,
+    is_delete_marker boolean not null default false,
+    is_versioned boolean not null default false
+);
+create unique index bucketid_objname on storage.objects (bucket_id, name);
+create index name_prefix_search on storage.objects (name text_pattern_ops);
+create index idx_objects_bucket_id_name on storage.objects (bucket_id, name collate "C");
+
+create function storage.update_updated_at_column() returns trigger language plpgsql as $$
+begin
+    new.updated_at = now();
+    return new;
+end
+$$;
+create trigger update_objects_updated_at before update on storage.objects
+    for each row execute function storage.update_updated_at_column();
+
+create function storage.protect_delete() returns trigger language plpgsql as $$
+begin
+    if coalesce(current_setting('storage.allow_delete_query', true), 'false') <> 'true' then
+        raise exception 'Direct deletion from storage tables is not allowed. Use the Storage API instead.'
+            using errcode = '42501';
+    end if;
+    return null;
+end
+$$;
+create trigger protect_objects_delete before delete on storage.objects
+    for each statement execute function storage.protect_delete();
+
+create function storage.foldername(name text) returns text[] language sql immutable as $$
+    select parts[1:cardinality(parts) - 1] from string_to_array(name, '/') as parts
+$$;
+create function storage.filename(name text) returns text language sql immutable as $$
+    select parts[cardinality(parts)] from string_to_array(name, '/') as parts
+$$;
+create function storage.operation() returns text language sql stable as $$
+    select current_setting('storage.operation', true)
+$$;
+
+alter table storage.buckets owner to supabase_storage_admin;
+alter table storage.objects owner to supabase_storage_admin;
+alter table storage.buckets enable row level security;
+alter table storage.objects enable row level security;
+grant all on storage.buckets, storage.objects to anon, authenticated, service_role;
+grant all on storage.buckets, storage.objects to postgres with grant option;
+
+-- Database Webhooks -------------------------------------------------------------------------------
+-- net.http_post queues; whoever plays pg_net's worker takes a row out, sends it once, forgets it.
+create schema net;
+grant usage on schema net to public;
+create unlogged table net.http_request_queue (
+    id bigint generated always as identity primary key,
+    method text not null,
+    url text not null,
+    headers jsonb not null,
+    body bytea,
+    timeout_milliseconds integer not null
+);
+create function net.http_post(
+    url text, body jsonb default '{}', params jsonb default '{}',
+    headers jsonb default '{"Content-Type": "application/json"}',
+    timeout_milliseconds integer default 5000)
+returns bigint language sql security definer set search_path = '' as $$
+    insert into net.http_request_queue (method, url, headers, body, timeout_milliseconds)
+    values ('POST', url, headers, convert_to(body::text, 'UTF8'), timeout_milliseconds)
+    returning id
+$$;
+
+create schema supabase_functions;
+grant usage on schema supabase_functions to public;
+create function supabase_functions.http_request() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+    v_new jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+    v_old jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
+begin
+    perform net.http_post(
+        url => tg_argv[0],
+        body => jsonb_build_object('type', tg_op, 'table', tg_table_name,
+                                   'schema', tg_table_schema, 'record', v_new,
+                                   'old_record', v_old),
+        headers => tg_argv[2]::jsonb,
+        timeout_milliseconds => tg_argv[4]::integer);
+    return coalesce(new, old);
+end
+$$;

@@ -1,0 +1,80 @@
+"""Logging: an event name plus fields, as JSON lines or for a terminal.
+
+Identity is bound once per run with structlog's contextvars. No document text, no secrets: values
+under a name that suggests one are replaced, whoever logs them.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+
+_SECRET_NAME = re.compile(r"secret|password|token$|authorization|api_?key|signature", re.IGNORECASE)
+#: What secrets look like, for text that others wrote: keys, signed links, passwords in addresses.
+_SECRET_TEXT = re.compile(
+    r"sb_secret_\w+|sk-[\w-]{8,}|whsec_[\w+/=]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"
+)
+REDACTED = "[redacted]"
+
+
+def redact(text: str) -> str:
+    """Replace whatever looks like a secret."""
+    return _SECRET_TEXT.sub(REDACTED, text)
+
+
+def _redact_event(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if name != "token" and _SECRET_NAME.search(name):
+            event[name] = REDACTED
+        elif isinstance(value, str):
+            event[name] = redact(value)
+    return event
+
+
+def configure_logging(
+    *, log_format: Literal["json", "console"], level: str, stream: Any = None
+) -> None:
+    """Send structlog and the standard library's loggers to stderr in one form. Repeatable."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redact_event,
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # One line per request would repeat what our own events say, and show object names.
+    for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger named after its module."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    return logger

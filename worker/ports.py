@@ -1,0 +1,98 @@
+"""What the pipeline needs from the outside world, as protocols; `runtime` supplies the objects."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.models import Element
+
+Vectors = NDArray[np.float32]
+
+#: Raises LeaseLostError, CancelledRunError or DrainError when the run must stop.
+StopCheck = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """Headers of one object of Storage."""
+
+    version: str
+    size_bytes: int
+    mime_type: str | None
+
+
+class ObjectStorage(Protocol):
+    """Where documents are downloaded from."""
+
+    def info(self, bucket_id: str, object_name: str) -> StoredObject | None:
+        """What Storage holds at this name now; None when nothing. Raises JobError."""
+
+    def download(
+        self, bucket_id: str, object_name: str, target: Path, *, max_bytes: int, check: StopCheck
+    ) -> bytes:
+        """Stream the object into a file and return its sha256. Raises JobError."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of pages, or the whole document, as elements in reading order."""
+
+    elements: Sequence[Element]
+    pages_done: int  #: pages read so far, this window included
+    unread_pages: Sequence[int]  #: pages of this window that hold no text that could be read
+
+
+class Extraction(Protocol):
+    """One document being read."""
+
+    @property
+    def mime_type(self) -> str:
+        """Media type found in the bytes."""
+
+    @property
+    def page_count(self) -> int | None:
+        """Pages, slides or sheets; None for kinds without."""
+
+    @property
+    def title(self) -> str | None:
+        """The title that the document's own metadata names, if any."""
+
+    def windows(self) -> Iterator[Window]:
+        """Windows in order. Raises JobError with the code of what went wrong."""
+
+
+class Extractor(Protocol):
+    """Turns a file of unknown kind and intent into elements, out of harm's way."""
+
+    def open(
+        self, path: Path, *, file_name: str, check: StopCheck
+    ) -> AbstractContextManager[Extraction]:
+        """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. Safe to call from several threads."""
+
+    model: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """Vectors of shape (len(texts), dimensions), finite, in order, and the tokens billed.
+
+        Raises JobError.
+        """
+
+
+class TokenSplitter(Protocol):
+    """Cuts text by the token counts of the embedding model."""
+
+    def split(self, text: str) -> list[tuple[int, str]]:
+        """Pieces of at most the chunk size, each with its character offset."""
+
+    def count(self, text: str) -> int:
+        """Number of tokens; for models whose vocabulary is not at hand, an estimate."""
