@@ -1,1 +1,43 @@
 """Celery entry points. Each decodes its message, calls one function of `worker`, and stops."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from worker.runtime import current
+
+
+@shared_task(name="docmill.run_job")
+def run_job(job_id: str) -> None:
+    """Run one job. Safe to deliver twice: only one delivery gets the lease."""
+    current().runner.run(UUID(job_id))
+
+
+@shared_task(name="docmill.dispatch")
+def dispatch() -> None:
+    """Settle pending events and send hints. Safe twice: dispatched jobs are not ready."""
+    current().maintenance.dispatch()
+
+
+@shared_task(name="docmill.rescue")
+def rescue() -> None:
+    """Take back expired leases. Safe twice: a rescued lease is gone."""
+    current().maintenance.rescue()
+
+
+@shared_task(name="docmill.reconcile_newest")
+def reconcile_newest() -> None:
+    """Compare recent objects of Storage with documents. Safe twice: sync is level-triggered."""
+    current().maintenance.reconcile_newest()
+
+
+@shared_task(name="docmill.reconcile_all")
+def reconcile_all() -> None:
+    """Compare everything with Storage. Safe twice: sync is level-triggered."""
+    current().maintenance.reconcile_all()
+
+
+@shared_task(name="docmill.prune")
+def prune() -> None:
+    """Remove old rows. Safe twice: what is gone is gone."""
+    current().maintenance.prune()

@@ -96,15 +96,22 @@ class UsageError(DocmillError):
 class JobError(DocmillError):
     """A run of a job ended without a result; `code` is one of ERROR_CODES.
 
-    `retry_after_seconds` is what the other side asked for, if it did. The message is for the
+    `retry_after_seconds` is what the other side asked for, if it did. `counted` says whether it
+    uses up an attempt, when that is known better than the code tells. The message is for the
     worker's log only.
     """
 
     def __init__(
-        self, code: str, message: str = "", *, retry_after_seconds: float | None = None
+        self,
+        code: str,
+        message: str = "",
+        *,
+        retry_after_seconds: float | None = None,
+        counted: bool | None = None,
     ) -> None:
         self.error = ERROR_CODES[code]
         self.retry_after_seconds = retry_after_seconds
+        self.counted = self.error.counted if counted is None else counted
         super().__init__(message or code)
 
     @property

@@ -25,6 +25,7 @@ class Claim:
 
     job_id: UUID
     token: int  #: fencing token: every write names it
+    run: int  #: from 1; grows with every claim
     attempt: int  #: from 1; grows with counted failures only
     max_attempts: int
     kind: str

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     embedding_usd_per_million_tokens: float = Field(default=0, ge=0)
 
     # -- documents
-    chunk_tokens: int = Field(default=400, ge=32, le=8000)
+    chunk_tokens: int = Field(default=400, ge=32, le=6000)
     max_document_bytes: int = Field(default=100 * MIB, ge=1)
     max_document_characters: int = Field(default=50_000_000, ge=1000)
     max_chunks: int = Field(default=20_000, ge=1)

@@ -6,7 +6,7 @@ language sql immutable set search_path = '' as $$
     select nullif(case
         when p_rule = 'uploader' then p_uploader
         when p_rule like 'fixed:%' then substr(p_rule, 7)
-        when split_part(p_name, '/', substr(p_rule, 8)::integer + 1) <> ''
+        when cardinality(string_to_array(p_name, '/')) > substr(p_rule, 8)::integer
             then split_part(p_name, '/', substr(p_rule, 8)::integer)
         end, '')
 $$;

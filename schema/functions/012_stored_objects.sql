@@ -1,15 +1,17 @@
 -- stored_objects: what Storage holds now of these objects, as docmill sees it: only current
 -- rows of watched buckets. Read through to_jsonb because the versioning columns and user_metadata
--- do not exist in every release of Storage.
+-- do not exist in every release of Storage. An odd value of one object must not stop the sync of
+-- others: what cannot be read is null. Nothing here depends on the session: the version of an
+-- object that has none would otherwise change with the reader's time zone.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
-returns table (
-    object_id uuid, bucket_id text, object_name text, storage_version text, size_bytes bigint,
-    metadata jsonb, owner_id text, source_id bigint, access text, priority smallint, weight real)
+returns setof ingest_private.stored_object
 language sql stable security definer set search_path = '' as $$
     select object.id, object.bucket_id, object.name,
-           coalesce(object.version, object.metadata ->> 'eTag', object.updated_at::text),
-           (object.metadata ->> 'size')::bigint,
-           coalesce(fields -> 'user_metadata', '{}'),
+           coalesce(object.version, object.metadata ->> 'eTag',
+                    extract(epoch from object.updated_at)::text, 'none'),
+           case when object.metadata ->> 'size' ~ '^[0-9]{1,18}$'
+                then (object.metadata ->> 'size')::bigint end,
+           coalesce(nullif(fields -> 'user_metadata', 'null'), '{}'),
            ingest_private.owner_of(
                source.owner_from, coalesce(fields ->> 'owner_id', fields ->> 'owner'), object.name),
            source.id, source.access, source.priority, source.weight

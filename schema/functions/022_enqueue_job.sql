@@ -1,8 +1,9 @@
 -- enqueue_job: a new queued job for one document and index version, placed in the queue.
 -- Start-time fair queueing without a stored counter: a job's rank follows the owner's last one,
 -- but never lies before what is being worked on now (v), so an owner who was idle has saved
--- nothing up and waits for nobody's backlog. Two jobs may get the same rank: no lock is held
--- into the transaction of an upload.
+-- nothing up and waits for nobody's backlog. Each priority has a time of its own: a big urgent job
+-- that runs must not put newcomers of a lower priority behind everybody's backlog there. Two jobs
+-- may get the same rank: no lock is held into the transaction of an upload.
 create or replace function ingest_private.enqueue_job(
     p_document_id uuid, p_index_version integer, p_kind text, p_priority smallint, p_weight real)
 returns uuid
@@ -19,14 +20,16 @@ begin
         'owner:' || v_document.owner_id, 'source:' || v_document.source_id, 'nobody');
 
     select max(rank) into v_now_served
-      from ingest_private.job_queue where phase in ('dispatched', 'running');
+      from ingest_private.job_queue where phase in ('dispatched', 'running') and priority = p_priority;
     if v_now_served is null then
         select rank into v_now_served
-          from ingest_private.job_queue where phase = 'ready'
-         order by isolated, priority, rank limit 1;
+          from ingest_private.job_queue
+         where phase = 'ready' and not isolated and priority = p_priority
+         order by rank limit 1;
     end if;
     select max(rank) into v_owner_last
-      from ingest_private.job_queue where fairness_key = v_fairness_key;
+      from ingest_private.job_queue
+     where fairness_key = v_fairness_key and priority = p_priority;
 
     insert into ingest.jobs (document_id, bucket_id, object_name, owner_id, kind, index_version,
                              storage_version, priority, next_attempt_at)

@@ -7,51 +7,57 @@
 --   other name or metadata    -> written to the document; chunks stay
 --   other owner               -> what is searchable is withdrawn at once, its embeddings are kept
 -- Locks documents in id order, then jobs. Waits are the caller's to bound (lock_timeout).
+-- Storage is read once, under the locks: a version that commits between two reads would be
+-- written to the document by one statement and not be seen as new by the other, and never ingested.
 create or replace function ingest_private.sync_objects(p_object_ids uuid[])
 returns table (object_id uuid, job_id uuid)
 language plpgsql security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
-    v_ids uuid[] := p_object_ids;
+    v_ids uuid[] := array(select distinct id from unnest(p_object_ids) as id where id is not null);
     v_grown uuid[];
+    v_stored ingest_private.stored_object[];
     v_new uuid[];
     v_stale uuid[];
     v_row record;
 begin
+    perform from ingest.documents where object_id = any(v_ids)
+      order by id for no key update;
     -- An object may have taken a name that another document still carries: that one has moved
     -- or gone, and must be brought in line in the same statement. Chains and swaps of names
     -- grow the set step by step; each round locks what it found and looks again under the lock.
+    -- These locks come out of order, so they are not waited for: no sync can deadlock another.
     loop
-        perform from ingest.documents where object_id = any(v_ids)
-          order by id for no key update;
-        select array_agg(distinct found.id) into v_grown
-          from (select unnest(v_ids) as id
-                union
-                select holder.object_id
-                  from ingest_private.stored_objects(v_ids) as stored
-                       join ingest.documents as holder
-                         on (holder.bucket_id, holder.object_name)
-                          = (stored.bucket_id, stored.object_name)) as found;
+        v_stored := array(select stored from ingest_private.stored_objects(v_ids) as stored);
+        v_grown := array(
+            select unnest(v_ids)
+            union
+            select holder.object_id
+              from unnest(v_stored) as stored
+                   join ingest.documents as holder
+                     on (holder.bucket_id, holder.object_name)
+                      = (stored.bucket_id, stored.object_name));
         exit when cardinality(v_grown) = cardinality(v_ids);
+        perform from ingest.documents where object_id = any(v_grown) for no key update nowait;
         v_ids := v_grown;
     end loop;
 
     perform ingest_private.forget_documents(array(
         select document.id from ingest.documents as document
          where document.object_id = any(v_ids)
-           and not exists (select from ingest_private.stored_objects(v_ids) as stored
+           and not exists (select from unnest(v_stored) as stored
                             where stored.object_id = document.object_id)));
 
     perform ingest_private.withdraw_documents(array(
         select document.id
           from ingest.documents as document
-               join ingest_private.stored_objects(v_ids) as stored using (object_id)
+               join unnest(v_stored) as stored using (object_id)
          where (document.owner_id, document.access)
                is distinct from (stored.owner_id, stored.access)));
 
     select array_agg(document.object_id) into v_stale
       from ingest.documents as document
-           join ingest_private.stored_objects(v_ids) as stored using (object_id)
+           join unnest(v_stored) as stored using (object_id)
      where document.storage_version <> stored.storage_version
         or (document.owner_id, document.access) is distinct from (stored.owner_id, stored.access);
 
@@ -61,7 +67,7 @@ begin
            owner_id = stored.owner_id, source_id = stored.source_id, access = stored.access,
            size_bytes = stored.size_bytes, metadata = stored.metadata,
            storage_version = stored.storage_version, updated_at = clock_timestamp()
-      from ingest_private.stored_objects(v_ids) as stored
+      from unnest(v_stored) as stored
      where document.object_id = stored.object_id
        and (document.bucket_id, document.object_name, document.owner_id, document.source_id,
             document.access, document.size_bytes, document.metadata, document.storage_version)
@@ -75,7 +81,7 @@ begin
         select stored.object_id, stored.bucket_id, stored.object_name, stored.owner_id,
                stored.source_id, stored.access, stored.size_bytes, stored.metadata,
                stored.storage_version
-          from ingest_private.stored_objects(v_ids) as stored
+          from unnest(v_stored) as stored
          where not exists (select from ingest.documents as document
                             where document.object_id = stored.object_id)
         returning object_id)
@@ -84,7 +90,7 @@ begin
     for v_row in
         select document.id as document_id, stored.priority, stored.weight
           from ingest.documents as document
-               join ingest_private.stored_objects(v_ids) as stored using (object_id)
+               join unnest(v_stored) as stored using (object_id)
          where document.object_id = any(v_new || v_stale)
          order by document.id
     loop

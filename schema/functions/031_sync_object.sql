@@ -4,22 +4,20 @@
 create or replace function ingest_private.sync_object(
     p_object_id uuid, p_bucket_id text, p_name text)
 returns uuid
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
 declare
-    v_current uuid;
+    v_named uuid[];
     v_job_id uuid;
 begin
-    select id into v_current from storage.objects
-     where bucket_id = p_bucket_id and name = p_name limit 1;
+    -- More than one once Storage keeps old versions of an object as rows.
+    v_named := array(select id from storage.objects
+                      where bucket_id = p_bucket_id and name = p_name);
     select synced.job_id into v_job_id
-      from ingest_private.sync_objects(array(
-               select distinct hint.id
-                 from (values (p_object_id), (v_current)) as hint (id)
-                where hint.id is not null
-               union
+      from ingest_private.sync_objects(p_object_id || v_named || array(
                select object_id from ingest.documents
                 where bucket_id = p_bucket_id and object_name = p_name)) as synced
-     order by synced.object_id is not distinct from coalesce(v_current, p_object_id) desc
+     order by synced.object_id = any(v_named) desc,
+              synced.object_id is not distinct from p_object_id desc
      limit 1;
     return v_job_id;
 end

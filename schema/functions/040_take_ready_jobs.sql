@@ -1,7 +1,8 @@
 -- take_ready_jobs: ready -> dispatched, for as many jobs as live workers have free slots, in the
 -- order priority, rank. The caller sends one hint for each. Call it as often as you like: the
 -- window is counted anew each time, so Redis never holds more hints than there are free slots
--- and the backlog keeps its fair order in Postgres.
+-- and the backlog keeps its fair order in Postgres. One call at a time, or two would count the
+-- same window and fill it twice.
 -- A hint that is not claimed within p_resend_after counts as lost and its job is ready again.
 create or replace function ingest_private.take_ready_jobs(
     p_resend_after interval, p_worker_timeout interval)
@@ -12,6 +13,7 @@ declare
     v_isolated boolean;
     v_free integer;
 begin
+    perform pg_advisory_xact_lock(hashtext('ingest_private.take_ready_jobs'));
     perform ingest_private.promote_due_jobs();
     foreach v_isolated in array array[false, true] loop
         select coalesce(sum(slots), 0) into v_free

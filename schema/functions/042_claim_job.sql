@@ -4,7 +4,7 @@
 create or replace function ingest_private.claim_job(
     p_job_id uuid, p_worker_id text, p_isolated boolean, p_lease_for interval)
 returns table (
-    job_id uuid, token bigint, attempt smallint, max_attempts smallint, kind text,
+    job_id uuid, token bigint, run integer, attempt smallint, max_attempts smallint, kind text,
     document_id uuid, object_id uuid, bucket_id text, object_name text, owner_id text,
     storage_version text, size_bytes bigint, max_bytes bigint,
     index_version integer, model text, dimensions integer, chunking jsonb,
@@ -21,6 +21,11 @@ begin
     perform from ingest.jobs as job
       where job.id = p_job_id and job.state = 'queued' for update skip locked;
     if not found then
+        return;
+    end if;
+    -- Deleting an object supersedes its jobs; somebody deleted this document by hand.
+    if v_document_id is null then
+        perform ingest_private.end_job(p_job_id, 'superseded');
         return;
     end if;
     select * into v_entry from ingest_private.job_queue as entry
@@ -51,7 +56,10 @@ begin
      where document.id = v_document_id and document.latest_job_id = p_job_id;
 
     return query
-        select job.id, v_token, job.attempt, job.max_attempts, job.kind,
+        select job.id, v_token,
+               (select count(*)::integer from ingest_private.attempts as attempt
+                 where attempt.job_id = job.id),
+               job.attempt, job.max_attempts, job.kind,
                document.id, document.object_id, document.bucket_id, document.object_name,
                document.owner_id, job.storage_version, document.size_bytes, source.max_bytes,
                version.id, version.model, version.dimensions, version.chunking,

@@ -9,8 +9,8 @@ language sql security definer set search_path = '' as $$
     insert into ingest_private.workers as worker (id, slots, isolated, draining, version)
     values (p_worker_id, p_slots, p_isolated, p_draining, p_version)
         on conflict (id) do update
-           set slots = excluded.slots, draining = excluded.draining,
-               last_seen = clock_timestamp();
+           set slots = excluded.slots, isolated = excluded.isolated,
+               draining = excluded.draining, version = excluded.version, last_seen = clock_timestamp();
     update ingest_private.leases as lease
        set expires_at = clock_timestamp() + p_lease_for
       from (select job_id from ingest_private.leases

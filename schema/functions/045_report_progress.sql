@@ -1,12 +1,16 @@
 -- report_progress: stage and counters of a running job, for whoever polls it. Null leaves a
 -- counter as it is. False: the lease is lost, the caller must stop. Losing the last report in a
 -- crash of Postgres costs nothing, so the commit does not wait for the disk.
+-- The job is locked before the lease is looked at: an update that waited for a rescue would check
+-- the lease as it was before, and let a lost run write into the next one.
 create or replace function ingest_private.report_progress(
     p_job_id uuid, p_token bigint, p_stage text, p_pages_total integer, p_pages_done integer,
     p_chunks_total integer, p_chunks_embedded integer, p_chunks_reused integer)
 returns boolean
-language plpgsql security definer set search_path = '' set synchronous_commit = off as $$
+language plpgsql security definer set search_path = '' set lock_timeout = '5s'
+set synchronous_commit = off as $$
 begin
+    perform from ingest.jobs where id = p_job_id and state = 'running' for no key update;
     update ingest.jobs as job
        set stage = p_stage,
            pages_total = coalesce(p_pages_total, pages_total),

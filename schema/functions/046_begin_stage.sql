@@ -1,9 +1,11 @@
 -- begin_stage: call first in a transaction that COPYs into staged_chunks. Holds the lease
 -- against rescue, supersede and delete until commit. False: the lease is lost, write nothing.
+-- The job comes before its lease, as everywhere: record_spend writes to it at the end.
 create or replace function ingest_private.begin_stage(p_job_id uuid, p_token bigint)
 returns boolean
 language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
 begin
+    perform from ingest.jobs where id = p_job_id and state = 'running' for key share;
     perform from ingest_private.leases
       where job_id = p_job_id and token = p_token for key share;
     return found;

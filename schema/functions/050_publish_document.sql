@@ -4,7 +4,8 @@
 --   published    searchable now
 --   lost         the lease is gone: nothing was changed
 --   superseded   Storage holds another version by now: nothing was changed
--- and raises integrity_constraint_violation when a chunk is neither staged nor live.
+-- and raises integrity_constraint_violation when a chunk is neither staged nor live. An empty list
+-- of positions is a document without chunks; null is an error.
 -- New chunks are inserted before any lock is taken, because HNSW makes that the slow part;
 -- whoever uploads, deletes or polls meanwhile waits for none of it. A publish that turns out to
 -- be refused raises internally, which takes the inserted chunks back.
@@ -41,7 +42,9 @@ begin
            and not exists (select from ingest.chunks as live
                             where live.index_version = staged.index_version
                               and live.document_id = staged.document_id
-                              and live.content_hash = staged.content_hash);
+                              and live.content_hash = staged.content_hash)
+         -- Two runs that insert the same chunks meet in one order.
+         order by staged.content_hash;
 
         perform ingest_private.lock_for_publish(
             p_job_id, p_token, v_document.id, v_document.owner_id, v_document.access);
@@ -55,7 +58,7 @@ begin
         insert into ingest.chunk_positions (index_version, document_id, ordinal, chunk_id,
                                             page_start, page_end, locator)
         select v_job.index_version, v_document.id, position.ordinal - 1, chunk.id,
-               position.page_start, position.page_end, position.locator
+               position.page_start, position.page_end, coalesce(position.locator, '{}')
           from unnest(p_hashes, p_pages_start, p_pages_end, p_locators) with ordinality
                    as position (content_hash, page_start, page_end, locator, ordinal)
                join ingest.chunks as chunk
@@ -63,7 +66,7 @@ begin
                 and chunk.document_id = v_document.id
                 and chunk.content_hash = position.content_hash;
         get diagnostics v_count = row_count;
-        if v_count <> cardinality(p_hashes) then
+        if v_count is distinct from cardinality(p_hashes) then
             raise exception 'document % has % positions but % chunks to fill them',
                     v_document.id, cardinality(p_hashes), v_count
                 using errcode = 'integrity_constraint_violation';

@@ -7,6 +7,7 @@ returns integer
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 declare
     v_job_id uuid;
+    v_document_id uuid;
     v_entry ingest_private.job_queue;
     v_rescued integer := 0;
 begin
@@ -15,10 +16,10 @@ begin
          where expires_at < clock_timestamp() order by job_id limit p_limit
     loop
         -- Document and job first, as everywhere; then the lease, if it is still expired.
+        select document_id into v_document_id from ingest.jobs where id = v_job_id;
         perform from ingest.documents
-          where id = (select document_id from ingest.jobs where id = v_job_id)
-            for no key update skip locked;
-        continue when not found;
+          where id = v_document_id for no key update skip locked;
+        continue when not found and v_document_id is not null;
         perform from ingest.jobs where id = v_job_id for update skip locked;
         continue when not found;
         perform from ingest_private.leases

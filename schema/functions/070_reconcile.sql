@@ -38,7 +38,12 @@ begin
             stored.owner_id, stored.access, stored.source_id, stored.metadata);
     repaired := coalesce(cardinality(v_different), 0);
     if repaired > 0 then
-        perform ingest_private.sync_objects(v_different);
+        begin
+            perform ingest_private.sync_objects(v_different);
+        exception when others then
+            -- One that is in use, or cannot be synced, must not hold up the sweep.
+            perform ingest_private.note_pending(v_different, sqlstate);
+        end;
     end if;
 end
 $$;

@@ -11,7 +11,7 @@ declare
 begin
     delete from ingest.jobs where id in (
         select job.id from ingest.jobs as job
-         where job.finished_at < clock_timestamp() - p_keep
+         where job.finished_at < (select clock_timestamp() - p_keep)
            and not exists (select from ingest.documents as document
                             where document.id = job.document_id
                               and document.latest_job_id = job.id)
@@ -27,7 +27,7 @@ begin
                             where job.document_id = old.document_id
                               and job.index_version = old.index_version
                               and job.state in ('queued', 'running'))
-         limit p_limit));
+         limit p_limit for update skip locked));
     get diagnostics v_rows = row_count;
     v_pruned := v_pruned + v_rows;
 

@@ -13,8 +13,8 @@ declare
         when 'all' then 'true'
         when 'owner' then 'chunk.owner_id = $3'
         when 'inherit' then
-            'chunk.access = ''inherit'' and chunk.owner_id is distinct from $3'
-        end || case when p_documents is null then '' else ' and chunk.document_id = any($4)' end;
+            'chunk.access = ''inherit'' and (chunk.owner_id = $3) is not true'
+        else 'false' end || case when p_documents is null then '' else ' and chunk.document_id = any($4)' end;
     -- Below this many rows an exact comparison is faster than the graph.
     v_few constant integer := 2000;
     v_rows integer;
@@ -73,7 +73,7 @@ language plpgsql stable security invoker set search_path = '' as $$
 declare
     v_version ingest.index_versions;
     v_sub constant text := auth.jwt() ->> 'sub';
-    v_k constant integer := least(greatest(match_count, 1), 200);
+    v_k constant integer := least(greatest(coalesce(match_count, 10), 1), 200);
     v_documents uuid[];
     v_branch text;
     v_branches text[];
@@ -89,7 +89,7 @@ begin
             using errcode = 'no_data_found',
                   hint = 'select model from ingest.index_versions where state = ''active''';
     end if;
-    if extensions.vector_dims(query_embedding) <> v_version.dimensions then
+    if extensions.vector_dims(query_embedding) is distinct from v_version.dimensions then
         raise exception 'the query embedding has % dimensions, model % has %',
                 extensions.vector_dims(query_embedding), v_version.model, v_version.dimensions
             using errcode = 'data_exception',

@@ -19,7 +19,8 @@ create table ingest.chunks (
     embedding extensions.halfvec not null,
     fts tsvector not null,
     primary key (index_version, id),
-    unique (index_version, document_id, content_hash)
+    -- The document first: a delete looks for its chunks in all versions.
+    unique (document_id, index_version, content_hash)
 ) partition by list (index_version);
 alter table ingest.chunks alter column embedding set storage main;
 comment on table ingest.chunks is
@@ -34,7 +35,7 @@ create table ingest.chunk_positions (
     page_start integer,
     page_end integer,
     locator jsonb not null default '{}',
-    primary key (index_version, document_id, ordinal),
+    primary key (document_id, index_version, ordinal),
     constraint chunk_positions_pages check (page_start <= page_end)
 ) partition by list (index_version);
 comment on table ingest.chunk_positions is

@@ -25,9 +25,11 @@ create index job_queue_ready
     on ingest_private.job_queue (isolated, priority, rank) where phase = 'ready';
 create index job_queue_due
     on ingest_private.job_queue (due_at) where phase in ('waiting', 'dispatched');
+create index job_queue_aging
+    on ingest_private.job_queue (aged_at) where phase = 'ready' and priority > 0;
 create index job_queue_active
-    on ingest_private.job_queue (rank) where phase in ('dispatched', 'running');
-create index job_queue_fairness on ingest_private.job_queue (fairness_key, rank);
+    on ingest_private.job_queue (priority, rank) where phase in ('dispatched', 'running');
+create index job_queue_fairness on ingest_private.job_queue (fairness_key, priority, rank);
 
 -- Fencing tokens: one sequence for all jobs, so that a later claim always has a higher token.
 create sequence ingest_private.lease_token;
@@ -136,6 +138,11 @@ create index pending_events_next
     on ingest_private.pending_events (tried_at nulls first, id);
 comment on table ingest_private.pending_events is
     'Changes of Storage that a trigger could not act on at once; drained every few seconds.';
+
+-- One object of Storage as docmill sees it: what stored_objects returns.
+create type ingest_private.stored_object as (
+    object_id uuid, bucket_id text, object_name text, storage_version text, size_bytes bigint,
+    metadata jsonb, owner_id text, source_id bigint, access text, priority smallint, weight real);
 
 create table ingest_private.breakers (
     name text primary key,

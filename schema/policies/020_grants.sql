@@ -42,3 +42,9 @@ grant execute on function
     ingest_private.prune,
     ingest_private.active_index_version
     to docmill_worker;
+
+-- Bounds on everything a worker waits for; a publish raises its own. Set on the role, because a
+-- transaction pooler keeps no session settings.
+alter role docmill_worker set statement_timeout = '60s';
+alter role docmill_worker set lock_timeout = '10s';
+alter role docmill_worker set idle_in_transaction_session_timeout = '60s';

@@ -5,6 +5,7 @@ root: then the program runs in a user namespace where root is mapped to nobody, 
 owns its data folder and no user, no owner and no mode on the machine changes.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 _CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 
@@ -34,6 +36,18 @@ def leave_root() -> None:
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{_NOBODY} 0 1")
     Path("/proc/self/gid_map").write_text(f"{_NOBODY} 0 1")
+
+
+def can_leave_network() -> bool:
+    """Whether a process here may enter a network namespace of its own. Tried in a child."""
+    child = os.fork()
+    if child == 0:
+        for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):
+            with contextlib.suppress(OSError):
+                _libc_call("unshare", flags)
+                os._exit(0)
+        os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def die_with_parent(parent_pid: int, death_signal: int) -> None:

@@ -21,6 +21,18 @@ def free_port() -> int:
         return port
 
 
+def port_is_free(port: int) -> bool:
+    """True when nobody listens on this port of the loopback interface right now."""
+    with socket.socket() as probe:
+        # A connection that ended a moment ago does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def log_tail(path: Path, lines: int = 15) -> str:
     """The last lines of a log, for an error message."""
     if not path.exists():

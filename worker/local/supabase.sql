@@ -43,6 +43,10 @@ create function auth.role() returns text language sql stable as $$
     select coalesce(nullif(current_setting('request.jwt.claim.role', true), ''),
                     nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
 $$;
+create function auth.email() returns text language sql stable as $$
+    select coalesce(nullif(current_setting('request.jwt.claim.email', true), ''),
+                    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
+$$;
 
 create table auth.users (id uuid primary key, email text);
 grant all on schema auth to postgres;
@@ -88,6 +92,8 @@ create table storage.objects (
 create unique index bucketid_objname on storage.objects (bucket_id, name);
 create index name_prefix_search on storage.objects (name text_pattern_ops);
 create index idx_objects_bucket_id_name on storage.objects (bucket_id, name collate "C");
+create index idx_objects_bucket_id_name_lower
+    on storage.objects (bucket_id, lower(name) collate "C");
 
 create function storage.update_updated_at_column() returns trigger language plpgsql as $$
 begin
@@ -102,12 +108,16 @@ create function storage.protect_delete() returns trigger language plpgsql as $$
 begin
     if coalesce(current_setting('storage.allow_delete_query', true), 'false') <> 'true' then
         raise exception 'Direct deletion from storage tables is not allowed. Use the Storage API instead.'
-            using errcode = '42501';
+            using errcode = '42501',
+                  hint = 'This prevents accidental data loss from orphaned objects.';
     end if;
     return null;
 end
 $$;
 create trigger protect_objects_delete before delete on storage.objects
+    for each statement execute function storage.protect_delete();
+
+create trigger protect_buckets_delete before delete on storage.buckets
     for each statement execute function storage.protect_delete();
 
 create function storage.foldername(name text) returns text[] language sql immutable as $$
@@ -116,8 +126,22 @@ $$;
 create function storage.filename(name text) returns text language sql immutable as $$
     select parts[cardinality(parts)] from string_to_array(name, '/') as parts
 $$;
+create function storage.extension(name text) returns text language sql immutable as $$
+    select reverse(split_part(reverse(storage.filename(name)), '.', 1))
+$$;
 create function storage.operation() returns text language sql stable as $$
     select current_setting('storage.operation', true)
+$$;
+-- For policies: is this request that operation? The prefix `storage.` may be left out.
+create function storage.allow_any_operation(expected_operations text[]) returns boolean
+language sql stable as $$
+    select coalesce(regexp_replace(storage.operation(), '^storage\.', '') = any(array(
+        select regexp_replace(expected, '^storage\.', '')
+          from unnest(expected_operations) as expected where expected <> '')), false)
+$$;
+create function storage.allow_only_operation(expected_operation text) returns boolean
+language sql stable as $$
+    select storage.allow_any_operation(array[expected_operation])
 $$;
 
 alter table storage.buckets owner to supabase_storage_admin;
@@ -139,6 +163,8 @@ create unlogged table net.http_request_queue (
     body bytea,
     timeout_milliseconds integer not null
 );
+-- As in pg_net 0.20: whoever speaks SQL may read and write the queue; no API role reaches it.
+grant all on net.http_request_queue to public;
 create function net.http_post(
     url text, body jsonb default '{}', params jsonb default '{}',
     headers jsonb default '{"Content-Type": "application/json"}',
@@ -162,8 +188,8 @@ begin
         body => jsonb_build_object('type', tg_op, 'table', tg_table_name,
                                    'schema', tg_table_schema, 'record', v_new,
                                    'old_record', v_old),
-        headers => tg_argv[2]::jsonb,
-        timeout_milliseconds => tg_argv[4]::integer);
+        headers => coalesce(tg_argv[2]::jsonb, '{"Content-Type": "application/json"}'),
+        timeout_milliseconds => coalesce(tg_argv[4]::integer, 1000));
     return coalesce(new, old);
 end
 $$;

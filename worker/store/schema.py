@@ -53,7 +53,7 @@ _FINGERPRINT: Final[LiteralString] = """
          where n.nspname in ('ingest', 'ingest_private')
         union all
         select pg_get_triggerdef(t.oid) || t.tgenabled::text from pg_trigger as t
-         where t.tgrelid = to_regclass('storage.objects') and t.tgname like 'docmill%'
+         where t.tgrelid = to_regclass('storage.objects') and t.tgname like 'docmill\\_object%'
         union all
         select format('%s %s %s %s', code, kind, message, remedy)
           from ingest_private.error_codes

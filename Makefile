@@ -1,0 +1,48 @@
+# Everything runs in .venv, made here from pyproject.toml with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test format constraints clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.local ## Install docmill with the embedded mode into .venv
+
+demo: $(VENV)/.local ## Upload, ingest and search on this machine; DOCS=folder for your own files
+	@$(BIN)/docmill demo $(DOCS)
+
+check: $(VENV)/.dev ## Lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: ## Choose versions anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url \
+		--no-annotate --no-header --extra dev pyproject.toml -o constraints.txt
+
+clean: ## Remove what was installed and built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Stamps: nothing is installed again until a dependency changes.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.local

@@ -1,0 +1,62 @@
+"""Many at once and very large: bounded time, flat memory."""
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.contract.storage.conftest import Bucket
+
+MIB = 1024 * 1024
+LARGE_MIB = 192
+
+
+def resident_mib(pid: int, name: str) -> float:
+    match = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
+
+
+def reset_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def test_a_thousand_small_uploads_are_all_stored_and_told(bucket: Bucket) -> None:
+    with bucket.project.http() as http:
+
+        def upload(number: int) -> int:
+            url = f"/object/{bucket.name}/{number % 10}/{number}.txt"
+            return http.post(url, content=str(number).encode()).status_code
+
+        begun = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(upload, range(1000)))
+        assert time.monotonic() - begun < 20
+    assert statuses == [200] * 1000
+    assert len(bucket.rows()) == 1000
+    told = [delivery.event["record"]["name"] for delivery in bucket.deliveries()]
+    assert sorted(told) == sorted(row[0] for row in bucket.rows())
+
+
+def test_a_large_upload_and_download_keep_memory_flat(bucket: Bucket) -> None:
+    pid = bucket.project.storage.child.pid
+    block = bytes(MIB)
+
+    def form() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        for _ in range(LARGE_MIB):
+            yield block
+        yield b"\r\n--b--\r\n"
+
+    url = f"/object/{bucket.name}/large.bin"
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    with bucket.project.http() as http:
+        before = resident_mib(pid, "VmRSS")
+        reset_peak(pid)
+        assert http.post(url, content=form(), headers=headers, timeout=60).status_code == 200
+        with http.stream("GET", url) as response:
+            size = sum(len(chunk) for chunk in response.iter_raw())
+    assert size == LARGE_MIB * MIB
+    assert resident_mib(pid, "VmHWM") - before < 24
+    bucket.admin.remove(["large.bin"])

@@ -1,0 +1,204 @@
+"""Storage's order: ask the policies by doing it, store the bytes, commit the row, then tell."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from storage3.exceptions import StorageApiError
+
+from tests.contract.storage.conftest import ALICE, BOB, Bucket, Project, mine
+from tests.contract.storage.receiver import Delivery
+
+
+def request_ids(project: Project) -> int:
+    """How often anything was queued for pg_net, rolled back or not: sequences keep count."""
+    with project.database.connect() as connection:
+        row = connection.execute(
+            "select last_value from pg_sequences where sequencename = 'http_request_queue_id_seq'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0] or 0)
+
+
+def stored_versions(bucket: Bucket) -> set[str]:
+    folder: Path = bucket.project.storage.settings.data_dir
+    return {path.name for path in folder.glob("*/**/*") if path.is_file()}
+
+
+def test_triggers_fire_once_more_than_anything_is_committed(bucket: Bucket) -> None:
+    """The permission test runs the triggers too; only its sequence numbers survive."""
+
+    def firings(act: Callable[[], object]) -> int:
+        bucket.project.settle()
+        before = request_ids(bucket.project)
+        act()
+        return request_ids(bucket.project) - before
+
+    alice = bucket.alice
+    assert firings(lambda: alice.upload(mine("a"), b"1")) == 2
+    assert firings(lambda: alice.upload(mine("a"), b"2", {"upsert": "true"})) == 2
+    assert firings(lambda: alice.copy(mine("a"), mine("b"))) == 2
+    assert firings(lambda: alice.move(mine("b"), mine("c"))) == 2
+    signed = alice.create_signed_upload_url(mine("d"))["token"]
+    assert firings(lambda: alice.upload_to_signed_url(mine("d"), signed, b"1")) == 2
+    assert firings(lambda: alice.create_signed_upload_url(mine("e"))) == 1
+    assert firings(lambda: alice.remove([mine("a"), mine("c"), mine("d")])) == 3
+
+
+def test_the_permission_test_writes_version_1_as_the_caller(bucket: Bucket) -> None:
+    """Shown by a policy that lets nothing else through."""
+    with bucket.project.database.connect() as connection:
+        connection.execute(
+            f"""create policy rehearsed on storage.objects for insert to authenticated
+                    with check (bucket_id = '{bucket.name}' and version = '1'
+                                and metadata ? 'contentLength'
+                                and metadata - 'contentLength' = '{{"mimetype": "a/b"}}'
+                                and user_metadata = '{{"k": 1}}'
+                                and owner = '{BOB}' and owner_id = '{BOB}')"""
+        )
+        options = {"content-type": "a/b", "metadata": {"k": 1}}
+        bucket.bob.upload("x.txt", b"x", options)  # type: ignore[arg-type]
+        with pytest.raises(StorageApiError, match="row-level security"):
+            bucket.bob.upload("y.txt", b"x", {"content-type": "a/c", "metadata": {"k": 1}})
+        connection.execute("drop policy rehearsed on storage.objects")
+    ((_, owner, version, *_),) = bucket.rows()
+    assert (owner, len(version)) == (BOB, 36)
+
+
+def test_the_committed_write_is_service_role_without_a_uid(bucket: Bucket) -> None:
+    with bucket.project.database.connect() as connection:
+        connection.execute(
+            """create table public.writes (op text, role text, uid text, version text,
+                                           operation text);
+               create function public.note_write() returns trigger language plpgsql
+               security definer as $$ begin
+                   insert into public.writes values (
+                       tg_op, current_setting('role'), coalesce(auth.uid()::text, 'none'),
+                       coalesce(new.version, old.version), storage.operation());
+                   return coalesce(new, old);
+               end $$"""
+        )
+        connection.execute(
+            f"""create trigger note_write after insert or update on storage.objects for each row
+                    when (new.bucket_id = '{bucket.name}') execute function public.note_write();
+                create trigger note_delete after delete on storage.objects for each row
+                    when (old.bucket_id = '{bucket.name}') execute function public.note_write()"""
+        )
+        bucket.alice.upload(mine("a"), b"1")
+        bucket.alice.update(mine("a"), b"2")
+        bucket.alice.move(mine("a"), mine("b"))
+        bucket.alice.copy(mine("b"), mine("c"))
+        bucket.alice.remove([mine("b")])
+        writes = connection.execute(
+            "select op, role, uid, operation, version = '1' from public.writes"
+        ).fetchall()
+    assert writes == [
+        ("INSERT", "service_role", "none", "storage.object.upload", False),
+        ("UPDATE", "service_role", "none", "storage.object.upload_update", False),
+        ("UPDATE", "service_role", "none", "storage.object.move", False),
+        ("INSERT", "service_role", "none", "storage.object.copy", False),
+        ("DELETE", "authenticated", ALICE, "storage.object.delete_many", False),
+    ]
+
+
+def test_a_failing_trigger_fails_the_upload_and_leaves_nothing_behind(bucket: Bucket) -> None:
+    bucket.alice.upload(mine("old"), b"old")
+    before = stored_versions(bucket)
+    with bucket.project.database.connect() as connection:
+        connection.execute(
+            """create function public.refuse_completion() returns trigger language plpgsql as $$
+               begin
+                   if new.version <> '1' then raise exception 'no'; end if;
+                   return new;
+               end $$"""
+        )
+        connection.execute(
+            f"""create trigger refuse_completion after insert or update on storage.objects
+                    for each row when (new.bucket_id = '{bucket.name}')
+                    execute function public.refuse_completion()"""
+        )
+    for act in (
+        lambda: bucket.alice.upload(mine("new"), b"new"),
+        lambda: bucket.alice.update(mine("old"), b"new"),
+        lambda: bucket.alice.copy(mine("old"), mine("copied")),
+        lambda: bucket.alice.move(mine("old"), mine("moved")),
+    ):
+        with pytest.raises(StorageApiError) as refused:
+            act()
+        assert refused.value.to_dict() == {
+            "name": "StorageApiError",
+            "code": "DatabaseError",
+            "message": "database error, code: P0001",
+            "status": "500",
+        }
+    assert [row[0] for row in bucket.rows()] == [mine("old")]
+    assert bucket.alice.download(mine("old")) == b"old"
+    assert stored_versions(bucket) == before
+
+
+def test_no_row_is_visible_while_bytes_arrive(bucket: Bucket) -> None:
+    seen = []
+
+    def slow_body() -> Iterator[bytes]:
+        yield b"first "
+        seen.append(bucket.rows())
+        yield b"second"
+
+    with bucket.project.http() as http:
+        response = http.post(f"/object/{bucket.name}/slow.txt", content=slow_body())
+    assert response.status_code == 200
+    assert seen == [[]]
+    assert bucket.admin.download("slow.txt") == b"first second"
+
+
+def test_whoever_hears_of_an_object_can_read_it(bucket: Bucket) -> None:
+    """Every webhook's receiver asks for the object at once, overwrites going on."""
+    http = bucket.project.http()
+    answers: list[httpx.Response] = []
+
+    def read(delivery: Delivery) -> None:
+        if delivery.concerns(bucket.name):
+            answers.append(http.get(f"/object/{bucket.name}/{delivery.event['record']['name']}"))
+
+    def upload(number: int) -> None:
+        content = f"content {number}".encode() * (number + 1)
+        bucket.admin.upload(f"{number % 20}.txt", content, {"upsert": "true"})
+
+    bucket.project.receiver.on_delivery = read
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(upload, range(60)))
+        delivered = bucket.deliveries()
+    finally:
+        bucket.project.receiver.on_delivery = lambda _: None
+    assert len(delivered) == len(answers) == 60
+    assert {answer.status_code for answer in answers} == {200}
+    for answer in answers:
+        assert answer.headers["etag"] == f'"{hashlib.md5(answer.content).hexdigest()}"'
+    http.close()
+
+
+def test_versions_of_concurrent_overwrites_form_one_chain(bucket: Bucket) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda number: bucket.admin.upload("a", str(number).encode(), {"upsert": "true"}),
+                range(24),
+            )
+        )
+    events = [delivery.event for delivery in bucket.deliveries()]
+    follows = {
+        event["old_record"]["version"]: event["record"]["version"]
+        for event in events
+        if event["type"] == "UPDATE"
+    }
+    (version,) = (event["record"]["version"] for event in events if event["type"] == "INSERT")
+    length = 1
+    while version in follows:
+        version = follows[version]
+        length += 1
+    assert (length, version) == (24, bucket.rows()[0][2])
+    assert len(stored_versions(bucket) & set(follows)) == 0, "replaced bytes are gone"

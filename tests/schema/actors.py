@@ -1,0 +1,279 @@
+"""What the parts of a running system do to the database, one call each."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from psycopg.rows import dict_row
+
+from tests.support.database import Database, put_object
+
+Connection = psycopg.Connection[Any]
+Row = dict[str, Any]
+
+DIMENSIONS = 256
+MODEL = "wordllama-l2-supercat-256"
+PIPELINE = "1"
+
+
+def rows(connection: Connection, query: str, *parameters: Any) -> list[Row]:
+    """All rows of a query, as dicts."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode(), parameters or None).fetchall()
+
+
+def value(connection: Connection, query: str, *parameters: Any) -> Any:
+    """The only column of the first row; None when there is no row."""
+    row = connection.execute(query.encode(), parameters or None).fetchone()
+    return None if row is None else row[0]
+
+
+def vector_of(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """A unit vector that belongs to the text."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
+    return vector / np.linalg.norm(vector)  # type: ignore[no-any-return]
+
+
+def literal(vector: "np.ndarray[Any, np.dtype[np.float32]]") -> str:
+    """A vector as pgvector reads it."""
+    return json.dumps([round(float(number), 5) for number in vector])
+
+
+def hash_of(text: str) -> bytes:
+    """A chunk's name within its document."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A claimed job."""
+
+    job_id: UUID
+    token: int
+    document_id: UUID
+    index_version: int
+    storage_version: str
+    attempt: int
+
+
+def job_of(connection: Connection, object_id: UUID) -> UUID:
+    """The newest job of an object's document."""
+    job_id = value(
+        connection, "select latest_job_id from ingest.documents where object_id = %s", object_id
+    )
+    assert job_id is not None
+    return UUID(str(job_id))
+
+
+def document_of(connection: Connection, object_id: UUID) -> Row:
+    """The document of an object."""
+    found = rows(connection, "select * from ingest.documents where object_id = %s", object_id)
+    assert len(found) == 1
+    return found[0]
+
+
+def claim(
+    connection: Connection,
+    job_id: UUID,
+    *,
+    worker: str = "w1",
+    isolated: bool = False,
+    lease: str = "1 minute",
+) -> Run | None:
+    """claim_job, as the worker does."""
+    found = rows(
+        connection,
+        "select * from ingest_private.claim_job(%s, %s, %s, %s)",
+        *(job_id, worker, isolated, lease),
+    )
+    if not found:
+        return None
+    row = found[0]
+    return Run(
+        row["job_id"],
+        row["token"],
+        row["document_id"],
+        row["index_version"],
+        row["storage_version"],
+        row["attempt"],
+    )
+
+
+def claimed(connection: Connection, job_id: UUID, **options: Any) -> Run:
+    """claim_job where it must succeed."""
+    run = claim(connection, job_id, **options)
+    assert run is not None
+    return run
+
+
+def stage(connection: Connection, run: Run, texts: Sequence[str], *, tokens: int = 1) -> bool:
+    """Write embedded chunks in one transaction. False: the lease is lost, nothing was written."""
+    with connection.transaction():
+        if not value(
+            connection, "select ingest_private.begin_stage(%s, %s)", run.job_id, run.token
+        ):
+            return False
+        with connection.cursor().copy(
+            """copy ingest_private.staged_chunks (document_id, index_version, content_hash,
+                                                  content, headings, token_count, metadata,
+                                                  embedding) from stdin"""
+        ) as copy:
+            for text in dict.fromkeys(texts):
+                copy.write_row(
+                    (
+                        *(run.document_id, run.index_version, hash_of(text), text, []),
+                        *(len(text.split()), "{}", literal(vector_of(text))),
+                    )
+                )
+        connection.execute(
+            "select ingest_private.record_spend(%s, %s, %s, %s)",
+            [run.job_id, MODEL, tokens * len(texts), 0],
+        )
+    return True
+
+
+def stage_missing(connection: Connection, run: Run, texts: Sequence[str]) -> list[str]:
+    """Stage what is neither live nor staged yet, as a run does; returns what was embedded."""
+    known = {
+        bytes(row["content_hash"])
+        for row in rows(
+            connection,
+            "select content_hash from ingest_private.known_hashes(%s, %s)",
+            *(run.document_id, run.index_version),
+        )
+    }
+    missing = [text for text in dict.fromkeys(texts) if hash_of(text) not in known]
+    if missing:
+        stage(connection, run, missing)
+    return missing
+
+
+def publish(
+    connection: Connection,
+    run: Run,
+    texts: Sequence[str],
+    *,
+    content: bytes | None = None,
+    pages: Sequence[int] | None = None,
+) -> str:
+    """publish_document with these chunks in this order."""
+    pages = pages or [1] * len(texts)
+    result = value(
+        connection,
+        """select ingest_private.publish_document(
+               %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::int[], %s::int[], %s::jsonb[])""",
+        *(run.job_id, run.token, hash_of("\n".join(texts)) if content is None else content),
+        *(PIPELINE, "title", "text/plain", 1, 0),
+        *([hash_of(text) for text in texts], list(pages), list(pages), ["{}"] * len(texts)),
+    )
+    return str(result)
+
+
+def ingest(connection: Connection, object_id: UUID, texts: Sequence[str]) -> UUID:
+    """Everything a worker does for the newest job of an object; returns the document's id."""
+    run = claimed(connection, job_of_worker(connection, object_id))
+    stage_missing(connection, run, texts)
+    assert publish(connection, run, texts) == "published"
+    return run.document_id
+
+
+def job_of_worker(connection: Connection, object_id: UUID) -> UUID:
+    """The unfinished job of an object, as sync_object tells a worker."""
+    job_id = value(connection, "select ingest_private.sync_object(%s, null, null)", object_id)
+    assert job_id is not None
+    return UUID(str(job_id))
+
+
+def upload(
+    database: Database, name: str, texts: Sequence[str], *, owner: str | None = "alice", **put: Any
+) -> UUID:
+    """Upload an object and ingest it; returns the object's id."""
+    with database.connect() as storage, database.connect("docmill_worker") as worker:
+        object_id = put_object(storage, name, owner=owner, **put)
+        ingest(worker, object_id, texts)
+        return object_id
+
+
+def heartbeat(
+    connection: Connection,
+    worker: str = "w1",
+    *,
+    slots: int = 10,
+    isolated: bool = False,
+    draining: bool = False,
+    lease: str = "1 minute",
+) -> None:
+    """renew_leases, as a worker process does."""
+    connection.execute(
+        "select ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s)",
+        [worker, slots, isolated, draining, lease],
+    )
+
+
+def take(connection: Connection, *, resend: str = "1 minute", timeout: str = "1 minute") -> Any:
+    """take_ready_jobs: ids of the jobs that hints are sent for now, in no particular order."""
+    return [
+        row["job_id"]
+        for row in rows(
+            connection,
+            "select * from ingest_private.take_ready_jobs(%s, %s)",
+            *(resend, timeout),
+        )
+    ]
+
+
+def chunks_of(connection: Connection, document_id: UUID) -> dict[str, UUID]:
+    """Content and id of a document's live chunks."""
+    return {
+        row["content"]: row["id"]
+        for row in rows(
+            connection, "select content, id from ingest.chunks where document_id = %s", document_id
+        )
+    }
+
+
+def text_of(connection: Connection, document_id: UUID) -> list[str]:
+    """A document's chunks in reading order."""
+    return [
+        row["content"]
+        for row in rows(
+            connection,
+            """select chunk.content from ingest.chunk_positions as position
+                      join ingest.chunks as chunk on chunk.index_version = position.index_version
+                                                 and chunk.id = position.chunk_id
+                where position.document_id = %s order by position.ordinal""",
+            document_id,
+        )
+    ]
+
+
+def search(connection: Connection, text: str, **parameters: Any) -> list[Row]:
+    """match_chunks with the embedding of a text."""
+    arguments: Mapping[str, Any] = {
+        "query_embedding": literal(vector_of(text)),
+        "model": MODEL,
+        **parameters,
+    }
+    named = ", ".join(f"{name} => %s" for name in arguments)
+    return rows(
+        connection,
+        f"select * from ingest.match_chunks({named})",
+        *arguments.values(),
+    )
+
+
+@contextmanager
+def locked_document(database: Database, object_id: UUID) -> Iterator[Connection]:
+    """Hold a document's row lock in a transaction of its own."""
+    with database.connect() as holder, holder.transaction():
+        holder.execute(
+            "select from ingest.documents where object_id = %s for no key update", [object_id]
+        )
+        yield holder

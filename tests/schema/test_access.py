@@ -1,0 +1,676 @@
+"""Who may do what: every role on every object of both schemas, tried out.
+
+Objects and functions come from the catalog: a new one without an entry here fails the test.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+
+from tests.schema.actors import (
+    MODEL,
+    Connection,
+    claimed,
+    document_of,
+    heartbeat,
+    job_of,
+    rows,
+    search,
+    stage,
+    take,
+    upload,
+    value,
+)
+from tests.support.database import Database, as_client, make_database, put_object, watch_bucket
+from worker.local.postgres import PostgresServer
+
+SCHEMAS = ("ingest", "ingest_private")
+
+#: What clients read; everything else is closed to them.
+CLIENT_TABLES = {
+    "ingest.chunk_positions",
+    "ingest.chunks",
+    "ingest.documents",
+    "ingest.index_versions",
+    "ingest.jobs",
+    "ingest.usage",
+}
+PRIVATE_TABLES = {
+    "ingest_private.attempts",
+    "ingest_private.breakers",
+    "ingest_private.chunk_positions_1",
+    "ingest_private.chunks_1",
+    "ingest_private.document_windows",
+    "ingest_private.error_codes",
+    "ingest_private.job_queue",
+    "ingest_private.leases",
+    "ingest_private.migrations",
+    "ingest_private.pending_events",
+    "ingest_private.published_versions",
+    "ingest_private.quarantine",
+    "ingest_private.settings",
+    "ingest_private.sources",
+    "ingest_private.staged_chunks",
+    "ingest_private.workers",
+}
+SEQUENCES = {
+    "ingest.index_versions_id_seq",
+    "ingest_private.attempts_id_seq",
+    "ingest_private.lease_token",
+    "ingest_private.pending_events_id_seq",
+    "ingest_private.sources_id_seq",
+}
+CLIENT_FUNCTIONS = {"ingest.match_chunks", "ingest.nearest_in_branch"}
+WORKER_FUNCTIONS = {
+    "ingest_private.active_index_version",
+    "ingest_private.age_jobs",
+    "ingest_private.begin_stage",
+    "ingest_private.cancel_run",
+    "ingest_private.claim_job",
+    "ingest_private.drain_pending_events",
+    "ingest_private.fail_job",
+    "ingest_private.known_hashes",
+    "ingest_private.prune",
+    "ingest_private.publish_document",
+    "ingest_private.publish_unchanged",
+    "ingest_private.reconcile",
+    "ingest_private.record_spend",
+    "ingest_private.release_job",
+    "ingest_private.renew_leases",
+    "ingest_private.report_progress",
+    "ingest_private.rescue_jobs",
+    "ingest_private.stop_flags",
+    "ingest_private.sync_object",
+    "ingest_private.take_ready_jobs",
+}
+INNER_FUNCTIONS = {
+    "ingest_private.check_job_lease",
+    "ingest_private.create_index_version",
+    "ingest_private.end_failed",
+    "ingest_private.end_job",
+    "ingest_private.enqueue_job",
+    "ingest_private.finish_publish",
+    "ingest_private.forget_documents",
+    "ingest_private.guard_job",
+    "ingest_private.lock_for_publish",
+    "ingest_private.lock_run",
+    "ingest_private.note_pending",
+    "ingest_private.on_object_written",
+    "ingest_private.on_objects_deleted",
+    "ingest_private.owner_of",
+    "ingest_private.promote_due_jobs",
+    "ingest_private.requeue_job",
+    "ingest_private.restore_document_status",
+    "ingest_private.source_of",
+    "ingest_private.stored_objects",
+    "ingest_private.supersede_jobs",
+    "ingest_private.sync_objects",
+    "ingest_private.withdraw_documents",
+}
+#: Definer functions that a client may execute: each one is a hole in row-level security that
+#: somebody must have thought about.
+CLIENT_DEFINERS: set[str] = set()
+
+CLAIMS: Mapping[str, Mapping[str, str] | None] = {
+    "owner": {"sub": "alice"},
+    "stranger": {"sub": "mallory"},
+    "nobody": {"role": "authenticated"},
+    "anon": None,
+    "service_role": {"role": "service_role"},
+}
+ACTORS = (*CLAIMS, "worker")
+
+
+@pytest.fixture(scope="module", params=(18, 16), ids=lambda major: f"pg{major}")
+def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A project where every table of both schemas has a row, those of clients alice's."""
+    name = "postgres" if request.param == 18 else "postgres16"
+    server: PostgresServer = request.getfixturevalue(name)
+    with make_database(server) as database:
+        watch_bucket(database)
+        object_id = upload(database, "alice/a.txt", ["one", "two"])
+        with database.connect() as admin, database.connect("docmill_worker") as worker:
+            document_id = document_of(admin, object_id)["id"]
+            heartbeat(worker)
+            put_object(admin, "alice/a.txt", owner="alice")
+            stage(worker, claimed(worker, job_of(admin, object_id)), ["three"])
+            put_object(admin, "alice/b.txt", owner="alice")
+            for statement in (
+                "insert into ingest_private.breakers values ('b', now(), 'provider_auth')",
+                f"""insert into ingest_private.quarantine
+                    values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
+                f"""insert into ingest_private.document_windows
+                    values ('{document_id}', sha256('x'), '1', 1, 2, 'x')""",
+                "insert into ingest_private.pending_events (object_id, reason) "
+                "values (gen_random_uuid(), 'x')",
+            ):
+                admin.execute(statement.encode())
+        yield database
+
+
+@contextmanager
+def worker_session(database: Database) -> Iterator[Connection]:
+    with (
+        database.connect("docmill_worker") as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        yield connection
+
+
+def acting(database: Database, actor: str) -> AbstractContextManager[Connection]:
+    """A transaction as one of ACTORS; nothing of it is kept."""
+    if actor == "worker":
+        return worker_session(database)
+    return as_client(database, CLAIMS[actor])
+
+
+def relations(connection: Connection, *kinds: str) -> set[str]:
+    return {
+        row["name"]
+        for row in rows(
+            connection,
+            """select n.nspname || '.' || c.relname as name
+                 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                where n.nspname = any(%s) and c.relkind = any(%s)""",
+            *(list(SCHEMAS), list(kinds)),
+        )
+    }
+
+
+def functions(connection: Connection) -> list[dict[str, Any]]:
+    return rows(
+        connection,
+        """select n.nspname || '.' || p.proname as name, p.prokind::text as kind,
+                  p.prosecdef as is_definer, p.proconfig as settings,
+                  p.prorettype = 'trigger'::regtype as is_trigger,
+                  p.oid::regprocedure::text as signature,
+                  array(select format_type(type, null) from unnest(p.proargtypes) as type) as types
+             from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+            where n.nspname = any(%s)""",
+        list(SCHEMAS),
+    )
+
+
+def attempt(connection: Connection, statement: str) -> str:
+    """`refused` when a privilege is missing, else `allowed`, however the statement ends."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(statement.encode())
+    except pg.InsufficientPrivilege:
+        return "refused"
+    except psycopg.Error:
+        return "allowed"
+    return "allowed"
+
+
+def columns_of(connection: Connection, relation: str) -> list[str]:
+    return [
+        row["attname"]
+        for row in rows(
+            connection,
+            """select attname from pg_attribute
+                where attrelid = %s::regclass and attnum > 0 and not attisdropped""",
+            relation,
+        )
+    ]
+
+
+class TestTables:
+    def test_each_is_known_here(self, populated: Database):
+        with populated.connect() as connection:
+            assert relations(connection, "r", "p") == CLIENT_TABLES | PRIVATE_TABLES
+            assert relations(connection, "S") == SEQUENCES
+            assert relations(connection, "v", "m", "f") == set()
+
+    def test_each_has_a_row_to_be_seen(self, populated: Database):
+        with populated.connect() as connection:
+            empty = {
+                table
+                for table in CLIENT_TABLES | PRIVATE_TABLES
+                if not value(connection, f"select exists (select from {table})")
+            }
+        assert empty == set()
+
+    @pytest.mark.parametrize("actor", ACTORS)
+    def test_may_be_selected_by_those_who_shall_and_no_others(
+        self, populated: Database, actor: str
+    ):
+        with populated.connect() as admin:
+            columns = {table: columns_of(admin, table) for table in CLIENT_TABLES | PRIVATE_TABLES}
+        with acting(populated, actor) as connection:
+            allowed = {
+                table
+                for table in columns
+                if attempt(connection, f"select from {table}") == "allowed"
+                or any(
+                    attempt(connection, f'select "{column}" from {table}') == "allowed"
+                    for column in columns[table]
+                )
+            }
+        readers = {"owner", "stranger", "nobody", "service_role"}
+        assert allowed == (CLIENT_TABLES if actor in readers else set())
+
+    @pytest.mark.parametrize("actor", ["owner", "stranger", "nobody", "service_role"])
+    def test_show_their_rows_to_the_owner_and_to_the_service_role_only(
+        self, populated: Database, actor: str
+    ):
+        with acting(populated, actor) as connection:
+            seen = {
+                table
+                for table in CLIENT_TABLES
+                if value(connection, f"select exists (select from {table})")
+            }
+        everyones = {"ingest.index_versions"}
+        assert seen == (CLIENT_TABLES if actor in {"owner", "service_role"} else everyones)
+
+    @pytest.mark.parametrize("actor", ACTORS)
+    def test_are_written_by_nobody_but_for_the_workers_staging(
+        self, populated: Database, actor: str
+    ):
+        with populated.connect() as admin:
+            columns = {table: columns_of(admin, table) for table in CLIENT_TABLES | PRIVATE_TABLES}
+        allowed = set()
+        with acting(populated, actor) as connection:
+            for table, names in columns.items():
+                statements = {
+                    "insert": [f"insert into {table} default values"],
+                    "update": [f'update {table} set "{name}" = "{name}"' for name in names]
+                    + [f'update {table} set "{name}" = null' for name in names],
+                    "delete": [f"delete from {table}"],
+                    "truncate": [f"truncate {table}"],
+                    "lock": [f"lock table {table} in share row exclusive mode"],
+                    "alter": [f"alter table {table} disable row level security"],
+                    "trigger": [
+                        f"""create trigger mine before insert on {table} for each row
+                            execute function suppress_redundant_updates_trigger()"""
+                    ],
+                }
+                for verb, ways in statements.items():
+                    if any(attempt(connection, way) == "allowed" for way in ways):
+                        allowed.add((verb, table))
+        staging = {("insert", "ingest_private.staged_chunks")}
+        assert allowed == (staging if actor == "worker" else set())
+
+    def test_have_no_grants_on_single_columns(self, populated: Database):
+        with populated.connect() as connection:
+            assert (
+                rows(
+                    connection,
+                    """select attrelid::regclass::text, attname, attacl::text from pg_attribute
+                        where attacl is not null and attrelid in (
+                              select oid from pg_class where relnamespace::regnamespace::text
+                                                             = any(%s))""",
+                    list(SCHEMAS),
+                )
+                == []
+            )
+
+    @pytest.mark.parametrize("actor", ACTORS)
+    def test_sequences_are_nobodys(self, populated: Database, actor: str):
+        with acting(populated, actor) as connection:
+            for sequence in SEQUENCES:
+                for use in (f"select * from {sequence}", f"select nextval('{sequence}')"):
+                    assert attempt(connection, use) == "refused", use
+
+    def test_of_clients_and_partitions_have_row_level_security(self, populated: Database):
+        with populated.connect() as connection:
+            without = {
+                row["name"]
+                for row in rows(
+                    connection,
+                    """select n.nspname || '.' || c.relname as name
+                         from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                        where n.nspname = any(%s) and c.relkind in ('r', 'p')
+                          and not c.relrowsecurity""",
+                    list(SCHEMAS),
+                )
+            }
+        # Without a grant and outside the exposed schema; COPY refuses a table under RLS.
+        assert without == {table for table in PRIVATE_TABLES if not table.endswith("_1")}
+
+    def test_policies_are_for_select_by_authenticated_only(self, populated: Database):
+        with populated.connect() as connection:
+            policies = rows(
+                connection,
+                """select schemaname || '.' || tablename as name, cmd, roles::text[], permissive,
+                          with_check from pg_policies where schemaname = any(%s)""",
+                list(SCHEMAS),
+            )
+        assert {policy.pop("name") for policy in policies} == CLIENT_TABLES
+        assert all(
+            policy
+            == {
+                "cmd": "SELECT",
+                "roles": ["authenticated"],
+                "permissive": "PERMISSIVE",
+                "with_check": None,
+            }
+            for policy in policies
+        )
+
+
+class TestFunctions:
+    def test_each_is_known_here(self, populated: Database):
+        with populated.connect() as connection:
+            found = functions(connection)
+        assert {function["name"] for function in found} == (
+            CLIENT_FUNCTIONS | WORKER_FUNCTIONS | INNER_FUNCTIONS
+        )
+        # A second signature would be missed by grants that name the function alone.
+        assert len(found) == len({function["name"] for function in found})
+        assert {function["kind"] for function in found} == {"f"}
+
+    @pytest.mark.parametrize("actor", ACTORS)
+    def test_are_executed_by_those_who_shall_and_no_others(self, populated: Database, actor: str):
+        with populated.connect() as admin:
+            found = functions(admin)
+        allowed = set()
+        with acting(populated, actor) as connection:
+            connection.execute("set local statement_timeout = '2s'")
+            for function in found:
+                nulls = ", ".join(f"null::{name}" for name in function["types"])
+                call = f"select * from {function['name']}({nulls})"
+                if attempt(connection, call) == "allowed":
+                    allowed.add(function["name"])
+        expected = {"worker": WORKER_FUNCTIONS, "anon": set()}.get(actor, CLIENT_FUNCTIONS)
+        assert allowed == expected
+
+    def test_of_the_worker_survive_nulls(self, populated: Database):
+        """Not one of them changes anything, loops, or fails but by a named constraint."""
+        with populated.connect() as admin:
+            found = [row for row in functions(admin) if row["name"] in WORKER_FUNCTIONS]
+
+        def counts(connection: Connection) -> dict[str, int]:
+            return {
+                table: value(connection, f"select count(*) from {table}")
+                for table in sorted(CLIENT_TABLES | PRIVATE_TABLES)
+            }
+
+        # These do their work whatever they are told.
+        sweeps = {"drain_pending_events", "prune", "rescue_jobs", "age_jobs", "take_ready_jobs"}
+        with populated.connect() as admin, admin.transaction(force_rollback=True):
+            admin.execute("set local statement_timeout = '2s'")
+            before = counts(admin)
+            for function in found:
+                if function["name"].split(".")[1] in sweeps:
+                    continue
+                nulls = ", ".join(f"null::{name}" for name in function["types"])
+                try:
+                    with admin.transaction():
+                        admin.execute(f"select * from {function['name']}({nulls})".encode())
+                except pg.NotNullViolation:
+                    pass
+            assert counts(admin) == before
+
+    def test_that_are_definer_and_open_to_clients_are_on_the_list(self, populated: Database):
+        with populated.connect() as connection:
+            found = rows(
+                connection,
+                """select p.oid::regprocedure::text as name from pg_proc as p
+                    where p.pronamespace::regnamespace::text = any(%s) and p.prosecdef
+                      and exists (select from unnest(array['anon', 'authenticated',
+                                                           'service_role', 'authenticator'])
+                                  as role where has_function_privilege(role, p.oid, 'execute'))""",
+                list(SCHEMAS),
+            )
+        assert {row["name"] for row in found} == CLIENT_DEFINERS
+
+    def test_have_a_fixed_search_path(self, populated: Database):
+        with populated.connect() as connection:
+            loose = {
+                function["signature"]
+                for function in functions(connection)
+                if 'search_path=""' not in (function["settings"] or [])
+            }
+        assert loose == set()
+
+    def test_of_the_private_schema_are_definer_where_a_worker_calls_them(self, populated: Database):
+        with populated.connect() as connection:
+            invoker = {row["name"] for row in functions(connection) if not row["is_definer"]}
+        assert invoker == CLIENT_FUNCTIONS | {
+            "ingest_private.create_index_version",
+            "ingest_private.guard_job",
+            "ingest_private.owner_of",
+        }
+
+    def test_that_wait_for_locks_bound_the_wait(self, populated: Database):
+        """By a setting of their own, or by the worker role's (those that only read or are short)."""
+        with populated.connect() as connection:
+            unbound = {
+                function["name"]
+                for function in functions(connection)
+                if function["name"] in WORKER_FUNCTIONS
+                and not any(
+                    setting.startswith("lock_timeout=") for setting in function["settings"] or []
+                )
+            }
+        assert unbound == {
+            f"ingest_private.{name}"
+            for name in (
+                "active_index_version",
+                "age_jobs",
+                "known_hashes",
+                "prune",
+                "record_spend",
+                "renew_leases",
+                "stop_flags",
+            )
+        }
+
+
+class TestTheWorkersEscapes:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            *(
+                f"set local role {role}"
+                for role in (
+                    "postgres",
+                    "supabase_admin",
+                    "service_role",
+                    "authenticated",
+                    "anon",
+                    "supabase_storage_admin",
+                    "authenticator",
+                )
+            ),
+            "set local session authorization postgres",
+            "alter role docmill_worker bypassrls",
+            "alter role docmill_worker superuser",
+            "create role friend",
+            "grant postgres to docmill_worker",
+            "select * from auth.users",
+            "select * from storage.objects",
+            "select * from storage.buckets",
+            "insert into storage.objects (bucket_id, name) values ('docs', 'x')",
+            "select * from ingest.documents",
+            "update ingest.documents set owner_id = 'mallory'",
+            "update ingest.jobs set owner_id = 'mallory'",
+            "select * from ingest.chunks",
+            "select * from ingest_private.chunks_1",
+            "select * from ingest_private.staged_chunks",
+            "copy ingest_private.staged_chunks to stdout",
+            "insert into ingest_private.staged_chunks default values returning document_id",
+            "insert into ingest_private.sources (bucket_id) values ('secret')",
+            "update ingest_private.leases set expires_at = 'infinity'",
+            "select ingest_private.create_index_version('m', 1, '{}'::jsonb)",
+            "select ingest_private.end_job(null, 'succeeded')",
+            "select ingest_private.forget_documents('{}')",
+            "select ingest_private.sync_objects('{}')",
+            "select ingest_private.enqueue_job(null, 1, 'ingest', 5::smallint, 1)",
+            "select ingest.match_chunks(null, null)",
+            "create function ingest_private.mine() returns int language sql as 'select 1'",
+            "create function ingest.mine() returns int language sql as 'select 1'",
+            "create function public.mine() returns int language sql as 'select 1'",
+            "create table public.mine (id int)",
+            "create table extensions.mine (id int)",
+            "create schema mine",
+            "drop schema ingest cascade",
+            "copy (select 1) to program 'true'",
+            "select pg_read_file('/etc/passwd')",
+            "create extension dblink",
+        ],
+    )
+    def test_is_refused(self, populated: Database, statement: str):
+        with (
+            worker_session(populated) as connection,
+            pytest.raises(pg.InsufficientPrivilege),
+        ):
+            connection.execute(statement.encode())
+
+    def test_a_temporary_table_does_not_stand_in_for_a_real_one(self, populated: Database):
+        """Definer functions name every table with its schema."""
+        with worker_session(populated) as connection:
+            connection.execute("create temp table documents (id uuid, object_id uuid)")
+            connection.execute("create temp table jobs (id uuid)")
+            connection.execute(
+                "create function pg_temp.hashtext(text) returns int language sql as "
+                "$$ select 1 / 0 $$"
+            )
+            connection.execute("set local search_path = pg_temp, public")
+            assert value(connection, "select ingest_private.sync_object(null, null, null)") is None
+            assert isinstance(take(connection), list)
+
+
+def readers_policy(database: Database, condition: str) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            f"""create policy readers on storage.objects for select to authenticated
+                using ({condition})""".encode()
+        )
+
+
+READ: Mapping[str, Callable[[Connection], list[Any]]] = {
+    "document": lambda client: rows(client, "select * from ingest.documents"),
+    "chunks": lambda client: rows(client, "select * from ingest.chunks"),
+    "positions": lambda client: rows(client, "select * from ingest.chunk_positions"),
+    "hits": lambda client: search(client, "two"),
+}
+
+
+def reads(database: Database, claims: Mapping[str, Any] | None) -> dict[str, int]:
+    """How much of each kind a client sees."""
+    with as_client(database, claims, read_only=True) as client:
+        return {what: len(read(client)) for what, read in READ.items()}
+
+
+NOTHING = {"document": 0, "chunks": 0, "positions": 0, "hits": 0}
+EVERYTHING = {"document": 1, "chunks": 2, "positions": 2, "hits": 2}
+
+
+class TestAccessOwner:
+    def test_the_owner_sees_everything_of_a_document_and_a_stranger_nothing(
+        self, any_database: Database
+    ):
+        watch_bucket(any_database)
+        readers_policy(any_database, "true")  # Storage's policies do not matter here
+        upload(any_database, "a.txt", ["one", "two"])
+        assert reads(any_database, {"sub": "alice"}) == EVERYTHING
+        assert reads(any_database, {"sub": "mallory"}) == NOTHING
+        assert reads(any_database, {"sub": "alice", "role": "service_role"}) == EVERYTHING
+
+    @pytest.mark.parametrize("sub", [None, "", " alice", "ALICE", "alice\u200b", "%", "null"])
+    def test_an_odd_subject_is_not_the_owner(self, database: Database, sub: str | None):
+        watch_bucket(database)
+        upload(database, "a.txt", ["one", "two"])
+        assert reads(database, {"sub": sub, "role": "authenticated"}) == NOTHING
+
+    @pytest.mark.parametrize("sub", [None, "", "null"])
+    def test_a_document_without_owner_is_nobodys(self, database: Database, sub: str | None):
+        watch_bucket(database)
+        upload(database, "a.txt", ["one", "two"], owner=None)
+        assert reads(database, {"sub": sub, "role": "authenticated"}) == NOTHING
+        assert reads(database, {"role": "service_role"}) == EVERYTHING
+
+    def test_a_request_without_a_token_is_refused(self, database: Database):
+        with as_client(database, None) as client, pytest.raises(pg.InsufficientPrivilege):
+            search(client, "x")
+
+    def test_the_owner_polls_the_job_and_the_spending_and_a_stranger_does_not(
+        self, any_database: Database
+    ):
+        watch_bucket(any_database)
+        upload(any_database, "a.txt", ["one", "two"])
+        for sub, seen in (("alice", 1), ("mallory", 0)):
+            with as_client(any_database, {"sub": sub}, read_only=True) as client:
+                assert len(rows(client, "select * from ingest.jobs")) == seen
+                assert len(rows(client, "select * from ingest.usage")) == seen
+
+    def test_the_partitions_are_no_way_around_the_policies(self, any_database: Database):
+        watch_bucket(any_database)
+        upload(any_database, "a.txt", ["one", "two"])
+        with any_database.connect() as admin:
+            # A project that hands out everything, as some do.
+            admin.execute("grant usage on schema ingest_private to authenticated")
+            admin.execute("grant all on all tables in schema ingest_private to authenticated")
+        for partition in ("chunks_1", "chunk_positions_1"):
+            for sub in ("alice", "mallory"):
+                with as_client(any_database, {"sub": sub}) as client:
+                    assert rows(client, f"select * from ingest_private.{partition}") == []
+
+
+class TestAccessInherit:
+    def test_whoever_may_read_the_object_sees_everything_of_its_document(
+        self, any_database: Database
+    ):
+        watch_bucket(any_database, access="inherit")
+        readers_policy(
+            any_database, "bucket_id = 'docs' and (auth.jwt() ->> 'sub') in ('bob', 'carol')"
+        )
+        upload(any_database, "a.txt", ["one", "two"])
+        assert reads(any_database, {"sub": "alice"}) == EVERYTHING  # the owner, in any case
+        assert reads(any_database, {"sub": "bob"}) == EVERYTHING
+        assert reads(any_database, {"sub": "carol"}) == EVERYTHING
+        assert reads(any_database, {"sub": "mallory"}) == NOTHING
+
+    def test_a_document_without_owner_is_readable_by_those_who_may_read_the_object(
+        self, any_database: Database
+    ):
+        watch_bucket(any_database, access="inherit")
+        readers_policy(any_database, "true")
+        upload(any_database, "a.txt", ["one", "two"], owner=None)
+        assert reads(any_database, {"sub": "bob"}) == EVERYTHING
+        # A token of the project's own making may lack a subject.
+        assert reads(any_database, {"role": "authenticated", "team": 1}) == EVERYTHING
+
+    def test_without_a_policy_of_storage_only_the_owner_sees_it(self, any_database: Database):
+        watch_bucket(any_database, access="inherit")
+        upload(any_database, "a.txt", ["one", "two"])
+        assert reads(any_database, {"sub": "alice"}) == EVERYTHING
+        assert reads(any_database, {"sub": "bob"}) == NOTHING
+
+    def test_a_policy_taken_back_takes_effect_with_the_next_query(self, any_database: Database):
+        watch_bucket(any_database, access="inherit")
+        readers_policy(any_database, "true")
+        upload(any_database, "a.txt", ["one", "two"])
+        assert reads(any_database, {"sub": "bob"}) == EVERYTHING
+        with any_database.connect() as admin:
+            admin.execute("drop policy readers on storage.objects")
+        assert reads(any_database, {"sub": "bob"}) == NOTHING
+
+    def test_jobs_and_spending_stay_the_owners(self, database: Database):
+        watch_bucket(database, access="inherit")
+        readers_policy(database, "true")
+        upload(database, "a.txt", ["one", "two"])
+        with as_client(database, {"sub": "bob"}, read_only=True) as client:
+            assert rows(client, "select * from ingest.jobs") == []
+            assert rows(client, "select * from ingest.usage") == []
+
+    def test_own_and_inherited_hits_come_in_one_order_and_once(self, any_database: Database):
+        watch_bucket(any_database, "shared", access="inherit")
+        watch_bucket(any_database, "private")
+        readers_policy(any_database, "bucket_id = 'shared'")
+        upload(any_database, "bobs.txt", ["one", "two"], owner="bob", bucket="shared")
+        upload(any_database, "alices.txt", ["one", "two"], owner="alice", bucket="shared")
+        upload(any_database, "mine.txt", ["one", "two"], owner="bob", bucket="private")
+        upload(any_database, "hers.txt", ["one", "two"], owner="alice", bucket="private")
+        with as_client(any_database, {"sub": "bob"}, read_only=True) as client:
+            hits = search(client, "two", metadata_filter=Jsonb({}), model=MODEL)
+        assert [hit["content"] for hit in hits] == ["two"] * 3 + ["one"] * 3
+        assert {hit["object_name"] for hit in hits} == {"bobs.txt", "alices.txt", "mine.txt"}
+        assert len({hit["chunk_id"] for hit in hits}) == 6

@@ -1,0 +1,144 @@
+"""Elements to chunks."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.embedding.tokens import LocalSplitter
+from worker.models import Chunk, Element
+from worker.pipeline.chunking import chunk_elements
+
+MAX_TOKENS = 60
+SPLITTER = LocalSplitter(MAX_TOKENS)
+
+
+def chunks_of(*elements: Element) -> list[Chunk]:
+    return list(chunk_elements(elements, SPLITTER, max_tokens=MAX_TOKENS))
+
+
+def title(text: str, depth: int = 0, page: int | None = None) -> Element:
+    return Element("Title", text, page, depth)
+
+
+def text(words: str, page: int | None = None) -> Element:
+    return Element("NarrativeText", words, page)
+
+
+LONG = "a sentence that goes on for a while and fills a good part of one chunk. " * 2
+
+
+def test_a_title_becomes_the_heading_of_what_follows() -> None:
+    (chunk,) = chunks_of(title("Handbook"), title("Sourdough", 1), text(LONG))
+    assert chunk.headings == ("Handbook", "Sourdough")
+    assert chunk.content == LONG.strip()
+    assert chunk.embedded_text.startswith("Handbook > Sourdough\n")
+
+
+def test_a_title_of_the_same_depth_ends_the_heading_before_it() -> None:
+    first, second = chunks_of(
+        title("Book"), title("One", 1), text(LONG), title("Two", 1), text(LONG)
+    )
+    assert (first.headings, second.headings) == (("Book", "One"), ("Book", "Two"))
+
+
+def test_a_title_with_nothing_under_it_is_content() -> None:
+    (chunk,) = chunks_of(title("Lonely", page=3))
+    assert (chunk.content, chunk.headings, chunk.page_start) == ("Lonely", (), 3)
+
+
+def test_small_sections_share_a_chunk_under_their_common_heading() -> None:
+    (chunk,) = chunks_of(
+        title("Menu"), title("Soup", 1), text("Leek."), title("Cake", 1), text("Plum.")
+    )
+    assert chunk.headings == ("Menu",)
+    assert chunk.content == "Soup\nLeek.\n\nCake\nPlum."
+
+
+def test_a_chunk_spans_the_pages_of_its_pieces() -> None:
+    (chunk,) = chunks_of(text("one", 2), text("two", 3), text("three", 5))
+    assert (chunk.page_start, chunk.page_end) == (2, 5)
+
+
+def test_a_long_table_is_cut_between_rows_and_repeats_its_header() -> None:
+    rows = [f"row{number} value{number}" for number in range(80)]
+    chunks = chunks_of(Element("Table", "\n".join(["name value", *rows]), 1))
+    assert len(chunks) > 1
+    assert all(chunk.content.startswith("name value\n") for chunk in chunks)
+    assert [row for chunk in chunks for row in chunk.content.split("\n")[1:]] == rows
+
+
+def test_list_items_stand_on_lines_and_paragraphs_apart() -> None:
+    (chunk,) = chunks_of(text("List:"), Element("ListItem", "a"), Element("ListItem", "b"))
+    assert chunk.content == "List:\na\nb"
+
+
+def test_a_title_too_long_for_a_heading_is_content() -> None:
+    long_title = "word " * 60
+    chunks = chunks_of(title(long_title), text("after"))
+    assert "".join(chunk.content for chunk in chunks).count("word") == 60
+
+
+def test_whitespace_makes_no_chunk() -> None:
+    assert chunks_of(text("  \n "), Element("Title", " ")) == []
+
+
+element_lists = st.lists(
+    st.builds(
+        Element,
+        category=st.sampled_from(["Title", "NarrativeText", "ListItem", "Table", "Text"]),
+        text=st.lists(
+            st.sampled_from(["alpha", "beta", "gamma", "שלום", "日本", "e\u0301"]), max_size=90
+        )
+        .map(" ".join)
+        .map(lambda words: words.replace("gamma ", "gamma\n")),
+        page=st.none() | st.integers(1, 9),
+        depth=st.none() | st.integers(0, 8),
+    ),
+    max_size=12,
+)
+
+
+def letters(words: str) -> str:
+    return "".join(words.split())
+
+
+@settings(max_examples=150, deadline=None)
+@given(elements=element_lists)
+def test_no_text_is_lost(elements: list[Element]) -> None:
+    kept = letters(" ".join(chunk.embedded_text for chunk in chunks_of(*elements)))
+    for element in elements:
+        for line in element.text.split("\n"):
+            for word in line.split():
+                assert word in kept
+    if not any(element.category in ("Title", "Table") for element in elements):
+        # Without headings and repeated table headers, every letter is there exactly once.
+        assert kept == letters(" ".join(element.text for element in elements))
+
+
+@settings(max_examples=100, deadline=None)
+@given(elements=element_lists)
+def test_sizes_are_kept_and_ordinals_count_up(elements: list[Element]) -> None:
+    chunks = chunks_of(*elements)
+    assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
+    for chunk in chunks:
+        # Headings and the joints between blocks come on top of the size.
+        assert SPLITTER.count(chunk.content) <= MAX_TOKENS * 1.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(elements=element_lists)
+def test_the_same_elements_give_the_same_chunks(elements: list[Element]) -> None:
+    assert chunks_of(*elements) == chunks_of(*elements)
+
+
+def test_a_text_without_a_space_is_cut() -> None:
+    chunks = chunks_of(text("x" * 5000))
+    assert len(chunks) > 1
+    assert "".join(chunk.content for chunk in chunks) == "x" * 5000
+
+
+@pytest.mark.parametrize("words", ["e\u0301" * 300, "👩‍👩‍👧" * 100])
+def test_a_grapheme_is_never_cut(words: str) -> None:
+    for chunk in chunks_of(text(words)):
+        assert chunk.content[0] not in "\u0301\u200d"
+        assert chunk.content[-1] != "\u200d"

@@ -1,0 +1,73 @@
+"""Settings answer bad values by name and remedy."""
+
+import pytest
+
+from worker.errors import SettingsError
+from worker.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in os.environ:
+        if name.startswith(("DOCMILL_", "SUPABASE_", "OPENAI_")) or name in (
+            "DATABASE_URL",
+            "REDIS_URL",
+        ):
+            monkeypatch.delenv(name)
+
+
+def test_standard_names_are_honoured_and_our_own_come_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://standard")
+    assert load_settings().require("database_url") == "postgresql://standard"
+    monkeypatch.setenv("DOCMILL_DATABASE_URL", "postgresql://own")
+    assert load_settings().require("database_url") == "postgresql://own"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DOCMILL_SLOTS", "0"),
+        ("DOCMILL_SLOTS", "many"),
+        ("DOCMILL_LEASE_SECONDS", "-1"),
+        ("DOCMILL_EMBEDDER", "magic"),
+        ("DOCMILL_WEBHOOK_SIGNING_SECRETS", "plain"),
+        ("DOCMILL_RETRY_MAX_SECONDS", "0.5"),
+        ("DOCMILL_SPOOL_BYTES", "1"),
+    ],
+)
+def test_a_bad_value_is_answered_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load_settings()
+
+
+def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCMILL_SLOT", "4")
+    with pytest.raises(SettingsError, match="unknown setting DOCMILL_SLOT"):
+        load_settings()
+
+
+def test_a_missing_setting_names_its_variables() -> None:
+    with pytest.raises(SettingsError, match="DOCMILL_DATABASE_URL or DATABASE_URL"):
+        load_settings().require("database_url")
+
+
+def test_the_width_of_an_unknown_model_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCMILL_EMBEDDING_MODEL", "somebody/else")
+    with pytest.raises(SettingsError, match="DOCMILL_EMBEDDING_DIMENSIONS"):
+        _ = load_settings().dimensions
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_canary")
+    monkeypatch.setenv("DOCMILL_WEBHOOK_SIGNING_SECRETS", "whsec_Y2FuYXJ5,whsec_Y2FuYXJ5Mg==")
+    settings = load_settings()
+    assert len(settings.webhook_signing_secrets) == 2
+    assert "canary" not in repr(settings)
+    assert "whsec_Y2" not in repr(settings)

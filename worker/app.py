@@ -1,0 +1,84 @@
+"""The Celery app. Messages are hints; Postgres decides what runs."""
+
+from typing import Any, Final
+
+from celery import Celery
+from kombu import Queue
+
+from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
+from worker.settings import Settings
+
+#: Only settings that act on the threads pool: it knows no time limits, no max-tasks-per-child and
+#: no soft shutdown, so leases, extraction children and our own drain do those jobs.
+CELERY_SETTINGS: Final[dict[str, Any]] = {
+    # A message names a job and nothing else; pickle would let a forged one run code.
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    # Nobody reads results: the job row is the result.
+    "task_ignore_result": True,
+    "result_backend": None,
+    # Handed on quickly at a shutdown; a second delivery claims nothing and does no harm.
+    "task_acks_late": True,
+    # A run that failed has written its own outcome; a message that comes back would only spin.
+    "task_acks_on_failure": True,
+    "task_acks_on_timeout": True,
+    "task_reject_on_worker_lost": False,
+    # Take no more than can start: what waits in a worker is in no fair order.
+    "worker_prefetch_multiplier": 1,
+    # A second copy of a running job cannot start, so a Redis blip need not kill paid work.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "broker_connection_retry_on_startup": True,
+    # Redis may be away for as long as it likes.
+    "broker_connection_max_retries": None,
+    # A demoted Redis answers ReadOnlyError until its successor is found.
+    "broker_channel_error_retry": True,
+    "broker_transport_options": {
+        # Longer than any job's hint stays unacknowledged by a live worker; a vanished worker's
+        # jobs come back through their leases long before.
+        "visibility_timeout": 3600,
+        # Without these a publish or a read on a dead connection waits for ever.
+        "socket_timeout": 15,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "retry_on_timeout": True,
+        # The shortest visibility timeout of all apps on one Redis wins: keep to our own keys.
+        "global_keyprefix": "docmill:",
+    },
+    "worker_send_task_events": True,
+    "task_send_sent_event": False,
+    # Our configuration stays.
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+    "timezone": "UTC",
+    "enable_utc": True,
+}
+
+
+def create_app(settings: Settings) -> Celery:
+    """The app for the Redis of these settings. Raises SettingsError when none is set."""
+    app = Celery("docmill", broker=settings.require("redis_url"), include=["tasks"])
+    app.conf.update(CELERY_SETTINGS)
+    app.conf.task_queues = [Queue(name) for name in (JOBS_QUEUE, ISOLATED_QUEUE, MAINTENANCE_QUEUE)]
+    app.conf.task_default_queue = MAINTENANCE_QUEUE
+    app.conf.beat_schedule = beat_schedule(settings)
+    return app
+
+
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """When the maintenance tasks run. A message nobody took by the next one is dropped."""
+    periods = {
+        "docmill.dispatch": settings.dispatch_seconds,
+        "docmill.rescue": settings.rescue_seconds,
+        "docmill.reconcile_newest": settings.reconcile_seconds,
+        "docmill.reconcile_all": 86_400.0,
+        "docmill.prune": 3_600.0,
+    }
+    return {
+        task: {
+            "task": task,
+            "schedule": seconds,
+            "options": {"expires": seconds, "queue": MAINTENANCE_QUEUE},
+        }
+        for task, seconds in periods.items()
+    }

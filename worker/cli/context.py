@@ -1,0 +1,83 @@
+"""What commands work on: the environment's project, else the embedded stack that runs here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from worker.cli.main import ExitCode
+from worker.errors import UsageError
+from worker.local.stack import StackInfo, find_running
+from worker.settings import Settings, load_settings
+from worker.store.database import CONNECT_OPTIONS, Connection
+
+#: With one of these set, the environment means a project of its own.
+_PROJECT_VARIABLES: Final = (
+    "DATABASE_URL",
+    "DOCMILL_DATABASE_URL",
+    "DOCMILL_ADMIN_DATABASE_URL",
+    "SUPABASE_URL",
+    "DOCMILL_SUPABASE_URL",
+)
+
+
+def running_stack() -> StackInfo | None:
+    """The embedded stack that this command works on; None when the environment names a project."""
+    if any(name in os.environ for name in _PROJECT_VARIABLES):
+        return None
+    return find_running()
+
+
+def settings_in_use() -> Settings:
+    """Settings from the environment, completed from the embedded stack when one runs here.
+
+    Raises SettingsError, or UsageError when there is neither a project nor a stack.
+    """
+    stack = running_stack()
+    if stack is not None:
+        for name, value in stack.environ().items():
+            os.environ.setdefault(name, value)
+    elif not any(name in os.environ for name in _PROJECT_VARIABLES):
+        raise UsageError(
+            "no project and no embedded stack: set DATABASE_URL, DOCMILL_ADMIN_DATABASE_URL and "
+            "SUPABASE_URL, or start a stack with docmill up --detach"
+        )
+    return load_settings()
+
+
+@contextmanager
+def admin_connection(settings: Settings) -> Iterator[Connection]:
+    """An autocommit connection with the admin URL. Raises UsageError when it is refused."""
+    url = settings.require("admin_database_url")
+    try:
+        connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
+    except psycopg.OperationalError as error:
+        raise UsageError(
+            f"cannot connect with DOCMILL_ADMIN_DATABASE_URL ({_reason(error)}): "
+            "check host, port, user and password"
+        ) from None
+    with connection:
+        yield connection
+
+
+def _reason(error: Exception) -> str:
+    # psycopg repeats each address it tried; the last line is the one that decided.
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def explain_unknown(error: Exception) -> tuple[str, ExitCode]:
+    """One sentence for an error that no command expected, and the exit code."""
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+        return "the schema is not installed: run docmill schema apply", ExitCode.ENVIRONMENT
+    if isinstance(error, psycopg.Error):
+        return f"the database answered: {_reason(error)}", ExitCode.ENVIRONMENT
+    if os.environ.get("DOCMILL_LOG_LEVEL") == "debug":
+        raise error
+    kind = type(error).__name__
+    return (
+        f"unexpected {kind}: {_reason(error)} (DOCMILL_LOG_LEVEL=debug shows where)",
+        ExitCode.INTERNAL,
+    )

@@ -1,0 +1,168 @@
+"""`docmill ingest`: upload files, and wait for them if asked to."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import local
+from typing import Final
+
+from rich.live import Live
+
+from worker.cli.context import admin_connection, running_stack, settings_in_use
+from worker.cli.main import ExitCode
+from worker.cli.observe import FINAL_STATES, progress_table
+from worker.cli.output import Row, cell, console, print_json
+from worker.clients.uploads import Uploader, UploadError, storage_name
+from worker.errors import UsageError
+from worker.local.stack import DEFAULT_OWNER, StackInfo
+from worker.settings import Settings
+from worker.store import admin
+from worker.store.database import Connection
+
+_UPLOADS_AT_ONCE: Final = 4
+_POLL_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to upload, and the name it gets."""
+
+    path: Path
+    object_name: str
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What became of an upload."""
+
+    file: LocalFile
+    error: UploadError | None
+    started: float
+
+
+def find_files(paths: Sequence[Path], *, folder: str) -> list[LocalFile]:
+    """The files that are meant, hidden ones left out, each with its name under `folder`."""
+    found = []
+    for path in paths:
+        root = path.parent if path.is_file() else path
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            relative = file.relative_to(root)
+            is_hidden = any(part.startswith(".") for part in relative.parts)
+            if file.is_file() and not (is_hidden and file != path):
+                name = storage_name(relative.as_posix())
+                found.append(LocalFile(file, f"{folder}/{name}" if folder else name))
+    return found
+
+
+def uploader_factory(
+    settings: Settings, stack: StackInfo | None, owner: str | None
+) -> Callable[[], Uploader]:
+    """How to upload: as the owner to the embedded stack, with the secret key to a project."""
+    if stack is None:
+        url, key = settings.require("supabase_url"), settings.require("supabase_secret_key")
+        return lambda: Uploader(url, key, user_token=None)
+    from worker.local.tokens import user_token
+
+    token = user_token(stack, owner or DEFAULT_OWNER)
+    return lambda: Uploader(stack.api_url, stack.keys.publishable_key, user_token=token)
+
+
+def upload_all(
+    files: Sequence[LocalFile], bucket: str, make_uploader: Callable[[], Uploader]
+) -> Iterator[Uploaded]:
+    """Upload a few files at a time; yields each as it is done."""
+    threads = local()
+
+    def upload(file: LocalFile) -> Uploaded:
+        if not hasattr(threads, "uploader"):
+            threads.uploader = make_uploader()
+        started = time.monotonic()
+        try:
+            threads.uploader.upload(bucket, file.object_name, file.path)
+        except UploadError as error:
+            return Uploaded(file, error, started)
+        return Uploaded(file, None, started)
+
+    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+        yield from pool.map(upload, files)
+
+
+def ingest(
+    paths: Sequence[Path], *, bucket: str, owner: str | None, wait: bool, as_json: bool
+) -> int:
+    """Upload, wait if asked, and report each file."""
+    settings = settings_in_use()
+    stack = running_stack()
+    # With a secret key Storage notes no owner; a source with owner_from folder:1 finds it here.
+    folder = owner or (DEFAULT_OWNER if stack else "")
+    files = find_files(paths, folder=folder)
+    if not files:
+        raise UsageError(f"no files in {', '.join(map(str, paths))}")
+    with admin_connection(settings) as connection:
+        _check_watched(connection, bucket)
+        uploaded = list(upload_all(files, bucket, uploader_factory(settings, stack, owner)))
+        accepted = [item.file.object_name for item in uploaded if item.error is None]
+        found = _final_jobs(connection, bucket, accepted, quiet=as_json) if wait else {}
+        if not wait:
+            found = admin.current_jobs(connection, bucket, accepted)
+    rows = [_report(item, found.get(item.file.object_name)) for item in uploaded]
+    for item, row in zip(uploaded, rows, strict=True):
+        print_json(row) if as_json else _print_row(row)
+        if item.error is not None:
+            print(f"docmill: {item.error}", file=sys.stderr)
+    return ExitCode.FAILED if any(row["state"] == "failed" for row in rows) else ExitCode.DONE
+
+
+def _check_watched(connection: Connection, bucket: str) -> None:
+    if not any(source["bucket_id"] == bucket for source in admin.list_sources(connection)):
+        raise UsageError(f"bucket {bucket!r} is not ingested: docmill sources add {bucket}")
+
+
+def _final_jobs(
+    connection: Connection, bucket: str, names: Sequence[str], *, quiet: bool
+) -> dict[str, Row]:
+    """Wait until the job of each name's current version has ended."""
+    with Live(console=console(), transient=True, auto_refresh=False) as live:
+        while True:
+            found = admin.current_jobs(connection, bucket, names)
+            if not quiet and sys.stdout.isatty():
+                waiting = [row for row in found.values() if row["state"] not in FINAL_STATES]
+                live.update(progress_table(waiting[:20]), refresh=True)
+            if all(_is_final(found.get(name)) for name in names):
+                return found
+            time.sleep(_POLL_SECONDS)
+
+
+def _is_final(row: Row | None) -> bool:
+    # No row: the object was deleted meanwhile, there is nothing to wait for.
+    return row is None or row["state"] in FINAL_STATES
+
+
+def _report(item: Uploaded, row: Row | None) -> Row:
+    refused = {"state": "failed", "error_code": item.error.code} if item.error else {}
+    known = row or {}
+    return {
+        "path": str(item.file.path),
+        "object_name": item.file.object_name,
+        "document_id": known.get("document_id"),
+        "job_id": known.get("job_id"),
+        "state": known.get("state"),
+        "error_code": known.get("error_code"),
+        "page_count": known.get("page_count"),
+        "chunk_count": known.get("chunk_count"),
+        "seconds": known.get("seconds"),
+        **refused,
+    }
+
+
+def _print_row(row: Row) -> None:
+    parts = [f"{row['state'] or 'uploaded':10}", cell(row["path"])]
+    if row["error_code"]:
+        parts.append(row["error_code"])
+    elif row["state"] == "succeeded":
+        pages = f"{row['page_count']} pages, " if row["page_count"] else ""
+        parts.append(f"{pages}{row['chunk_count']} chunks, {row['seconds']:.2f} s")
+    console().print("  ".join(parts))

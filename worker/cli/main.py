@@ -1,0 +1,249 @@
+"""The commands of `docmill` and what their exit codes mean."""
+
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.errors import DocmillError
+
+app = typer.Typer(
+    name="docmill",
+    help="Turns files in Supabase Storage into searchable vectors in your own Postgres.",
+    no_args_is_help=True,
+    # Plain help: drawing boxes would cost as much time as everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sources_app = typer.Typer(help="Which buckets are ingested.", no_args_is_help=True)
+schema_app = typer.Typer(help="The tables and functions in your database.", no_args_is_help=True)
+app.add_typer(sources_app, name="sources")
+app.add_typer(schema_app, name="schema")
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says. Documented in docs/commands.md."""
+
+    DONE = 0  #: did what was asked
+    FAILED = 1  #: did it, and something in the result failed or is wrong
+    USAGE = 2  #: the command line is wrong
+    ENVIRONMENT = 3  #: a setting, a service or the schema is missing or wrong
+    INTERNAL = 70  #: an error that docmill does not know
+    INTERRUPTED = 130  #: Ctrl-C
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Owner = Annotated[str | None, typer.Option("--owner", metavar="SUB", help="The user's JWT sub.")]
+
+
+def main() -> None:
+    """Run the command line; every expected error is one sentence on stderr."""
+    try:
+        code = app(standalone_mode=False)
+    except DocmillError as error:
+        _fail(str(error), ExitCode.ENVIRONMENT)
+    except typer.Abort:
+        _fail("", ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:
+        _fail("", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more at exit.
+        sys.stderr.close()
+        sys.exit(ExitCode.DONE)
+    except Exception as error:  # the last resort: no traceback for a user, but a way to get it
+        _unknown(error)
+    sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _fail(message: str, code: ExitCode) -> None:
+    if message:
+        print(f"docmill: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _unknown(error: Exception) -> None:
+    show = getattr(error, "show", None)
+    if show is not None:  # a usage error of the command line itself
+        show()
+        sys.exit(ExitCode.USAGE)
+    from worker.cli.context import explain_unknown
+
+    message, code = explain_unknown(error)
+    _fail(message, code)
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+) -> int:
+    """Start the embedded stack, for development."""
+    from worker.cli import stack
+
+    return stack.up(detach=detach)
+
+
+@app.command()
+def down() -> int:
+    """Stop the embedded stack that runs here; its data stays."""
+    from worker.cli import stack
+
+    return stack.down()
+
+
+@app.command()
+def status(json: Json = False) -> int:
+    """What runs, what waits, what failed."""
+    from worker.cli import observe
+
+    return observe.status(as_json=json)
+
+
+@app.command()
+def demo(
+    documents: Annotated[
+        Path | None, typer.Argument(help="A folder of your own documents.", exists=True)
+    ] = None,
+) -> int:
+    """Upload, ingest and search as two users, all on this machine."""
+    from worker.cli import demo as demo_command
+
+    return demo_command.demo(documents)
+
+
+@app.command()
+def webhook() -> int:
+    """Receive Storage's webhooks."""
+    from worker.cli import processes
+
+    return processes.webhook()
+
+
+@app.command()
+def worker(
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="One slot, for jobs whose worker died once.")
+    ] = False,
+) -> int:
+    """Run jobs."""
+    from worker.cli import processes
+
+    return processes.worker(isolated=isolated)
+
+
+@app.command()
+def beat() -> int:
+    """Run the schedule: dispatch, rescue, reconcile, prune."""
+    from worker.cli import processes
+
+    return processes.beat()
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True)],
+    bucket: Annotated[str, typer.Option(help="Bucket to upload to.")] = "documents",
+    owner: Owner = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until every document is done.")] = False,
+    json: Json = False,
+) -> int:
+    """Upload files or folders; the rest happens by itself."""
+    from worker.cli import ingest as ingest_command
+
+    return ingest_command.ingest(paths, bucket=bucket, owner=owner, wait=wait, as_json=json)
+
+
+@app.command()
+def jobs(
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    owner: Owner = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000)] = 50,
+    json: Json = False,
+) -> int:
+    """List jobs, newest first."""
+    from worker.cli import observe
+
+    return observe.jobs(state=state, owner=owner, limit=limit, as_json=json)
+
+
+@app.command()
+def job(job_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> int:
+    """Show one job: where it stands, why, and what to do."""
+    from worker.cli import observe
+
+    return observe.job(job_id, as_json=json)
+
+
+@app.command()
+def watch(
+    owner: Owner = None,
+    until_idle: Annotated[bool, typer.Option(help="Stop when no job is left to do.")] = False,
+    json: Json = False,
+) -> int:
+    """Follow jobs live until Ctrl-C."""
+    from worker.cli import observe
+
+    return observe.watch(owner=owner, until_idle=until_idle, as_json=json)
+
+
+@app.command()
+def search(
+    query: str,
+    owner: Owner = None,
+    limit: Annotated[int, typer.Option("-k", help="Number of hits.", min=1, max=200)] = 5,
+    json: Json = False,
+) -> int:
+    """Find passages, as this user may find them."""
+    from worker.cli import search as search_command
+
+    return search_command.search(query, owner=owner, limit=limit, as_json=json)
+
+
+@app.command()
+def doctor(json: Json = False) -> int:
+    """Check every dependency and say the remedy."""
+    from worker.cli import doctor as doctor_command
+
+    return doctor_command.doctor(as_json=json)
+
+
+@sources_app.command("add")
+def sources_add(
+    bucket: str,
+    prefix: Annotated[str, typer.Option(help="Only objects whose name starts with this.")] = "",
+    owner_from: Annotated[
+        str, typer.Option(help="Who owns a document: uploader, folder:N or fixed:SUB.")
+    ] = "uploader",
+    json: Json = False,
+) -> int:
+    """Ingest a bucket from now on."""
+    from worker.cli import sources
+
+    return sources.add(bucket, prefix=prefix, owner_from=owner_from, as_json=json)
+
+
+@sources_app.command("list")
+def sources_list(json: Json = False) -> int:
+    """List the buckets that are ingested."""
+    from worker.cli import sources
+
+    return sources.list_all(as_json=json)
+
+
+@schema_app.command("apply")
+def schema_apply(json: Json = False) -> int:
+    """Create or upgrade the schema. Repeatable; needs DOCMILL_ADMIN_DATABASE_URL."""
+    from worker.cli import schema
+
+    return schema.apply(as_json=json)
+
+
+@schema_app.command("check")
+def schema_check(json: Json = False) -> int:
+    """Say whether the schema is what this version expects."""
+    from worker.cli import schema
+
+    return schema.check(as_json=json)

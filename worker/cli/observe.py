@@ -1,0 +1,170 @@
+"""`docmill status`, `jobs`, `job` and `watch`."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from worker.cli.context import admin_connection, running_stack, settings_in_use
+from worker.cli.main import ExitCode
+from worker.cli.output import Row, cell, console, print_json, print_rows, table
+from worker.errors import UsageError
+from worker.store import admin
+
+_JOB_COLUMNS: Final = (
+    *("id", "object_name", "state", "stage", "attempt", "chunks_embedded", "chunks_reused"),
+    *("error_code", "created_at", "finished_at"),
+)
+_POLL_SECONDS: Final = 0.5
+_WATCHED: Final = 30
+FINAL_STATES: Final = ("succeeded", "failed", "superseded", "cancelled")
+
+
+def status(*, as_json: bool) -> int:
+    """Print what runs, what waits and what failed."""
+    stack = running_stack()
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
+        counts = admin.counts(connection)
+        workers = admin.list_workers(connection)
+    row: Row = {**counts, "workers": workers}
+    if stack is not None:
+        row |= {
+            "pid": stack.pid,
+            "api_url": stack.api_url,
+            "publishable_key": stack.keys.publishable_key,
+            "database_url": stack.database_url("postgres"),
+        }
+    if as_json:
+        print_json(row)
+        return ExitCode.DONE
+    out = console()
+    if stack is not None:
+        out.print(f"embedded stack, process {stack.pid}: {stack.api_url}")
+    for name in ("documents", "jobs"):
+        parts = sorted((counts[name] or {}).items())
+        out.print(f"{name}: " + (", ".join(f"{n} {what}" for what, n in parts) or "none"))
+    out.print(f"events not settled: {counts['pending_events']}")
+    if counts["oldest_queued"]:
+        out.print(f"oldest queued job: since {cell(counts['oldest_queued'])}")
+    if workers:
+        out.print(table(workers, ("id", "slots", "running", "isolated", "draining", "last_seen")))
+    else:
+        out.print("no worker was heard of in the last five minutes: start docmill worker")
+    return ExitCode.DONE
+
+
+def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> int:
+    """List jobs."""
+    if state not in (None, "queued", "running", *FINAL_STATES):
+        raise UsageError(f"--state {state}: one of queued, running, {', '.join(FINAL_STATES)}")
+    with admin_connection(settings_in_use()) as connection:
+        rows = admin.list_jobs(connection, state=state, owner=owner, limit=limit)
+    print_rows(rows, _JOB_COLUMNS, as_json=as_json)
+    return ExitCode.DONE
+
+
+def job(job_id: str, *, as_json: bool) -> int:
+    """Show one job."""
+    try:
+        wanted = UUID(job_id)
+    except ValueError:
+        raise UsageError(f"{job_id!r} is not a job id: docmill jobs lists them") from None
+    with admin_connection(settings_in_use()) as connection:
+        row = admin.get_job(connection, wanted)
+    if row is None:
+        print(f"docmill: there is no job {wanted}: docmill jobs lists them", file=sys.stderr)
+        return ExitCode.FAILED
+    if as_json:
+        print_json(row)
+        return ExitCode.DONE
+    attempts = row.pop("attempts")
+    out = console()
+    for name, value in row.items():
+        if value not in (None, 0, False):
+            out.print(f"{name:16} {cell(value)}")
+    if attempts:
+        out.print(table(attempts, ("attempt", "worker_id", "started_at", "outcome", "error_code")))
+    return ExitCode.DONE
+
+
+def watch(*, owner: str | None, until_idle: bool, as_json: bool) -> int:
+    """Follow the newest jobs."""
+    with admin_connection(settings_in_use()) as connection:
+
+        def newest() -> list[Row]:
+            return admin.list_jobs(connection, state=None, owner=owner, limit=_WATCHED)
+
+        if as_json or not sys.stdout.isatty():
+            return _follow_lines(newest, until_idle=until_idle, as_json=as_json)
+        with Live(progress_table(newest()), refresh_per_second=4) as live:
+            while True:
+                rows = newest()
+                live.update(progress_table(rows))
+                if until_idle and _is_idle(rows):
+                    return ExitCode.DONE
+                time.sleep(_POLL_SECONDS)
+
+
+def _is_idle(rows: list[Row]) -> bool:
+    return all(row["state"] in FINAL_STATES for row in rows)
+
+
+def _follow_lines(newest: Callable[[], list[Row]], *, until_idle: bool, as_json: bool) -> int:
+    seen: dict[UUID, object] = {}
+    while True:
+        rows = newest()
+        for row in reversed(rows):
+            if seen.get(row["id"]) != row["updated_at"]:
+                seen[row["id"]] = row["updated_at"]
+                print_json(row) if as_json else print(progress_line(row), flush=True)
+        if until_idle and _is_idle(rows):
+            return ExitCode.DONE
+        time.sleep(_POLL_SECONDS)
+
+
+def progress_line(row: Row) -> str:
+    """A job's progress in one line of text."""
+    code = f" {row['error_code']}" if row["error_code"] else ""
+    done = row["chunks_embedded"] + row["chunks_reused"]
+    return (
+        f"{row['state']:10} {row['stage']:11} {done}/{row['chunks_total'] or '?'} chunks "
+        f"{cell(row['object_name'])}{code}"
+    )
+
+
+def progress_table(rows: list[Row]) -> Table:
+    """Jobs with a bar each."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("document", "state", "progress", "pages", "chunks", "why"):
+        made.add_column(column, overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        done = row["chunks_embedded"] + row["chunks_reused"]
+        made.add_row(
+            cell(row["object_name"])[-48:],
+            row["stage"] if row["state"] == "running" else row["state"],
+            ProgressBar(total=1, completed=fraction_done(row), width=24),
+            f"{row['pages_done']}/{row['pages_total']}" if row["pages_total"] else "-",
+            f"{done}/{row['chunks_total']}" if row["chunks_total"] else str(done or "-"),
+            cell(row["error_code"] or row["hold_reason"]),
+        )
+    return made
+
+
+def fraction_done(row: Row) -> float:
+    """How far a job is, from 0 to 1: reading is half of it, embedding the other half."""
+    if row["state"] == "succeeded":
+        return 1.0
+    if row["state"] != "running":
+        return 0.0
+    read = row["pages_done"] / row["pages_total"] if row["pages_total"] else 0.0
+    if row["stage"] in ("embedding", "publishing"):
+        read = 1.0
+    done = row["chunks_embedded"] + row["chunks_reused"]
+    embedded = done / row["chunks_total"] if row["chunks_total"] else 0.0
+    return min(read / 2 + embedded / 2, 1.0)

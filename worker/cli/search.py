@@ -1,0 +1,54 @@
+"""`docmill search`."""
+
+from worker.cli.context import admin_connection, running_stack, settings_in_use
+from worker.cli.main import ExitCode
+from worker.cli.output import Row, cell, console, print_json
+from worker.errors import UsageError
+from worker.local.stack import DEFAULT_OWNER
+from worker.runtime import build_embedder
+from worker.store import admin
+
+FIELDS = ("score", "object_name", "title", "page_start", "page_end", "headings", "content")
+
+
+def search(query: str, *, owner: str | None, limit: int, as_json: bool) -> int:
+    """Print the passages nearest to a query that the owner may read."""
+    settings = settings_in_use()
+    if owner is None and running_stack() is None:
+        raise UsageError("name the user who searches: --owner SUB")
+    embedder = build_embedder(settings)
+    vectors, _tokens = embedder.embed([query])
+    with admin_connection(settings) as connection:
+        hits = admin.search(
+            connection,
+            owner=owner or DEFAULT_OWNER,
+            embedding=vectors[0],
+            model=settings.model,
+            limit=limit,
+        )
+    for hit in hits:
+        if as_json:
+            print_json({name: hit[name] for name in FIELDS})
+        else:
+            print_hit(hit)
+    if not hits and not as_json:
+        console().print("nothing found")
+    return ExitCode.DONE
+
+
+def print_hit(hit: Row, *, width: int = 300) -> None:
+    """One hit as a person reads it: score, where, and the passage."""
+    out = console()
+    pages = _pages(hit["page_start"], hit["page_end"])
+    place = " > ".join(hit["headings"])
+    out.print(f"{hit['score']:.2f}  {cell(hit['object_name'])}{pages}", style="bold")
+    if hit["title"] or place:
+        out.print("      " + cell(" | ".join(part for part in (hit["title"], place) if part)))
+    passage = cell(" ".join(hit["content"].split()))
+    out.print("      " + passage[:width] + ("..." if len(passage) > width else ""))
+
+
+def _pages(start: int | None, end: int | None) -> str:
+    if start is None:
+        return ""
+    return f", page {start}" if start == end else f", pages {start}-{end}"

@@ -1,0 +1,140 @@
+"""Downloads from Supabase Storage, streamed: its Python client reads whole files into memory."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from worker.errors import JobError
+from worker.ports import StopCheck, StoredObject
+
+#: Longest silence of the other side, connecting or reading; a slow but steady transfer goes on.
+TIMEOUT: Final = httpx.Timeout(30, connect=10)
+_READ_BYTES: Final = 256 * 1024
+
+
+class SupabaseStorage:
+    """Reads objects with the project's secret key. Safe to share between threads."""
+
+    def __init__(self, supabase_url: str, secret_key: str, *, connections: int = 32) -> None:
+        self._client = httpx.Client(
+            base_url=f"{supabase_url.rstrip('/')}/storage/v1",
+            # A secret key may stand in Authorization because it equals apikey; the old
+            # service_role tokens must stand there.
+            headers={"apikey": secret_key, "Authorization": f"Bearer {secret_key}"},
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_connections=connections),
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def info(self, bucket_id: str, object_name: str) -> StoredObject | None:
+        """What Storage holds at this name now; None when nothing. Raises JobError."""
+        path = object_path(bucket_id, object_name)
+        with _errors_translated():
+            response = self._client.get(f"/object/info/{path}")
+        if _is_missing(response):
+            return None
+        _check_status(response)
+        return _stored_object(response)
+
+    def download(
+        self, bucket_id: str, object_name: str, target: Path, *, max_bytes: int, check: StopCheck
+    ) -> bytes:
+        """Stream the object into a file and return its sha256.
+
+        `check` is called between reads. Raises JobError: `document_too_large` past `max_bytes`,
+        `object_changed` when the object is gone or came short.
+        """
+        digest = hashlib.sha256()
+        path = object_path(bucket_id, object_name)
+        with (
+            _errors_translated(),
+            self._client.stream("GET", f"/object/authenticated/{path}") as response,
+            target.open("wb") as file,
+        ):
+            if response.status_code != httpx.codes.OK:
+                response.read()
+                if _is_missing(response):
+                    raise JobError("object_changed", "the object is gone")
+                _check_status(response)
+            for block in _limited(response, max_bytes):
+                check()
+                digest.update(block)
+                file.write(block)
+        return digest.digest()
+
+
+def object_path(bucket_id: str, object_name: str) -> str:
+    """Path of an object in a URL, every segment percent-encoded by us."""
+    segments = object_name.split("/")
+    if "." in segments or ".." in segments:
+        # Every URL parser on the way may resolve these, and would then fetch another object.
+        raise JobError("storage_unavailable", "name with a dot segment", counted=True)
+    return "/".join(quote(segment, safe="") for segment in [bucket_id, *segments])
+
+
+def _limited(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
+    received = 0
+    for block in response.iter_bytes(_READ_BYTES):
+        received += len(block)
+        if received > max_bytes:
+            raise JobError("document_too_large", f"more than {max_bytes} bytes")
+        yield block
+    announced = response.headers.get("content-length")
+    if announced is not None and received != int(announced):
+        raise JobError("object_changed", f"{received} of {announced} bytes arrived")
+
+
+def _stored_object(response: httpx.Response) -> StoredObject:
+    try:
+        body = response.json()
+        return StoredObject(str(body["version"]), int(body["size"]), body.get("content_type"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise JobError("storage_unavailable", "answer of unknown form", counted=True) from error
+
+
+def _is_missing(response: httpx.Response) -> bool:
+    # Storage says 404 in the body of a 400.
+    return response.status_code == httpx.codes.NOT_FOUND or (
+        response.status_code == httpx.codes.BAD_REQUEST
+        and str(_body(response).get("statusCode")) == "404"
+    )
+
+
+def _body(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _check_status(response: httpx.Response) -> None:
+    status = response.status_code
+    if status < 400:
+        return
+    inner = str(_body(response).get("statusCode"))
+    if status in (401, 403) or inner in ("401", "403"):
+        raise JobError("storage_auth", f"status {status}")
+    # A gateway's 502 to 504 is an outage. Any other answer is about this object: it may stay.
+    outage = status in (429, 502, 503, 504)
+    raise JobError("storage_unavailable", f"status {status}", counted=not outage)
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise JobError("storage_unavailable", type(error).__name__) from error
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise JobError("no_space", "the spool folder is full") from error
+        raise

@@ -1,0 +1,67 @@
+"""Uploads through supabase-py, as a user of the embedded mode or with a project's secret key."""
+
+import hashlib
+import mimetypes
+import re
+import unicodedata
+from pathlib import Path
+from typing import Final
+
+import httpx
+from storage3.exceptions import StorageApiError
+from storage3.utils import StorageException
+from supabase import Client, ClientOptions, create_client
+
+from worker.errors import DocmillError
+
+#: Characters that Storage takes in a name (supabase/storage, src/storage/limits.ts).
+_REFUSED: Final = re.compile(r"[^A-Za-z0-9_/!.*'() &$=@;:+,?-]")
+_TIMEOUT_SECONDS: Final = 300
+
+
+class UploadError(DocmillError):
+    """Storage did not take a file. `code` is Storage's own word for the reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def storage_name(relative_path: str) -> str:
+    """A name that Storage takes for a local path.
+
+    Unchanged where possible. Letters with accents lose them, other characters become `_`; then a
+    short hash of the original keeps two such names apart.
+    """
+    folded = unicodedata.normalize("NFKD", relative_path)
+    plain = "".join(c for c in folded if not unicodedata.combining(c))
+    safe = _REFUSED.sub("_", plain)
+    if safe == relative_path:
+        return safe
+    mark = hashlib.sha256(relative_path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    stem, dot, suffix = safe.rpartition(".")
+    return f"{stem}-{mark}.{suffix}" if dot and stem else f"{safe}-{mark}"
+
+
+class Uploader:
+    """Uploads files. Thread-safe as long as each thread has its own."""
+
+    def __init__(self, supabase_url: str, key: str, *, user_token: str | None) -> None:
+        headers = {"Authorization": f"Bearer {user_token}"} if user_token else {}
+        self._client: Client = create_client(
+            supabase_url,
+            key,
+            ClientOptions(headers=headers, storage_client_timeout=_TIMEOUT_SECONDS),
+        )
+
+    def upload(self, bucket: str, name: str, path: Path) -> None:
+        """Upload a file, replacing what the name holds. Raises UploadError."""
+        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        try:
+            self._client.storage.from_(bucket).upload(
+                name, path, {"content-type": content_type, "upsert": "true"}
+            )
+        except StorageApiError as error:
+            raise UploadError(str(error.code), f"{path}: Storage says: {error.message}") from None
+        except (StorageException, httpx.HTTPError, OSError, ValueError) as error:
+            raise UploadError("upload_failed", f"{path}: {type(error).__name__}: {error}") from None

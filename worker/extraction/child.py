@@ -1,0 +1,228 @@
+"""The life of one child: give up everything, read one document, write its elements, end.
+
+Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an exit status.
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from fcntl import F_DUPFD, fcntl
+from pathlib import Path
+
+from worker.errors import JobError
+from worker.extraction import protocol, sandbox
+from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.extraction.kinds.registry import open_reading
+from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
+from worker.extraction.sanitize import sanitize
+from worker.models import Element, JsonObject
+
+_DOCUMENT, _RESULT = 3, 4
+_OUT_OF_THE_WAY = 16
+_BUFFER_BYTES = 64 * 1024
+#: Made in advance: there may be no memory left to make it when it is needed.
+_OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""}}) + b"\n"
+
+
+def run(
+    request: Request, document: int, result: int, *, zygote_pid: int, readable: Sequence[str]
+) -> int:
+    """Read the document behind one descriptor, write its lines to the other.
+
+    Returns the exit status: 0 when the last line says how it ended.
+    """
+    os.setsid()
+    sandbox.die_with_parent(zygote_pid)
+    _keep_only(document, result)
+    writer = _Writer(_RESULT)
+    try:
+        _give_up_everything(request, readable)
+    except OSError as error:
+        # Ours to repair, not the document's fault: it is tried again.
+        writer.error("internal_error", _where(error))
+        return 0
+    try:
+        _read(request, writer)
+    except BrokenPipeError:
+        return 1  # the worker has lost interest
+    except MemoryError:
+        writer.write_raw(_OUT_OF_MEMORY)
+    except JobError as error:
+        writer.error(error.code, str(error))
+    except Exception as error:  # parsers raise whatever they like
+        writer.error(_code_of(error), _where(error))
+    return 0
+
+
+def _keep_only(document: int, result: int) -> None:
+    """Leave the two descriptors, at fixed numbers, and /dev/null for the standard ones."""
+    null = os.open(os.devnull, os.O_RDWR)
+    # First out of the way of the fixed numbers: one of the three may sit on another's.
+    null, document, result = (
+        fcntl(fd, F_DUPFD, _OUT_OF_THE_WAY) for fd in (null, document, result)
+    )
+    fixed = (null, null, null, document, result)
+    for number, descriptor in enumerate(fixed):
+        os.dup2(descriptor, number)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- a Path per descriptor costs more
+        if int(name) >= len(fixed):
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
+
+
+def _give_up_everything(request: Request, readable: Sequence[str]) -> None:
+    sandbox.volunteer_for_oom_killer()
+    _move_into(request.folder)
+    sandbox.limit_resources(request.limits)
+    sandbox.confine(readable, request.folder)
+
+
+def _move_into(folder: str) -> None:
+    os.chdir(folder)
+    os.environ["TMPDIR"] = folder
+    tempfile.tempdir = folder
+
+
+def _read(request: Request, writer: "_Writer") -> None:
+    with os.fdopen(_DOCUMENT, "rb") as file:
+        source = Source(
+            file=file,
+            file_name=request.file_name,
+            first_page=request.first_page,
+            last_page=request.last_page,
+        )
+        media_type, reading = open_reading(source)
+        writer.header(media_type, reading)
+        found_text = False
+        for part in reading.parts:
+            if isinstance(part, PageEnd):
+                writer.page(part)
+                continue
+            for element in _presentable(part):
+                found_text = True
+                writer.element(element)
+        if not found_text and not source.is_window:
+            raise JobError("empty_document")
+        writer.end()
+
+
+def _presentable(element: Element) -> Iterator[Element]:
+    """The element as it may be shown: sanitized, allow-listed, cut; nothing when it is blank."""
+    text = sanitize(element.text).strip("\n")
+    if element.category != "CodeSnippet":
+        text = text.strip()
+    if not text.strip():
+        return
+    known = element.category in protocol.CATEGORIES
+    clean = replace(
+        element,
+        category=element.category if known else "Text",
+        metadata=_allowed(sanitize(element.metadata)),
+    )
+    for number, piece in enumerate(_pieces(text)):
+        # The HTML of a table that was cut belongs to none of its pieces.
+        yield replace(clean, text=piece, metadata={} if number else clean.metadata)
+
+
+def _allowed(metadata: JsonObject) -> JsonObject:
+    return {
+        name: metadata[name]
+        for name, limit in protocol.METADATA_LIMITS.items()
+        if isinstance(metadata.get(name), str) and 0 < len(metadata[name]) <= limit
+    }
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut what is too long for one element, at a line end or a space where there is one."""
+    start = 0
+    while len(text) - start > MAX_ELEMENT_CHARACTERS:
+        limit = start + MAX_ELEMENT_CHARACTERS
+        half = start + MAX_ELEMENT_CHARACTERS // 2
+        cut = max(text.rfind("\n", half, limit), text.rfind(" ", half, limit))
+        end = cut + 1 if cut != -1 else limit
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _code_of(error: Exception) -> str:
+    """What a parser's exception means. It was reading a file that is not as it should be."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no_space"
+    # libxml2 and the kernel say it in words of their own.
+    if getattr(error, "errno", None) == errno.ENOMEM or "memory alloc" in str(error).lower():
+        return "parse_memory"
+    return "corrupt"
+
+
+def _where(error: Exception) -> str:
+    """Type and place of an exception, for the log. Its message may quote the document: left out."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return type(error).__name__
+    module = Path(place.tb_frame.f_code.co_filename).stem
+    return f"{type(error).__name__} in {module} line {place.tb_lineno}"
+
+
+class _Writer:
+    """Writes lines to the pipe, in large pieces."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = bytearray()
+
+    def header(self, media_type: str, reading: Reading) -> None:
+        title = sanitize(reading.title or "").strip()[: protocol.MAX_NAME_CHARACTERS]
+        header = {
+            "mime_type": media_type,
+            "page_count": reading.page_count,
+            "title": title or None,
+        }
+        self._line({"header": header})
+        self._flush()
+
+    def element(self, element: Element) -> None:
+        self._line(
+            {
+                "element": {
+                    "category": element.category,
+                    "text": element.text,
+                    "page": element.page,
+                    "depth": element.depth,
+                    "metadata": element.metadata,
+                }
+            }
+        )
+
+    def page(self, page: PageEnd) -> None:
+        self._line({"page": page.number, "read": page.has_text})
+
+    def end(self) -> None:
+        self._line({"end": True})
+        self._flush()
+
+    def error(self, code: str, detail: str) -> None:
+        self._line({"error": {"code": code, "detail": detail}})
+        with suppress(BrokenPipeError):
+            self._flush()
+
+    def write_raw(self, line: bytes) -> None:
+        self._buffer.clear()
+        with suppress(BrokenPipeError):
+            os.write(self._descriptor, line)
+
+    def _line(self, message: JsonObject) -> None:
+        self._buffer += protocol.encode(message)
+        self._buffer += b"\n"
+        if len(self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._buffer:
+            written = os.write(self._descriptor, self._buffer)
+            del self._buffer[:written]

@@ -1,0 +1,99 @@
+"""From bytes to text: byte order marks first, then UTF-8, then the best guess."""
+
+import codecs
+import re
+
+from charset_normalizer import from_bytes
+
+#: UTF-32 before UTF-16: the mark of one begins with the mark of the other.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+#: A guess from this much is as good as from all; guessing takes time that grows with the sample.
+_SAMPLE_BYTES = 64 * 1024
+_CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
+#: Shares of control bytes above which something is not text. Few binary files are valid UTF-8,
+#: and a text with NULs in it is still worth reading.
+_MAX_CONTROLS, _MAX_CONTROLS_UTF8 = 0.02, 0.2
+_DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w-]{2,40})", re.IGNORECASE)
+
+
+def looks_like_text(start: bytes) -> bool:
+    """Whether the first bytes of a file are text in some encoding."""
+    if _mark(start) or _unmarked_utf16(start):
+        return True
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    limit = _MAX_CONTROLS_UTF8 if _is_utf8(start) else _MAX_CONTROLS
+    return controls <= limit * len(start)
+
+
+def decode_start(start: bytes) -> str:
+    """Text of the first bytes; a character that is cut at the end is left out."""
+    return decode(start)
+
+
+def decode(data: bytes, *, html: bool = False) -> str:
+    """The text of a file. Never raises: a byte that fits no encoding becomes U+FFFD.
+
+    `html` lets a `<meta charset>` decide where no mark does and UTF-8 does not fit.
+    """
+    encoding = _mark(data) or _unmarked_utf16(data)
+    if encoding is None and _is_utf8(data):
+        encoding = "utf-8"
+    if encoding is None and html and (text := _decoded_as_declared(data)) is not None:
+        return text
+    return data.decode(encoding or _guess(data), errors="replace")
+
+
+def _mark(data: bytes) -> str | None:
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether it is UTF-8, but for a last character that may have been cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unmarked_utf16(data: bytes) -> str | None:
+    """UTF-16 of a mostly Latin text shows itself by a NUL in every other byte."""
+    sample = data[:4096]
+    pairs = len(sample) // 2
+    if pairs < 4:
+        return None
+    if sample[1::2].count(0) > 0.7 * pairs and sample[0::2].count(0) < 0.05 * pairs:
+        return "utf-16-le"
+    if sample[0::2].count(0) > 0.7 * pairs and sample[1::2].count(0) < 0.05 * pairs:
+        return "utf-16-be"
+    return None
+
+
+def _decoded_as_declared(data: bytes) -> str | None:
+    found = _DECLARED.search(data[:4096])
+    if found is None:
+        return None
+    try:
+        return data.decode(found.group(1).decode("ascii"), errors="replace")
+    except (LookupError, UnicodeError):  # no such encoding, or one that is not of text
+        return None
+
+
+def _guess(data: bytes) -> str:
+    best = from_bytes(_sample(data)).best()
+    return best.encoding if best else "cp1252"
+
+
+def _sample(data: bytes) -> bytes:
+    """A part of the data around the first byte that is not ASCII: the rest tells nothing."""
+    if len(data) <= _SAMPLE_BYTES:
+        return data
+    first = re.search(rb"[\x80-\xff]", data)
+    start = max(0, (first.start() if first else 0) - 1024)
+    return data[start : start + _SAMPLE_BYTES]

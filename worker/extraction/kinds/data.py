@@ -1,0 +1,183 @@
+"""Records: CSV, JSON, JSON lines, XML."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+
+from worker.errors import JobError
+from worker.extraction.encodings import decode
+from worker.extraction.kinds.base import Reading, Source
+from worker.extraction.kinds.tables import GROUP_CHARACTERS, table_elements
+from worker.models import Element
+
+_SNIFF_CHARACTERS = 16 * 1024
+_MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
+
+
+def read_delimited(source: Source) -> Reading:
+    """Rows in groups, each group under the header."""
+    text = decode(source.read())
+    csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    # NUL is not for the csv module, and a lone CR ends a line for it in the middle of a field.
+    rows = csv.reader(io.StringIO(text.replace("\x00", "")), delimiter=_delimiter(text))
+    return Reading(table_elements(rows, caption_depth=0))
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that the most lines of the beginning agree on."""
+    lines = [line for line in text[:_SNIFF_CHARACTERS].splitlines() if line.strip()][:50]
+
+    def agreement(delimiter: str) -> tuple[int, int]:
+        counts = [line.count(delimiter) for line in lines]
+        usual = max(set(counts), key=counts.count, default=0)
+        return (counts.count(usual) if usual else 0, usual)
+
+    return max(",\t;|", key=agreement)
+
+
+def read_json(source: Source) -> Reading:
+    """One element or more for each top-level item, as lines of `path: value`.
+
+    unstructured's own reader is not used: it would take JSON in the shape of its elements for
+    elements, and believe the metadata that the uploader wrote there.
+    """
+    text = decode(source.read())
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise JobError("corrupt", "nested too deeply") from None
+    except ValueError:
+        # With comments, cut off, or several values: still text that can be searched.
+        return _read_json_lines(text)
+    return Reading(_record_elements(_items(value)))
+
+
+def read_json_lines(source: Source) -> Reading:
+    """As `read_json`, for a file with one value a line."""
+    return _read_json_lines(decode(source.read()))
+
+
+def _read_json_lines(text: str) -> Reading:
+    return Reading(_record_elements(map(_json_line, filter(str.strip, text.splitlines()))))
+
+
+def _json_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return ({key: item} for key, item in value.items())
+    return [value]
+
+
+def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
+    for record in records:
+        yield from _grouped(_flat_lines(record))
+
+
+def _flat_lines(value: Any) -> Iterator[str]:
+    """Lines `path: value` of everything below a value. Keeps its own stack: any depth is fine."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        path, current = stack.pop()
+        if isinstance(current, dict):
+            below = [(f"{path}.{key}" if path else key, item) for key, item in current.items()]
+            stack.extend(reversed(below))
+        elif isinstance(current, list):
+            stack.extend((path, item) for item in reversed(current))
+        elif current is not None and current != "":
+            shown = current if isinstance(current, str) else json.dumps(current)
+            yield f"{path}: {shown}" if path else shown
+
+
+def _grouped(lines: Iterable[str]) -> Iterator[Element]:
+    """Text of lines, in groups of about the text of one chunk."""
+    group: list[str] = []
+    size = 0
+    for line in lines:
+        if group and size + len(line) > GROUP_CHARACTERS:
+            yield Element("Text", "\n".join(group))
+            group, size = [], 0
+        group.append(line)
+        size += len(line) + 1
+    if group:
+        yield Element("Text", "\n".join(group))
+
+
+def read_xml(source: Source) -> Reading:
+    """The text of the elements below the root, one group of `tag: text` lines for each.
+
+    Entities are not resolved, nothing is loaded from outside.
+    """
+    return Reading(_xml_elements(source))
+
+
+def _xml_elements(source: Source) -> Iterator[Element]:
+    events = etree.iterparse(
+        source.file,
+        events=("start", "end"),
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    depth = 0
+    for event, node in events:
+        depth += 1 if event == "start" else -1
+        if event == "end" and depth == 1:
+            # Unresolved entities are nodes without a name.
+            etree.strip_tags(node, etree.Entity)
+            yield from _grouped(_xml_lines(node))
+            _forget(node)
+        elif event == "end" and depth == 0:
+            # A root with text of its own, or nothing but text.
+            yield from _grouped(_texts([node.text or ""]))
+
+
+def _forget(node: Any) -> None:
+    """Free what was read: the tree would else grow to the size of the file and more."""
+    node.clear(keep_tail=False)
+    while node.getprevious() is not None:
+        del node.getparent()[0]
+
+
+def _xml_lines(node: Any) -> Iterator[str]:
+    """One line for each element that holds text, mixed content in one piece."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        children = list(current)
+        if children and not _has_own_text(current, children):
+            stack.extend(reversed(children))
+            continue
+        yield from _xml_leaf_lines(current)
+
+
+def _xml_leaf_lines(leaf: Any) -> Iterator[str]:
+    """The text of an element; where it has none, its attributes."""
+    name = etree.QName(leaf).localname
+    text = " ".join("".join(leaf.itertext()).split())
+    if text:
+        yield f"{name}: {text}"
+        return
+    for attribute, value in leaf.attrib.items():
+        yield f"{name}.{etree.QName(attribute).localname}: {value}"
+
+
+def _has_own_text(node: Any, children: list[Any]) -> bool:
+    return any((text or "").strip() for text in [node.text, *(child.tail for child in children)])
+
+
+def _texts(texts: Iterable[str]) -> Iterator[str]:
+    return filter(None, (" ".join(text.split()) for text in texts))

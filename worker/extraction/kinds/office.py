@@ -1,0 +1,121 @@
+"""Word, PowerPoint and Excel of 2007 and later."""
+
+import datetime as dt
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, BinaryIO
+
+import openpyxl
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from unstructured.partition.docx import partition_docx
+from unstructured.partition.pptx import partition_pptx
+
+from worker.extraction.archive import check_archive
+from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
+from worker.extraction.kinds.tables import table_elements
+from worker.models import Element
+
+_CORE_PROPERTIES = "docProps/core.xml"
+_MAX_CORE_BYTES = 1024 * 1024
+#: What spreadsheet programs call a sheet that nobody has named: it says nothing about the rows.
+_DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
+_DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
+
+
+def read_docx(source: Source) -> Reading:
+    """Paragraphs by style, lists, tables; pages where Word left its page breaks."""
+    check_archive(source.file)
+    title = _title(source.file)
+    found = partition_docx(file=source.file, languages=NO_LANGUAGES)
+    return Reading(elements_of(found), title=title)
+
+
+def read_pptx(source: Source) -> Reading:
+    """Slide by slide, with the speaker's notes."""
+    check_archive(source.file)
+    title = _title(source.file)
+    found = partition_pptx(file=source.file, include_slide_notes=True, languages=NO_LANGUAGES)
+    # Between two slides there is a page break, also where a slide holds nothing else.
+    slides = 1 + sum(1 for element in found if element.category == "PageBreak")
+    return Reading(_by_slide(elements_of(found), slides), page_count=slides, title=title)
+
+
+def _by_slide(elements: Iterable[Element], slides: int) -> Iterator[Element | PageEnd]:
+    done = 0
+    for slide, on_slide in groupby(elements, key=lambda element: element.page or 1):
+        yield from (PageEnd(number, has_text=False) for number in range(done + 1, slide))
+        yield from map(_only_slide_titles, on_slide)
+        yield PageEnd(slide, has_text=True)
+        done = slide
+    yield from (PageEnd(number, has_text=False) for number in range(done + 1, slides + 1))
+
+
+def _only_slide_titles(element: Element) -> Element:
+    """A title shape has depth 0; what is deeper is a short line that was taken for a title."""
+    if element.category == "Title" and element.depth:
+        return Element("Text", element.text, page=element.page)
+    return element
+
+
+def read_xlsx(source: Source) -> Reading:
+    """The rows of each sheet, in groups under their header.
+
+    Read row by row with openpyxl rather than by unstructured, which holds the whole workbook as
+    data frames and took five times as long.
+    """
+    check_archive(source.file)
+    title = _title(source.file)
+    book = openpyxl.load_workbook(source.file, read_only=True, data_only=True)
+    return Reading(_sheets(book), page_count=len(book.worksheets), title=title)
+
+
+def _sheets(book: Any) -> Iterator[Element | PageEnd]:
+    for number, sheet in enumerate(book.worksheets, start=1):
+        # The declared dimensions may be wrong, or a lie that pads every row to 16,384 cells.
+        sheet.reset_dimensions()
+        named = False
+        for block in _blocks(sheet.iter_rows(values_only=True)):
+            if not (named or _DEFAULT_SHEET_NAME.fullmatch(sheet.title)):
+                yield Element("Title", sheet.title, page=number, depth=0)
+            named = True
+            yield from table_elements(block, page=number, page_name=sheet.title, caption_depth=1)
+        # An empty sheet is nothing that could not be read: new workbooks come with some.
+        yield PageEnd(number, has_text=True)
+
+
+def _blocks(rows: Iterable[tuple[object, ...]]) -> Iterator[Iterator[list[str]]]:
+    """Runs of rows between empty ones: each is a table of its own."""
+    shown = ([_shown(value) for value in row] for row in rows)
+    for filled, block in groupby(shown, key=any):
+        if filled:
+            yield block
+
+
+def _shown(value: object) -> str:
+    """A cell's value as a reader would write it."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, dt.datetime):
+        midnight = value.time() == dt.time()
+        return value.date().isoformat() if midnight else value.isoformat(sep=" ")
+    return str(value)
+
+
+def _title(file: BinaryIO) -> str | None:
+    """The title in the document's properties, if any: not worth failing for."""
+    title = None
+    with (
+        suppress(KeyError, etree.XMLSyntaxError, zipfile.BadZipFile),
+        zipfile.ZipFile(file) as book,
+    ):
+        if book.getinfo(_CORE_PROPERTIES).file_size <= _MAX_CORE_BYTES:
+            parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+            title = etree.fromstring(book.read(_CORE_PROPERTIES), parser).findtext(_DC_TITLE)
+    file.seek(0)
+    return title

@@ -1,0 +1,336 @@
+"""PDF through pdfium: lines with their place on the page, joined to paragraphs and titles.
+
+Why not unstructured: its PDF reader takes 24 times as long and wants torch for anything more.
+"""
+
+import ctypes
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import pypdfium2
+from pypdfium2 import raw
+
+from worker.errors import JobError
+from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.models import Element
+
+#: Pages, spread over the document, that show what its body text and its running lines look like.
+_SAMPLE_PAGES = 12
+#: pdfium puts this where a hyphen broke a word at a line's end, and leaves the line end out.
+_BROKEN_WORD = "\ufffe"
+_LINE_END = "\r\n"
+
+#: A line this much larger than the body is a title; the first is the highest heading.
+_TITLE_SIZES = (1.8, 1.4, 1.17)
+_MAX_TITLE_CHARACTERS = 200
+_MAX_TITLE_LINES = 3
+#: A larger distance than this, in usual ones, or in sizes of a large font, ends a paragraph.
+_PARAGRAPH_PITCH, _TITLE_PITCH = 1.35, 1.45
+_BOLD_WEIGHT = 600
+_NAME_BYTES = 128
+_BOLD_NAME = re.compile(rb"bold|black|heavy|(?<![a-z])bx|-medi$|fbd", re.IGNORECASE)
+
+_BULLET = re.compile(r"[\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219\u00b7\uf0b7\u2013*-]\s+\S")
+_NUMBERED = re.compile(r"\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)]\s+\S")
+_SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f][\"'\u201d\u2019)\]]?$")
+_LETTERS = re.compile(r"[^\W\d_]{2}")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text as it stands on the page; y grows upwards.
+
+    Where a broken word was repaired it covers several lines of the page: then it begins at `top`
+    and `left`, and ends at `bottom` and `right`.
+    """
+
+    text: str
+    left: float
+    right: float
+    top: float
+    bottom: float
+    size: float  #: height of the font: its nominal size means nothing where the page scales it
+    bold: bool
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a document's ordinary text looks like."""
+
+    body_size: float
+    running: frozenset[str]  #: marks of the lines that stand at the top or foot of many pages
+
+
+def read_pdf(source: Source) -> Reading:
+    """Elements page by page. Pages without text are reported as such."""
+    document = _open(source)
+    title = document.get_metadata_value("Title")
+    return Reading(_pages(document, source), page_count=len(document), title=title)
+
+
+def _open(source: Source) -> pypdfium2.PdfDocument:
+    try:
+        return pypdfium2.PdfDocument(source.file)
+    except pypdfium2.PdfiumError as error:
+        protected = error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY)
+        raise JobError("encrypted" if protected else "corrupt", "pdfium") from None
+
+
+def _pages(document: pypdfium2.PdfDocument, source: Source) -> Iterator[Element | PageEnd]:
+    style = _style(document)
+    first, last = source.first_page or 1, source.last_page or len(document)
+    shown: set[str] = set()
+    for number in range(first, min(last, len(document)) + 1):
+        elements = page_elements(_lines(document, number), style, number)
+        yield from _without_repeats(elements, shown)
+        yield PageEnd(number, has_text=any(element.category != "Header" for element in elements))
+
+
+def _without_repeats(elements: Iterable[Element], shown: set[str]) -> Iterator[Element]:
+    """Elements, but each running line only where it stands first: later ones tell nothing new."""
+    for element in elements:
+        if element.category == "Header":
+            marks = _marks(element.text, element.page or 0)
+            if marks & shown:
+                continue
+            shown |= marks
+        yield element
+
+
+def _style(document: pypdfium2.PdfDocument) -> Style:
+    """Measured on the same pages whatever window is read, so that all windows agree."""
+    step = max(1, len(document) // _SAMPLE_PAGES)
+    numbers = range(1, len(document) + 1, step)[: _SAMPLE_PAGES + 1]
+    return style_of({number: _lines(document, number) for number in numbers})
+
+
+def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
+    """The commonest size, by characters, and what many pages have at their edges."""
+    sizes: Counter[float] = Counter()
+    marks: Counter[str] = Counter()
+    for number, lines in pages.items():
+        for line in lines:
+            sizes[round(line.size, 1)] += len(line.text)
+        marks.update({mark for line in _edges(lines) for mark in _marks(line.text, number)})
+    often = max(3, len(pages) // 3)
+    return Style(
+        body_size=sizes.most_common(1)[0][0] if sizes else 1.0,
+        running=frozenset(mark for mark, count in marks.items() if count >= often),
+    )
+
+
+def _edges(lines: Sequence[Line]) -> list[Line]:
+    """The two highest and the two lowest lines of a page."""
+    by_height = sorted(lines, key=lambda line: -line.top)
+    return by_height[:2] + by_height[-2:]
+
+
+def _marks(text: str, page: int) -> set[str]:
+    """What a running line has in common from page to page: its text, or all but a page number.
+
+    A number counts as one by its distance to the page's: sums at the foot of tables do not.
+    """
+    marks = {text}
+    for number in _NUMBER.finditer(text):
+        around = f"{text[: number.start()]}#{text[number.end() :]}"
+        marks.add(f"{around}@{int(number[0]) - page}")
+    return marks
+
+
+def _lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
+    """Lines of a page in reading order. A page that pdfium cannot load has none."""
+    try:
+        page = document[number - 1]
+    except pypdfium2.PdfiumError:
+        return []
+    text_page = page.get_textpage()
+    try:
+        return join_fragments(_raw_lines(text_page))
+    finally:
+        text_page.close()
+        page.close()
+
+
+def _raw_lines(text_page: Any) -> Iterator[Line]:
+    index = 0
+    for text in text_page.get_text_range().split(_LINE_END):
+        if text.strip():
+            yield _measured(text_page, text, index)
+        index += _utf16_units(text) + len(_LINE_END)
+
+
+def _utf16_units(text: str) -> int:
+    """What pdfium counts in, and Python does not."""
+    return len(text) + sum(1 for character in text if character > "\uffff")
+
+
+def _measured(text_page: Any, text: str, index: int) -> Line:
+    begin = index + len(text) - len(text.lstrip())
+    end = index + _utf16_units(text.rstrip()) - 1
+    # A bullet has a height of its own: the first and the last letter show the font, the taller
+    # of them where the other is a superscript.
+    letters = list(_LETTER_OR_DIGIT.finditer(text))
+    first, last = (
+        (index + _utf16_units(text[: letter.start()]) for letter in (letters[0], letters[-1]))
+        if letters
+        else (begin, end)
+    )
+    upper, lower = _box(text_page, first), _box(text_page, last)
+    size = max(upper.top - upper.bottom, lower.top - lower.bottom)
+    wraps = upper.bottom - lower.bottom > 0.5 * size
+    return Line(
+        text=" ".join(text.replace(_BROKEN_WORD, "").split()),
+        left=_box(text_page, begin).left,
+        right=_box(text_page, end).right,
+        top=upper.top if wraps else max(upper.top, lower.top),
+        bottom=lower.bottom if wraps else min(upper.bottom, lower.bottom),
+        size=size,
+        bold=_is_bold(text_page, first) and _is_bold(text_page, last),
+    )
+
+
+def _char_index(text_page: Any, text_index: int) -> int:
+    return int(raw.FPDFText_GetCharIndexFromTextIndex(text_page, text_index))
+
+
+def _box(text_page: Any, text_index: int) -> Any:
+    box = raw.FS_RECTF()
+    raw.FPDFText_GetLooseCharBox(text_page, _char_index(text_page, text_index), box)
+    return box
+
+
+def _is_bold(text_page: Any, text_index: int) -> bool:
+    char = _char_index(text_page, text_index)
+    if raw.FPDFText_GetFontWeight(text_page, char) >= _BOLD_WEIGHT:
+        return True
+    name, flags = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_int()
+    raw.FPDFText_GetFontInfo(text_page, char, name, _NAME_BYTES, flags)
+    return bool(_BOLD_NAME.search(name.value))
+
+
+def join_fragments(lines: Iterable[Line]) -> list[Line]:
+    """Lines, with what pdfium cut at a change of font or a superscript put together again."""
+    joined: list[Line] = []
+    for line in lines:
+        if joined and _same_line(joined[-1], line):
+            joined[-1] = _together(joined[-1], line)
+        else:
+            joined.append(line)
+    return joined
+
+
+def _same_line(left: Line, right: Line) -> bool:
+    end_top, begin_bottom = left.bottom + left.size, right.top - right.size
+    overlap = min(end_top, right.top) - max(left.bottom, begin_bottom)
+    gap = right.left - left.right
+    return overlap > 0.5 * min(left.size, right.size) and -0.5 * left.size < gap < 1.5 * left.size
+
+
+def _together(left: Line, right: Line) -> Line:
+    space = " " if right.left - left.right > 0.15 * left.size else ""
+    size = max(left.size, right.size)
+    wraps = right.top - right.bottom > 1.5 * right.size
+    return replace(
+        left,
+        text=left.text + space + right.text,
+        right=right.right,
+        bottom=right.bottom if wraps else min(left.bottom, right.bottom),
+        size=size,
+        bold=left.bold and right.bold,
+    )
+
+
+def page_elements(lines: Sequence[Line], style: Style, page: int) -> list[Element]:
+    """Paragraphs, titles, list items and running lines of one page."""
+    running = {id(line) for line in _edges(lines) if _marks(line.text, page) & style.running}
+    body = [line for line in lines if id(line) not in running]
+    headers = [Element("Header", line.text, page=page) for line in lines if id(line) in running]
+    return [*headers, *(_element(block, style, page) for block in _blocks(body))]
+
+
+def _blocks(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Runs of lines that make one paragraph, or one title."""
+    pitch = _usual_pitch(lines)
+    block: list[Line] = []
+    for line in lines:
+        if block and not _continues(block, line, pitch):
+            yield block
+            block = []
+        block.append(line)
+    if block:
+        yield block
+
+
+def _usual_pitch(lines: Sequence[Line]) -> float:
+    """Usual distance from one line to the next below it."""
+    steps = (_step(above, below) for above, below in pairwise(lines))
+    usual = [step for step in steps if step > 0]
+    return statistics.median(usual) if usual else 0.0
+
+
+def _step(above: Line, below: Line) -> float:
+    """Distance between two lines; 0 where the second is no next line: another column, say."""
+    step = above.bottom - (below.top - below.size)
+    return step if 0 < step < 4 * above.size else 0.0
+
+
+def _continues(block: Sequence[Line], line: Line, pitch: float) -> bool:
+    """Whether a line belongs to the same paragraph as those before it."""
+    last = block[-1]
+    if abs(line.size - last.size) > 0.12 * last.size or line.bold != last.bold:
+        return False
+    if _BULLET.match(line.text) or _NUMBERED.match(line.text):
+        return False
+    ended = bool(_SENTENCE_END.search(last.text))
+    step = _step(last, line)
+    if step == 0:
+        # In the next column a sentence may go on.
+        return not ended and line.text[:1].islower()
+    if step > max(_PARAGRAPH_PITCH * pitch, _TITLE_PITCH * last.size):
+        return False
+    return not (ended and (_is_indented(block, line) or _is_short(block, line)))
+
+
+def _is_indented(block: Sequence[Line], line: Line) -> bool:
+    return len(block) > 1 and line.left > block[-1].left + 0.8 * line.size
+
+
+def _is_short(block: Sequence[Line], line: Line) -> bool:
+    """Whether the last line of a block ends well before the others do."""
+    left = min(other.left for other in [*block, line])
+    right = max(other.right for other in [*block, line])
+    return block[-1].right < right - 0.15 * (right - left)
+
+
+def _element(block: Sequence[Line], style: Style, page: int) -> Element:
+    text = " ".join(line.text for line in block)
+    depth = _title_depth(block, text, style)
+    if depth is not None:
+        return Element("Title", text, page=page, depth=depth)
+    if _BULLET.match(text):
+        return Element("ListItem", text[1:].lstrip(), page=page)
+    if _NUMBERED.match(text):
+        return Element("ListItem", text, page=page)
+    return Element("NarrativeText", text, page=page)
+
+
+def _title_depth(block: Sequence[Line], text: str, style: Style) -> int | None:
+    """Depth of a heading, from how much larger than the body it is; None when it is none."""
+    too_long = len(text) > _MAX_TITLE_CHARACTERS or len(block) > _MAX_TITLE_LINES
+    if too_long or not _LETTERS.search(text):
+        return None
+    ratio = statistics.median(line.size for line in block) / style.body_size
+    for depth, least in enumerate(_TITLE_SIZES):
+        if ratio >= least:
+            return depth
+    is_sentence = bool(_SENTENCE_END.search(text)) and len(text.split()) > 3
+    if all(line.bold for line in block) and ratio >= 0.95 and not is_sentence:
+        return len(_TITLE_SIZES)
+    return None

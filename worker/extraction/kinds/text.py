@@ -1,0 +1,128 @@
+"""Plain text and source code."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, pairwise
+from math import inf
+from statistics import median
+
+from unstructured.partition.text import element_from_text
+
+from worker.extraction.encodings import decode
+from worker.extraction.kinds.base import Reading, Source
+from worker.extraction.kinds.partitioned import body_titles_demoted
+from worker.models import Element
+
+#: Longer paragraphs are never titles: unstructured need not be asked, which is slow.
+_MAX_TITLE_CHARACTERS = 120
+#: Short lines that stand together, and blocks of code, are one element up to this.
+_GROUP_CHARACTERS = 1500
+_BULLET = re.compile(
+    r"\s*([-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219]|\(?\d{1,3}[.)]|[a-z][.)])\s+\S"
+)
+#: Nobody wraps text to less than this.
+_MIN_WIDTH = 40
+#: So many lines that were broken in the middle of a sentence are no accident.
+_MIN_BROKEN = 2
+#: A line that reaches this share of the width was broken because it was full.
+_FULL_LINE = 0.75
+#: Share of lines after full ones that go on in lower case where text was wrapped.
+_MID_SENTENCE = 0.4
+_CODE_GROUP_CHARACTERS = 1500
+
+
+def read_text(source: Source) -> Reading:
+    """Paragraphs, list items and what unstructured takes for titles."""
+    blocks = blocks_of(decode(source.read()))
+    return Reading(body_titles_demoted(chain.from_iterable(map(_block_elements, blocks))))
+
+
+def read_source(source: Source) -> Reading:
+    """Source code and configuration, indentation kept, in runs of whole blocks."""
+    return Reading(_code_elements(decode(source.read())))
+
+
+def blocks_of(text: str) -> Iterator[list[str]]:
+    """Paragraphs between blank lines: wrapped lines are joined, list items stand alone."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").split("\n")
+    full = _full_line_length(lines)
+    for blank, block in groupby(lines, key=lambda line: not line.strip()):
+        if not blank:
+            yield list(_joined(block, full))
+
+
+def _full_line_length(lines: list[str]) -> float:
+    """From which length on a line was broken because it was full; infinite in unwrapped text.
+
+    Wrapped prose shows in lines that begin in the middle of a sentence; those before them have
+    about the width it was wrapped to. The lines of a log are of one length too, but begin alike.
+    """
+    pairs = [(len(line), new.lstrip()) for line, new in pairwise(lines) if new.strip()]
+    broken = [length for length, new in pairs if length >= _MIN_WIDTH and new[0].islower()]
+    if len(broken) < _MIN_BROKEN:
+        return inf
+    full = _FULL_LINE * median(broken)
+    followed = sum(1 for length, _ in pairs if length >= full)
+    return full if len(broken) > _MID_SENTENCE * followed else inf
+
+
+def _joined(block: Iterable[str], full: float) -> Iterator[str]:
+    paragraph: list[str] = []
+    last_length = 0
+    for line in block:
+        if paragraph and (last_length < full or _BULLET.match(line)):
+            yield " ".join(paragraph)
+            paragraph = []
+        paragraph.append(line.strip())
+        last_length = len(line)
+    yield " ".join(paragraph)
+
+
+def _block_elements(paragraphs: list[str]) -> Iterator[Element]:
+    """Elements of one block: its first line may be a title, short lines after it stay together."""
+    first, *rest = paragraphs
+    if not rest or len(rest[0]) > _MAX_TITLE_CHARACTERS:
+        yield _classified(first)
+    else:
+        rest = paragraphs
+    for kind, run in groupby(rest, key=_shape):
+        if kind == "line":
+            yield from (Element("Text", group) for group in _grouped(run, "\n"))
+        else:
+            yield from (Element(kind, paragraph) for paragraph in run)
+
+
+def _shape(paragraph: str) -> str:
+    if _BULLET.match(paragraph):
+        return "ListItem"
+    return "line" if len(paragraph) <= _MAX_TITLE_CHARACTERS else "NarrativeText"
+
+
+def _classified(paragraph: str) -> Element:
+    if len(paragraph) > _MAX_TITLE_CHARACTERS:
+        return Element(_shape(paragraph), paragraph)
+    found = element_from_text(paragraph)
+    category = "Text" if found.category == "UncategorizedText" else found.category
+    if category == "Title" and paragraph.endswith((".", "!", "?", ";", ":", ",")):
+        category = "NarrativeText"
+    return Element(category, found.text)
+
+
+def _code_elements(text: str) -> Iterator[Element]:
+    # At a blank line before something that is not indented: no function is cut in two.
+    blocks = re.split(r"\n[ \t]*\n(?=\S)", text.replace("\r\n", "\n"))
+    yield from (Element("CodeSnippet", group) for group in _grouped(blocks, "\n\n"))
+
+
+def _grouped(pieces: Iterable[str], joint: str) -> Iterator[str]:
+    """Pieces in groups of limited length; one that is longer by itself is a group."""
+    group: list[str] = []
+    size = 0
+    for piece in pieces:
+        if group and size + len(piece) > _GROUP_CHARACTERS:
+            yield joint.join(group)
+            group, size = [], 0
+        group.append(piece)
+        size += len(piece) + len(joint)
+    if group:
+        yield joint.join(group)

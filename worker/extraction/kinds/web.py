@@ -1,0 +1,67 @@
+"""HTML and Markdown."""
+
+import re
+from collections.abc import Iterator
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from lxml import html as lxml_html
+from unstructured.partition.html import partition_html
+from unstructured.partition.md import partition_md
+
+from worker.extraction.encodings import decode
+from worker.extraction.kinds.base import Reading, Source
+from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
+from worker.extraction.kinds.tables import is_layout
+from worker.models import Element
+
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+#: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+
+def read_html(source: Source) -> Reading:
+    """What unstructured finds in the page, tables that only arrange it taken apart first."""
+    text = _XML_DECLARATION.sub("", decode(source.read(), html=True)).replace("\x00", "")
+    if not text.strip():
+        return Reading(iter(()))
+    tree = lxml_html.document_fromstring(text)
+    title = tree.findtext(".//title")
+    _unwrap_layout_tables(tree)
+    page = lxml_html.tostring(tree, encoding="unicode")
+    return Reading(elements_of(partition_html(text=page, languages=NO_LANGUAGES)), title=title)
+
+
+def _unwrap_layout_tables(tree: etree._Element) -> None:
+    """Turn tables that arrange the page into blocks: their text is prose, not rows."""
+    for table in list(tree.iter("table")):
+        rows = list(table.iter("tr"))
+        nested = next(table.iterdescendants("table"), None) is not None
+        if nested or is_layout([[c.text_content() for c in row] for row in rows]):
+            for part in table.iter("table", "tbody", "thead", "tfoot", "tr", "td", "th"):
+                if part is table or _table_of(part) is table:
+                    part.tag = "div"
+
+
+def _table_of(part: etree._Element) -> etree._Element | None:
+    return next(part.iterancestors("table"), None)
+
+
+def read_markdown(source: Source) -> Reading:
+    """What unstructured finds in the text; front matter is kept as text and names the title."""
+    text = decode(source.read()).replace("\r\n", "\n").replace("\x00", "")
+    front = _FRONT_MATTER.match(text)
+    matter = front.group(1) if front else ""
+    body = text[front.end() :] if front else text
+    title = _FRONT_TITLE.search(matter)
+    return Reading(
+        _markdown_elements(matter, body),
+        title=title.group(1).strip().strip("\"'") if title else None,
+    )
+
+
+def _markdown_elements(matter: str, body: str) -> Iterator[Element]:
+    if matter.strip():
+        yield Element("Text", matter)
+    if body.strip():
+        yield from elements_of(partition_md(text=body, languages=NO_LANGUAGES))

@@ -1,0 +1,83 @@
+"""What worker, zygote and child say to each other.
+
+Control messages travel as JSON datagrams between worker and zygote; a request carries two file
+descriptors, the document to read and the pipe to write to. The result comes through that pipe as
+JSON lines: `header`, then `element` and `page` lines in reading order, then one `end` or `error`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from worker.models import JsonObject
+
+#: A control message is one datagram; the longest carries a file name and a folder.
+CONTROL_BYTES = 32 * 1024
+MAX_FILE_NAME_CHARACTERS = 255
+
+#: Longest text of one element; longer ones are cut by the child, refused by the worker.
+MAX_ELEMENT_CHARACTERS = 100_000
+MAX_HTML_CHARACTERS = 20_000
+MAX_NAME_CHARACTERS = 500
+MAX_PAGES = 1_000_000
+#: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
+MAX_LINE_BYTES = 1024 * 1024
+
+#: Categories that an element may have; others of unstructured's become Text.
+CATEGORIES = frozenset(
+    {
+        "Address",
+        "CodeSnippet",
+        "EmailAddress",
+        "FigureCaption",
+        "Footer",
+        "Footnote",
+        "Formula",
+        "Header",
+        "Image",
+        "ListItem",
+        "NarrativeText",
+        "Table",
+        "Text",
+        "Title",
+    }
+)
+#: What a parser may say about an element beside its text, and how long that may be.
+METADATA_LIMITS = {"text_as_html": MAX_HTML_CHARACTERS, "page_name": MAX_NAME_CHARACTERS}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use."""
+
+    memory_bytes: int  #: address space on top of what the zygote had at the fork
+    cpu_seconds: int
+    file_bytes: int = 256 * 1024 * 1024
+    open_files: int = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """One document to read."""
+
+    id: int
+    file_name: str  #: a hint that tells text formats apart; never opened
+    folder: str  #: the child's private folder, made and removed by the worker
+    limits: Limits
+    first_page: int | None = None  #: PDF only: read no page before this one
+    last_page: int | None = None
+
+
+def encode(message: JsonObject) -> bytes:
+    """One control message or one line without its newline."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encode_request(request: Request) -> bytes:
+    """The datagram of a request."""
+    return encode({"request": asdict(request)})
+
+
+def decode_request(body: dict[str, Any]) -> Request:
+    """The request in a datagram's body. The worker is trusted: nothing is checked."""
+    return Request(**{**body, "limits": Limits(**body["limits"])})

@@ -1,0 +1,212 @@
+"""Tell a file's media type from its bytes.
+
+The type that the uploader declared is not asked: clients send text/plain for everything. The file
+name is a hint, and only among formats that are all text.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import olefile  # type: ignore[import-untyped]  # ships no types
+
+from worker.extraction.encodings import decode_start, looks_like_text
+
+EMPTY = "application/x-empty"
+UNKNOWN = "application/octet-stream"
+#: An Office document inside the encrypting envelope: which kind it is, only the password shows.
+ENCRYPTED_OFFICE = "application/x-ole-storage"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+EML, MSG = "message/rfc822", "application/vnd.ms-outlook"
+
+#: Begins as a container and cannot be listed: cut off, most often.
+BROKEN = "application/x-broken-container"
+
+#: What of a file is looked at for a text format.
+START_BYTES = 64 * 1024
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"BM", "image/bmp"),
+    (b"{\\rtf", "application/rtf"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"BZh", "application/x-bzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"\xfd7zXZ\x00", "application/x-xz"),
+    (b"Rar!\x1a\x07", "application/vnd.rar"),
+    (b"\x7fELF", "application/x-executable"),
+    (b"MZ", "application/x-dosexec"),
+    (b"SQLite format 3\x00", "application/vnd.sqlite3"),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"fLaC", "audio/flac"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+)
+#: Two letters are too few to refuse a text by.
+_SHORT_MAGIC = (b"BM", b"MZ", b"II*\x00", b"MM\x00*", b"ID3", b"PAR1", b"BZh", b"OggS")
+
+_OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
+_OLE_STREAMS = (
+    ("EncryptedPackage", ENCRYPTED_OFFICE),
+    ("__properties_version1.0", MSG),
+    ("WordDocument", "application/msword"),
+    ("Workbook", "application/vnd.ms-excel"),
+    ("Book", "application/vnd.ms-excel"),
+    ("PowerPoint Document", "application/vnd.ms-powerpoint"),
+)
+
+_TEXT_NAMES = {
+    "csv": "text/csv",
+    "eml": EML,
+    "htm": "text/html",
+    "html": "text/html",
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "markdown": "text/markdown",
+    "md": "text/markdown",
+    "mdx": "text/markdown",
+    "ndjson": "application/x-ndjson",
+    "tab": "text/tab-separated-values",
+    "tsv": "text/tab-separated-values",
+    "xhtml": "text/html",
+    "xml": "application/xml",
+}
+#: Text whose indentation carries meaning, by the ending of its name.
+_SOURCE_NAMES = frozenset(
+    """bash c cc cfg clj conf cpp cs css cxx dart ex exs go gradle graphql h hpp hs ini ipynb java
+    jl js jsx kt kts less lua m mjs mk ml nix pas php pl proto ps1 py pyi r rb rs scala scss sh sol
+    sql svelte swift tcl tf toml ts tsx vb vue yaml yml zig zsh""".split()  # noqa: SIM905 -- literals would take a page
+)
+_HTML_START = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_XML_START = re.compile(r"<\?xml\b", re.IGNORECASE)
+_XHTML_ROOT = re.compile(r"<html\b", re.IGNORECASE)
+_MAIL_HEADER = re.compile(
+    r"^(received|message-id|mime-version|return-path|delivered-to|date|subject|from|to):\s",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADER_LINE = re.compile(r"[!-9;-~]+:|[ \t]")
+
+
+def sniff(file: BinaryIO, file_name: str = "") -> str:
+    """The media type of a seekable file. Never raises for what the bytes may be.
+
+    Source code and configuration are `text/x-` plus the ending of the name.
+    """
+    file.seek(0)
+    start = file.read(START_BYTES)
+    if not start:
+        return EMPTY
+    return _binary_type(file, start) or _text_type(start, file_name)
+
+
+def _binary_type(file: BinaryIO, start: bytes) -> str | None:
+    # A PDF's header may stand after a little rubbish; readers look for it in the first kilobyte.
+    if b"%PDF-" in start[:1024]:
+        return "application/pdf"
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _container_type(_zip_type, file)
+    if start.startswith(olefile.MAGIC):
+        return _container_type(_ole_type, file)
+    for magic, media_type in _MAGIC:
+        if start.startswith(magic) and not (magic in _SHORT_MAGIC and looks_like_text(start)):
+            return media_type
+    return _riff_or_iso_type(start)
+
+
+def _riff_or_iso_type(start: bytes) -> str | None:
+    if start[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(start[8:12], UNKNOWN)
+    if start[4:8] == b"ftyp":
+        return "image/heic" if start[8:11] in (b"hei", b"mif") else "video/mp4"
+    return None
+
+
+def _container_type(look: Callable[[BinaryIO], str], file: BinaryIO) -> str:
+    try:
+        file.seek(0)
+        return look(file)
+    except MemoryError:
+        raise
+    except Exception:  # readers of broken containers raise whatever they like
+        return BROKEN
+
+
+def _zip_type(file: BinaryIO) -> str:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if "[Content_Types].xml" in names:
+            for folder, media_type in _OOXML.items():
+                if any(name.startswith(folder) for name in names):
+                    return media_type
+        if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
+            return archive.read("mimetype").decode("ascii").strip()
+    return "application/zip"
+
+
+def _ole_type(file: BinaryIO) -> str:
+    with olefile.OleFileIO(file) as storage:
+        # Streams of the root only: a message may carry a Word document as an attachment.
+        root = {entry[0] for entry in storage.listdir() if len(entry) == 1}
+    return next((kind for stream, kind in _OLE_STREAMS if stream in root), UNKNOWN)
+
+
+def _text_type(start: bytes, file_name: str) -> str:
+    if not looks_like_text(start):
+        return UNKNOWN
+    text = decode_start(start)
+    if not text.strip() and len(start) < START_BYTES:
+        return EMPTY
+    # What a file says of itself in its first line outweighs its name.
+    beginning = _without_comments(text)
+    if _HTML_START.match(beginning):
+        return "text/html"
+    if _XML_START.match(beginning):
+        return _xml_type(text)
+    return _named_text_type(file_name) or _guessed_text_type(text)
+
+
+def _without_comments(text: str) -> str:
+    text = text.lstrip()
+    while text.startswith("<!--") and "-->" in text:
+        text = text.partition("-->")[2].lstrip()
+    return text
+
+
+def _xml_type(text: str) -> str:
+    if "<svg" in text[:2000]:
+        return "image/svg+xml"
+    return "text/html" if _XHTML_ROOT.search(text[:2000]) else "application/xml"
+
+
+def _named_text_type(file_name: str) -> str | None:
+    ending = PurePosixPath(file_name.lower()).suffix.removeprefix(".")
+    if ending in _SOURCE_NAMES:
+        return f"text/x-{ending}"
+    return _TEXT_NAMES.get(ending)
+
+
+def _guessed_text_type(text: str) -> str:
+    if _looks_like_mail(text):
+        return EML
+    stripped = text.strip()
+    if stripped.startswith(("{", "[{", '["')) and '"' in stripped:
+        return "application/json"
+    return "text/plain"
+
+
+def _looks_like_mail(text: str) -> bool:
+    headers = text.replace("\r\n", "\n").lstrip("\n").partition("\n\n")[0]
+    lines = headers.split("\n")
+    if not all(_HEADER_LINE.match(line) for line in lines[:10]):
+        return False
+    return len({name.lower() for name in _MAIL_HEADER.findall(headers)}) >= 3

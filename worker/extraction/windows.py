@@ -1,0 +1,44 @@
+"""Cut the stream of elements into windows that fit into memory."""
+
+from collections.abc import Iterable, Iterator
+
+from worker.extraction.kinds.base import PageEnd
+from worker.models import Element
+from worker.ports import Window
+
+#: From this on a window ends at the next page end or title; at twice this, anywhere.
+WINDOW_CHARACTERS = 1_000_000
+
+
+def windows_of(
+    parts: Iterable[Element | PageEnd], *, window_characters: int = WINDOW_CHARACTERS
+) -> Iterator[Window]:
+    """Windows in order. Where they end depends on the elements alone: a second run cuts alike."""
+    elements: list[Element] = []
+    unread: list[int] = []
+    size = pages_done = 0
+    for part in parts:
+        full = size >= window_characters
+        if full and (_is_title(part) or size >= 2 * window_characters):
+            yield Window(elements, pages_done, unread)
+            elements, unread, size, full = [], [], 0, False
+        if isinstance(part, Element):
+            elements.append(part)
+            size += _characters(part)
+            continue
+        pages_done = part.number
+        if not part.has_text:
+            unread.append(part.number)
+        if full:
+            yield Window(elements, pages_done, unread)
+            elements, unread, size = [], [], 0
+    if elements or unread:
+        yield Window(elements, pages_done, unread)
+
+
+def _is_title(part: Element | PageEnd) -> bool:
+    return isinstance(part, Element) and part.category == "Title"
+
+
+def _characters(element: Element) -> int:
+    return len(element.text) + sum(len(str(value)) for value in element.metadata.values())

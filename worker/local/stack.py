@@ -1,0 +1,158 @@
+"""The embedded stack: what runs, on which ports, with which keys."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from worker.errors import UsageError
+
+HOME_VARIABLE: Final = "DOCMILL_HOME"
+FOLDER_NAME: Final = ".docmill"
+#: Who uploads and searches when nobody else is named.
+DEFAULT_OWNER: Final = "00000000-0000-4000-8000-000000000001"
+DEFAULT_BUCKET: Final = "documents"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Secrets of one data folder, made once."""
+
+    jwt_secret: str
+    publishable_key: str
+    secret_key: str
+    webhook_secret: str
+    role_password: str
+
+    @classmethod
+    def generate(cls) -> "Keys":
+        """New random keys in the forms that Supabase uses."""
+        return cls(
+            jwt_secret=secrets.token_urlsafe(32),
+            publishable_key=f"sb_publishable_{secrets.token_urlsafe(24)}",
+            secret_key=f"sb_secret_{secrets.token_urlsafe(24)}",
+            webhook_secret=secrets.token_urlsafe(24),
+            role_password=secrets.token_urlsafe(24),
+        )
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports of the services."""
+
+    postgres: int
+    redis: int
+    api: int
+    webhook: int
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """A running stack, as written to `stack.json` for other commands to find."""
+
+    pid: int
+    started: float  #: start time of the supervisor in clock ticks: tells it from a later pid
+    ports: Ports
+    keys: Keys
+    redis_url: str
+
+    @property
+    def api_url(self) -> str:
+        """What SUPABASE_URL is for this stack."""
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    def database_url(self, role: str) -> str:
+        """Connection URL of a role."""
+        return (
+            f"postgresql://{role}:{self.keys.role_password}"
+            f"@127.0.0.1:{self.ports.postgres}/postgres"
+        )
+
+    def environ(self) -> dict[str, str]:
+        """The settings with which docmill's commands work on this stack."""
+        return {
+            "DATABASE_URL": self.database_url("docmill_worker"),
+            "DOCMILL_ADMIN_DATABASE_URL": self.database_url("postgres"),
+            "REDIS_URL": self.redis_url,
+            "SUPABASE_URL": self.api_url,
+            "SUPABASE_SECRET_KEY": self.keys.secret_key,
+            "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
+            "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
+            "DOCMILL_EMBEDDER": "local",
+        }
+
+
+def process_start_time(pid: int) -> float | None:
+    """When a process started, in clock ticks since boot; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The name of the program, in parentheses, may hold anything, spaces too.
+    return float(stat.rpartition(")")[2].split()[19])
+
+
+def candidate_homes() -> Iterator[Path]:
+    """Where a stack may keep its data: DOCMILL_HOME, else .docmill here or in a folder above."""
+    named = os.environ.get(HOME_VARIABLE)
+    if named:
+        yield Path(named)
+        return
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        yield folder / FOLDER_NAME
+
+
+def default_home() -> Path:
+    """Where `docmill up` keeps its data unless told otherwise: an existing folder, else here."""
+    candidates = list(candidate_homes())
+    return next((home for home in candidates if home.is_dir()), candidates[0])
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read, all at once."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(content)
+    temporary.replace(path)
+
+
+def load_keys(home: Path) -> Keys:
+    """The keys of a data folder, made on the first call."""
+    path = home / "keys.json"
+    if not path.exists():
+        write_private(path, json.dumps(asdict(Keys.generate())))
+    return Keys(**json.loads(path.read_text()))
+
+
+def write_info(home: Path, info: StackInfo) -> None:
+    """Let other commands find this stack."""
+    write_private(home / "stack.json", json.dumps(asdict(info)))
+
+
+def read_info(home: Path) -> StackInfo | None:
+    """The stack that runs on this data folder; None when none does."""
+    try:
+        content = json.loads((home / "stack.json").read_text())
+    except (OSError, ValueError):
+        return None
+    content["ports"] = Ports(**content["ports"])
+    content["keys"] = Keys(**content["keys"])
+    info = StackInfo(**content)
+    return info if process_start_time(info.pid) == info.started else None
+
+
+def find_running() -> StackInfo | None:
+    """The running stack that this command means, if any."""
+    return next((info for home in candidate_homes() if (info := read_info(home))), None)
+
+
+def require_running() -> StackInfo:
+    """The running stack. Raises UsageError that says how to start one."""
+    info = find_running()
+    if info is None:
+        raise UsageError("no embedded stack is running here: start one with docmill up --detach")
+    return info

@@ -1,0 +1,144 @@
+"""The routes of the stand-in, under /storage/v1."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from worker.local.storage import buckets, errors, listing, objects, reading, signing, upload
+from worker.local.storage.auth import Authenticator
+from worker.local.storage.bytes_store import ByteStore
+from worker.local.storage.database import StorageDatabase
+from worker.local.storage.poster import Poster
+from worker.local.storage.service import Handler, StorageService
+from worker.local.storage.settings import URL_PREFIX, StorageSettings
+
+#: First match counts, so fixed words come before `{bucket}`.
+_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/bucket", buckets.create_bucket),
+    ("GET", "/bucket", buckets.list_buckets),
+    ("GET", "/bucket/{bucket}", buckets.get_bucket),
+    ("PUT", "/bucket/{bucket}", buckets.update_bucket),
+    ("DELETE", "/bucket/{bucket}", buckets.delete_bucket),
+    ("POST", "/bucket/{bucket}/empty", buckets.empty_bucket),
+    ("POST", "/object/move", objects.move),
+    ("POST", "/object/copy", objects.copy),
+    ("POST", "/object/list/{bucket}", listing.list_v1),
+    ("POST", "/object/list-v2/{bucket}", listing.list_v2),
+    ("POST", "/object/sign/{bucket}", signing.sign_many),
+    ("POST", "/object/sign/{bucket}/{name:path}", signing.sign_one),
+    ("GET", "/object/sign/{bucket}/{name:path}", reading.download_signed),
+    ("POST", "/object/upload/sign/{bucket}/{name:path}", signing.sign_upload),
+    ("PUT", "/object/upload/sign/{bucket}/{name:path}", upload.upload_signed),
+    ("HEAD", "/object/public/{bucket}/{name:path}", reading.head_public),
+    ("GET", "/object/public/{bucket}/{name:path}", reading.download_public),
+    ("HEAD", "/object/authenticated/{bucket}/{name:path}", reading.head_authenticated),
+    ("GET", "/object/authenticated/{bucket}/{name:path}", reading.download_authenticated),
+    ("GET", "/object/info/public/{bucket}/{name:path}", reading.info_public),
+    ("GET", "/object/info/authenticated/{bucket}/{name:path}", reading.info_authenticated),
+    ("GET", "/object/info/{bucket}/{name:path}", reading.info),
+    ("DELETE", "/object/{bucket}", objects.remove_many),
+    ("POST", "/object/{bucket}/{name:path}", upload.create_object),
+    ("PUT", "/object/{bucket}/{name:path}", upload.update_object),
+    ("DELETE", "/object/{bucket}/{name:path}", objects.remove_one),
+    ("HEAD", "/object/{bucket}/{name:path}", reading.head),
+    ("GET", "/object/{bucket}/{name:path}", reading.download),
+)
+
+
+def create_app(settings: StorageSettings) -> ASGIApp:
+    """The stand-in as an ASGI app; it connects when its lifespan begins."""
+    poster = Poster()
+    service = StorageService(
+        settings,
+        StorageDatabase(
+            settings.database_url, connections=settings.connections, on_commit=poster.wake
+        ),
+        ByteStore(settings.data_dir),
+        Authenticator(settings),
+    )
+    app = Starlette(
+        routes=[Mount(URL_PREFIX, routes=_routes(service))],
+        middleware=[
+            # What the gateway does on Supabase, so that a page on another port can upload.
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["*"],
+            )
+        ],
+        exception_handlers={404: _not_found, 405: _not_found},
+        lifespan=_lifespan(service, poster),
+    )
+    app.router.redirect_slashes = False
+    return _undecoded(app)
+
+
+def _lifespan(
+    service: StorageService, poster: Poster
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        service.store.prepare()
+        await service.database.open()
+        task = None
+        if service.settings.deliver_webhooks:
+            task = asyncio.create_task(poster.run(service.database))
+        yield
+        poster.stop()
+        if task is not None:
+            await task
+        await service.database.close()
+
+    return lifespan
+
+
+def _routes(service: StorageService) -> list[Route]:
+    routes = [
+        Route(path, _endpoint(service, handler), methods=[method])
+        for method, path, handler in _ROUTES
+    ]
+    return [Route("/status", _status), *routes]
+
+
+def _endpoint(
+    service: StorageService, handler: Handler
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(service, request)
+        except Exception as error:
+            # Every error has an answer; the unforeseen ones are logged there.
+            return errors.answer(error)
+
+    return endpoint
+
+
+async def _status(_request: Request) -> Response:
+    """Answers once the lifespan has begun: the database was reached."""
+    return Response()
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    return errors.route_not_found(request.method, request.url.path)
+
+
+def _undecoded(app: ASGIApp) -> ASGIApp:
+    """Route the path as it came, so that names are decoded once and after they are cut out."""
+
+    async def with_raw_path(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await app(scope, receive, send)
+
+    return with_raw_path

@@ -1,0 +1,264 @@
+"""Starts the embedded stack, watches it, and stops exactly what it started."""
+
+import fcntl
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from worker.errors import UsageError
+from worker.local.postgres import PostgresServer, start_postgres
+from worker.local.process import (
+    ChildProcess,
+    free_port,
+    log_tail,
+    port_is_free,
+    start_child,
+)
+from worker.local.redis import RedisServer, start_redis
+from worker.local.stack import (
+    DEFAULT_BUCKET,
+    Keys,
+    Ports,
+    StackInfo,
+    load_keys,
+    process_start_time,
+    read_info,
+    write_info,
+    write_private,
+)
+from worker.local.storage import StorageSettings, install_webhook
+from worker.local.supabase import bootstrap_supabase, set_password
+from worker.settings import load_settings
+from worker.store import admin
+from worker.store.schema import IndexSettings, apply_schema
+
+READY_SECONDS: Final = 90.0
+_RESTART_PAUSE_SECONDS: Final = 1.0
+
+#: May everything with their own objects of the default bucket; the usual policies of a project.
+_BUCKET_POLICIES: Final = """
+    create policy "own documents: read" on storage.objects for select to authenticated
+        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'));
+    create policy "own documents: write" on storage.objects for insert to authenticated
+        with check (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub')
+                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy "own documents: change" on storage.objects for update to authenticated
+        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'))
+        with check (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub')
+                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy "own documents: delete" on storage.objects for delete to authenticated
+        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'));
+"""
+
+
+class EmbeddedStack:
+    """PostgreSQL, Redis, Storage stand-in, webhook, two workers and beat, as child processes.
+
+    Start it from the main thread: children are signalled when the thread that started them ends.
+    """
+
+    def __init__(self, home: Path, *, environ: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self._extra = dict(environ or {})
+        self._stops = ExitStack()
+        self._services: dict[str, Callable[[], ChildProcess]] = {}
+        self._children: dict[str, ChildProcess] = {}
+
+    @contextmanager
+    def running(self) -> Iterator[StackInfo]:
+        """Start everything and wait until it is ready; stop it in reverse order at the end.
+
+        Raises UsageError when a stack already runs on this folder or a part does not start.
+        """
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._stops:
+            self._lock()
+            yield self._start()
+
+    def restart_ended(self) -> list[str]:
+        """Start again the services that ended by themselves; returns their names."""
+        ended = [name for name, child in self._children.items() if child.ended()]
+        for name in ended:
+            self._children[name] = self._services[name]()
+        return ended
+
+    def _lock(self) -> None:
+        lock = self._stops.enter_context((self.home / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            info = read_info(self.home)
+            who = f" (process {info.pid})" if info else ""
+            raise UsageError(f"a stack already runs on {self.home}{who}: docmill down") from None
+
+    def _start(self) -> StackInfo:
+        keys = load_keys(self.home)
+        ports = _choose_ports(self.home)
+        postgres = start_postgres(
+            self.home / "postgres", port=ports.postgres, options=["synchronous_commit=off"]
+        )
+        self._stops.callback(postgres.stop)
+        redis = start_redis(self.home / "redis", port=ports.redis)
+        self._stops.callback(redis.stop)
+        info = _info(postgres, redis, ports, keys)
+        prepare_database(postgres, info)
+        self._stops.callback((self.home / "stack.json").unlink, missing_ok=True)
+        self._start_services(info)
+        self._wait_until_ready(info)
+        write_info(self.home, info)
+        return info
+
+    def _start_services(self, info: StackInfo) -> None:
+        environ = {**_base_environ(), **info.environ(), **self._extra}
+        docmill = [sys.executable, "-m", "worker.cli"]
+        commands = {
+            "storage": [sys.executable, "-m", "worker.local.storage"],
+            "webhook": [*docmill, "webhook"],
+            "worker": [*docmill, "worker"],
+            "isolated": [*docmill, "worker", "--isolated"],
+            "beat": [*docmill, "beat"],
+        }
+        storage_environ = _storage_environ(self.home, info)
+        for name, command in commands.items():
+            own = {**environ, **(storage_environ if name == "storage" else {})}
+            self._services[name] = self._starter(name, command, own)
+            self._children[name] = self._services[name]()
+            self._stops.callback(self._stop_service, name)
+
+    def _starter(
+        self, name: str, command: list[str], environ: dict[str, str]
+    ) -> Callable[[], ChildProcess]:
+        log_path = self.home / "logs" / f"{name}.log"
+        return lambda: start_child(name, command, log_path=log_path, environ=environ)
+
+    def _stop_service(self, name: str) -> None:
+        self._children[name].stop()
+
+    def _wait_until_ready(self, info: StackInfo) -> None:
+        checks: dict[str, Callable[[], bool]] = {
+            "storage": lambda: _answers(f"{info.api_url}/storage/v1/status"),
+            "webhook": lambda: _answers(f"http://127.0.0.1:{info.ports.webhook}/readyz"),
+            "worker": lambda: _has_worker(info, isolated=False),
+            "isolated": lambda: _has_worker(info, isolated=True),
+        }
+        deadline = time.monotonic() + READY_SECONDS
+        for name, is_ready in checks.items():
+            while not is_ready():
+                child = self._children[name]
+                if child.ended() or time.monotonic() > deadline:
+                    raise UsageError(f"{name} did not start:\n{log_tail(child.log_path)}")
+                time.sleep(0.05)
+
+
+def _info(postgres: PostgresServer, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
+    started = process_start_time(os.getpid())
+    assert started is not None
+    ports = Ports(postgres.port, redis.port, ports.api, ports.webhook)
+    return StackInfo(os.getpid(), started, ports, keys, redis.url)
+
+
+def _choose_ports(home: Path) -> Ports:
+    # The same ports as last time when they are free, so that addresses in a client's settings
+    # stay valid.
+    path = home / "ports.json"
+    wanted = json.loads(path.read_text()) if path.exists() else {}
+    names = ("postgres", "redis", "api", "webhook")
+    chosen = {
+        name: wanted[name] if name in wanted and port_is_free(wanted[name]) else free_port()
+        for name in names
+    }
+    write_private(path, json.dumps(chosen))
+    return Ports(**chosen)
+
+
+def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
+    """Make the database a Supabase project with docmill's schema. Repeatable."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        is_new = _scalar(connection, "select to_regclass('storage.objects') is null")
+    if is_new:
+        bootstrap_supabase(postgres)
+    for role in ("postgres", "authenticator", "supabase_storage_admin"):
+        set_password(postgres, role, info.keys.role_password)
+    settings = load_settings()
+    index = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": settings.chunk_tokens})
+    with psycopg.connect(info.database_url("postgres")) as connection:
+        apply_schema(connection, index)
+    set_password(postgres, "docmill_worker", info.keys.role_password)
+    if is_new:
+        _add_default_bucket(postgres)
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        install_webhook(
+            connection,
+            f"http://127.0.0.1:{info.ports.webhook}/webhooks/storage",
+            info.keys.webhook_secret,
+        )
+
+
+def _add_default_bucket(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(
+            "insert into storage.buckets (id, name) values (%s, %s)",
+            [DEFAULT_BUCKET, DEFAULT_BUCKET],
+        )
+        connection.execute(sql.SQL(_BUCKET_POLICIES).format(bucket=sql.Literal(DEFAULT_BUCKET)))
+        admin.add_source(
+            connection,
+            {
+                "bucket_id": DEFAULT_BUCKET,
+                "prefix": "",
+                "owner_from": "uploader",
+                "access": "owner",
+                "priority": 5,
+                "max_bytes": None,
+            },
+        )
+
+
+def _scalar(connection: "psycopg.Connection[tuple[object, ...]]", query: str) -> object:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _base_environ() -> dict[str, str]:
+    # Settings of another installation in this shell are not for the embedded stack.
+    foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "OPENAI_")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(foreign) and name != "DOCMILL_ADMIN_DATABASE_URL"
+    }
+
+
+def _storage_environ(home: Path, info: StackInfo) -> dict[str, str]:
+    return StorageSettings(
+        database_url=info.database_url("supabase_storage_admin"),
+        data_dir=home / "objects",
+        jwt_secret=info.keys.jwt_secret,
+        publishable_key=info.keys.publishable_key,
+        secret_key=info.keys.secret_key,
+        port=info.ports.api,
+    ).environ()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 -- our own URL
+            return bool(response.status < 400)
+    except OSError:
+        return False
+
+
+def _has_worker(info: StackInfo, *, isolated: bool) -> bool:
+    with psycopg.connect(info.database_url("postgres"), autocommit=True) as connection:
+        return any(worker["isolated"] == isolated for worker in admin.list_workers(connection))

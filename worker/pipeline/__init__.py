@@ -1,0 +1,1 @@
+"""From an object of Storage to published chunks. `ingest` reads as the flow."""

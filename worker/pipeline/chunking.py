@@ -1,0 +1,229 @@
+"""Elements to chunks: by title, sized in tokens, deterministic.
+
+Works on a stream and looks no further than the section it is in, so the result depends on the
+elements alone, never on how a document was cut into windows.
+
+- A Title opens a section; its depth decides which headings above it still hold.
+- Neighbouring small sections share a chunk: their headings then stand in the content, and the
+  path they have in common is the chunk's.
+- A table is never cut inside a row, and every piece of a table repeats its header row.
+- A title with nothing under it is content, so no text is lost.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from worker.models import Chunk, Element, JsonObject
+from worker.ports import TokenSplitter
+
+#: Version of these rules; part of what decides whether a document must be read again.
+CHUNKING_VERSION: Final = "1"
+
+#: Sections below this share of the chunk size are packed together with their neighbours.
+_SMALL_SHARE: Final = 4
+_MAX_HEADINGS: Final = 6
+_MAX_HEADING_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A piece of text that stays whole when chunks are packed."""
+
+    text: str
+    tokens: int
+    page: int | None
+    joint: str  #: what stands between it and the block before it
+    metadata: JsonObject
+
+
+@dataclass
+class _Section:
+    """Blocks under one path of headings."""
+
+    headings: tuple[str, ...]
+    blocks: list[_Block]
+
+    @property
+    def tokens(self) -> int:
+        return sum(block.tokens for block in self.blocks)
+
+
+def chunk_elements(
+    elements: Iterable[Element], splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[Chunk]:
+    """Chunks of at most about `max_tokens` tokens of content, in reading order."""
+    pieces = (
+        piece
+        for section in _packed(_sections(elements, splitter), splitter, max_tokens=max_tokens)
+        for piece in _cut(section, splitter, max_tokens=max_tokens)
+    )
+    for ordinal, chunk in enumerate(pieces):
+        yield replace(chunk, ordinal=ordinal)
+
+
+# -- sections
+
+
+@dataclass(frozen=True)
+class _Heading:
+    text: str
+    depth: int
+    page: int | None
+
+
+def _sections(elements: Iterable[Element], splitter: TokenSplitter) -> Iterator[_Section]:
+    # The headings that hold here; only the last one can be without content so far.
+    path: list[_Heading] = []
+    blocks: list[_Block] = []
+    for element in elements:
+        text = element.text.strip()
+        if not text:
+            continue
+        if element.category != "Title" or len(text) > _MAX_HEADING_CHARACTERS:
+            blocks.append(_block(element, text, splitter))
+            continue
+        heading = _Heading(" ".join(text.split()), _depth(element), element.page)
+        yield from _closed(path, blocks, next_depth=heading.depth, splitter=splitter)
+        blocks = []
+        path = [*(held for held in path if held.depth < heading.depth), heading]
+    yield from _closed(path, blocks, next_depth=0, splitter=splitter)
+
+
+def _depth(element: Element) -> int:
+    return min(max(element.depth or 0, 0), _MAX_HEADINGS - 1)
+
+
+def _closed(
+    path: list[_Heading], blocks: list[_Block], *, next_depth: int, splitter: TokenSplitter
+) -> Iterator[_Section]:
+    if blocks:
+        yield _Section(tuple(heading.text for heading in path), blocks)
+    elif path and path[-1].depth >= next_depth:
+        # Nothing follows under this title: it would be lost as a mere heading.
+        *above, last = path
+        block = _Block(last.text, splitter.count(last.text), last.page, "\n\n", {})
+        yield _Section(tuple(heading.text for heading in above), [block])
+
+
+def _block(element: Element, text: str, splitter: TokenSplitter) -> _Block:
+    joint = "\n" if element.category == "ListItem" else "\n\n"
+    metadata = {"category": "Table"} if element.category == "Table" else {}
+    return _Block(text, splitter.count(text), element.page, joint, metadata)
+
+
+# -- packing small sections
+
+
+def _packed(
+    sections: Iterable[_Section], splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[_Section]:
+    held: _Section | None = None
+    small = max_tokens // _SMALL_SHARE
+    for section in sections:
+        if held is None:
+            held = section
+        elif (
+            min(held.tokens, section.tokens) < small and held.tokens + section.tokens <= max_tokens
+        ):
+            held = _joined(held, section, splitter)
+        else:
+            yield held
+            held = section
+    if held is not None:
+        yield held
+
+
+def _joined(left: _Section, right: _Section, splitter: TokenSplitter) -> _Section:
+    common = _common_prefix(left.headings, right.headings)
+    return _Section(common, [*_inlined(left, common, splitter), *_inlined(right, common, splitter)])
+
+
+def _common_prefix(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+    length = 0
+    while length < min(len(left), len(right)) and left[length] == right[length]:
+        length += 1
+    return left[:length]
+
+
+def _inlined(section: _Section, common: tuple[str, ...], splitter: TokenSplitter) -> list[_Block]:
+    # Headings that the joined section no longer carries become lines of its text.
+    own = "\n".join(section.headings[len(common) :])
+    if not own:
+        return section.blocks
+    first, *rest = section.blocks
+    heading = _Block(own, splitter.count(own), first.page, "\n\n", {})
+    return [heading, replace(first, joint="\n"), *rest]
+
+
+# -- cutting long sections
+
+
+def _cut(section: _Section, splitter: TokenSplitter, *, max_tokens: int) -> Iterator[Chunk]:
+    group: list[_Block] = []
+    tokens = 0
+    for block in _fitting(section.blocks, splitter, max_tokens=max_tokens):
+        if group and tokens + block.tokens > max_tokens:
+            yield _chunk(section, group, splitter)
+            group, tokens = [], 0
+        group.append(block)
+        tokens += block.tokens
+    if group:
+        yield _chunk(section, group, splitter)
+
+
+def _fitting(
+    blocks: Iterable[_Block], splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[_Block]:
+    for block in blocks:
+        if block.tokens <= max_tokens:
+            yield block
+        elif block.metadata.get("category") == "Table":
+            yield from _cut_table(block, splitter, max_tokens=max_tokens)
+        else:
+            yield from _cut_text(block, splitter)
+
+
+def _cut_text(block: _Block, splitter: TokenSplitter) -> Iterator[_Block]:
+    for _offset, piece in splitter.split(block.text):
+        yield replace(block, text=piece, tokens=splitter.count(piece))
+
+
+def _cut_table(block: _Block, splitter: TokenSplitter, *, max_tokens: int) -> Iterator[_Block]:
+    header, *rows = block.text.split("\n")
+    header_tokens = splitter.count(header)
+    if header_tokens > max_tokens // 2 or not rows:
+        # One endless row: there is nothing to repeat, and no row end to cut at.
+        yield from _cut_text(block, splitter)
+        return
+    lines, tokens = [header], header_tokens
+    for row in rows:
+        row_tokens = splitter.count(row)
+        if len(lines) > 1 and tokens + row_tokens > max_tokens:
+            yield replace(block, text="\n".join(lines), tokens=tokens)
+            lines, tokens = [header], header_tokens
+        if header_tokens + row_tokens > max_tokens:
+            yield from _cut_text(replace(block, text=row), splitter)
+            continue
+        lines.append(row)
+        tokens += row_tokens
+    if len(lines) > 1:
+        yield replace(block, text="\n".join(lines), tokens=tokens)
+
+
+def _chunk(section: _Section, blocks: list[_Block], splitter: TokenSplitter) -> Chunk:
+    content = blocks[0].text + "".join(block.joint + block.text for block in blocks[1:])
+    pages = [block.page for block in blocks if block.page is not None]
+    metadata: JsonObject = {}
+    for block in blocks:
+        metadata.update(block.metadata)
+    chunk = Chunk(
+        ordinal=0,
+        content=content,
+        headings=section.headings,
+        page_start=min(pages, default=None),
+        page_end=max(pages, default=None),
+        token_count=0,
+        metadata=metadata,
+    )
+    return replace(chunk, token_count=splitter.count(chunk.embedded_text))

@@ -1,0 +1,175 @@
+"""Leases of this process: renewed together, watched for a reason to stop.
+
+One thread, on a database connection of its own, so that neither a busy pool nor a long publish
+keeps a heartbeat waiting.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, Literal
+
+import psycopg
+
+from worker.errors import CancelledRunError, DrainError, JobError, LeaseLostError
+from worker.log import get_logger
+from worker.models import Claim
+from worker.store import jobs
+from worker.store.database import Connection
+from worker.store.jobs import WorkerState
+
+log = get_logger(__name__)
+
+#: How often the reasons to stop are asked for while anything runs.
+STOP_POLL_SECONDS: Final = 1.0
+
+StopReason = Literal["lost", "cancelled", "drain"]
+
+_STOP_ERRORS: Final = {
+    "lost": LeaseLostError,
+    "cancelled": CancelledRunError,
+    "drain": DrainError,
+}
+
+
+@dataclass(eq=False)
+class Run:
+    """One claimed job of this process, until it ends."""
+
+    claim: Claim
+    valid_until: float  #: monotonic time after which the lease may have been given to another
+    stop_reason: StopReason | None = None
+
+    def check(self) -> None:
+        """Raise if the run must stop; otherwise the lease still holds.
+
+        Raises LeaseLostError, CancelledRunError or DrainError. A process that could not renew in
+        time stops here without being told: it may have been suspended, or cut off.
+        """
+        if time.monotonic() > self.valid_until:
+            raise LeaseLostError
+        if self.stop_reason is not None:
+            raise _STOP_ERRORS[self.stop_reason]
+
+
+class LeaseKeeper:
+    """Renews all leases of this process and tells its runs when to stop."""
+
+    def __init__(
+        self, connect: Callable[[], Connection], worker: WorkerState, *, lease_for: timedelta
+    ) -> None:
+        self._connect = connect
+        self._worker = worker
+        self._lease_seconds = lease_for.total_seconds()
+        self._lock = threading.Lock()
+        self._runs: set[Run] = set()
+        self._wake = threading.Event()
+        self._closing = False
+        self._draining = False
+        self._connection: Connection | None = None
+        self._thread = threading.Thread(target=self._loop, name="lease-keeper", daemon=True)
+
+    @property
+    def worker_id(self) -> str:
+        """Name of this process in the tables of leases and workers."""
+        return self._worker.worker_id
+
+    def start(self) -> None:
+        """Announce this worker and begin to renew."""
+        self._thread.start()
+
+    @contextmanager
+    def hold(self, claim: Claim, *, claimed_at: float) -> Iterator[Run]:
+        """Keep the lease of a claim alive. `claimed_at` is the monotonic time before the claim."""
+        run = Run(claim, claimed_at + self._lease_seconds)
+        with self._lock:
+            if self._draining:
+                run.stop_reason = "drain"
+            self._runs.add(run)
+        try:
+            yield run
+        finally:
+            with self._lock:
+                self._runs.discard(run)
+
+    def drain(self) -> None:
+        """Ask every run to stop at its next check, and take no further part in dispatch.
+
+        Safe in a signal handler: sets flags only. Repeatable.
+        """
+        self._draining = True
+        for run in tuple(self._runs):
+            run.stop_reason = run.stop_reason or "drain"
+        self._wake.set()
+
+    def held(self) -> list[Run]:
+        """The runs that have not ended."""
+        with self._lock:
+            return list(self._runs)
+
+    def close(self) -> None:
+        """Stop renewing; what is still leased expires by itself."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(self._lease_seconds)
+
+    def _loop(self) -> None:
+        next_renewal = 0.0
+        while not self._closing:
+            self._wake.clear()
+            now = time.monotonic()
+            if now >= next_renewal or self._draining != self._worker.draining:
+                next_renewal = now + (self._lease_seconds / 4 if self._renew(now) else 1.0)
+            self._poll_stop_flags()
+            self._wake.wait(max(0.0, min(STOP_POLL_SECONDS, next_renewal - time.monotonic())))
+        self._disconnect()
+
+    def _renew(self, now: float) -> bool:
+        worker = replace(self._worker, draining=self._draining)
+        with self._lock:
+            runs = list(self._runs)
+        renewed = self._ask(
+            lambda connection: jobs.renew_leases(
+                connection, worker, lease_for=timedelta(seconds=self._lease_seconds)
+            )
+        )
+        if not renewed:
+            return False
+        self._worker = worker
+        for run in runs:
+            run.valid_until = now + self._lease_seconds
+        return True
+
+    def _poll_stop_flags(self) -> None:
+        runs = {run.claim.job_id: run for run in self.held() if run.stop_reason != "lost"}
+        if not runs:
+            return
+        keys = [(run.claim.job_id, run.claim.token) for run in runs.values()]
+
+        def ask(connection: Connection) -> None:
+            for job_id, reason in jobs.stop_flags(connection, keys).items():
+                runs[job_id].stop_reason = reason
+
+        self._ask(ask)
+
+    def _ask(self, question: Callable[[Connection], None]) -> bool:
+        # False: the database cannot be reached. Leases run on until they expire, and so do the
+        # runs: each notices by its own clock.
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connect()
+            question(self._connection)
+        except (psycopg.Error, JobError) as error:
+            log.warning("lease_keeper_failed", error=type(error).__name__)
+            self._disconnect()
+            return False
+        return True
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

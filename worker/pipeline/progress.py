@@ -1,0 +1,42 @@
+"""Progress of a run for whoever polls its job: on a change of stage, else once a second."""
+
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+from worker.errors import LeaseLostError
+from worker.models import Claim
+from worker.store import jobs
+from worker.store.database import Database
+from worker.store.jobs import Progress
+
+REPORT_SECONDS: Final = 1.0
+
+
+class ProgressReporter:
+    """Writes the counters of one run, sparingly."""
+
+    def __init__(self, database: Database, claim: Claim) -> None:
+        self._database = database
+        self._claim = claim
+        self._progress = Progress(stage="downloading")
+        self._written = self._progress  # claim_job wrote the stage
+        self._due = time.monotonic() + REPORT_SECONDS
+
+    def report(self, **changes: Any) -> None:
+        """Note counters (fields of Progress); None values change nothing.
+
+        Raises LeaseLostError when the row belongs to another run by now.
+        """
+        known = {name: value for name, value in changes.items() if value is not None}
+        self._progress = replace(self._progress, **known)
+        stage_changed = self._progress.stage != self._written.stage
+        if not stage_changed and time.monotonic() < self._due:
+            return
+        if self._progress == self._written:
+            return
+        with self._database.transaction() as transaction:
+            if not jobs.report_progress(transaction, self._claim, self._progress):
+                raise LeaseLostError
+        self._written = self._progress
+        self._due = time.monotonic() + REPORT_SECONDS

@@ -1,0 +1,165 @@
+"""A job from claim to outcome: claim, keep the lease, ingest, say how it ended."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from worker.errors import (
+    CancelledRunError,
+    DocumentSupersededError,
+    DrainError,
+    JobError,
+    LeaseLostError,
+)
+from worker.log import get_logger
+from worker.models import Claim
+from worker.pipeline.ingest import Ingest
+from worker.pipeline.lease import LeaseKeeper, Run
+from worker.pipeline.progress import ProgressReporter
+from worker.retry import Fail, Release, RetryPolicy, decide
+from worker.store import jobs, maintenance
+from worker.store.database import CONTENTION, Connection, Database
+from worker.store.hints import ObjectHint
+
+log = get_logger(__name__)
+
+#: How long the end of a run is tried to be written while the database does not answer.
+_REPORT_TRIES: Final = 5
+_REPORT_PAUSE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """What a run needs beside its stages."""
+
+    isolated: bool
+    lease_for: timedelta
+    policy: RetryPolicy
+
+
+class JobRunner:
+    """Runs jobs by id. Safe to call twice for one job: only one call gets the lease."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        keeper: LeaseKeeper,
+        ingest: Ingest,
+        settings: RunnerSettings,
+        on_finished: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._keeper = keeper
+        self._ingest = ingest
+        self._settings = settings
+        self._on_finished = on_finished
+
+    def run(self, job_id: UUID) -> None:
+        """Claim the job and bring it to an end; nothing happens if it is not to be had."""
+        claimed_at = time.monotonic()
+        claim = self._claim(job_id)
+        if claim is None:
+            return
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=str(claim.job_id), document_id=str(claim.document_id), run=claim.run
+            ),
+            self._keeper.hold(claim, claimed_at=claimed_at) as run,
+        ):
+            self._run_claimed(run)
+        self._on_finished()
+
+    def _claim(self, job_id: UUID) -> Claim | None:
+        try:
+            with self._database.transaction() as transaction:
+                return jobs.claim(
+                    transaction,
+                    job_id,
+                    worker_id=self._keeper.worker_id,
+                    isolated=self._settings.isolated,
+                    lease_for=self._settings.lease_for,
+                )
+        except (JobError, *CONTENTION) as error:
+            # The hint is lost with this; dispatch sends another.
+            log.warning("claim_failed", job_id=str(job_id), error=type(error).__name__)
+            return None
+
+    def _run_claimed(self, run: Run) -> None:
+        log.info("job_started", attempt=run.claim.attempt)
+        try:
+            self._ingest.run(run, ProgressReporter(self._database, run.claim))
+        except LeaseLostError:
+            log.info("job_lost")
+        except CancelledRunError:
+            self._end(lambda connection: jobs.cancel(connection, run.claim))
+            log.info("job_cancelled")
+        except DrainError:
+            self._release(run.claim, Release("", None, timedelta()))
+            log.info("job_drained")
+        except DocumentSupersededError:
+            self._follow_storage(run.claim)
+        except JobError as error:
+            self._apply(run.claim, error)
+        except (*CONTENTION, psycopg.OperationalError) as error:
+            self._apply(run.claim, JobError("database_unavailable", type(error).__name__))
+        except Exception as error:
+            log.exception("job_crashed")
+            self._apply(run.claim, JobError("internal_error", type(error).__name__))
+        else:
+            log.info("job_succeeded")
+
+    def _follow_storage(self, claim: Claim) -> None:
+        # Storage has moved on; its trigger or webhook may not have been heard. After this the
+        # job is superseded, or Storage contradicts itself and a later run will see.
+        hint = ObjectHint(claim.object_id, claim.bucket_id, claim.object_name)
+        self._end(lambda connection: maintenance.sync_object(connection, hint) is not None)
+        self._apply(claim, JobError("object_changed"))
+
+    def _apply(self, claim: Claim, error: JobError) -> None:
+        outcome = decide(
+            error,
+            run=claim.run,
+            policy=self._settings.policy,
+            jitter=random.random(),  # noqa: S311 -- spreads retries, protects nothing
+        )
+        log.warning("job_not_done", error_code=error.code, detail=str(error), outcome=repr(outcome))
+        if isinstance(outcome, Fail):
+            self._end(
+                lambda connection: jobs.fail(
+                    connection, claim, outcome.code, retry_in=outcome.retry_in
+                )
+            )
+        else:
+            self._release(claim, outcome)
+
+    def _release(self, claim: Claim, outcome: Release) -> None:
+        self._end(
+            lambda connection: jobs.release(
+                connection,
+                claim,
+                code=outcome.code or None,
+                hold_reason=outcome.hold_reason,
+                retry_in=outcome.retry_in,
+            )
+        )
+
+    def _end(self, write: Callable[[Connection], bool]) -> None:
+        # While the database is away the lease runs out; if it comes back in time, the job goes
+        # back in good order instead of being rescued as if this process had died.
+        for attempt in range(_REPORT_TRIES):
+            try:
+                with self._database.transaction() as transaction:
+                    write(transaction)
+            except (JobError, psycopg.Error) as error:
+                log.warning("outcome_not_written", error=type(error).__name__, attempt=attempt)
+                time.sleep(_REPORT_PAUSE_SECONDS)
+            else:
+                return

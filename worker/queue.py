@@ -1,0 +1,106 @@
+"""Hints: messages that carry a job id and may be lost, doubled or late."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import psycopg
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from worker.errors import JobError
+from worker.log import get_logger
+from worker.store import jobs
+from worker.store.database import Database
+
+log = get_logger(__name__)
+
+RUN_JOB: Final = "docmill.run_job"
+JOBS_QUEUE: Final = "ingest"
+ISOLATED_QUEUE: Final = "isolated"
+MAINTENANCE_QUEUE: Final = "maintenance"
+
+
+class Dispatcher:
+    """Sends hints for ready jobs, as many as live workers have free slots for."""
+
+    def __init__(
+        self,
+        app: Celery,
+        database: Database,
+        *,
+        resend_after: timedelta,
+        worker_timeout: timedelta,
+    ) -> None:
+        self._app = app
+        self._database = database
+        self._resend_after = resend_after
+        self._worker_timeout = worker_timeout
+
+    def dispatch(self) -> int:
+        """Mark what may start as dispatched, then send a hint for each; returns how many.
+
+        A hint that cannot be sent is as good as lost: its job is ready again after
+        `resend_after`. Raises JobError("database_unavailable").
+        """
+        with self._database.transaction() as transaction:
+            taken = jobs.take_ready(
+                transaction, resend_after=self._resend_after, worker_timeout=self._worker_timeout
+            )
+        for position, (job_id, isolated) in enumerate(taken):
+            if not self._send(job_id, ISOLATED_QUEUE if isolated else JOBS_QUEUE):
+                log.warning("hints_not_sent", count=len(taken) - position)
+                return position
+        return len(taken)
+
+    def _send(self, job_id: UUID, queue: str) -> bool:
+        try:
+            # Without retry: the sender waits for nobody, and dispatch comes round again.
+            self._app.send_task(RUN_JOB, args=[str(job_id)], queue=queue, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("broker_unavailable", error=type(error).__name__)
+            return False
+        return True
+
+
+class BackgroundDispatcher:
+    """Dispatches on a thread of its own whenever it is told that something may have changed.
+
+    Calls that come while it works are answered by one more round, so a thousand uploads at once
+    cost a few rounds and nobody waits for Redis.
+    """
+
+    def __init__(self, dispatch: Callable[[], int]) -> None:
+        self._dispatch = dispatch
+        self._wanted = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def kick(self) -> None:
+        """Say that jobs may have become ready or slots free. Returns at once."""
+        self._wanted.set()
+
+    def close(self) -> None:
+        """Stop after the round that is running."""
+        self._closing = True
+        self._wanted.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._closing:
+                return
+            try:
+                self._dispatch()
+            except (JobError, psycopg.Error) as error:
+                # The schedule dispatches every few seconds: nothing is lost by giving up here.
+                log.warning("dispatch_failed", error=type(error).__name__)

@@ -1,0 +1,252 @@
+"""The objects of a process, built from its settings. Nothing else builds objects."""
+
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from secrets import token_hex
+from typing import Final
+
+from celery import Celery
+
+from worker import __version__
+from worker.app import create_app
+from worker.clients.openai_embedder import OpenAIEmbedder
+from worker.clients.storage import SupabaseStorage
+from worker.embedding.batcher import Batcher
+from worker.embedding.local import LocalEmbedder
+from worker.embedding.tokens import splitter_for
+from worker.errors import DocmillError, SettingsError
+from worker.extraction import EXTRACTION_VERSION, ExtractionLimits, GuardedExtractor
+from worker.log import get_logger
+from worker.maintenance.schedule import Maintenance
+from worker.models import Claim
+from worker.pipeline.ingest import Ingest, IngestLimits
+from worker.pipeline.lease import LeaseKeeper
+from worker.pipeline.run_job import JobRunner, RunnerSettings
+from worker.pipeline.spool import Spool
+from worker.pipeline.stager import StagingLimits
+from worker.ports import Embedder
+from worker.queue import BackgroundDispatcher, Dispatcher
+from worker.retry import RetryPolicy
+from worker.settings import Settings
+from worker.store import jobs, maintenance
+from worker.store.database import Database, single_connection
+from worker.store.jobs import WorkerState
+
+log = get_logger(__name__)
+
+#: Exit code of a worker whose runs did not stop in time.
+EXIT_DRAIN_TIMEOUT: Final = 75
+
+
+def build_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name. Raises SettingsError when it cannot be built."""
+    if settings.embedder == "local":
+        return LocalEmbedder()
+    return OpenAIEmbedder(
+        api_key=settings.require("openai_api_key"),
+        base_url=settings.openai_base_url,
+        model=settings.model,
+        dimensions=settings.dimensions,
+        send_dimensions=bool(settings.embedding_dimensions)
+        and settings.model.startswith("text-embedding-3"),
+        timeout_seconds=settings.embedding_timeout_seconds,
+    )
+
+
+def build_dispatcher(settings: Settings, app: Celery, database: Database) -> Dispatcher:
+    """The dispatcher; a worker that has missed three heartbeats gets no more hints."""
+    return Dispatcher(
+        app,
+        database,
+        resend_after=timedelta(seconds=settings.resend_seconds),
+        worker_timeout=timedelta(seconds=settings.lease_seconds),
+    )
+
+
+def build_database(settings: Settings) -> Database:
+    """The pool of the role docmill_worker."""
+    return Database(settings.require("database_url"), connections=settings.database_connections)
+
+
+@dataclass
+class WorkerRuntime:
+    """Everything that a worker process runs on."""
+
+    settings: Settings
+    app: Celery
+    database: Database
+    extractor: GuardedExtractor
+    batcher: Batcher
+    keeper: LeaseKeeper
+    dispatcher: BackgroundDispatcher
+    runner: JobRunner
+    maintenance: Maintenance
+
+    def start(self) -> None:
+        """Announce this worker. Raises DocmillError when it does not fit the database."""
+        self.database.open()
+        check_index_version(self.database, self.settings)
+        self.keeper.start()
+        self.dispatcher.start()
+        threading.Thread(target=self._watch_drain, name="drain-watchdog", daemon=True).start()
+
+    def drain(self) -> None:
+        """Ask every run to give its job back at its next staged batch. For a signal handler."""
+        self.keeper.drain()
+        _draining.set()
+
+    def _watch_drain(self) -> None:
+        _draining.wait()
+        _drained.wait(self.settings.drain_seconds)
+        if _drained.is_set():
+            return
+        # Something hangs where no check reaches. Its lease goes back by hand, so that the job
+        # starts elsewhere at once and counts no crash; the fence refuses whatever it still writes.
+        stuck = [run.claim for run in self.keeper.held()]
+        log.error("drain_timed_out", runs=len(stuck))
+        self._release_all(stuck)
+        os._exit(EXIT_DRAIN_TIMEOUT)
+
+    def _release_all(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            try:
+                with self.database.transaction() as transaction:
+                    jobs.release(
+                        transaction, claim, code=None, hold_reason=None, retry_in=timedelta()
+                    )
+            except Exception as error:  # the process ends now: the lease expires instead
+                log.warning("release_failed", error=type(error).__name__)
+
+    def close(self) -> None:
+        """End in order; nothing of this process is left behind."""
+        _drained.set()
+        self.dispatcher.close()
+        self.keeper.close()
+        self.batcher.close()
+        self.extractor.close()
+        self.database.close()
+
+
+_draining = threading.Event()
+_drained = threading.Event()
+_current: WorkerRuntime | None = None
+
+
+def set_current(runtime: WorkerRuntime | None) -> None:
+    """Make a runtime the one that Celery tasks of this process use."""
+    global _current  # noqa: PLW0603 -- Celery calls tasks by name: they need a place to look
+    _current = runtime
+
+
+def current() -> WorkerRuntime:
+    """The runtime of this process."""
+    if _current is None:
+        raise DocmillError("no worker runs in this process: start one with docmill worker")
+    return _current
+
+
+def check_index_version(database: Database, settings: Settings) -> None:
+    """Refuse to embed with another model than the index was made for. Raises SettingsError."""
+    with database.transaction() as transaction:
+        index = maintenance.active_index_version(transaction)
+    if index is None:
+        raise SettingsError("the database has no index version: run docmill schema apply")
+    if (index.model, index.dimensions) != (settings.model, settings.dimensions):
+        raise SettingsError(
+            f"the index is made for {index.model} with {index.dimensions} dimensions, the settings "
+            f"say {settings.model} with {settings.dimensions}: set DOCMILL_EMBEDDER, "
+            "DOCMILL_EMBEDDING_MODEL and DOCMILL_EMBEDDING_DIMENSIONS to match"
+        )
+
+
+def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
+    """Build a worker process. Nothing runs before `start`."""
+    app = create_app(settings)
+    database = build_database(settings)
+    embedder = build_embedder(settings)
+    batcher = Batcher(
+        embedder,
+        max_texts=settings.embedding_batch_size,
+        max_tokens=settings.embedding_batch_tokens,
+        requests=settings.embedding_requests,
+    )
+    extractor = GuardedExtractor(_extraction_limits(settings, isolated=isolated))
+    keeper = LeaseKeeper(
+        lambda: single_connection(settings.require("database_url")),
+        WorkerState(
+            worker_id=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            slots=1 if isolated else settings.slots,
+            isolated=isolated,
+            draining=False,
+            version=__version__,
+        ),
+        lease_for=timedelta(seconds=settings.lease_seconds),
+    )
+    dispatcher = build_dispatcher(settings, app, database)
+    background = BackgroundDispatcher(dispatcher.dispatch)
+    runner = JobRunner(
+        database=database,
+        keeper=keeper,
+        ingest=_build_ingest(settings, database, extractor, batcher),
+        settings=_runner_settings(settings, isolated=isolated),
+        on_finished=background.kick,
+    )
+    upkeep = Maintenance(
+        database,
+        dispatcher,
+        keep_jobs=timedelta(days=settings.keep_jobs_days),
+        keep_staged=timedelta(days=settings.keep_staged_days),
+    )
+    return WorkerRuntime(
+        settings, app, database, extractor, batcher, keeper, background, runner, upkeep
+    )
+
+
+def _extraction_limits(settings: Settings, *, isolated: bool) -> ExtractionLimits:
+    return ExtractionLimits(
+        children=1 if isolated else settings.extraction_children,
+        timeout_seconds=settings.parse_timeout_seconds,
+        memory_bytes=settings.parse_memory_bytes,
+        max_characters=settings.max_document_characters,
+    )
+
+
+def _runner_settings(settings: Settings, *, isolated: bool) -> RunnerSettings:
+    return RunnerSettings(
+        isolated=isolated,
+        lease_for=timedelta(seconds=settings.lease_seconds),
+        policy=RetryPolicy(
+            base=timedelta(seconds=settings.retry_base_seconds),
+            longest=timedelta(seconds=settings.retry_max_seconds),
+        ),
+    )
+
+
+def _build_ingest(
+    settings: Settings, database: Database, extractor: GuardedExtractor, batcher: Batcher
+) -> Ingest:
+    return Ingest(
+        database=database,
+        storage=SupabaseStorage(
+            settings.require("supabase_url"), settings.require("supabase_secret_key")
+        ),
+        extractor=extractor,
+        splitter=splitter_for(
+            settings.model, settings.chunk_tokens, local=settings.embedder == "local"
+        ),
+        batcher=batcher,
+        spool=Spool(settings.spool_dir, capacity_bytes=settings.spool_bytes),
+        limits=IngestLimits(
+            max_bytes=settings.max_document_bytes,
+            chunk_tokens=settings.chunk_tokens,
+            staging=StagingLimits(
+                max_chunks=settings.max_chunks,
+                batch_size=settings.embedding_batch_size,
+                usd_per_million_tokens=settings.embedding_usd_per_million_tokens,
+            ),
+        ),
+        extraction_version=EXTRACTION_VERSION,
+    )

@@ -1,0 +1,150 @@
+"""Reads and settings for operators, over the admin connection."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from worker.ports import Vectors
+from worker.store.database import Connection
+
+Row = dict[str, Any]
+
+LIST_JOBS: Final[LiteralString] = """
+    select job.* from ingest.jobs as job
+     where (%(state)s::text is null or job.state = %(state)s)
+       and (%(owner)s::text is null or job.owner_id = %(owner)s)
+     order by job.created_at desc, job.id limit %(limit)s
+"""
+GET_JOB: Final[LiteralString] = """
+    select job.*, code.remedy
+      from ingest.jobs as job
+           left join ingest_private.error_codes as code on code.code = job.error_code
+     where job.id = %(job_id)s
+"""
+JOB_ATTEMPTS: Final[LiteralString] = """
+    select attempt, worker_id, isolated, started_at, finished_at, outcome, error_code
+      from ingest_private.attempts where job_id = %(job_id)s order by id
+"""
+#: The job that brings the object at a name to the version that Storage holds now.
+CURRENT_JOBS: Final[LiteralString] = """
+    select wanted.name as object_name, job.id as job_id, document.id as document_id,
+           job.state, job.stage, job.error_code, job.error_message, job.pages_total,
+           job.pages_done, job.chunks_total, job.chunks_embedded, job.chunks_reused,
+           document.page_count, document.chunk_count,
+           extract(epoch from job.finished_at - job.created_at)::float as seconds
+      from unnest(%(names)s::text[]) as wanted (name)
+           join storage.objects as object
+             on object.bucket_id = %(bucket)s and object.name = wanted.name
+           left join ingest.documents as document on document.object_id = object.id
+           left join ingest.jobs as job
+             on job.id = document.latest_job_id and job.storage_version = object.version
+"""
+ADD_SOURCE: Final[LiteralString] = """
+    insert into ingest_private.sources (bucket_id, prefix, owner_from, access, priority, max_bytes)
+    values (%(bucket_id)s, %(prefix)s, %(owner_from)s, %(access)s, %(priority)s, %(max_bytes)s)
+        on conflict (bucket_id, prefix) do update
+           set owner_from = excluded.owner_from, access = excluded.access,
+               priority = excluded.priority, max_bytes = excluded.max_bytes
+    returning id, bucket_id, prefix, owner_from, access, priority, max_bytes, created_at
+"""
+LIST_SOURCES: Final[LiteralString] = """
+    select source.id, source.bucket_id, source.prefix, source.owner_from, source.access,
+           source.priority, source.max_bytes, source.created_at,
+           (select count(*) from ingest.documents where source_id = source.id) as documents
+      from ingest_private.sources as source order by bucket_id, prefix
+"""
+COUNTS: Final[LiteralString] = """
+    select (select jsonb_object_agg(state, count)
+              from (select state, count(*) from ingest.jobs group by state) as by_state) as jobs,
+           (select jsonb_object_agg(status, count)
+              from (select status, count(*) from ingest.documents group by status) as by_status)
+               as documents,
+           (select count(*) from ingest_private.pending_events) as pending_events,
+           (select min(created_at) from ingest.jobs where state = 'queued') as oldest_queued
+"""
+LIST_WORKERS: Final[LiteralString] = """
+    select worker.id, worker.slots, worker.isolated, worker.draining, worker.version,
+           worker.started_at, worker.last_seen,
+           (select count(*) from ingest_private.leases where worker_id = worker.id) as running
+      from ingest_private.workers as worker
+     where worker.last_seen > clock_timestamp() - interval '5 minutes'
+     order by worker.started_at
+"""
+IMPERSONATE: Final[LiteralString] = """
+    select set_config('role', 'authenticated', true),
+           set_config('request.jwt.claims', %(claims)s, true),
+           set_config('request.jwt.claim.sub', %(sub)s, true)
+"""
+MATCH: Final[LiteralString] = """
+    select score, bucket_id, object_name, title, page_start, page_end, headings, content,
+           document_id, chunk_id
+      from ingest.match_chunks(%(embedding)s, %(model)s, %(limit)s)
+"""
+
+
+def _rows(connection: Connection, query: LiteralString, parameters: Row) -> list[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, parameters).fetchall()
+
+
+def list_jobs(
+    connection: Connection, *, state: str | None, owner: str | None, limit: int
+) -> list[Row]:
+    """The newest jobs, newest first."""
+    return _rows(connection, LIST_JOBS, {"state": state, "owner": owner, "limit": limit})
+
+
+def get_job(connection: Connection, job_id: UUID) -> Row | None:
+    """One job with the remedy of its error, and its attempts under `attempts`."""
+    rows = _rows(connection, GET_JOB, {"job_id": job_id})
+    if not rows:
+        return None
+    return rows[0] | {"attempts": _rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
+
+
+def current_jobs(connection: Connection, bucket: str, names: Sequence[str]) -> dict[str, Row]:
+    """For each object name that Storage holds: its document and the job of its version so far."""
+    rows = _rows(connection, CURRENT_JOBS, {"bucket": bucket, "names": list(names)})
+    return {row["object_name"]: row for row in rows}
+
+
+def add_source(connection: Connection, source: Row) -> Row:
+    """Ingest a bucket, or what lies under a prefix of it; again with other rules: they replace."""
+    return _rows(connection, ADD_SOURCE, source)[0]
+
+
+def list_sources(connection: Connection) -> list[Row]:
+    """The sources, each with the number of its documents."""
+    return _rows(connection, LIST_SOURCES, {})
+
+
+def counts(connection: Connection) -> Row:
+    """Jobs by state, documents by status, and what waits."""
+    return _rows(connection, COUNTS, {})[0]
+
+
+def list_workers(connection: Connection) -> list[Row]:
+    """Workers that were heard of in the last five minutes."""
+    return _rows(connection, LIST_WORKERS, {})
+
+
+@contextmanager
+def impersonated(connection: Connection, owner: str) -> Iterator[Connection]:
+    """One transaction as this user, exactly as the Data API would run it: policies apply."""
+    claims = {"sub": owner, "role": "authenticated"}
+    with connection.transaction():
+        connection.execute(IMPERSONATE, {"claims": json.dumps(claims), "sub": owner})
+        yield connection
+
+
+def search(
+    connection: Connection, *, owner: str, embedding: Vectors, model: str, limit: int
+) -> list[Row]:
+    """The chunks nearest to an embedding, as their owner finds them: policies apply."""
+    text = "[" + ",".join(repr(float(value)) for value in embedding) + "]"
+    with impersonated(connection, owner):
+        return _rows(connection, MATCH, {"embedding": text, "model": model, "limit": limit})

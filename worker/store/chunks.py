@@ -1,0 +1,179 @@
+"""Chunks: staged batch by batch as they are embedded, published all at once."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Literal, LiteralString, cast
+
+import numpy as np
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.types import TypeInfo
+from psycopg.types.json import Jsonb
+
+from worker.errors import LeaseLostError
+from worker.models import Chunk, Claim, IndexVersion
+from worker.ports import Vectors
+from worker.store.database import Connection
+
+KNOWN_HASHES: Final[LiteralString] = """
+    select content_hash from ingest_private.known_hashes(%(document_id)s, %(index_version)s)
+"""
+BEGIN_STAGE: Final[LiteralString] = "select ingest_private.begin_stage(%(job_id)s, %(token)s)"
+STAGE: Final[LiteralString] = """
+    copy ingest_private.staged_chunks (document_id, index_version, content_hash, content,
+                                       headings, token_count, metadata, embedding)
+    from stdin (format binary)
+"""
+RECORD_SPEND: Final[LiteralString] = """
+    select ingest_private.record_spend(%(job_id)s, %(model)s, %(tokens)s, %(usd)s)
+"""
+PUBLISH: Final[LiteralString] = """
+    select ingest_private.publish_document(
+        %(job_id)s, %(token)s, %(sha256)s, %(pipeline)s, %(title)s, %(mime_type)s,
+        %(page_count)s, %(unread_pages)s, %(hashes)s, %(pages_start)s, %(pages_end)s,
+        %(locators)s)
+"""
+PUBLISH_UNCHANGED: Final[LiteralString] = """
+    select ingest_private.publish_unchanged(%(job_id)s, %(token)s, %(sha256)s, %(pipeline)s)
+"""
+HALFVEC_OID: Final[LiteralString] = """
+    select atttypid from pg_attribute
+     where attrelid = 'ingest_private.staged_chunks'::regclass and attname = 'embedding'
+"""
+
+PublishResult = Literal["published", "lost", "superseded", "changed"]
+
+
+def content_hash(index: IndexVersion, chunk: Chunk) -> bytes:
+    """Name of a chunk within its document: sha256 over model, dimensions and embedded text.
+
+    Nothing else: a new chunking reuses every embedding whose text did not change.
+    """
+    header = f"{index.model}\0{index.dimensions}\0"
+    return hashlib.sha256((header + chunk.embedded_text).encode()).digest()
+
+
+@dataclass(frozen=True)
+class PublishedDocument:
+    """What a publish says of the document as a whole."""
+
+    sha256: bytes
+    pipeline: str
+    title: str | None
+    mime_type: str
+    page_count: int | None
+    unread_pages: int
+
+
+class HalfVector:
+    """One embedding on its way into a halfvec column."""
+
+    def __init__(self, values: "np.ndarray[Any, np.dtype[np.float32]]") -> None:
+        self.values = values
+
+
+class _HalfVectorDumper(Dumper):
+    """Binary form of halfvec (pgvector 0.8, halfvec_send): int16 dimensions, int16 0, float16s."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: HalfVector) -> bytes:
+        header = len(obj.values).to_bytes(2, "big") + b"\0\0"
+        return header + obj.values.astype(">f2").tobytes()
+
+
+def _register_halfvec(connection: Connection) -> None:
+    # The type's oid differs from database to database; once for each connection of the pool.
+    if connection.adapters.types.get("halfvec") is None:
+        row = connection.execute(HALFVEC_OID).fetchone()
+        assert row is not None
+        oid = row[0]
+        connection.adapters.types.add(TypeInfo("halfvec", oid, 0))
+        dumper = type("HalfVectorDumper", (_HalfVectorDumper,), {"oid": oid})
+        connection.adapters.register_dumper(HalfVector, dumper)
+
+
+def known_hashes(connection: Connection, claim: Claim) -> set[bytes]:
+    """Hashes of the document's chunks that need not be embedded again, live or staged."""
+    parameters = {"document_id": claim.document_id, "index_version": claim.index.id}
+    return {row[0] for row in connection.execute(KNOWN_HASHES, parameters)}
+
+
+def stage(
+    connection: Connection,
+    claim: Claim,
+    batch: Sequence[tuple[bytes, Chunk]],
+    vectors: Vectors,
+    *,
+    tokens: int,
+    usd: Decimal,
+) -> None:
+    """Write embedded chunks where search cannot see them, and what they cost.
+
+    Rows of `vectors` belong to the entries of `batch` (hash, chunk) in order. Raises
+    LeaseLostError when another run owns the job; then nothing is written.
+    """
+    _register_halfvec(connection)
+    run = {"job_id": claim.job_id, "token": claim.token}
+    row = connection.execute(BEGIN_STAGE, run).fetchone()
+    if row is None or not row[0]:
+        raise LeaseLostError
+    with connection.cursor() as cursor, cursor.copy(STAGE) as copy:
+        copy.set_types(["uuid", "int4", "bytea", "text", "text[]", "int4", "jsonb", "halfvec"])
+        for (digest, chunk), vector in zip(batch, vectors, strict=True):
+            copy.write_row(
+                (
+                    claim.document_id,
+                    claim.index.id,
+                    digest,
+                    chunk.content,
+                    list(chunk.headings),
+                    chunk.token_count,
+                    Jsonb(chunk.metadata),
+                    HalfVector(vector),
+                )
+            )
+    connection.execute(
+        RECORD_SPEND,
+        {"job_id": claim.job_id, "model": claim.index.model, "tokens": tokens, "usd": usd},
+    )
+
+
+def publish(
+    connection: Connection,
+    claim: Claim,
+    document: PublishedDocument,
+    chunks: Sequence[tuple[bytes, int | None, int | None]],
+) -> PublishResult:
+    """Make the staged chunks the document's content, in this transaction.
+
+    `chunks` are (hash, first page, last page) in reading order.
+    """
+    row = connection.execute(
+        PUBLISH,
+        {
+            "job_id": claim.job_id,
+            "token": claim.token,
+            **vars(document),
+            "hashes": [digest for digest, _, _ in chunks],
+            "pages_start": [start for _, start, _ in chunks],
+            "pages_end": [end for _, _, end in chunks],
+            "locators": [Jsonb({}) for _ in chunks],
+        },
+    ).fetchone()
+    assert row is not None
+    return cast("PublishResult", row[0])
+
+
+def publish_unchanged(
+    connection: Connection, claim: Claim, *, sha256: bytes, pipeline: str
+) -> PublishResult:
+    """Finish a job whose bytes equal what is live already."""
+    row = connection.execute(
+        PUBLISH_UNCHANGED,
+        {"job_id": claim.job_id, "token": claim.token, "sha256": sha256, "pipeline": pipeline},
+    ).fetchone()
+    assert row is not None
+    return cast("PublishResult", row[0])

@@ -1,0 +1,144 @@
+"""Connections to Postgres: pooled, safe behind a transaction pooler, every wait bounded."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from worker.errors import JobError
+from worker.store.hints import SYNC_OBJECT, ObjectHint
+
+Connection = psycopg.Connection[Any]
+
+#: Time to get a connection from the pool. Longer means that the database is overloaded or gone.
+POOL_SECONDS: Final = 30.0
+
+#: Behind a transaction pooler nothing may outlive a transaction: no prepared statements. The
+#: keepalives find a peer that vanished without a word within about half a minute.
+CONNECT_OPTIONS: Final[dict[str, Any]] = {
+    "prepare_threshold": None,
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "application_name": "docmill",
+}
+
+#: Errors after which the same statement may succeed: somebody else had the rows.
+CONTENTION: Final = (
+    pg.LockNotAvailable,
+    pg.DeadlockDetected,
+    pg.SerializationFailure,
+    pg.UniqueViolation,
+)
+
+
+class Database:
+    """A pool of connections. Safe to share between threads."""
+
+    def __init__(self, url: str, *, connections: int) -> None:
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=POOL_SECONDS,
+            max_idle=60,
+            kwargs=CONNECT_OPTIONS,
+            open=False,
+            name="docmill",
+        )
+
+    def open(self) -> None:
+        """Start connecting in the background. Repeatable."""
+        self._pool.open()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self, *, statement_timeout: timedelta | None = None) -> Iterator[Connection]:
+        """One transaction; committed at the end, rolled back on an exception.
+
+        The role's own statement timeout applies unless another is given. Raises
+        JobError("database_unavailable") when the connection cannot be had or breaks.
+        """
+        try:
+            with self._pool.connection() as connection:
+                if statement_timeout is not None:
+                    milliseconds = int(statement_timeout.total_seconds() * 1000)
+                    connection.execute(
+                        sql.SQL("set local statement_timeout = {}").format(milliseconds)
+                    )
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if isinstance(error, CONTENTION):
+                raise
+            raise JobError("database_unavailable", type(error).__name__) from error
+
+
+def single_connection(url: str) -> Connection:
+    """An autocommit connection outside any pool. Raises JobError("database_unavailable")."""
+    try:
+        return psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
+    except psycopg.OperationalError as error:
+        raise JobError("database_unavailable", type(error).__name__) from error
+
+
+class AsyncDatabase:
+    """A pool for the webhook, which does one thing: sync an object."""
+
+    #: An answer must come fast: whoever waits for the pool longer than this gets a 503, and the
+    #: schedule does the work.
+    POOL_SECONDS: Final = 4.0
+    TRIES: Final = 3
+
+    def __init__(self, url: str, *, connections: int) -> None:
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=self.POOL_SECONDS,
+            kwargs=CONNECT_OPTIONS | {"autocommit": True},
+            open=False,
+            name="webhook",
+        )
+
+    async def open(self) -> None:
+        """Start connecting in the background."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def ping(self) -> None:
+        """Raise when the database does not answer."""
+        async with self._pool.connection() as connection:
+            await connection.execute("select 1")
+
+    async def sync_object(self, hint: ObjectHint) -> UUID | None:
+        """`maintenance.sync_object`, committed; tried again when somebody held the rows."""
+        for attempt in range(self.TRIES):
+            try:
+                async with self._pool.connection() as connection:
+                    cursor = await connection.execute(SYNC_OBJECT, vars(hint))
+                    row = await cursor.fetchone()
+            except CONTENTION:
+                if attempt == self.TRIES - 1:
+                    raise
+                await asyncio.sleep(0.05 * (attempt + 1))
+            else:
+                assert row is not None
+                job_id: UUID | None = row[0]
+                return job_id
+        raise AssertionError

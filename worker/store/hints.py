@@ -1,0 +1,18 @@
+"""Which object of Storage may have changed, and the one call that looks."""
+
+from dataclasses import dataclass
+from typing import Final, LiteralString
+from uuid import UUID
+
+SYNC_OBJECT: Final[LiteralString] = """
+    select ingest_private.sync_object(%(object_id)s, %(bucket_id)s, %(name)s)
+"""
+
+
+@dataclass(frozen=True)
+class ObjectHint:
+    """An event's say on which object changed. Nothing of it is trusted."""
+
+    object_id: UUID | None
+    bucket_id: str
+    name: str

@@ -1,0 +1,181 @@
+"""Jobs: from ready to a final state. Every write of a run names its fencing token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal, LiteralString, cast
+from uuid import UUID
+
+from psycopg.rows import dict_row, scalar_row
+
+from worker.models import Claim, IndexVersion, Stage
+from worker.store.database import Connection
+
+TAKE_READY: Final[LiteralString] = """
+    select job_id, isolated
+      from ingest_private.take_ready_jobs(%(resend_after)s, %(worker_timeout)s)
+"""
+CLAIM: Final[LiteralString] = """
+    select * from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
+"""
+RENEW: Final[LiteralString] = """
+    select ingest_private.renew_leases(
+        %(worker_id)s, %(slots)s, %(isolated)s, %(draining)s, %(version)s, %(lease_for)s)
+"""
+STOP_FLAGS: Final[LiteralString] = """
+    select job_id, reason from ingest_private.stop_flags(%(job_ids)s, %(tokens)s)
+"""
+REPORT_PROGRESS: Final[LiteralString] = """
+    select ingest_private.report_progress(
+        %(job_id)s, %(token)s, %(stage)s, %(pages_total)s, %(pages_done)s,
+        %(chunks_total)s, %(chunks_embedded)s, %(chunks_reused)s)
+"""
+FAIL: Final[LiteralString] = """
+    select ingest_private.fail_job(%(job_id)s, %(token)s, %(error_code)s, %(retry_in)s)
+"""
+RELEASE: Final[LiteralString] = """
+    select ingest_private.release_job(
+        %(job_id)s, %(token)s, %(error_code)s, %(hold_reason)s, %(retry_in)s)
+"""
+CANCEL: Final[LiteralString] = "select ingest_private.cancel_run(%(job_id)s, %(token)s)"
+RESCUE: Final[LiteralString] = "select ingest_private.rescue_jobs()"
+AGE: Final[LiteralString] = "select ingest_private.age_jobs()"
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker process says of itself with each heartbeat."""
+
+    worker_id: str
+    slots: int
+    isolated: bool
+    draining: bool
+    version: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counters of a run; None leaves what the row has."""
+
+    stage: Stage
+    pages_total: int | None = None
+    pages_done: int | None = None
+    chunks_total: int | None = None
+    chunks_embedded: int | None = None
+    chunks_reused: int | None = None
+
+
+def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, Any]) -> Any:
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query, parameters).fetchone()
+
+
+def take_ready(
+    connection: Connection, *, resend_after: timedelta, worker_timeout: timedelta
+) -> list[tuple[UUID, bool]]:
+    """Mark as dispatched what the live workers have slots for: (job id, must run alone)."""
+    parameters = {"resend_after": resend_after, "worker_timeout": worker_timeout}
+    return connection.execute(TAKE_READY, parameters).fetchall()
+
+
+def claim(
+    connection: Connection, job_id: UUID, *, worker_id: str, isolated: bool, lease_for: timedelta
+) -> Claim | None:
+    """Lease the job to this worker; None when it is not to be had (any more)."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            CLAIM,
+            {
+                "job_id": job_id,
+                "worker_id": worker_id,
+                "isolated": isolated,
+                "lease_for": lease_for,
+            },
+        ).fetchone()
+    if row is None:
+        return None
+    index = IndexVersion(
+        id=row.pop("index_version"),
+        model=row.pop("model"),
+        dimensions=row.pop("dimensions"),
+        chunking=row.pop("chunking"),
+    )
+    return Claim(index=index, **row)
+
+
+def renew_leases(connection: Connection, worker: WorkerState, *, lease_for: timedelta) -> None:
+    """Heartbeat: this worker lives, and all its leases run on."""
+    connection.execute(
+        RENEW,
+        {
+            "worker_id": worker.worker_id,
+            "slots": worker.slots,
+            "isolated": worker.isolated,
+            "draining": worker.draining,
+            "version": worker.version,
+            "lease_for": lease_for,
+        },
+    )
+
+
+def stop_flags(
+    connection: Connection, runs: Sequence[tuple[UUID, int]]
+) -> dict[UUID, Literal["lost", "cancelled"]]:
+    """Which of these runs (job id, token) must stop, and why."""
+    rows = connection.execute(
+        STOP_FLAGS,
+        {"job_ids": [job_id for job_id, _ in runs], "tokens": [token for _, token in runs]},
+    ).fetchall()
+    return dict(rows)
+
+
+def report_progress(connection: Connection, claim: Claim, progress: Progress) -> bool:
+    """Write counters for whoever polls the job. False: the lease is lost."""
+    parameters = {"job_id": claim.job_id, "token": claim.token, **vars(progress)}
+    return cast("bool", _scalar(connection, REPORT_PROGRESS, parameters))
+
+
+def fail(connection: Connection, claim: Claim, code: str, *, retry_in: timedelta | None) -> bool:
+    """End the run with a counted failure. False: the lease was lost before."""
+    parameters = {
+        "job_id": claim.job_id,
+        "token": claim.token,
+        "error_code": code,
+        "retry_in": retry_in,
+    }
+    return cast("bool", _scalar(connection, FAIL, parameters))
+
+
+def release(
+    connection: Connection,
+    claim: Claim,
+    *,
+    code: str | None,
+    hold_reason: str | None,
+    retry_in: timedelta,
+) -> bool:
+    """Give the job back, no failure counted. False: the lease was lost before."""
+    parameters = {
+        "job_id": claim.job_id,
+        "token": claim.token,
+        "error_code": code,
+        "hold_reason": hold_reason,
+        "retry_in": retry_in,
+    }
+    return cast("bool", _scalar(connection, RELEASE, parameters))
+
+
+def cancel(connection: Connection, claim: Claim) -> bool:
+    """End the run as cancelled. False: the lease was lost before."""
+    parameters = {"job_id": claim.job_id, "token": claim.token}
+    return cast("bool", _scalar(connection, CANCEL, parameters))
+
+
+def rescue(connection: Connection) -> int:
+    """End the leases of vanished workers; returns how many jobs went back to the queue."""
+    return cast("int", _scalar(connection, RESCUE, {}))
+
+
+def age(connection: Connection) -> None:
+    """Move jobs that have been ready for long one priority up."""
+    connection.execute(AGE)

@@ -1,0 +1,1 @@
+"""The receiver of Storage webhooks: verify, sync, answer. It never waits for Redis."""

@@ -1,0 +1,148 @@
+"""The HTTP side: bounded in size and time, and silent about why it refuses."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+import psycopg
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from psycopg_pool import PoolTimeout
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from worker.log import get_logger
+from worker.store.database import AsyncDatabase
+from worker.store.hints import ObjectHint
+from worker.webhook.events import BadEventError, parse_event
+from worker.webhook.signatures import Verifier
+
+log = get_logger(__name__)
+
+#: A row of storage.objects is a few hundred bytes; user_metadata makes it larger.
+MAX_BODY_BYTES: Final = 64 * 1024
+#: pg_net gives up after five seconds at most; nobody honest sends for longer.
+BODY_SECONDS: Final = 10.0
+READY_SECONDS: Final = 2.0
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Receiver:
+    """Answers events. `on_synced` is called after each commit and must not block."""
+
+    def __init__(
+        self, database: AsyncDatabase, verifier: Verifier, on_synced: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._verifier = verifier
+        self._on_synced = on_synced
+        self._registry = CollectorRegistry()
+        self._answered = Counter(
+            "docmill_webhook_requests", "Events by status.", ["status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "docmill_webhook_seconds", "Time to answer an event.", registry=self._registry
+        )
+
+    async def receive(self, request: Request) -> Response:
+        """POST /webhooks/storage. 202 with the job id, which is null when there is none."""
+        started = time.perf_counter()
+        try:
+            job_id = await self._sync(await self._verified_hint(request))
+            response = JSONResponse({"job_id": str(job_id) if job_id else None}, status_code=202)
+        except _RefusedError as refused:
+            response = JSONResponse({"error": str(refused)}, status_code=refused.status)
+        self._answered.labels(response.status_code).inc()
+        self._seconds.observe(time.perf_counter() - started)
+        return response
+
+    async def _verified_hint(self, request: Request) -> ObjectHint:
+        body = await _bounded_body(request)
+        if not self._verifier.accepts(request.headers, body):
+            raise _RefusedError(401, "the secret or signature is missing or wrong")
+        try:
+            return parse_event(body)
+        except BadEventError as error:
+            raise _RefusedError(400, str(error)) from None
+
+    async def _sync(self, hint: ObjectHint) -> UUID | None:
+        try:
+            job_id = await self._database.sync_object(hint)
+        except (psycopg.Error, PoolTimeout) as error:
+            # The trigger has recorded the change already; the schedule will act on it.
+            log.warning("event_not_synced", error=type(error).__name__)
+            raise _RefusedError(503, "the database does not answer") from None
+        self._on_synced()
+        return job_id
+
+    async def ready(self, _request: Request) -> Response:
+        """GET /readyz: 200 when the database answers."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._database.ping()
+        except (psycopg.Error, PoolTimeout, TimeoutError):
+            return JSONResponse({"error": "the database does not answer"}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self, _request: Request) -> Response:
+        """GET /metrics in Prometheus' text format."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def healthy(_request: Request) -> Response:
+    """GET /healthz: the process answers."""
+    return PlainTextResponse("ok")
+
+
+async def _bounded_body(request: Request) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for block in request.stream():
+                body += block
+                if len(body) > MAX_BODY_BYTES:
+                    raise _too_large()
+    except TimeoutError:
+        raise _RefusedError(408, "the body did not arrive in time") from None
+    except ClientDisconnect:
+        raise _RefusedError(400, "the body did not arrive") from None
+    return bytes(body)
+
+
+def _too_large() -> _RefusedError:
+    return _RefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
+
+
+def create_webhook_app(receiver: Receiver, database: AsyncDatabase) -> Starlette:
+    """The ASGI app around a receiver; opens and closes the database with it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            yield
+        finally:
+            await database.close()
+
+    return Starlette(
+        routes=[
+            Route("/webhooks/storage", receiver.receive, methods=["POST"]),
+            Route("/healthz", healthy),
+            Route("/readyz", receiver.ready),
+            Route("/metrics", receiver.metrics),
+        ],
+        lifespan=lifespan,
+    )

@@ -1,0 +1,56 @@
+"""`docmill webhook`: the receiver under uvicorn."""
+
+from contextlib import suppress
+
+import uvicorn
+
+from worker.app import create_app
+from worker.log import configure_logging
+from worker.queue import BackgroundDispatcher
+from worker.runtime import build_database, build_dispatcher
+from worker.settings import Settings
+from worker.store.database import AsyncDatabase
+from worker.webhook.app import Receiver, create_webhook_app
+from worker.webhook.signatures import Verifier
+
+
+def run_webhook(settings: Settings) -> int:
+    """Answer events until SIGTERM or SIGINT; returns the exit code."""
+    configure_logging(log_format=settings.log_format, level=settings.log_level)
+    verifier = Verifier(
+        settings.webhook_secret.get_secret_value() if settings.webhook_secret else None,
+        [secret.get_secret_value() for secret in settings.webhook_signing_secrets],
+    )
+    hints_database = build_database(settings)
+    hints_database.open()
+    dispatcher = BackgroundDispatcher(
+        build_dispatcher(settings, create_app(settings), hints_database).dispatch
+    )
+    dispatcher.start()
+    database = AsyncDatabase(
+        settings.require("database_url"), connections=settings.database_connections
+    )
+    receiver = Receiver(database, verifier, dispatcher.kick)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_webhook_app(receiver, database),
+            host=settings.webhook_host,
+            port=settings.webhook_port,
+            http="httptools",
+            loop="uvloop",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # A batch of pg_net is 200 connections at once.
+            backlog=2048,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run()
+    finally:
+        dispatcher.close()
+        hints_database.close()
+    return 0 if server.started else 1

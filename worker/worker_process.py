@@ -1,0 +1,72 @@
+"""`docmill worker`: Celery's threads pool with our own start, drain and end."""
+
+import os
+import signal
+from types import FrameType
+from typing import Any, Final
+
+from celery import Celery, signals
+from celery.worker import state
+
+from worker.log import configure_logging, get_logger
+from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
+from worker.runtime import WorkerRuntime, build_worker, set_current
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+#: Threads beside the slots, for the schedule: rescue and dispatch must not wait behind jobs.
+_MAINTENANCE_THREADS: Final = 4
+
+
+def run_worker(settings: Settings, *, isolated: bool) -> int:
+    """Work until SIGTERM, SIGINT or SIGQUIT; returns the exit code.
+
+    Raises DocmillError when the worker does not fit the database.
+    """
+    runtime = build_worker(settings, isolated=isolated)
+    try:
+        runtime.start()
+        set_current(runtime)
+        _install_handlers(runtime)
+        worker = _celery_worker(runtime.app, settings, isolated=isolated)
+        worker.start()
+        return int(worker.exitcode or 0)
+    finally:
+        set_current(None)
+        runtime.close()
+
+
+def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
+    queues = [ISOLATED_QUEUE] if isolated else [JOBS_QUEUE, MAINTENANCE_QUEUE]
+    slots = 1 if isolated else settings.slots + _MAINTENANCE_THREADS
+    return app.Worker(
+        pool="threads",
+        concurrency=slots,
+        queues=queues,
+        hostname=f"{'isolated' if isolated else 'worker'}-{os.getpid()}@%h",
+        without_gossip=True,
+        without_mingle=True,
+        loglevel=settings.log_level.upper(),
+    )
+
+
+def _install_handlers(runtime: WorkerRuntime) -> None:
+    settings = runtime.settings
+
+    def setup_logging(**_: object) -> None:
+        configure_logging(log_format=settings.log_format, level=settings.log_level)
+
+    def take_over_signals(**_: object) -> None:
+        # Celery's own: SIGTERM waits for every thread without telling the runs, and SIGQUIT
+        # raises NotImplementedError in the threads pool.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, on_signal)
+        log.info("worker_ready", worker_id=runtime.keeper.worker_id, slots=settings.slots)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        runtime.drain()
+        state.should_stop = os.EX_OK  # type: ignore[assignment]  # celery-types knows None only
+
+    signals.setup_logging.connect(setup_logging, weak=False)
+    signals.worker_ready.connect(take_over_signals, weak=False)
