@@ -70,7 +70,7 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # One line per request would repeat what our own events say, and show object names.
-    for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp"):
+    for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -63,8 +63,9 @@ create table ingest_private.attempts (
     isolated boolean not null,
     started_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
-    -- How it ended: succeeded, failed, retried, released, crashed, superseded, cancelled.
-    outcome text,
+    -- How it ended.
+    outcome text check (outcome in
+        ('succeeded', 'failed', 'retried', 'released', 'crashed', 'superseded', 'cancelled')),
     error_code text,
     constraint attempts_outcome_iff_finished check ((finished_at is null) = (outcome is null))
 );

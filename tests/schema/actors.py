@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +40,8 @@ def vector_of(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """A unit vector that belongs to the text."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
-    return vector / np.linalg.norm(vector)  # type: ignore[no-any-return]
+    unit: np.ndarray[Any, np.dtype[np.float32]] = vector / np.linalg.norm(vector)
+    return unit
 
 
 def literal(vector: "np.ndarray[Any, np.dtype[np.float32]]") -> str:
@@ -277,3 +280,23 @@ def locked_document(database: Database, object_id: UUID) -> Iterator[Connection]
             "select from ingest.documents where object_id = %s for no key update", [object_id]
         )
         yield holder
+
+
+#: Longer than anything here takes; what is waited for has then gone wrong.
+PATIENCE_SECONDS = 20
+
+
+def in_background(action: Callable[[], Any]) -> Callable[[], Any]:
+    """Start an action in a thread; what is returned waits for its result."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(action)
+    pool.shutdown(wait=False)
+    return lambda: future.result(PATIENCE_SECONDS)
+
+
+def wait_until_blocked(connection: Connection, pid: int) -> None:
+    """Wait until the backend `pid` waits for a lock."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not value(connection, "select cardinality(pg_blocking_pids(%s)) > 0", pid):
+        assert time.monotonic() < deadline, "it never waited"
+        connection.execute("select pg_sleep(0.002)")

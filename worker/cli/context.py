@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Final
 
 import psycopg
@@ -23,8 +24,12 @@ _PROJECT_VARIABLES: Final = (
 )
 
 
+@lru_cache(maxsize=1)
 def running_stack() -> StackInfo | None:
-    """The embedded stack that this command works on; None when the environment names a project."""
+    """The embedded stack that this command works on; None when the environment names a project.
+
+    Decided once, before `settings_in_use` adds the stack's addresses to the environment.
+    """
     if any(name in os.environ for name in _PROJECT_VARIABLES):
         return None
     return find_running()

@@ -199,7 +199,7 @@ class _Child:
             folder=str(self._folder),
             limits=self.limits,
         )
-        document = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        document = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             reader, writer = os.pipe()
             try:

@@ -186,7 +186,7 @@ def _metadata(value: object) -> dict[str, Any]:
 
 def _failure(body: dict[str, Any]) -> Failure:
     _keys(body, {"code", "detail"})
-    if body["code"] not in CHILD_CODES:
+    if not isinstance(body["code"], str) or body["code"] not in CHILD_CODES:
         _refuse("code")
     detail = _text(body["detail"], MAX_LINE_BYTES)
     if not _MEDIA_TYPE.fullmatch(detail):

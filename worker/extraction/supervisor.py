@@ -241,8 +241,9 @@ def code_of_ending(ending: Ending, limits: Limits, zygote_resident_bytes: int) -
     if ended_by == signal.SIGXCPU:
         return "parse_timeout"
     if ended_by == signal.SIGKILL:
-        # The kernel's, at the hard CPU limit or when the machine has no memory left.
-        used_up = ending.cpu_seconds >= 0.95 * limits.cpu_seconds
+        # The kernel's, at the hard CPU limit or when the machine has no memory left. It counts
+        # ticks towards the limit, and reports a finer figure that may be some less.
+        used_up = ending.cpu_seconds >= 0.75 * limits.cpu_seconds
         return "parse_timeout" if used_up else "parse_memory"
     # Native code that gets no memory does not raise, it aborts or follows a null pointer.
     private = ending.resident_bytes - zygote_resident_bytes

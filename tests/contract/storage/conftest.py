@@ -78,6 +78,7 @@ class Project:
         return httpx.Client(
             base_url=f"{self.storage.url}/storage/v1",
             headers={"apikey": key, "Authorization": f"Bearer {bearer}", **headers},
+            verify=False,  # plain HTTP: loading certificates would be most of a test's time
         )
 
     def settle(self) -> None:

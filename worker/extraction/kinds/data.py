@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
@@ -135,21 +136,28 @@ def _xml_elements(source: Source) -> Iterator[Element]:
     depth = 0
     for event, node in events:
         depth += 1 if event == "start" else -1
-        if event == "end" and depth == 1:
+        if event == "end" and depth <= 1:
             # Unresolved entities are nodes without a name.
             etree.strip_tags(node, etree.Entity)
-            yield from _grouped(_xml_lines(node))
-            _forget(node)
+        if event == "end" and depth == 1:
+            yield from _grouped(chain(_text_before(node), _xml_lines(node)))
+            node.clear(keep_tail=True)
         elif event == "end" and depth == 0:
-            # A root with text of its own, or nothing but text.
-            yield from _grouped(_texts([node.text or ""]))
+            yield from _grouped(_texts([node.text, *(child.tail for child in node)]))
 
 
-def _forget(node: Any) -> None:
-    """Free what was read: the tree would else grow to the size of the file and more."""
-    node.clear(keep_tail=False)
-    while node.getprevious() is not None:
-        del node.getparent()[0]
+def _text_before(node: Any) -> Iterator[str]:
+    """Text of the root between the last element and this one; frees what stands before it.
+
+    Else the tree would grow to the size of the file and more.
+    """
+    root = node.getparent()
+    between = [root.text]
+    root.text = None
+    while root[0] is not node:
+        between.append(root[0].tail)
+        del root[0]
+    yield from _texts(between)
 
 
 def _xml_lines(node: Any) -> Iterator[str]:
@@ -179,5 +187,5 @@ def _has_own_text(node: Any, children: list[Any]) -> bool:
     return any((text or "").strip() for text in [node.text, *(child.tail for child in children)])
 
 
-def _texts(texts: Iterable[str]) -> Iterator[str]:
-    return filter(None, (" ".join(text.split()) for text in texts))
+def _texts(texts: Iterable[str | None]) -> Iterator[str]:
+    return filter(None, (" ".join((text or "").split()) for text in texts))

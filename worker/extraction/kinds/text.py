@@ -20,6 +20,7 @@ _GROUP_CHARACTERS = 1500
 _BULLET = re.compile(
     r"\s*([-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219]|\(?\d{1,3}[.)]|[a-z][.)])\s+\S"
 )
+_BULLET_SIGN = re.compile(r"^[-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219]\s+")
 #: Nobody wraps text to less than this.
 _MIN_WIDTH = 40
 #: So many lines that were broken in the middle of a sentence are no accident.
@@ -89,7 +90,7 @@ def _block_elements(paragraphs: list[str]) -> Iterator[Element]:
         if kind == "line":
             yield from (Element("Text", group) for group in _grouped(run, "\n"))
         else:
-            yield from (Element(kind, paragraph) for paragraph in run)
+            yield from (Element(kind, _BULLET_SIGN.sub("", paragraph)) for paragraph in run)
 
 
 def _shape(paragraph: str) -> str:

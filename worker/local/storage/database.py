@@ -16,6 +16,8 @@ Row = dict[str, Any]
 Connection = AsyncConnection[Row]
 
 STATEMENT_TIMEOUT_SECONDS: Final = 30
+#: A database that gives no connection for this long is overloaded or gone.
+POOL_SECONDS: Final = 10.0
 
 #: What policies and triggers can read. Storage sets the legacy claims too, and they win in
 #: auth.uid(); only Storage's own deletes pass storage.protect_delete().
@@ -73,7 +75,7 @@ class StorageDatabase:
             connection_class=AsyncConnection[Row],
             min_size=2,
             max_size=connections,
-            timeout=STATEMENT_TIMEOUT_SECONDS,
+            timeout=POOL_SECONDS,
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,  # _BEGIN begins, together with the scope

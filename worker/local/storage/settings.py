@@ -27,7 +27,7 @@ class StorageSettings:
     secret_key: str = field(repr=False)
     host: str = "127.0.0.1"
     port: int = 54321
-    deliver_webhooks: bool = True
+    deliver_webhooks: bool = True  #: off: what is queued stays in net.http_request_queue
     max_file_bytes: int = 50 * MIB  #: a bucket's own limit can only lower it
     connections: int = 16
 

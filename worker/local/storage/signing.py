@@ -8,9 +8,14 @@ from starlette.responses import JSONResponse, Response
 
 from worker.local.storage.bodies import read_body
 from worker.local.storage.names import bucket_of, check_object_name, object_of
-from worker.local.storage.rows import FIND_NAMES, ObjectValues, require_object
+from worker.local.storage.rows import FIND_NAMES, require_object
 from worker.local.storage.service import StorageService
-from worker.local.storage.upload import REHEARSED_VERSION, parse_header_metadata, rehearse
+from worker.local.storage.upload import (
+    asked_values,
+    content_length,
+    parse_header_metadata,
+    rehearse,
+)
 
 # The bodies' property names are Storage's.
 # ruff: noqa: N815
@@ -69,12 +74,12 @@ async def sign_upload(service: StorageService, request: Request) -> Response:
     upsert = request.headers.get("x-upsert") == "true"
     encoded = request.headers.get("x-metadata")
     user_metadata = None if encoded is None else parse_header_metadata(encoded)
-    metadata = {"mimetype": request.headers.get("content-type")}
-    asked = ObjectValues(
-        *(bucket_id, name, REHEARSED_VERSION, scope.caller.owner),
-        metadata={key: value for key, value in metadata.items() if value is not None},
+    asked = asked_values(
+        (bucket_id, name),
+        scope.caller.owner,
+        mime_type=request.headers.get("content-type"),
+        content_length=content_length(request),
         user_metadata=user_metadata,
-        keep_user_metadata=user_metadata is None,
     )
     await rehearse(service, scope, asked, upsert=upsert)
     claims = {"url": f"{bucket_id}/{name}", "upsert": upsert}

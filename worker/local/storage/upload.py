@@ -89,6 +89,24 @@ async def upload_signed(service: StorageService, request: Request) -> Response:
     return JSONResponse({"Key": f"{row['bucket_id']}/{row['name']}"})
 
 
+def asked_values(
+    target: tuple[str, str],
+    owner: str | None,
+    *,
+    mime_type: str | None,
+    content_length: int | None,
+    user_metadata: dict[str, Any] | None,
+) -> ObjectValues:
+    """The row of the permission test, before there are bytes: what the request declares."""
+    declared = {"mimetype": mime_type, "contentLength": content_length}
+    return ObjectValues(
+        *(*target, REHEARSED_VERSION, owner),
+        metadata={name: value for name, value in declared.items() if value is not None},
+        user_metadata=user_metadata,
+        keep_user_metadata=user_metadata is None,
+    )
+
+
 async def rehearse(
     service: StorageService, scope: Scope, values: ObjectValues, *, upsert: bool
 ) -> None:
@@ -130,13 +148,12 @@ async def _upload(
     incoming = await _open(request, max_bytes)
     _check_mime_type(bucket, name, incoming.mime_type)
     check_object_name(name)
-    asked = ObjectValues(
-        *(bucket_id, name, REHEARSED_VERSION, owner),
-        metadata=_without_none(
-            {"mimetype": incoming.mime_type, "contentLength": incoming.declared_length}
-        ),
+    asked = asked_values(
+        (bucket_id, name),
+        owner,
+        mime_type=incoming.mime_type,
+        content_length=incoming.declared_length,
         user_metadata=incoming.user_metadata,
-        keep_user_metadata=incoming.user_metadata is None,
     )
     await rehearse(service, scope, asked, upsert=upsert)
     stored = await service.store.write(incoming.chunks, max_bytes=max_bytes)
@@ -205,7 +222,7 @@ async def _open_form(request: Request, content_type: str) -> _Incoming:
         mime_type=form.fields.get("contentType") or form.content_type,
         cache_control=f"max-age={seconds}" if seconds else "no-cache",
         user_metadata=None if metadata is None else _parse_metadata(metadata),
-        declared_length=_content_length(request),
+        declared_length=content_length(request),
         chunks=form.chunks,
     )
 
@@ -214,7 +231,7 @@ def _open_raw(request: Request, content_type: str, max_bytes: int) -> _Incoming:
     if content_type and not _CONTENT_TYPE.fullmatch(content_type):
         message = "Invalid Content-Type header"
         raise StorageError(415, "InvalidMimeType", message, error="invalid_mime_type")
-    length = _content_length(request)
+    length = content_length(request)
     if length is not None and length > max_bytes:
         raise too_large()
     metadata = request.headers.get("x-metadata")
@@ -250,10 +267,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _content_length(request: Request) -> int | None:
+def content_length(request: Request) -> int | None:
+    """The length that the request declares for its whole body."""
     value = request.headers.get("content-length", "")
     return int(value) if value.isascii() and value.isdigit() else None
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

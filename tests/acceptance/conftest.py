@@ -1,0 +1,40 @@
+"""One installation for the tests that leave it alone, and fresh ones for those that break it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.database import make_database
+from tests.support.installation import Installation, install
+from worker.local.postgres import PostgresServer
+from worker.local.redis import RedisServer, start_redis
+
+
+@pytest.fixture(scope="module")
+def running(
+    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """Webhook, worker and beat, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("running")
+    with (
+        make_database(postgres, "project") as database,
+        install(postgres, database, redis_server, folder) as made,
+    ):
+        made.forget_hints()
+        made.start_all()
+        yield made
+
+
+@pytest.fixture
+def installation(postgres: PostgresServer, tmp_path: Path) -> Iterator[Installation]:
+    """An installation of its own, nothing started yet, with a Redis of its own."""
+    redis = start_redis(tmp_path / "redis")
+    try:
+        with (
+            make_database(postgres, "project") as database,
+            install(postgres, database, redis, tmp_path) as made,
+        ):
+            yield made
+    finally:
+        redis.stop()

@@ -1,0 +1,93 @@
+"""Documents that the tests make themselves, one of each kind."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from email.message import EmailMessage
+
+import docx
+import openpyxl
+import pptx
+
+
+def make_docx(*, title: str = "") -> bytes:
+    document, out = docx.Document(), io.BytesIO()
+    document.core_properties.title = title
+    document.add_heading("Annual Report", level=1)
+    document.add_paragraph("The year was a good one. Nobody had expected that.")
+    table = document.add_table(rows=2, cols=2)
+    for cell, text in zip(table._cells, ("Team", "Wins", "Blues", "1"), strict=True):
+        cell.text = text
+    document.save(out)
+    return out.getvalue()
+
+
+def make_pptx() -> bytes:
+    deck, out = pptx.Presentation(), io.BytesIO()
+    first = deck.slides.add_slide(deck.slide_layouts[1])
+    first.shapes.title.text = "Roadmap"
+    first.placeholders[1].text = "Ship the pipeline"
+    deck.slides.add_slide(deck.slide_layouts[6])
+    last = deck.slides.add_slide(deck.slide_layouts[1])
+    last.shapes.title.text = "Questions"
+    last.notes_slide.notes_text_frame.text = "Ask about the budget."
+    deck.save(out)
+    return out.getvalue()
+
+
+def make_xlsx() -> bytes:
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    sheet = book.active
+    sheet.title = "Cups"
+    for row in (
+        ["Stanley Cups"],
+        ["Team", "Wins"],
+        ["Blues", 1.0],
+        [],
+        ["Other", "Table"],
+        [2, 3.5],
+    ):
+        sheet.append(row)
+    book.create_sheet("Empty")
+    book.save(out)
+    return out.getvalue()
+
+
+def make_eml() -> bytes:
+    message = EmailMessage()
+    message["From"], message["To"] = "Ada <ada@example.org>", "bob@example.org"
+    message["Subject"] = "The plan"
+    message.set_content("Dear Bob,\n\nthis is the plan of which we spoke. It is short.\n")
+    message.add_attachment(b"attached secret", maintype="text", subtype="plain", filename="a.txt")
+    return message.as_bytes()
+
+
+def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
+    """One line of text a page; an empty string is a page without text."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d >>"
+        % (b" ".join(b"%d 0 R" % (5 + 2 * n) for n in range(len(pages))), len(pages)),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Title (%s) >>" % title.encode(),
+    ]
+    for number, text in enumerate(pages):
+        drawing = b"BT /F1 12 Tf 72 720 Td (%s) Tj ET" % text.encode() if text else b""
+        objects += [
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+            b"/Resources << /Font << /F1 3 0 R >> >> >>" % (6 + 2 * number),
+            b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
+        ]
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    return b"%PDF-1.4\n" + body + b"trailer << /Root 1 0 R /Info 4 0 R >>\n%%EOF\n"
+
+
+def make_bomb() -> bytes:
+    """A Word document of 600 KB that would unpack to 600 MB."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        with archive.open("word/document.xml", "w") as entry:
+            for _ in range(600):
+                entry.write(bytes(1024 * 1024))
+    return out.getvalue()

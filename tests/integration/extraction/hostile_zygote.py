@@ -1,0 +1,166 @@
+"""A zygote whose parsers have been taken over: each document says what its child shall do.
+
+Everything but the parsers is the real thing, sandbox included.
+"""
+
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import types
+from pathlib import Path
+
+
+def _stub(name: str, **attributes: object) -> None:
+    module = types.ModuleType(name)
+    vars(module).update(attributes)
+    sys.modules[name] = module
+
+
+# The parsers take seconds to import and are not what is tested.
+_stub("worker.extraction.kinds.registry", open_reading=None)
+_stub("worker.extraction.warm", warm_up=lambda: None)
+
+from worker.extraction import child, zygote  # noqa: E402 -- after the stubs
+
+
+def _say(*texts: object) -> None:
+    write({"header": {"mime_type": "text/plain", "page_count": None, "title": None}})
+    for text in texts:
+        fields = {"category": "Text", "page": None, "depth": None, "metadata": {}}
+        write({"element": fields | {"text": json.dumps(text)}})
+    write({"end": True})
+
+
+def write(message: object) -> None:
+    os.write(4, json.dumps(message).encode() + b"\n")
+
+
+def _attempt(action) -> str:
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__
+    return "succeeded"
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _hog() -> None:
+    hoard = []
+    while True:
+        hoard.append(bytearray(16 * 1024 * 1024))
+
+
+def _flood() -> None:
+    _say_header_only()
+    while True:
+        write({"element": _ELEMENT | {"text": "x" * 50_000}})
+
+
+_ELEMENT = {"category": "Text", "page": None, "depth": None, "metadata": {}}
+
+
+def _say_header_only() -> None:
+    write({"header": {"mime_type": "text/plain", "page_count": None, "title": None}})
+
+
+def _run_away(release: str) -> None:
+    """Leave a grandchild in a session of its own, which no signal to the group reaches."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writer, str(os.getpid()).encode())
+            time.sleep(1000)
+        os._exit(0)
+    os.wait()
+    _say(int(os.read(reader, 20)))
+
+
+def _connect(port: str) -> None:
+    def tcp() -> None:
+        socket.create_connection(("127.0.0.1", int(port)), timeout=2).close()
+
+    def udp() -> None:
+        socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", int(port)))
+
+    _say(_attempt(tcp), _attempt(udp))
+
+
+def _open_files(*paths: str) -> None:
+    _say(*(_attempt(Path(path).read_bytes) for path in paths))
+
+
+def _write_files(outside: str) -> None:
+    def grow() -> None:
+        with Path("big").open("wb") as file:
+            file.writelines(bytes(1024 * 1024) for _ in range(300))
+
+    Path("deep/er").mkdir(parents=True)
+    Path("deep/er/file").write_text("left behind")
+    _say(_attempt(lambda: Path(outside).write_text("x")), _attempt(grow), str(Path.cwd()))
+
+
+def _execute() -> None:
+    _say(_attempt(lambda: os.execv("/bin/true", ["/bin/true"])))
+
+
+def _signal_others(*pids: str) -> None:
+    _say(*(_attempt(lambda pid=pid: os.kill(int(pid), signal.SIGCONT)) for pid in pids))
+
+
+def _describe() -> None:
+    # Looked at through open descriptors, since /proc is not readable.
+    descriptors = [fd for fd in range(64) if _is_open(fd)]
+    limits = {
+        name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+        for name in ("CPU", "FSIZE", "NOFILE", "CORE", "NPROC")
+    }
+    _say(dict(os.environ), descriptors, limits, os.getpgrp() == os.getpid())
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+_ACTIONS = {
+    "say": _say,
+    "spin": _spin,
+    "sleep": lambda: time.sleep(1000),
+    "sleep_after_header": lambda: (_say_header_only(), time.sleep(1000)),
+    "hog": _hog,
+    "flood": _flood,
+    "run_away": _run_away,
+    "connect": _connect,
+    "open_files": _open_files,
+    "write_files": _write_files,
+    "execute": _execute,
+    "signal_others": _signal_others,
+    "describe": _describe,
+    "exit": lambda status: os._exit(int(status)),
+    "kill_itself": lambda number: os.kill(os.getpid(), int(number)),
+    "write_raw": lambda *words: os.write(4, " ".join(words).encode() + b"\n"),
+    "raise": lambda: {}["/home/me/.env sb_secret_abcdefgh"],
+}
+
+
+def _obey(request, _writer) -> None:
+    action, *arguments = os.read(3, 65536).decode().split(" ")
+    _ACTIONS[action](*arguments)
+
+
+child._read = _obey
+
+if __name__ == "__main__":
+    zygote.main(sys.argv[1:])

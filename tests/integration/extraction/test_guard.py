@@ -1,0 +1,421 @@
+"""Whatever a child does, its document ends by name, nothing is left, and nobody else notices."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.integration.extraction import documents
+from tests.integration.extraction.conftest import (
+    HOSTILE,
+    assert_nothing_left,
+    children_of,
+    code_of,
+    is_running,
+    read_document,
+    wait_until,
+)
+from worker.errors import DrainError, JobError
+from worker.extraction import GuardedExtractor, folders, guard
+from worker.extraction.protocol import Limits
+
+Order = Callable[[str], Path]
+MakeHostile = Callable[..., GuardedExtractor]
+
+
+def said(extractor: GuardedExtractor, path: Path) -> list:
+    return [json.loads(element.text) for element in read_document(extractor, path).elements]
+
+
+# -- limits
+
+
+def test_a_child_that_spins_is_ended_by_the_clock(make_hostile: MakeHostile, order: Order):
+    extractor = make_hostile(timeout_seconds=1)
+    began = time.monotonic()
+    assert code_of(extractor, order("spin")) == "parse_timeout"
+    assert time.monotonic() - began < 5
+    assert_nothing_left(extractor)
+
+
+def test_a_child_that_spins_while_nobody_waits_is_ended_by_the_kernel(
+    make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        guard.ExtractionLimits, "of_child", lambda _: Limits(512 * 1024 * 1024, cpu_seconds=1)
+    )
+    extractor = make_hostile()
+    assert code_of(extractor, order("spin")) == "parse_timeout"
+
+
+def test_a_child_that_sleeps_after_its_header_is_ended(make_hostile: MakeHostile, order: Order):
+    extractor = make_hostile(timeout_seconds=1)
+    path = order("sleep_after_header")
+    with extractor.open(path, file_name="a", check=lambda: None) as extraction:
+        assert extraction.mime_type == "text/plain"
+        with pytest.raises(JobError) as caught:
+            list(extraction.windows())
+    assert caught.value.code == "parse_timeout"
+    assert_nothing_left(extractor)
+
+
+def test_a_child_that_takes_too_much_memory(hostile: GuardedExtractor, order: Order):
+    assert code_of(hostile, order("hog")) == "parse_memory"
+
+
+def test_a_child_that_writes_without_end(make_hostile: MakeHostile, order: Order):
+    extractor = make_hostile(max_characters=1_000_000)
+    assert code_of(extractor, order("flood")) == "document_too_large"
+    assert_nothing_left(extractor)
+
+
+def test_a_child_writes_in_its_folder_only_and_not_much(
+    hostile: GuardedExtractor, order: Order, tmp_path: Path
+):
+    outside, grow, folder = said(hostile, order(f"write_files {tmp_path / 'outside'}"))
+    assert outside == "PermissionError"
+    assert grow == "OSError"
+    assert not Path(folder).exists()
+
+
+# -- ends
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("exit 0", "parse_crashed"),
+        ("exit 3", "parse_crashed"),
+        (f"kill_itself {signal.SIGSEGV:d}", "parse_crashed"),
+        (f"kill_itself {signal.SIGKILL:d}", "parse_memory"),
+        (f"kill_itself {signal.SIGXCPU:d}", "parse_timeout"),
+        ("write_raw nonsense", "parse_crashed"),
+        ('write_raw {"element":{}}', "parse_crashed"),
+        ('write_raw {"error":{"code":"worker_lost","detail":""}}', "parse_crashed"),
+        ('write_raw {"error":{"code":"encrypted","detail":""}}', "encrypted"),
+    ],
+)
+def test_each_end_has_its_code(hostile: GuardedExtractor, order: Order, text: str, code: str):
+    assert code_of(hostile, order(text)) == code
+
+
+def test_what_a_parser_says_in_its_exception_stays_in_the_child(
+    hostile: GuardedExtractor, order: Order
+):
+    with pytest.raises(JobError) as caught:
+        read_document(hostile, order("raise"))
+    assert caught.value.code == "corrupt"
+    assert str(caught.value).startswith("KeyError in hostile_zygote line")
+
+
+def test_forged_metadata_is_refused(hostile: GuardedExtractor, order: Order):
+    header = '{"header":{"mime_type":"text/plain","page_count":null,"title":null}}'
+    forged = (
+        '{"element":{"category":"Text","text":"a","page":null,"depth":null,'
+        '"metadata":{"filename":"/etc/passwd"}}}'
+    )
+    assert code_of(hostile, order(f"write_raw {header}\n{forged}")) == "parse_crashed"
+
+
+def test_a_run_that_must_stop_leaves_nothing(hostile: GuardedExtractor, order: Order):
+    checks = iter(range(100))
+
+    def check() -> None:
+        if next(checks) == 3:
+            raise DrainError
+
+    began = time.monotonic()
+    with pytest.raises(DrainError):
+        read_document(hostile, order("sleep"), check=check)
+    assert time.monotonic() - began < 3
+
+
+def test_a_run_that_waits_for_its_turn_can_be_stopped(make_hostile: MakeHostile, order: Order):
+    extractor = make_hostile(children=1)
+    stop = threading.Event()
+
+    def check() -> None:
+        if stop.is_set():
+            raise DrainError
+
+    with extractor.open(order("sleep_after_header"), file_name="a", check=lambda: None):
+        waiting = threading.Timer(0.3, stop.set)
+        waiting.start()
+        with pytest.raises(DrainError):
+            read_document(extractor, order("say"), check=check)
+        waiting.join()
+    assert_nothing_left(extractor)
+
+
+def test_an_error_of_the_caller_leaves_nothing(hostile: GuardedExtractor, order: Order):
+    with (
+        pytest.raises(ZeroDivisionError),
+        hostile.open(order("sleep_after_header"), file_name="a", check=lambda: None),
+    ):
+        raise ZeroDivisionError
+
+
+def test_a_file_that_is_gone_can_be_tried_again(hostile: GuardedExtractor, tmp_path: Path):
+    assert code_of(hostile, tmp_path / "absent") == "internal_error"
+
+
+# -- isolation
+
+
+def test_no_packet_leaves_a_child(hostile: GuardedExtractor, order: Order):
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        answers = said(hostile, order(f"connect {canary.getsockname()[1]}"))
+        canary.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            canary.accept()
+    assert "succeeded" not in answers
+
+
+def test_documents_full_of_links_reach_nobody(extractor: GuardedExtractor, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        url = f"http://127.0.0.1:{canary.getsockname()[1]}/x"
+        pages = {
+            "a.html": f'<html><img src="{url}"><iframe src="{url}"></iframe><p>Text</p></html>',
+            "a.md": f"![image]({url})\n\nText [link]({url})",
+            "a.xml": f'<!DOCTYPE a SYSTEM "{url}" [<!ENTITY e SYSTEM "{url}">]><a><b>&e;</b>c</a>',
+            "a.eml": f'Subject: x\nContent-Type: text/html\n\n<img src="{url}"><p>Text</p>',
+        }
+        for name, content in pages.items():
+            (tmp_path / name).write_text(content)
+            assert read_document(extractor, tmp_path / name).elements
+        canary.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            canary.accept()
+
+
+def test_a_child_has_no_secrets_and_nothing_open(
+    make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-canary")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://canary")
+    extractor = make_hostile()
+    environ, descriptors, limits, leads_group = said(extractor, order("describe"))
+    assert "canary" not in json.dumps(environ)
+    assert set(environ) <= {
+        *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "DO_NOT_TRACK"),
+        *("SCARF_NO_ANALYTICS", "UNSTRUCTURED_DISABLE_NOTICE"),
+        *("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"),
+    }
+    assert descriptors == [0, 1, 2, 3, 4]
+    assert limits == {
+        "CPU": [20, 20],
+        "FSIZE": [256 * 1024 * 1024] * 2,
+        "NOFILE": [64, 64],
+        "CORE": [0, 0],
+        "NPROC": [0, 0],
+    }
+    assert leads_group
+
+
+def test_a_child_cannot_look_into_the_worker(
+    hostile: GuardedExtractor, order: Order, tmp_path: Path
+):
+    if not hostile.isolation["landlock_version"]:
+        pytest.skip("the kernel has no Landlock")
+    (tmp_path / "other tenant").write_text("secret")
+    paths = (f"/proc/{os.getpid()}/environ", "/etc/passwd", str(tmp_path / "order"))
+    assert said(hostile, order("open_files " + " ".join(paths))) == ["PermissionError"] * 3
+    assert said(hostile, order("execute")) == ["PermissionError"]
+    if hostile.isolation["landlock_version"] >= 6:
+        pids = f"{os.getpid()} {hostile.zygote_pid}"
+        assert said(hostile, order(f"signal_others {pids}")) == ["PermissionError"] * 2
+
+
+def test_a_grandchild_that_ran_away_is_ended(hostile: GuardedExtractor, order: Order):
+    (runaway,) = said(hostile, order("run_away x"))
+    wait_until(lambda: not is_running(runaway))
+
+
+# -- the zygote
+
+
+def test_a_killed_zygote_fails_its_documents_for_another_try(
+    hostile: GuardedExtractor, order: Order
+):
+    first = hostile.zygote_pid
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(code_of, hostile, order("sleep"))
+        wait_until(lambda: children_of(first))
+        (child,) = children_of(first)
+        os.kill(first, signal.SIGKILL)
+        assert reading.result(20) == "internal_error"
+    wait_until(lambda: not is_running(child))
+    assert said(hostile, order("say")) == []
+    assert hostile.zygote_pid != first
+
+
+def test_the_real_zygote_starts_again(extractor: GuardedExtractor, tmp_path: Path):
+    path = tmp_path / "a.docx"
+    path.write_bytes(documents.make_docx())
+    before = read_document(extractor, path)
+    os.kill(extractor.zygote_pid, signal.SIGKILL)
+    wait_until(lambda: not extractor.ready())
+    assert read_document(extractor, path) == before
+
+
+def test_a_zygote_that_does_not_answer_is_replaced(
+    hostile: GuardedExtractor, order: Order, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(guard, "_REAP_SECONDS", 1.0)
+    first = hostile.zygote_pid
+    with hostile.open(order("sleep_after_header"), file_name="a", check=lambda: None):
+        os.kill(first, signal.SIGSTOP)
+    assert said(hostile, order("say")) == []
+    assert hostile.zygote_pid != first
+
+
+def test_it_outlives_the_thread_that_made_it(make_hostile: MakeHostile, order: Order):
+    with ThreadPoolExecutor(1) as pool:
+        extractor = pool.submit(make_hostile).result()
+    assert said(extractor, order("say")) == []
+
+
+def test_closing_ends_everything(make_hostile: MakeHostile, order: Order):
+    extractor = make_hostile()
+    root, zygote = extractor._folders.root, extractor.zygote_pid
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(code_of, extractor, order("sleep"))
+        wait_until(lambda: children_of(zygote))
+        (child,) = children_of(zygote)
+        extractor.close()
+        assert reading.result(20) == "internal_error"
+    assert not is_running(zygote)
+    wait_until(lambda: not is_running(child))
+    assert not root.exists()
+    extractor.close()
+
+
+_WORKER = """
+import sys, threading
+from pathlib import Path
+from worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from worker.log import configure_logging
+configure_logging(log_format="json", level="error")
+supervisor.ZYGOTE = tuple(sys.argv[3:])
+extractor = GuardedExtractor(ExtractionLimits(children=1), temp_dir=Path(sys.argv[1]))
+with extractor.open(Path(sys.argv[2]), file_name="a", check=lambda: None):
+    print(extractor.zygote_pid, extractor._folders.root, flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next(
+    order: Order, tmp_path: Path, make_hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+):
+    arguments = [tmp_path / "extraction0", order("sleep_after_header"), *HOSTILE]
+    arguments[0].mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", _WORKER, *arguments], stdout=subprocess.PIPE, text=True
+    ) as worker:
+        zygote, root = worker.stdout.readline().split()
+        (child,) = children_of(int(zygote))
+        worker.kill()
+    wait_until(lambda: not is_running(int(zygote)) and not is_running(child))
+    assert Path(root).exists()
+    monkeypatch.setattr(folders, "_YOUNG_SECONDS", 0)
+    folders.PrivateFolders(arguments[0]).close()
+    assert list(arguments[0].iterdir()) == []
+    arguments[0].rmdir()
+
+
+def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
+    # As root, become nobody in a namespace where our files are nobody's: no mode has to change.
+    become = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
+    output = subprocess.run(
+        [
+            *(become if os.geteuid() == 0 else []),
+            *(sys.executable, "-I", "-c", _ORDINARY, tmp_path, order("execute"), *HOSTILE),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if output.returncode != 0 and os.geteuid() == 0:
+        pytest.skip("no user namespaces")
+    user, isolation, answer = json.loads(output.stdout)
+    assert user != 0
+    assert isolation["no_network"]
+    assert answer == '"PermissionError"'
+
+
+_ORDINARY = """
+import json, os, sys
+from pathlib import Path
+from worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from worker.log import configure_logging
+configure_logging(log_format="json", level="error")
+supervisor.ZYGOTE = tuple(sys.argv[3:])
+extractor = GuardedExtractor(ExtractionLimits(children=1), temp_dir=Path(sys.argv[1]))
+with extractor.open(Path(sys.argv[2]), file_name="a", check=lambda: None) as extraction:
+    (window,) = extraction.windows()
+print(json.dumps([os.geteuid(), extractor.isolation, window.elements[0].text]))
+extractor.close()
+"""
+
+
+# -- many
+
+
+def test_documents_of_all_kinds_at_once(extractor: GuardedExtractor, tmp_path: Path):
+    made = {
+        "a.docx": documents.make_docx(),
+        "a.pptx": documents.make_pptx(),
+        "a.xlsx": documents.make_xlsx(),
+        "a.eml": documents.make_eml(),
+        "a.pdf": documents.make_pdf(["A page."]),
+    }
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content)
+    paths = [tmp_path / name for name in made]
+    with ThreadPoolExecutor(50) as pool:
+        read = list(pool.map(lambda path: read_document(extractor, path), paths * 10))
+    for path, document in zip(paths * 10, read, strict=True):
+        assert document == read[paths.index(path)]
+    assert_nothing_left(extractor)
+
+
+def test_it_is_safe_in_256_threads(hostile: GuardedExtractor, tmp_path: Path):
+    def one(number: int) -> list:
+        path = tmp_path / f"order{number}"
+        path.write_text(f"say {number}")
+        return said(hostile, path)
+
+    running: list[int] = []
+    with ThreadPoolExecutor(256) as pool:
+        jobs = [pool.submit(one, number) for number in range(256)]
+        while not all(job.done() for job in jobs):
+            running.append(len(children_of(hostile.zygote_pid)))
+    assert [job.result() for job in jobs] == [[str(number)] for number in range(256)]
+    assert max(running) <= 4
+
+
+# -- real parsers, hostile documents
+
+
+def test_a_document_that_its_parser_never_finishes(tmp_path: Path):
+    path = tmp_path / "a.md"
+    path.write_text("[" * 20_000)
+    # The first of its kind in this file: the session's extractor waits longer.
+    limits = guard.ExtractionLimits(children=1, timeout_seconds=2, memory_bytes=256 * 1024 * 1024)
+    extractor = GuardedExtractor(limits, temp_dir=tmp_path)
+    try:
+        assert code_of(extractor, path) == "parse_timeout"
+        path.write_text("[" + "[]," * 6_000_000 + "[]]")
+        assert code_of(extractor, path, "a.json") == "parse_memory"
+        assert_nothing_left(extractor)
+    finally:
+        extractor.close()

@@ -1,0 +1,179 @@
+"""Every kind of document, read by a real child."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.extraction import documents
+from tests.integration.extraction.conftest import assert_nothing_left, code_of, read_document
+from worker.extraction import GuardedExtractor
+from worker.models import Element
+
+Store = Callable[[str, bytes], Path]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    def write(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def test_word(extractor: GuardedExtractor, store: Store):
+    document = read_document(extractor, store("a.docx", documents.make_docx(title="A report")))
+    assert document.mime_type.endswith("wordprocessingml.document")
+    assert document.title == "A report"
+    title, body, table = document.elements
+    assert (title.category, title.text, title.depth) == ("Title", "Annual Report", 0)
+    assert body.category == "NarrativeText"
+    assert (table.category, table.text) == ("Table", "Team | Wins\nBlues | 1")
+    assert set(table.metadata) == {"text_as_html"}
+
+
+def test_powerpoint(extractor: GuardedExtractor, store: Store):
+    document = read_document(extractor, store("a.pptx", documents.make_pptx()))
+    assert document.page_count == 3
+    assert document.unread_pages == [2]
+    assert [(e.category, e.text, e.page) for e in document.elements] == [
+        ("Title", "Roadmap", 1),
+        ("Text", "Ship the pipeline", 1),
+        ("NarrativeText", "Ask about the budget.", 3),
+        ("Title", "Questions", 3),
+    ]
+
+
+def test_excel(extractor: GuardedExtractor, store: Store):
+    document = read_document(extractor, store("a.xlsx", documents.make_xlsx()))
+    assert document.page_count == 2
+    assert document.unread_pages == []
+    sheet = {"page_name": "Cups"}
+    assert document.elements == [
+        Element("Title", "Cups", page=1, depth=0),
+        Element("Title", "Stanley Cups", page=1, depth=1, metadata=sheet),
+        Element("Table", "Team | Wins\nBlues | 1", page=1, metadata=sheet),
+        Element("Table", "Other | Table\n2 | 3.5", page=1, metadata=sheet),
+    ]
+
+
+def test_mail_without_its_attachments(extractor: GuardedExtractor, store: Store):
+    document = read_document(extractor, store("a.eml", documents.make_eml()))
+    assert document.title == "The plan"
+    assert document.elements[0] == Element("Title", "The plan", depth=0)
+    assert "From: Ada <ada@example.org>" in document.elements[1].text
+    assert "this is the plan of which we spoke" in document.text
+    assert "attached secret" not in document.text
+
+
+def test_pdf(extractor: GuardedExtractor, store: Store):
+    content = documents.make_pdf(["The first page.", "", "The third page."], title="Notes")
+    document = read_document(extractor, store("a.pdf", content))
+    assert (document.mime_type, document.page_count) == ("application/pdf", 3)
+    assert document.title == "Notes"
+    assert document.unread_pages == [2]
+    assert [(e.text, e.page) for e in document.elements] == [
+        ("The first page.", 1),
+        ("The third page.", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "category", "text"),
+    [
+        ("a.txt", b"A plain sentence. And a second one.", "NarrativeText", "plain sentence"),
+        ("a.md", b"# Head\n\nBody of it.\n", "Title", "Head"),
+        ("a.html", b"<h1>Head</h1><p>Body</p>", "Title", "Head"),
+        ("a.csv", b"a,b\n1,2\n", "Table", "a | b\n1 | 2"),
+        ("a.json", b'{"a": "b"}', "Text", "a: b"),
+        ("a.jsonl", b'{"a": "b"}\n', "Text", "a: b"),
+        ("a.xml", b"<a><b>c</b></a>", "Text", "b: c"),
+        ("a.py", b"def f():\n    pass\n", "CodeSnippet", "    pass"),
+        ("a.txt", "Zwölf Boxkämpfer".encode("utf-16"), "Text", "Zwölf"),
+        ("nul.txt", b"one\x00 two\x01 three, and so on.", "NarrativeText", "one two three"),
+    ],
+)
+def test_text_kinds(extractor: GuardedExtractor, store: Store, *, name, content, category, text):
+    document = read_document(extractor, store(name, content))
+    assert document.elements[0].category == category
+    assert text in document.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("empty.txt", b"", "empty_document"),
+        ("blank.txt", b" \n\t\n", "empty_document"),
+        ("blank.html", b"<html><body> </body></html>", "empty_document"),
+        ("blank.csv", b",,\n,,\n", "empty_document"),
+        ("scan.pdf", documents.make_pdf(["", ""]), "empty_document"),
+        ("broken.pdf", b"%PDF-1.7\nnothing of one", "corrupt"),
+        ("cut.docx", documents.make_docx()[:2000], "corrupt"),
+        ("photo.txt", b"\x89PNG\r\n\x1a\n" + bytes(20), "unsupported_type"),
+        ("a.rtf", b"{\\rtf1 x}", "unsupported_type"),
+        ("a.bin", bytes(range(256)), "unsupported_type"),
+        ("deep.json", b"[" * 500_000, "corrupt"),
+        ("lol.xml", b"<!DOCTYPE a [" + b"".join(
+            b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"lol") for n in range(10)
+        ) + b"]><a><b>&e9;</b></a>", "corrupt"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_has_a_code(
+    extractor: GuardedExtractor, store: Store, name, content, code
+):
+    assert code_of(extractor, store(name, content)) == code
+
+
+def test_a_zip_bomb_is_refused_unopened(extractor: GuardedExtractor, store: Store):
+    assert code_of(extractor, store("bomb.docx", documents.make_bomb())) == "archive_too_large"
+
+
+def test_an_encrypted_workbook_and_pdf(extractor: GuardedExtractor, corpus: Path):
+    for name in ("password_protected.xlsx", "password.pdf"):
+        path = corpus / name
+        if not path.exists():
+            pytest.skip("no corpus")
+        assert code_of(extractor, path) == "encrypted"
+
+
+_EXPECTED_CODES = {
+    "empty.txt": "empty_document",
+    "fake-doc.rtf": "unsupported_type",
+    "layout-parser-paper-fast.jpg": "unsupported_type",
+    "loremipsum-flat.pdf": "empty_document",
+    "password.pdf": "encrypted",
+    "password_protected.xlsx": "encrypted",
+    "simple.odt": "unsupported_type",
+    "winter-sports.epub": "unsupported_type",
+}
+
+
+def test_the_corpus_is_read_or_refused_by_name(extractor: GuardedExtractor, corpus: Path):
+    if not corpus.exists():
+        pytest.skip("no corpus")
+    for path in sorted(corpus.iterdir()):
+        if path.name in _EXPECTED_CODES:
+            assert code_of(extractor, path) == _EXPECTED_CODES[path.name], path.name
+        else:
+            assert read_document(extractor, path).elements, path.name
+    assert_nothing_left(extractor)
+
+
+def test_a_long_pdf_is_read_page_by_page(extractor: GuardedExtractor, corpus: Path):
+    path = corpus / "pdf2image-memory-error-test-400p.pdf"
+    if not path.exists():
+        pytest.skip("no corpus")
+    document = read_document(extractor, path)
+    assert document.page_count == 400
+    assert document.unread_pages == [2, 400]
+    assert {e.page for e in document.elements} >= set(range(3, 400))
+    assert len(document.text) > 250_000
+
+
+def test_reading_twice_gives_the_same_elements(extractor: GuardedExtractor, corpus: Path):
+    path = corpus / "multi-column-2p.pdf"
+    if not path.exists():
+        pytest.skip("no corpus")
+    assert read_document(extractor, path) == read_document(extractor, path)

@@ -1,0 +1,471 @@
+"""Impossible rows are impossible: every constraint of the schema refuses one, by its name."""
+
+from collections.abc import Mapping
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from tests.schema.actors import Connection, rows, value
+from tests.support.database import watch_bucket
+
+DOCUMENT = "'d0000000-0000-4000-8000-000000000000'"
+JOB = "'10000000-0000-4000-8000-000000000000'"
+ONE_DAY = "'2026-01-01'"
+HASH = "sha256('x')"
+VECTOR = "array_fill(0.1::real, array[256])::extensions.vector::extensions.halfvec"
+
+
+def insert(table: str, defaults: Mapping[str, str], columns: Mapping[str, str]) -> str:
+    """An insert of a row that is right but for `columns`, which are SQL expressions."""
+    row = {**defaults, **columns}
+    return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"
+
+
+def document(**columns: str) -> str:
+    return insert(
+        "ingest.documents",
+        {
+            "object_id": "gen_random_uuid()",
+            "bucket_id": "'docs'",
+            "object_name": "gen_random_uuid()::text",
+            "storage_version": "'v'",
+        },
+        columns,
+    )
+
+
+def job(**columns: str) -> str:
+    return insert(
+        "ingest.jobs",
+        {
+            "bucket_id": "'docs'",
+            "object_name": "'a'",
+            "storage_version": "'v'",
+            "index_version": "1",
+        },
+        columns,
+    )
+
+
+def finished(**columns: str) -> str:
+    return job(**{"finished_at": "now()", "stage": "'finished'", "state": "'succeeded'", **columns})
+
+
+def source(**columns: str) -> str:
+    return insert("ingest_private.sources", {"bucket_id": "'b'"}, columns)
+
+
+def chunk(**columns: str) -> str:
+    return insert(
+        "ingest.chunks",
+        {
+            "index_version": "1",
+            "document_id": DOCUMENT,
+            "object_id": "gen_random_uuid()",
+            "access": "'owner'",
+            "content": "'x'",
+            "token_count": "1",
+            "content_hash": HASH,
+            "embedding": VECTOR,
+            "fts": "''",
+        },
+        columns,
+    )
+
+
+def position(**columns: str) -> str:
+    return insert(
+        "ingest.chunk_positions",
+        {
+            "index_version": "1",
+            "document_id": DOCUMENT,
+            "ordinal": "0",
+            "chunk_id": "gen_random_uuid()",
+        },
+        columns,
+    )
+
+
+def index_version(**columns: str) -> str:
+    return insert(
+        "ingest.index_versions",
+        {"model": "'m'", "dimensions": "1", "chunking": "'{}'"},
+        columns,
+    )
+
+
+def queue(**columns: str) -> str:
+    return insert(
+        "ingest_private.job_queue",
+        {"job_id": JOB, "priority": "5", "rank": "1", "fairness_key": "'k'"},
+        columns,
+    )
+
+
+def attempt(**columns: str) -> str:
+    return insert(
+        "ingest_private.attempts",
+        {"job_id": JOB, "token": "1", "attempt": "1", "worker_id": "'w'", "isolated": "false"},
+        columns,
+    )
+
+
+def staged(**columns: str) -> str:
+    return insert(
+        "ingest_private.staged_chunks",
+        {
+            "document_id": DOCUMENT,
+            "index_version": "1",
+            "content_hash": HASH,
+            "content": "'x'",
+            "headings": "'{}'",
+            "token_count": "1",
+            "metadata": "'{}'",
+            "embedding": VECTOR,
+        },
+        columns,
+    )
+
+
+def lease(**columns: str) -> str:
+    return insert(
+        "ingest_private.leases",
+        {"job_id": JOB, "token": "1", "worker_id": "'w'", "expires_at": "now()"},
+        columns,
+    )
+
+
+def twice(statement: str) -> str:
+    return f"{statement}; {statement}"
+
+
+#: Constraint: statements of which each must be refused by it.
+REFUSED: Mapping[str, list[str]] = {
+    # documents
+    "documents_pkey": [document(id=DOCUMENT)],
+    "documents_object": [
+        twice(
+            document(object_id="gen_random_uuid()").replace(
+                "gen_random_uuid(), 'docs'", f"{JOB}, 'docs'"
+            )
+        )
+    ],
+    "documents_name": [twice(document(object_name="'same'"))],
+    "documents_access_check": [document(access="'public'")],
+    "documents_status_check": [document(status="'done'")],
+    "documents_content_sha256_check": [document(content_sha256="'x'")],
+    "documents_failed_has_code": [
+        document(status="'failed'"),
+        document(status="'ready'", searchable="true", error_code="'corrupt'"),
+    ],
+    "documents_ready_is_searchable": [document(status="'ready'")],
+    "documents_source_id_fkey": [document(source_id="99")],
+    # jobs
+    "jobs_pkey": [finished(id=JOB)],
+    "jobs_state_check": [job(state="'retrying'", stage="'finished'")],
+    "jobs_kind_check": [job(kind="'delete'")],
+    "jobs_stage_check": [job(stage="'dreaming'")],
+    "jobs_max_attempts_check": [job(max_attempts="0"), job(max_attempts="101")],
+    "jobs_priority_check": [job(priority="-1"), job(priority="10")],
+    "jobs_hold_reason_check": [job(hold_reason="'tired'")],
+    "jobs_finished_iff_final": [
+        job(finished_at="now()"),
+        job(state="'running'", stage="'downloading'", finished_at="now()"),
+        *(
+            job(state=state, stage="'finished'", error_code="'corrupt'")
+            for state in ("'succeeded'", "'failed'", "'superseded'", "'cancelled'")
+        ),
+    ],
+    "jobs_stage_fits_state": [
+        job(stage="'embedding'"),
+        job(state="'running'", stage="'waiting'"),
+        job(state="'running'", stage="'finished'"),
+        *(
+            finished(state=state, stage="'publishing'", error_code="'corrupt'")
+            for state in ("'succeeded'", "'failed'", "'superseded'", "'cancelled'")
+        ),
+    ],
+    "jobs_failed_has_code": [finished(state="'failed'")],
+    "jobs_hold_only_queued": [
+        job(state="'running'", stage="'downloading'", hold_reason="'paused'"),
+        finished(hold_reason="'paused'"),
+    ],
+    "jobs_attempts_bounded": [
+        job(attempt="-1"),
+        job(attempt="6"),
+        job(attempt="1", max_attempts="0 + 1") + "; " + job(attempt="2", max_attempts="1"),
+    ],
+    "jobs_chunks_bounded": [job(chunks_total="2", chunks_embedded="2", chunks_reused="1")],
+    "jobs_document_id_fkey": [job(document_id="gen_random_uuid()")],
+    "jobs_index_version_fkey": [job(index_version="99")],
+    "jobs_one_active": [twice(job(document_id=DOCUMENT))],
+    # index versions
+    "index_versions_pkey": [
+        index_version(id="1").replace(") values", ") overriding system value values")
+    ],
+    "index_versions_dimensions_check": [
+        index_version(dimensions="0"),
+        index_version(dimensions="4001"),
+    ],
+    "index_versions_state_check": [index_version(state="'ready'")],
+    "index_versions_one_active": [index_version(state="'active'")],
+    # chunks
+    "chunks_pkey": [twice(chunk(id=DOCUMENT)).replace(HASH, "sha256('1')", 1)],
+    "chunks_document_id_index_version_content_hash_key": [twice(chunk())],
+    "chunks_content_hash_check": [chunk(content_hash="'x'")],
+    "chunks_1_dimensions": [chunk(embedding="'[1]'")],
+    "chunk_positions_pkey": [twice(position())],
+    "chunk_positions_ordinal_check": [position(ordinal="-1")],
+    "chunk_positions_pages": [position(page_start="2", page_end="1")],
+    "usage_pkey": [
+        twice(f"insert into ingest.usage (owner_id, day, model) values ('o', {ONE_DAY}, 'm')")
+    ],
+    # machinery
+    "sources_pkey": [source(id="1").replace(") values", ") overriding system value values")],
+    "sources_bucket_id_prefix_key": [twice(source(prefix="'p'"))],
+    "sources_owner_from_check": [
+        source(owner_from=rule)
+        for rule in (
+            "''",
+            "'folder'",
+            "'folder:0'",
+            "'folder:-1'",
+            "'folder:100'",
+            "'fixed:'",
+            "'uploader '",
+            "'Uploader'",
+            "'folder:1x'",
+        )
+    ],
+    "sources_access_check": [source(access="'public'")],
+    "sources_priority_check": [source(priority="-1"), source(priority="10")],
+    "sources_weight_check": [
+        source(weight=weight) for weight in ("0", "-1", "1001", "'nan'", "'infinity'")
+    ],
+    "sources_max_bytes_check": [source(max_bytes="0")],
+    "job_queue_pkey": [twice(queue())],
+    "job_queue_job_id_fkey": [queue(job_id="gen_random_uuid()")],
+    "job_queue_phase_check": [queue(phase="'asleep'", due_at="null")],
+    "job_queue_due": [
+        queue(phase="'waiting'"),
+        queue(phase="'dispatched'"),
+        queue(phase="'ready'", due_at="now()"),
+        queue(phase="'running'", due_at="now()"),
+    ],
+    "job_queue_isolated_crashes_check": [
+        queue(isolated_crashes="3"),
+        queue(isolated_crashes="-1"),
+    ],
+    "workers_pkey": [
+        twice("insert into ingest_private.workers (id, slots, version) values ('w', 1, '1')")
+    ],
+    "workers_slots_check": [
+        "insert into ingest_private.workers (id, slots, version) values ('w', -1, '1')"
+    ],
+    "leases_pkey": [f"{lease()}; {lease(token='2')}"],
+    "leases_token_key": [f"{lease()}; {lease(job_id='gen_random_uuid()')}"],
+    "leases_job_id_fkey": [lease(job_id="gen_random_uuid()")],
+    "attempts_pkey": [
+        (attempt(id="1") + "; " + attempt(id="1", token="2")).replace(
+            ") values", ") overriding system value values"
+        )
+    ],
+    "attempts_token_key": [twice(attempt())],
+    "attempts_job_id_fkey": [attempt(job_id="gen_random_uuid()")],
+    "attempts_outcome_check": [attempt(outcome="'lost'", finished_at="now()")],
+    "attempts_outcome_iff_finished": [
+        attempt(outcome="'failed'"),
+        attempt(finished_at="now()"),
+    ],
+    "staged_chunks_pkey": [twice(staged())],
+    "staged_chunks_content_hash_check": [staged(content_hash="'x'")],
+    "published_versions_pkey": [
+        twice(
+            f"insert into ingest_private.published_versions "
+            f"values ({DOCUMENT}, 1, 'v', {HASH}, '1')"
+        )
+    ],
+    "published_versions_document_id_fkey": [
+        f"insert into ingest_private.published_versions values ({JOB}, 1, 'v', {HASH}, '1')"
+    ],
+    "published_versions_index_version_fkey": [
+        f"insert into ingest_private.published_versions values ({DOCUMENT}, 9, 'v', {HASH}, '1')"
+    ],
+    "document_windows_pkey": [
+        twice(
+            f"insert into ingest_private.document_windows "
+            f"values ({DOCUMENT}, {HASH}, '1', 1, 2, 'x')"
+        )
+    ],
+    "document_windows_document_id_fkey": [
+        f"insert into ingest_private.document_windows values ({JOB}, {HASH}, '1', 1, 2, 'x')"
+    ],
+    "quarantine_pkey": [
+        twice(f"insert into ingest_private.quarantine values ({DOCUMENT}, 1, {HASH}, 0, 'c')")
+    ],
+    "quarantine_document_id_fkey": [
+        f"insert into ingest_private.quarantine values ({JOB}, 1, {HASH}, 0, 'c')"
+    ],
+    "quarantine_index_version_fkey": [
+        f"insert into ingest_private.quarantine values ({DOCUMENT}, 9, {HASH}, 0, 'c')"
+    ],
+    "pending_events_pkey": [
+        twice(
+            "insert into ingest_private.pending_events (id, object_id, reason) "
+            "overriding system value values (1, gen_random_uuid(), 'x')"
+        )
+    ],
+    "breakers_pkey": [twice("insert into ingest_private.breakers values ('b', now(), 'c')")],
+    "settings_pkey": [twice("insert into ingest_private.settings values ('s', '1')")],
+    "migrations_pkey": [twice("insert into ingest_private.migrations values ('m', 'c')")],
+    "error_codes_pkey": [
+        "insert into ingest_private.error_codes values ('corrupt', 'permanent', '', '')"
+    ],
+    "error_codes_kind_check": [
+        "insert into ingest_private.error_codes values ('new', 'fatal', '', '')"
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def watched(shared_database):
+    watch_bucket(shared_database)
+
+
+@pytest.fixture
+def connection(watched: None, shared: Connection) -> Connection:
+    """One document without a job, one finished job; the rest is empty."""
+    shared.execute(document(id=DOCUMENT).encode())
+    shared.execute(finished(id=JOB).encode())
+    return shared
+
+
+def test_every_constraint_of_the_catalog_is_tested_here(shared: Connection):
+    named = rows(
+        shared,
+        """select conname as name from pg_constraint
+            where connamespace::regnamespace::text in ('ingest', 'ingest_private')
+              and contype in ('c', 'p', 'u', 'x', 'f')
+              and conrelid not in (select oid from pg_class where relispartition)
+           union
+           select indexrelid::regclass::oid::regclass::text from pg_index
+             join pg_class as c on c.oid = indrelid
+            where indisunique and not c.relispartition
+              and c.relnamespace::regnamespace::text in ('ingest', 'ingest_private')
+              and not exists (select from pg_constraint where conindid = indexrelid)""",
+    )
+    names = {row["name"].split(".")[-1] for row in named}
+    assert names == set(REFUSED) - {"chunks_1_dimensions"}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "statement"),
+    [
+        pytest.param(name, statement, id=f"{name}-{number}")
+        for name, statements in REFUSED.items()
+        for number, statement in enumerate(statements)
+    ],
+)
+def test_an_impossible_row_is_refused(connection: Connection, constraint: str, statement: str):
+    with pytest.raises(psycopg.errors.IntegrityError) as raised:
+        connection.execute(statement.encode())
+    # A partition's unique index has a name of its own.
+    name = (raised.value.diag.constraint_name or "").replace("_1_", "_")
+    if constraint == "chunks_1_dimensions":
+        constraint = "chunks_dimensions"
+    assert name.startswith(constraint[:30]), raised.value
+
+
+def test_the_row_that_all_others_differ_from_is_possible(connection: Connection):
+    for statement in (
+        document(),
+        job(),
+        finished(state="'failed'", error_code="'corrupt'"),
+        source(owner_from="'fixed:a b\nc'"),
+        source(prefix="'p/'", owner_from="'folder:99'"),
+        chunk(),
+        position(page_start="1", page_end="1"),
+        index_version(),
+        queue(),
+        attempt(),
+        staged(),
+    ):
+        connection.execute(statement.encode())
+
+
+STOP_RUNNING = "update ingest.jobs set state = 'queued', stage = 'waiting' where state = 'running'"
+DROP_LEASE = "delete from ingest_private.leases"
+COMMIT = "set constraints all immediate"
+
+
+class TestRunningIffLeased:
+    @staticmethod
+    def refused(connection: Connection, statement: str) -> None:
+        connection.execute(statement.encode())
+        with pytest.raises(pg.CheckViolation, match="if and only if it is leased"):
+            connection.execute(COMMIT)
+
+    def test_a_running_job_without_a_lease_is_refused_at_commit(self, connection: Connection):
+        self.refused(connection, job(state="'running'", stage="'downloading'"))
+
+    def test_a_lease_on_a_job_that_does_not_run_is_refused_at_commit(self, connection: Connection):
+        self.refused(connection, lease())
+
+    def test_a_lease_taken_from_a_running_job_is_refused_at_commit(self, connection: Connection):
+        self.start(connection)
+        self.refused(connection, DROP_LEASE)
+
+    def test_a_job_that_stops_running_but_keeps_its_lease_is_refused_at_commit(
+        self, connection: Connection
+    ):
+        self.start(connection)
+        self.refused(connection, STOP_RUNNING)
+
+    def test_both_may_change_one_after_the_other(self, connection: Connection):
+        self.start(connection)
+        connection.execute(STOP_RUNNING)
+        connection.execute(DROP_LEASE)
+        connection.execute(COMMIT)
+
+    @staticmethod
+    def start(connection: Connection) -> None:
+        job_id = value(connection, job(state="'running'", stage="'downloading'") + " returning id")
+        connection.execute(lease(job_id=f"'{job_id}'").encode())
+        connection.execute(COMMIT)
+        connection.execute("set constraints all deferred")
+
+
+FINAL = ("succeeded", "failed", "superseded", "cancelled")
+
+
+class TestFinalStates:
+    @pytest.mark.parametrize("final", FINAL)
+    def test_absorb(self, connection: Connection, final: str):
+        job_id = value(
+            connection,
+            finished(state=f"'{final}'", error_code="'corrupt'") + " returning id",
+        )
+        for state, stage in (
+            ("queued", "waiting"),
+            ("running", "downloading"),
+            *((other, "finished") for other in FINAL if other != final),
+        ):
+            with (
+                pytest.raises(pg.CheckViolation, match="a finished job does not change its state"),
+                connection.transaction(),
+            ):
+                connection.execute(
+                    """update ingest.jobs set state = %s, stage = %s, finished_at =
+                              case when %s then now() end where id = %s""",
+                    [state, stage, stage == "finished", job_id],
+                )
+
+    @pytest.mark.parametrize("final", FINAL)
+    def test_are_not_ended_again(self, connection: Connection, final: str):
+        job_id = value(
+            connection, finished(state=f"'{final}'", error_code="'corrupt'") + " returning id"
+        )
+        before = rows(connection, "select * from ingest.jobs where id = %s", job_id)
+        connection.execute("select ingest_private.end_job(%s, 'superseded')", [job_id])
+        assert rows(connection, "select * from ingest.jobs where id = %s", job_id) == before

@@ -1,0 +1,119 @@
+"""A server that speaks OpenAI's embeddings API: vectors from hashes, answers that can be held."""
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+
+MODEL = "fake-embedding"
+DIMENSIONS = 256
+
+#: What to answer instead of embeddings: status, body, headers. None: embeddings.
+Answer = tuple[int, dict[str, Any], dict[str, str]]
+
+
+def vector_of(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """A vector of length 1 that depends on the text alone."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    values = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+@dataclass
+class FakeOpenAI:
+    """Serves on loopback. Requests wait while `gate` is clear; `arrived` counts them in."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    requests: list[list[str]] = field(default_factory=list)
+    respond: Callable[[list[str]], Answer | None] = lambda _texts: None
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+        self._changed = threading.Condition()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Base URL for the client."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text that was asked for, in order of arrival."""
+        return [text for request in self.requests for text in request]
+
+    def wait_for_requests(self, count: int, timeout: float = 30) -> None:
+        """Return once so many requests have arrived."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.requests) >= count, timeout)
+
+    def close(self) -> None:
+        """Let everybody go and stop."""
+        self.gate.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                status, answer, headers = fake._answer(body)
+                content = json.dumps(answer).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("content-type", "application/json")
+                    self.send_header("content-length", str(len(content)))
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    self.close_connection = True  # the caller was killed, as tests do
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+    def _answer(self, body: dict[str, Any]) -> Answer:
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        with self._changed:
+            self.requests.append(texts)
+            self._changed.notify_all()
+        self.gate.wait(60)
+        special = self.respond(texts)
+        return special or (200, embeddings(texts), {})
+
+
+def embeddings(texts: list[str]) -> dict[str, Any]:
+    """The answer for some texts."""
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector_of(text).astype("<f4").tobytes()).decode(),
+        }
+        for index, text in enumerate(texts)
+    ]
+    tokens = sum(len(text) // 4 + 1 for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": MODEL, "usage": usage}
+
+
+def error(status: int, code: str, **headers: str) -> Answer:
+    """An error answer in OpenAI's form."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return status, {"error": {"message": "no", "type": "error", "code": code}}, names

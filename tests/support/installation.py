@@ -1,0 +1,304 @@
+"""docmill as it really runs: its processes against a database, Redis and Storage of their own."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import jwt
+import redis as redis_client
+from psycopg.rows import dict_row
+from supabase import Client, ClientOptions, create_client
+
+from tests.support.database import Database, as_client
+from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
+from worker.local.postgres import PostgresServer
+from worker.local.process import ChildProcess, free_port, log_tail, start_child
+from worker.local.redis import RedisServer
+from worker.local.storage import StorageServer, StorageSettings, install_webhook, start_storage
+from worker.store.schema import IndexSettings, apply_schema
+
+JWT_SECRET = "a secret of at least thirty-two bytes"
+PUBLISHABLE_KEY = "sb_publishable_test"
+SECRET_KEY = "sb_secret_canary"
+WEBHOOK_SECRET = "webhook-canary"
+BUCKET = "docs"
+T = TypeVar("T")
+ALICE = "11111111-1111-4111-8111-111111111111"
+BOB = "22222222-2222-4222-8222-222222222222"
+
+#: Short times: a lease of three seconds is rescued while a test waits.
+FAST = {
+    "DOCMILL_LEASE_SECONDS": "3",
+    "DOCMILL_RESEND_SECONDS": "2",
+    "DOCMILL_DISPATCH_SECONDS": "0.5",
+    "DOCMILL_RESCUE_SECONDS": "0.5",
+    "DOCMILL_RETRY_BASE_SECONDS": "0.2",
+    "DOCMILL_RETRY_MAX_SECONDS": "2",
+    "DOCMILL_DRAIN_SECONDS": "5",
+    "DOCMILL_SLOTS": "8",
+}
+
+POLICIES = """
+    create policy own_read on storage.objects for select to authenticated
+        using (owner_id = (select auth.jwt() ->> 'sub'));
+    create policy own_write on storage.objects for insert to authenticated
+        with check ((storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy own_update on storage.objects for update to authenticated
+        using (owner_id = (select auth.jwt() ->> 'sub'))
+        with check ((storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy own_delete on storage.objects for delete to authenticated
+        using (owner_id = (select auth.jwt() ->> 'sub'));
+"""
+
+
+def until(probe: Callable[[], T | None], what: str, timeout: float = 60) -> T:
+    """The first value of `probe` that is neither None nor False."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        value = probe()
+        if value is not None and value is not False:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {timeout} s")
+
+
+@dataclass
+class Installation:
+    """Processes, and what tests ask of them."""
+
+    database: Database
+    redis: RedisServer
+    storage: StorageServer
+    openai: FakeOpenAI
+    folder: Path
+    webhook_port: int
+    settings: dict[str, str]
+    children: list[ChildProcess] = field(default_factory=list)
+
+    # -- processes
+
+    def environ(self) -> dict[str, str]:
+        """The environment of docmill's processes: settings of this installation only."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+        }
+        return inherited | self.settings
+
+    def start(self, *arguments: str, **settings: str) -> ChildProcess:
+        """Start `docmill ARGUMENTS`."""
+        name = f"{arguments[0]}-{len(self.children)}"
+        child = start_child(
+            name,
+            [sys.executable, "-m", "worker.cli", *arguments],
+            log_path=self.folder / f"{name}.log",
+            environ=self.environ() | settings,
+        )
+        self.children.append(child)
+        return child
+
+    def start_worker(self, *, isolated: bool = False, **settings: str) -> ChildProcess:
+        """Start a worker and wait until it takes jobs."""
+        before = {row["id"] for row in self.workers()}
+        child = self.start("worker", *(["--isolated"] if isolated else []), **settings)
+
+        def is_ready() -> bool:
+            assert not child.ended(), log_tail(child.log_path)
+            return any(
+                row["id"] not in before and row["isolated"] == isolated for row in self.workers()
+            )
+
+        until(is_ready, "worker")
+        until(lambda: "worker_ready" in child.log_path.read_text(), "worker ready")
+        return child
+
+    def start_webhook(self) -> ChildProcess:
+        """Start the receiver and wait until it listens."""
+        import httpx
+
+        child = self.start("webhook")
+
+        def is_ready() -> bool:
+            assert not child.ended(), log_tail(child.log_path)
+            try:
+                return httpx.get(f"{self.webhook_url}/readyz").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        until(is_ready, "webhook")
+        return child
+
+    def start_all(self) -> None:
+        """Webhook, a worker, beat."""
+        self.start("beat")
+        self.start_webhook()
+        self.start_worker()
+
+    def kill(self, child: ChildProcess) -> None:
+        """SIGKILL: no goodbye."""
+        os.kill(child.pid, signal.SIGKILL)
+        child.process.wait()
+
+    def logs(self) -> str:
+        """What every process logged so far."""
+        return "\n".join(
+            child.log_path.read_text(errors="replace")
+            for child in self.children
+            if child.log_path.exists()
+        )
+
+    @property
+    def webhook_url(self) -> str:
+        return f"http://127.0.0.1:{self.webhook_port}"
+
+    # -- clients
+
+    def client(self, sub: str | None) -> Client:
+        """supabase-py as a user; with the secret key when there is none."""
+        if sub is None:
+            return create_client(self.storage.url, SECRET_KEY)
+        claims = {"sub": sub, "role": "authenticated", "exp": int(time.time()) + 3600}
+        token = jwt.encode(claims, JWT_SECRET, "HS256")
+        options = ClientOptions(headers={"Authorization": f"Bearer {token}"})
+        return create_client(self.storage.url, PUBLISHABLE_KEY, options)
+
+    def upload(self, sub: str, name: str, content: str | bytes) -> str:
+        """Upload as a user below their folder, replacing; returns the object's name."""
+        full = f"{sub}/{name}"
+        data = content.encode() if isinstance(content, str) else content
+        self.client(sub).storage.from_(BUCKET).upload(full, data, {"upsert": "true"})
+        return full
+
+    def search(self, sub: str, text: str, limit: int = 5) -> list[dict[str, Any]]:
+        """Chunks as this user finds them."""
+        embedding = "[" + ",".join(map(repr, vector_of(text).tolist())) + "]"
+        with as_client(self.database, {"sub": sub}, read_only=True) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            return cursor.execute(
+                "select * from ingest.match_chunks(%s, %s, %s)", [embedding, MODEL, limit]
+            ).fetchall()
+
+    # -- what the database says
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Rows as the superuser sees them."""
+        with self.database.connect() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            return cursor.execute(query.encode(), parameters).fetchall()
+
+    def workers(self) -> list[dict[str, Any]]:
+        return self.rows("select id, isolated, draining from ingest_private.workers")
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        rows = self.rows("select * from ingest.documents where object_name = %s", name)
+        return rows[0] if rows else None
+
+    def job(self, job_id: UUID) -> dict[str, Any]:
+        return self.rows("select * from ingest.jobs where id = %s", job_id)[0]
+
+    def latest_job(self, name: str) -> dict[str, Any] | None:
+        rows = self.rows(
+            "select job.* from ingest.jobs as job join ingest.documents as document"
+            " on document.latest_job_id = job.id where document.object_name = %s",
+            name,
+        )
+        return rows[0] if rows else None
+
+    def wait_for_job(self, name: str, *states: str, timeout: float = 60) -> dict[str, Any]:
+        """The newest job of a document once it is in one of these states (any final one)."""
+        wanted = states or ("succeeded", "failed", "superseded", "cancelled")
+
+        def probe() -> dict[str, Any] | None:
+            job = self.latest_job(name)
+            return job if job is not None and job["state"] in wanted else None
+
+        try:
+            return until(probe, f"job of {name} in {wanted}", timeout)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}: {self.latest_job(name)}\n{self.logs()[-6000:]}"
+            ) from None
+
+    def forget_hints(self) -> None:
+        """Lose every message in Redis."""
+        client = redis_client.Redis.from_url(self.settings["REDIS_URL"])
+        client.flushdb()
+        client.close()
+
+
+@contextmanager
+def install(
+    postgres: PostgresServer,
+    database: Database,
+    redis: RedisServer,
+    folder: Path,
+    **settings: str,
+) -> Iterator[Installation]:
+    """An installation without processes yet; whatever is started is stopped at the end.
+
+    `database` is a project without docmill's schema: the index is made for the fake model.
+    """
+    with ExitStack() as stack:
+        with database.connect("postgres") as connection:
+            apply_schema(connection, IndexSettings(MODEL, DIMENSIONS, {"max_tokens": 400}))
+        openai = FakeOpenAI()
+        stack.callback(openai.close)
+        webhook_port = free_port()
+        with database.connect() as connection:
+            connection.execute(POLICIES)
+            connection.execute("insert into storage.buckets (id, name) values ('docs', 'docs')")
+            connection.execute("insert into ingest_private.sources (bucket_id) values ('docs')")
+            install_webhook(
+                connection, f"http://127.0.0.1:{webhook_port}/webhooks/storage", WEBHOOK_SECRET
+            )
+        storage = start_storage(
+            StorageSettings(
+                database_url=database.url("supabase_storage_admin"),
+                data_dir=folder / "objects",
+                jwt_secret=JWT_SECRET,
+                publishable_key=PUBLISHABLE_KEY,
+                secret_key=SECRET_KEY,
+                port=free_port(),
+            ),
+            log_path=folder / "storage.log",
+        )
+        stack.callback(storage.stop)
+        installation = Installation(
+            database,
+            redis,
+            storage,
+            openai,
+            folder,
+            webhook_port,
+            FAST
+            | {
+                "DATABASE_URL": database.url("docmill_worker"),
+                "DOCMILL_ADMIN_DATABASE_URL": database.url("postgres"),
+                "REDIS_URL": redis.url,
+                "SUPABASE_URL": storage.url,
+                "SUPABASE_SECRET_KEY": SECRET_KEY,
+                "DOCMILL_WEBHOOK_SECRET": WEBHOOK_SECRET,
+                "DOCMILL_WEBHOOK_PORT": str(webhook_port),
+                "DOCMILL_EMBEDDER": "openai",
+                "DOCMILL_EMBEDDING_MODEL": MODEL,
+                "DOCMILL_EMBEDDING_DIMENSIONS": str(DIMENSIONS),
+                "OPENAI_BASE_URL": openai.url,
+                "OPENAI_API_KEY": "sk-canary-0123456789",
+                "DOCMILL_SPOOL_DIR": str(folder),
+            }
+            | settings,
+        )
+        try:
+            yield installation
+        finally:
+            openai.gate.set()
+            for child in reversed(installation.children):
+                child.stop()

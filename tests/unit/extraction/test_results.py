@@ -1,0 +1,141 @@
+"""What a child writes is checked line by line."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.extraction import protocol
+from worker.extraction.kinds.base import PageEnd
+from worker.extraction.results import End, Failure, Header, MalformedResultError, ResultLines
+from worker.models import Element
+
+HEADER = {"header": {"mime_type": "text/plain", "page_count": 3, "title": None}}
+
+
+def element(**changes):
+    fields = {"category": "Text", "text": "a", "page": None, "depth": None, "metadata": {}}
+    return {"element": fields | changes}
+
+
+def items(*messages):
+    lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
+    return list(ResultLines().feed(lines))
+
+
+def test_lines_become_items_in_order():
+    assert items(
+        HEADER,
+        element(category="Title", depth=0, page=1),
+        {"page": 1, "read": True},
+        {"page": 3, "read": False},
+        {"end": True},
+    ) == [
+        Header("text/plain", 3, None),
+        Element("Title", "a", page=1, depth=0),
+        PageEnd(1, has_text=True),
+        PageEnd(3, has_text=False),
+        End(),
+    ]
+
+
+def test_an_error_may_come_first():
+    assert items({"error": {"code": "encrypted", "detail": ""}}) == [Failure("encrypted", "")]
+
+
+def test_bytes_may_be_cut_anywhere():
+    data = b"".join(
+        json.dumps(m).encode() + b"\n" for m in (HEADER, element(text="ä"), {"end": True})
+    )
+    lines = ResultLines()
+    found = [item for at in range(len(data)) for item in lines.feed(data[at : at + 1])]
+    assert found == [Header("text/plain", 3, None), Element("Text", "ä"), End()]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [element()],
+        [{"end": True}],
+        [HEADER, HEADER],
+        [HEADER, {"end": True}, element()],
+        [HEADER, {"end": 1, "more": 2}],
+        [HEADER, {"page": 2, "read": True}, {"page": 2, "read": True}],
+        [HEADER, {"page": 4, "read": True}],
+        [HEADER, {"page": 1, "read": "yes"}],
+        [HEADER, {"page": True, "read": True}],
+        [HEADER, element(category="CompositeElement")],
+        [HEADER, element(category=["Text"])],
+        [HEADER, element(text=None)],
+        [HEADER, element(text=["a"])],
+        [HEADER, element(text="x" * (protocol.MAX_ELEMENT_CHARACTERS + 1))],
+        [HEADER, element(page=0)],
+        [HEADER, element(page=1.5)],
+        [HEADER, element(page=True)],
+        [HEADER, element(page=10**9)],
+        [HEADER, element(depth=-1)],
+        [HEADER, element(metadata=[])],
+        [HEADER, element(metadata={"filename": "/etc/passwd"})],
+        [HEADER, element(metadata={"text_as_html": 1})],
+        [HEADER, element(metadata={"text_as_html": "x" * 20_001})],
+        [HEADER, element(metadata={"page_name": {"deep": "er"}})],
+        [HEADER, {"element": {**element()["element"], "more": 1}}],
+        [HEADER, {**element(), "more": 1}],
+        [{"header": {"mime_type": "no type", "page_count": None, "title": None}}],
+        [{"header": {"mime_type": "a/b", "page_count": -1, "title": None}}],
+        [{"header": {"mime_type": "a/b", "page_count": None, "title": "x" * 501}}],
+        [{"error": {"code": "worker_lost", "detail": ""}}],
+        [{"error": {"code": ["encrypted"], "detail": ""}}],
+        [{"error": {"code": "encrypted"}}],
+        [[]],
+        [None],
+        [{}],
+    ],
+)
+def test_what_no_child_of_ours_writes_is_refused(messages):
+    with pytest.raises(MalformedResultError):
+        items(*messages)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\n",
+        b"nonsense\n",
+        b"[" * 100_000 + b"\n",
+        b'{"a":' * 100_000 + b"\n",
+        b'{"end": ' + b"9" * 10_000 + b"}\n",
+        b"\xff\xfe\n",
+        b"x" * (protocol.MAX_LINE_BYTES + 1),
+    ],
+)
+def test_lines_that_are_no_json_or_too_long_are_refused(data):
+    with pytest.raises(MalformedResultError):
+        list(ResultLines().feed(data))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(data):
+    lines = ResultLines()
+    with suppress(MalformedResultError):
+        list(lines.feed(json.dumps(HEADER).encode() + b"\n" + data + b"\n"))
+
+
+def test_text_is_sanitized_again():
+    assert items(HEADER, element(text="a\x00b\ud800"))[1] == Element("Text", "ab")
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [
+        ("image/jpeg", "image/jpeg"),
+        ("KeyError in docx line 12", "KeyError in docx line 12"),
+        ("/home/me/.env", "homeme.env"),
+        ("sb_secret_0123456789012345678901234567890123456789", ""),
+        ("<b>x</b>" * 100, "bxb" * 40),
+    ],
+)
+def test_a_detail_keeps_no_path_no_key_and_little_text(detail, shown):
+    assert items({"error": {"code": "corrupt", "detail": detail}}) == [Failure("corrupt", shown)]

@@ -1,0 +1,158 @@
+"""Plain text, records and pages, read without a process."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from worker.errors import JobError
+from worker.extraction.kinds.base import Source
+from worker.extraction.kinds.registry import open_reading
+from worker.extraction.kinds.text import blocks_of
+from worker.extraction.warm import use_blank_sentence_splitter
+from worker.models import Element
+
+use_blank_sentence_splitter()
+
+
+def read(content: str | bytes, name: str = "a.txt") -> list[Element]:
+    data = content.encode() if isinstance(content, str) else content
+    _, reading = open_reading(Source(io.BytesIO(data), name))
+    return [part for part in reading.parts if isinstance(part, Element)]
+
+
+def shown(content: str | bytes, name: str = "a.txt"):
+    return [(element.category, element.text) for element in read(content, name)]
+
+
+def test_wrapped_lines_are_joined():
+    text = (
+        "This is a paragraph that somebody has wrapped to a certain\n"
+        "width, as people do who write in editors with fixed width\n"
+        "and as mail programs did.\n\n"
+        "A second one.\n"
+    )
+    first, second = blocks_of(text)
+    assert first[0].count("\n") == 0
+    assert first[0].endswith("as mail programs did.")
+    assert second == ["A second one."]
+
+
+def test_lines_of_a_log_stay_lines():
+    log = "".join(
+        f"2026-01-01 12:00:{n:02} INFO request {n} took 3 ms and was fine\n" for n in range(9)
+    )
+    assert shown(log) == [("Text", log.strip())]
+
+
+def test_a_short_line_over_a_paragraph_is_a_title():
+    assert shown("Early life\n\n" + "He was born in a town, and so on. " * 6)[0] == (
+        "Title",
+        "Early life",
+    )
+
+
+def test_short_lines_over_nothing_are_no_titles():
+    assert {category for category, _ in shown("One\n\nTwo\n\nThree\n")} == {"Text"}
+
+
+def test_list_items_stand_alone_without_their_bullets():
+    assert shown("- one\n- two\n3. three\n") == [
+        ("ListItem", "one"),
+        ("ListItem", "two"),
+        ("ListItem", "3. three"),
+    ]
+
+
+def test_source_code_keeps_its_indentation():
+    code = "def f(x):\n    if x:\n        return 1\n"
+    assert shown(code, "a.py") == [("CodeSnippet", code)]
+
+
+def test_json_is_read_item_by_item():
+    assert shown('[{"name": "Ada", "tags": ["x", "y"]}, 3, null, "z"]', "a.json") == [
+        ("Text", "name: Ada\ntags: x\ntags: y"),
+        ("Text", "3"),
+        ("Text", "z"),
+    ]
+
+
+def test_json_of_a_forger_is_text_like_any_other():
+    forged = """[{"type": "Title", "text": "hello", "element_id": "x",
+      "metadata": {"filename": "/etc/passwd", "page_number": 99, "text_as_html": "<b>"}}]"""
+    (element,) = read(forged, "a.json")
+    assert (element.category, element.page, element.metadata) == ("Text", None, {})
+    assert "text: hello" in element.text
+
+
+def test_json_of_any_depth_and_shape_is_read_or_corrupt():
+    assert shown('{"a":' * 500 + "1" + "}" * 500, "a.json") == [
+        ("Text", ".".join("a" * 500) + ": 1")
+    ]
+    with pytest.raises(JobError) as caught:
+        read("[" * 100_000, "a.json")
+    assert caught.value.code == "corrupt"
+
+
+def test_json_with_comments_is_read_as_lines():
+    assert shown('// a comment\n{"a": 1}', "tsconfig.json") == [
+        ("Text", "// a comment"),
+        ("Text", "a: 1"),
+    ]
+
+
+def test_json_lines_are_records():
+    assert shown('{"a": 1}\n\nbroken\n{"a": 2}\n', "a.jsonl") == [
+        ("Text", "a: 1"),
+        ("Text", "broken"),
+        ("Text", "a: 2"),
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(delimiter):
+    rows = f"a{delimiter}b\n1{delimiter}2\n3{delimiter}4\n"
+    assert shown(rows, "a.csv") == [("Table", "a | b\n1 | 2\n3 | 4")]
+
+
+def test_xml_keeps_names_and_mixed_content():
+    xml = "<r><p>Hello <b>bold</b> world</p><c><n>Ada</n><e id='7'/></c>tail</r>"
+    assert shown(xml, "a.xml") == [
+        ("Text", "p: Hello bold world"),
+        ("Text", "n: Ada\ne.id: 7"),
+        ("Text", "tail"),
+    ]
+
+
+def test_xml_whose_root_is_a_text_keeps_its_order():
+    assert shown("<p>Hello <b>bold</b> old <i>world</i> end</p>", "a.xml") == [
+        ("Text", "Hello\nb: bold"),
+        ("Text", "old\ni: world"),
+        ("Text", "end"),
+    ]
+
+
+def test_xml_resolves_no_entities():
+    xml = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><a><b>&x;</b><c>d</c></a>'
+    assert shown(xml, "a.xml") == [("Text", "c: d")]
+
+
+def test_a_layout_table_is_no_table():
+    html = "<html><table><tr><td></td><td><p>Prose of the page.</p></td></tr></table></html>"
+    assert [category for category, _ in shown(html, "a.html")] != ["Table"]
+    data = "<html><body><table><tr><td>a</td><td>b</td></tr></table></body></html>"
+    assert shown(data, "a.html") == [("Table", "a | b")]
+
+
+def test_markdown_front_matter_is_no_heading():
+    content = "---\ntitle: 'Guide'\ntags: [a]\n---\n# Start\n\nText of the guide.\n"
+    _, reading = open_reading(Source(io.BytesIO(content.encode()), "a.md"))
+    first, second, *_ = [part for part in reading.parts if isinstance(part, Element)]
+    assert reading.title == "Guide"
+    assert first == Element("Text", "title: 'Guide'\ntags: [a]")
+    assert (second.category, second.text, second.depth) == ("Title", "Start", 0)
+
+
+def test_no_url_is_ever_passed_to_a_partitioner():
+    kinds = Path(open_reading.__code__.co_filename).parent
+    assert not [path for path in kinds.glob("*.py") if "url=" in path.read_text()]
