@@ -1,4 +1,4 @@
-"""The objects of a process, built from its settings. Nothing else builds objects."""
+"""The objects of a worker process, built from its settings."""
 
 import os
 import socket
@@ -12,10 +12,9 @@ from celery import Celery
 
 from worker import __version__
 from worker.app import create_app
-from worker.clients.openai_embedder import OpenAIEmbedder
 from worker.clients.storage import SupabaseStorage
+from worker.connections import build_database, build_dispatcher, build_embedder
 from worker.embedding.batcher import Batcher
-from worker.embedding.local import LocalEmbedder
 from worker.embedding.tokens import splitter_for
 from worker.errors import DocmillError, SettingsError
 from worker.extraction import EXTRACTION_VERSION, ExtractionLimits, GuardedExtractor
@@ -27,8 +26,7 @@ from worker.pipeline.lease import LeaseKeeper
 from worker.pipeline.run_job import JobRunner, RunnerSettings
 from worker.pipeline.spool import Spool
 from worker.pipeline.stager import StagingLimits
-from worker.ports import Embedder
-from worker.queue import BackgroundDispatcher, Dispatcher
+from worker.queue import BackgroundDispatcher
 from worker.retry import RetryPolicy
 from worker.settings import Settings
 from worker.store import jobs, maintenance
@@ -39,36 +37,6 @@ log = get_logger(__name__)
 
 #: Exit code of a worker whose runs did not stop in time.
 EXIT_DRAIN_TIMEOUT: Final = 75
-
-
-def build_embedder(settings: Settings) -> Embedder:
-    """The embedder that the settings name. Raises SettingsError when it cannot be built."""
-    if settings.embedder == "local":
-        return LocalEmbedder()
-    return OpenAIEmbedder(
-        api_key=settings.require("openai_api_key"),
-        base_url=settings.openai_base_url,
-        model=settings.model,
-        dimensions=settings.dimensions,
-        send_dimensions=bool(settings.embedding_dimensions)
-        and settings.model.startswith("text-embedding-3"),
-        timeout_seconds=settings.embedding_timeout_seconds,
-    )
-
-
-def build_dispatcher(settings: Settings, app: Celery, database: Database) -> Dispatcher:
-    """The dispatcher; a worker that has missed three heartbeats gets no more hints."""
-    return Dispatcher(
-        app,
-        database,
-        resend_after=timedelta(seconds=settings.resend_seconds),
-        worker_timeout=timedelta(seconds=settings.lease_seconds),
-    )
-
-
-def build_database(settings: Settings) -> Database:
-    """The pool of the role docmill_worker."""
-    return Database(settings.require("database_url"), connections=settings.database_connections)
 
 
 @dataclass

@@ -143,7 +143,8 @@ def _schema(settings: Settings) -> Finding:
 
 
 def _index(settings: Settings) -> Finding:
-    from worker.runtime import build_database, check_index_version
+    from worker.connections import build_database
+    from worker.runtime import check_index_version
 
     database = build_database(settings)
     database.open()
@@ -215,7 +216,7 @@ def _workers(settings: Settings) -> Finding:
 
 
 def _embedder(settings: Settings) -> Finding:
-    from worker.runtime import build_embedder
+    from worker.connections import build_embedder
 
     embedder = build_embedder(settings)
     vectors, _tokens = embedder.embed(["docmill"])

@@ -3,9 +3,9 @@
 from worker.cli.context import admin_connection, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import Row, cell, console, print_json
+from worker.connections import build_embedder
 from worker.errors import UsageError
 from worker.local.stack import DEFAULT_OWNER
-from worker.runtime import build_embedder
 from worker.store import admin
 
 FIELDS = ("score", "object_name", "title", "page_start", "page_end", "headings", "content")

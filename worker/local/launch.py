@@ -1,8 +1,9 @@
-"""Start a program as a child that dies with its parent, never as root.
+"""Start a program as a child that dies with its parent; on request, never as root.
 
-`python -I -m worker.local.launch PARENT_PID SIGNAL PROGRAM ARG...`. PostgreSQL refuses to run as
-root: then the program runs in a user namespace where root is mapped to nobody, so that it still
-owns its data folder and no user, no owner and no mode on the machine changes.
+`python -I -m worker.local.launch PARENT_PID SIGNAL USER PROGRAM ARG...`, with USER `same` or
+`nobody`. PostgreSQL refuses to run as root: as `nobody` it runs in a user namespace where root is
+mapped to nobody, so that it still owns its data folder and no user, no owner and no mode on the
+machine changes.
 """
 
 import contextlib
@@ -62,14 +63,15 @@ def die_with_parent(parent_pid: int, death_signal: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Replace this process by the program."""
-    parent_pid, signal_name, *command = arguments
-    try:
-        leave_root()
-    except OSError as error:
-        raise SystemExit(
-            f"cannot leave root ({error}): run docmill as an ordinary user, "
-            "or allow user namespaces"
-        ) from None
+    parent_pid, signal_name, user, *command = arguments
+    if user == "nobody":
+        try:
+            leave_root()
+        except OSError as error:
+            raise SystemExit(
+                f"cannot leave root ({error}): run docmill as an ordinary user, "
+                "or allow user namespaces"
+            ) from None
     die_with_parent(int(parent_pid), signal.Signals[signal_name])
     os.execv(command[0], command)  # noqa: S606 -- the command is ours, from start_child
 

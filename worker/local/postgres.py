@@ -4,20 +4,18 @@ Its own `get_server` would, as root, create a user and open every parent folder 
 only its binaries are used.
 """
 
-import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGTERM
 from typing import Literal
 
 from worker.errors import UsageError
-from worker.local.process import ChildProcess, free_port, log_tail, start_child
+from worker.local.process import ChildProcess, free_port, launched, log_tail, start_child
 
 #: Superuser of the cluster, named as on Supabase, where it belongs to the platform.
 SUPERUSER = "supabase_admin"
@@ -104,12 +102,15 @@ def _initdb(folder: Path, data: Path, password: str, major: PostgresMajor) -> No
     password_file.write_text(password)
     try:
         result = subprocess.run(
-            [
-                *(sys.executable, "-I", "-m", "worker.local.launch", str(os.getpid()), "SIGTERM"),
-                *(str(binaries(major) / "initdb"), "-D", str(data), "-U", SUPERUSER),
-                *("--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"),
-                *(f"--pwfile={password_file}", "--no-sync", "--no-instructions"),
-            ],
+            launched(
+                [
+                    *(str(binaries(major) / "initdb"), "-D", str(data), "-U", SUPERUSER),
+                    *("--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"),
+                    *(f"--pwfile={password_file}", "--no-sync", "--no-instructions"),
+                ],
+                death_signal=SIGTERM,
+                leave_root=True,
+            ),
             capture_output=True,
             text=True,
             check=False,

@@ -69,6 +69,14 @@ class ChildProcess:
         return self.process.wait()
 
 
+def launched(
+    command: Sequence[str], *, death_signal: signal.Signals, leave_root: bool
+) -> list[str]:
+    """The command that runs a command as a child of this process (see `worker.local.launch`)."""
+    launcher = [sys.executable, "-I", "-m", "worker.local.launch", str(os.getpid())]
+    return [*launcher, death_signal.name, "nobody" if leave_root else "same", *command]
+
+
 def start_child(
     name: str,
     command: Sequence[str],
@@ -81,11 +89,9 @@ def start_child(
     """Start a child that is signalled when the calling thread's process ends.
 
     Call it from a thread that lives as long as the child shall: the kernel watches the thread.
-    `leave_root` runs the program as nobody when we are root (see `worker.local.launch`).
+    `leave_root` runs the program as nobody when we are root.
     """
-    if leave_root:
-        launcher = [sys.executable, "-I", "-m", "worker.local.launch"]
-        command = [*launcher, str(os.getpid()), stop_signal.name, *command]
+    command = launched(command, death_signal=stop_signal, leave_root=leave_root)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("ab") as log:
         process = subprocess.Popen(

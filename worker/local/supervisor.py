@@ -248,6 +248,7 @@ def _storage_environ(home: Path, info: StackInfo) -> dict[str, str]:
         publishable_key=info.keys.publishable_key,
         secret_key=info.keys.secret_key,
         port=info.ports.api,
+        max_file_bytes=load_settings().max_document_bytes,
     ).environ()
 
 

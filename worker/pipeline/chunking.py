@@ -21,7 +21,7 @@ from worker.ports import TokenSplitter
 CHUNKING_VERSION: Final = "1"
 
 #: Sections below this share of the chunk size are packed together with their neighbours.
-_SMALL_SHARE: Final = 4
+_SMALL_SHARE: Final = 10
 _MAX_HEADINGS: Final = 6
 _MAX_HEADING_CHARACTERS: Final = 200
 

@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 #: Publishing 20,000 chunks of 3,072 dimensions takes about two minutes (6 ms a row into HNSW).
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
+MAX_TITLE_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,15 @@ class Ingest:
             with self._extractor.open(
                 path, file_name=run.claim.object_name, check=run.check
             ) as extraction:
-                unread_pages: list[int] = []
-                elements = _elements(extraction, unread_pages, progress)
-                placed = self._stage(run, elements, progress)
+                reading = _Reading(extraction, progress)
+                placed = self._stage(run, reading.elements(), progress)
                 document = PublishedDocument(
                     sha256=sha256,
                     pipeline=self._pipeline,
-                    title=extraction.title,
+                    title=extraction.title or reading.first_title,
                     mime_type=extraction.mime_type,
                     page_count=extraction.page_count,
-                    unread_pages=len(unread_pages),
+                    unread_pages=reading.unread_pages,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
         self._publish(run.claim, document, placed)
@@ -160,14 +160,28 @@ class Ingest:
         log.info("document_published", chunks=len(placed), publish_seconds=seconds)
 
 
-def _elements(
-    extraction: Extraction, unread_pages: list[int], progress: ProgressReporter
-) -> Iterator[Element]:
-    progress.report(pages_total=extraction.page_count)
-    for window in extraction.windows():
-        yield from window.elements
-        unread_pages.extend(window.unread_pages)
-        progress.report(pages_done=window.pages_done)
+class _Reading:
+    """Hands on the elements of a document and notes what is said of it as a whole."""
+
+    def __init__(self, extraction: Extraction, progress: ProgressReporter) -> None:
+        self._extraction = extraction
+        self._progress = progress
+        self.unread_pages = 0
+        self.first_title: str | None = None
+
+    def elements(self) -> Iterator[Element]:
+        """All elements in reading order."""
+        self._progress.report(pages_total=self._extraction.page_count)
+        for window in self._extraction.windows():
+            for element in window.elements:
+                self._note_title(element)
+                yield element
+            self.unread_pages += len(window.unread_pages)
+            self._progress.report(pages_done=window.pages_done)
+
+    def _note_title(self, element: Element) -> None:
+        if self.first_title is None and element.category == "Title":
+            self.first_title = " ".join(element.text.split())[:MAX_TITLE_CHARACTERS] or None
 
 
 def _check_published(result: PublishResult) -> None:

@@ -5,9 +5,9 @@ from contextlib import suppress
 import uvicorn
 
 from worker.app import create_app
+from worker.connections import build_database, build_dispatcher
 from worker.log import configure_logging
 from worker.queue import BackgroundDispatcher
-from worker.runtime import build_database, build_dispatcher
 from worker.settings import Settings
 from worker.store.database import AsyncDatabase
 from worker.webhook.app import Receiver, create_webhook_app

@@ -1,0 +1,45 @@
+"""Objects that several kinds of process are built from. With `runtime`, all that builds objects."""
+
+from datetime import timedelta
+
+from celery import Celery
+
+from worker.ports import Embedder
+from worker.queue import Dispatcher
+from worker.settings import Settings
+from worker.store.database import Database
+
+
+def build_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name. Raises SettingsError when it cannot be built."""
+    # Only the one in use is imported: openai alone takes longer than everything else together.
+    if settings.embedder == "local":
+        from worker.embedding.local import LocalEmbedder
+
+        return LocalEmbedder()
+    from worker.clients.openai_embedder import OpenAIEmbedder
+
+    return OpenAIEmbedder(
+        api_key=settings.require("openai_api_key"),
+        base_url=settings.openai_base_url,
+        model=settings.model,
+        dimensions=settings.dimensions,
+        # Other models refuse the parameter.
+        send_dimensions=settings.model.startswith("text-embedding-3"),
+        timeout_seconds=settings.embedding_timeout_seconds,
+    )
+
+
+def build_database(settings: Settings) -> Database:
+    """The pool of the role docmill_worker."""
+    return Database(settings.require("database_url"), connections=settings.database_connections)
+
+
+def build_dispatcher(settings: Settings, app: Celery, database: Database) -> Dispatcher:
+    """The dispatcher; a worker that has missed its heartbeats gets no more hints."""
+    return Dispatcher(
+        app,
+        database,
+        resend_after=timedelta(seconds=settings.resend_seconds),
+        worker_timeout=timedelta(seconds=settings.lease_seconds),
+    )
