@@ -286,17 +286,30 @@ def locked_document(database: Database, object_id: UUID) -> Iterator[Connection]
 PATIENCE_SECONDS = 20
 
 
-def in_background(action: Callable[[], Any]) -> Callable[[], Any]:
-    """Start an action in a thread; what is returned waits for its result."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(action)
-    pool.shutdown(wait=False)
-    return lambda: future.result(PATIENCE_SECONDS)
+class Background:
+    """An action in a thread of its own; calling it waits for the result."""
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        pool = ThreadPoolExecutor(1)
+        self._future = pool.submit(action)
+        pool.shutdown(wait=False)
+
+    def __call__(self) -> Any:
+        return self._future.result(PATIENCE_SECONDS)
+
+    @property
+    def ended(self) -> bool:
+        return self._future.done()
 
 
-def wait_until_blocked(connection: Connection, pid: int) -> None:
-    """Wait until the backend `pid` waits for a lock."""
+def wait_until_blocked(
+    connection: Connection, pid: int, *, or_ended: Background | None = None
+) -> bool:
+    """Wait until the backend `pid` waits for a lock. False: the action ended without waiting."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not value(connection, "select cardinality(pg_blocking_pids(%s)) > 0", pid):
+        if or_ended is not None and or_ended.ended:
+            return False
         assert time.monotonic() < deadline, "it never waited"
         connection.execute("select pg_sleep(0.002)")
+    return True

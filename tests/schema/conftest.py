@@ -59,23 +59,59 @@ def shared(shared_database: Database) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+@pytest.fixture(scope="module")
+def admins_connection(shared_database: Database) -> Iterator[psycopg.Connection[Any]]:
+    """Connecting takes longer than most tests."""
+    with shared_database.connect() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def workers_connection(shared_database: Database) -> Iterator[psycopg.Connection[Any]]:
+    """See `admins_connection`."""
+    with shared_database.connect("docmill_worker") as connection:
+        yield connection
+
+
 #: What an installation keeps however empty it is.
 KEPT = ("index_versions", "migrations", "settings", "error_codes")
 
 
+@pytest.fixture(scope="module")
+def wiping(admins_connection: psycopg.Connection[Any]) -> str:
+    """Statements that delete everything but KEPT."""
+    row = admins_connection.execute(
+        """select string_agg(format('delete from %%s', oid::regclass), ';') from pg_class
+            where relkind in ('r', 'p') and not relispartition and relname <> all(%s)
+              and relnamespace::regnamespace::text = any(%s)""",
+        [list(KEPT), ["ingest", "ingest_private", "storage"]],
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 @pytest.fixture
-def wiped(shared_database: Database) -> Database:
-    """The shared database without buckets, objects, documents and jobs. Cheaper than a new one."""
-    with shared_database.connect() as connection:
-        tables = connection.execute(
-            """select string_agg(format('delete from %%s', oid::regclass), ';')
-                 from pg_class
-                where relkind in ('r', 'p') and not relispartition and relname <> all(%s)
-                  and relnamespace::regnamespace::text = any(%s)""",
-            [list(KEPT), ["ingest", "ingest_private", "storage"]],
-        ).fetchone()
-        assert tables is not None
-        # No triggers, no foreign keys: everything goes, in any order.
-        connection.execute("set session_replication_role = replica")
-        connection.execute(tables[0])
+def wiped(
+    shared_database: Database, admins_connection: psycopg.Connection[Any], wiping: str
+) -> Database:
+    """The shared database, where the bucket `docs` is watched and empty, and nothing else is."""
+    # No triggers, no foreign keys: everything goes, in any order.
+    admins_connection.execute(
+        f"""reset all; set session_replication_role = replica; {wiping}; reset all;
+            insert into storage.buckets (id, name) values ('docs', 'docs'), ('other', 'other');
+            insert into ingest_private.sources (bucket_id) values ('docs')""".encode()
+    )
     return shared_database
+
+
+@pytest.fixture
+def admin(wiped: Database, admins_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """The platform's connection to the wiped database; also plays Storage."""
+    return admins_connection
+
+
+@pytest.fixture
+def worker(wiped: Database, workers_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """A worker's connection to the wiped database."""
+    workers_connection.execute("reset all")
+    return workers_connection

@@ -1,15 +1,14 @@
 """Which jobs are dispatched, how many, and in what order."""
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
 
 from tests.schema.actors import (
+    Background,
     Connection,
     claimed,
     heartbeat,
-    in_background,
     job_of,
     rows,
     take,
@@ -22,19 +21,6 @@ from tests.support.database import Database, delete_objects, put_object, watch_b
 @pytest.fixture
 def database(wiped: Database) -> Database:
     return wiped
-
-
-@pytest.fixture
-def admin(database: Database) -> Iterator[Connection]:
-    watch_bucket(database)
-    with database.connect() as connection:
-        yield connection
-
-
-@pytest.fixture
-def worker(database: Database) -> Iterator[Connection]:
-    with database.connect("docmill_worker") as connection:
-        yield connection
 
 
 def put_many(connection: Connection, count: int, owner: str | None, bucket: str = "docs") -> None:
@@ -88,7 +74,7 @@ class TestWindow:
         with database.connect("docmill_worker") as other:
             with worker.transaction():
                 first = take(worker)
-                second = in_background(lambda: take(other))
+                second = Background(lambda: take(other))
                 wait_until_blocked(admin, other.info.backend_pid)
             assert len(first) + len(second()) == 5
 

@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors as pg
 
 from tests.schema.actors import (
+    Background,
     Connection,
     Row,
     Run,
@@ -17,7 +18,6 @@ from tests.schema.actors import (
     document_of,
     hash_of,
     heartbeat,
-    in_background,
     job_of,
     publish,
     rows,
@@ -27,7 +27,7 @@ from tests.schema.actors import (
     value,
     wait_until_blocked,
 )
-from tests.support.database import Database, delete_objects, put_object, watch_bucket
+from tests.support.database import Database, delete_objects, put_object
 
 #: Everything that the machine keeps, in an order of its own; times apart.
 STATE = {
@@ -51,19 +51,6 @@ def state(connection: Connection) -> dict[str, list[Row]]:
 @pytest.fixture
 def database(wiped: Database) -> Database:
     return wiped
-
-
-@pytest.fixture
-def admin(database: Database) -> Iterator[Connection]:
-    watch_bucket(database)
-    with database.connect() as connection:
-        yield connection
-
-
-@pytest.fixture
-def worker(database: Database) -> Iterator[Connection]:
-    with database.connect("docmill_worker") as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -194,7 +181,7 @@ class TestClaim:
     ):
         with worker.transaction():
             assert claim(worker, job_id) is not None
-            second = in_background(lambda: claim(other, job_id))
+            second = Background(lambda: claim(other, job_id))
             wait_until_blocked(admin, other.info.backend_pid)
         assert second() is None
 
@@ -355,7 +342,7 @@ class TestFencing:
                 admin.execute("update ingest_private.job_queue set isolated = false")
                 # In one transaction with the rescue, so that the waiting one meets the end state.
                 next_run = claimed(admin, run.job_id, worker="w2")
-                waiting = in_background(lambda: progress(late, run, "publishing"))
+                waiting = Background(lambda: progress(late, run, "publishing"))
                 wait_until_blocked(worker, late_pid)
             assert waiting() is False
         assert job(admin, run.job_id)["stage"] == "downloading"
@@ -705,7 +692,7 @@ class TestDeadlocks:
                 admin.execute("alter table storage.objects disable trigger user")
                 admin.execute("update storage.objects set version = 'next'")
                 admin.execute("alter table storage.objects enable trigger user")
-                sync = in_background(
+                sync = Background(
                     lambda: value(
                         sweeper, "select ingest_private.sync_object(null, 'docs', 'a.txt')"
                     )

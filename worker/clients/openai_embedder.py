@@ -79,7 +79,7 @@ def _checked_vectors(response: CreateEmbeddingResponse, *, count: int, dimension
         if vector.shape != (dimensions,):
             raise JobError(
                 "provider_invalid_response",
-                f"embedding of {vector.shape[0]} dimensions instead of {dimensions}",
+                f"embedding of shape {vector.shape} instead of {dimensions} dimensions",
             )
         vectors[item.index] = vector
     if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():

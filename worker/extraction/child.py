@@ -13,7 +13,7 @@ from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 
 from worker.errors import JobError
-from worker.extraction import protocol, sandbox
+from worker.extraction import protocol, sandbox, seccomp
 from worker.extraction.kinds.base import PageEnd, Reading, Source
 from worker.extraction.kinds.registry import open_reading
 from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
@@ -78,6 +78,7 @@ def _give_up_everything(request: Request, readable: Sequence[str]) -> None:
     _move_into(request.folder)
     sandbox.limit_resources(request.limits)
     sandbox.confine(readable, request.folder)
+    seccomp.refuse_system_calls()
 
 
 def _move_into(folder: str) -> None:

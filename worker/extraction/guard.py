@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from worker.errors import JobError
 from worker.extraction.folders import PrivateFolders
@@ -81,7 +82,7 @@ class GuardedExtractor:
         return self._supervisor.zygote_pid
 
     @property
-    def isolation(self) -> dict[str, object]:
+    def isolation(self) -> dict[str, Any]:
         """What the kernel granted: `no_network`, `landlock_version`; empty before the start."""
         return dict(self._supervisor.isolation)
 
@@ -120,7 +121,7 @@ class GuardedExtractor:
 
     def _start(self, child: "_Child", path: Path, file_name: str, check: StopCheck) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._supervisor.closing:
             check()
             if not self._supervisor.wait_ready(POLL_SECONDS):
                 continue
@@ -132,7 +133,7 @@ class GuardedExtractor:
                 code = "no_space" if error.errno == errno.ENOSPC else "internal_error"
                 raise JobError(code, type(error).__name__) from error
             return
-        raise JobError("internal_error", "the extraction zygote does not start")
+        raise JobError("internal_error", "there is no extraction zygote")
 
 
 class GuardedExtraction:

@@ -119,15 +119,16 @@ def volunteer_for_oom_killer() -> None:
 
 
 def interpreter_folders() -> list[str]:
-    """Folders that a parser may read: the interpreter's, its packages', the system's libraries.
+    """Folders that a parser may read: the interpreter's and its packages', the system's libraries.
 
-    The project's own folder, where a .env may lie, is not among them: our modules are imported
-    before the fork.
+    Not the prefixes themselves, nor the project's folder: a .env may lie there. Our own modules
+    are imported before the fork.
     """
     packages = [path for path in sys.path if path.rstrip("/").endswith("-packages")]
+    prefixes = {sys.prefix, sys.base_prefix, "/usr", "/usr/local", "/"}
+    parts = [str(Path(prefix, part)) for prefix in prefixes for part in ("lib", "lib64", "share")]
     standard_library = str(Path(os.__file__).parent)
-    shared = [sys.prefix, sys.base_prefix, standard_library, "/usr", "/lib", "/lib64"]
-    return [path for path in {*packages, *shared} if path != "/" and Path(path).is_dir()]
+    return [path for path in {*packages, *parts, standard_library} if os.path.isdir(path)]  # noqa: PTH112 -- Path.is_dir raises where it may not look
 
 
 def landlock_version() -> int:

@@ -55,7 +55,27 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 #: Two letters are too few to refuse a text by.
 _SHORT_MAGIC = (b"BM", b"MZ", b"II*\x00", b"MM\x00*", b"ID3", b"PAR1", b"BZh", b"OggS")
 
+_CONTENT_TYPES = "[Content_Types].xml"
 _OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
+#: Relatives with a main part that their readers refuse: an honest "unsupported", not "corrupt".
+_OOXML_RELATIVES = (
+    (b"word.document.macroEnabled.main", "application/vnd.ms-word.document.macroenabled.12"),
+    (b"word.template.macroEnabled", "application/vnd.ms-word.template.macroenabled.12"),
+    (
+        b"wordprocessingml.template.main",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
+    ),
+    (
+        b"presentationml.slideshow.main",
+        "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
+    ),
+    (
+        b"presentationml.template.main",
+        "application/vnd.openxmlformats-officedocument.presentationml.template",
+    ),
+    (b"sheet.binary.macroEnabled.main", "application/vnd.ms-excel.sheet.binary.macroenabled.12"),
+)
+_MAX_TYPES_BYTES = 1024 * 1024
 _OLE_STREAMS = (
     ("EncryptedPackage", ENCRYPTED_OFFICE),
     ("__properties_version1.0", MSG),
@@ -144,12 +164,22 @@ def _container_type(look: Callable[[BinaryIO], str], file: BinaryIO) -> str:
 def _zip_type(file: BinaryIO) -> str:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
-        if "[Content_Types].xml" in names:
-            for folder, media_type in _OOXML.items():
-                if any(name.startswith(folder) for name in names):
-                    return media_type
+        if _CONTENT_TYPES in names:
+            return _ooxml_type(archive, names)
         if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
             return archive.read("mimetype").decode("ascii").strip()
+    return "application/zip"
+
+
+def _ooxml_type(archive: zipfile.ZipFile, names: list[str]) -> str:
+    if archive.getinfo(_CONTENT_TYPES).file_size <= _MAX_TYPES_BYTES:
+        types = archive.read(_CONTENT_TYPES)
+        for main_part, media_type in _OOXML_RELATIVES:
+            if main_part in types:
+                return media_type
+    for folder, media_type in _OOXML.items():
+        if any(name.startswith(folder) for name in names):
+            return media_type
     return "application/zip"
 
 

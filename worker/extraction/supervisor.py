@@ -83,6 +83,11 @@ class Supervisor:
         process = self._process
         return process.pid if process else None
 
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called: no zygote will be started any more."""
+        return self._closing.is_set()
+
     def wait_ready(self, timeout_seconds: float) -> bool:
         """Wait until documents can be read; False when they still cannot."""
         return self._ready.wait(timeout_seconds)

@@ -1,13 +1,10 @@
 """`docmill webhook`: the receiver under uvicorn."""
 
-from contextlib import suppress
-
-import uvicorn
-
 from worker.app import create_app
 from worker.connections import build_database, build_dispatcher
 from worker.log import configure_logging
 from worker.queue import BackgroundDispatcher
+from worker.serving import serve
 from worker.settings import Settings
 from worker.store.database import AsyncDatabase
 from worker.webhook.app import Receiver, create_webhook_app
@@ -31,26 +28,12 @@ def run_webhook(settings: Settings) -> int:
         settings.require("database_url"), connections=settings.database_connections
     )
     receiver = Receiver(database, verifier, dispatcher.kick)
-    server = uvicorn.Server(
-        uvicorn.Config(
+    try:
+        return serve(
             create_webhook_app(receiver, database),
             host=settings.webhook_host,
             port=settings.webhook_port,
-            http="httptools",
-            loop="uvloop",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # A batch of pg_net is 200 connections at once.
-            backlog=2048,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=5,
         )
-    )
-    try:
-        with suppress(KeyboardInterrupt):
-            server.run()
     finally:
         dispatcher.close()
         hints_database.close()
-    return 0 if server.started else 1

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,11 @@ def code_of(extractor: GuardedExtractor, path: Path, name: str = "") -> str:
     with pytest.raises(JobError) as caught:
         read_document(extractor, path, name)
     return caught.value.code
+
+
+def pid_of(extractor: GuardedExtractor) -> int:
+    assert extractor.zygote_pid is not None
+    return extractor.zygote_pid
 
 
 def children_of(pid: int | None) -> list[int]:
@@ -110,10 +116,14 @@ def make_hostile(
     monkeypatch.setattr(supervisor, "ZYGOTE", HOSTILE)
     made: list[GuardedExtractor] = []
 
-    def make(**limits) -> GuardedExtractor:
+    def make(**limits: Any) -> GuardedExtractor:
         folder = tmp_path / f"extraction{len(made)}"
         folder.mkdir()
-        settings = {"children": 4, "timeout_seconds": 20, "memory_bytes": 512 * MIB} | limits
+        settings: dict[str, Any] = {
+            "children": 4,
+            "timeout_seconds": 20,
+            "memory_bytes": 512 * MIB,
+        } | limits
         made.append(GuardedExtractor(ExtractionLimits(**settings), temp_dir=folder))
         assert made[-1].ready(20)
         return made[-1]

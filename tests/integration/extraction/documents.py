@@ -83,11 +83,11 @@ def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
 
 
 def make_bomb() -> bytes:
-    """A Word document of 600 KB that would unpack to 600 MB."""
+    """A Word document of 60 KB that would unpack to 60 MB."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         with archive.open("word/document.xml", "w") as entry:
-            for _ in range(600):
+            for _ in range(60):
                 entry.write(bytes(1024 * 1024))
     return out.getvalue()

@@ -11,6 +11,8 @@ import socket
 import sys
 import time
 import types
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 
@@ -24,14 +26,16 @@ def _stub(name: str, **attributes: object) -> None:
 _stub("worker.extraction.kinds.registry", open_reading=None)
 _stub("worker.extraction.warm", warm_up=lambda: None)
 
-from worker.extraction import child, zygote  # noqa: E402 -- after the stubs
+from worker.extraction import child, seccomp, zygote  # noqa: E402 -- after the stubs
+from worker.models import JsonObject  # noqa: E402
+
+_ELEMENT: JsonObject = {"category": "Text", "page": None, "depth": None, "metadata": {}}
 
 
 def _say(*texts: object) -> None:
-    write({"header": {"mime_type": "text/plain", "page_count": None, "title": None}})
+    _say_header_only()
     for text in texts:
-        fields = {"category": "Text", "page": None, "depth": None, "metadata": {}}
-        write({"element": fields | {"text": json.dumps(text)}})
+        write({"element": _ELEMENT | {"text": json.dumps(text)}})
     write({"end": True})
 
 
@@ -39,7 +43,7 @@ def write(message: object) -> None:
     os.write(4, json.dumps(message).encode() + b"\n")
 
 
-def _attempt(action) -> str:
+def _attempt(action: Callable[[], object]) -> str:
     try:
         action()
     except OSError as error:
@@ -64,14 +68,11 @@ def _flood() -> None:
         write({"element": _ELEMENT | {"text": "x" * 50_000}})
 
 
-_ELEMENT = {"category": "Text", "page": None, "depth": None, "metadata": {}}
-
-
 def _say_header_only() -> None:
     write({"header": {"mime_type": "text/plain", "page_count": None, "title": None}})
 
 
-def _run_away(release: str) -> None:
+def _run_away() -> None:
     """Leave a grandchild in a session of its own, which no signal to the group reaches."""
     reader, writer = os.pipe()
     if os.fork() == 0:
@@ -113,7 +114,7 @@ def _execute() -> None:
 
 
 def _signal_others(*pids: str) -> None:
-    _say(*(_attempt(lambda pid=pid: os.kill(int(pid), signal.SIGCONT)) for pid in pids))
+    _say(*(_attempt(partial(os.kill, int(pid), signal.SIGCONT)) for pid in pids))
 
 
 def _describe() -> None:
@@ -134,11 +135,20 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-_ACTIONS = {
+def _sleep_after_header() -> None:
+    _say_header_only()
+    time.sleep(1000)
+
+
+def _raise() -> None:
+    raise KeyError("/home/me/.env sb_secret_abcdefgh")
+
+
+_ACTIONS: dict[str, Callable[..., object]] = {
     "say": _say,
     "spin": _spin,
     "sleep": lambda: time.sleep(1000),
-    "sleep_after_header": lambda: (_say_header_only(), time.sleep(1000)),
+    "sleep_after_header": _sleep_after_header,
     "hog": _hog,
     "flood": _flood,
     "run_away": _run_away,
@@ -146,21 +156,24 @@ _ACTIONS = {
     "open_files": _open_files,
     "write_files": _write_files,
     "execute": _execute,
+    "fork": lambda: _say(_attempt(os.fork)),
     "signal_others": _signal_others,
     "describe": _describe,
     "exit": lambda status: os._exit(int(status)),
     "kill_itself": lambda number: os.kill(os.getpid(), int(number)),
     "write_raw": lambda *words: os.write(4, " ".join(words).encode() + b"\n"),
-    "raise": lambda: {}["/home/me/.env sb_secret_abcdefgh"],
+    "raise": _raise,
 }
 
 
-def _obey(request, _writer) -> None:
+def _obey(_request: object, _writer: object) -> None:
     action, *arguments = os.read(3, 65536).decode().split(" ")
     _ACTIONS[action](*arguments)
 
 
-child._read = _obey
+vars(child)["_read"] = _obey
+if "--without-seccomp" in sys.argv:
+    vars(seccomp)["refuse_system_calls"] = lambda: False
 
 if __name__ == "__main__":
-    zygote.main(sys.argv[1:])
+    zygote.main(sys.argv[-2:])

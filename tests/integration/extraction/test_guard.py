@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,18 +22,19 @@ from tests.integration.extraction.conftest import (
     children_of,
     code_of,
     is_running,
+    pid_of,
     read_document,
     wait_until,
 )
 from worker.errors import DrainError, JobError
-from worker.extraction import GuardedExtractor, folders, guard
+from worker.extraction import GuardedExtractor, folders, guard, supervisor
 from worker.extraction.protocol import Limits
 
 Order = Callable[[str], Path]
 MakeHostile = Callable[..., GuardedExtractor]
 
 
-def said(extractor: GuardedExtractor, path: Path) -> list:
+def said(extractor: GuardedExtractor, path: Path) -> list[Any]:
     return [json.loads(element.text) for element in read_document(extractor, path).elements]
 
 
@@ -235,9 +237,20 @@ def test_a_child_cannot_look_into_the_worker(
         assert said(hostile, order(f"signal_others {pids}")) == ["PermissionError"] * 2
 
 
-def test_a_grandchild_that_ran_away_is_ended(hostile: GuardedExtractor, order: Order):
-    (runaway,) = said(hostile, order("run_away x"))
+@pytest.mark.skipif(os.uname().machine not in {"x86_64", "aarch64"}, reason="no filter for it")
+def test_a_child_starts_no_process(hostile: GuardedExtractor, order: Order):
+    assert said(hostile, order("fork")) == ["PermissionError"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="RLIMIT_NPROC binds all but root")
+def test_a_grandchild_that_ran_away_is_ended(
+    make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor, "ZYGOTE", (*HOSTILE, "--without-seccomp"))
+    extractor = make_hostile()
+    (runaway,) = said(extractor, order("run_away"))
     wait_until(lambda: not is_running(runaway))
+    assert_nothing_left(extractor)
 
 
 # -- the zygote
@@ -246,7 +259,7 @@ def test_a_grandchild_that_ran_away_is_ended(hostile: GuardedExtractor, order: O
 def test_a_killed_zygote_fails_its_documents_for_another_try(
     hostile: GuardedExtractor, order: Order
 ):
-    first = hostile.zygote_pid
+    first = pid_of(hostile)
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(code_of, hostile, order("sleep"))
         wait_until(lambda: children_of(first))
@@ -262,7 +275,7 @@ def test_the_real_zygote_starts_again(extractor: GuardedExtractor, tmp_path: Pat
     path = tmp_path / "a.docx"
     path.write_bytes(documents.make_docx())
     before = read_document(extractor, path)
-    os.kill(extractor.zygote_pid, signal.SIGKILL)
+    os.kill(pid_of(extractor), signal.SIGKILL)
     wait_until(lambda: not extractor.ready())
     assert read_document(extractor, path) == before
 
@@ -271,7 +284,7 @@ def test_a_zygote_that_does_not_answer_is_replaced(
     hostile: GuardedExtractor, order: Order, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(guard, "_REAP_SECONDS", 1.0)
-    first = hostile.zygote_pid
+    first = pid_of(hostile)
     with hostile.open(order("sleep_after_header"), file_name="a", check=lambda: None):
         os.kill(first, signal.SIGSTOP)
     assert said(hostile, order("say")) == []
@@ -286,7 +299,7 @@ def test_it_outlives_the_thread_that_made_it(make_hostile: MakeHostile, order: O
 
 def test_closing_ends_everything(make_hostile: MakeHostile, order: Order):
     extractor = make_hostile()
-    root, zygote = extractor._folders.root, extractor.zygote_pid
+    root, zygote = extractor._folders.root, pid_of(extractor)
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(code_of, extractor, order("sleep"))
         wait_until(lambda: children_of(zygote))
@@ -296,6 +309,7 @@ def test_closing_ends_everything(make_hostile: MakeHostile, order: Order):
     assert not is_running(zygote)
     wait_until(lambda: not is_running(child))
     assert not root.exists()
+    assert code_of(extractor, order("say")) == "internal_error"
     extractor.close()
 
 
@@ -314,22 +328,25 @@ with extractor.open(Path(sys.argv[2]), file_name="a", check=lambda: None):
 
 
 def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next(
-    order: Order, tmp_path: Path, make_hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    arguments = [tmp_path / "extraction0", order("sleep_after_header"), *HOSTILE]
-    arguments[0].mkdir()
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    path = order("sleep_after_header")
     with subprocess.Popen(
-        [sys.executable, "-I", "-c", _WORKER, *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-I", "-c", _WORKER, folder, path, *HOSTILE],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as worker:
+        assert worker.stdout
         zygote, root = worker.stdout.readline().split()
         (child,) = children_of(int(zygote))
         worker.kill()
     wait_until(lambda: not is_running(int(zygote)) and not is_running(child))
     assert Path(root).exists()
     monkeypatch.setattr(folders, "_YOUNG_SECONDS", 0)
-    folders.PrivateFolders(arguments[0]).close()
-    assert list(arguments[0].iterdir()) == []
-    arguments[0].rmdir()
+    folders.PrivateFolders(folder).close()
+    assert list(folder.iterdir()) == []
 
 
 def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
@@ -389,7 +406,7 @@ def test_documents_of_all_kinds_at_once(extractor: GuardedExtractor, tmp_path: P
 
 
 def test_it_is_safe_in_256_threads(hostile: GuardedExtractor, tmp_path: Path):
-    def one(number: int) -> list:
+    def one(number: int) -> list[Any]:
         path = tmp_path / f"order{number}"
         path.write_text(f"say {number}")
         return said(hostile, path)

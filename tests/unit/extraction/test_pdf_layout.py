@@ -1,20 +1,35 @@
 """Lines on a page become paragraphs and titles."""
 
-from worker.extraction.kinds.pdf import Line, Style, join_fragments, page_elements, style_of
+from worker.extraction.kinds.pdf import (
+    Line,
+    Style,
+    join_fragments,
+    page_elements,
+    repaired,
+    style_of,
+)
 
 STYLE = Style(body_size=10, running=frozenset())
 
 
-def line(text, y=700.0, *, left=70.0, right=500.0, size=10.0, bold=False):
+def line(
+    text: str,
+    y: float = 700,
+    *,
+    left: float = 70,
+    right: float = 500,
+    size: float = 10,
+    bold: bool = False,
+) -> Line:
     return Line(text, left, right, top=y + size, bottom=y, size=size, bold=bold)
 
 
-def elements(*lines, style=STYLE):
-    return [(e.category, e.text, e.depth) for e in page_elements(lines, style, 1)]
+def elements(*lines: Line) -> list[tuple[str, str, int | None]]:
+    return [(e.category, e.text, e.depth) for e in page_elements(lines, STYLE, 1)]
 
 
-def body(*texts, start=700.0, pitch=12.0, **place):
-    return [line(text, start - pitch * n, **place) for n, text in enumerate(texts)]
+def body(*texts: str, start: float = 700, size: float = 10) -> list[Line]:
+    return [line(text, start - 12 * n, size=size) for n, text in enumerate(texts)]
 
 
 def test_lines_of_a_paragraph_are_joined():
@@ -83,6 +98,13 @@ def test_bullets_and_numbers_are_list_items():
         ("ListItem", "1. third"),
         ("ListItem", "(iv) fourth"),
     ]
+
+
+def test_words_broken_at_a_line_end_are_whole_again():
+    assert repaired("recur\ufffesive and dual\ufffeencoder", {"dual-encoder"}) == (
+        "recursive and dual-encoder"
+    )
+    assert repaired("a d\ufffedimensional \ufffe", set()) == "a d-dimensional "
 
 
 def test_a_superscript_joins_its_line():

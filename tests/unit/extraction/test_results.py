@@ -9,18 +9,31 @@ from hypothesis import strategies as st
 
 from worker.extraction import protocol
 from worker.extraction.kinds.base import PageEnd
-from worker.extraction.results import End, Failure, Header, MalformedResultError, ResultLines
-from worker.models import Element
+from worker.extraction.results import (
+    End,
+    Failure,
+    Header,
+    Item,
+    MalformedResultError,
+    ResultLines,
+)
+from worker.models import Element, JsonObject
 
 HEADER = {"header": {"mime_type": "text/plain", "page_count": 3, "title": None}}
 
 
-def element(**changes):
-    fields = {"category": "Text", "text": "a", "page": None, "depth": None, "metadata": {}}
+def element(**changes: object) -> JsonObject:
+    fields: JsonObject = {
+        "category": "Text",
+        "text": "a",
+        "page": None,
+        "depth": None,
+        "metadata": {},
+    }
     return {"element": fields | changes}
 
 
-def items(*messages):
+def items(*messages: object) -> list[Item]:
     lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
     return list(ResultLines().feed(lines))
 

@@ -59,6 +59,13 @@ def test_bytes_decide(content, expected):
             "application/vnd.oasis.opendocument.text",
         ),
         (zipped("word/document.xml"), "application/zip"),
+        (
+            zipped(
+                "word/document.xml",
+                **{"[Content_Types].xml": b"ms-word.document.macroEnabled.main+xml"},
+            ),
+            "application/vnd.ms-word.document.macroenabled.12",
+        ),
     ],
 )
 def test_containers_are_told_apart_by_what_is_in_them(content, expected):

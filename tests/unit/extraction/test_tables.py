@@ -1,6 +1,7 @@
 """Tables become lines that stand for themselves."""
 
 from worker.extraction.kinds import tables
+from worker.extraction.kinds.grouping import GROUP_CHARACTERS
 from worker.models import Element
 
 
@@ -17,7 +18,7 @@ def test_each_group_of_a_long_table_repeats_the_header():
     assert len(groups) > 20
     for group in groups:
         assert group.text.startswith("number | text\n")
-        assert len(group.text) <= tables.GROUP_CHARACTERS + 100
+        assert len(group.text) <= GROUP_CHARACTERS + 100
         assert group.metadata == {}
     lines = [line for group in groups for line in group.text.split("\n")[1:]]
     assert lines == [f"{n} | {'x' * 50}" for n in range(1000)]

@@ -4,20 +4,28 @@ from worker.extraction.kinds.base import PageEnd
 from worker.extraction.windows import windows_of
 from worker.models import Element
 
+Parts = list[Element | PageEnd]
+
 
 def text(characters: int, category: str = "Text") -> Element:
     return Element(category, "x" * characters)
 
 
 def test_a_small_document_is_one_window():
-    parts = [text(5), PageEnd(1, has_text=True), PageEnd(2, has_text=False)]
+    parts: Parts = [text(5), PageEnd(1, has_text=True), PageEnd(2, has_text=False)]
     (window,) = windows_of(parts)
     assert list(window.elements) == [text(5)]
     assert (window.pages_done, window.unread_pages) == (2, [2])
 
 
 def test_a_full_window_ends_with_its_page():
-    parts = [text(60), text(60), PageEnd(1, has_text=True), text(5), PageEnd(2, has_text=True)]
+    parts: Parts = [
+        text(60),
+        text(60),
+        PageEnd(1, has_text=True),
+        text(5),
+        PageEnd(2, has_text=True),
+    ]
     first, second = windows_of(parts, window_characters=100)
     assert (len(first.elements), first.pages_done) == (2, 1)
     assert (len(second.elements), second.pages_done) == (1, 2)
@@ -35,12 +43,12 @@ def test_a_window_without_pages_and_titles_ends_at_twice_the_size():
 
 
 def test_pages_belong_to_the_window_that_ends_with_them():
-    parts = [text(120), PageEnd(1, has_text=True), PageEnd(2, has_text=False), text(1)]
+    parts: Parts = [text(120), PageEnd(1, has_text=True), PageEnd(2, has_text=False), text(1)]
     first, second = windows_of(parts, window_characters=100)
     assert (first.unread_pages, second.unread_pages) == ([], [2])
 
 
 def test_no_element_is_lost_or_doubled():
-    parts = [text(n, "Title" if n % 7 == 0 else "Text") for n in range(1, 200)]
+    parts: Parts = [text(n, "Title" if n % 7 == 0 else "Text") for n in range(1, 200)]
     windows = windows_of(parts, window_characters=300)
     assert [element for window in windows for element in window.elements] == parts

@@ -12,7 +12,8 @@ from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from worker.errors import JobError
 from worker.extraction.encodings import decode
 from worker.extraction.kinds.base import Reading, Source
-from worker.extraction.kinds.tables import GROUP_CHARACTERS, table_elements
+from worker.extraction.kinds.grouping import grouped
+from worker.extraction.kinds.tables import table_elements
 from worker.models import Element
 
 _SNIFF_CHARACTERS = 16 * 1024
@@ -23,8 +24,9 @@ def read_delimited(source: Source) -> Reading:
     """Rows in groups, each group under the header."""
     text = decode(source.read())
     csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-    # NUL is not for the csv module, and a lone CR ends a line for it in the middle of a field.
-    rows = csv.reader(io.StringIO(text.replace("\x00", "")), delimiter=_delimiter(text))
+    # The csv module stumbles over NUL and over a lone CR; newline=None makes every line end one.
+    lines = io.StringIO(text.replace("\x00", ""), newline=None)
+    rows = csv.reader(lines, delimiter=_delimiter(text))
     return Reading(table_elements(rows, caption_depth=0))
 
 
@@ -83,7 +85,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
     for record in records:
-        yield from _grouped(_flat_lines(record))
+        yield from _text_elements(_flat_lines(record))
 
 
 def _flat_lines(value: Any) -> Iterator[str]:
@@ -101,18 +103,8 @@ def _flat_lines(value: Any) -> Iterator[str]:
             yield f"{path}: {shown}" if path else shown
 
 
-def _grouped(lines: Iterable[str]) -> Iterator[Element]:
-    """Text of lines, in groups of about the text of one chunk."""
-    group: list[str] = []
-    size = 0
-    for line in lines:
-        if group and size + len(line) > GROUP_CHARACTERS:
-            yield Element("Text", "\n".join(group))
-            group, size = [], 0
-        group.append(line)
-        size += len(line) + 1
-    if group:
-        yield Element("Text", "\n".join(group))
+def _text_elements(lines: Iterable[str]) -> Iterator[Element]:
+    return (Element("Text", group) for group in grouped(lines, "\n"))
 
 
 def read_xml(source: Source) -> Reading:
@@ -140,10 +132,10 @@ def _xml_elements(source: Source) -> Iterator[Element]:
             # Unresolved entities are nodes without a name.
             etree.strip_tags(node, etree.Entity)
         if event == "end" and depth == 1:
-            yield from _grouped(chain(_text_before(node), _xml_lines(node)))
+            yield from _text_elements(chain(_text_before(node), _xml_lines(node)))
             node.clear(keep_tail=True)
         elif event == "end" and depth == 0:
-            yield from _grouped(_texts([node.text, *(child.tail for child in node)]))
+            yield from _text_elements(_texts([node.text, *(child.tail for child in node)]))
 
 
 def _text_before(node: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ import ctypes
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -21,8 +21,10 @@ from worker.models import Element
 
 #: Pages, spread over the document, that show what its body text and its running lines look like.
 _SAMPLE_PAGES = 12
-#: pdfium puts this where a hyphen broke a word at a line's end, and leaves the line end out.
+#: pdfium puts U+FFFE where a hyphen broke a word at a line's end, and leaves the line end out.
 _BROKEN_WORD = "\ufffe"
+_MAX_WORD_CHARACTERS = 100
+_PUNCTUATION = ".,;:!?()[]\"'\u201c\u201d\u2018\u2019"
 _LINE_END = "\r\n"
 
 #: A line this much larger than the body is a title; the first is the highest heading.
@@ -160,10 +162,24 @@ def _lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
 
 def _raw_lines(text_page: Any) -> Iterator[Line]:
     index = 0
-    for text in text_page.get_text_range().split(_LINE_END):
+    page_text = text_page.get_text_range()
+    compounds = {word.strip(_PUNCTUATION) for word in page_text.split() if "-" in word}
+    for text in page_text.split(_LINE_END):
         if text.strip():
-            yield _measured(text_page, text, index)
+            line = _measured(text_page, text, index)
+            yield replace(line, text=" ".join(repaired(text, compounds).split()))
         index += _utf16_units(text) + len(_LINE_END)
+
+
+def repaired(text: str, compounds: Container[str]) -> str:
+    """The text with its broken words whole. A hyphen stays where the page shows it elsewhere."""
+    whole, *rest = text.split(_BROKEN_WORD)
+    for part in rest:
+        left, right = whole[-_MAX_WORD_CHARACTERS:].split(" ")[-1], part.split(" ", 1)[0]
+        compound = f"{left}-{right}".strip(_PUNCTUATION)
+        hyphen = "-" if right and (len(left) == 1 or compound in compounds) else ""
+        whole += hyphen + part
+    return whole
 
 
 def _utf16_units(text: str) -> int:
@@ -186,7 +202,7 @@ def _measured(text_page: Any, text: str, index: int) -> Line:
     size = max(upper.top - upper.bottom, lower.top - lower.bottom)
     wraps = upper.bottom - lower.bottom > 0.5 * size
     return Line(
-        text=" ".join(text.replace(_BROKEN_WORD, "").split()),
+        text=text,
         left=_box(text_page, begin).left,
         right=_box(text_page, end).right,
         top=upper.top if wraps else max(upper.top, lower.top),

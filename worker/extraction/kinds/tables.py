@@ -5,10 +5,9 @@ from itertools import chain, islice
 
 from lxml import html as lxml_html  # type: ignore[import-untyped]  # ships no types
 
+from worker.extraction.kinds.grouping import GROUP_CHARACTERS
 from worker.models import Element
 
-#: Rows are grouped up to this: about the text of one chunk.
-GROUP_CHARACTERS = 1500
 #: A header that would fill a group by itself is not repeated.
 _MAX_HEADER_CHARACTERS = GROUP_CHARACTERS // 3
 #: Rows above the header with one cell only (a caption, a date) are looked for this far.

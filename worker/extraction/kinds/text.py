@@ -10,13 +10,12 @@ from unstructured.partition.text import element_from_text
 
 from worker.extraction.encodings import decode
 from worker.extraction.kinds.base import Reading, Source
+from worker.extraction.kinds.grouping import grouped
 from worker.extraction.kinds.partitioned import body_titles_demoted
 from worker.models import Element
 
 #: Longer paragraphs are never titles: unstructured need not be asked, which is slow.
 _MAX_TITLE_CHARACTERS = 120
-#: Short lines that stand together, and blocks of code, are one element up to this.
-_GROUP_CHARACTERS = 1500
 _BULLET = re.compile(
     r"\s*([-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219]|\(?\d{1,3}[.)]|[a-z][.)])\s+\S"
 )
@@ -88,7 +87,7 @@ def _block_elements(paragraphs: list[str]) -> Iterator[Element]:
         rest = paragraphs
     for kind, run in groupby(rest, key=_shape):
         if kind == "line":
-            yield from (Element("Text", group) for group in _grouped(run, "\n"))
+            yield from (Element("Text", group) for group in grouped(run, "\n"))
         else:
             yield from (Element(kind, _BULLET_SIGN.sub("", paragraph)) for paragraph in run)
 
@@ -112,18 +111,4 @@ def _classified(paragraph: str) -> Element:
 def _code_elements(text: str) -> Iterator[Element]:
     # At a blank line before something that is not indented: no function is cut in two.
     blocks = re.split(r"\n[ \t]*\n(?=\S)", text.replace("\r\n", "\n"))
-    yield from (Element("CodeSnippet", group) for group in _grouped(blocks, "\n\n"))
-
-
-def _grouped(pieces: Iterable[str], joint: str) -> Iterator[str]:
-    """Pieces in groups of limited length; one that is longer by itself is a group."""
-    group: list[str] = []
-    size = 0
-    for piece in pieces:
-        if group and size + len(piece) > _GROUP_CHARACTERS:
-            yield joint.join(group)
-            group, size = [], 0
-        group.append(piece)
-        size += len(piece) + len(joint)
-    if group:
-        yield joint.join(group)
+    yield from (Element("CodeSnippet", group) for group in grouped(blocks, "\n\n"))

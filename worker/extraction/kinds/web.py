@@ -23,9 +23,10 @@ _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 def read_html(source: Source) -> Reading:
     """What unstructured finds in the page, tables that only arrange it taken apart first."""
     text = _XML_DECLARATION.sub("", decode(source.read(), html=True)).replace("\x00", "")
-    if not text.strip():
+    try:
+        tree = lxml_html.document_fromstring(text)
+    except etree.ParserError:  # lxml's word for a page with nothing in it
         return Reading(iter(()))
-    tree = lxml_html.document_fromstring(text)
     title = tree.findtext(".//title")
     _unwrap_layout_tables(tree)
     page = lxml_html.tostring(tree, encoding="unicode")

@@ -1,27 +1,19 @@
 """`python -m worker.local.storage`: serve until SIGTERM. Settings come as STORAGE_* variables."""
 
-import uvicorn
+import sys
 
 from worker.local.storage.app import create_app
 from worker.local.storage.settings import StorageSettings
 from worker.log import configure_logging
+from worker.serving import serve
 
 
-def main() -> None:
+def main() -> int:
     """Serve one stand-in."""
     settings = StorageSettings.from_environ()
     configure_logging(log_format="json", level="info")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,  # a line would show object names and the tokens of signed URLs
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=5,
-    )
+    return serve(create_app(settings), host=settings.host, port=settings.port)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The real openai client against a server that answers well, badly, or not at all."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.fake_openai import (
+    DIMENSIONS,
+    MODEL,
+    Answer,
+    FakeOpenAI,
+    embeddings,
+    error,
+    vector_of,
+)
+from worker.clients.openai_embedder import OpenAIEmbedder
+from worker.errors import JobError
+
+TEXTS = ["one", "two", "three"]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeOpenAI]:
+    server = FakeOpenAI()
+    yield server
+    server.close()
+
+
+def embedder(url: str, *, timeout: float = 5, dimensions: int = DIMENSIONS) -> OpenAIEmbedder:
+    return OpenAIEmbedder(
+        api_key="sk-test",
+        base_url=url,
+        model=MODEL,
+        dimensions=dimensions,
+        send_dimensions=False,
+        timeout_seconds=timeout,
+    )
+
+
+def refused(fake: FakeOpenAI, answer: Answer) -> JobError:
+    fake.respond = lambda _texts: answer
+    with pytest.raises(JobError) as caught:
+        embedder(fake.url).embed(TEXTS)
+    return caught.value
+
+
+def test_vectors_come_in_the_order_of_the_texts(fake: FakeOpenAI) -> None:
+    vectors, tokens = embedder(fake.url).embed(TEXTS)
+    assert np.allclose(vectors, [vector_of(text) for text in TEXTS])
+    assert tokens == 4
+    assert fake.requests == [TEXTS]
+
+
+def test_a_shuffled_answer_is_put_in_order_by_its_indices(fake: FakeOpenAI) -> None:
+    answer = embeddings(TEXTS)
+    answer["data"].reverse()
+    fake.respond = lambda _texts: (200, answer, {})
+    vectors, _tokens = embedder(fake.url).embed(TEXTS)
+    assert np.allclose(vectors, [vector_of(text) for text in TEXTS])
+
+
+def test_numbers_instead_of_base64_are_understood(fake: FakeOpenAI) -> None:
+    answer = embeddings(TEXTS)
+    for item, text in zip(answer["data"], TEXTS, strict=True):
+        item["embedding"] = vector_of(text).tolist()
+    fake.respond = lambda _texts: (200, answer, {})
+    vectors, _tokens = embedder(fake.url).embed(TEXTS)
+    assert np.allclose(vectors, [vector_of(text) for text in TEXTS])
+
+
+def _changed(change: Any) -> dict[str, Any]:
+    answer = embeddings(TEXTS)
+    change(answer["data"])
+    return answer
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop(),
+        lambda data: data.append({**data[0], "index": 3}),
+        lambda data: data[1].update(index=0),
+        lambda data: data[0].update(embedding=[1.0, 2.0]),
+        lambda data: data[0].update(embedding="not base64!"),
+        lambda data: data[0].update(embedding=[float("nan")] * DIMENSIONS),
+        lambda data: data[0].update(embedding=[float("inf")] * DIMENSIONS),
+        lambda data: data[0].update(embedding=[0.0] * DIMENSIONS),
+        lambda data: data[0].update(embedding=None),
+        lambda data: data.clear(),
+    ],
+)
+def test_a_wrong_answer_is_refused_and_never_misaligned(fake: FakeOpenAI, change: Any) -> None:
+    raised = refused(fake, (200, _changed(change), {}))
+    assert raised.code in ("provider_invalid_response", "provider_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("status", "provider_code", "code"),
+    [
+        (429, "rate_limit_exceeded", "rate_limited"),
+        (429, "slow_down", "rate_limited"),
+        (429, "insufficient_quota", "provider_quota_exhausted"),
+        (429, "credit_balance_exhausted", "provider_quota_exhausted"),
+        (429, "organization_spend_limit_exceeded", "provider_quota_exhausted"),
+        (429, "project_spend_limit_exceeded", "provider_quota_exhausted"),
+        (429, "organization_usage_limit_exceeded", "provider_quota_exhausted"),
+        (400, "invalid_request_error", "embedding_rejected"),
+        (401, "invalid_api_key", "provider_auth"),
+        (403, "", "provider_auth"),
+        (404, "model_not_found", "provider_model_missing"),
+        (408, "", "provider_unavailable"),
+        (409, "", "provider_unavailable"),
+        (500, "server_error", "provider_unavailable"),
+        (503, "", "provider_unavailable"),
+    ],
+)
+def test_a_refusal_becomes_a_code_and_is_asked_once(
+    fake: FakeOpenAI, status: int, provider_code: str, code: str
+) -> None:
+    assert refused(fake, error(status, provider_code)).code == code
+    assert len(fake.requests) == 1
+
+
+def test_how_long_to_wait_is_handed_on(fake: FakeOpenAI) -> None:
+    assert (
+        refused(fake, error(429, "rate_limit_exceeded", retry_after="7")).retry_after_seconds == 7
+    )
+
+
+def test_a_provider_that_is_silent_or_away_is_unavailable(fake: FakeOpenAI) -> None:
+    fake.gate.clear()
+    with pytest.raises(JobError) as caught:
+        embedder(fake.url, timeout=0.3).embed(TEXTS)
+    assert caught.value.code == "provider_unavailable"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    with pytest.raises(JobError) as caught:
+        embedder(url).embed(TEXTS)
+    assert caught.value.code == "provider_unavailable"
+
+
+def test_the_key_shows_in_no_error(fake: FakeOpenAI) -> None:
+    raised = refused(fake, error(401, "invalid_api_key"))
+    assert "sk-test" not in f"{raised!r} {raised}"

@@ -1,0 +1,149 @@
+"""The download client against the Storage stand-in."""
+
+import hashlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.database import make_database
+from worker.clients.storage import SupabaseStorage, object_path
+from worker.errors import JobError
+from worker.local.postgres import PostgresServer
+from worker.local.process import free_port
+from worker.local.storage import StorageServer, StorageSettings, start_storage
+
+SECRET_KEY = "sb_secret_test"
+
+
+@pytest.fixture(scope="module")
+def server(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StorageServer]:
+    folder = tmp_path_factory.mktemp("storage")
+    with make_database(postgres, "project") as database:
+        made = start_storage(
+            StorageSettings(
+                database_url=database.url("supabase_storage_admin"),
+                data_dir=folder / "objects",
+                jwt_secret="a secret of at least thirty-two bytes",
+                publishable_key="sb_publishable_test",
+                secret_key=SECRET_KEY,
+                port=free_port(),
+            ),
+            log_path=folder / "storage.log",
+        )
+        from supabase import create_client
+
+        create_client(made.url, SECRET_KEY).storage.create_bucket("docs")
+        yield made
+        made.stop()
+
+
+@pytest.fixture
+def storage(server: StorageServer) -> Iterator[SupabaseStorage]:
+    client = SupabaseStorage(server.url, SECRET_KEY)
+    yield client
+    client.close()
+
+
+def upload(server: StorageServer, name: str, content: bytes) -> None:
+    from supabase import create_client
+
+    create_client(server.url, SECRET_KEY).storage.from_("docs").upload(
+        name, content, {"upsert": "true"}
+    )
+
+
+def download(
+    storage: SupabaseStorage, name: str, target: Path, max_bytes: int = 10_000_000
+) -> bytes:
+    return storage.download("docs", name, target, max_bytes=max_bytes, check=lambda: None)
+
+
+@pytest.mark.parametrize("name", ["plain.txt", "a b/c (1).pdf", "q?x=1&y.txt", "semi;colon@+$.txt"])
+def test_the_object_of_that_name_arrives_whole(
+    server: StorageServer, storage: SupabaseStorage, tmp_path: Path, name: str
+) -> None:
+    content = name.encode() * 50_000
+    upload(server, name, content)
+    target = tmp_path / "spool"
+    assert download(storage, name, target) == hashlib.sha256(content).digest()
+    assert target.read_bytes() == content
+    stored = storage.info("docs", name)
+    assert stored is not None
+    assert stored.size_bytes == len(content)
+
+
+def test_a_new_version_shows_in_info(server: StorageServer, storage: SupabaseStorage) -> None:
+    upload(server, "versions.txt", b"1")
+    first = storage.info("docs", "versions.txt")
+    upload(server, "versions.txt", b"22")
+    second = storage.info("docs", "versions.txt")
+    assert first is not None
+    assert second is not None
+    assert first.version != second.version
+    assert second.size_bytes == 2
+
+
+def test_a_missing_object_is_none_and_changed(storage: SupabaseStorage, tmp_path: Path) -> None:
+    assert storage.info("docs", "missing.txt") is None
+    assert storage.info("no-bucket", "missing.txt") is None
+    with pytest.raises(JobError) as caught:
+        download(storage, "missing.txt", tmp_path / "spool")
+    assert caught.value.code == "object_changed"
+
+
+def test_an_object_over_the_limit_is_not_read_to_its_end(
+    server: StorageServer, storage: SupabaseStorage, tmp_path: Path
+) -> None:
+    upload(server, "large.bin", b"x" * 3_000_000)
+    with pytest.raises(JobError) as caught:
+        download(storage, "large.bin", tmp_path / "spool", max_bytes=1_000_000)
+    assert caught.value.code == "document_too_large"
+    assert (tmp_path / "spool").stat().st_size <= 1_000_000
+
+
+def test_a_run_that_must_stop_stops_between_reads(
+    server: StorageServer, storage: SupabaseStorage, tmp_path: Path
+) -> None:
+    upload(server, "stopped.bin", b"x" * 3_000_000)
+
+    class StopError(Exception):
+        pass
+
+    def check() -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        storage.download(
+            "docs", "stopped.bin", tmp_path / "spool", max_bytes=10_000_000, check=check
+        )
+
+
+def test_a_wrong_key_is_a_configuration_error(server: StorageServer) -> None:
+    upload(server, "locked.txt", b"x")
+    stranger = SupabaseStorage(server.url, "sb_secret_wrong")
+    with pytest.raises(JobError) as caught:
+        stranger.info("docs", "locked.txt")
+    assert caught.value.code == "storage_auth"
+
+
+def test_storage_that_is_away_is_nobodys_failure() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(JobError) as caught:
+        SupabaseStorage(url, SECRET_KEY).info("docs", "x")
+    assert (caught.value.code, caught.value.counted) == ("storage_unavailable", False)
+
+
+@pytest.mark.parametrize("name", ["../other", "a/../b", "./a", "a/."])
+def test_dot_segments_never_reach_a_url(name: str) -> None:
+    with pytest.raises(JobError):
+        object_path("docs", name)
+
+
+def test_every_segment_is_encoded_by_us() -> None:
+    assert object_path("my docs", "a/b?c#d%2e.pdf") == "my%20docs/a/b%3Fc%23d%252e.pdf"

@@ -1,0 +1,164 @@
+"""Leases of a process: renewed, lost, cancelled, drained."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from tests.support.database import Database, put_object, watch_bucket
+from worker.errors import CancelledRunError, DrainError, JobError, LeaseLostError
+from worker.models import Claim
+from worker.pipeline.lease import LeaseKeeper, Run
+from worker.store import jobs
+from worker.store.database import single_connection
+from worker.store.jobs import WorkerState
+
+LEASE = timedelta(seconds=1)
+
+
+@pytest.fixture
+def keeper(database: Database) -> Iterator[LeaseKeeper]:
+    state = WorkerState("me", slots=4, isolated=False, draining=False, version="test")
+    made = LeaseKeeper(
+        lambda: single_connection(database.url("docmill_worker")), state, lease_for=LEASE
+    )
+    yield made
+    made.close()
+
+
+def claim_one(database: Database) -> Claim:
+    watch_bucket(database)
+    with database.connect() as admin:
+        put_object(admin, "a.txt", owner="u")
+        (job_id,) = admin.execute("select id from ingest.jobs").fetchone()  # type: ignore[misc]
+    with database.connect("docmill_worker") as worker:
+        claim = jobs.claim(worker, job_id, worker_id="me", isolated=False, lease_for=LEASE)
+    assert claim is not None
+    return claim
+
+
+def until_raises(check: Callable[[], None], error: type[Exception], seconds: float = 5) -> float:
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        try:
+            check()
+        except error:
+            return time.monotonic() - started
+        time.sleep(0.02)
+    raise AssertionError(f"no {error.__name__} within {seconds} s")
+
+
+def expiry(database: Database, job_id: UUID) -> float:
+    with database.connect() as admin:
+        row = admin.execute(
+            "select extract(epoch from expires_at - clock_timestamp())::float"
+            " from ingest_private.leases where job_id = %s",
+            [job_id],
+        ).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def test_a_lease_outlives_its_first_term(database: Database, keeper: LeaseKeeper) -> None:
+    claim = claim_one(database)
+    keeper.start()
+    with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+        deadline = time.monotonic() + 2.5 * LEASE.total_seconds()
+        while time.monotonic() < deadline:
+            run.check()
+            time.sleep(0.05)
+        assert expiry(database, claim.job_id) > 0
+
+
+def test_a_worker_announces_itself_and_its_drain(database: Database, keeper: LeaseKeeper) -> None:
+    keeper.start()
+
+    def seen() -> list[tuple[str, int, bool]]:
+        with database.connect() as admin:
+            return admin.execute(
+                "select id, slots, draining from ingest_private.workers"
+            ).fetchall()
+
+    _until(lambda: seen() == [("me", 4, False)])
+    keeper.drain()
+    _until(lambda: seen() == [("me", 4, True)])
+
+
+def _until(holds: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_superseded_job_stops_its_run_within_about_a_second(
+    database: Database, keeper: LeaseKeeper
+) -> None:
+    claim = claim_one(database)
+    keeper.start()
+    with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+        run.check()
+        with database.connect() as admin:
+            put_object(admin, "a.txt", owner="u")
+        assert until_raises(run.check, LeaseLostError) < 2
+
+
+def test_a_cancelled_job_stops_its_run_within_about_a_second(
+    database: Database, keeper: LeaseKeeper
+) -> None:
+    claim = claim_one(database)
+    keeper.start()
+    with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+        with database.connect() as admin:
+            admin.execute("update ingest.jobs set cancel_requested = true")
+        assert until_raises(run.check, CancelledRunError) < 2
+
+
+def test_a_drain_reaches_runs_that_are_held_and_those_that_come(
+    database: Database, keeper: LeaseKeeper
+) -> None:
+    claim = claim_one(database)
+    with keeper.hold(claim, claimed_at=time.monotonic()) as early:
+        keeper.drain()
+        with pytest.raises(DrainError):
+            early.check()
+    with keeper.hold(claim, claimed_at=time.monotonic()) as late, pytest.raises(DrainError):
+        late.check()
+
+
+def test_a_process_that_cannot_renew_stops_before_its_lease_is_given_away(
+    database: Database,
+) -> None:
+    claim = claim_one(database)
+
+    def no_database() -> None:
+        raise JobError("database_unavailable")
+
+    keeper = LeaseKeeper(
+        no_database,  # type: ignore[arg-type]
+        WorkerState("me", 4, isolated=False, draining=False, version="test"),
+        lease_for=LEASE,
+    )
+    keeper.start()
+    try:
+        with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+            run.check()
+            until_raises(run.check, LeaseLostError)
+            with database.connect() as admin:
+                row = admin.execute(
+                    "select extract(epoch from expires_at - clock_timestamp())::float"
+                    " from ingest_private.leases"
+                ).fetchone()
+            assert row is not None
+            assert row[0] > -0.3  # noticed when it expired, not long after
+    finally:
+        keeper.close()
+
+
+def test_a_run_that_slept_past_its_lease_stops_without_being_told(database: Database) -> None:
+    claim = claim_one(database)
+    run = Run(claim, valid_until=time.monotonic() - 0.01)
+    with pytest.raises(LeaseLostError):
+        run.check()

@@ -1,0 +1,20 @@
+"""Small pieces of text put together to about the size of a chunk."""
+
+from collections.abc import Iterable, Iterator
+
+#: About the text of one chunk of the default size.
+GROUP_CHARACTERS = 1500
+
+
+def grouped(pieces: Iterable[str], joint: str) -> Iterator[str]:
+    """Pieces in groups of limited length; one that is longer by itself is a group."""
+    group: list[str] = []
+    size = 0
+    for piece in pieces:
+        if group and size + len(piece) > GROUP_CHARACTERS:
+            yield joint.join(group)
+            group, size = [], 0
+        group.append(piece)
+        size += len(piece) + len(joint)
+    if group:
+        yield joint.join(group)
