@@ -16,10 +16,7 @@ from worker.cli.output import Row, cell, console, print_json, print_rows, table
 from worker.errors import UsageError
 from worker.store import admin
 
-_JOB_COLUMNS: Final = (
-    *("id", "object_name", "state", "stage", "attempt", "chunks_embedded", "chunks_reused"),
-    *("error_code", "created_at", "finished_at"),
-)
+_JOB_COLUMNS: Final = ("id", "object_name", "state", "chunks", "error_code", "created_at")
 _POLL_SECONDS: Final = 0.5
 _WATCHED: Final = 30
 FINAL_STATES: Final = ("succeeded", "failed", "superseded", "cancelled")
@@ -65,8 +62,15 @@ def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> 
         raise UsageError(f"--state {state}: one of queued, running, {', '.join(FINAL_STATES)}")
     with admin_connection(settings_in_use()) as connection:
         rows = admin.list_jobs(connection, state=state, owner=owner, limit=limit)
+    if not as_json:
+        rows = [row | {"chunks": _chunks(row)} for row in rows]
     print_rows(rows, _JOB_COLUMNS, as_json=as_json)
     return ExitCode.DONE
+
+
+def _chunks(row: Row) -> str:
+    done = row["chunks_embedded"] + row["chunks_reused"]
+    return f"{done}/{row['chunks_total']}" if row["chunks_total"] else str(done or "-")
 
 
 def job(job_id: str, *, as_json: bool) -> int:
@@ -144,13 +148,12 @@ def progress_table(rows: list[Row]) -> Table:
     for column in ("document", "state", "progress", "pages", "chunks", "why"):
         made.add_column(column, overflow="ellipsis", no_wrap=True)
     for row in rows:
-        done = row["chunks_embedded"] + row["chunks_reused"]
         made.add_row(
             cell(row["object_name"])[-48:],
             row["stage"] if row["state"] == "running" else row["state"],
             ProgressBar(total=1, completed=fraction_done(row), width=24),
             f"{row['pages_done']}/{row['pages_total']}" if row["pages_total"] else "-",
-            f"{done}/{row['chunks_total']}" if row["chunks_total"] else str(done or "-"),
+            _chunks(row),
             cell(row["error_code"] or row["hold_reason"]),
         )
     return made

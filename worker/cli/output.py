@@ -13,6 +13,8 @@ from rich.table import Table
 
 Row = dict[str, Any]
 
+_FILE_WIDTH = 250
+
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime | date):
@@ -45,7 +47,8 @@ def table(rows: Iterable[Row], columns: Sequence[str]) -> Table:
     """A table of the named columns."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        # Ids are there to be copied: better a cut name.
+        made.add_column(column, no_wrap=True, min_width=36 if column == "id" else None)
     for row in rows:
         made.add_row(*(cell(row.get(column)) for column in columns))
     return made
@@ -64,5 +67,9 @@ def cell(value: object) -> str:
 
 
 def console() -> Console:
-    """A console that takes text as it is: names may hold what looks like rich's markup."""
-    return Console(markup=False, highlight=False, emoji=False)
+    """A console that takes text as it is: names may hold what looks like rich's markup.
+
+    Where there is no terminal, lines are as long as they need to be.
+    """
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=True, width=width)

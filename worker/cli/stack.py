@@ -103,7 +103,7 @@ def down() -> int:
         return ExitCode.DONE
     os.kill(info.pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_SECONDS
-    while process_start_time(info.pid) == info.started and not _is_zombie(info.pid):
+    while process_start_time(info.pid) == info.started:
         if time.monotonic() > deadline:
             # Its children follow it: the kernel signals each when its parent ends.
             os.kill(info.pid, signal.SIGKILL)
@@ -111,12 +111,3 @@ def down() -> int:
         time.sleep(0.05)
     console().print("stopped")
     return ExitCode.DONE
-
-
-def _is_zombie(pid: int) -> bool:
-    # Ended, but whoever started it in this container has not asked how: it is gone for us.
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"

@@ -86,13 +86,15 @@ class StackInfo:
 
 
 def process_start_time(pid: int) -> float | None:
-    """When a process started, in clock ticks since boot; None when there is no such process."""
+    """When a process started, in clock ticks since boot; None when it does not run (any more)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The name of the program, in parentheses, may hold anything, spaces too.
-    return float(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    is_zombie = fields[0] == "Z"  # has ended, but nobody asked how yet
+    return None if is_zombie else float(fields[19])
 
 
 def candidate_homes() -> Iterator[Path]:

@@ -1,0 +1,241 @@
+"""The command line against an embedded stack that it started."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.installation import until
+
+OWNER = "33333333-3333-4333-8333-333333333333"
+INGEST_FIELDS = {
+    *("path", "object_name", "document_id", "job_id", "state", "error_code", "page_count"),
+    *("chunk_count", "seconds"),
+}
+SEARCH_FIELDS = {
+    *("score", "object_name", "title", "page_start", "page_end", "headings", "content"),
+}
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs `docmill` in a folder, without settings of the outside."""
+
+    folder: Path
+
+    def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            cwd=self.folder,
+            env=inherited | environ,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def rows(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
+        lines = self.run(*arguments, "--json", code=code).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    made = Shell(tmp_path_factory.mktemp("shell"))
+    made.run("up", "--detach")
+    yield made
+    made.run("down")
+    assert made.run("down").strip() == "nothing is running here"
+
+
+def stack_pid(shell: Shell) -> int:
+    return int(json.loads((shell.folder / ".docmill" / "stack.json").read_text())["pid"])
+
+
+def test_a_second_up_finds_the_first(shell: Shell) -> None:
+    pid = stack_pid(shell)
+    assert f"already running, process {pid}" in shell.run("up", "--detach")
+    assert stack_pid(shell) == pid
+
+
+def test_the_doctor_finds_everything_well(shell: Shell) -> None:
+    findings = {row["check"]: row["state"] for row in shell.rows("doctor")}
+    assert {name for name, state in findings.items() if state == "failed"} == set()
+    for check in ("database", "schema", "redis", "storage", "embedder", "workers"):
+        assert findings[check] == "ok"
+
+
+def test_files_are_ingested_and_reported_by_path(shell: Shell) -> None:
+    folder = shell.folder / "papers"
+    folder.mkdir()
+    (folder / "bridge.md").write_text("# The bridge\n\n" + "It was closed for repairs in May. " * 9)
+    (folder / "empty.txt").write_text("")
+    (folder / "unknown.bin").write_bytes(bytes(range(256)) * 4)
+    (folder / "Grüße an Öl.txt").write_text("A name with letters that Storage refuses. " * 5)
+    (folder / ".hidden").write_text("not meant")
+    rows = {
+        Path(row["path"]).name: row
+        for row in shell.rows("ingest", "papers", "--owner", OWNER, "--wait", code=1)
+    }
+    assert all(set(row) == INGEST_FIELDS for row in rows.values())
+    assert {name: (row["state"], row["error_code"]) for name, row in rows.items()} == {
+        "bridge.md": ("succeeded", None),
+        "empty.txt": ("failed", "empty_document"),
+        "unknown.bin": ("failed", "unsupported_type"),
+        "Grüße an Öl.txt": ("succeeded", None),
+    }
+    assert rows["bridge.md"]["chunk_count"] == 1
+    assert rows["bridge.md"]["object_name"] == f"{OWNER}/bridge.md"
+
+
+def test_search_finds_the_passage_for_its_owner_alone(shell: Shell) -> None:
+    hits = shell.rows("search", "When was the bridge closed?", "--owner", OWNER, "-k", "1")
+    assert set(hits[0]) == SEARCH_FIELDS
+    assert hits[0]["object_name"] == f"{OWNER}/bridge.md"
+    assert (hits[0]["title"], hits[0]["headings"]) == ("The bridge", ["The bridge"])
+    assert "closed for repairs" in hits[0]["content"]
+    assert shell.rows("search", "When was the bridge closed?", "--owner", "somebody else") == []
+    assert "bridge.md" in shell.run("search", "bridge", "--owner", OWNER)
+
+
+def test_jobs_can_be_listed_shown_and_followed(shell: Shell) -> None:
+    failed = shell.rows("jobs", "--state", "failed", "--owner", OWNER)
+    assert {row["error_code"] for row in failed} == {"empty_document", "unsupported_type"}
+    (shown,) = shell.rows("job", failed[0]["id"])
+    assert shown["remedy"]
+    assert shown["attempts"][0]["outcome"] == "failed"
+    assert failed[0]["id"] in shell.run("job", failed[0]["id"])
+    followed = shell.rows("watch", "--until-idle")
+    assert {row["id"] for row in failed} <= {row["id"] for row in followed}
+    assert "succeeded" in shell.run("watch", "--until-idle")
+    assert "bridge.md" in shell.run("jobs")
+
+
+def test_status_counts(shell: Shell) -> None:
+    (row,) = shell.rows("status")
+    assert row["documents"] == {"ready": 2, "failed": 2}
+    assert {worker["isolated"] for worker in row["workers"]} == {True, False}
+    assert "documents: 2 failed, 2 ready" in shell.run("status")
+
+
+def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
+    (shell.folder / "note.txt").write_text("A note. " * 9)
+    refused = shell.run("ingest", "note.txt", "--bucket", "extra", code=3)
+    assert "docmill sources add extra" in refused
+    (added,) = shell.rows("sources", "add", "extra", "--owner-from", "folder:1")
+    assert (added["bucket_id"], added["owner_from"]) == ("extra", "folder:1")
+    assert {row["bucket_id"] for row in shell.rows("sources", "list")} == {"documents", "extra"}
+    assert "none of uploader" in shell.run("sources", "add", "x", "--owner-from", "me", code=3)
+
+
+def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> None:
+    assert shell.rows("schema", "check") == [{"ok": True, "problems": []}]
+    (applied,) = shell.rows("schema", "apply")
+    assert applied["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["jobs", "--frobnicate"], 2, "No such option"),
+        (["ingest", "/nowhere"], 2, "does not exist"),
+        (["jobs", "--state", "tired"], 3, "one of queued"),
+        (["job", "not-a-uuid"], 3, "docmill jobs lists them"),
+        (["job", "00000000-0000-4000-8000-00000000dead"], 1, "there is no job"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_on_stderr(
+    shell: Shell, arguments: list[str], code: int, says: str
+) -> None:
+    assert says in shell.run(*arguments, code=code)
+
+
+def test_a_project_that_is_not_there_is_named(shell: Shell) -> None:
+    url = "postgresql://postgres:pw-canary@127.0.0.1:1/postgres"
+    said = shell.run("jobs", code=3, DOCMILL_ADMIN_DATABASE_URL=url)
+    assert "DOCMILL_ADMIN_DATABASE_URL" in said
+    assert "pw-canary" not in said
+
+
+def test_without_a_project_or_a_stack_the_remedy_is_named(tmp_path: Path) -> None:
+    assert "docmill up --detach" in Shell(tmp_path).run("jobs", code=3)
+
+
+def test_a_service_that_dies_is_started_again(shell: Shell) -> None:
+    (row,) = shell.rows("status")
+    victim = next(worker["id"] for worker in row["workers"] if not worker["isolated"])
+    os.kill(int(victim.split(":")[1]), signal.SIGKILL)
+
+    def new_worker() -> bool:
+        (now,) = shell.rows("status")
+        return any(w["id"] != victim and not w["isolated"] for w in now["workers"])
+
+    until(new_worker, "a new worker")
+    (shell.folder / "after.txt").write_text("Life goes on. " * 9)
+    (report,) = shell.rows("ingest", "after.txt", "--wait")
+    assert report["state"] == "succeeded"
+
+
+def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    own = Shell(tmp_path)
+    own.run("up", "--detach")
+    pid = stack_pid(own)
+    children = _descendants(pid)
+    assert len(children) >= 7
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(_is_running(child) for child in children), "all children gone", 20)
+    assert own.run("down").strip() == "nothing is running here"
+
+
+def _descendants(pid: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z"
+    except OSError:
+        return False
+
+
+def test_the_demo_holds_what_it_claims(tmp_path: Path) -> None:
+    said = Shell(tmp_path).run("demo")
+    assert "NOT TRUE" not in said
+    assert "Bob sees 0 of Alice's 5 documents and 0 of their chunks" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_takes_ones_own_documents(tmp_path: Path) -> None:
+    documents = tmp_path / "mine"
+    documents.mkdir()
+    (documents / "garden.txt").write_text(
+        "The roses are cut in March, when the forsythia flowers. " * 4
+    )
+    (documents / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing more")
+    said = Shell(tmp_path).run("demo", "mine")
+    assert "1 of 2 are searchable" in said
+    assert "Bob sees 0 of Alice's 2 documents" in said
