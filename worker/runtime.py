@@ -141,7 +141,9 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         max_tokens=settings.embedding_batch_tokens,
         requests=settings.embedding_requests,
     )
-    extractor = GuardedExtractor(_extraction_limits(settings, isolated=isolated))
+    extractor = GuardedExtractor(
+        _extraction_limits(settings, isolated=isolated), temp_dir=settings.spool_dir
+    )
     keeper = LeaseKeeper(
         lambda: single_connection(settings.require("database_url")),
         WorkerState(

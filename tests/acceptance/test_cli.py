@@ -78,7 +78,9 @@ def test_the_doctor_finds_everything_well(shell: Shell) -> None:
         assert findings[check] == "ok"
 
 
-def test_files_are_ingested_and_reported_by_path(shell: Shell) -> None:
+@pytest.fixture(scope="module")
+def ingested(shell: Shell) -> dict[str, dict[str, Any]]:
+    """What `ingest --wait --json` said of four files, by file name."""
     folder = shell.folder / "papers"
     folder.mkdir()
     (folder / "bridge.md").write_text("# The bridge\n\n" + "It was closed for repairs in May. " * 9)
@@ -86,21 +88,23 @@ def test_files_are_ingested_and_reported_by_path(shell: Shell) -> None:
     (folder / "unknown.bin").write_bytes(bytes(range(256)) * 4)
     (folder / "Grüße an Öl.txt").write_text("A name with letters that Storage refuses. " * 5)
     (folder / ".hidden").write_text("not meant")
-    rows = {
-        Path(row["path"]).name: row
-        for row in shell.rows("ingest", "papers", "--owner", OWNER, "--wait", code=1)
-    }
-    assert all(set(row) == INGEST_FIELDS for row in rows.values())
-    assert {name: (row["state"], row["error_code"]) for name, row in rows.items()} == {
+    rows = shell.rows("ingest", "papers", "--owner", OWNER, "--wait", code=1)
+    return {Path(row["path"]).name: row for row in rows}
+
+
+def test_files_are_ingested_and_reported_by_path(ingested: dict[str, dict[str, Any]]) -> None:
+    assert all(set(row) == INGEST_FIELDS for row in ingested.values())
+    assert {name: (row["state"], row["error_code"]) for name, row in ingested.items()} == {
         "bridge.md": ("succeeded", None),
         "empty.txt": ("failed", "empty_document"),
         "unknown.bin": ("failed", "unsupported_type"),
         "Grüße an Öl.txt": ("succeeded", None),
     }
-    assert rows["bridge.md"]["chunk_count"] == 1
-    assert rows["bridge.md"]["object_name"] == f"{OWNER}/bridge.md"
+    assert ingested["bridge.md"]["chunk_count"] == 1
+    assert ingested["bridge.md"]["object_name"] == f"{OWNER}/bridge.md"
 
 
+@pytest.mark.usefixtures("ingested")
 def test_search_finds_the_passage_for_its_owner_alone(shell: Shell) -> None:
     hits = shell.rows("search", "When was the bridge closed?", "--owner", OWNER, "-k", "1")
     assert set(hits[0]) == SEARCH_FIELDS
@@ -111,6 +115,7 @@ def test_search_finds_the_passage_for_its_owner_alone(shell: Shell) -> None:
     assert "bridge.md" in shell.run("search", "bridge", "--owner", OWNER)
 
 
+@pytest.mark.usefixtures("ingested")
 def test_jobs_can_be_listed_shown_and_followed(shell: Shell) -> None:
     failed = shell.rows("jobs", "--state", "failed", "--owner", OWNER)
     assert {row["error_code"] for row in failed} == {"empty_document", "unsupported_type"}
@@ -124,6 +129,7 @@ def test_jobs_can_be_listed_shown_and_followed(shell: Shell) -> None:
     assert "bridge.md" in shell.run("jobs")
 
 
+@pytest.mark.usefixtures("ingested")
 def test_status_counts(shell: Shell) -> None:
     (row,) = shell.rows("status")
     assert row["documents"] == {"ready": 2, "failed": 2}

@@ -327,7 +327,7 @@ class TestReaders:
     def test_never_see_half_a_version(
         self, database: Database, admin: Connection, worker: Connection, object_id: UUID
     ):
-        """A reader asks without a pause while versions are published; each answer is one of them."""
+        """A reader asks without a pause while they are published; each answer is one of them."""
         versions = [[f"v{number} {part}" for part in range(4)] for number in range(12)]
         allowed = {("one", "three", "two"), *(tuple(sorted(texts)) for texts in versions)}
         seen: set[tuple[str, ...]] = set()
