@@ -142,7 +142,10 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         requests=settings.embedding_requests,
     )
     extractor = GuardedExtractor(
-        _extraction_limits(settings, isolated=isolated), temp_dir=settings.spool_dir
+        _extraction_limits(settings, isolated=isolated),
+        temp_dir=settings.spool_dir,
+        # A worker for jobs that run alone is idle nearly always: its zygote's memory can wait.
+        eager=not isolated,
     )
     keeper = LeaseKeeper(
         lambda: single_connection(settings.require("database_url")),

@@ -76,6 +76,7 @@ comment on column ingest.documents.searchable is
     'True when any version of the document can be found, the newest or an older one.';
 create index documents_owner on ingest.documents (owner_id, created_at desc);
 create index documents_source on ingest.documents (source_id);
+create index documents_inherit on ingest.documents (owner_id) where access = 'inherit';
 
 create table ingest.jobs (
     id uuid primary key default gen_random_uuid(),

@@ -1,7 +1,6 @@
 """What the parts of a running system do to the database, one call each."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +45,7 @@ def vector_of(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
 
 def literal(vector: "np.ndarray[Any, np.dtype[np.float32]]") -> str:
     """A vector as pgvector reads it."""
-    return json.dumps([round(float(number), 5) for number in vector])
+    return f"[{','.join(map('{:.4f}'.format, vector.tolist()))}]"
 
 
 def hash_of(text: str) -> bytes:
@@ -198,9 +197,9 @@ def upload(
     database: Database, name: str, texts: Sequence[str], *, owner: str | None = "alice", **put: Any
 ) -> UUID:
     """Upload an object and ingest it; returns the object's id."""
-    with database.connect() as storage, database.connect("docmill_worker") as worker:
-        object_id = put_object(storage, name, owner=owner, **put)
-        ingest(worker, object_id, texts)
+    with database.connect() as connection:
+        object_id = put_object(connection, name, owner=owner, **put)
+        ingest(connection, object_id, texts)
         return object_id
 
 

@@ -69,12 +69,17 @@ class GuardedExtractor:
     were being read fail with internal_error, which is tried again, and another one is started.
     """
 
-    def __init__(self, limits: ExtractionLimits, *, temp_dir: Path | None = None) -> None:
-        """Start the zygote; children have their private folders below `temp_dir`."""
+    def __init__(
+        self, limits: ExtractionLimits, *, temp_dir: Path | None = None, eager: bool = True
+    ) -> None:
+        """Start the zygote, at the first document if not `eager`.
+
+        Children have their private folders below `temp_dir`.
+        """
         self._limits = limits
         self._slots = threading.BoundedSemaphore(limits.children)
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
-        self._supervisor = Supervisor(self._folders.root)
+        self._supervisor = Supervisor(self._folders.root, eager=eager)
 
     @property
     def zygote_pid(self) -> int | None:

@@ -64,8 +64,12 @@ class Supervisor:
     thread that started it ends.
     """
 
-    def __init__(self, temp_dir: Path) -> None:
+    def __init__(self, temp_dir: Path, *, eager: bool = True) -> None:
+        """Start at once, or when readiness is first asked for if not `eager`."""
         self._temp_dir = temp_dir
+        self._wanted = threading.Event()
+        if eager:
+            self._wanted.set()
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._running: dict[int, ChildHandle] = {}
@@ -90,6 +94,7 @@ class Supervisor:
 
     def wait_ready(self, timeout_seconds: float) -> bool:
         """Wait until documents can be read; False when they still cannot."""
+        self._wanted.set()
         return self._ready.wait(timeout_seconds)
 
     def start_child(self, request: Request, document: int, result: int) -> ChildHandle:
@@ -130,6 +135,7 @@ class Supervisor:
     def close(self) -> None:
         """End the zygote and its children. Repeatable."""
         self._closing.set()
+        self._wanted.set()
         with self._lock:
             control = self._control
             if control is not None:
@@ -140,6 +146,7 @@ class Supervisor:
 
     def _run(self) -> None:
         pause = _FIRST_RESTART_SECONDS
+        self._wanted.wait()
         while not self._closing.is_set():
             was_ready = False
             try:
