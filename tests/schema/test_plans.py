@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -21,9 +22,9 @@ DOCUMENTS = 20_000
 
 @pytest.fixture(scope="module", params=(18, 16), ids=lambda major: f"pg{major}")
 def big(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """20,000 ready documents of 200 owners, each with a chunk and a finished job; 20,000 queued jobs.
+    """20,000 ready documents of 200 owners, each with a chunk and a finished job.
 
-    Half of the queued jobs are not due.
+    And 20,000 queued jobs, half of them not due.
     """
     name = "postgres" if request.param == 18 else "postgres16"
     server: PostgresServer = request.getfixturevalue(name)
@@ -198,7 +199,7 @@ class TestPlans:
         [
             "select * from ingest.documents order by created_at desc limit 20",
             "select * from ingest.jobs order by created_at desc limit 20",
-            "select * from ingest.chunks where document_id = '00000000-0000-0000-0000-000000000000'",
+            f"select * from ingest.chunks where document_id = '{uuid4()}'",
             "select * from ingest.usage",
         ],
     )

@@ -27,7 +27,7 @@ from tests.integration.extraction.conftest import (
     wait_until,
 )
 from worker.errors import DrainError, JobError
-from worker.extraction import GuardedExtractor, folders, guard, supervisor
+from worker.extraction import ExtractionLimits, GuardedExtractor, folders, guard, supervisor
 from worker.extraction.protocol import Limits
 
 Order = Callable[[str], Path]
@@ -439,13 +439,13 @@ def test_documents_that_take_a_parser_too_long_or_too_much(tmp_path: Path):
 
 
 def test_a_zygote_that_is_not_wanted_yet_is_started_by_the_first_document(tmp_path: Path) -> None:
-    guard = GuardedExtractor(ExtractionLimits(children=1), temp_dir=tmp_path, eager=False)
+    lazy = GuardedExtractor(ExtractionLimits(children=1), temp_dir=tmp_path, eager=False)
     try:
-        assert guard.zygote_pid is None
+        assert lazy.zygote_pid is None
         (tmp_path / "a.txt").write_text("It is here now.")
-        with guard.open(tmp_path / "a.txt", file_name="a.txt", check=lambda: None) as extraction:
+        with lazy.open(tmp_path / "a.txt", file_name="a.txt", check=lambda: None) as extraction:
             texts = [e.text for window in extraction.windows() for e in window.elements]
         assert texts == ["It is here now."]
-        assert guard.zygote_pid is not None
+        assert lazy.zygote_pid is not None
     finally:
-        guard.close()
+        lazy.close()
