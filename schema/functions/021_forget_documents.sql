@@ -10,7 +10,7 @@ begin
     for v_job_id in
         select id from ingest.jobs
          where document_id = any(p_document_ids) and state in ('queued', 'running')
-         order by id for update
+         order by id for no key update
     loop
         perform ingest_private.end_job(v_job_id, 'superseded');
     end loop;

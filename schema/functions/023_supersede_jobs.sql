@@ -1,5 +1,8 @@
 -- supersede_jobs: the unfinished jobs of a document -> superseded. The caller holds the lock
 -- on the document.
+-- FOR NO KEY UPDATE, here and wherever jobs are locked: foreign keys to jobs are checked with FOR
+-- KEY SHARE by statements that hold a place in the queue already (a row that is written twice in
+-- one transaction is checked again), which FOR UPDATE would make wait: a circle.
 create or replace function ingest_private.supersede_jobs(p_document_id uuid)
 returns void
 language plpgsql security definer set search_path = '' as $$
@@ -9,7 +12,7 @@ begin
     for v_job_id in
         select id from ingest.jobs
          where document_id = p_document_id and state in ('queued', 'running')
-         order by id for update
+         order by id for no key update
     loop
         perform ingest_private.end_job(v_job_id, 'superseded');
     end loop;

@@ -9,6 +9,8 @@
 -- Locks documents in id order, then jobs. Waits are the caller's to bound (lock_timeout).
 -- Storage is read once, under the locks: a version that commits between two reads would be
 -- written to the document by one statement and not be seen as new by the other, and never ingested.
+-- For the same reason only documents that were locked before are touched: one that came in since
+-- belongs to an upload that this reading of Storage does not know.
 -- Plans are kept: every look-up here is by key, and planning it anew would take half of what an
 -- upload waits for. Without sequential scans, because the plans may have been made on empty tables.
 create or replace function ingest_private.sync_objects(p_object_ids uuid[])
@@ -19,13 +21,14 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     v_ids uuid[] := array(select distinct id from unnest(p_object_ids) as id where id is not null);
     v_grown uuid[];
+    v_documents uuid[];
     v_stored ingest_private.stored_object[];
     v_new uuid[];
     v_stale uuid[];
     v_row record;
 begin
-    perform from ingest.documents where object_id = any(v_ids)
-      order by id for no key update;
+    v_documents := array(select id from ingest.documents where object_id = any(v_ids)
+                          order by id for no key update);
     -- An object may have taken a name that another document still carries: that one has moved
     -- or gone, and must be brought in line in the same statement. Chains and swaps of names
     -- grow the set step by step; each round locks what it found and looks again under the lock.
@@ -41,13 +44,14 @@ begin
                      on (holder.bucket_id, holder.object_name)
                       = (stored.bucket_id, stored.object_name));
         exit when cardinality(v_grown) = cardinality(v_ids);
-        perform from ingest.documents where object_id = any(v_grown) for no key update nowait;
+        v_documents := array(select id from ingest.documents where object_id = any(v_grown)
+                                for no key update nowait);
         v_ids := v_grown;
     end loop;
 
     perform ingest_private.forget_documents(array(
         select document.id from ingest.documents as document
-         where document.object_id = any(v_ids)
+         where document.id = any(v_documents)
            and not exists (select from unnest(v_stored) as stored
                             where stored.object_id = document.object_id)));
 
@@ -55,14 +59,16 @@ begin
         select document.id
           from ingest.documents as document
                join unnest(v_stored) as stored using (object_id)
-         where (document.owner_id, document.access)
+         where document.id = any(v_documents)
+           and (document.owner_id, document.access)
                is distinct from (stored.owner_id, stored.access)));
 
     select array_agg(document.object_id) into v_stale
       from ingest.documents as document
            join unnest(v_stored) as stored using (object_id)
-     where document.storage_version <> stored.storage_version
-        or (document.owner_id, document.access) is distinct from (stored.owner_id, stored.access);
+     where document.id = any(v_documents)
+       and (document.storage_version, document.owner_id, document.access)
+           is distinct from (stored.storage_version, stored.owner_id, stored.access);
 
     -- One statement for all: the unique name is checked at its end, so names may be swapped.
     update ingest.documents as document
@@ -71,7 +77,7 @@ begin
            size_bytes = stored.size_bytes, metadata = stored.metadata,
            storage_version = stored.storage_version, updated_at = clock_timestamp()
       from unnest(v_stored) as stored
-     where document.object_id = stored.object_id
+     where document.id = any(v_documents) and document.object_id = stored.object_id
        and (document.bucket_id, document.object_name, document.owner_id, document.source_id,
             document.access, document.size_bytes, document.metadata, document.storage_version)
            is distinct from
@@ -86,7 +92,8 @@ begin
                stored.storage_version
           from unnest(v_stored) as stored
          where not exists (select from ingest.documents as document
-                            where document.object_id = stored.object_id)
+                            where document.id = any(v_documents)
+                              and document.object_id = stored.object_id)
         returning object_id)
     select array_agg(object_id) into v_new from inserted;
 

@@ -19,7 +19,7 @@ begin
     select job.document_id into v_document_id from ingest.jobs as job where job.id = p_job_id;
     perform from ingest.documents where id = v_document_id for no key update;
     perform from ingest.jobs as job
-      where job.id = p_job_id and job.state = 'queued' for update skip locked;
+      where job.id = p_job_id and job.state = 'queued' for no key update skip locked;
     if not found then
         return;
     end if;

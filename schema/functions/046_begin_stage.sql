@@ -5,7 +5,7 @@ create or replace function ingest_private.begin_stage(p_job_id uuid, p_token big
 returns boolean
 language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
 begin
-    perform from ingest.jobs where id = p_job_id and state = 'running' for key share;
+    perform from ingest.jobs where id = p_job_id and state = 'running' for no key update;
     perform from ingest_private.leases
       where job_id = p_job_id and token = p_token for key share;
     return found;

@@ -15,7 +15,7 @@ begin
         raise exception 'document is gone' using errcode = 'DM001';
     end if;
     select * into v_job from ingest.jobs
-     where id = p_job_id and state = 'running' for update;
+     where id = p_job_id and state = 'running' for no key update;
     if not found then
         raise exception 'job is not running' using errcode = 'DM001';
     end if;

@@ -5,7 +5,7 @@ language plpgsql security definer set search_path = '' as $$
 begin
     perform from ingest.documents
       where id = (select document_id from ingest.jobs where id = p_job_id) for no key update;
-    perform from ingest.jobs where id = p_job_id and state = 'running' for update;
+    perform from ingest.jobs where id = p_job_id and state = 'running' for no key update;
     if not found then
         return false;
     end if;

@@ -20,7 +20,7 @@ begin
         perform from ingest.documents
           where id = v_document_id for no key update skip locked;
         continue when not found and v_document_id is not null;
-        perform from ingest.jobs where id = v_job_id for update skip locked;
+        perform from ingest.jobs where id = v_job_id for no key update skip locked;
         continue when not found;
         perform from ingest_private.leases
           where job_id = v_job_id and expires_at < clock_timestamp() for update skip locked;

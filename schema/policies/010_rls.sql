@@ -9,6 +9,21 @@ alter table ingest.index_versions enable row level security;
 alter table ingest.chunks enable row level security;
 alter table ingest.chunk_positions enable row level security;
 
+-- Partitions have no policy: readers go through the parents, a partition by itself shows nothing.
+do $$
+declare
+    v_partition regclass;
+begin
+    for v_partition in
+        select oid from pg_catalog.pg_class
+         where relnamespace = 'ingest_private'::regnamespace
+           and relkind = 'r' and relispartition and not relrowsecurity
+    loop
+        execute format('alter table %s enable row level security', v_partition);
+    end loop;
+end
+$$;
+
 -- Inherit: who may read the object under Storage's policies may read what was made of it. The
 -- probe is by primary key and fenced by OFFSET 0, or it becomes a scan of all objects.
 drop policy if exists documents_select on ingest.documents;

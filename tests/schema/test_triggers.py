@@ -487,6 +487,36 @@ class TestRaces:
         drain(admin)
         agree(admin)
 
+    def test_a_document_that_comes_in_while_a_sync_is_under_way_is_left_alone(
+        self, admin: Connection, worker: Connection, other: Connection
+    ):
+        """The sync has read that the object is not watched; then it is moved into the bucket."""
+        object_id = put_object(admin, "a", bucket="other")
+        definition = value(admin, "select pg_get_functiondef('ingest_private.source_of'::regproc)")
+        admin.execute(
+            """create or replace function ingest_private.source_of(p_bucket_id text, p_name text)
+               returns setof ingest_private.sources language plpgsql volatile as $$
+               begin
+                   if current_setting('application_name') = 'slow' then
+                       perform pg_advisory_xact_lock(4711);
+                   end if;
+                   return query select * from ingest_private.sources
+                                 where bucket_id = p_bucket_id;
+               end $$"""
+        )
+        try:
+            worker.execute("set application_name = 'slow'")
+            with other.transaction():
+                other.execute("select pg_advisory_xact_lock(4711)")
+                syncing = Background(lambda: self.sync(worker, object_id))
+                wait_until_blocked(other, worker.info.backend_pid)
+                move(admin, "a", "a", bucket="other", to="docs")
+            syncing()
+        finally:
+            admin.execute(definition.encode())
+        agree(admin)
+        assert len(documents(admin)) == 1
+
     def test_syncs_of_objects_that_swapped_names_do_not_deadlock(
         self, database: Database, admin: Connection, worker: Connection
     ):

@@ -30,24 +30,45 @@ _PRECONDITIONS: Final[LiteralString] = """
            to_regprocedure('auth.jwt()') is not null as has_auth,
            array(select role from unnest(array['anon', 'authenticated', 'service_role']) as role
                   where to_regrole(role) is null) as missing_roles,
-           to_regclass('ingest_private.migrations') is not null as is_installed
+           -- Not by to_regclass, which may not look into a schema that is somebody else's.
+           exists (select from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                    where n.nspname = 'ingest_private' and c.relname = 'migrations')
+               as is_installed
 """
 
-# Everything that the re-applied files make, as the catalog has it now. Partitions are left out:
-# they come and go with index versions.
+_OWNER: Final[LiteralString] = """
+    select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'ingest_private'
+"""
+
+# Everything that the re-applied files make, as the catalog has it now. Partitions come and go with
+# index versions: they count only when something is wrong with them. Names are written without
+# their schema where the search_path has it, so the search_path has to be empty.
 _FINGERPRINT: Final[LiteralString] = """
     select md5(string_agg(item, E'\n' order by item)) from (
         select pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '') as item
           from pg_proc as p
          where p.pronamespace in (to_regnamespace('ingest'), to_regnamespace('ingest_private'))
         union all
-        select format('%s %s %s %s %s', policyname, tablename, roles, cmd, qual)
+        select format('%s %s %s %s %s %s %s',
+                      policyname, tablename, permissive, roles, cmd, qual, with_check)
           from pg_policies where schemaname in ('ingest', 'ingest_private')
         union all
         select format('%s %s %s', c.oid::regclass, c.relacl, c.relrowsecurity)
           from pg_class as c
          where c.relnamespace in (to_regnamespace('ingest'), to_regnamespace('ingest_private'))
            and c.relkind in ('r', 'p', 'S', 'v') and not c.relispartition
+        union all
+        select format('partition %s %s %s', c.oid::regclass, c.relacl, c.relrowsecurity)
+          from pg_class as c
+         where c.relnamespace = to_regnamespace('ingest_private')
+           and c.relkind = 'r' and c.relispartition
+           and (not c.relrowsecurity
+                or exists (select from aclexplode(c.relacl) where grantee <> c.relowner))
+        union all
+        select format('%s.%s %s', a.attrelid::regclass, a.attname, a.attacl)
+          from pg_attribute as a join pg_class as c on c.oid = a.attrelid
+         where c.relnamespace in (to_regnamespace('ingest'), to_regnamespace('ingest_private'))
+           and a.attacl is not null and cardinality(a.attacl) > 0
         union all
         select format('%s %s', n.nspname, n.nspacl) from pg_namespace as n
          where n.nspname in ('ingest', 'ingest_private')
@@ -142,8 +163,10 @@ def _apply_once(connection: psycopg.Connection, index: IndexSettings) -> Applied
     with connection.transaction():
         connection.execute("set local lock_timeout = '3s'")
         connection.execute("set local statement_timeout = '10min'")
+        connection.execute("set local search_path = ''")
         connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK_KEY])
         vector_schema, is_installed = _check_preconditions(connection)
+        _become_owner(connection)
         had_role = _scalar(connection, "select to_regrole('docmill_worker') is not null")
         done = _done_migrations(connection) if is_installed else {}
         migrations = _run_migrations(connection, done, vector_schema)
@@ -160,9 +183,11 @@ def check_schema(connection: psycopg.Connection) -> list[str]:
     """What is wrong with the schema, each with its remedy; empty when all is well."""
     try:
         with connection.transaction():
+            connection.execute("set local search_path = ''")
             _vector_schema, is_installed = _check_preconditions(connection, create_extension=False)
             if not is_installed:
                 return ["the schema is not installed: run docmill schema apply"]
+            _become_owner(connection)
             done = _done_migrations(connection)
             pending = [f.name for f in sql_files("migrations") if f.name not in done]
             if pending:
@@ -208,6 +233,19 @@ def _check_preconditions(
             f"pgvector {version} is too old: run `alter extension vector update` (needs 0.8)"
         )
     return vector_schema, is_installed
+
+
+def _become_owner(connection: psycopg.Connection) -> None:
+    """Let what a superuser applies belong to the schema's owner, who must be able to go on."""
+    owner = _scalar(connection, _OWNER)
+    if owner is None or owner == _scalar(connection, "select current_user::text"):
+        return
+    try:
+        connection.execute("select set_config('role', %s, true)", [owner])
+    except pg.InsufficientPrivilege:
+        raise SchemaError(
+            f"the schema belongs to its owner {owner}: set DOCMILL_ADMIN_DATABASE_URL to that role"
+        ) from None
 
 
 def _create_vector(connection: psycopg.Connection) -> str:

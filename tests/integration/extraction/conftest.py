@@ -1,5 +1,6 @@
 """Two extractors for the session: one with the parsers, one whose parsers obey the documents."""
 
+import gc
 import sys
 import threading
 import time
@@ -137,10 +138,12 @@ def make_hostile(
 def hostile(make_hostile: Callable[..., GuardedExtractor]) -> Iterator[GuardedExtractor]:
     """One with ordinary limits. Whatever a test does with it, nothing may be left."""
     made = make_hostile()
+    # Garbage of earlier tests may hold some, and be collected at any time: fewer is no leak.
+    gc.collect()
     descriptors = open_descriptors()
     yield made
     assert_nothing_left(made)
-    wait_until(lambda: open_descriptors() == descriptors)
+    wait_until(lambda: open_descriptors() <= descriptors)
 
 
 @pytest.fixture
