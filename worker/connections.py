@@ -36,10 +36,5 @@ def build_database(settings: Settings) -> Database:
 
 
 def build_dispatcher(settings: Settings, app: Celery, database: Database) -> Dispatcher:
-    """The dispatcher; a worker that has missed its heartbeats gets no more hints."""
-    return Dispatcher(
-        app,
-        database,
-        resend_after=timedelta(seconds=settings.resend_seconds),
-        worker_timeout=timedelta(seconds=settings.lease_seconds),
-    )
+    """The dispatcher of these settings."""
+    return Dispatcher(app, database, resend_after=timedelta(seconds=settings.resend_seconds))

@@ -45,6 +45,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
         "too_many_chunks",
         "embedding_rejected",
         "worker_lost",
+        "cancelled",
         counted=True,
     ),
     **_codes(ErrorKind.WAITING, "owner_budget_exceeded", "paused", counted=False),
@@ -91,6 +92,10 @@ class SchemaError(DocmillError):
 
 class UsageError(DocmillError):
     """The command cannot be carried out as it was given. The message says what to do."""
+
+
+class RefusedError(DocmillError):
+    """What was asked for is not to be had: there is no such job, say. Nothing was changed."""
 
 
 class JobError(DocmillError):

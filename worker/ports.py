@@ -29,7 +29,7 @@ class StoredObject:
 class ObjectStorage(Protocol):
     """Where documents are downloaded from."""
 
-    def info(self, bucket_id: str, object_name: str) -> StoredObject | None:
+    def info(self, bucket_id: str, object_name: str, *, check: StopCheck) -> StoredObject | None:
         """What Storage holds at this name now; None when nothing. Raises JobError."""
 
     def download(

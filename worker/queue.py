@@ -32,12 +32,10 @@ class Dispatcher:
         database: Database,
         *,
         resend_after: timedelta,
-        worker_timeout: timedelta,
     ) -> None:
         self._app = app
         self._database = database
         self._resend_after = resend_after
-        self._worker_timeout = worker_timeout
 
     def dispatch(self) -> int:
         """Mark what may start as dispatched, then send a hint for each; returns how many.
@@ -46,9 +44,7 @@ class Dispatcher:
         `resend_after`. Raises JobError("database_unavailable").
         """
         with self._database.transaction() as transaction:
-            taken = jobs.take_ready(
-                transaction, resend_after=self._resend_after, worker_timeout=self._worker_timeout
-            )
+            taken = jobs.take_ready(transaction, resend_after=self._resend_after)
         for position, (job_id, isolated) in enumerate(taken):
             if not self._send(job_id, ISOLATED_QUEUE if isolated else JOBS_QUEUE):
                 log.warning("hints_not_sent", count=len(taken) - position)

@@ -43,7 +43,10 @@ begin
             greatest(v_now_served, v_owner_last, 0)
             + (1 + coalesce(v_document.size_bytes, 0) / 1048576.0) / p_weight);
 
-    update ingest.documents set latest_job_id = v_job_id where id = p_document_id;
+    -- What clients see of a document is about the index version that answers searches.
+    update ingest.documents set latest_job_id = v_job_id
+     where id = p_document_id
+       and p_index_version = (select id from ingest.index_versions where state = 'active');
     return v_job_id;
 end
 $$;

@@ -108,7 +108,7 @@ begin
         perform ingest_private.enqueue_job(
                     v_row.document_id, version.id, 'ingest', v_row.priority, v_row.weight)
            from ingest.index_versions as version where version.state in ('building', 'active')
-          order by version.state = 'active', version.id;
+          order by version.id;
         update ingest.documents
            set status = 'pending', error_code = null, error_message = null
          where id = v_row.document_id;

@@ -4,8 +4,7 @@
 -- and the backlog keeps its fair order in Postgres. One call at a time, or two would count the
 -- same window and fill it twice.
 -- A hint that is not claimed within p_resend_after counts as lost and its job is ready again.
-create or replace function ingest_private.take_ready_jobs(
-    p_resend_after interval, p_worker_timeout interval)
+create or replace function ingest_private.take_ready_jobs(p_resend_after interval)
 returns table (job_id uuid, isolated boolean)
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 #variable_conflict use_column
@@ -19,18 +18,21 @@ begin
         select coalesce(sum(slots), 0) into v_free
           from ingest_private.workers
          where isolated = v_isolated and not draining
-           and last_seen > clock_timestamp() - p_worker_timeout;
+           and expires_at > clock_timestamp();
         v_free := v_free - (
             select count(*) from ingest_private.job_queue
              where phase in ('dispatched', 'running') and isolated = v_isolated);
         continue when v_free <= 0;
         return query
+            -- Materialized: a plan that asked for `next` once for each row would take more of
+            -- them than the limit says, because those that it has updated are passed over.
+            with next as materialized (
+                select job_id from ingest_private.job_queue
+                 where phase = 'ready' and isolated = v_isolated
+                 order by priority, rank limit v_free for update skip locked)
             update ingest_private.job_queue as entry
                set phase = 'dispatched', due_at = clock_timestamp() + p_resend_after
-              from (select job_id from ingest_private.job_queue
-                     where phase = 'ready' and isolated = v_isolated
-                     order by priority, rank limit v_free for update skip locked) as next
-             where entry.job_id = next.job_id
+              from next where entry.job_id = next.job_id
             returning entry.job_id, entry.isolated;
     end loop;
 end

@@ -6,22 +6,24 @@
 create or replace function ingest_private.promote_due_jobs(p_limit integer default 1000)
 returns void
 language sql security definer set search_path = '' as $$
+    with due as materialized (
+        select job_id from ingest_private.job_queue
+         where phase in ('waiting', 'dispatched') and due_at <= (select clock_timestamp())
+         order by due_at limit p_limit for update skip locked)
     update ingest_private.job_queue as entry
        set phase = 'ready', due_at = null, aged_at = clock_timestamp()
-      from (select job_id from ingest_private.job_queue
-             where phase in ('waiting', 'dispatched') and due_at <= (select clock_timestamp())
-             order by due_at limit p_limit for update skip locked) as due
-     where entry.job_id = due.job_id;
+      from due where entry.job_id = due.job_id;
 $$;
 
 create or replace function ingest_private.age_jobs(p_limit integer default 1000)
 returns void
 language sql security definer set search_path = '' as $$
+    with old as materialized (
+        select job_id from ingest_private.job_queue
+         where phase = 'ready' and priority > 0
+           and aged_at < (select clock_timestamp() - interval '5 minutes')
+         order by aged_at limit p_limit for update skip locked)
     update ingest_private.job_queue as entry
        set priority = priority - 1, aged_at = clock_timestamp()
-      from (select job_id from ingest_private.job_queue
-             where phase = 'ready' and priority > 0
-               and aged_at < (select clock_timestamp() - interval '5 minutes')
-             order by aged_at limit p_limit for update skip locked) as old
-     where entry.job_id = old.job_id;
+      from old where entry.job_id = old.job_id;
 $$;

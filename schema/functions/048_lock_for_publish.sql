@@ -1,6 +1,7 @@
 -- lock_for_publish: document, job and lease, in that order, and what a publish may rely on once
--- it has them. Raises DM001 when the lease is lost and DM002 when the document has moved on:
--- another version in Storage, or another owner than the one its new chunks were written for.
+-- it has them. Raises DM001 when the lease is lost, DM003 when the owner has asked to cancel, and
+-- DM002 when the document has moved on: another version in Storage, or another owner than the one
+-- its new chunks were written for.
 create or replace function ingest_private.lock_for_publish(
     p_job_id uuid, p_token bigint, p_document_id uuid, p_owner_id text, p_access text)
 returns void
@@ -27,6 +28,9 @@ begin
     if v_document.storage_version <> v_job.storage_version
        or (v_document.owner_id, v_document.access) is distinct from (p_owner_id, p_access) then
         raise exception 'document has moved on' using errcode = 'DM002';
+    end if;
+    if v_job.cancel_requested then
+        raise exception 'cancelled' using errcode = 'DM003';
     end if;
 end
 $$;

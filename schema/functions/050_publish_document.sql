@@ -4,6 +4,7 @@
 --   published    searchable now
 --   lost         the lease is gone: nothing was changed
 --   superseded   Storage holds another version by now: nothing was changed
+--   cancelled    its owner has asked for that: nothing was changed
 -- and raises integrity_constraint_violation when a chunk is neither staged nor live. An empty list
 -- of positions is a document without chunks; null is an error.
 -- New chunks are inserted before any lock is taken, because HNSW makes that the slow part;
@@ -81,6 +82,8 @@ begin
             return 'lost';
         when sqlstate 'DM002' then
             return 'superseded';
+        when sqlstate 'DM003' then
+            return 'cancelled';
     end;
 end
 $$;

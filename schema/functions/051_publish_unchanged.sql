@@ -1,6 +1,6 @@
 -- publish_unchanged: running -> succeeded for a version whose bytes equal what is live already
--- (a rename, an identical upload): no chunk is touched. Returns published, lost or superseded
--- like publish_document, or `changed` when something else was published meanwhile.
+-- (a rename, an identical upload): no chunk is touched. Returns published, lost, superseded or
+-- cancelled like publish_document, or `changed` when something else was published meanwhile.
 create or replace function ingest_private.publish_unchanged(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text)
 returns text
@@ -38,5 +38,7 @@ exception
         return 'lost';
     when sqlstate 'DM002' then
         return 'superseded';
+    when sqlstate 'DM003' then
+        return 'cancelled';
 end
 $$;

@@ -29,24 +29,30 @@ begin
 end
 $$;
 
--- restore_document_status: what a document is when its newest job ended without a result:
--- ready when that version is searchable all the same, else pending, for a retry to take up.
-create or replace function ingest_private.restore_document_status(p_job_id uuid)
+-- end_cancelled: a job -> cancelled. Its document is what it was when its newest version is
+-- searchable all the same, else failed with the code `cancelled`: nobody shall wait for it.
+create or replace function ingest_private.end_cancelled(p_job_id uuid)
 returns void
-language sql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform ingest_private.end_job(p_job_id, 'cancelled');
     update ingest.documents as document
-       set status = case when document.searchable and exists (
-                             select from ingest_private.published_versions as published
-                              where published.document_id = document.id
-                                and published.storage_version = document.storage_version)
-                         then 'ready' else 'pending' end,
-           updated_at = clock_timestamp()
+       set status = case when code.code is null then 'ready' else 'failed' end,
+           error_code = code.code, error_message = code.message, updated_at = clock_timestamp()
       from ingest.jobs as job
+           left join ingest_private.published_versions as published
+                  on published.document_id = job.document_id
+                 and published.index_version = job.index_version
+                 and published.storage_version = job.storage_version
+           left join ingest_private.error_codes as code
+                  on code.code = 'cancelled' and published.document_id is null
      where job.id = p_job_id and document.id = job.document_id
        and document.latest_job_id = job.id;
+end
 $$;
 
--- requeue_job: running -> queued. The caller holds the locks of lock_run.
+-- requeue_job: running -> queued, or -> cancelled when that was asked for meanwhile. The caller
+-- holds the locks of lock_run.
 create or replace function ingest_private.requeue_job(
     p_job_id uuid, p_outcome text, p_error_code text, p_hold_reason text, p_retry_in interval)
 returns void
@@ -54,6 +60,10 @@ language plpgsql security definer set search_path = '' as $$
 declare
     v_due_at timestamptz := clock_timestamp() + p_retry_in;
 begin
+    if (select cancel_requested from ingest.jobs where id = p_job_id) then
+        perform ingest_private.end_cancelled(p_job_id);
+        return;
+    end if;
     update ingest_private.attempts
        set finished_at = clock_timestamp(), outcome = p_outcome, error_code = p_error_code
      where job_id = p_job_id and finished_at is null;

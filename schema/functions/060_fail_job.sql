@@ -47,8 +47,7 @@ begin
     if not ingest_private.lock_run(p_job_id, p_token) then
         return false;
     end if;
-    perform ingest_private.end_job(p_job_id, 'cancelled');
-    perform ingest_private.restore_document_status(p_job_id);
+    perform ingest_private.end_cancelled(p_job_id);
     return true;
 end
 $$;

@@ -9,13 +9,14 @@ declare
     v_rows integer;
     v_pruned integer := 0;
 begin
-    delete from ingest.jobs where id in (
+    with old as materialized (
         select job.id from ingest.jobs as job
          where job.finished_at < (select clock_timestamp() - p_keep)
            and not exists (select from ingest.documents as document
                             where document.id = job.document_id
                               and document.latest_job_id = job.id)
-         order by job.finished_at limit p_limit for update skip locked);
+         order by job.finished_at limit p_limit for update skip locked)
+    delete from ingest.jobs as job using old where job.id = old.id;
     get diagnostics v_rows = row_count;
     v_pruned := v_pruned + v_rows;
 

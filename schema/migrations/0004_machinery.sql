@@ -41,7 +41,9 @@ create table ingest_private.workers (
     draining boolean not null default false,
     version text not null,
     started_at timestamptz not null default clock_timestamp(),
-    last_seen timestamptz not null default clock_timestamp()
+    last_seen timestamptz not null default clock_timestamp(),
+    -- With its leases: whoever has not renewed them by then is taken for dead.
+    expires_at timestamptz not null
 );
 comment on table ingest_private.workers is 'Worker processes and when each was last heard of.';
 

@@ -14,7 +14,8 @@ revoke all on all functions in schema ingest, ingest_private
 grant usage on schema ingest to authenticated, service_role;
 grant select on ingest.documents, ingest.jobs, ingest.usage, ingest.index_versions,
     ingest.chunks, ingest.chunk_positions to authenticated, service_role;
-grant execute on function ingest.match_chunks, ingest.nearest_in_branch
+grant execute on function ingest.match_chunks, ingest.nearest_in_branch,
+    ingest.cancel_job, ingest.retry_job, ingest.explain_job
     to authenticated, service_role;
 
 -- The worker calls functions, and COPYs into the one table that COPY needs.

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,16 +72,16 @@ def test_the_object_of_that_name_arrives_whole(
     target = tmp_path / "spool"
     assert download(storage, name, target) == hashlib.sha256(content).digest()
     assert target.read_bytes() == content
-    stored = storage.info("docs", name)
+    stored = storage.info("docs", name, check=lambda: None)
     assert stored is not None
     assert stored.size_bytes == len(content)
 
 
 def test_a_new_version_shows_in_info(server: StorageServer, storage: SupabaseStorage) -> None:
     upload(server, "versions.txt", b"1")
-    first = storage.info("docs", "versions.txt")
+    first = storage.info("docs", "versions.txt", check=lambda: None)
     upload(server, "versions.txt", b"22")
-    second = storage.info("docs", "versions.txt")
+    second = storage.info("docs", "versions.txt", check=lambda: None)
     assert first is not None
     assert second is not None
     assert first.version != second.version
@@ -88,8 +89,8 @@ def test_a_new_version_shows_in_info(server: StorageServer, storage: SupabaseSto
 
 
 def test_a_missing_object_is_none_and_changed(storage: SupabaseStorage, tmp_path: Path) -> None:
-    assert storage.info("docs", "missing.txt") is None
-    assert storage.info("no-bucket", "missing.txt") is None
+    assert storage.info("docs", "missing.txt", check=lambda: None) is None
+    assert storage.info("no-bucket", "missing.txt", check=lambda: None) is None
     with pytest.raises(JobError) as caught:
         download(storage, "missing.txt", tmp_path / "spool")
     assert caught.value.code == "object_changed"
@@ -105,28 +106,75 @@ def test_an_object_over_the_limit_is_not_read_to_its_end(
     assert (tmp_path / "spool").stat().st_size <= 1_000_000
 
 
-def test_a_run_that_must_stop_stops_between_reads(
-    server: StorageServer, storage: SupabaseStorage, tmp_path: Path
-) -> None:
-    upload(server, "stopped.bin", b"x" * 3_000_000)
+class StopError(Exception):
+    """A run must stop."""
 
-    class StopError(Exception):
-        pass
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"], ids=["nothing", "a byte"]
+)
+def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer: bytes) -> None:
+    asked = threading.Event()
 
     def check() -> None:
-        raise StopError
+        if asked.is_set():
+            raise StopError
 
-    with pytest.raises(StopError):
-        storage.download(
-            "docs", "stopped.bin", tmp_path / "spool", max_bytes=10_000_000, check=check
-        )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_once() -> None:
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            connection.sendall(answer)
+            asked.set()
+            connection.recv(1)
+            connection.close()
+
+        server = threading.Thread(target=answer_once)
+        server.start()
+        storage = SupabaseStorage(f"http://127.0.0.1:{listener.getsockname()[1]}", SECRET_KEY)
+        with pytest.raises(StopError):
+            storage.download("docs", "x", tmp_path / "spool", max_bytes=9, check=check)
+        assert server.is_alive()
+        storage.close()
+        server.join(10)
+
+
+def test_only_so_many_requests_are_made_at_once_and_the_others_can_stop() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        storage = SupabaseStorage(url, SECRET_KEY, connections=1)
+        stop = threading.Event()
+
+        def check_first() -> None:
+            if stop.is_set():
+                raise StopError
+
+        def first() -> None:
+            with pytest.raises(StopError):
+                storage.info("docs", "x", check=check_first)
+
+        running = threading.Thread(target=first)
+        running.start()
+        connection, _ = listener.accept()
+        connection.recv(4096)
+
+        def check_second() -> None:
+            raise StopError
+
+        with pytest.raises(StopError):
+            storage.info("docs", "y", check=check_second)
+        stop.set()
+        running.join(10)
+        connection.close()
+        storage.close()
 
 
 def test_a_wrong_key_is_a_configuration_error(server: StorageServer) -> None:
     upload(server, "locked.txt", b"x")
     stranger = SupabaseStorage(server.url, "sb_secret_wrong")
     with pytest.raises(JobError) as caught:
-        stranger.info("docs", "locked.txt")
+        stranger.info("docs", "locked.txt", check=lambda: None)
     assert caught.value.code == "storage_auth"
 
 
@@ -135,7 +183,7 @@ def test_storage_that_is_away_is_nobodys_failure() -> None:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     with pytest.raises(JobError) as caught:
-        SupabaseStorage(url, SECRET_KEY).info("docs", "x")
+        SupabaseStorage(url, SECRET_KEY).info("docs", "x", check=lambda: None)
     assert (caught.value.code, caught.value.counted) == ("storage_unavailable", False)
 
 

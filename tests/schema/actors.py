@@ -219,14 +219,14 @@ def heartbeat(
     )
 
 
-def take(connection: Connection, *, resend: str = "1 minute", timeout: str = "1 minute") -> Any:
+def take(connection: Connection, *, resend: str = "1 minute") -> Any:
     """take_ready_jobs: ids of the jobs that hints are sent for now, in no particular order."""
     return [
         row["job_id"]
         for row in rows(
             connection,
-            "select * from ingest_private.take_ready_jobs(%s, %s)",
-            *(resend, timeout),
+            "select * from ingest_private.take_ready_jobs(%s)",
+            resend,
         )
     ]
 

@@ -136,6 +136,14 @@ def lease(**columns: str) -> str:
     )
 
 
+def worker(**columns: str) -> str:
+    return insert(
+        "ingest_private.workers",
+        {"id": "'w'", "slots": "1", "version": "'1'", "expires_at": "now()"},
+        columns,
+    )
+
+
 def twice(statement: str) -> str:
     return f"{statement}; {statement}"
 
@@ -258,10 +266,10 @@ REFUSED: Mapping[str, list[str]] = {
         queue(isolated_crashes="-1"),
     ],
     "workers_pkey": [
-        twice("insert into ingest_private.workers (id, slots, version) values ('w', 1, '1')")
+        twice(worker()),
     ],
     "workers_slots_check": [
-        "insert into ingest_private.workers (id, slots, version) values ('w', -1, '1')"
+        worker(slots="-1")
     ],
     "leases_pkey": [f"{lease()}; {lease(token='2')}"],
     "leases_token_key": [f"{lease()}; {lease(job_id='gen_random_uuid()')}"],

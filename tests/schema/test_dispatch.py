@@ -49,7 +49,7 @@ class TestWindow:
         heartbeat(worker, "isolated", slots=100, isolated=True)
         heartbeat(worker, "dead", slots=100)
         admin.execute(
-            "update ingest_private.workers set last_seen = now() - interval '2 min' "
+            "update ingest_private.workers set expires_at = now() - interval '1 s' "
             "where id = 'dead'"
         )
         assert len(take(worker)) == 7
@@ -65,6 +65,16 @@ class TestWindow:
         assert len(take(worker)) == 2
         heartbeat(worker, slots=2)
         assert take(worker) == []
+
+    def test_is_kept_where_statistics_are_of_a_shorter_queue(
+        self, admin: Connection, worker: Connection
+    ):
+        """The planner then asks for the next jobs once for each row, and each time gets others."""
+        put_many(admin, 1, "alice")
+        admin.execute("analyze ingest_private.job_queue")
+        put_many(admin, 20, "bob")
+        heartbeat(worker, slots=3)
+        assert len(take(worker)) == 3
 
     def test_of_two_calls_at_once_is_filled_once(
         self, database: Database, admin: Connection, worker: Connection
@@ -87,7 +97,7 @@ class TestWindow:
         heartbeat(worker, "ordinary", slots=5)
         assert len(take(worker)) == 2
         heartbeat(worker, "alone", slots=1, isolated=True)
-        taken = rows(worker, "select * from ingest_private.take_ready_jobs('1 min', '1 min')")
+        taken = rows(worker, "select * from ingest_private.take_ready_jobs('1 min')")
         assert [row["isolated"] for row in taken] == [True]
         assert take(worker) == []
 

@@ -469,7 +469,8 @@ class TestCancelRun:
     ):
         assert cancel(worker, claimed(worker, job_id))
         assert job(admin, job_id)["state"] == "cancelled"
-        assert document_of(admin, object_id)["status"] == "pending"
+        assert document_of(admin, object_id)["status"] == "failed"
+        assert document_of(admin, object_id)["error_code"] == "cancelled"
         assert claim(worker, job_id) is None
         assert state(admin)["leases"] == state(admin)["queue"] == []
 

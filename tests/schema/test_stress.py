@@ -363,9 +363,8 @@ BROKEN = {
     "the document says how": """
         select document.id, document.status, job.state from ingest.documents as document
           join ingest.jobs as job on job.id = document.latest_job_id
-         where case job.state when 'succeeded' then document.status <> 'ready'
-                              when 'failed' then document.status <> 'failed'
-                              else document.status not in ('pending', 'ready') end""",
+         where document.status <> case job.state when 'succeeded' then 'ready' else 'failed' end
+           and (job.state, document.status) <> ('cancelled', 'ready')""",
     "what is ready is what was published last, of the stored version": """
         select document.id from ingest.documents as document
           left join ingest_private.published_versions as published

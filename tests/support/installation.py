@@ -227,6 +227,31 @@ class Installation:
                 f"{error}: {self.latest_job(name)}\n{self.logs()[-6000:]}"
             ) from None
 
+    @contextmanager
+    def slow_publish(self) -> Iterator[None]:
+        """While this is open, publishing a chunk takes a minute, as a large document may."""
+        with self.database.connect() as connection:
+            connection.execute(
+                """create function public.doze() returns trigger language plpgsql as $$
+                   begin perform pg_sleep(60); return new; end $$;
+                   create trigger doze before insert on ingest_private.chunks_1
+                      for each row execute function public.doze()"""
+            )
+            try:
+                yield
+            finally:
+                connection.execute(
+                    """select pg_terminate_backend(pid) from pg_stat_activity
+                        where wait_event = 'PgSleep' and datname = current_database()"""
+                )
+                connection.execute("drop function public.doze cascade")
+
+    def wait_for_publish(self) -> None:
+        """Return once a worker is in the middle of a slow publish."""
+        query = """select 1 from pg_stat_activity
+                    where wait_event = 'PgSleep' and datname = current_database()"""
+        until(lambda: bool(self.rows(query)), "a publish")
+
     def forget_hints(self) -> None:
         """Lose every message in Redis."""
         client = redis_client.Redis.from_url(self.settings["REDIS_URL"])

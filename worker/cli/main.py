@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.errors import DocmillError
+from worker.errors import DocmillError, RefusedError
 
 app = typer.Typer(
     name="docmill",
@@ -44,6 +44,8 @@ def main() -> None:
     """Run the command line; every expected error is one sentence on stderr."""
     try:
         code = app(standalone_mode=False)
+    except RefusedError as error:
+        _fail(str(error), ExitCode.FAILED)
     except DocmillError as error:
         _fail(str(error), ExitCode.ENVIRONMENT)
     except typer.Abort:
@@ -171,10 +173,37 @@ def jobs(
 
 @app.command()
 def job(job_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> int:
-    """Show one job: where it stands, why, and what to do."""
+    """Show one job with all its fields and attempts."""
     from worker.cli import observe
 
     return observe.job(job_id, as_json=json)
+
+
+JobId = Annotated[str, typer.Argument(metavar="ID")]
+
+
+@app.command()
+def cancel(job_id: JobId, json: Json = False) -> int:
+    """Cancel a job; one that runs stops within about a second."""
+    from worker.cli import requests
+
+    return requests.cancel(job_id, as_json=json)
+
+
+@app.command()
+def retry(job_id: JobId, json: Json = False) -> int:
+    """Try the document of a failed or cancelled job again, with a new job."""
+    from worker.cli import requests
+
+    return requests.retry(job_id, as_json=json)
+
+
+@app.command()
+def explain(job_id: JobId, json: Json = False) -> int:
+    """Say where a job stands, why, and what to do."""
+    from worker.cli import requests
+
+    return requests.explain(job_id, as_json=json)
 
 
 @app.command()

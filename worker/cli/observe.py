@@ -13,6 +13,7 @@ from rich.table import Table
 from worker.cli.context import admin_connection, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import Row, cell, console, print_json, print_rows, table
+from worker.cli.requests import no_such_job, parse_job_id
 from worker.errors import UsageError
 from worker.store import admin
 
@@ -75,15 +76,11 @@ def _chunks(row: Row) -> str:
 
 def job(job_id: str, *, as_json: bool) -> int:
     """Show one job."""
-    try:
-        wanted = UUID(job_id)
-    except ValueError:
-        raise UsageError(f"{job_id!r} is not a job id: docmill jobs lists them") from None
+    wanted = parse_job_id(job_id)
     with admin_connection(settings_in_use()) as connection:
         row = admin.get_job(connection, wanted)
     if row is None:
-        print(f"docmill: there is no job {wanted}: docmill jobs lists them", file=sys.stderr)
-        return ExitCode.FAILED
+        raise no_such_job(wanted)
     if as_json:
         print_json(row)
         return ExitCode.DONE

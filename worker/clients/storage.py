@@ -1,10 +1,12 @@
 """Downloads from Supabase Storage, streamed: its Python client reads whole files into memory."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -14,7 +16,9 @@ from worker.ports import StopCheck, StoredObject
 
 #: Longest silence of the other side, connecting or reading; a slow but steady transfer goes on.
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
-_READ_BYTES: Final = 256 * 1024
+#: How often a run's reasons to stop are looked at while Storage is waited for.
+POLL_SECONDS: Final = 0.25
+T = TypeVar("T")
 
 
 class SupabaseStorage:
@@ -29,14 +33,21 @@ class SupabaseStorage:
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=connections),
         )
+        self._gate = threading.BoundedSemaphore(connections)
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
 
-    def info(self, bucket_id: str, object_name: str) -> StoredObject | None:
-        """What Storage holds at this name now; None when nothing. Raises JobError."""
+    def info(self, bucket_id: str, object_name: str, *, check: StopCheck) -> StoredObject | None:
+        """What Storage holds at this name now; None when nothing. Raises JobError.
+
+        `check` is called while the answer is waited for.
+        """
         path = object_path(bucket_id, object_name)
+        return self._attended(lambda _abandoned: self._info(path), check)
+
+    def _info(self, path: str) -> StoredObject | None:
         with _errors_translated():
             # The plain route takes a wrong key for nobody, to whom every object is missing.
             response = self._client.get(f"/object/info/authenticated/{path}")
@@ -50,11 +61,18 @@ class SupabaseStorage:
     ) -> bytes:
         """Stream the object into a file and return its sha256.
 
-        `check` is called between reads. Raises JobError: `document_too_large` past `max_bytes`,
+        `check` is called while it goes on. Raises JobError: `document_too_large` past `max_bytes`,
         `object_changed` when the object is gone or came short.
         """
-        digest = hashlib.sha256()
         path = object_path(bucket_id, object_name)
+        return self._attended(
+            lambda abandoned: self._download(path, target, max_bytes, abandoned), check
+        )
+
+    def _download(
+        self, path: str, target: Path, max_bytes: int, abandoned: threading.Event
+    ) -> bytes:
+        digest = hashlib.sha256()
         with (
             _errors_translated(),
             self._client.stream("GET", f"/object/authenticated/{path}") as response,
@@ -66,10 +84,40 @@ class SupabaseStorage:
                     raise JobError("object_changed", "the object is gone")
                 _check_status(response)
             for block in _limited(response, max_bytes):
-                check()
+                if abandoned.is_set():
+                    break
                 digest.update(block)
                 file.write(block)
         return digest.digest()
+
+    def _attended(self, request: Callable[[threading.Event], T], check: StopCheck) -> T:
+        """Make a request on a thread of its own, which is left behind when the run must stop.
+
+        A server that sends nothing, or a byte now and then, is waited for by that thread alone,
+        until its time-out or its next byte.
+        """
+        while not self._gate.acquire(timeout=POLL_SECONDS):
+            check()
+        future: Future[T] = Future()
+        abandoned = threading.Event()
+
+        def run() -> None:
+            try:
+                future.set_result(request(abandoned))
+            except BaseException as error:
+                future.set_exception(error)
+            finally:
+                self._gate.release()
+
+        # Daemon: the end of the process does not wait for it.
+        threading.Thread(target=run, name="storage", daemon=True).start()
+        try:
+            while not wait([future], POLL_SECONDS).done:
+                check()
+        except BaseException:
+            abandoned.set()
+            raise
+        return future.result()
 
 
 def object_path(bucket_id: str, object_name: str) -> str:
@@ -83,7 +131,8 @@ def object_path(bucket_id: str, object_name: str) -> str:
 
 def _limited(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
     received = 0
-    for block in response.iter_bytes(_READ_BYTES):
+    # As it arrives: to fill a block of our own size could take for ever.
+    for block in response.iter_bytes():
         received += len(block)
         if received > max_bytes:
             raise JobError("document_too_large", f"more than {max_bytes} bytes")

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from worker.embedding.batcher import Batcher
-from worker.errors import DocumentSupersededError, JobError, LeaseLostError
+from worker.errors import (
+    CancelledRunError,
+    DocumentSupersededError,
+    JobError,
+    LeaseLostError,
+)
 from worker.log import get_logger
 from worker.models import Claim, Element
 from worker.pipeline.chunking import CHUNKING_VERSION, chunk_elements
@@ -19,7 +24,7 @@ from worker.pipeline.stager import Stager, StagingLimits
 from worker.ports import Extraction, Extractor, ObjectStorage, TokenSplitter
 from worker.store import chunks as chunk_store
 from worker.store.chunks import PublishedDocument, PublishResult
-from worker.store.database import Database
+from worker.store.database import Database, cancel_statement
 
 log = get_logger(__name__)
 
@@ -67,7 +72,7 @@ class Ingest:
         Raises JobError, DocumentSupersededError when Storage holds another version by now, and
         whatever `run.check()` raises when the run must stop.
         """
-        with self._spool.file(self._size(run.claim), run.check) as path:
+        with self._spool.file(self._size(run), run.check) as path:
             sha256 = self._download(run, path)
             if self._publish_unchanged(run.claim, sha256):
                 return
@@ -86,19 +91,20 @@ class Ingest:
                     unread_pages=reading.unread_pages,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
-        self._publish(run.claim, document, placed)
+        self._publish(run, document, placed)
 
-    def _size(self, claim: Claim) -> int:
-        size = self._stored_size(claim)
-        if size > self._max_bytes(claim):
+    def _size(self, run: Run) -> int:
+        size = self._stored_size(run)
+        if size > self._max_bytes(run.claim):
             raise JobError("document_too_large", f"{size} bytes")
         return size
 
     def _max_bytes(self, claim: Claim) -> int:
         return min(self._limits.max_bytes, claim.max_bytes or self._limits.max_bytes)
 
-    def _stored_size(self, claim: Claim) -> int:
-        stored = self._storage.info(claim.bucket_id, claim.object_name)
+    def _stored_size(self, run: Run) -> int:
+        claim = run.claim
+        stored = self._storage.info(claim.bucket_id, claim.object_name, check=run.check)
         if stored is None or stored.version != claim.storage_version:
             raise DocumentSupersededError
         return stored.size_bytes
@@ -114,7 +120,7 @@ class Ingest:
         )
         # Storage resolves a name to its current version while it answers: what arrived is this
         # job's version only if that was current before and after.
-        self._stored_size(claim)
+        self._stored_size(run)
         return sha256
 
     def _publish_unchanged(self, claim: Claim, sha256: bytes) -> bool:
@@ -148,13 +154,22 @@ class Ingest:
 
     def _publish(
         self,
-        claim: Claim,
+        run: Run,
         document: PublishedDocument,
         placed: list[tuple[bytes, int | None, int | None]],
     ) -> None:
         started = time.monotonic()
-        with self._database.transaction(statement_timeout=PUBLISH_TIMEOUT) as transaction:
-            result = chunk_store.publish(transaction, claim, document, placed)
+        run.check()
+        try:
+            with (
+                self._database.transaction(statement_timeout=PUBLISH_TIMEOUT) as transaction,
+                # A large document takes minutes here, which nobody who cancels shall wait for.
+                run.interrupting(lambda: cancel_statement(transaction)),
+            ):
+                result = chunk_store.publish(transaction, run.claim, document, placed)
+        except JobError:
+            run.check()
+            raise
         _check_published(result)
         seconds = round(time.monotonic() - started, 3)
         log.info("document_published", chunks=len(placed), publish_seconds=seconds)
@@ -189,3 +204,5 @@ def _check_published(result: PublishResult) -> None:
         raise LeaseLostError
     if result == "superseded":
         raise DocumentSupersededError
+    if result == "cancelled":
+        raise CancelledRunError

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -42,6 +42,8 @@ class Run:
     claim: Claim
     valid_until: float  #: monotonic time after which the lease may have been given to another
     stop_reason: StopReason | None = None
+    _interrupt: Callable[[], None] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
         """Raise if the run must stop; otherwise the lease still holds.
@@ -53,6 +55,30 @@ class Run:
             raise LeaseLostError
         if self.stop_reason is not None:
             raise _STOP_ERRORS[self.stop_reason]
+
+    def stop(self, reason: StopReason) -> None:
+        """Make the run stop at its next check, and what it waits for meanwhile end at once.
+
+        A worker that drains waits for what is under way: only a run whose work is for nothing is
+        interrupted.
+        """
+        with self._lock:
+            self.stop_reason = reason
+            if self._interrupt is not None and reason != "drain":
+                self._interrupt()
+
+    @contextmanager
+    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """While this is open, `interrupt` is called from another thread when the run must stop.
+
+        It must not wait for long: other runs are told after this one.
+        """
+        self._interrupt = interrupt
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interrupt = None
 
 
 class LeaseKeeper:
@@ -149,12 +175,15 @@ class LeaseKeeper:
         if not runs:
             return
         keys = [(run.claim.job_id, run.claim.token) for run in runs.values()]
+        stops: list[tuple[Run, StopReason]] = []
 
         def ask(connection: Connection) -> None:
             for job_id, reason in jobs.stop_flags(connection, keys).items():
-                runs[job_id].stop_reason = reason
+                stops.append((runs[job_id], reason))
 
         self._ask(ask)
+        for run, reason in stops:
+            run.stop(reason)
 
     def _ask(self, question: Callable[[Connection], None]) -> bool:
         # False: the database cannot be reached. Leases run on until they expire, and so do the

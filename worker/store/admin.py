@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import dict_row
 
+from worker.errors import RefusedError
 from worker.ports import Vectors
 from worker.store.database import Connection
 
@@ -29,6 +31,9 @@ JOB_ATTEMPTS: Final[LiteralString] = """
     select attempt, worker_id, isolated, started_at, finished_at, outcome, error_code
       from ingest_private.attempts where job_id = %(job_id)s order by id
 """
+REQUEST_CANCEL: Final[LiteralString] = "select ingest_private.request_cancel(%(job_id)s)"
+RETRY: Final[LiteralString] = "select ingest_private.retry_job(%(job_id)s)"
+EXPLAIN: Final[LiteralString] = "select * from ingest_private.explain_job(%(job_id)s)"
 #: The job that brings the object at a name to the version that Storage holds now.
 CURRENT_JOBS: Final[LiteralString] = """
     select wanted.name as object_name, job.id as job_id, document.id as document_id,
@@ -104,6 +109,37 @@ def get_job(connection: Connection, job_id: UUID) -> Row | None:
     if not rows:
         return None
     return rows[0] | {"attempts": _rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
+
+
+def request_cancel(connection: Connection, job_id: UUID) -> str | None:
+    """Cancel a job, or ask its worker to; its state now, None when there is no such job."""
+    row = connection.execute(REQUEST_CANCEL, {"job_id": job_id}).fetchone()
+    assert row is not None
+    state: str | None = row[0]
+    return state
+
+
+def retry_job(connection: Connection, job_id: UUID) -> UUID:
+    """A new job for the document of one that failed; its id. Raises RefusedError that says why not.
+
+    Safe to repeat: while the new job is under way its id is returned again.
+    """
+    try:
+        row = connection.execute(RETRY, {"job_id": job_id}).fetchone()
+    except psycopg.errors.DatabaseError as error:
+        if error.sqlstate not in ("PT404", "PT409"):
+            raise
+        said = (error.diag.message_primary, error.diag.message_hint)
+        raise RefusedError(": ".join(part.rstrip(".") for part in said if part)) from None
+    assert row is not None
+    new_id: UUID = row[0]
+    return new_id
+
+
+def explain_job(connection: Connection, job_id: UUID) -> Row | None:
+    """Where a job stands and why, as its owner is told; None when there is no such job."""
+    rows = _rows(connection, EXPLAIN, {"job_id": job_id})
+    return rows[0] if rows else None
 
 
 def current_jobs(connection: Connection, bucket: str, names: Sequence[str]) -> dict[str, Row]:

@@ -43,7 +43,7 @@ HALFVEC_OID: Final[LiteralString] = """
      where attrelid = 'ingest_private.staged_chunks'::regclass and attname = 'embedding'
 """
 
-PublishResult = Literal["published", "lost", "superseded", "changed"]
+PublishResult = Literal["published", "lost", "superseded", "cancelled", "changed"]
 
 
 def content_hash(index: IndexVersion, chunk: Chunk) -> bytes:

@@ -13,7 +13,10 @@ from psycopg import sql
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from worker.errors import JobError
+from worker.log import get_logger
 from worker.store.hints import SYNC_OBJECT, ObjectHint
+
+log = get_logger(__name__)
 
 Connection = psycopg.Connection[Any]
 
@@ -32,6 +35,9 @@ CONNECT_OPTIONS: Final[dict[str, Any]] = {
     "tcp_user_timeout": 30_000,
     "application_name": "docmill",
 }
+
+#: What asking for the end of a statement may take.
+CANCEL_SECONDS: Final = 2.0
 
 #: Errors after which the same statement may succeed: somebody else had the rows.
 CONTENTION: Final = (
@@ -84,6 +90,17 @@ class Database:
             if isinstance(error, CONTENTION):
                 raise
             raise JobError("database_unavailable", type(error).__name__) from error
+
+
+def cancel_statement(connection: Connection) -> None:
+    """Have the server end what this connection waits for, from another thread. Never raises.
+
+    Some poolers do not pass it on: then the statement goes on to its end.
+    """
+    try:
+        connection.cancel_safe(timeout=CANCEL_SECONDS)
+    except psycopg.Error as error:
+        log.warning("statement_not_cancelled", error=type(error).__name__)
 
 
 def single_connection(url: str) -> Connection:

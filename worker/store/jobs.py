@@ -12,8 +12,7 @@ from worker.models import Claim, IndexVersion, Stage
 from worker.store.database import Connection
 
 TAKE_READY: Final[LiteralString] = """
-    select job_id, isolated
-      from ingest_private.take_ready_jobs(%(resend_after)s, %(worker_timeout)s)
+    select job_id, isolated from ingest_private.take_ready_jobs(%(resend_after)s)
 """
 CLAIM: Final[LiteralString] = """
     select * from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
@@ -70,12 +69,9 @@ def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, 
         return cursor.execute(query, parameters).fetchone()
 
 
-def take_ready(
-    connection: Connection, *, resend_after: timedelta, worker_timeout: timedelta
-) -> list[tuple[UUID, bool]]:
+def take_ready(connection: Connection, *, resend_after: timedelta) -> list[tuple[UUID, bool]]:
     """Mark as dispatched what the live workers have slots for: (job id, must run alone)."""
-    parameters = {"resend_after": resend_after, "worker_timeout": worker_timeout}
-    return connection.execute(TAKE_READY, parameters).fetchall()
+    return connection.execute(TAKE_READY, {"resend_after": resend_after}).fetchall()
 
 
 def claim(

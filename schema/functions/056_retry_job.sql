@@ -1,0 +1,46 @@
+-- retry_job: a new queued job for the document of a job that failed or was cancelled; the old row
+-- stays as it is. Returns the new job's id, or that of the job that is under way for the document
+-- already, so asking twice does no harm. The new job brings the version that Storage holds now.
+-- Raises PT404 for a job that is not there and PT409 when there is nothing to retry.
+create or replace function ingest_private.retry_job(p_job_id uuid)
+returns uuid
+language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+declare
+    v_job ingest.jobs;
+    v_document ingest.documents;
+    v_latest ingest.jobs;
+    v_new_id uuid;
+begin
+    select * into v_job from ingest.jobs where id = p_job_id;
+    if not found then
+        raise exception 'there is no such job' using errcode = 'PT404';
+    end if;
+    select * into v_document from ingest.documents
+     where id = v_job.document_id for no key update;
+    if not found then
+        raise exception 'the file of this job is gone'
+            using errcode = 'PT409', hint = 'Upload it again.';
+    end if;
+    select * into v_latest from ingest.jobs
+     where document_id = v_document.id and index_version = v_job.index_version
+     order by created_at desc, id limit 1;
+    if v_latest.finished_at is null then
+        return v_latest.id;
+    end if;
+    if v_latest.state = 'succeeded' then
+        raise exception 'there is nothing to retry: the document is searchable'
+            using errcode = 'PT409', hint = 'Upload the file again to have it read anew.';
+    end if;
+    select ingest_private.enqueue_job(
+               v_document.id, v_job.index_version, v_job.kind,
+               coalesce(source.priority, v_job.priority), coalesce(source.weight, 1))
+      into v_new_id
+      from (select) as always
+           left join ingest_private.sources as source on source.id = v_document.source_id;
+    update ingest.documents
+       set status = 'pending', error_code = null, error_message = null,
+           updated_at = clock_timestamp()
+     where id = v_document.id and latest_job_id = v_new_id;
+    return v_new_id;
+end
+$$;

@@ -1,0 +1,113 @@
+-- explain_job: where a job stands and why, in columns for programs and one sentence for people.
+-- No row: no such job. `situation` is one of
+--   waiting    for its turn: jobs_before it, and how many live workers take such jobs
+--   held       by hold_reason, until next_attempt_at
+--   retrying   after error_code, at next_attempt_at
+--   working    in a stage, with progress from 0 to 1, a rate and, once it is known how much there
+--              is to do, an estimate of the seconds left
+--   parked     failed with error_code; remedy says what to do
+--   done, cancelled, superseded
+-- Reading is half of the work and embedding the other half; the estimate assumes that it goes on
+-- as fast as so far. Jobs before it are counted to a thousand, so that asking stays cheap.
+create or replace function ingest_private.explain_job(p_job_id uuid)
+returns table (
+    job_id uuid, object_name text, state text, situation text, explanation text,
+    jobs_before integer, live_workers integer, hold_reason text, next_attempt_at timestamptz,
+    stage text, progress real, per_second real, seconds_left real,
+    attempt smallint, max_attempts smallint, error_code text, error_message text, remedy text)
+language plpgsql stable security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+    c_many constant integer := 1000;
+    v_job ingest.jobs;
+    v_entry ingest_private.job_queue;
+    v_started_at timestamptz;
+    v_seconds double precision;
+begin
+    select * into v_job from ingest.jobs where id = p_job_id;
+    if not found then
+        return;
+    end if;
+    select * into v_entry from ingest_private.job_queue as entry where entry.job_id = p_job_id;
+    job_id := v_job.id;
+    object_name := v_job.object_name;
+    state := v_job.state;
+    stage := v_job.stage;
+    attempt := v_job.attempt;
+    max_attempts := v_job.max_attempts;
+    error_code := v_job.error_code;
+    select code.message, code.remedy into error_message, remedy
+      from ingest_private.error_codes as code where code.code = v_job.error_code;
+
+    if v_job.state = 'running' then
+        select started_at into v_started_at from ingest_private.attempts as run
+         where run.job_id = p_job_id and run.finished_at is null;
+        v_seconds := greatest(extract(epoch from clock_timestamp() - v_started_at), 0.001);
+        progress := case
+            when v_job.chunks_total is not null then
+                0.5 + (v_job.chunks_embedded + v_job.chunks_reused)
+                      / (2.0 * greatest(v_job.chunks_total, 1))
+            when v_job.pages_total > 0 then v_job.pages_done / (2.0 * v_job.pages_total)
+            else 0 end;
+        if v_job.chunks_total is not null then
+            per_second := (v_job.chunks_embedded + v_job.chunks_reused) / v_seconds;
+            seconds_left := (v_job.chunks_total - v_job.chunks_embedded - v_job.chunks_reused)
+                            / nullif(per_second, 0);
+        elsif v_job.pages_done > 0 then
+            per_second := v_job.pages_done / v_seconds;
+        end if;
+        situation := 'working';
+        explanation := format('It is %s, %s %% done%s.', v_job.stage, round(progress * 100),
+            case when seconds_left is not null
+                 then format(', about %s s are left', ceil(seconds_left)) else '' end)
+            || case when v_job.cancel_requested then ' It has been asked to stop.' else '' end;
+
+    elsif v_job.state = 'queued' and v_job.hold_reason is not null
+          and v_entry.phase = 'waiting' then
+        situation := 'held';
+        hold_reason := v_job.hold_reason;
+        next_attempt_at := v_job.next_attempt_at;
+        explanation := format('It is held (%s) until %s UTC.%s',
+            v_job.hold_reason,
+            to_char(v_job.next_attempt_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'),
+            coalesce(' ' || remedy, ''));
+
+    elsif v_job.state = 'queued' and v_entry.phase = 'waiting' then
+        situation := 'retrying';
+        next_attempt_at := v_entry.due_at;
+        explanation := format('%s It is tried again at %s UTC, attempt %s of %s.',
+            coalesce(error_message, 'It was interrupted.'),
+            to_char(v_entry.due_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'),
+            v_entry.failures + 1, v_job.max_attempts);
+
+    elsif v_job.state = 'queued' then
+        situation := 'waiting';
+        select count(*) into live_workers from ingest_private.workers as worker
+         where worker.isolated = v_entry.isolated and not worker.draining
+           and worker.expires_at > clock_timestamp();
+        select count(*) into jobs_before
+          from (select from ingest_private.job_queue as earlier
+                 where earlier.phase = 'ready' and earlier.isolated = v_entry.isolated
+                   and (earlier.priority, earlier.rank) < (v_entry.priority, v_entry.rank)
+                 limit c_many) as counted;
+        explanation := case
+            when live_workers = 0 and v_entry.isolated then
+                'Its worker died, so it runs alone, and no worker for such jobs is running.'
+            when live_workers = 0 then 'No worker is running.'
+            when v_entry.phase = 'dispatched' then 'It is about to begin.'
+            when jobs_before >= c_many then format('%s jobs or more are before it.', c_many)
+            else format('%s job(s) are before it.', jobs_before) end;
+
+    else
+        situation := case v_job.state when 'failed' then 'parked' when 'succeeded' then 'done'
+                     else v_job.state end;
+        explanation := case v_job.state
+            when 'failed' then concat_ws(' ', error_message, remedy)
+            when 'succeeded' then 'The document is searchable.'
+            when 'cancelled' then 'It was cancelled; it can be retried.'
+            else 'The file was changed, moved or deleted; its newest version has a job of its own.'
+            end;
+    end if;
+    return next;
+end
+$$;

@@ -1,0 +1,56 @@
+-- What owners may ask for through the Data API, the only functions of docmill that clients may
+-- execute with its owner's rights. Each looks first whether the job is the caller's.
+
+-- require_own_job: raises PT404 (the Data API answers 404) unless the job belongs to the caller
+-- or the caller holds the project's secret key. A stranger's job and one that does not exist look
+-- the same.
+create or replace function ingest_private.require_own_job(p_job_id uuid)
+returns void
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    v_claims constant jsonb := auth.jwt();
+begin
+    if not exists (
+        select from ingest.jobs
+         where id = p_job_id
+           and (owner_id = v_claims ->> 'sub' or v_claims ->> 'role' = 'service_role')) then
+        raise exception 'there is no such job'
+            using errcode = 'PT404', hint = 'Read ingest.jobs for the jobs that are yours.';
+    end if;
+end
+$$;
+
+-- cancel_job: see ingest_private.request_cancel. Returns the job's state; `running`: its worker
+-- has been asked to stop, and the row shows `cancelled` within about a second.
+create or replace function ingest.cancel_job(job_id uuid)
+returns text
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform ingest_private.require_own_job(job_id);
+    return ingest_private.request_cancel(job_id);
+end
+$$;
+
+-- retry_job: see ingest_private.retry_job. Returns the id of the new job.
+create or replace function ingest.retry_job(job_id uuid)
+returns uuid
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform ingest_private.require_own_job(job_id);
+    return ingest_private.retry_job(job_id);
+end
+$$;
+
+-- explain_job: see ingest_private.explain_job.
+create or replace function ingest.explain_job(job_id uuid)
+returns table (
+    id uuid, object_name text, state text, situation text, explanation text,
+    jobs_before integer, live_workers integer, hold_reason text, next_attempt_at timestamptz,
+    stage text, progress real, per_second real, seconds_left real,
+    attempt smallint, max_attempts smallint, error_code text, error_message text, remedy text)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    perform ingest_private.require_own_job(explain_job.job_id);
+    return query select * from ingest_private.explain_job(explain_job.job_id);
+end
+$$;

@@ -1,0 +1,123 @@
+"""What owners ask for, while real processes work: it takes effect at every stage."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.database import as_client
+from tests.support.installation import ALICE, Installation, until
+
+LONG = "This sentence is about nothing in particular but it fills the section. " * 6
+#: "Within about a second": the worker looks once a second.
+SECONDS = 2.5
+
+
+def ask(running: Installation, function: str, job_id: Any) -> Any:
+    """A request of Alice's through the Data API."""
+    with as_client(running.database, {"sub": ALICE}) as client:
+        row = client.execute(f"select ingest.{function}(%s)".encode(), [job_id]).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@pytest.fixture
+def running(installation: Installation) -> Installation:
+    installation.start("beat")
+    installation.start_webhook()
+    installation.start_worker(DOCMILL_EMBEDDING_BATCH_SIZE="1", DOCMILL_EMBEDDING_REQUESTS="1")
+    return installation
+
+
+def in_stage(job: dict[str, Any] | None, stage: str) -> dict[str, Any] | None:
+    return job if job is not None and job["stage"] == stage else None
+
+
+@contextmanager
+def downloading(running: Installation) -> Iterator[str]:
+    name = running.upload(ALICE, "a.txt", f"Waits for Storage. {LONG}")
+    running.wait_for_job(name)
+    with running.database.connect() as connection:
+        os.kill(running.storage.child.pid, signal.SIGSTOP)
+        try:
+            connection.execute("update storage.objects set version = gen_random_uuid()::text")
+            running.wait_for_job(name, "running")
+            yield name
+        finally:
+            os.kill(running.storage.child.pid, signal.SIGCONT)
+
+
+@contextmanager
+def extracting(running: Installation) -> Iterator[str]:
+    # Takes a Markdown parser minutes.
+    name = running.upload(ALICE, "a.md", "[" * 30_000)
+    running.wait_for_job(name, "running")
+    yield name
+
+
+@contextmanager
+def embedding(running: Installation) -> Iterator[str]:
+    running.openai.gate.clear()
+    name = running.upload(
+        ALICE, "a.md", "\n".join(f"# Part {n}\n\nText of {n}. {LONG}\n" for n in range(3))
+    )
+    running.openai.wait_for_requests(1)
+    yield name
+
+
+@contextmanager
+def publishing(running: Installation) -> Iterator[str]:
+    with running.slow_publish():
+        name = running.upload(ALICE, "a.txt", f"Long to publish. {LONG}")
+        running.wait_for_publish()
+        yield name
+
+
+@pytest.mark.parametrize("stage", [downloading, extracting, embedding, publishing])
+def test_a_cancelled_job_stops_within_about_a_second_at_any_stage(
+    running: Installation, stage: Any
+) -> None:
+    with stage(running) as name:
+        job = until(lambda: in_stage(running.latest_job(name), stage.__name__), stage.__name__)
+        started = time.monotonic()
+        assert ask(running, "cancel_job", job["id"]) == "running"
+        running.wait_for_job(name, "cancelled", timeout=10)
+        assert time.monotonic() - started < SECONDS
+        requests = len(running.openai.requests)
+        running.openai.gate.set()
+    # The worker is free for the next one, which is all that the provider hears of.
+    after = running.upload(ALICE, "after.txt", f"The next one. {LONG}")
+    assert running.wait_for_job(after)["state"] == "succeeded"
+    assert len(running.openai.requests) == requests + 1
+
+
+def test_a_cancelled_job_can_be_retried_and_pays_for_nothing_twice(running: Installation) -> None:
+    with embedding(running) as name:
+        job = running.latest_job(name)
+        assert job is not None
+        ask(running, "cancel_job", job["id"])
+        running.wait_for_job(name, "cancelled")
+        running.openai.gate.set()
+    new_id = ask(running, "retry_job", job["id"])
+    assert new_id != job["id"]
+    done = running.wait_for_job(name)
+    assert (done["id"], done["state"]) == (new_id, "succeeded")
+    # The request that was under way when it was cancelled may be made once more.
+    assert len(running.openai.texts) <= 4
+
+
+def test_a_queued_job_is_cancelled_before_any_worker_sees_it(installation: Installation) -> None:
+    name = installation.upload(ALICE, "a.txt", f"Never read. {LONG}")
+    job = installation.latest_job(name)
+    assert job is not None
+    assert ask(installation, "cancel_job", job["id"]) == "cancelled"
+    installation.start_worker()
+    installation.start("beat")
+    after = installation.upload(ALICE, "b.txt", f"Read. {LONG}")
+    assert installation.wait_for_job(after)["state"] == "succeeded"
+    assert installation.job(job["id"])["state"] == "cancelled"
+    assert not any("Never read" in text for text in installation.openai.texts)
