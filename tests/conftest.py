@@ -9,8 +9,15 @@ from tests.support.database import Database, make_database, make_template
 from worker.local.postgres import PostgresServer, start_postgres
 from worker.local.redis import RedisServer, start_redis
 
-#: A crash of the machine may lose what a test wrote: nobody misses it.
-FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=4GB")
+#: A crash of the machine may lose what a test wrote: nobody misses it. Nothing works beside the
+#: tests, which count the blocks that statements touch.
+FAST = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_wal_size=4GB",
+    "autovacuum=off",
+)
 
 
 @pytest.fixture(scope="session")
