@@ -1,6 +1,7 @@
 -- source_of: the source that an object of Storage belongs to, or no row when it is not ingested.
--- The longest matching prefix of the bucket wins. Folder markers are nobody's: the dashboard
--- makes a new folder by uploading `.emptyFolderPlaceholder`, S3 clients by a name that ends in /.
+-- The longest matching prefix of the bucket wins, a removed source only where no other matches.
+-- Folder markers are nobody's: the dashboard makes a new folder by uploading
+-- `.emptyFolderPlaceholder`, S3 clients by a name that ends in /.
 create or replace function ingest_private.source_of(p_bucket_id text, p_name text)
 returns setof ingest_private.sources
 language sql stable security definer set search_path = '' as $$
@@ -10,6 +11,6 @@ language sql stable security definer set search_path = '' as $$
        and starts_with(p_name, source.prefix)
        and p_name not like '%/'
        and p_name not like '%.emptyFolderPlaceholder'
-     order by length(source.prefix) desc
+     order by source.retired_at nulls first, length(source.prefix) desc
      limit 1
 $$;

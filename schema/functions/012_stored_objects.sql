@@ -3,12 +3,11 @@
 -- do not exist in every release of Storage. An odd value of one object must not stop the sync of
 -- others: what cannot be read is null. Nothing here depends on the session: the version of an
 -- object that has none would otherwise change with the reader's time zone.
+-- Under a removed source only what was ingested and has not changed since is still seen.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
 returns setof ingest_private.stored_object
 language sql stable security definer set search_path = '' as $$
-    select object.id, object.bucket_id, object.name,
-           coalesce(object.version, object.metadata ->> 'eTag',
-                    extract(epoch from object.updated_at)::text, 'none'),
+    select object.id, object.bucket_id, object.name, present_version,
            case when object.metadata ->> 'size' ~ '^[0-9]{1,18}$'
                 then (object.metadata ->> 'size')::bigint end,
            coalesce(nullif(fields -> 'user_metadata', 'null'), '{}'),
@@ -17,8 +16,16 @@ language sql stable security definer set search_path = '' as $$
            source.id, source.access, source.priority, source.weight
       from storage.objects as object
            cross join lateral to_jsonb(object) as fields
+           cross join lateral coalesce(
+               object.version, object.metadata ->> 'eTag',
+               extract(epoch from object.updated_at)::text, 'none') as present_version
            cross join lateral ingest_private.source_of(object.bucket_id, object.name) as source
      where object.id = any(p_object_ids)
        and fields ->> 'archived_at' is null
        and not coalesce((fields ->> 'is_delete_marker')::boolean, false)
+       and (source.retired_at is null
+            or exists (select from ingest.documents as document
+                        where document.object_id = object.id
+                          and document.source_id = source.id
+                          and document.storage_version = present_version))
 $$;

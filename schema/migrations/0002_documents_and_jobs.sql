@@ -14,6 +14,9 @@ create table ingest_private.sources (
     weight real not null default 1 check (weight > 0 and weight <= 1000),
     max_bytes bigint check (max_bytes > 0),
     created_at timestamptz not null default now(),
+    -- Removed, but not forgotten: nothing new is ingested, what is searchable stays until its file
+    -- changes.
+    retired_at timestamptz,
     unique (bucket_id, prefix)
 );
 comment on table ingest_private.sources is
@@ -75,7 +78,7 @@ comment on column ingest.documents.status is 'State of the newest version.';
 comment on column ingest.documents.searchable is
     'True when any version of the document can be found, the newest or an older one.';
 create index documents_owner on ingest.documents (owner_id, created_at desc);
-create index documents_source on ingest.documents (source_id);
+create index documents_source on ingest.documents (source_id, id);
 create index documents_inherit on ingest.documents (owner_id) where access = 'inherit';
 
 create table ingest.jobs (

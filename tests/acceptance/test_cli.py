@@ -130,6 +130,28 @@ def test_jobs_can_be_listed_shown_and_followed(shell: Shell) -> None:
 
 
 @pytest.mark.usefixtures("ingested")
+def test_a_failed_job_is_explained_and_retried(shell: Shell) -> None:
+    (failed,) = [
+        row
+        for row in shell.rows("jobs", "--state", "failed", "--owner", OWNER)
+        if row["error_code"] == "unsupported_type"
+    ]
+    (explained,) = shell.rows("explain", failed["id"])
+    assert (explained["situation"], explained["error_code"]) == ("parked", "unsupported_type")
+    assert explained["remedy"] in shell.run("explain", failed["id"])
+    (retried,) = shell.rows("retry", failed["id"])
+    assert retried["id"] != failed["id"]
+    shell.run("watch", "--until-idle")
+    assert shell.rows("explain", retried["id"])[0]["situation"] == "parked"
+    assert "it has failed already" in shell.run("cancel", retried["id"], code=1)
+    (done,) = shell.rows("jobs", "--state", "succeeded", "--limit", "1")
+    assert "nothing to retry" in shell.run("retry", done["id"], code=1)
+    for command in ("cancel", "retry", "explain"):
+        unknown = "00000000-0000-4000-8000-00000000dead"
+        assert "there is no" in shell.run(command, unknown, code=1)
+
+
+@pytest.mark.usefixtures("ingested")
 def test_status_counts(shell: Shell) -> None:
     (row,) = shell.rows("status")
     assert row["documents"] == {"ready": 2, "failed": 2}
@@ -144,7 +166,30 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
     (added,) = shell.rows("sources", "add", "extra", "--owner-from", "folder:1")
     assert (added["bucket_id"], added["owner_from"]) == ("extra", "folder:1")
     assert {row["bucket_id"] for row in shell.rows("sources", "list")} == {"documents", "extra"}
-    assert "none of uploader" in shell.run("sources", "add", "x", "--owner-from", "me", code=3)
+    for option, bad, says in (
+        ("--owner-from", "me", "none of uploader"),
+        ("--access", "everybody", "neither owner nor inherit"),
+        ("--priority", "10", "from 0 (first) to 9"),
+        ("--priority", "99999", "from 0 (first) to 9"),
+        ("--max-bytes", "0", "at least 1"),
+    ):
+        assert says in shell.run("sources", "add", "x", option, bad, code=3)
+    assert "no longer ingested" in shell.run("sources", "remove", "extra", "--forget")
+    assert "not a source" in shell.run("sources", "remove", "extra", code=1)
+
+
+@pytest.mark.usefixtures("ingested")
+def test_files_that_were_there_before_are_counted_and_ingested(shell: Shell) -> None:
+    assert "2 documents stay" in shell.run("sources", "remove", "documents")
+    assert "4 files are there" in shell.run("sources", "add", "documents", "--dry-run")
+    (listed,) = shell.rows("sources", "list")
+    assert listed["retired_at"] is not None
+    (again,) = shell.rows("sources", "add", "documents")
+    # What failed went with the source and is tried again; what is searchable stayed.
+    assert (again["objects"], again["fresh"], again["queued"]) == (4, 2, 2)
+    shell.run("watch", "--until-idle")
+    (row,) = shell.rows("status")
+    assert row["documents"] == {"ready": 2, "failed": 2}
 
 
 def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> None:

@@ -90,7 +90,9 @@ WORKER_FUNCTIONS = {
     "ingest_private.take_ready_jobs",
 }
 INNER_FUNCTIONS = {
+    "ingest_private.backfill_source",
     "ingest_private.check_job_lease",
+    "ingest_private.count_source",
     "ingest_private.create_index_version",
     "ingest_private.end_cancelled",
     "ingest_private.end_failed",
@@ -107,6 +109,7 @@ INNER_FUNCTIONS = {
     "ingest_private.on_objects_deleted",
     "ingest_private.owner_of",
     "ingest_private.promote_due_jobs",
+    "ingest_private.remove_source",
     "ingest_private.request_cancel",
     "ingest_private.requeue_job",
     "ingest_private.require_own_job",

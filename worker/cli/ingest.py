@@ -117,7 +117,8 @@ def ingest(
 
 
 def _check_watched(connection: Connection, bucket: str) -> None:
-    if not any(source["bucket_id"] == bucket for source in admin.list_sources(connection)):
+    sources = admin.list_sources(connection)
+    if not any(source["bucket_id"] == bucket and not source["retired_at"] for source in sources):
         raise UsageError(f"bucket {bucket!r} is not ingested: docmill sources add {bucket}")
 
 

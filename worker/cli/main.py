@@ -246,12 +246,35 @@ def sources_add(
     owner_from: Annotated[
         str, typer.Option(help="Who owns a document: uploader, folder:N or fixed:SUB.")
     ] = "uploader",
+    access: Annotated[
+        str,
+        typer.Option(help="owner: its owner; inherit: whoever may read the object in Storage."),
+    ] = "owner",
+    priority: Annotated[int, typer.Option(help="0 (first) to 9.")] = 5,
+    max_bytes: Annotated[int | None, typer.Option(help="Larger files are refused.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is there.")] = False,
     json: Json = False,
 ) -> int:
-    """Ingest a bucket from now on."""
+    """Ingest a bucket: what is there already, and what comes. Again: with other rules."""
     from worker.cli import sources
 
-    return sources.add(bucket, prefix=prefix, owner_from=owner_from, as_json=json)
+    source = sources.Source(bucket, prefix, owner_from, access, priority, max_bytes)
+    return sources.add(source, dry_run=dry_run, as_json=json)
+
+
+@sources_app.command("remove")
+def sources_remove(
+    bucket: str,
+    prefix: Annotated[str, typer.Option(help="The prefix it was added with.")] = "",
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove its documents from search as well.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Stop ingesting a bucket. What is searchable stays until its file changes."""
+    from worker.cli import sources
+
+    return sources.remove(bucket, prefix=prefix, forget=forget, as_json=json)
 
 
 @sources_app.command("list")

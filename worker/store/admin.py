@@ -1,9 +1,10 @@
 """Reads and settings for operators, over the admin connection."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, cast
 from uuid import UUID
 
 import psycopg
@@ -11,7 +12,7 @@ from psycopg.rows import dict_row
 
 from worker.errors import RefusedError
 from worker.ports import Vectors
-from worker.store.database import Connection
+from worker.store.database import CONTENTION, Connection
 
 Row = dict[str, Any]
 
@@ -53,14 +54,31 @@ ADD_SOURCE: Final[LiteralString] = """
     values (%(bucket_id)s, %(prefix)s, %(owner_from)s, %(access)s, %(priority)s, %(max_bytes)s)
         on conflict (bucket_id, prefix) do update
            set owner_from = excluded.owner_from, access = excluded.access,
-               priority = excluded.priority, max_bytes = excluded.max_bytes
+               priority = excluded.priority, max_bytes = excluded.max_bytes, retired_at = null
     returning id, bucket_id, prefix, owner_from, access, priority, max_bytes, created_at
 """
 LIST_SOURCES: Final[LiteralString] = """
     select source.id, source.bucket_id, source.prefix, source.owner_from, source.access,
-           source.priority, source.max_bytes, source.created_at,
+           source.priority, source.max_bytes, source.created_at, source.retired_at,
            (select count(*) from ingest.documents where source_id = source.id) as documents
       from ingest_private.sources as source order by bucket_id, prefix
+"""
+FIND_SOURCE: Final[LiteralString] = """
+    select id from ingest_private.sources
+     where bucket_id = %(bucket_id)s and prefix = %(prefix)s
+"""
+BUCKET_EXISTS: Final[LiteralString] = """
+    select exists (select from storage.buckets where id = %(bucket_id)s)
+"""
+COUNT_SOURCE: Final[LiteralString] = """
+    select objects, bytes, fresh, unowned from ingest_private.count_source(%(source_id)s)
+"""
+BACKFILL: Final[LiteralString] = """
+    select queued, next_after from ingest_private.backfill_source(%(source_id)s, %(after)s)
+"""
+REMOVE_SOURCE: Final[LiteralString] = """
+    select kept, forgotten, next_after
+      from ingest_private.remove_source(%(source_id)s, %(forget)s, %(after)s)
 """
 COUNTS: Final[LiteralString] = """
     select (select jsonb_object_agg(state, count)
@@ -91,6 +109,16 @@ MATCH: Final[LiteralString] = """
 """
 
 
+#: How often a page of a sweep is tried, and the pause in between: uploads come first.
+_PAGE_TRIES: Final = 20
+_PAGE_PAUSE_SECONDS: Final = 0.25
+
+
+def _value(connection: Connection, query: LiteralString, parameters: Row) -> Any:
+    row = connection.execute(query, parameters).fetchone()
+    return row[0] if row else None
+
+
 def _rows(connection: Connection, query: LiteralString, parameters: Row) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, parameters).fetchall()
@@ -113,10 +141,7 @@ def get_job(connection: Connection, job_id: UUID) -> Row | None:
 
 def request_cancel(connection: Connection, job_id: UUID) -> str | None:
     """Cancel a job, or ask its worker to; its state now, None when there is no such job."""
-    row = connection.execute(REQUEST_CANCEL, {"job_id": job_id}).fetchone()
-    assert row is not None
-    state: str | None = row[0]
-    return state
+    return cast("str | None", _value(connection, REQUEST_CANCEL, {"job_id": job_id}))
 
 
 def retry_job(connection: Connection, job_id: UUID) -> UUID:
@@ -125,15 +150,12 @@ def retry_job(connection: Connection, job_id: UUID) -> UUID:
     Safe to repeat: while the new job is under way its id is returned again.
     """
     try:
-        row = connection.execute(RETRY, {"job_id": job_id}).fetchone()
+        return cast("UUID", _value(connection, RETRY, {"job_id": job_id}))
     except psycopg.errors.DatabaseError as error:
         if error.sqlstate not in ("PT404", "PT409"):
             raise
         said = (error.diag.message_primary, error.diag.message_hint)
         raise RefusedError(": ".join(part.rstrip(".") for part in said if part)) from None
-    assert row is not None
-    new_id: UUID = row[0]
-    return new_id
 
 
 def explain_job(connection: Connection, job_id: UUID) -> Row | None:
@@ -151,6 +173,65 @@ def current_jobs(connection: Connection, bucket: str, names: Sequence[str]) -> d
 def add_source(connection: Connection, source: Row) -> Row:
     """Ingest a bucket, or what lies under a prefix of it; again with other rules: they replace."""
     return _rows(connection, ADD_SOURCE, source)[0]
+
+
+def bucket_exists(connection: Connection, bucket: str) -> bool:
+    """Whether Storage has a bucket of this name."""
+    return bool(_value(connection, BUCKET_EXISTS, {"bucket_id": bucket}))
+
+
+def find_source(connection: Connection, bucket: str, prefix: str) -> int | None:
+    """Id of the source with exactly this bucket and prefix."""
+    found = _value(connection, FIND_SOURCE, {"bucket_id": bucket, "prefix": prefix})
+    return cast("int | None", found)
+
+
+def count_source(connection: Connection, source_id: int) -> Row:
+    """What Storage holds under a source: objects, bytes, fresh (to be ingested), unowned."""
+    return _rows(connection, COUNT_SOURCE, {"source_id": source_id})[0]
+
+
+def backfill(connection: Connection, source_id: int) -> Iterator[int]:
+    """Sync what Storage holds under a source, page by page; yields the jobs of each page.
+
+    Safe to break off and to repeat: what is in line is left alone.
+    """
+    after: str | None = None
+    while True:
+        page = _page(connection, BACKFILL, {"source_id": source_id, "after": after})
+        yield page["queued"]
+        after = page["next_after"]
+        if after is None:
+            return
+
+
+def remove_source(connection: Connection, source_id: int, *, forget: bool) -> Row:
+    """Take a source out of use; how many of its documents were `kept` and `forgotten`.
+
+    Safe to break off and to repeat.
+    """
+    total = {"kept": 0, "forgotten": 0}
+    after: UUID | None = None
+    while True:
+        parameters = {"source_id": source_id, "forget": forget, "after": after}
+        page = _page(connection, REMOVE_SOURCE, parameters)
+        for name in total:
+            total[name] += page[name]
+        after = page["next_after"]
+        if after is None:
+            return total
+
+
+def _page(connection: Connection, query: LiteralString, parameters: Row) -> Row:
+    """A page of a sweep, tried again while somebody else has one of its rows."""
+    for attempt in range(_PAGE_TRIES):
+        try:
+            return _rows(connection, query, parameters)[0]
+        except CONTENTION:
+            if attempt == _PAGE_TRIES - 1:
+                raise
+            time.sleep(_PAGE_PAUSE_SECONDS)
+    raise AssertionError
 
 
 def list_sources(connection: Connection) -> list[Row]:

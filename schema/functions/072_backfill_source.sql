@@ -1,0 +1,45 @@
+-- count_source: what Storage holds under a source, before it is ingested.
+--   objects, bytes   that belong to the source
+--   fresh            of these, not ingested in their present version yet
+--   unowned          of these, found nobody's by the source's rule
+create or replace function ingest_private.count_source(
+    p_source_id bigint,
+    out objects bigint, out bytes bigint, out fresh bigint, out unowned bigint)
+language sql stable security definer set search_path = '' as $$
+    select count(*), coalesce(sum(stored.size_bytes), 0),
+           count(*) filter (where document.storage_version is distinct from stored.storage_version),
+           count(*) filter (where stored.owner_id is null)
+      from ingest_private.sources as source
+           cross join lateral ingest_private.stored_objects(array(
+               select object.id from storage.objects as object
+                where object.bucket_id = source.bucket_id
+                  and starts_with(object.name, source.prefix))) as stored
+           left join ingest.documents as document on document.object_id = stored.object_id
+     where source.id = p_source_id and stored.source_id = source.id
+$$;
+
+-- backfill_source: sync one page of the objects that Storage holds under a source, in order of
+-- their names, from p_after on. Returns how many jobs are unfinished among them and the name to
+-- continue after; null: the end. Uploads go on meanwhile: their triggers do the same.
+create or replace function ingest_private.backfill_source(
+    p_source_id bigint, p_after text, p_limit integer default 500,
+    out queued integer, out next_after text)
+language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+declare
+    v_source ingest_private.sources;
+    v_page uuid[];
+begin
+    select * into strict v_source from ingest_private.sources where id = p_source_id;
+    select array_agg(page.id), max(page.name collate "C") into v_page, next_after
+      from (select object.id, object.name from storage.objects as object
+             where object.bucket_id = v_source.bucket_id
+               and object.name collate "C" >= v_source.prefix
+               and starts_with(object.name, v_source.prefix)
+               and (p_after is null or object.name collate "C" > p_after)
+             order by object.name collate "C" limit p_limit) as page;
+    select count(*) into queued from ingest_private.sync_objects(v_page);
+    if coalesce(cardinality(v_page), 0) < p_limit then
+        next_after := null;
+    end if;
+end
+$$;
