@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -22,95 +23,182 @@ PREFIX = "DOCMILL_"
 MIB = 1024 * 1024
 
 
-def _named(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
+def _setting(description: str, default: Any = ..., *, names: Sequence[str] = (), **how: Any) -> Any:
+    """A field: what it means, its default and bounds; `names` where a standard name counts too."""
+    if default is not ...:
+        how["default"] = default
+    if names:
+        how["validation_alias"] = AliasChoices(*names)
+    return Field(description=description, **how)
 
 
 class Settings(BaseSettings):
     """All settings. Each is `DOCMILL_` plus its name in capitals; standard names are fallbacks.
 
     Frozen. Build it with `load_settings`, which turns bad values into a SettingsError that names
-    the variable.
+    the variable. The descriptions make docs/settings.md, .env.example and `docmill config`.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True)
 
     # -- connections
-    database_url: SecretStr | None = Field(
-        default=None, validation_alias=_named("DOCMILL_DATABASE_URL", "DATABASE_URL")
+    database_url: SecretStr | None = _setting(
+        "Connection string of the role docmill_worker. A transaction pooler will do.",
+        None,
+        names=("DOCMILL_DATABASE_URL", "DATABASE_URL"),
     )
-    admin_database_url: SecretStr | None = Field(
-        default=None, validation_alias=_named("DOCMILL_ADMIN_DATABASE_URL")
+    admin_database_url: SecretStr | None = _setting(
+        "Connection string of the project's `postgres`, direct or in session mode. For `schema`, "
+        "`sources` and what operators read; workers do not need it.",
+        None,
     )
-    redis_url: SecretStr | None = Field(
-        default=None, validation_alias=_named("DOCMILL_REDIS_URL", "REDIS_URL")
+    redis_url: SecretStr | None = _setting(
+        "Redis 6.2 or newer, with `maxmemory-policy noeviction`.",
+        None,
+        names=("DOCMILL_REDIS_URL", "REDIS_URL"),
     )
-    supabase_url: str | None = Field(
-        default=None, validation_alias=_named("DOCMILL_SUPABASE_URL", "SUPABASE_URL")
+    supabase_url: str | None = _setting(
+        "URL of the project, `https://REF.supabase.co`.",
+        None,
+        names=("DOCMILL_SUPABASE_URL", "SUPABASE_URL"),
     )
-    supabase_secret_key: SecretStr | None = Field(
-        default=None,
-        validation_alias=_named(
-            "DOCMILL_SUPABASE_SECRET_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"
+    supabase_secret_key: SecretStr | None = _setting(
+        "Secret key (`sb_secret_...`, or the old service_role key). Used to download files.",
+        None,
+        names=(
+            "DOCMILL_SUPABASE_SECRET_KEY",
+            "SUPABASE_SECRET_KEY",
+            "SUPABASE_SERVICE_ROLE_KEY",
         ),
     )
-    database_connections: int = Field(default=8, ge=2, le=200)
+    database_connections: int = _setting(
+        "Connections that a worker or webhook holds at most, beside one for its heartbeat.",
+        8,
+        ge=2,
+        le=200,
+    )
 
     # -- webhook
-    webhook_host: str = "127.0.0.1"
-    webhook_port: int = Field(default=8787, ge=1, le=65535)
-    #: Value of the x-webhook-secret header of a Database Webhook.
-    webhook_secret: SecretStr | None = Field(default=None)
-    #: Standard-Webhooks secrets (`whsec_...`), comma-separated; more than one while rotating.
-    webhook_signing_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    webhook_host: str = _setting("Address that `docmill webhook` listens on.", "127.0.0.1")
+    webhook_port: int = _setting("Its port.", 8787, ge=1, le=65535)
+    webhook_secret: SecretStr | None = _setting(
+        "Value of the header x-webhook-secret of a stock Database Webhook.", None
+    )
+    webhook_signing_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+        "Standard-Webhooks secrets (`whsec_...`), comma-separated: several while rotating.", ()
+    )
 
     # -- embedding
-    embedder: Literal["local", "openai"] = "openai"
-    embedding_model: str = Field(default="", max_length=200)
-    embedding_dimensions: int = Field(default=0, ge=0, le=4000)
-    openai_api_key: SecretStr | None = Field(
-        default=None, validation_alias=_named("DOCMILL_OPENAI_API_KEY", "OPENAI_API_KEY")
+    embedder: Literal["local", "openai"] = _setting(
+        "`openai` for OpenAI or anything that speaks its API, `local` for the model that comes "
+        "with the extra `local`.",
+        "openai",
     )
-    openai_base_url: str | None = Field(
-        default=None, validation_alias=_named("DOCMILL_OPENAI_BASE_URL", "OPENAI_BASE_URL")
+    embedding_model: str = _setting(
+        "Name of the model; text-embedding-3-small when empty.", "", max_length=200
     )
-    embedding_batch_size: int = Field(default=256, ge=1, le=2048)
-    embedding_batch_tokens: int = Field(default=100_000, ge=8192, le=300_000)
-    embedding_requests: int = Field(default=4, ge=1, le=64)
-    embedding_timeout_seconds: float = Field(default=60, ge=1, le=600)
-    embedding_usd_per_million_tokens: float = Field(default=0, ge=0)
+    embedding_dimensions: int = _setting(
+        "Width of its embeddings; 0 for the default of the default model.", 0, ge=0, le=4000
+    )
+    openai_api_key: SecretStr | None = _setting(
+        "Key of the provider.", None, names=("DOCMILL_OPENAI_API_KEY", "OPENAI_API_KEY")
+    )
+    openai_base_url: str | None = _setting(
+        "Base URL of another provider that speaks OpenAI's API.",
+        None,
+        names=("DOCMILL_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
+    )
+    embedding_batch_size: int = _setting("Texts of one request at most.", 256, ge=1, le=2048)
+    embedding_batch_tokens: int = _setting(
+        "Tokens of one request at most.", 100_000, ge=8192, le=300_000
+    )
+    embedding_requests: int = _setting("Requests in flight of one worker.", 4, ge=1, le=64)
+    embedding_timeout_seconds: float = _setting("Time that a request may take.", 60, ge=1, le=600)
+    embedding_usd_per_million_tokens: float = _setting(
+        "Price, for cost_usd on jobs and usage.", 0, ge=0
+    )
 
     # -- documents
-    chunk_tokens: int = Field(default=400, ge=32, le=6000)
-    max_document_bytes: int = Field(default=100 * MIB, ge=1)
-    max_document_characters: int = Field(default=50_000_000, ge=1000)
-    max_chunks: int = Field(default=20_000, ge=1)
+    chunk_tokens: int = _setting(
+        "Size of a chunk in tokens of the model. Fixed by the first `schema apply`.",
+        400,
+        ge=32,
+        le=6000,
+    )
+    max_document_bytes: int = _setting("Larger files are refused.", 100 * MIB, ge=1)
+    max_document_characters: int = _setting(
+        "Documents with more text are refused.", 50_000_000, ge=1000
+    )
+    max_chunks: int = _setting("Documents with more chunks are refused.", 20_000, ge=1)
 
     # -- extraction
-    extraction_children: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    parse_timeout_seconds: float = Field(default=300, ge=1, le=7200)
-    parse_memory_bytes: int = Field(default=2048 * MIB, ge=256 * MIB)
-    spool_dir: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
-    spool_bytes: int = Field(default=2048 * MIB, ge=1)
+    extraction_children: int = _setting(
+        "Documents that a worker reads at the same time; the number of cores by default.",
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=256,
+    )
+    parse_timeout_seconds: float = _setting(
+        "Time that reading one document may take.", 300, ge=1, le=7200
+    )
+    parse_memory_bytes: int = _setting(
+        "Memory that reading one document may take.", 2048 * MIB, ge=256 * MIB
+    )
+    spool_dir: Path = _setting(
+        "Folder for downloads while they are read; needs O_TMPFILE, as tmpfs, ext4 and xfs have.",
+        default_factory=lambda: Path(tempfile.gettempdir()),
+    )
+    spool_bytes: int = _setting("What may lie there at once.", 2048 * MIB, ge=1)
 
     # -- worker
-    slots: int = Field(default=256, ge=1, le=1000)
-    lease_seconds: float = Field(default=60, ge=0.2, le=3600)
-    drain_seconds: float = Field(default=30, ge=0.1, le=3600)
-    resend_seconds: float = Field(default=30, ge=0.2, le=3600)
-    retry_base_seconds: float = Field(default=5, ge=0.01, le=600)
-    retry_max_seconds: float = Field(default=600, ge=0.01, le=86_400)
+    slots: int = _setting(
+        "Jobs that a worker runs at once. Mostly they wait for the network: many, so that "
+        "requests for embeddings are full.",
+        256,
+        ge=1,
+        le=1000,
+    )
+    lease_seconds: float = _setting(
+        "A worker that has not been heard of for so long is taken for dead.", 60, ge=0.2, le=3600
+    )
+    drain_seconds: float = _setting(
+        "Time that a worker has to stop after SIGTERM. Below the grace period of whatever stops "
+        "it.",
+        30,
+        ge=0.1,
+        le=3600,
+    )
+    resend_seconds: float = _setting(
+        "A hint that no worker took for so long is sent again.", 30, ge=0.2, le=3600
+    )
+    retry_base_seconds: float = _setting("Pause before the first retry.", 5, ge=0.01, le=600)
+    retry_max_seconds: float = _setting(
+        "Longest pause; it doubles until then.", 600, ge=0.01, le=86_400
+    )
 
     # -- schedule
-    dispatch_seconds: float = Field(default=5, ge=0.2, le=300)
-    rescue_seconds: float = Field(default=10, ge=0.2, le=300)
-    reconcile_seconds: float = Field(default=300, ge=1, le=86_400)
-    keep_jobs_days: int = Field(default=30, ge=1, le=3650)
-    keep_staged_days: int = Field(default=7, ge=1, le=365)
+    dispatch_seconds: float = _setting(
+        "How often beat settles what triggers left and sends hints.", 5, ge=0.2, le=300
+    )
+    rescue_seconds: float = _setting(
+        "How often it takes back the jobs of dead workers.", 10, ge=0.2, le=300
+    )
+    reconcile_seconds: float = _setting(
+        "How often it compares the newest files with documents; all of them daily.",
+        300,
+        ge=1,
+        le=86_400,
+    )
+    keep_jobs_days: int = _setting("Finished jobs are kept for so long.", 30, ge=1, le=3650)
+    keep_staged_days: int = _setting(
+        "Embeddings that no job took up are kept for so long.", 7, ge=1, le=365
+    )
 
     # -- log
-    log_format: Literal["json", "console"] = "json"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = _setting("Form of log lines on stderr.", "json")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "The least that is logged.", "info"
+    )
 
     @field_validator("webhook_signing_secrets", mode="before")
     @classmethod
@@ -164,7 +252,7 @@ class Settings(BaseSettings):
         """The value of a connection setting. Raises SettingsError naming it when it is not set."""
         value = getattr(self, name)
         if value is None:
-            raise SettingsError(f"set {_variable(name)}")
+            raise SettingsError(f"set {' or '.join(variables_of(name))}")
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
@@ -175,13 +263,12 @@ _DEFAULT_MODELS: dict[str, tuple[str, int]] = {
 }
 
 
-def _variable(field_name: str) -> str:
-    field = Settings.model_fields[field_name]
-    if isinstance(field.validation_alias, AliasChoices):
-        return " or ".join(
-            str(choice) for choice in field.validation_alias.choices if isinstance(choice, str)
-        )
-    return PREFIX + field_name.upper()
+def variables_of(field_name: str) -> tuple[str, ...]:
+    """The environment variables that a field is read from, its own first."""
+    alias = Settings.model_fields[field_name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(choice for choice in alias.choices if isinstance(choice, str))
+    return (PREFIX + field_name.upper(),)
 
 
 def _known_variables() -> set[str]:
@@ -192,15 +279,19 @@ def _known_variables() -> set[str]:
 
 def load_settings() -> Settings:
     """Read the environment. Raises SettingsError naming each bad variable and what is expected."""
-    unknown = {name for name in os.environ if name.startswith(PREFIX)} - _known_variables()
+    known = _known_variables()
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise SettingsError(
-            f"unknown setting {', '.join(sorted(unknown))}: correct the name or unset it"
-        )
+        raise SettingsError("; ".join(_explain_unknown(name, known) for name in unknown))
     try:
         return Settings()
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain_unknown(name: str, known: set[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"unknown setting {name}: " + (f"use {close[0]}, or unset it" if close else "unset it")
 
 
 def _explain(item: Mapping[str, object]) -> str:
@@ -209,5 +300,13 @@ def _explain(item: Mapping[str, object]) -> str:
     if not isinstance(location, tuple) or not location:
         return message
     name = str(location[0])
-    variable = name if name.isupper() else _variable(name)
-    return f"{variable}: {message}"
+    # By the variable that was read where it has several names, else by the field.
+    fields = [field for field in Settings.model_fields if name in (field, *variables_of(field))]
+    variable = name if name.isupper() else variables_of(name)[0]
+    given = "" if any(map(is_secret, fields)) else f" is {item['input']!r}"
+    return f"{variable}{given}: {message}"
+
+
+def is_secret(field_name: str) -> bool:
+    """Whether the value of a field must not be shown."""
+    return "SecretStr" in str(Settings.model_fields[field_name].annotation)

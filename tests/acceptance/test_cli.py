@@ -78,6 +78,18 @@ def test_the_doctor_finds_everything_well(shell: Shell) -> None:
         assert findings[check] == "ok"
 
 
+def test_the_settings_in_use_are_shown_without_their_secrets(shell: Shell) -> None:
+    rows = {row["variable"]: row for row in shell.rows("config")}
+    assert rows["DOCMILL_SLOTS"]["value"] == "256"
+    assert rows["DOCMILL_EMBEDDER"] | {"value": "local"} == rows["DOCMILL_EMBEDDER"]
+    assert rows["DOCMILL_DATABASE_URL"]["from"] == "DATABASE_URL"
+    keys = json.loads((shell.folder / ".docmill" / "keys.json").read_text())
+    said = shell.run("config")
+    assert "DOCMILL_SUPABASE_SECRET_KEY" in said
+    for name in ("role_password", "secret_key", "webhook_secret"):
+        assert keys[name] not in said + json.dumps(rows)
+
+
 @pytest.fixture(scope="module")
 def ingested(shell: Shell) -> dict[str, dict[str, Any]]:
     """What `ingest --wait --json` said of four files, by file name."""

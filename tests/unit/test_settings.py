@@ -49,8 +49,17 @@ def test_a_bad_value_is_answered_by_name(
 
 def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCMILL_SLOT", "4")
-    with pytest.raises(SettingsError, match="unknown setting DOCMILL_SLOT"):
+    with pytest.raises(SettingsError, match="unknown setting DOCMILL_SLOT: use DOCMILL_SLOTS"):
         load_settings()
+
+
+def test_a_bad_value_is_shown_unless_it_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCMILL_SLOTS", "many")
+    monkeypatch.setenv("DOCMILL_WEBHOOK_SIGNING_SECRETS", "canary")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "DOCMILL_SLOTS is 'many'" in str(raised.value)
+    assert "canary" not in str(raised.value)
 
 
 def test_a_missing_setting_names_its_variables() -> None:

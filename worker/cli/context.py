@@ -40,15 +40,23 @@ def settings_in_use() -> Settings:
 
     Raises SettingsError, or UsageError when there is neither a project nor a stack.
     """
+    settings = settings_if_any()
+    if settings is None:
+        raise UsageError(
+            "no project and no embedded stack: set DATABASE_URL, DOCMILL_ADMIN_DATABASE_URL and "
+            "SUPABASE_URL, or start a stack with docmill up --detach"
+        )
+    return settings
+
+
+def settings_if_any() -> Settings | None:
+    """As `settings_in_use`, but None when there is neither a project nor a stack."""
     stack = running_stack()
     if stack is not None:
         for name, value in stack.environ().items():
             os.environ.setdefault(name, value)
     elif not any(name in os.environ for name in _PROJECT_VARIABLES):
-        raise UsageError(
-            "no project and no embedded stack: set DATABASE_URL, DOCMILL_ADMIN_DATABASE_URL and "
-            "SUPABASE_URL, or start a stack with docmill up --detach"
-        )
+        return None
     return load_settings()
 
 

@@ -232,6 +232,14 @@ def search(
 
 
 @app.command()
+def config(json: Json = False) -> int:
+    """Show every setting: its value, secrets redacted, and where it comes from."""
+    from worker.cli import config as config_command
+
+    return config_command.config(as_json=json)
+
+
+@app.command()
 def doctor(json: Json = False) -> int:
     """Check every dependency and say the remedy."""
     from worker.cli import doctor as doctor_command

@@ -1,0 +1,70 @@
+"""docs/settings.md and .env.example, made from worker/settings.py."""
+
+from itertools import groupby
+from pathlib import Path
+
+from worker.cli.config import Reference, references
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "python -m tests.support.settings_reference"
+MARK = f"<!-- made by: {COMMAND} -->"
+
+#: What a project has to fill in, with an example of its form.
+REQUIRED = {
+    "DATABASE_URL": "postgresql://docmill_worker.REF:PASSWORD@HOST.pooler.supabase.com:6543/postgres",
+    "REDIS_URL": "redis://:PASSWORD@redis:6379/0",
+    "SUPABASE_URL": "https://REF.supabase.co",
+    "SUPABASE_SECRET_KEY": "sb_secret_...",
+    "DOCMILL_WEBHOOK_SECRET": "a-long-random-text",
+    "OPENAI_API_KEY": "sk-...",
+}
+
+
+#: What else shows its form best by an example. Left out: workers must not have it.
+EXAMPLES = {
+    "DOCMILL_ADMIN_DATABASE_URL": (
+        "postgresql://postgres.REF:PASSWORD@HOST.pooler.supabase.com:5432/postgres"
+    ),
+}
+
+
+def settings_table() -> str:
+    """All settings as Markdown tables, one for each section."""
+    parts = []
+    for section, group in groupby(references(), key=lambda reference: reference.section):
+        rows = ["| variable | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+        rows += [_row(reference) for reference in group]
+        parts.append(f"## {section.capitalize()}\n\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(reference: Reference) -> str:
+    variables = ", ".join(f"`{name}`" for name in reference.variables)
+    return f"| {variables} | {reference.default} | {reference.allowed} | {reference.meaning} |"
+
+
+def env_example() -> str:
+    """The environment file: what must be filled in, and everything else as a comment."""
+    lines = [
+        "# Settings of docmill. Copy to .env and fill in; docs/settings.md explains each.",
+        f"# Made by: {COMMAND}",
+    ]
+    for section, group in groupby(references(), key=lambda reference: reference.section):
+        lines += ["", f"# -- {section}"]
+        for reference in group:
+            lines += _lines(reference)
+    return "\n".join(lines) + "\n"
+
+
+def _lines(reference: Reference) -> list[str]:
+    required = next((name for name in reference.variables if name in REQUIRED), None)
+    if required is not None:
+        return [f"# {reference.meaning}", f"{required}={REQUIRED[required]}"]
+    name = reference.variables[0]
+    return [f"# {reference.meaning}", f"#{name}={EXAMPLES.get(name, reference.default)}"]
+
+
+if __name__ == "__main__":
+    page = ROOT / "docs" / "settings.md"
+    page.write_text(page.read_text().split(MARK)[0] + MARK + "\n\n" + settings_table())
+    (ROOT / ".env.example").write_text(env_example())
