@@ -7,10 +7,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test format constraints clean
+.PHONY: help setup demo check test bench-webhook bench-idle format constraints clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(VENV)/.local ## Install docmill with the embedded mode into .venv
 
@@ -25,6 +25,12 @@ check: $(VENV)/.dev ## Lint, types, import rules
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest
+
+bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
+	$(BIN)/python -m tests.benchmarks.webhook
+
+bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
+	$(BIN)/python -m tests.benchmarks.idle
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -8,9 +8,10 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import structlog
+if TYPE_CHECKING:  # imported where the first line is logged: commands that log nothing start faster
+    import structlog
 
 _SECRET_NAME = re.compile(r"secret|password|token$|authorization|api_?key|signature", re.IGNORECASE)
 #: What secrets look like, for text that others wrote: keys, signed links, passwords in addresses.
@@ -40,6 +41,8 @@ def configure_logging(
     *, log_format: Literal["json", "console"], level: str, stream: Any = None
 ) -> None:
     """Send structlog and the standard library's loggers to stderr in one form. Repeatable."""
+    import structlog
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -74,7 +77,18 @@ def configure_logging(
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+class _LateLogger:
+    """A logger that is made when it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        import structlog
+
+        return getattr(structlog.get_logger(self._name), method)
+
+
+def get_logger(name: str) -> "structlog.stdlib.BoundLogger":
     """A logger named after its module."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
-    return logger
+    return cast("structlog.stdlib.BoundLogger", _LateLogger(name))

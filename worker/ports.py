@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from worker.models import Element
 
-Vectors = NDArray[np.float32]
+if TYPE_CHECKING:  # commands that embed nothing start faster without
+    import numpy as np
+    from numpy.typing import NDArray
+
+Vectors: TypeAlias = "NDArray[np.float32]"
 
 #: Raises LeaseLostError, CancelledRunError or DrainError when the run must stop.
 StopCheck = Callable[[], None]
