@@ -138,8 +138,9 @@ begin
     end if;
 
     -- relaxed_order keeps scanning the graph until enough rows passed the filter; the exact
-    -- order is restored below.
-    perform set_config('hnsw.iterative_scan', 'relaxed_order', true),
+    -- order is restored below. JIT would compile each statement for longer than it runs.
+    perform set_config('jit', 'off', true),
+            set_config('hnsw.iterative_scan', 'relaxed_order', true),
             set_config('hnsw.ef_search', least(greatest(v_k * 4, 40), 1000)::text, true);
     foreach v_branch in array v_branches loop
         select * into v_nearest from ingest.nearest_in_branch(

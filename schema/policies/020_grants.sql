@@ -49,3 +49,5 @@ grant execute on function
 alter role docmill_worker set statement_timeout = '60s';
 alter role docmill_worker set lock_timeout = '10s';
 alter role docmill_worker set idle_in_transaction_session_timeout = '60s';
+-- Short statements all: compiling one takes longer than running it.
+alter role docmill_worker set jit = off;

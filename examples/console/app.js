@@ -1,0 +1,290 @@
+// A page over what docmill offers to clients: upload to Storage, poll ingest.documents and
+// ingest.jobs, search with match_chunks. Everything it may see and do is decided by row-level
+// security. Texts of documents are shown as text, never as HTML.
+
+const POLL_MS = 500;          // while anything is under way
+const LONGEST_POLL_MS = 5000; // while nothing changes
+const SHOWN = 100;            // documents, newest first
+const HITS = 8;
+const URL_SECONDS = 60;       // validity of the link that opens a document
+
+const $ = (id) => document.getElementById(id);
+
+const config = await (await fetch("config.json")).json();
+const client = supabase.createClient(config.url, config.publishable_key);
+const ingest = client.schema("ingest");
+
+let user = null;
+let poll = null;              // timer of the next poll
+let pause = POLL_MS;
+
+// ---------------------------------------------------------------- who
+
+client.auth.onAuthStateChange((_event, session) => {
+  // Not awaited here: supabase-js holds a lock while it calls this.
+  setTimeout(() => show(session?.user ?? null), 0);
+});
+
+function show(next) {
+  if (next?.id === user?.id && !$("welcome").hidden === !next) return;
+  user = next;
+  $("welcome").hidden = Boolean(user);
+  $("workspace").hidden = $("account").hidden = !user;
+  $("who").textContent = user?.email ?? "";
+  clearTimeout(poll);
+  $("documents").replaceChildren();
+  $("hits").replaceChildren();
+  $("search-status").textContent = $("documents-status").textContent = "";
+  if (user) refresh();
+  else $("sign-in").elements.email.focus();
+}
+
+$("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { email, password } = event.target.elements;
+  const { error } = await client.auth.signInWithPassword(
+    { email: email.value, password: password.value });
+  tell(error);
+  if (!error) event.target.reset();
+});
+
+$("sign-out").addEventListener("click", () => client.auth.signOut());
+
+if (config.hint) {
+  $("demo-hint").textContent = config.hint;
+  $("demo-hint").hidden = false;
+}
+
+// ---------------------------------------------------------------- uploads
+
+$("files").addEventListener("change", async (event) => {
+  await upload([...event.target.files]);
+  event.target.value = "";
+});
+
+for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", over);
+    if (name === "drop") upload([...event.dataTransfer.files]);
+  });
+}
+
+async function upload(files) {
+  const failed = [];
+  for (const [number, file] of files.entries()) {
+    $("documents-status").textContent = `Uploading ${number + 1} of ${files.length}: ${file.name}`;
+    const { error } = await client.storage.from(config.bucket).upload(
+      `${user.id}/${storageName(file.name)}`, file,
+      { upsert: true, contentType: file.type || "application/octet-stream" });
+    if (error) failed.push(`${file.name}: ${error.message}`);
+    refresh();
+  }
+  $("documents-status").textContent = "";
+  tell(failed.length ? { message: failed.join("; ") } : null);
+}
+
+// Storage takes no other characters in a name.
+function storageName(name) {
+  return name.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^\w!.*'() &$=@;:+,?-]/g, "_");
+}
+
+// ---------------------------------------------------------------- documents
+
+async function refresh() {
+  clearTimeout(poll);
+  const asked = user;
+  const { data: documents, error } = await ingest.from("documents")
+    .select("id,bucket_id,object_name,title,status,searchable,page_count,chunk_count,"
+      + "error_code,error_message,latest_job_id")
+    .order("created_at", { ascending: false }).limit(SHOWN);
+  const unfinished = (documents ?? []).filter(isUnfinished);
+  const { data: jobs } = unfinished.length
+    ? await ingest.from("jobs").select().in("id", unfinished.map((d) => d.latest_job_id))
+    : { data: [] };
+  if (asked !== user) return;
+  if (error) tell(error);
+  else render(documents, new Map((jobs ?? []).map((job) => [job.id, job])));
+  pause = unfinished.length ? POLL_MS : Math.min(2 * pause, LONGEST_POLL_MS);
+  poll = setTimeout(refresh, pause);
+}
+
+const isUnfinished = ({ status }) => status === "pending" || status === "processing";
+
+function render(documents, jobs) {
+  const before = new Map([...$("documents").children].map((item) => [item.dataset.id, item]));
+  const items = documents.map((d) => {
+    const item = before.get(d.id) ?? makeItem(d);
+    update(item, d, jobs.get(d.latest_job_id));
+    return item;
+  });
+  // Only what differs is touched: the focus stays where it is.
+  items.forEach((item, place) => {
+    if ($("documents").children[place] !== item) {
+      $("documents").insertBefore(item, $("documents").children[place] ?? null);
+    }
+  });
+  while ($("documents").children.length > items.length) $("documents").lastChild.remove();
+}
+
+function makeItem(d) {
+  const item = $("document-template").content.firstElementChild.cloneNode(true);
+  item.dataset.id = d.id;
+  const on = (action, handler) =>
+    item.querySelector(`.${action}`).addEventListener("click", () => handler(item.document));
+  on("cancel", (d) => request("cancel_job", d));
+  on("retry", (d) => request("retry_job", d));
+  on("open", open);
+  on("delete", remove);
+  return item;
+}
+
+function update(item, d, job) {
+  const failed = d.status === "failed";
+  item.document = d;
+  item.dataset.state = d.status;
+  set(item, ".name", fileName(d));
+  set(item, ".state", stateOf(d, job));
+  set(item, ".detail", detailOf(d, job));
+  const bar = item.querySelector("progress");
+  bar.hidden = !isUnfinished(d);
+  bar.value = fractionDone(job);
+  bar.setAttribute("aria-label", `Progress of ${fileName(d)}`);
+  item.querySelector(".cancel").hidden = !isUnfinished(d);
+  item.querySelector(".retry").hidden = !failed;
+  for (const button of item.querySelectorAll("button")) {
+    button.setAttribute("aria-label", `${button.textContent} ${fileName(d)}`);
+  }
+  if (failed && item.explained !== d.latest_job_id) explain(item, d);
+}
+
+function set(item, selector, text) {
+  const element = item.querySelector(selector);
+  if (element.textContent !== text) element.textContent = text;
+}
+
+const fileName = (d) => d.object_name.slice(d.object_name.lastIndexOf("/") + 1);
+
+function stateOf(d, job) {
+  if (d.status === "processing") return job?.stage ?? "processing";
+  if (d.status === "pending") return job?.hold_reason?.replaceAll("_", " ") ?? "waiting";
+  return d.status === "failed" ? d.error_code.replaceAll("_", " ") : d.status;
+}
+
+function detailOf(d, job) {
+  if (d.status === "failed") return d.remedy ?? d.error_message;
+  if (d.status === "ready") {
+    const pages = d.page_count ? `${d.page_count} page${d.page_count > 1 ? "s" : ""}, ` : "";
+    return `${pages}${d.chunk_count} chunk${d.chunk_count === 1 ? "" : "s"}`;
+  }
+  if (job?.chunks_total) {
+    return `${job.chunks_embedded + job.chunks_reused} of ${job.chunks_total} chunks`;
+  }
+  if (job?.pages_total) return `${job.pages_done} of ${job.pages_total} pages`;
+  return job?.error_message ?? "";
+}
+
+// Reading is half of the work, embedding the other half.
+function fractionDone(job) {
+  if (job?.state !== "running") return 0;
+  if (job.chunks_total) {
+    return .5 + (job.chunks_embedded + job.chunks_reused) / (2 * job.chunks_total);
+  }
+  return job.pages_total ? job.pages_done / (2 * job.pages_total) : 0;
+}
+
+async function explain(item, d) {
+  item.explained = d.latest_job_id;
+  const { data } = await ingest.rpc("explain_job", { job_id: d.latest_job_id });
+  if (data?.[0]) set(item, ".detail", data[0].explanation);
+}
+
+async function request(name, d) {
+  const { error } = await ingest.rpc(name, { job_id: d.latest_job_id });
+  tell(error);
+  refresh();
+}
+
+async function open(d) {
+  const { data, error } = await client.storage.from(d.bucket_id)
+    .createSignedUrl(d.object_name, URL_SECONDS);
+  tell(error);
+  if (data) window.open(data.signedUrl, "_blank", "noopener");
+}
+
+async function remove(d) {
+  if (!confirm(`Delete ${fileName(d)}?`)) return;
+  const { error } = await client.storage.from(d.bucket_id).remove([d.object_name]);
+  tell(error);
+  refresh();
+}
+
+// ---------------------------------------------------------------- search
+
+$("search").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const query = $("query").value;
+  const button = event.target.querySelector("button");
+  button.disabled = true;
+  $("search-status").textContent = "Searching";
+  try {
+    const hits = await search(query);
+    $("hits").replaceChildren(...hits.map((hit) => hitItem(hit, query)));
+    $("search-status").textContent = hits.length ? `${hits.length} passages` : "Nothing found";
+    tell(null);
+  } catch (error) {
+    $("search-status").textContent = "";
+    tell(error);
+  }
+  button.disabled = false;
+});
+
+// The query is embedded where the key of the provider is: in a function of the project. It names
+// its model, and match_chunks answers from the index of that model.
+async function search(query) {
+  const embedded = await client.functions.invoke("embed", { body: { input: query } });
+  if (embedded.error) throw embedded.error;
+  const { data, error } = await ingest.rpc("match_chunks", {
+    query_embedding: JSON.stringify(embedded.data.embedding),
+    model: embedded.data.model,
+    match_count: HITS,
+  });
+  if (error) throw error;
+  return data;
+}
+
+function hitItem(hit, query) {
+  const item = $("hit-template").content.firstElementChild.cloneNode(true);
+  const pages = hit.page_start === hit.page_end
+    ? `page ${hit.page_start}` : `pages ${hit.page_start} to ${hit.page_end}`;
+  set(item, ".name", hit.title || fileName(hit));
+  set(item, ".score", hit.score.toFixed(2));
+  set(item, ".place", [fileName(hit), hit.page_start && pages, ...hit.headings]
+    .filter(Boolean).join(" \u203a "));
+  item.querySelector("blockquote").append(...highlighted(hit.content, query));
+  return item;
+}
+
+// The text in pieces, those that begin like a word of the query marked.
+function highlighted(text, query) {
+  const words = (query.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? [])
+    .map((word) => word.slice(0, Math.max(3, word.length - 2)));
+  if (!words.length) return [text];
+  const pattern = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})[\\p{L}\\p{N}]*`, "giu");
+  const pieces = [];
+  let end = 0;
+  for (const match of text.matchAll(pattern)) {
+    const mark = document.createElement("mark");
+    mark.textContent = match[0];
+    pieces.push(text.slice(end, match.index), mark);
+    end = match.index + match[0].length;
+  }
+  return [...pieces, text.slice(end)];
+}
+
+// ---------------------------------------------------------------- errors
+
+function tell(error) {
+  $("notice").hidden = !error;
+  $("notice").textContent = error?.message ?? "";
+}
