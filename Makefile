@@ -15,7 +15,7 @@ help: ## List the targets
 setup: $(VENV)/.local ## Install docmill with the embedded mode into .venv
 
 demo: $(VENV)/.local ## Upload, ingest and search on this machine; DOCS=folder for your own files
-	@$(BIN)/docmill demo $(DOCS)
+	@$(BIN)/docmill demo $(if $(DOCS),"$(DOCS)")
 
 check: $(VENV)/.dev ## Lint, types, import rules
 	$(BIN)/ruff check .
@@ -48,9 +48,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[local]'
+	@echo "Installing docmill and what it needs into $(VENV): about a minute"
+	@$(INSTALL) -e '.[local]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[dev]'
+	@echo "Installing docmill and what its tests need into $(VENV): a minute or two"
+	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.local

@@ -91,7 +91,14 @@ class SchemaError(DocmillError):
 
 
 class UsageError(DocmillError):
-    """The command cannot be carried out as it was given. The message says what to do."""
+    """The command line is wrong. The message says what to write."""
+
+
+class ServiceError(DocmillError):
+    """A service, or a part of the embedded stack, is missing or does not do its work.
+
+    The message says what to do.
+    """
 
 
 class RefusedError(DocmillError):

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -200,6 +201,15 @@ class Settings(BaseSettings):
         "The least that is logged.", "info"
     )
 
+    @field_validator("database_url", "admin_database_url", "redis_url", "supabase_url")
+    @classmethod
+    def _url(cls, value: Any, info: ValidationInfo) -> Any:
+        url = value.get_secret_value() if isinstance(value, SecretStr) else value
+        schemes = _SCHEMES[str(info.field_name)]
+        if url is not None and not url.startswith(schemes):
+            raise ValueError(f"it begins with {' or '.join(schemes)}")
+        return value
+
     @field_validator("webhook_signing_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -256,6 +266,14 @@ class Settings(BaseSettings):
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
+#: How the URLs begin.
+_SCHEMES: dict[str, tuple[str, ...]] = {
+    "database_url": ("postgresql://", "postgres://"),
+    "admin_database_url": ("postgresql://", "postgres://"),
+    "redis_url": ("redis://", "rediss://"),
+    "supabase_url": ("https://", "http://"),
+}
+
 #: Model and width. The width of text-embedding-3-small is its documented default.
 _DEFAULT_MODELS: dict[str, tuple[str, int]] = {
     "local": ("wordllama-l2-supercat-256", 256),
@@ -300,10 +318,10 @@ def _explain(item: Mapping[str, object]) -> str:
     if not isinstance(location, tuple) or not location:
         return message
     name = str(location[0])
-    # By the variable that was read where it has several names, else by the field.
-    fields = [field for field in Settings.model_fields if name in (field, *variables_of(field))]
-    variable = name if name.isupper() else variables_of(name)[0]
-    given = "" if any(map(is_secret, fields)) else f" is {item['input']!r}"
+    field = next(f for f in Settings.model_fields if name in (f, *variables_of(f)))
+    variables = variables_of(field)
+    variable = next((v for v in variables if v in os.environ), variables[0])
+    given = "" if is_secret(field) else f" is {item['input']!r}"
     return f"{variable}{given}: {message}"
 
 

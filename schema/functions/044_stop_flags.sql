@@ -10,3 +10,10 @@ language sql stable security definer set search_path = '' as $$
            left join ingest.jobs as job on job.id = run.job_id
      where lease.job_id is null or job.cancel_requested
 $$;
+
+-- forget_worker: a worker that ends in good order says so, and nobody waits for it any more.
+create or replace function ingest_private.forget_worker(p_worker_id text)
+returns void
+language sql security definer set search_path = '' as $$
+    delete from ingest_private.workers where id = p_worker_id;
+$$;

@@ -29,6 +29,7 @@ grant execute on function
     ingest_private.claim_job,
     ingest_private.renew_leases,
     ingest_private.stop_flags,
+    ingest_private.forget_worker,
     ingest_private.report_progress,
     ingest_private.begin_stage,
     ingest_private.record_spend,

@@ -1,11 +1,17 @@
 """The command line against an embedded stack that it started."""
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +52,30 @@ class Shell:
         )
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def in_terminal(self, *arguments: str, code: int = 0, columns: int = 80) -> str:
+        """Run it in a terminal; what that shows, without the terminal's own commands."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        with subprocess.Popen(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            cwd=self.folder,
+            env=inherited | {"TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process:
+            os.close(theirs)
+            shown = bytearray()
+            with suppress(OSError):  # a terminal whose program has ended
+                while block := os.read(ours, 65536):
+                    shown += block
+            os.close(ours)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+        assert process.returncode == code, text
+        assert "Traceback" not in text
+        return text
 
     def rows(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
         lines = self.run(*arguments, "--json", code=code).splitlines()
@@ -173,7 +203,7 @@ def test_status_counts(shell: Shell) -> None:
 
 def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
     (shell.folder / "note.txt").write_text("A note. " * 9)
-    refused = shell.run("ingest", "note.txt", "--bucket", "extra", code=3)
+    refused = shell.run("ingest", "note.txt", "--bucket", "extra", code=2)
     assert "docmill sources add extra" in refused
     (added,) = shell.rows("sources", "add", "extra", "--owner-from", "folder:1")
     assert (added["bucket_id"], added["owner_from"]) == ("extra", "folder:1")
@@ -185,7 +215,7 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
         ("--priority", "99999", "from 0 (first) to 9"),
         ("--max-bytes", "0", "at least 1"),
     ):
-        assert says in shell.run("sources", "add", "x", option, bad, code=3)
+        assert says in shell.run("sources", "add", "x", option, bad, code=2)
     assert "no longer ingested" in shell.run("sources", "remove", "extra", "--forget")
     assert "not a source" in shell.run("sources", "remove", "extra", code=1)
 
@@ -204,6 +234,28 @@ def test_files_that_were_there_before_are_counted_and_ingested(shell: Shell) -> 
     assert row["documents"] == {"ready": 2, "failed": 2}
 
 
+def test_in_a_terminal_progress_is_shown_and_names_are_readable(shell: Shell) -> None:
+    (shell.folder / "harbour.txt").write_text("The harbour opens at six. " * 9)
+    said = shell.in_terminal("ingest", "harbour.txt", "--wait", "--owner", OWNER)
+    assert re.search(r"succeeded +harbour\.txt +job [0-9a-f]{8} +1 chunk, ", said)
+    (job_id,) = re.findall(r"job ([0-9a-f]{8})", said)
+    for command, shown in {
+        ("watch", "--until-idle"): "harbour.txt",
+        ("jobs",): f"{job_id} ",
+        ("job", job_id): "succeeded",
+        ("explain", job_id): "is searchable",
+        ("search", "harbour"): "opens at six",
+        ("status",): "documents: ",
+        ("sources", "list"): "documents",
+        ("doctor",): "network namespaces",
+        ("config",): "DOCMILL_SLOTS",
+    }.items():
+        said = shell.in_terminal(*command, *(["--owner", OWNER] if command[0] == "search" else []))
+        assert shown in said, command
+    assert "harbour.txt" in shell.in_terminal("jobs")
+    assert re.search(r"harbour\.txt +succeeded", shell.in_terminal("jobs"))
+
+
 def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> None:
     assert shell.rows("schema", "check") == [{"ok": True, "problems": []}]
     (applied,) = shell.rows("schema", "apply")
@@ -214,16 +266,25 @@ def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> 
     ("arguments", "code", "says"),
     [
         (["jobs", "--frobnicate"], 2, "No such option"),
+        (["frobnicate"], 2, "No such command"),
         (["ingest", "/nowhere"], 2, "does not exist"),
-        (["jobs", "--state", "tired"], 3, "one of queued"),
-        (["job", "not-a-uuid"], 3, "docmill jobs lists them"),
+        (["ingest", "/dev/null"], 2, "neither a file nor a folder"),
+        (["jobs", "--state", "tired"], 2, "one of queued"),
+        (["jobs", "--owner", ""], 2, "it is empty"),
+        (["job", "not-a-uuid"], 2, "docmill jobs lists them"),
         (["job", "00000000-0000-4000-8000-00000000dead"], 1, "there is no job"),
+        (["search", " "], 2, "the query is empty"),
+        (["search", "\udcff"], 2, "not valid UTF-8"),
+        (["sources", "add", ""], 2, "it is empty"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_on_stderr(
     shell: Shell, arguments: list[str], code: int, says: str
 ) -> None:
-    assert says in shell.run(*arguments, code=code)
+    said = shell.run(*arguments, code=code)
+    assert says in said
+    assert said.startswith("docmill: ")
+    assert said.count("\n") == 1
 
 
 def test_a_project_that_is_not_there_is_named(shell: Shell) -> None:
@@ -286,7 +347,7 @@ def _is_running(pid: int) -> bool:
 
 
 def test_the_demo_holds_what_it_claims(tmp_path: Path) -> None:
-    said = Shell(tmp_path).run("demo")
+    said = Shell(tmp_path).in_terminal("demo")
     assert "NOT TRUE" not in said
     assert "Bob sees 0 of Alice's 5 documents and 0 of their chunks" in said
     assert list(tmp_path.iterdir()) == []
@@ -299,6 +360,39 @@ def test_the_demo_takes_ones_own_documents(tmp_path: Path) -> None:
         "The roses are cut in March, when the forsythia flowers. " * 4
     )
     (documents / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing more")
+    for number in range(3):
+        # Lines that no model of this size can tell apart.
+        (documents / f"{number}.log").write_text(
+            "".join(f"12:{minute:02} GET /{number} 200\n" for minute in range(60))
+        )
     said = Shell(tmp_path).run("demo", "mine")
-    assert "1 of 2 are searchable" in said
-    assert "Bob sees 0 of Alice's 2 documents" in said
+    assert "4 of 5 are searchable" in said
+    assert "Bob sees 0 of Alice's 5 documents" in said
+
+
+def test_files_that_would_get_one_name_are_refused_and_links_stay_inside(shell: Shell) -> None:
+    for folder in ("one", "two"):
+        (shell.folder / folder).mkdir()
+        (shell.folder / folder / "same.txt").write_text(f"Number {folder}. " * 9)
+    said = shell.run("ingest", "one/same.txt", "two/same.txt", code=2)
+    assert "would get the same name, same.txt" in said
+    (shell.folder / "one" / "out.txt").symlink_to(shell.folder / "two" / "same.txt")
+    os.mkfifo(shell.folder / "one" / "fifo.txt")
+    (report,) = shell.rows("ingest", "one", "--wait")
+    assert report["object_name"].endswith("/same.txt")
+    (shell.folder / "three").mkdir()
+    (shell.folder / "three" / "out.txt").symlink_to(shell.folder / "two" / "same.txt")
+    said = shell.run("ingest", "three", code=2)
+    assert "three/out.txt is left out" in said
+    assert "there are no files in three" in said
+
+
+def test_a_file_that_cannot_be_sent_is_reported_and_the_others_go_on(shell: Shell) -> None:
+    (shell.folder / "grown").mkdir()
+    (shell.folder / "grown" / "a.txt").write_text("An ordinary file. " * 9)
+    # It says that it is empty, and is not.
+    rows = shell.rows("ingest", "grown/a.txt", "/proc/self/status", "--wait", code=1)
+    assert [(row["state"], row["error_code"]) for row in rows] == [
+        ("succeeded", None),
+        ("failed", "upload_failed"),
+    ]

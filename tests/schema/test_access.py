@@ -75,6 +75,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.claim_job",
     "ingest_private.drain_pending_events",
     "ingest_private.fail_job",
+    "ingest_private.forget_worker",
     "ingest_private.known_hashes",
     "ingest_private.prune",
     "ingest_private.publish_document",
@@ -461,6 +462,7 @@ class TestFunctions:
             for name in (
                 "active_index_version",
                 "age_jobs",
+                "forget_worker",
                 "known_hashes",
                 "prune",
                 "record_spend",

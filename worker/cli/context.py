@@ -1,6 +1,7 @@
 """What commands work on: the environment's project, else the embedded stack that runs here."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -9,8 +10,9 @@ from typing import Final
 import psycopg
 
 from worker.cli.main import ExitCode
-from worker.errors import UsageError
+from worker.errors import ServiceError
 from worker.local.stack import StackInfo, find_running
+from worker.log import redact
 from worker.settings import Settings, load_settings
 from worker.store.database import CONNECT_OPTIONS, Connection
 
@@ -38,11 +40,11 @@ def running_stack() -> StackInfo | None:
 def settings_in_use() -> Settings:
     """Settings from the environment, completed from the embedded stack when one runs here.
 
-    Raises SettingsError, or UsageError when there is neither a project nor a stack.
+    Raises SettingsError, or ServiceError when there is neither a project nor a stack.
     """
     settings = settings_if_any()
     if settings is None:
-        raise UsageError(
+        raise ServiceError(
             "no project and no embedded stack: set DATABASE_URL, DOCMILL_ADMIN_DATABASE_URL and "
             "SUPABASE_URL, or start a stack with docmill up --detach"
         )
@@ -62,23 +64,28 @@ def settings_if_any() -> Settings | None:
 
 @contextmanager
 def admin_connection(settings: Settings) -> Iterator[Connection]:
-    """An autocommit connection with the admin URL. Raises UsageError when it is refused."""
+    """An autocommit connection with the admin URL. Raises ServiceError when it is refused."""
     url = settings.require("admin_database_url")
     try:
         connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
     except psycopg.OperationalError as error:
-        raise UsageError(
-            f"cannot connect with DOCMILL_ADMIN_DATABASE_URL ({_reason(error)}): "
-            "check host, port, user and password"
-        ) from None
+        remedy = (
+            "the embedded PostgreSQL does not answer: docmill down, then docmill up --detach"
+            if running_stack()
+            else "check host, port, user and password of DOCMILL_ADMIN_DATABASE_URL"
+        )
+        raise ServiceError(f"{remedy} ({_reason(error)})") from None
     with connection:
         yield connection
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        said = (error.diag.message_primary, error.diag.message_hint)
+        return redact(" (".join(part for part in said if part) + ")" * bool(said[1]))
     # psycopg repeats each address it tried; the last line is the one that decided.
     lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
+    return redact(lines[-1].strip()) if lines else type(error).__name__
 
 
 def explain_unknown(error: Exception) -> tuple[str, ExitCode]:
@@ -87,8 +94,11 @@ def explain_unknown(error: Exception) -> tuple[str, ExitCode]:
         return "the schema is not installed: run docmill schema apply", ExitCode.ENVIRONMENT
     if isinstance(error, psycopg.Error):
         return f"the database answered: {_reason(error)}", ExitCode.ENVIRONMENT
+    if isinstance(error, OSError):
+        place = f" {error.filename}" if error.filename else ""
+        return f"cannot use{place or ' the output'}: {error.strerror}", ExitCode.ENVIRONMENT
     if os.environ.get("DOCMILL_LOG_LEVEL") == "debug":
-        raise error
+        traceback.print_exception(error)
     kind = type(error).__name__
     return (
         f"unexpected {kind}: {_reason(error)} (DOCMILL_LOG_LEVEL=debug shows where)",

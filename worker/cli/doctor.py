@@ -14,7 +14,7 @@ import psycopg
 from worker.cli.context import admin_connection, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import console, print_json
-from worker.errors import DocmillError, UsageError
+from worker.errors import DocmillError, ServiceError
 from worker.settings import Settings
 
 State = Literal["ok", "warning", "failed"]
@@ -55,7 +55,7 @@ def _findings() -> Iterator[Finding]:
     yield from _embedded_parts()
     try:
         settings = settings_in_use()
-    except UsageError as error:
+    except ServiceError as error:
         yield Finding("project", "warning", "none", str(error))
         return
     except DocmillError as error:
@@ -110,7 +110,7 @@ def _embedded_parts() -> Iterator[Finding]:
 
     try:
         yield Finding("embedded redis", "ok", str(redis_binary()))
-    except UsageError as error:
+    except ServiceError as error:
         yield Finding("embedded redis", "warning", "not found", str(error))
 
 

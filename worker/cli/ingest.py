@@ -1,9 +1,11 @@
 """`docmill ingest`: upload files, and wait for them if asked to."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
@@ -14,9 +16,9 @@ from rich.live import Live
 from worker.cli.context import admin_connection, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.observe import FINAL_STATES, progress_table
-from worker.cli.output import Row, cell, console, print_json
+from worker.cli.output import Row, cell, console, count_of, print_json, short_id
 from worker.clients.uploads import Uploader, UploadError, storage_name
-from worker.errors import UsageError
+from worker.errors import ServiceError, UsageError
 from worker.local.stack import DEFAULT_OWNER, StackInfo
 from worker.settings import Settings
 from worker.store import admin
@@ -44,17 +46,46 @@ class Uploaded:
 
 
 def find_files(paths: Sequence[Path], *, folder: str) -> list[LocalFile]:
-    """The files that are meant, hidden ones left out, each with its name under `folder`."""
-    found = []
+    """The files that are meant, hidden ones left out, each with its name under `folder`.
+
+    Raises UsageError when there are none, or when two would get the same name.
+    """
+    found: dict[str, LocalFile] = {}
     for path in paths:
-        root = path.parent if path.is_file() else path
-        for file in [path] if path.is_file() else sorted(path.rglob("*")):
-            relative = file.relative_to(root)
-            is_hidden = any(part.startswith(".") for part in relative.parts)
-            if file.is_file() and not (is_hidden and file != path):
-                name = storage_name(relative.as_posix())
-                found.append(LocalFile(file, f"{folder}/{name}" if folder else name))
-    return found
+        if not (path.is_file() or path.is_dir()):
+            raise UsageError(f"{cell(path)} is neither a file nor a folder")
+        for file in [path] if not path.is_dir() else _files_below(path):
+            relative = path.name if file == path else file.relative_to(path).as_posix()
+            name = storage_name(relative)
+            full = f"{folder}/{name}" if folder else name
+            if full in found:
+                raise UsageError(
+                    f"{found[full].path} and {file} would get the same name, {name}: "
+                    "upload them one after the other, or a folder that holds both"
+                )
+            found[full] = LocalFile(file, full)
+    if not found:
+        raise UsageError(f"there are no files in {', '.join(map(str, paths))}")
+    return list(found.values())
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Regular files, in order, without hidden ones and without what links lead out to."""
+
+    def unreadable(error: OSError) -> None:
+        print(f"docmill: {error.filename} is left out: {error.strerror}", file=sys.stderr)
+
+    inside = root.resolve()
+    for folder, folders, names in os.walk(root, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            file = Path(folder, name)
+            if file.is_file() and file.resolve().is_relative_to(inside):
+                yield file
+            else:
+                print(
+                    f"docmill: {cell(file)} is left out: not a file of this folder", file=sys.stderr
+                )
 
 
 def uploader_factory(
@@ -71,12 +102,21 @@ def uploader_factory(
 
 
 def upload_all(
-    files: Sequence[LocalFile], bucket: str, make_uploader: Callable[[], Uploader]
+    files: Sequence[LocalFile],
+    bucket: str,
+    make_uploader: Callable[[], Uploader],
+    *,
+    max_bytes: int,
 ) -> Iterator[Uploaded]:
-    """Upload a few files at a time; yields each as it is done."""
+    """Upload a few files at a time; yields each as it is done. Larger files are not even sent."""
     threads = local()
 
     def upload(file: LocalFile) -> Uploaded:
+        if file.path.stat().st_size > max_bytes:
+            error = UploadError(
+                "document_too_large", f"it is larger than DOCMILL_MAX_DOCUMENT_BYTES ({max_bytes})"
+            )
+            return Uploaded(file, error, time.monotonic())
         if not hasattr(threads, "uploader"):
             threads.uploader = make_uploader()
         started = time.monotonic()
@@ -99,20 +139,30 @@ def ingest(
     # With a secret key Storage notes no owner; a source with owner_from folder:1 finds it here.
     folder = owner or (DEFAULT_OWNER if stack else "")
     files = find_files(paths, folder=folder)
-    if not files:
-        raise UsageError(f"no files in {', '.join(map(str, paths))}")
     with admin_connection(settings) as connection:
         _check_watched(connection, bucket)
-        uploaded = list(upload_all(files, bucket, uploader_factory(settings, stack, owner)))
+        uploaded = list(
+            upload_all(
+                files,
+                bucket,
+                uploader_factory(settings, stack, owner),
+                max_bytes=settings.max_document_bytes,
+            )
+        )
         accepted = [item.file.object_name for item in uploaded if item.error is None]
-        found = _final_jobs(connection, bucket, accepted, quiet=as_json) if wait else {}
-        if not wait:
-            found = admin.current_jobs(connection, bucket, accepted)
+        found = admin.current_jobs(connection, bucket, accepted)
+        if accepted and not found:
+            raise ServiceError(
+                "Storage took the files and the database does not know them: do SUPABASE_URL and "
+                "DOCMILL_ADMIN_DATABASE_URL name the same project?"
+            )
+        if wait:
+            found = _final_jobs(connection, bucket, accepted, quiet=as_json)
     rows = [_report(item, found.get(item.file.object_name)) for item in uploaded]
     for item, row in zip(uploaded, rows, strict=True):
         print_json(row) if as_json else _print_row(row)
         if item.error is not None:
-            print(f"docmill: {item.error}", file=sys.stderr)
+            print(f"docmill: {cell(item.file.path)}: {item.error}", file=sys.stderr)
     return ExitCode.FAILED if any(row["state"] == "failed" for row in rows) else ExitCode.DONE
 
 
@@ -126,10 +176,12 @@ def _final_jobs(
     connection: Connection, bucket: str, names: Sequence[str], *, quiet: bool
 ) -> dict[str, Row]:
     """Wait until the job of each name's current version has ended."""
-    with Live(console=console(), transient=True, auto_refresh=False) as live:
+    shown = not quiet and sys.stdout.isatty()
+    live = Live(console=console(), transient=True, auto_refresh=False) if shown else None
+    with live or nullcontext():
         while True:
             found = admin.current_jobs(connection, bucket, names)
-            if not quiet and sys.stdout.isatty():
+            if live is not None:
                 waiting = [row for row in found.values() if row["state"] not in FINAL_STATES]
                 live.update(progress_table(waiting[:20]), refresh=True)
             if all(_is_final(found.get(name)) for name in names):
@@ -143,8 +195,10 @@ def _is_final(row: Row | None) -> bool:
 
 
 def _report(item: Uploaded, row: Row | None) -> Row:
-    refused = {"state": "failed", "error_code": item.error.code} if item.error else {}
     known = row or {}
+    refused: Row = {}
+    if item.error is not None:
+        refused = {"state": "failed", "error_code": item.error.code, "chunk_count": 0}
     return {
         "path": str(item.file.path),
         "object_name": item.file.object_name,
@@ -160,10 +214,12 @@ def _report(item: Uploaded, row: Row | None) -> Row:
 
 
 def _print_row(row: Row) -> None:
-    parts = [f"{row['state'] or 'uploaded':10}", cell(row["path"])]
+    parts = [f"{row['state'] or 'gone':10}", cell(row["path"])]
+    if row["job_id"]:
+        parts.append(f"job {short_id(row['job_id'])}")
     if row["error_code"]:
         parts.append(row["error_code"])
     elif row["state"] == "succeeded":
-        pages = f"{row['page_count']} pages, " if row["page_count"] else ""
-        parts.append(f"{pages}{row['chunk_count']} chunks, {row['seconds']:.2f} s")
+        pages = f"{count_of(row['page_count'], 'page')}, " if row["page_count"] else ""
+        parts.append(f"{pages}{count_of(row['chunk_count'], 'chunk')}, {row['seconds']:.2f} s")
     console().print("  ".join(parts))

@@ -1,26 +1,26 @@
 """The commands of `docmill` and what their exit codes mean."""
 
+import os
 import sys
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from worker.errors import DocmillError, RefusedError
+from worker.errors import DocmillError, RefusedError, UsageError
 
 app = typer.Typer(
     name="docmill",
-    help="Turns files in Supabase Storage into searchable vectors in your own Postgres.",
-    no_args_is_help=True,
     # Plain help: drawing boxes would cost as much time as everything else together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-sources_app = typer.Typer(help="Which buckets are ingested.", no_args_is_help=True)
-schema_app = typer.Typer(help="The tables and functions in your database.", no_args_is_help=True)
+sources_app = typer.Typer()
+schema_app = typer.Typer()
 app.add_typer(sources_app, name="sources")
 app.add_typer(schema_app, name="schema")
 
@@ -37,45 +37,96 @@ class ExitCode(IntEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-Owner = Annotated[str | None, typer.Option("--owner", metavar="SUB", help="The user's JWT sub.")]
+
+
+def _not_empty(value: str | None) -> str | None:
+    if value == "":
+        raise typer.BadParameter("it is empty")
+    return value
+
+
+Owner = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="SUB", help="The user's JWT sub.", callback=_not_empty),
+]
+Bucket = Annotated[str, typer.Argument(callback=_not_empty)]
 
 
 def main() -> None:
-    """Run the command line; every expected error is one sentence on stderr."""
+    """Run the command line; every error is one sentence on stderr."""
     try:
         code = app(standalone_mode=False)
-    except RefusedError as error:
-        _fail(str(error), ExitCode.FAILED)
-    except DocmillError as error:
-        _fail(str(error), ExitCode.ENVIRONMENT)
-    except typer.Abort:
-        _fail("", ExitCode.INTERRUPTED)
-    except KeyboardInterrupt:
-        _fail("", ExitCode.INTERRUPTED)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        _end("", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python would complain once more at exit.
-        sys.stderr.close()
-        sys.exit(ExitCode.DONE)
-    except Exception as error:  # the last resort: no traceback for a user, but a way to get it
-        _unknown(error)
+        # Whoever read our output has seen enough.
+        _end("", ExitCode.DONE)
+    except Exception as error:
+        _end(*_explain(error))
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
-def _fail(message: str, code: ExitCode) -> None:
+def _end(message: str, code: ExitCode) -> NoReturn:
     if message:
         print(f"docmill: {message}", file=sys.stderr)
+    # What cannot be written any more is not tried again: Python would complain at exit.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
-def _unknown(error: Exception) -> None:
-    show = getattr(error, "show", None)
-    if show is not None:  # a usage error of the command line itself
-        show()
-        sys.exit(ExitCode.USAGE)
+def _explain(error: Exception) -> tuple[str, ExitCode]:
+    if isinstance(error, RefusedError):
+        return str(error), ExitCode.FAILED
+    if isinstance(error, UsageError):
+        return str(error), ExitCode.USAGE
+    if isinstance(error, DocmillError):
+        return str(error), ExitCode.ENVIRONMENT
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:  # the command line's own
+        command = getattr(getattr(error, "ctx", None), "command_path", "docmill")
+        return f"{format_message().rstrip('.')} (see {command} --help)", ExitCode.USAGE
     from worker.cli.context import explain_unknown
 
-    message, code = explain_unknown(error)
-    _fail(message, code)
+    return explain_unknown(error)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from worker import __version__
+
+        print(f"docmill {__version__}")
+        raise typer.Exit
+
+
+def _help_without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(ExitCode.USAGE)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Turn files in Supabase Storage into searchable vectors in your own Postgres."""
+    _help_without_command(context)
+
+
+@sources_app.callback(invoke_without_command=True)
+def sources_options(context: typer.Context) -> None:
+    """Which buckets are ingested."""
+    _help_without_command(context)
+
+
+@schema_app.callback(invoke_without_command=True)
+def schema_options(context: typer.Context) -> None:
+    """Create, upgrade and compare the tables and functions in your database."""
+    _help_without_command(context)
 
 
 @app.command()
@@ -249,7 +300,7 @@ def doctor(json: Json = False) -> int:
 
 @sources_app.command("add")
 def sources_add(
-    bucket: str,
+    bucket: Bucket,
     prefix: Annotated[str, typer.Option(help="Only objects whose name starts with this.")] = "",
     owner_from: Annotated[
         str, typer.Option(help="Who owns a document: uploader, folder:N or fixed:SUB.")
@@ -272,7 +323,7 @@ def sources_add(
 
 @sources_app.command("remove")
 def sources_remove(
-    bucket: str,
+    bucket: Bucket,
     prefix: Annotated[str, typer.Option(help="The prefix it was added with.")] = "",
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove its documents from search as well.")

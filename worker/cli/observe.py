@@ -12,8 +12,17 @@ from rich.table import Table
 
 from worker.cli.context import admin_connection, running_stack, settings_in_use
 from worker.cli.main import ExitCode
-from worker.cli.output import Row, cell, console, print_json, print_rows, table
-from worker.cli.requests import no_such_job, parse_job_id
+from worker.cli.output import (
+    Row,
+    cell,
+    console,
+    print_json,
+    print_rows,
+    short_id,
+    short_name,
+    table,
+)
+from worker.cli.requests import find_job
 from worker.errors import UsageError
 from worker.store import admin
 
@@ -53,7 +62,7 @@ def status(*, as_json: bool) -> int:
     if workers:
         out.print(table(workers, ("id", "slots", "running", "isolated", "draining", "last_seen")))
     else:
-        out.print("no worker was heard of in the last five minutes: start docmill worker")
+        out.print("no worker is running: start docmill worker")
     return ExitCode.DONE
 
 
@@ -64,9 +73,17 @@ def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> 
     with admin_connection(settings_in_use()) as connection:
         rows = admin.list_jobs(connection, state=state, owner=owner, limit=limit)
     if not as_json:
-        rows = [row | {"chunks": _chunks(row)} for row in rows]
+        rows = [_for_table(row) for row in rows]
     print_rows(rows, _JOB_COLUMNS, as_json=as_json)
     return ExitCode.DONE
+
+
+def _for_table(row: Row) -> Row:
+    return row | {
+        "id": short_id(row["id"]),
+        "object_name": short_name(row),
+        "chunks": _chunks(row),
+    }
 
 
 def _chunks(row: Row) -> str:
@@ -76,11 +93,8 @@ def _chunks(row: Row) -> str:
 
 def job(job_id: str, *, as_json: bool) -> int:
     """Show one job."""
-    wanted = parse_job_id(job_id)
     with admin_connection(settings_in_use()) as connection:
-        row = admin.get_job(connection, wanted)
-    if row is None:
-        raise no_such_job(wanted)
+        row = admin.get_job(connection, find_job(connection, job_id))
     if as_json:
         print_json(row)
         return ExitCode.DONE
@@ -103,10 +117,11 @@ def watch(*, owner: str | None, until_idle: bool, as_json: bool) -> int:
 
         if as_json or not sys.stdout.isatty():
             return _follow_lines(newest, until_idle=until_idle, as_json=as_json)
-        with Live(progress_table(newest()), refresh_per_second=4) as live:
+        with Live(console=console(), auto_refresh=False) as live:
             while True:
                 rows = newest()
-                live.update(progress_table(rows))
+                # What does not fit would be repeated line by line when it ends.
+                live.update(progress_table(rows[: live.console.height - 2]), refresh=True)
                 if until_idle and _is_idle(rows):
                     return ExitCode.DONE
                 time.sleep(_POLL_SECONDS)
@@ -133,22 +148,28 @@ def progress_line(row: Row) -> str:
     """A job's progress in one line of text."""
     code = f" {row['error_code']}" if row["error_code"] else ""
     done = row["chunks_embedded"] + row["chunks_reused"]
-    return (
-        f"{row['state']:10} {row['stage']:11} {done}/{row['chunks_total'] or '?'} chunks "
-        f"{cell(row['object_name'])}{code}"
-    )
+    chunks = f"{done}/{row['chunks_total']} chunks" if row["chunks_total"] else ""
+    return f"{row['state']:10} {row['stage']:11} {chunks:12} {short_name(row)}{code}"
 
 
 def progress_table(rows: list[Row]) -> Table:
     """Jobs with a bar each."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("document", "state", "progress", "pages", "chunks", "why"):
-        made.add_column(column, overflow="ellipsis", no_wrap=True)
+    made = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    made.add_column("document", ratio=1, no_wrap=True, overflow="ellipsis")
+    for column, width in (("state", 11), ("progress", 12), ("pages", 7), ("chunks", 9)):
+        made.add_column(column, min_width=width, no_wrap=True, overflow="ellipsis")
+    made.add_column("why", no_wrap=True, overflow="ellipsis", max_width=20)
     for row in rows:
         made.add_row(
-            cell(row["object_name"])[-48:],
+            short_name(row),
             row["stage"] if row["state"] == "running" else row["state"],
-            ProgressBar(total=1, completed=fraction_done(row), width=24),
+            ProgressBar(
+                total=1,
+                completed=fraction_done(row),
+                width=12,
+                complete_style="cyan",
+                finished_style="green",
+            ),
             f"{row['pages_done']}/{row['pages_total']}" if row["pages_total"] else "-",
             _chunks(row),
             cell(row["error_code"] or row["hold_reason"]),

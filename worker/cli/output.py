@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -30,28 +30,55 @@ def _plain(value: object) -> object:
 
 def print_json(row: Row) -> None:
     """One JSON object on one line, at once: a reader may be following."""
-    sys.stdout.write(json.dumps(row, default=_plain, ensure_ascii=False) + "\n")
+    text = json.dumps(row, default=_plain, ensure_ascii=False)
+    # A file's name need not be UTF-8; JSON has to be.
+    sys.stdout.buffer.write(text.encode(errors="replace") + b"\n")
     sys.stdout.flush()
 
 
-def print_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool) -> None:
+def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
     """All fields as JSON lines, or the named columns as a table."""
     if as_json:
         for row in rows:
             print_json(row)
-        return
-    console().print(table(rows, columns))
+    elif rows:
+        console().print(table(rows, columns))
+    else:
+        console().print("none")
 
 
-def table(rows: Iterable[Row], columns: Sequence[str]) -> Table:
+def table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
     """A table of the named columns."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        # Ids are there to be copied: better a cut name.
-        made.add_column(column, no_wrap=True, min_width=36 if column == "id" else None)
+        # Where it is narrow, names are cut and nothing else.
+        is_name = column in ("object_name", "prefix")
+        made.add_column(
+            column,
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if is_name else None,
+            min_width=None if is_name else max(len(cell(row.get(column))) for row in rows),
+        )
     for row in rows:
         made.add_row(*(cell(row.get(column)) for column in columns))
     return made
+
+
+def short_id(job_id: object) -> str:
+    """As much of an id as a person copies; commands take it for the whole."""
+    return str(job_id)[:8]
+
+
+def short_name(row: Row) -> str:
+    """An object's name without the folder of its owner, which says nothing new to a reader."""
+    name = str(row["object_name"])
+    return cell(name.removeprefix(f"{row['owner_id']}/") if row.get("owner_id") else name)
+
+
+def count_of(number: int, what: str) -> str:
+    """`1 page`, `2 pages`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def cell(value: object) -> str:

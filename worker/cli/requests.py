@@ -1,34 +1,36 @@
 """`docmill cancel`, `retry` and `explain`: what owners ask for through the Data API as well."""
 
+import re
+from typing import Final
 from uuid import UUID
 
 from worker.cli.context import admin_connection, settings_in_use
 from worker.cli.main import ExitCode
-from worker.cli.output import Row, cell, console, print_json
+from worker.cli.output import Row, cell, console, print_json, short_id
 from worker.errors import RefusedError, UsageError
 from worker.store import admin
+from worker.store.database import Connection
+
+_ID: Final = re.compile(r"[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{0,27}", re.IGNORECASE)
 
 
-def parse_job_id(text: str) -> UUID:
-    """The id of a job as it was typed. Raises UsageError."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a job id: docmill jobs lists them") from None
-
-
-def no_such_job(job_id: UUID) -> RefusedError:
-    """What is said of an id that no job has."""
-    return RefusedError(f"there is no job {job_id}: docmill jobs lists them")
+def find_job(connection: Connection, text: str) -> UUID:
+    """The job whose id begins like this. Raises UsageError, or RefusedError when there is none."""
+    if not _ID.fullmatch(text):
+        raise UsageError(f"{cell(text)!r} is not a job id: docmill jobs lists them")
+    found = admin.find_jobs(connection, text)
+    if not found:
+        raise RefusedError(f"there is no job {text}: docmill jobs lists them")
+    if len(found) > 1:
+        raise UsageError(f"more than one job's id begins with {text}: write more of it")
+    return found[0]
 
 
 def cancel(job_id: str, *, as_json: bool) -> int:
     """Cancel a job, or ask its worker to."""
-    wanted = parse_job_id(job_id)
     with admin_connection(settings_in_use()) as connection:
+        wanted = find_job(connection, job_id)
         state = admin.request_cancel(connection, wanted)
-    if state is None:
-        raise no_such_job(wanted)
     if as_json:
         print_json({"id": wanted, "state": state})
     elif state == "running":
@@ -42,23 +44,19 @@ def cancel(job_id: str, *, as_json: bool) -> int:
 
 def retry(job_id: str, *, as_json: bool) -> int:
     """Make a new job for the document of one that failed or was cancelled."""
-    wanted = parse_job_id(job_id)
     with admin_connection(settings_in_use()) as connection:
-        new_id = admin.retry_job(connection, wanted)
+        new_id = admin.retry_job(connection, find_job(connection, job_id))
     if as_json:
         print_json({"id": new_id})
     else:
-        console().print(f"queued as job {new_id}")
+        console().print(f"queued as job {short_id(new_id)}")
     return ExitCode.DONE
 
 
 def explain(job_id: str, *, as_json: bool) -> int:
     """Say where a job stands and why."""
-    wanted = parse_job_id(job_id)
     with admin_connection(settings_in_use()) as connection:
-        row = admin.explain_job(connection, wanted)
-    if row is None:
-        raise no_such_job(wanted)
+        row = admin.explain_job(connection, find_job(connection, job_id))
     if as_json:
         print_json(row)
     else:

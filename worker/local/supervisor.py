@@ -15,7 +15,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from worker.errors import UsageError
+from worker.errors import ServiceError
 from worker.local.postgres import PostgresServer, start_postgres
 from worker.local.process import (
     ChildProcess,
@@ -78,7 +78,7 @@ class EmbeddedStack:
     def running(self) -> Iterator[StackInfo]:
         """Start everything and wait until it is ready; stop it in reverse order at the end.
 
-        Raises UsageError when a stack already runs on this folder or a part does not start.
+        Raises ServiceError when a stack already runs on this folder or a part does not start.
         """
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._stops:
@@ -99,7 +99,7 @@ class EmbeddedStack:
         except BlockingIOError:
             info = read_info(self.home)
             who = f" (process {info.pid})" if info else ""
-            raise UsageError(f"a stack already runs on {self.home}{who}: docmill down") from None
+            raise ServiceError(f"a stack already runs on {self.home}{who}: docmill down") from None
 
     def _start(self) -> StackInfo:
         keys = load_keys(self.home)
@@ -156,7 +156,7 @@ class EmbeddedStack:
             while not is_ready():
                 child = self._children[name]
                 if child.ended() or time.monotonic() > deadline:
-                    raise UsageError(f"{name} did not start:\n{log_tail(child.log_path)}")
+                    raise ServiceError(f"{name} did not start:\n{log_tail(child.log_path)}")
                 time.sleep(0.05)
 
 

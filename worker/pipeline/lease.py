@@ -152,6 +152,7 @@ class LeaseKeeper:
                 next_renewal = now + (self._lease_seconds / 4 if self._renew(now) else 1.0)
             self._poll_stop_flags()
             self._wake.wait(max(0.0, min(STOP_POLL_SECONDS, next_renewal - time.monotonic())))
+        self._ask(lambda connection: jobs.forget_worker(connection, self.worker_id))
         self._disconnect()
 
     def _renew(self, now: float) -> bool:

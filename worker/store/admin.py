@@ -32,15 +32,21 @@ JOB_ATTEMPTS: Final[LiteralString] = """
     select attempt, worker_id, isolated, started_at, finished_at, outcome, error_code
       from ingest_private.attempts where job_id = %(job_id)s order by id
 """
+FIND_JOBS: Final[LiteralString] = """
+    select id from ingest.jobs where id between %(least)s::uuid and %(most)s::uuid limit 2
+"""
 REQUEST_CANCEL: Final[LiteralString] = "select ingest_private.request_cancel(%(job_id)s)"
 RETRY: Final[LiteralString] = "select ingest_private.retry_job(%(job_id)s)"
 EXPLAIN: Final[LiteralString] = "select * from ingest_private.explain_job(%(job_id)s)"
 #: The job that brings the object at a name to the version that Storage holds now.
 CURRENT_JOBS: Final[LiteralString] = """
-    select wanted.name as object_name, job.id as job_id, document.id as document_id,
-           job.state, job.stage, job.error_code, job.error_message, job.pages_total,
-           job.pages_done, job.chunks_total, job.chunks_embedded, job.chunks_reused,
-           document.page_count, document.chunk_count,
+    select wanted.name as object_name, document.owner_id, job.id as job_id,
+           document.id as document_id, job.state, job.stage, job.hold_reason, job.error_code,
+           job.error_message, job.pages_total, job.pages_done, job.chunks_total,
+           job.chunks_embedded, job.chunks_reused,
+           case when job.state = 'succeeded' then document.page_count end as page_count,
+           case when job.state = 'succeeded' then document.chunk_count
+                when job.state = 'failed' then 0 end as chunk_count,
            extract(epoch from job.finished_at - job.created_at)::float as seconds
       from unnest(%(names)s::text[]) as wanted (name)
            join storage.objects as object
@@ -81,9 +87,9 @@ REMOVE_SOURCE: Final[LiteralString] = """
       from ingest_private.remove_source(%(source_id)s, %(forget)s, %(after)s)
 """
 COUNTS: Final[LiteralString] = """
-    select (select jsonb_object_agg(state, count)
+    select (select coalesce(jsonb_object_agg(state, count), '{}')
               from (select state, count(*) from ingest.jobs group by state) as by_state) as jobs,
-           (select jsonb_object_agg(status, count)
+           (select coalesce(jsonb_object_agg(status, count), '{}')
               from (select status, count(*) from ingest.documents group by status) as by_status)
                as documents,
            (select count(*) from ingest_private.pending_events) as pending_events,
@@ -94,7 +100,7 @@ LIST_WORKERS: Final[LiteralString] = """
            worker.started_at, worker.last_seen,
            (select count(*) from ingest_private.leases where worker_id = worker.id) as running
       from ingest_private.workers as worker
-     where worker.last_seen > clock_timestamp() - interval '5 minutes'
+     where worker.expires_at > clock_timestamp()
      order by worker.started_at
 """
 IMPERSONATE: Final[LiteralString] = """
@@ -131,17 +137,15 @@ def list_jobs(
     return _rows(connection, LIST_JOBS, {"state": state, "owner": owner, "limit": limit})
 
 
-def get_job(connection: Connection, job_id: UUID) -> Row | None:
+def get_job(connection: Connection, job_id: UUID) -> Row:
     """One job with the remedy of its error, and its attempts under `attempts`."""
-    rows = _rows(connection, GET_JOB, {"job_id": job_id})
-    if not rows:
-        return None
-    return rows[0] | {"attempts": _rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
+    row = _rows(connection, GET_JOB, {"job_id": job_id})[0]
+    return row | {"attempts": _rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
 
 
-def request_cancel(connection: Connection, job_id: UUID) -> str | None:
-    """Cancel a job, or ask its worker to; its state now, None when there is no such job."""
-    return cast("str | None", _value(connection, REQUEST_CANCEL, {"job_id": job_id}))
+def request_cancel(connection: Connection, job_id: UUID) -> str:
+    """Cancel a job, or ask its worker to; its state now."""
+    return cast("str", _value(connection, REQUEST_CANCEL, {"job_id": job_id}))
 
 
 def retry_job(connection: Connection, job_id: UUID) -> UUID:
@@ -158,10 +162,16 @@ def retry_job(connection: Connection, job_id: UUID) -> UUID:
         raise RefusedError(": ".join(part.rstrip(".") for part in said if part)) from None
 
 
-def explain_job(connection: Connection, job_id: UUID) -> Row | None:
-    """Where a job stands and why, as its owner is told; None when there is no such job."""
-    rows = _rows(connection, EXPLAIN, {"job_id": job_id})
-    return rows[0] if rows else None
+def explain_job(connection: Connection, job_id: UUID) -> Row:
+    """Where a job stands and why, as its owner is told."""
+    return _rows(connection, EXPLAIN, {"job_id": job_id})[0]
+
+
+def find_jobs(connection: Connection, prefix: str) -> list[UUID]:
+    """Ids of jobs that begin like this; two at most are enough to know that it is not one."""
+    digits = prefix.replace("-", "").lower()
+    bounds = {"least": digits.ljust(32, "0"), "most": digits.ljust(32, "f")}
+    return [row["id"] for row in _rows(connection, FIND_JOBS, bounds)]
 
 
 def current_jobs(connection: Connection, bucket: str, names: Sequence[str]) -> dict[str, Row]:
@@ -245,7 +255,7 @@ def counts(connection: Connection) -> Row:
 
 
 def list_workers(connection: Connection) -> list[Row]:
-    """Workers that were heard of in the last five minutes."""
+    """Workers that are alive: they have renewed their leases in time."""
     return _rows(connection, LIST_WORKERS, {})
 
 

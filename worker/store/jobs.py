@@ -21,6 +21,7 @@ RENEW: Final[LiteralString] = """
     select ingest_private.renew_leases(
         %(worker_id)s, %(slots)s, %(isolated)s, %(draining)s, %(version)s, %(lease_for)s)
 """
+FORGET_WORKER: Final[LiteralString] = "select ingest_private.forget_worker(%(worker_id)s)"
 STOP_FLAGS: Final[LiteralString] = """
     select job_id, reason from ingest_private.stop_flags(%(job_ids)s, %(tokens)s)
 """
@@ -112,6 +113,11 @@ def renew_leases(connection: Connection, worker: WorkerState, *, lease_for: time
             "lease_for": lease_for,
         },
     )
+
+
+def forget_worker(connection: Connection, worker_id: str) -> None:
+    """Goodbye: this worker takes no more jobs and renews no more leases."""
+    connection.execute(FORGET_WORKER, {"worker_id": worker_id})
 
 
 def stop_flags(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from worker.errors import UsageError
+from worker.errors import ServiceError
 from worker.local.process import ChildProcess, log_tail, start_child
 from worker.local.storage.settings import URL_PREFIX, StorageSettings
 
@@ -33,7 +33,7 @@ class StorageServer:
 
 
 def start_storage(settings: StorageSettings, *, log_path: Path) -> StorageServer:
-    """Start the stand-in and wait until it answers. Raises UsageError when it does not.
+    """Start the stand-in and wait until it answers. Raises ServiceError when it does not.
 
     It ends with the calling thread. Secrets go through the environment: a command line can be
     read by everyone.
@@ -51,7 +51,7 @@ def start_storage(settings: StorageSettings, *, log_path: Path) -> StorageServer
             return StorageServer(child, settings)
         time.sleep(0.02)
     child.stop()
-    raise UsageError(f"Storage did not start:\n{log_tail(log_path)}")
+    raise ServiceError(f"Storage did not start:\n{log_tail(log_path)}")
 
 
 def _answers(settings: StorageSettings) -> bool:
