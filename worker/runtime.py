@@ -30,7 +30,7 @@ from worker.queue import BackgroundDispatcher
 from worker.retry import RetryPolicy
 from worker.settings import Settings
 from worker.store import jobs, maintenance
-from worker.store.database import Database, single_connection
+from worker.store.database import Database, require_database, single_connection
 from worker.store.jobs import WorkerState
 
 log = get_logger(__name__)
@@ -55,6 +55,7 @@ class WorkerRuntime:
 
     def start(self) -> None:
         """Announce this worker. Raises DocmillError when it does not fit the database."""
+        require_database(self.settings.require("database_url"))
         self.database.open()
         check_index_version(self.database, self.settings)
         self.keeper.start()

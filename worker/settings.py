@@ -262,7 +262,8 @@ class Settings(BaseSettings):
         """The value of a connection setting. Raises SettingsError naming it when it is not set."""
         value = getattr(self, name)
         if value is None:
-            raise SettingsError(f"set {' or '.join(variables_of(name))}")
+            meaning = (Settings.model_fields[name].description or "").split(". ")[0].rstrip(".")
+            raise SettingsError(f"set {' or '.join(variables_of(name))}: {meaning}")
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from types import FrameType
 from typing import Any, Final
 
@@ -44,7 +45,9 @@ def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
         pool="threads",
         concurrency=slots,
         queues=queues,
-        hostname=f"{'isolated' if isolated else 'worker'}-{os.getpid()}@%h",
+        hostname=f"{'isolated' if isolated else 'worker'}-{os.getpid()}@{socket.gethostname()}",
+        # No banner: our own first line says what matters.
+        quiet=True,
         without_gossip=True,
         without_mingle=True,
         loglevel=settings.log_level.upper(),

@@ -14,7 +14,7 @@ from worker.errors import ServiceError
 from worker.local.stack import StackInfo, find_running
 from worker.log import redact
 from worker.settings import Settings, load_settings
-from worker.store.database import CONNECT_OPTIONS, Connection
+from worker.store.database import CONNECT_OPTIONS, Connection, connection_failure
 
 #: With one of these set, the environment means a project of its own.
 _PROJECT_VARIABLES: Final = (
@@ -69,12 +69,15 @@ def admin_connection(settings: Settings) -> Iterator[Connection]:
     try:
         connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
     except psycopg.OperationalError as error:
-        remedy = (
-            "the embedded PostgreSQL does not answer: docmill down, then docmill up --detach"
-            if running_stack()
-            else "check host, port, user and password of DOCMILL_ADMIN_DATABASE_URL"
-        )
-        raise ServiceError(f"{remedy} ({_reason(error)})") from None
+        if running_stack():
+            raise ServiceError(
+                f"the embedded PostgreSQL does not answer ({_reason(error)}): docmill down, then "
+                "docmill up --detach"
+            ) from None
+        raise ServiceError(
+            f"cannot connect with DOCMILL_ADMIN_DATABASE_URL ({_reason(error)}): "
+            "check its host, port, user and password"
+        ) from None
     with connection:
         yield connection
 
@@ -83,9 +86,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         said = (error.diag.message_primary, error.diag.message_hint)
         return redact(" (".join(part for part in said if part) + ")" * bool(said[1]))
-    # psycopg repeats each address it tried; the last line is the one that decided.
-    lines = str(error).strip().splitlines()
-    return redact(lines[-1].strip()) if lines else type(error).__name__
+    if isinstance(error, psycopg.Error):
+        return connection_failure(error)
+    return redact(str(error).strip()) or type(error).__name__
 
 
 def explain_unknown(error: Exception) -> tuple[str, ExitCode]:

@@ -16,6 +16,7 @@ from worker.cli.main import ExitCode
 from worker.cli.output import console, print_json
 from worker.errors import DocmillError, ServiceError
 from worker.settings import Settings
+from worker.store.database import require_database
 
 State = Literal["ok", "warning", "failed"]
 
@@ -115,6 +116,7 @@ def _embedded_parts() -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Finding:
+    require_database(settings.require("database_url"), patience_seconds=0)
     with psycopg.connect(settings.require("database_url"), connect_timeout=10) as connection:
         row = connection.execute(
             "select current_user, current_setting('server_version'), rolsuper or rolbypassrls"
@@ -146,6 +148,7 @@ def _index(settings: Settings) -> Finding:
     from worker.connections import build_database
     from worker.runtime import check_index_version
 
+    require_database(settings.require("database_url"), patience_seconds=0)
     database = build_database(settings)
     database.open()
     try:

@@ -1,6 +1,8 @@
 """Connections to Postgres: pooled, safe behind a transaction pooler, every wait bounded."""
 
 import asyncio
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,8 +14,8 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from worker.errors import JobError
-from worker.log import get_logger
+from worker.errors import JobError, ServiceError
+from worker.log import get_logger, redact
 from worker.store.hints import SYNC_OBJECT, ObjectHint
 
 log = get_logger(__name__)
@@ -101,6 +103,39 @@ def cancel_statement(connection: Connection) -> None:
         connection.cancel_safe(timeout=CANCEL_SECONDS)
     except psycopg.Error as error:
         log.warning("statement_not_cancelled", error=type(error).__name__)
+
+
+def require_database(url: str, *, patience_seconds: float = 30) -> None:
+    """Return once the database accepts this URL. For the start of a process.
+
+    A database that is not up yet is waited for. Raises ServiceError with the reason when it refuses
+    the login, or when patience ends.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS).close()
+        except psycopg.OperationalError as error:
+            reason = connection_failure(error)
+            # What answers with FATAL is up, and will say the same again; unless it is starting.
+            refused = "FATAL" in reason and not re.search(r"starting up|too many|remaining", reason)
+            if refused or time.monotonic() > deadline:
+                raise ServiceError(
+                    f"cannot connect with DATABASE_URL ({reason}): check its host, user and "
+                    "password; docmill schema apply prints the line that sets the password"
+                ) from None
+            log.warning("database_not_ready", reason=reason)
+            time.sleep(1)
+        else:
+            return
+
+
+def connection_failure(error: psycopg.Error) -> str:
+    """Why a connection failed, without what must not be shown."""
+    # psycopg repeats each address it tried, some with a question after it; the last answer counts.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    answers = [line.rpartition("failed: ")[2] for line in lines if "failed: " in line] or lines
+    return redact(answers[-1]) if answers else type(error).__name__
 
 
 def single_connection(url: str) -> Connection:

@@ -6,7 +6,7 @@ from worker.log import configure_logging
 from worker.queue import BackgroundDispatcher
 from worker.serving import serve
 from worker.settings import Settings
-from worker.store.database import AsyncDatabase
+from worker.store.database import AsyncDatabase, require_database
 from worker.webhook.app import Receiver, create_webhook_app
 from worker.webhook.signatures import Verifier
 
@@ -18,6 +18,7 @@ def run_webhook(settings: Settings) -> int:
         settings.webhook_secret.get_secret_value() if settings.webhook_secret else None,
         [secret.get_secret_value() for secret in settings.webhook_signing_secrets],
     )
+    require_database(settings.require("database_url"))
     hints_database = build_database(settings)
     hints_database.open()
     dispatcher = BackgroundDispatcher(

@@ -1,0 +1,57 @@
+"""What a process says when it cannot start, and what it waits for."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.support.installation import Installation, until
+from worker.local.process import ChildProcess, free_port
+
+
+def ended(child: ChildProcess) -> tuple[int, str]:
+    code = child.process.wait(30)
+    said = child.log_path.read_text()
+    assert "Traceback" not in said
+    return code, said
+
+
+@pytest.mark.parametrize("command", ["worker", "webhook"])
+def test_a_wrong_password_is_said_at_once(installation: Installation, command: str) -> None:
+    url = installation.settings["DATABASE_URL"].replace(":test@", ":wrong-canary@")
+    started = time.monotonic()
+    code, said = ended(installation.start(command, DATABASE_URL=url))
+    assert code == 3
+    assert "docmill: cannot connect with DATABASE_URL" in said
+    assert "password authentication failed" in said
+    assert "canary" not in said
+    assert time.monotonic() - started < 15
+
+
+def test_a_database_that_is_not_there_yet_is_waited_for(installation: Installation) -> None:
+    url = installation.settings["DATABASE_URL"]
+    port = f":{installation.database.server.port}/"
+    child = installation.start("worker", DATABASE_URL=url.replace(port, f":{free_port()}/"))
+    until(lambda: "database_not_ready" in child.log_path.read_text(), "it waits")
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.process.wait(20) != 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DOCMILL_EMBEDDING_MODEL", "another", "the index is made for fake-embedding"),
+        ("DATABASE_URL", "mysql://x", "it begins with postgresql://"),
+        ("REDIS_URL", "rubbish", "it begins with redis://"),
+        ("SUPABASE_URL", "project.supabase.co", "it begins with https://"),
+        ("DOCMILL_SLOTS", "many", "DOCMILL_SLOTS is 'many'"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(
+    installation: Installation, name: str, value: str, says: str
+) -> None:
+    code, said = ended(installation.start("worker", **{name: value}))
+    assert code == 3
+    assert says in said
+    assert said.count("docmill: ") == 1
