@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test format constraints clean
+.PHONY: help setup demo check test supabase format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,9 @@ check: $(VENV)/.dev ## Lint, types, import rules
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest
+
+supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the tests that run it (needs npm)
+	npm install --prefix $(VENV)/supabase --no-save --ignore-scripts --no-audit --no-fund supabase@3.1.0
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -270,6 +270,19 @@ def schema_apply(json: Json = False) -> int:
     return schema.apply(as_json=json)
 
 
+@schema_app.command("export")
+def schema_export(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="The migrations of a Supabase project.")
+    ] = Path("supabase/migrations"),
+    json: Json = False,
+) -> int:
+    """Write what `schema apply` does as a migration of the Supabase CLI. Needs no database."""
+    from worker.cli import schema
+
+    return schema.export(to, as_json=json)
+
+
 @schema_app.command("check")
 def schema_check(json: Json = False) -> int:
     """Say whether the schema is what this version expects."""
