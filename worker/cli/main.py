@@ -289,3 +289,18 @@ def schema_check(json: Json = False) -> int:
     from worker.cli import schema
 
     return schema.check(as_json=json)
+
+
+@schema_app.command("webhook")
+def schema_webhook(
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where docmill webhook is reached.")
+    ] = None,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Sign with a new secret.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Send no more.")] = False,
+    json: Json = False,
+) -> int:
+    """Let the database send signed events to the receiver; without options, say what is set up."""
+    from worker.cli import doorbell
+
+    return doorbell.doorbell(url, rotate=rotate, remove=remove, as_json=json)
