@@ -26,8 +26,12 @@ create or replace function ingest_private.webhook_signature(p_secrets text, p_co
 returns text
 language plpgsql immutable set search_path = '' as $$
 begin
-    if p_secrets !~ '^whsec_[A-Za-z0-9+/]+=*(,whsec_[A-Za-z0-9+/]+=*)*$' then
-        raise exception 'a secret in Vault is not whsec_ and base64';
+    if exists (select from unnest(string_to_array(p_secrets, ',')) as secret
+                where secret !~ '^whsec_([A-Za-z0-9+/]{4})*'
+                                '([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$')
+       or p_secrets = '' then
+        raise exception 'a secret in Vault is not whsec_ and base64: make a new one with '
+            'docmill schema webhook --rotate';
     end if;
     return (
         select string_agg('v1,' || encode(ingest_private.hmac_sha256(
@@ -51,7 +55,7 @@ $$;
 -- ring_doorbell: queue one signed event in the form of a Database Webhook, where a doorbell is
 -- installed. Once in a transaction, however many objects it changes: whatever a ring is about, the
 -- receiver dispatches everything that is ready, and what a trigger had to leave is drained soon.
--- Raises when it cannot, and so fails the caller who does not catch it. Waits for nothing.
+-- Raises when it cannot: an upload has to catch it. Waits for a lock 50 ms at most.
 create or replace function ingest_private.ring_doorbell(
     p_type text, p_record jsonb, p_old_record jsonb)
 returns void
@@ -73,7 +77,8 @@ begin
     select decrypted_secret into v_secrets
       from vault.decrypted_secrets where name = 'docmill_webhook_signing_secrets';
     if v_secrets is null then
-        raise exception 'Vault holds no secret docmill_webhook_signing_secrets';
+        raise exception 'Vault holds no secret docmill_webhook_signing_secrets: make one with '
+            'docmill schema webhook --rotate';
     end if;
     v_event := jsonb_build_object('type', p_type, 'schema', 'storage', 'table', 'objects',
                                   'record', p_record, 'old_record', p_old_record);
@@ -94,9 +99,9 @@ begin
 end
 $$;
 
--- note_unrung: keep the last failure of the doorbell for the operator. Never raises and never
--- waits: the caller is an upload that must not fail. Writes once a minute at most, and one
--- transaction at a time; the others go on.
+-- note_unrung: keep the last failure of the doorbell for the operator. Never raises, because the
+-- caller is an upload that must not fail. Written once a minute at most, and by one transaction at a
+-- time: the others do not wait for it, they go on.
 create or replace function ingest_private.note_unrung(p_message text)
 returns void
 language plpgsql security definer set search_path = '' set lock_timeout = '50ms' as $$

@@ -100,7 +100,10 @@ def install_doorbell(connection: Connection, url: str) -> str | None:
 
 
 def rotate_secret(connection: Connection) -> str:
-    """A new secret that signs from now on, beside the one before it; returns it."""
+    """A new secret that signs from now on, beside the one before it; returns it.
+
+    Also mends a doorbell whose secret is missing or broken. Raises UsageError where there is none.
+    """
     made = _new_secret()
     with connection.transaction():
         if read_doorbell(connection).url is None:
@@ -111,8 +114,10 @@ def rotate_secret(connection: Connection) -> str:
             connection.execute(_CREATE_SECRETS, {"secrets": made})
         else:
             secret_id, before = found
-            both = f"{made},{before.split(',')[0]}"
-            connection.execute(_UPDATE_SECRETS, {"id": secret_id, "secrets": both})
+            kept = [secret for secret in before.split(",")[:1] if _is_secret(secret)]
+            connection.execute(
+                _UPDATE_SECRETS, {"id": secret_id, "secrets": ",".join([made, *kept])}
+            )
         connection.execute(_FORGET_FAILURE)
         _require_ringing(connection)
     return made
@@ -145,6 +150,14 @@ def receiver_url(given: str) -> str:
 
 def _new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def _is_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return text.startswith("whsec_") and bool(key)
 
 
 def _has_schema(connection: Connection, name: str) -> bool:
