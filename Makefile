@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench-webhook bench-idle format constraints clean
+.PHONY: help setup demo check test supabase bench-webhook bench-idle format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 
 bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 	$(BIN)/python -m tests.benchmarks.idle
+
+supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the tests that run it (needs npm)
+	npm install --prefix $(VENV)/supabase --no-save --ignore-scripts --no-audit --no-fund supabase@3.1.0
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,8 @@
 -- The triggers on storage.objects. They run inside Storage's own transactions, also in its
 -- rolled-back permission test (as the caller, version '1'), so they write to tables only, wait
 -- for nothing longer than 200 ms, and turn every failure into a pending event. They fire as
--- anon, authenticated or service_role: definer, or every upload would be refused.
+-- anon, authenticated or service_role: definer, or every upload would be refused. What is watched
+-- rings the doorbell at the end, where one is installed.
 
 -- note_pending: leave objects to the drain. Never raises: the caller is an upload that must not
 -- fail. What cannot be noted even here is left to reconcile.
@@ -20,6 +21,7 @@ create or replace function ingest_private.on_object_written() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
 declare
     v_left_unseen boolean := false;
+    v_is_watched boolean := false;
 begin
     begin
         if not exists (select from ingest_private.source_of(new.bucket_id, new.name)) then
@@ -30,6 +32,7 @@ begin
             v_left_unseen := not exists (
                 select from ingest.documents as document where document.object_id = new.id);
         end if;
+        v_is_watched := true;
         perform ingest_private.sync_objects(array[new.id]);
         -- Checked here, where a failure can be caught: at commit it would break the upload.
         set constraints ingest.jobs_running_iff_leased,
@@ -44,6 +47,17 @@ begin
     exception when others then
         perform ingest_private.note_pending(array[new.id], sqlstate);
     end;
+    begin
+        if v_is_watched then
+            perform ingest_private.ring_doorbell(
+                tg_op,
+                ingest_private.event_row(new.id, new.bucket_id, new.name, new.version),
+                case when tg_op = 'UPDATE' then
+                    ingest_private.event_row(old.id, old.bucket_id, old.name, old.version) end);
+        end if;
+    exception when others then
+        perform ingest_private.note_unrung(sqlerrm);
+    end;
     return null;
 end
 $$;
@@ -53,6 +67,7 @@ language plpgsql security definer set search_path = '' set lock_timeout = '200ms
 declare
     v_deleted uuid[];
     v_locked uuid[];
+    v_left uuid[];
 begin
     begin
         select array_agg(object.id) into v_deleted
@@ -76,11 +91,22 @@ begin
                         ingest_private.leases_only_while_running immediate;
         set constraints ingest.jobs_running_iff_leased,
                         ingest_private.leases_only_while_running deferred;
-        perform ingest_private.note_pending(array(
-            select unnest(v_deleted) except select unnest(v_locked)), 'deleted');
+        v_left := array(select unnest(v_deleted) except select unnest(v_locked));
+        perform ingest_private.note_pending(v_left, 'deleted');
     exception when others then
         perform ingest_private.note_pending(
             coalesce(v_deleted, array(select id from deleted_objects)), sqlstate);
+    end;
+    begin
+        -- One ring for all of them: about one that was left, which the receiver then withdraws.
+        perform ingest_private.ring_doorbell(
+                    'DELETE', null,
+                    ingest_private.event_row(object.id, object.bucket_id, object.name,
+                                             object.version))
+           from deleted_objects as object
+          where object.id = coalesce(v_left[1], v_deleted[1]);
+    exception when others then
+        perform ingest_private.note_unrung(sqlerrm);
     end;
     return null;
 end

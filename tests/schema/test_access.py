@@ -99,13 +99,16 @@ INNER_FUNCTIONS = {
     "ingest_private.end_failed",
     "ingest_private.end_job",
     "ingest_private.enqueue_job",
+    "ingest_private.event_row",
     "ingest_private.explain_job",
     "ingest_private.finish_publish",
     "ingest_private.forget_documents",
     "ingest_private.guard_job",
+    "ingest_private.hmac_sha256",
     "ingest_private.lock_for_publish",
     "ingest_private.lock_run",
     "ingest_private.note_pending",
+    "ingest_private.note_unrung",
     "ingest_private.on_object_written",
     "ingest_private.on_objects_deleted",
     "ingest_private.owner_of",
@@ -115,10 +118,12 @@ INNER_FUNCTIONS = {
     "ingest_private.requeue_job",
     "ingest_private.require_own_job",
     "ingest_private.retry_job",
+    "ingest_private.ring_doorbell",
     "ingest_private.source_of",
     "ingest_private.stored_objects",
     "ingest_private.supersede_jobs",
     "ingest_private.sync_objects",
+    "ingest_private.webhook_signature",
     "ingest_private.withdraw_documents",
 }
 #: Definer functions that a client may execute: each one is a hole in row-level security that
@@ -442,8 +447,11 @@ class TestFunctions:
             invoker = {row["name"] for row in functions(connection) if not row["is_definer"]}
         assert invoker == (CLIENT_FUNCTIONS - OWNER_REQUESTS) | {
             "ingest_private.create_index_version",
+            "ingest_private.event_row",
             "ingest_private.guard_job",
+            "ingest_private.hmac_sha256",
             "ingest_private.owner_of",
+            "ingest_private.webhook_signature",
         }
 
     def test_that_wait_for_locks_bound_the_wait(self, populated: Database):

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import Literal
 
@@ -144,6 +145,25 @@ def _schema(settings: Settings) -> Finding:
     return Finding("schema", "ok", "as this version expects")
 
 
+def _doorbell(settings: Settings) -> Finding:
+    from worker.store.doorbell import read_doorbell
+
+    with admin_connection(settings) as connection:
+        installed = read_doorbell(connection)
+    if installed.url is None:
+        return Finding("doorbell", "ok", "none is installed")
+    if installed.problem:
+        return Finding("doorbell", "failed", "cannot ring", installed.problem)
+    if installed.failed_at and datetime.now(UTC) - installed.failed_at < timedelta(hours=1):
+        return Finding(
+            "doorbell",
+            "warning",
+            f"failed at {installed.failed_at:%H:%M} UTC",
+            f"uploads met this, the schedule found them: {installed.failure}",
+        )
+    return Finding("doorbell", "ok", installed.url)
+
+
 def _index(settings: Settings) -> Finding:
     from worker.connections import build_database
     from worker.runtime import check_index_version
@@ -239,6 +259,7 @@ def _spool(settings: Settings) -> Finding:
 _SERVICE_CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "database": _database,
     "schema": _schema,
+    "doorbell": _doorbell,
     "index version": _index,
     "redis": _redis,
     "storage": _storage,

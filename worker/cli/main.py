@@ -352,9 +352,37 @@ def schema_apply(json: Json = False) -> int:
     return schema.apply(as_json=json)
 
 
+@schema_app.command("export")
+def schema_export(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="The migrations of a Supabase project.")
+    ] = Path("supabase/migrations"),
+    json: Json = False,
+) -> int:
+    """Write what `schema apply` does as a migration of the Supabase CLI. Needs no database."""
+    from worker.cli import schema
+
+    return schema.export(to, as_json=json)
+
+
 @schema_app.command("check")
 def schema_check(json: Json = False) -> int:
     """Say whether the schema is what this version expects."""
     from worker.cli import schema
 
     return schema.check(as_json=json)
+
+
+@schema_app.command("webhook")
+def schema_webhook(
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where docmill webhook is reached.")
+    ] = None,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Sign with a new secret.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Send no more.")] = False,
+    json: Json = False,
+) -> int:
+    """Let the database send signed events to the receiver; without options, say what is set up."""
+    from worker.cli import doorbell
+
+    return doorbell.doorbell(url, rotate=rotate, remove=remove, as_json=json)

@@ -1,24 +1,36 @@
 """`docmill schema`."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
 from worker.cli.context import admin_connection, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import console, print_json
+from worker.settings import Settings, load_settings
+from worker.store.export import ExportedSchema, export_schema
 from worker.store.schema import AppliedSchema, IndexSettings, apply_schema, check_schema
+
+_LAST_STEP: Final = (
+    "\nWorkers log in as docmill_worker, which has no password yet. Set one:\n"
+    "    alter role docmill_worker password '...';"
+)
 
 
 def apply(*, as_json: bool) -> int:
     """Bring the schema up to date."""
     settings = settings_in_use()
-    index = IndexSettings(
-        settings.model, settings.dimensions, {"max_tokens": settings.chunk_tokens}
-    )
     with admin_connection(settings) as connection:
-        applied = apply_schema(connection, index)
+        applied = apply_schema(connection, _index_settings(settings))
     if as_json:
         print_json({"changed": applied.changed, **vars(applied)})
     else:
         _print_applied(applied)
     return ExitCode.DONE
+
+
+def _index_settings(settings: Settings) -> IndexSettings:
+    return IndexSettings(settings.model, settings.dimensions, {"max_tokens": settings.chunk_tokens})
 
 
 def _print_applied(applied: AppliedSchema) -> None:
@@ -33,10 +45,42 @@ def _print_applied(applied: AppliedSchema) -> None:
     if applied.index_version_created:
         out.print(f"created index version {applied.index_version_created}")
     if applied.role_created:
-        out.print(
-            "\nWorkers log in as docmill_worker, which has no password yet. Set one:\n"
-            "    alter role docmill_worker password '...';"
+        out.print(_LAST_STEP)
+
+
+def export(folder: Path, *, as_json: bool) -> int:
+    """Write the schema as a migration file; settings are read for the first index version only."""
+    exported = export_schema(folder, _index_settings(load_settings()), datetime.now(UTC))
+    if as_json:
+        print_json(
+            {
+                "changed": exported.changed,
+                "file": str(exported.path) if exported.path else None,
+                "migrations": exported.migrations,
+                "reapplied": exported.reapplied,
+                "index_version": vars(exported.index) if exported.index else None,
+            }
         )
+    else:
+        _print_exported(exported, folder)
+    return ExitCode.DONE
+
+
+def _print_exported(exported: ExportedSchema, folder: Path) -> None:
+    out = console()
+    if exported.path is None:
+        out.print(f"{folder} has everything already; nothing was written.")
+        return
+    out.print(f"wrote {exported.path}")
+    for name in exported.migrations:
+        out.print(f"  {name}")
+    out.print("  functions, policies and grants")
+    if exported.index is not None:
+        index = exported.index
+        out.print(f"  index version for {index.model}, {index.dimensions} dimensions")
+    out.print("\nRun it with supabase db push or supabase migration up.")
+    if exported.index is not None:
+        out.print(_LAST_STEP)
 
 
 def check(*, as_json: bool) -> int:

@@ -169,10 +169,19 @@ create function net.http_post(
     url text, body jsonb default '{}', params jsonb default '{}',
     headers jsonb default '{"Content-Type": "application/json"}',
     timeout_milliseconds integer default 5000)
-returns bigint language sql security definer set search_path = '' as $$
+returns bigint language plpgsql as $$
+declare
+    request_id bigint;
+begin
+    -- In the caller's transaction, as by curl's parser of urls.
+    if url !~ '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#\s]+[^\s]*$' then
+        raise exception 'invalid URL "%": Malformed input to a URL function', url;
+    end if;
     insert into net.http_request_queue (method, url, headers, body, timeout_milliseconds)
     values ('POST', url, headers, convert_to(body::text, 'UTF8'), timeout_milliseconds)
-    returning id
+    returning id into request_id;
+    return request_id;
+end
 $$;
 
 create schema supabase_functions;
@@ -193,3 +202,50 @@ begin
     return coalesce(new, old);
 end
 $$;
+
+-- Vault -------------------------------------------------------------------------------------------
+-- Names, columns and grants of supabase_vault 0.3. Nothing is encrypted here: there is no key.
+create schema vault;
+create table vault.secrets (
+    id uuid primary key default gen_random_uuid(),
+    name text,
+    description text not null default '',
+    secret text not null,
+    key_id uuid,
+    nonce bytea,
+    created_at timestamptz not null default current_timestamp,
+    updated_at timestamptz not null default current_timestamp
+);
+create unique index on vault.secrets (name) where name is not null;
+
+create view vault.decrypted_secrets as
+    select id, name, description, secret,
+           convert_from(decode(secret, 'base64'), 'utf8') as decrypted_secret,
+           key_id, nonce, created_at, updated_at
+      from vault.secrets;
+
+create function vault.create_secret(
+    new_secret text, new_name text default null, new_description text default '',
+    new_key_id uuid default null)
+returns uuid language sql security definer set search_path = '' as $$
+    insert into vault.secrets (secret, name, description)
+    values (encode(convert_to(new_secret, 'utf8'), 'base64'), new_name, new_description)
+    returning id
+$$;
+create function vault.update_secret(
+    secret_id uuid, new_secret text default null, new_name text default null,
+    new_description text default null, new_key_id uuid default null)
+returns void language sql security definer set search_path = '' as $$
+    update vault.secrets
+       set secret = coalesce(encode(convert_to(new_secret, 'utf8'), 'base64'), secret),
+           name = coalesce(new_name, name),
+           description = coalesce(new_description, description),
+           updated_at = now()
+     where id = secret_id
+$$;
+revoke all on function vault.create_secret, vault.update_secret from public;
+grant usage on schema vault to postgres, service_role;
+grant select, delete, truncate, references on vault.secrets, vault.decrypted_secrets
+    to postgres with grant option;
+grant select, delete on vault.secrets, vault.decrypted_secrets to service_role;
+grant execute on function vault.create_secret, vault.update_secret to postgres, service_role;

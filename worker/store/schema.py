@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final, LiteralString
@@ -17,7 +17,7 @@ from worker.errors import SchemaError
 OLDEST_SERVER: Final = 15
 OLDEST_PGVECTOR: Final = (0, 8)
 #: Key of the advisory lock that keeps two `schema apply` apart; any constant will do.
-_LOCK_KEY: Final = 0x646F636D696C6C
+LOCK_KEY: Final = 0x646F636D696C6C
 _LOCK_TRIES: Final = 5
 
 _PRECONDITIONS: Final[LiteralString] = """
@@ -43,7 +43,7 @@ _OWNER: Final[LiteralString] = """
 # Everything that the re-applied files make, as the catalog has it now. Partitions come and go with
 # index versions: they count only when something is wrong with them. Names are written without
 # their schema where the search_path has it, so the search_path has to be empty.
-_FINGERPRINT: Final[LiteralString] = """
+FINGERPRINT: Final[LiteralString] = """
     select md5(string_agg(item, E'\n' order by item)) from (
         select pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '') as item
           from pg_proc as p
@@ -164,7 +164,7 @@ def _apply_once(connection: psycopg.Connection, index: IndexSettings) -> Applied
         connection.execute("set local lock_timeout = '3s'")
         connection.execute("set local statement_timeout = '10min'")
         connection.execute("set local search_path = ''")
-        connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        connection.execute("select pg_advisory_xact_lock(%s)", [LOCK_KEY])
         vector_schema, is_installed = _check_preconditions(connection)
         _become_owner(connection)
         had_role = _scalar(connection, "select to_regrole('docmill_worker') is not null")
@@ -263,18 +263,23 @@ def _create_vector(connection: psycopg.Connection) -> str:
 def _done_migrations(connection: psycopg.Connection) -> dict[str, str]:
     rows = connection.execute("select name, checksum from ingest_private.migrations").fetchall()
     done: dict[str, str] = dict(rows)
+    check_done(done, where="the database")
+    return done
+
+
+def check_done(done: Mapping[str, str], *, where: str) -> None:
+    """Raise SchemaError unless these migrations, names and checksums, are ours as they are now."""
     known = {file.name: file.checksum for file in sql_files("migrations")}
     newer = sorted(set(done) - set(known))
     if newer:
         raise SchemaError(
-            f"the database is newer than this docmill (it has {', '.join(newer)}): upgrade docmill"
+            f"{where} is newer than this docmill (it has {', '.join(newer)}): upgrade docmill"
         )
     edited = sorted(name for name, checksum in done.items() if known[name] != checksum)
     if edited:
         raise SchemaError(
             f"released migrations were edited ({', '.join(edited)}): restore the files"
         )
-    return done
 
 
 def _run_migrations(
@@ -309,7 +314,8 @@ def _execute(connection: psycopg.Connection, file: SqlFile, vector_schema: str) 
         raise SchemaError(f"{file.name}: {error.diag.message_primary or error}") from error
 
 
-def _files_checksum() -> str:
+def reapplied_checksum() -> str:
+    """What all re-applied files say, as one sum."""
     return hashlib.sha256("".join(file.checksum for file in reapplied_files()).encode()).hexdigest()
 
 
@@ -317,11 +323,11 @@ def _is_current(connection: psycopg.Connection) -> bool:
     known = _scalar(
         connection, "select value from ingest_private.settings where name = 'applied_schema'"
     )
-    return known == {"files": _files_checksum(), "catalog": _scalar(connection, _FINGERPRINT)}
+    return known == {"files": reapplied_checksum(), "catalog": _scalar(connection, FINGERPRINT)}
 
 
 def _remember_state(connection: psycopg.Connection) -> None:
-    state = {"files": _files_checksum(), "catalog": _scalar(connection, _FINGERPRINT)}
+    state = {"files": reapplied_checksum(), "catalog": _scalar(connection, FINGERPRINT)}
     connection.execute(
         "insert into ingest_private.settings (name, value) values ('applied_schema', %s)"
         " on conflict (name) do update set value = excluded.value",
