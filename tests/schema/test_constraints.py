@@ -268,9 +268,7 @@ REFUSED: Mapping[str, list[str]] = {
     "workers_pkey": [
         twice(worker()),
     ],
-    "workers_slots_check": [
-        worker(slots="-1")
-    ],
+    "workers_slots_check": [worker(slots="-1")],
     "leases_pkey": [f"{lease()}; {lease(token='2')}"],
     "leases_token_key": [f"{lease()}; {lease(job_id='gen_random_uuid()')}"],
     "leases_job_id_fkey": [lease(job_id="gen_random_uuid()")],
