@@ -95,7 +95,7 @@ begin
      order by version.state = 'active' desc, version.id desc limit 1;
     if not found then
         raise exception 'no searchable index version for model %', coalesce(model, '(null)')
-            using errcode = 'no_data_found',
+            using errcode = 'invalid_parameter_value',
                   hint = 'select model from ingest.index_versions where state = ''active''';
     end if;
     if extensions.vector_dims(query_embedding) is distinct from v_version.dimensions then

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from supabase import create_client
 
 from tests.support.installation import until
 
@@ -191,6 +192,21 @@ def test_a_failed_job_is_explained_and_retried(shell: Shell) -> None:
     for command in ("cancel", "retry", "explain"):
         unknown = "00000000-0000-4000-8000-00000000dead"
         assert "there is no" in shell.run(command, unknown, code=1)
+
+
+@pytest.mark.usefixtures("ingested")
+def test_status_says_how_to_sign_in(shell: Shell) -> None:
+    (row,) = shell.rows("status")
+    assert row["users"] == ["alice@example.com", "bob@example.com", "you@example.com"]
+    shown = shell.run("status")
+    assert row["publishable_key"] in shown
+    assert f"you@example.com, password {row['password']}" in shown
+    client = create_client(row["api_url"], row["publishable_key"])
+    client.auth.sign_in_with_password({"email": "you@example.com", "password": row["password"]})
+    documents = client.schema("ingest").table("documents").select("owner_id", count="exact")  # type: ignore[arg-type]
+    assert documents.execute().count == 0, "what was ingested belongs to somebody else"
+    log = (shell.folder / ".docmill" / "logs" / "up.log").read_text()
+    assert row["password"] not in log
 
 
 @pytest.mark.usefixtures("ingested")

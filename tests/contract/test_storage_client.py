@@ -8,33 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.api import KEYS, start_test_api
 from tests.support.database import make_database
 from worker.clients.storage import SupabaseStorage, object_path
 from worker.errors import JobError
+from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
-from worker.local.process import free_port
-from worker.local.storage import StorageServer, StorageSettings, start_storage
 
-SECRET_KEY = "sb_secret_test"
+SECRET_KEY = KEYS.secret_key
 
 
 @pytest.fixture(scope="module")
 def server(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[StorageServer]:
+) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("storage")
     with make_database(postgres, "project") as database:
-        made = start_storage(
-            StorageSettings(
-                database_url=database.url("supabase_storage_admin"),
-                data_dir=folder / "objects",
-                jwt_secret="a secret of at least thirty-two bytes",
-                publishable_key="sb_publishable_test",
-                secret_key=SECRET_KEY,
-                port=free_port(),
-            ),
-            log_path=folder / "storage.log",
-        )
+        made = start_test_api(database, folder)
         from supabase import create_client
 
         create_client(made.url, SECRET_KEY).storage.create_bucket("docs")
@@ -43,13 +33,13 @@ def server(
 
 
 @pytest.fixture
-def storage(server: StorageServer) -> Iterator[SupabaseStorage]:
+def storage(server: ApiServer) -> Iterator[SupabaseStorage]:
     client = SupabaseStorage(server.url, SECRET_KEY)
     yield client
     client.close()
 
 
-def upload(server: StorageServer, name: str, content: bytes) -> None:
+def upload(server: ApiServer, name: str, content: bytes) -> None:
     from supabase import create_client
 
     create_client(server.url, SECRET_KEY).storage.from_("docs").upload(
@@ -65,7 +55,7 @@ def download(
 
 @pytest.mark.parametrize("name", ["plain.txt", "a b/c (1).pdf", "q?x=1&y.txt", "semi;colon@+$.txt"])
 def test_the_object_of_that_name_arrives_whole(
-    server: StorageServer, storage: SupabaseStorage, tmp_path: Path, name: str
+    server: ApiServer, storage: SupabaseStorage, tmp_path: Path, name: str
 ) -> None:
     content = name.encode() * 50_000
     upload(server, name, content)
@@ -77,7 +67,7 @@ def test_the_object_of_that_name_arrives_whole(
     assert stored.size_bytes == len(content)
 
 
-def test_a_new_version_shows_in_info(server: StorageServer, storage: SupabaseStorage) -> None:
+def test_a_new_version_shows_in_info(server: ApiServer, storage: SupabaseStorage) -> None:
     upload(server, "versions.txt", b"1")
     first = storage.info("docs", "versions.txt", check=lambda: None)
     upload(server, "versions.txt", b"22")
@@ -97,7 +87,7 @@ def test_a_missing_object_is_none_and_changed(storage: SupabaseStorage, tmp_path
 
 
 def test_an_object_over_the_limit_is_not_read_to_its_end(
-    server: StorageServer, storage: SupabaseStorage, tmp_path: Path
+    server: ApiServer, storage: SupabaseStorage, tmp_path: Path
 ) -> None:
     upload(server, "large.bin", b"x" * 3_000_000)
     with pytest.raises(JobError) as caught:
@@ -170,7 +160,7 @@ def test_only_so_many_requests_are_made_at_once_and_the_others_can_stop() -> Non
         storage.close()
 
 
-def test_a_wrong_key_is_a_configuration_error(server: StorageServer) -> None:
+def test_a_wrong_key_is_a_configuration_error(server: ApiServer) -> None:
     upload(server, "locked.txt", b"x")
     stranger = SupabaseStorage(server.url, "sb_secret_wrong")
     with pytest.raises(JobError) as caught:

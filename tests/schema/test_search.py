@@ -235,7 +235,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("model", ["nope", None, "' or true --", MODEL.upper()])
     def test_an_unknown_model_is_named(self, client: Connection, model: str | None):
-        with pytest.raises(pg.NoDataFound, match="no searchable index version for model") as raised:
+        with pytest.raises(pg.InvalidParameterValue, match="no searchable index version for model") as raised:
             search(client, "one", model=model)
         assert raised.value.diag.message_hint
         assert (model or "(null)") in str(raised.value)
@@ -245,7 +245,7 @@ class TestErrors:
     ):
         with admin.transaction(force_rollback=True):
             admin.execute("select ingest_private.create_index_version('new', 8, '{}')")
-            with pytest.raises(pg.NoDataFound):
+            with pytest.raises(pg.InvalidParameterValue):
                 search(admin, "one", model="new")
 
     def test_a_retired_model_still_answers_and_the_active_one_first(

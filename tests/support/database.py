@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from worker.local.postgres import PostgresServer
-from worker.local.supabase import bootstrap_supabase, set_password
+from worker.local.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
 from worker.store.schema import IndexSettings, apply_schema
 
 PASSWORD = "test"
@@ -47,7 +47,7 @@ class Database:
 def make_template(server: PostgresServer) -> None:
     """A project with docmill's schema, for `make_database` to copy, and an empty project."""
     bootstrap_supabase(server)
-    for role in ("postgres", "authenticator", "supabase_storage_admin"):
+    for role in LOGIN_ROLES:
         set_password(server, role, PASSWORD)
     with psycopg.connect(server.url("template1"), autocommit=True) as connection:
         connection.execute("create database project template postgres owner postgres")

@@ -16,17 +16,19 @@ import redis as redis_client
 from psycopg.rows import dict_row
 from supabase import Client, ClientOptions, create_client
 
+from tests.support.api import KEYS, start_test_api
 from tests.support.database import Database, as_client
 from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
+from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
 from worker.local.process import ChildProcess, free_port, log_tail, start_child
 from worker.local.redis import RedisServer
-from worker.local.storage import StorageServer, StorageSettings, install_webhook, start_storage
+from worker.local.storage import install_webhook
 from worker.store.schema import IndexSettings, apply_schema
 
-JWT_SECRET = "a secret of at least thirty-two bytes"
-PUBLISHABLE_KEY = "sb_publishable_test"
-SECRET_KEY = "sb_secret_canary"
+JWT_SECRET = KEYS.jwt_secret
+PUBLISHABLE_KEY = KEYS.publishable_key
+SECRET_KEY = KEYS.secret_key
 WEBHOOK_SECRET = "webhook-canary"
 BUCKET = "docs"
 T = TypeVar("T")
@@ -75,7 +77,7 @@ class Installation:
 
     database: Database
     redis: RedisServer
-    storage: StorageServer
+    storage: ApiServer
     openai: FakeOpenAI
     folder: Path
     webhook_port: int
@@ -284,17 +286,7 @@ def install(
             install_webhook(
                 connection, f"http://127.0.0.1:{webhook_port}/webhooks/storage", WEBHOOK_SECRET
             )
-        storage = start_storage(
-            StorageSettings(
-                database_url=database.url("supabase_storage_admin"),
-                data_dir=folder / "objects",
-                jwt_secret=JWT_SECRET,
-                publishable_key=PUBLISHABLE_KEY,
-                secret_key=SECRET_KEY,
-                port=free_port(),
-            ),
-            log_path=folder / "storage.log",
-        )
+        storage = start_test_api(database, folder)
         stack.callback(storage.stop)
         installation = Installation(
             database,

@@ -20,7 +20,7 @@ from worker.cli.search import print_hit
 from worker.clients.uploads import Uploader
 from worker.embedding.local import LocalEmbedder
 from worker.local.samples import ALICE_QUERIES, BOB_QUERIES, write_samples
-from worker.local.stack import DEFAULT_BUCKET, StackInfo
+from worker.local.stack import ALICE, BOB, DEFAULT_BUCKET, StackInfo
 from worker.local.supervisor import EmbeddedStack
 from worker.local.tokens import user_token
 from worker.models import Chunk
@@ -28,8 +28,6 @@ from worker.settings import load_settings
 from worker.store import admin
 from worker.store.database import Connection
 
-ALICE: Final = "a11ce000-0000-4000-8000-000000000001"
-BOB: Final = "b0b00000-0000-4000-8000-000000000002"
 _POLL_SECONDS: Final = 0.1
 _SHOWN_OF_QUERY: Final = 90
 
@@ -62,7 +60,7 @@ def demo(documents: Path | None) -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="docmill-demo-") as folder:
         people = _people(documents, Path(folder))
-        _say("Starting PostgreSQL, Redis, Storage, webhook, workers and beat on this machine")
+        _say("Starting PostgreSQL, Redis, the API, webhook, workers and beat on this machine")
         with EmbeddedStack(Path(folder) / "stack").running() as info:
             _say(f"Ready after {time.monotonic() - started:.1f} s. Uploading")
             _run(info, people, findings, own_documents=documents is not None)

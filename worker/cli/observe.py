@@ -24,6 +24,7 @@ from worker.cli.output import (
 )
 from worker.cli.requests import find_job
 from worker.errors import UsageError
+from worker.local.stack import DEMO_USERS
 from worker.store import admin
 
 _JOB_COLUMNS: Final = ("id", "object_name", "state", "chunks", "error_code", "created_at")
@@ -46,6 +47,8 @@ def status(*, as_json: bool) -> int:
             "api_url": stack.api_url,
             "publishable_key": stack.keys.publishable_key,
             "database_url": stack.database_url("postgres"),
+            "users": list(DEMO_USERS.values()),
+            "password": stack.keys.demo_password,
         }
     if as_json:
         print_json(row)
@@ -53,6 +56,8 @@ def status(*, as_json: bool) -> int:
     out = console()
     if stack is not None:
         out.print(f"embedded stack, process {stack.pid}: {stack.api_url}")
+        out.print(f"publishable key: {stack.keys.publishable_key}")
+        out.print(f"users: {', '.join(DEMO_USERS.values())}, password {stack.keys.demo_password}")
     for name in ("documents", "jobs"):
         parts = sorted((counts[name] or {}).items())
         out.print(f"{name}: " + (", ".join(f"{n} {what}" for what, n in parts) or "none"))

@@ -15,6 +15,7 @@ from worker.cli.output import console
 from worker.errors import ServiceError
 from worker.local.process import log_tail
 from worker.local.stack import (
+    DEMO_USERS,
     HOME_VARIABLE,
     StackInfo,
     default_home,
@@ -50,7 +51,8 @@ def _up_here(home: Path) -> int:
     signal.signal(signal.SIGINT, on_signal)
     stack = EmbeddedStack(home)
     with stack.running() as info:
-        _announce(info, home)
+        # Not into a file: up.log is where it goes when --detach started this process.
+        _announce(info, home, with_password=sys.stdout.isatty())
         while not stop.wait(_WATCH_SECONDS):
             for name in stack.restart_ended():
                 print(f"docmill: {name} ended and was started again", file=sys.stderr, flush=True)
@@ -74,7 +76,7 @@ def _up_detached(home: Path) -> int:
     while time.monotonic() < deadline:
         info = read_info(home)
         if info is not None:
-            _announce(info, home)
+            _announce(info, home, with_password=True)
             return ExitCode.DONE
         if process.poll() is not None:
             raise ServiceError(f"the stack did not start: {_last_error(log_path)}")
@@ -87,10 +89,13 @@ def _last_error(log_path: Path) -> str:
     return log_tail(log_path).removeprefix("docmill: ")
 
 
-def _announce(info: StackInfo, home: Path) -> None:
+def _announce(info: StackInfo, home: Path, *, with_password: bool) -> None:
     out = console()
     out.print(f"SUPABASE_URL       {info.api_url}")
     out.print(f"publishable key    {info.keys.publishable_key}")
+    out.print(f"users              {', '.join(DEMO_USERS.values())}")
+    password = info.keys.demo_password if with_password else "docmill status shows it"
+    out.print(f"their password     {password}")
     out.print(f"data and logs      {home}")
     out.print("For development only. Stop it with: docmill down")
 

@@ -1,1 +1,1 @@
-"""The embedded mode: PostgreSQL, Redis and a stand-in for Storage, for development."""
+"""The embedded mode: PostgreSQL, Redis and the API of Supabase, for development."""

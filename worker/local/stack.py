@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,14 @@ HOME_VARIABLE: Final = "DOCMILL_HOME"
 FOLDER_NAME: Final = ".docmill"
 #: Who uploads and searches when nobody else is named.
 DEFAULT_OWNER: Final = "00000000-0000-4000-8000-000000000001"
+ALICE: Final = "a11ce000-0000-4000-8000-000000000001"
+BOB: Final = "b0b00000-0000-4000-8000-000000000002"
+#: Users who can sign in, address by id. They share one password.
+DEMO_USERS: Final[Mapping[str, str]] = {
+    ALICE: "alice@example.com",
+    BOB: "bob@example.com",
+    DEFAULT_OWNER: "you@example.com",
+}
 DEFAULT_BUCKET: Final = "documents"
 
 
@@ -26,6 +34,7 @@ class Keys:
     secret_key: str
     webhook_secret: str
     role_password: str
+    demo_password: str  #: of all users of the embedded Auth
 
     @classmethod
     def generate(cls) -> "Keys":
@@ -36,6 +45,7 @@ class Keys:
             secret_key=f"sb_secret_{secrets.token_urlsafe(24)}",
             webhook_secret=secrets.token_urlsafe(24),
             role_password=secrets.token_urlsafe(24),
+            demo_password=secrets.token_urlsafe(9),
         )
 
 
@@ -123,11 +133,13 @@ def write_private(path: Path, content: str) -> None:
 
 
 def load_keys(home: Path) -> Keys:
-    """The keys of a data folder, made on the first call."""
+    """The keys of a data folder, made on the first call; what an older one lacks is added."""
     path = home / "keys.json"
-    if not path.exists():
-        write_private(path, json.dumps(asdict(Keys.generate())))
-    return Keys(**json.loads(path.read_text()))
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    keys = {**asdict(Keys.generate()), **stored}
+    if keys != stored:
+        write_private(path, json.dumps(keys))
+    return Keys(**keys)
 
 
 def write_info(home: Path, info: StackInfo) -> None:

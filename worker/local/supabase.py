@@ -1,11 +1,20 @@
 """Make a fresh embedded database look like a Supabase project."""
 
 from importlib.resources import files
+from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from worker.local.postgres import PostgresServer
+
+#: The project's admin, and what PostgREST, Storage and Auth log in as.
+LOGIN_ROLES: Final = (
+    "postgres",
+    "authenticator",
+    "supabase_storage_admin",
+    "supabase_auth_admin",
+)
 
 
 def bootstrap_supabase(server: PostgresServer, database: str = "postgres") -> None:

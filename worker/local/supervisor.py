@@ -16,6 +16,8 @@ import psycopg
 from psycopg import sql
 
 from worker.errors import ServiceError
+from worker.local.api import ApiSettings
+from worker.local.auth import AuthSettings, install_users
 from worker.local.postgres import PostgresServer, start_postgres
 from worker.local.process import (
     ChildProcess,
@@ -25,8 +27,10 @@ from worker.local.process import (
     start_child,
 )
 from worker.local.redis import RedisServer, start_redis
+from worker.local.rest import RestSettings
 from worker.local.stack import (
     DEFAULT_BUCKET,
+    DEMO_USERS,
     Keys,
     Ports,
     StackInfo,
@@ -37,7 +41,8 @@ from worker.local.stack import (
     write_private,
 )
 from worker.local.storage import StorageSettings, install_webhook
-from worker.local.supabase import bootstrap_supabase, set_password
+from worker.local.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
+from worker.local.tokens import api_keys
 from worker.settings import load_settings
 from worker.store import admin
 from worker.store.schema import IndexSettings, apply_schema
@@ -62,7 +67,7 @@ _BUCKET_POLICIES: Final = """
 
 
 class EmbeddedStack:
-    """PostgreSQL, Redis, Storage stand-in, webhook, two workers and beat, as child processes.
+    """PostgreSQL, Redis, the API, webhook, two workers and beat, as child processes.
 
     Start it from the main thread: children are signalled when the thread that started them ends.
     """
@@ -122,15 +127,15 @@ class EmbeddedStack:
         environ = {**_base_environ(), **info.environ(), **self._extra}
         docmill = [sys.executable, "-m", "worker.cli"]
         commands = {
-            "storage": [sys.executable, "-m", "worker.local.storage"],
+            "api": [sys.executable, "-m", "worker.local.api"],
             "webhook": [*docmill, "webhook"],
             "worker": [*docmill, "worker"],
             "isolated": [*docmill, "worker", "--isolated"],
             "beat": [*docmill, "beat"],
         }
-        storage_environ = _storage_environ(self.home, info)
+        api_environ = _api_settings(self.home, info).environ()
         for name, command in commands.items():
-            own = {**environ, **(storage_environ if name == "storage" else {})}
+            own = {**environ, **(api_environ if name == "api" else {})}
             self._services[name] = self._starter(name, command, own)
             self._children[name] = self._services[name]()
             self._stops.callback(self._stop_service, name)
@@ -146,7 +151,7 @@ class EmbeddedStack:
 
     def _wait_until_ready(self, info: StackInfo) -> None:
         checks: dict[str, Callable[[], bool]] = {
-            "storage": lambda: _answers(f"{info.api_url}/storage/v1/status"),
+            "api": lambda: _answers(f"{info.api_url}/status"),
             "webhook": lambda: _answers(f"http://127.0.0.1:{info.ports.webhook}/readyz"),
             "worker": lambda: _has_worker(info, isolated=False),
             "isolated": lambda: _has_worker(info, isolated=True),
@@ -187,7 +192,7 @@ def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
         is_new = _scalar(connection, "select to_regclass('storage.objects') is null")
     if is_new:
         bootstrap_supabase(postgres)
-    for role in ("postgres", "authenticator", "supabase_storage_admin"):
+    for role in LOGIN_ROLES:
         set_password(postgres, role, info.keys.role_password)
     settings = load_settings()
     index = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": settings.chunk_tokens})
@@ -202,6 +207,7 @@ def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
             f"http://127.0.0.1:{info.ports.webhook}/webhooks/storage",
             info.keys.webhook_secret,
         )
+        install_users(connection, DEMO_USERS)
 
 
 def _add_default_bucket(postgres: PostgresServer) -> None:
@@ -240,16 +246,18 @@ def _base_environ() -> dict[str, str]:
     }
 
 
-def _storage_environ(home: Path, info: StackInfo) -> dict[str, str]:
-    return StorageSettings(
-        database_url=info.database_url("supabase_storage_admin"),
-        data_dir=home / "objects",
-        jwt_secret=info.keys.jwt_secret,
-        publishable_key=info.keys.publishable_key,
-        secret_key=info.keys.secret_key,
+def _api_settings(home: Path, info: StackInfo) -> ApiSettings:
+    return ApiSettings(
+        api_keys(info),
+        StorageSettings(
+            info.database_url("supabase_storage_admin"),
+            home / "objects",
+            max_file_bytes=load_settings().max_document_bytes,
+        ),
+        RestSettings(info.database_url("authenticator")),
+        AuthSettings(info.database_url("supabase_auth_admin"), info.keys.demo_password),
         port=info.ports.api,
-        max_file_bytes=load_settings().max_document_bytes,
-    ).environ()
+    )
 
 
 def _answers(url: str) -> bool:

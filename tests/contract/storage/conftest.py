@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,21 +14,18 @@ from storage3._sync.file_api import SyncBucketProxy
 from supabase import Client, ClientOptions, create_client
 
 from tests.contract.storage.receiver import Delivery, Receiver
+from tests.support.api import KEYS, start_test_api
 from tests.support.database import Database, make_database
+from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
-from worker.local.process import free_port
-from worker.local.storage import (
-    StorageServer,
-    StorageSettings,
-    install_webhook,
-    start_storage,
-)
+from worker.local.storage import install_webhook
 
 ALICE = "11111111-1111-4111-8111-111111111111"
 BOB = "22222222-2222-4222-8222-222222222222"
-PUBLISHABLE_KEY = "sb_publishable_test"
-SECRET_KEY = "sb_secret_test"
-JWT_SECRET = "a secret of at least thirty-two bytes"
+PUBLISHABLE_KEY = KEYS.publishable_key
+SECRET_KEY = KEYS.secret_key
+JWT_SECRET = KEYS.jwt_secret
+MAX_FILE_BYTES = 2**30
 WEBHOOK_SECRET = "shared 'secret' \\ with quotes"
 
 POLICIES = """
@@ -55,7 +51,7 @@ def token(sub: str | None = ALICE, *, secret: str = JWT_SECRET, **claims: Any) -
     return jwt.encode({**payload, **claims}, secret, "HS256")
 
 
-def client_for(server: StorageServer, user_token: str | None) -> Client:
+def client_for(server: ApiServer, user_token: str | None) -> Client:
     """supabase-py as a user, or with the secret key when there is no token."""
     if user_token is None:
         return create_client(server.url, SECRET_KEY)
@@ -68,7 +64,7 @@ class Project:
     """A database, its Storage, and where its webhooks go."""
 
     database: Database
-    storage: StorageServer
+    storage: ApiServer
     receiver: Receiver
     clients: dict[str, Client]
 
@@ -151,17 +147,6 @@ def mine(name: str) -> str:
     return f"{ALICE}/{name}"
 
 
-def settings_for(database: Database, data_dir: Path, **options: Any) -> StorageSettings:
-    return StorageSettings(
-        database_url=database.url("supabase_storage_admin"),
-        data_dir=data_dir,
-        jwt_secret=JWT_SECRET,
-        publishable_key=PUBLISHABLE_KEY,
-        secret_key=SECRET_KEY,
-        **{"port": free_port(), "max_file_bytes": 2**30, **options},
-    )
-
-
 @pytest.fixture(scope="session")
 def storage_project(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
@@ -177,9 +162,7 @@ def storage_project(
             )
         with database.connect("postgres") as connection:
             install_webhook(connection, f"{receiver.url}/hook", WEBHOOK_SECRET)
-        server = start_storage(
-            settings_for(database, folder / "objects"), log_path=folder / "storage.log"
-        )
+        server = start_test_api(database, folder, max_file_bytes=MAX_FILE_BYTES)
         clients = {
             "alice": client_for(server, token(ALICE)),
             "bob": client_for(server, token(BOB)),
@@ -190,7 +173,7 @@ def storage_project(
         finally:
             server.stop()
             receiver.close()
-    assert "Traceback" not in (folder / "storage.log").read_text()
+    assert "Traceback" not in (folder / "api.log").read_text()
 
 
 @pytest.fixture

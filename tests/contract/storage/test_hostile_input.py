@@ -16,9 +16,9 @@ from tests.contract.storage.conftest import (
     Project,
     client_for,
     mine,
-    settings_for,
 )
-from worker.local.storage import StorageServer, start_storage
+from tests.support.api import start_test_api
+from worker.local.api import ApiServer
 
 
 def raw_request(
@@ -160,7 +160,7 @@ def test_an_unknown_route_is_not_found(storage_project: Project) -> None:
 def test_a_broken_form_is_refused_and_leaves_nothing(
     bucket: Bucket, content_type: str, body: bytes
 ) -> None:
-    incoming = bucket.project.storage.settings.data_dir / "incoming"
+    incoming = bucket.project.storage.settings.storage.data_dir / "incoming"
     status, answer = raw_request(
         bucket.project,
         f"POST /storage/v1/object/{bucket.name}/a.txt",
@@ -174,7 +174,7 @@ def test_a_broken_form_is_refused_and_leaves_nothing(
 
 def test_an_upload_that_breaks_off_leaves_nothing(bucket: Bucket) -> None:
     settings = bucket.project.storage.settings
-    incoming = settings.data_dir / "incoming"
+    incoming = settings.storage.data_dir / "incoming"
     with socket.create_connection((settings.host, settings.port), timeout=10) as connection:
         connection.sendall(
             f"POST /storage/v1/object/{bucket.name}/a.txt HTTP/1.1\r\nHost: x\r\n"
@@ -279,14 +279,10 @@ def test_a_buckets_limits_hold_for_forms_raw_bodies_and_streams(bucket: Bucket) 
 
 
 @pytest.fixture
-def small_server(storage_project: Project, tmp_path: Path) -> Iterator[StorageServer]:
-    settings = settings_for(
-        storage_project.database,
-        tmp_path / "objects",
-        max_file_bytes=500,
-        deliver_webhooks=False,
+def small_server(storage_project: Project, tmp_path: Path) -> Iterator[ApiServer]:
+    server = start_test_api(
+        storage_project.database, tmp_path, max_file_bytes=500, deliver_webhooks=False
     )
-    server = start_storage(settings, log_path=tmp_path / "storage.log")
     try:
         yield server
     finally:
@@ -294,7 +290,7 @@ def small_server(storage_project: Project, tmp_path: Path) -> Iterator[StorageSe
 
 
 def test_the_projects_limit_holds_and_nothing_secret_is_logged(
-    bucket: Bucket, small_server: StorageServer, tmp_path: Path
+    bucket: Bucket, small_server: ApiServer, tmp_path: Path
 ) -> None:
     admin = client_for(small_server, None).storage.from_(bucket.name)
     with pytest.raises(Exception, match="The object exceeded the maximum allowed size"):
@@ -303,13 +299,13 @@ def test_the_projects_limit_holds_and_nothing_secret_is_logged(
     admin.upload(mine("b"), b"x")
     token = admin.create_signed_upload_url("c")["token"]
     admin.upload_to_signed_url("c", token, b"x")
-    (small_server.settings.data_dir / "versions").rename(tmp_path / "gone")
+    (small_server.settings.storage.data_dir / "versions").rename(tmp_path / "gone")
     with pytest.raises(Exception, match="Internal Server Error"):
         admin.download("a")
     small_server.stop()
-    log = (tmp_path / "storage.log").read_text()
+    log = (tmp_path / "api.log").read_text()
     assert "object_bytes_missing" in log
-    for secret in (SECRET_KEY, small_server.settings.jwt_secret, token):
+    for secret in (SECRET_KEY, small_server.settings.keys.jwt_secret, token):
         assert secret not in log
         assert secret not in repr(small_server)
-    assert small_server.settings.database_url not in repr(small_server)
+    assert small_server.settings.storage.database_url not in repr(small_server)

@@ -65,7 +65,7 @@ def test_an_upsert_keeps_the_id_and_changes_the_version(bucket: Bucket) -> None:
 
 
 def test_old_bytes_go_after_an_overwrite_a_move_and_a_removal(bucket: Bucket) -> None:
-    versions = bucket.project.storage.settings.data_dir / "versions"
+    versions = bucket.project.storage.settings.storage.data_dir / "versions"
 
     def stored() -> set[str]:
         return {path.name for path in versions.glob("*/*")}

@@ -24,7 +24,7 @@ def request_ids(project: Project) -> int:
 
 
 def stored_versions(bucket: Bucket) -> set[str]:
-    folder: Path = bucket.project.storage.settings.data_dir
+    folder: Path = bucket.project.storage.settings.storage.data_dir
     return {path.name for path in folder.glob("*/**/*") if path.is_file()}
 
 

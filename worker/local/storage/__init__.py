@@ -6,8 +6,8 @@ worker for Database Webhooks. What it leaves out: resumable uploads, the S3 prot
 transformation, any guarantee about bytes when the machine loses power.
 """
 
-from worker.local.storage.server import StorageServer, start_storage
+from worker.local.storage.app import create_storage
 from worker.local.storage.settings import StorageSettings
 from worker.local.storage.webhooks import install_webhook
 
-__all__ = ["StorageServer", "StorageSettings", "install_webhook", "start_storage"]
+__all__ = ["StorageSettings", "create_storage", "install_webhook"]

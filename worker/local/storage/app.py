@@ -1,25 +1,25 @@
-"""The routes of the stand-in, under /storage/v1."""
+"""The routes of Storage, under /storage/v1."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
 
+from worker.local.keys import ApiKeys
+from worker.local.part import Part
 from worker.local.storage import buckets, errors, listing, objects, reading, signing, upload
 from worker.local.storage.auth import Authenticator
 from worker.local.storage.bytes_store import ByteStore
 from worker.local.storage.database import StorageDatabase
 from worker.local.storage.poster import Poster
 from worker.local.storage.service import Handler, StorageService
-from worker.local.storage.settings import URL_PREFIX, StorageSettings
+from worker.local.storage.settings import StorageSettings
 
 #: First match counts, so fixed words come before `{bucket}`.
 _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
@@ -54,8 +54,8 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 
-def create_app(settings: StorageSettings) -> ASGIApp:
-    """The stand-in as an ASGI app; it connects when its lifespan begins."""
+def create_storage(settings: StorageSettings, keys: ApiKeys) -> Part:
+    """Storage; it connects when it begins to run."""
     poster = Poster()
     service = StorageService(
         settings,
@@ -63,52 +63,34 @@ def create_app(settings: StorageSettings) -> ASGIApp:
             settings.database_url, connections=settings.connections, on_commit=poster.wake
         ),
         ByteStore(settings.data_dir),
-        Authenticator(settings),
+        Authenticator(keys),
     )
-    app = Starlette(
-        routes=[Mount(URL_PREFIX, routes=_routes(service))],
-        middleware=[
-            # What the gateway does on Supabase, so that a page on another port can upload.
-            Middleware(
-                CORSMiddleware,
-                allow_origins=["*"],
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=["*"],
-            )
-        ],
-        exception_handlers={404: _not_found, 405: _not_found},
-        lifespan=_lifespan(service, poster),
-    )
+    app = Starlette(routes=_routes(service), exception_handlers={404: _not_found, 405: _not_found})
     app.router.redirect_slashes = False
-    return _undecoded(app)
+    return Part(app, partial(_running, service, poster))
 
 
-def _lifespan(
-    service: StorageService, poster: Poster
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        service.store.prepare()
-        await service.database.open()
-        task = None
-        if service.settings.deliver_webhooks:
-            task = asyncio.create_task(poster.run(service.database))
+@asynccontextmanager
+async def _running(service: StorageService, poster: Poster) -> AsyncIterator[None]:
+    service.store.prepare()
+    await service.database.open()
+    task = None
+    if service.settings.deliver_webhooks:
+        task = asyncio.create_task(poster.run(service.database))
+    try:
         yield
+    finally:
         poster.stop()
         if task is not None:
             await task
         await service.database.close()
 
-    return lifespan
-
 
 def _routes(service: StorageService) -> list[Route]:
-    routes = [
+    return [
         Route(path, _endpoint(service, handler), methods=[method])
         for method, path, handler in _ROUTES
     ]
-    return [Route("/status", _status), *routes]
 
 
 def _endpoint(
@@ -124,21 +106,5 @@ def _endpoint(
     return endpoint
 
 
-async def _status(_request: Request) -> Response:
-    """Answers once the lifespan has begun: the database was reached."""
-    return Response()
-
-
 async def _not_found(request: Request, _error: Exception) -> Response:
     return errors.route_not_found(request.method, request.url.path)
-
-
-def _undecoded(app: ASGIApp) -> ASGIApp:
-    """Route the path as it came, so that names are decoded once and after they are cut out."""
-
-    async def with_raw_path(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
-        await app(scope, receive, send)
-
-    return with_raw_path

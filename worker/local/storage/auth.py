@@ -1,20 +1,15 @@
 """Who asks: API keys, users' tokens and the tokens of signed URLs."""
 
-import hmac
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import jwt
 
+from worker.local.keys import ANON, SERVICE_ROLE, ApiKeys, is_browser, same
 from worker.local.storage.errors import StorageError, access_denied, invalid_request
-from worker.local.storage.settings import StorageSettings
 
-ANON: Final = "anon"
-SERVICE_ROLE: Final = "service_role"
-_ALGORITHM: Final = "HS256"
 _BEARER: Final = re.compile(r"^Bearer\s+", re.IGNORECASE)
 
 #: Storage passes on the texts of its JWT library, jose. First match counts.
@@ -51,10 +46,8 @@ NOBODY: Final = Caller(ANON, {"role": ANON}, authenticated=False)
 class Authenticator:
     """Knows the project's keys. Reads and signs tokens."""
 
-    def __init__(self, settings: StorageSettings) -> None:
-        self._secret = settings.jwt_secret
-        self._publishable_key = settings.publishable_key
-        self._secret_key = settings.secret_key
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
 
     def identify(self, headers: Mapping[str, str]) -> Caller:
         """Who sends these headers. Raises StorageError when they do not say or do not prove it."""
@@ -69,7 +62,7 @@ class Authenticator:
             key_holder = self._key_holder(key, headers.get("user-agent", ""))
             # The gateway knows an opaque key by the apikey header alone: in Authorization it
             # counts only as the same key again. On its own Storage takes it for a broken JWT.
-            if _same(token, key):
+            if same(token, key):
                 return key_holder
         return self._user(token)
 
@@ -84,14 +77,12 @@ class Authenticator:
 
     def sign(self, claims: Mapping[str, Any], purpose: Purpose, *, seconds: int) -> str:
         """A token for a signed URL, good for one purpose only."""
-        now = int(time.time())
-        payload = {**claims, "scope": purpose, "iat": now, "exp": now + seconds}
-        return jwt.encode(payload, self._secret, _ALGORITHM)
+        return self._keys.sign({**claims, "scope": purpose}, seconds=seconds)
 
     def read_signed(self, token: str, path: str, purpose: Purpose) -> dict[str, Any]:
         """Claims of a signed URL's token. Raises InvalidJWT or InvalidSignature."""
         try:
-            claims = self._decode(token)
+            claims = self._keys.decode(token)
         except jwt.PyJWTError as error:
             raise StorageError(400, "InvalidJWT", _explain(error)) from None
         if claims.get("scope") != purpose:
@@ -101,27 +92,20 @@ class Authenticator:
         return claims
 
     def _key_holder(self, key: str, user_agent: str) -> Caller:
-        if _same(key, self._secret_key):
-            if user_agent.startswith("Mozilla/"):
-                message = "Forbidden use of secret API key in browser"
-                raise StorageError(401, "AccessDenied", message, http_status=401)
-            return SERVICE
-        if _same(key, self._publishable_key):
-            return Caller(ANON, {"role": ANON})
-        return self._user(key)  # the legacy anon and service_role keys are JWTs
+        role = self._keys.role_of(key)
+        if role is None:
+            return self._user(key)  # the legacy anon and service_role keys are JWTs
+        if role == SERVICE_ROLE and is_browser(user_agent):
+            message = "Forbidden use of secret API key in browser"
+            raise StorageError(401, "AccessDenied", message, http_status=401)
+        return Caller(role, {"role": role})
 
     def _user(self, token: str) -> Caller:
         try:
-            claims = self._decode(token)
+            claims = self._keys.decode(token)
         except jwt.PyJWTError as error:
             raise access_denied(_explain(error)) from None
         return Caller(str(claims.get("role") or ANON), claims, token)
-
-    def _decode(self, token: str) -> dict[str, Any]:
-        # jose checks neither `aud` nor `iat`; users' tokens carry an audience of their own.
-        options: Any = {"verify_aud": False, "verify_iat": False}
-        claims: dict[str, Any] = jwt.decode(token, self._secret, [_ALGORITHM], options=options)
-        return claims
 
 
 def _explain(error: jwt.PyJWTError) -> str:
@@ -129,7 +113,3 @@ def _explain(error: jwt.PyJWTError) -> str:
         if isinstance(error, kind):
             return text
     return "Invalid JWT"
-
-
-def _same(left: str, right: str) -> bool:
-    return hmac.compare_digest(left.encode(errors="replace"), right.encode())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from worker.local.storage.auth import SERVICE_ROLE
+from worker.local.keys import SERVICE_ROLE
 from worker.local.storage.bodies import check, read_body
 from worker.local.storage.database import Row
 from worker.local.storage.errors import (

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, LiteralString
 
-from psycopg import AsyncClientCursor, AsyncConnection
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -21,8 +21,7 @@ POOL_SECONDS: Final = 10.0
 
 #: What policies and triggers can read. Storage sets the legacy claims too, and they win in
 #: auth.uid(); only Storage's own deletes pass storage.protect_delete().
-_BEGIN: Final[LiteralString] = """
-    begin;
+_SCOPE: Final[LiteralString] = """
     select set_config('role', %(role)s, true),
            set_config('request.jwt', %(token)s, true),
            set_config('request.jwt.claims', %(claims)s, true),
@@ -51,7 +50,7 @@ class Scope:
         return replace(self, caller=SERVICE)
 
     def settings(self) -> dict[str, str]:
-        """Parameters of _BEGIN."""
+        """Parameters of _SCOPE."""
         return {
             "role": self.caller.role,
             "token": self.caller.token,
@@ -78,7 +77,7 @@ class StorageDatabase:
             timeout=POOL_SECONDS,
             kwargs={
                 "row_factory": dict_row,
-                "autocommit": True,  # _BEGIN begins, together with the scope
+                "autocommit": True,  # `_begun` begins
                 "prepare_threshold": None,
                 "application_name": "storage",
                 "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
@@ -127,6 +126,7 @@ class StorageDatabase:
     @asynccontextmanager
     async def _begun(self, scope: Scope) -> AsyncIterator[Connection]:
         async with self._pool.connection() as connection:
-            # Bound by the client: two statements in one round trip. The pool ends what began.
-            await AsyncClientCursor(connection).execute(_BEGIN, scope.settings())
-            yield connection
+            await connection.execute("begin")
+            # Bound by the server, which logs a statement that fails, but not its parameters.
+            await connection.execute(_SCOPE, scope.settings())
+            yield connection  # the pool ends what began

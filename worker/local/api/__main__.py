@@ -1,16 +1,16 @@
-"""`python -m worker.local.storage`: serve until SIGTERM. Settings come as STORAGE_* variables."""
+"""`python -m worker.local.api`: serve until SIGTERM, with the settings of the environment."""
 
 import sys
 
-from worker.local.storage.app import create_app
-from worker.local.storage.settings import StorageSettings
+from worker.local.api.app import create_app
+from worker.local.api.settings import ApiSettings
 from worker.log import configure_logging
 from worker.serving import serve
 
 
 def main() -> int:
-    """Serve one stand-in."""
-    settings = StorageSettings.from_environ()
+    """Serve Storage, the Data API and Auth."""
+    settings = ApiSettings.from_environ()
     configure_logging(log_format="json", level="info")
     return serve(create_app(settings), host=settings.host, port=settings.port)
 

@@ -1,4 +1,4 @@
-"""The stand-in as a child process, next to PostgreSQL and Redis."""
+"""The API as a child process, next to PostgreSQL and Redis."""
 
 import http.client
 import os
@@ -9,38 +9,38 @@ from pathlib import Path
 from typing import Final
 
 from worker.errors import ServiceError
+from worker.local.api.app import STATUS_PATH
+from worker.local.api.settings import ApiSettings
 from worker.local.process import ChildProcess, log_tail, start_child
-from worker.local.storage.settings import URL_PREFIX, StorageSettings
 
 START_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
-class StorageServer:
-    """A running stand-in."""
+class ApiServer:
+    """A running API."""
 
     child: ChildProcess
-    settings: StorageSettings
+    settings: ApiSettings
 
     @property
     def url(self) -> str:
-        """What clients know as SUPABASE_URL; Storage answers under /storage/v1."""
-        return f"http://{self.settings.host}:{self.settings.port}"
+        """What clients know as SUPABASE_URL."""
+        return self.settings.url
 
     def stop(self) -> None:
         """Let running requests and webhooks end, then stop."""
         self.child.stop()
 
 
-def start_storage(settings: StorageSettings, *, log_path: Path) -> StorageServer:
-    """Start the stand-in and wait until it answers. Raises ServiceError when it does not.
+def start_api(settings: ApiSettings, *, log_path: Path) -> ApiServer:
+    """Start the API and wait until it answers. Raises ServiceError when it does not.
 
-    It ends with the calling thread. Secrets go through the environment: a command line can be
-    read by everyone.
+    It ends with the calling thread.
     """
     child = start_child(
-        "storage",
-        [sys.executable, "-m", "worker.local.storage"],
+        "api",
+        [sys.executable, "-m", "worker.local.api"],
         log_path=log_path,
         environ={**os.environ, **settings.environ()},
         leave_root=True,
@@ -48,16 +48,16 @@ def start_storage(settings: StorageSettings, *, log_path: Path) -> StorageServer
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and not child.ended():
         if _answers(settings):
-            return StorageServer(child, settings)
+            return ApiServer(child, settings)
         time.sleep(0.02)
     child.stop()
-    raise ServiceError(f"Storage did not start:\n{log_tail(log_path)}")
+    raise ServiceError(f"the API did not start:\n{log_tail(log_path)}")
 
 
-def _answers(settings: StorageSettings) -> bool:
+def _answers(settings: ApiSettings) -> bool:
     connection = http.client.HTTPConnection(settings.host, settings.port, timeout=1)
     try:
-        connection.request("GET", f"{URL_PREFIX}/status")
+        connection.request("GET", STATUS_PATH)
         return connection.getresponse().status == 200
     except OSError:
         return False

@@ -1,0 +1,60 @@
+"""A project's API keys and its tokens, which every part of the API knows."""
+
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import jwt
+
+ANON: Final = "anon"
+SERVICE_ROLE: Final = "service_role"
+_ALGORITHM: Final = "HS256"
+
+#: jose, PostgREST and Auth check neither; users' tokens carry an audience of their own.
+_TIMES_ONLY: Final = {"verify_aud": False, "verify_iat": False}
+_SIGNATURE_ONLY: Final = {
+    **_TIMES_ONLY,
+    **{f"verify_{claim}": False for claim in ("exp", "nbf", "sub", "jti", "iss")},
+}
+
+
+@dataclass(frozen=True)
+class ApiKeys:
+    """Two opaque keys, and the secret that signs tokens. Secrets stay out of the repr."""
+
+    jwt_secret: str = field(repr=False)
+    publishable_key: str
+    secret_key: str = field(repr=False)
+
+    def role_of(self, key: str) -> str | None:
+        """The role behind an opaque key; None for any other text, a legacy key too."""
+        if same(key, self.secret_key):
+            return SERVICE_ROLE
+        return ANON if same(key, self.publishable_key) else None
+
+    def sign(self, claims: Mapping[str, Any], *, seconds: int, issued_at: int | None = None) -> str:
+        """A token of these claims, valid from now on, or from the second `issued_at`."""
+        begin = int(time.time()) if issued_at is None else issued_at
+        payload = {**claims, "iat": begin, "exp": begin + seconds}
+        return jwt.encode(payload, self.jwt_secret, _ALGORITHM)
+
+    def decode(self, token: str, *, signature_only: bool = False) -> dict[str, Any]:
+        """Claims of a token that this project signed, while it is valid.
+
+        `signature_only` leaves all claims to the caller. Raises jwt.PyJWTError.
+        """
+        options: Any = _SIGNATURE_ONLY if signature_only else _TIMES_ONLY
+        claims: dict[str, Any] = jwt.decode(token, self.jwt_secret, [_ALGORITHM], options=options)
+        return claims
+
+
+def is_browser(user_agent: str) -> bool:
+    """Whether a secret key that comes with this User-Agent is refused: it would be public."""
+    return user_agent.startswith("Mozilla/")
+
+
+def same(left: str, right: str) -> bool:
+    """Equality that takes as long wherever the texts differ."""
+    return hmac.compare_digest(left.encode(errors="replace"), right.encode())
