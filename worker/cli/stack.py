@@ -91,6 +91,7 @@ def _last_error(log_path: Path) -> str:
 
 def _announce(info: StackInfo, home: Path, *, with_password: bool) -> None:
     out = console()
+    out.print(f"console            {info.api_url}/console/")
     out.print(f"SUPABASE_URL       {info.api_url}")
     out.print(f"publishable key    {info.keys.publishable_key}")
     out.print(f"users              {', '.join(DEMO_USERS.values())}")

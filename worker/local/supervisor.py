@@ -256,6 +256,11 @@ def _api_settings(home: Path, info: StackInfo) -> ApiSettings:
         ),
         RestSettings(info.database_url("authenticator")),
         AuthSettings(info.database_url("supabase_auth_admin"), info.keys.demo_password),
+        console_bucket=DEFAULT_BUCKET,
+        console_hint=(
+            f"Users of this machine: {', '.join(DEMO_USERS.values())}. "
+            "docmill status shows their password."
+        ),
         port=info.ports.api,
     )
 

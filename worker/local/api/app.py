@@ -8,19 +8,23 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from worker.local.api.gateway import Gateway
 from worker.local.api.settings import ApiSettings
 from worker.local.auth import create_auth
+from worker.local.console import create_console
+from worker.local.functions import create_functions
 from worker.local.part import Part
 from worker.local.rest import create_rest
 from worker.local.storage import create_storage
 
 STATUS_PATH: Final = "/status"
 AUTH_PREFIX: Final = "/auth/v1"
+CONSOLE_PREFIX: Final = "/console"
+FUNCTIONS_PREFIX: Final = "/functions/v1"
 REST_PREFIX: Final = "/rest/v1"
 STORAGE_PREFIX: Final = "/storage/v1"
 
@@ -31,12 +35,21 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     storage = create_storage(settings.storage, keys)
     rest = create_rest(settings.rest, keys)
     auth = create_auth(settings.auth, keys, issuer=settings.url + AUTH_PREFIX)
+    functions = create_functions(keys)
     app = Starlette(
         routes=[
             Route(STATUS_PATH, _status),
             Mount(STORAGE_PREFIX, app=storage.app),
             Mount(REST_PREFIX, app=Gateway(rest.app, keys)),
             Mount(AUTH_PREFIX, app=Gateway(auth.app, keys)),
+            Mount(FUNCTIONS_PREFIX, app=Gateway(functions.app, keys)),
+            Route("/", _to_console),
+            Mount(
+                CONSOLE_PREFIX,
+                app=create_console(
+                    settings.url, keys, bucket=settings.console_bucket, hint=settings.console_hint
+                ),
+            ),
         ],
         middleware=[
             # As Supabase's gateway: a page on any other port may ask and read every header.
@@ -48,7 +61,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
                 expose_headers=["*"],
             )
         ],
-        lifespan=_lifespan([storage, rest, auth]),
+        lifespan=_lifespan([storage, rest, auth, functions]),
     )
     app.router.redirect_slashes = False
     return _undecoded(app)
@@ -63,6 +76,10 @@ def _lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncConte
             yield
 
     return lifespan
+
+
+async def _to_console(_request: Request) -> Response:
+    return RedirectResponse(f"{CONSOLE_PREFIX}/")
 
 
 async def _status(_request: Request) -> Response:

@@ -25,6 +25,8 @@ class ApiSettings:
     storage: StorageSettings
     rest: RestSettings
     auth: AuthSettings
+    console_bucket: str = "documents"
+    console_hint: str = ""  #: what the page says below the form to sign in
     host: str = "127.0.0.1"
     port: int = 54321
 
