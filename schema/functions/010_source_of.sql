@@ -4,7 +4,7 @@
 -- `.emptyFolderPlaceholder`, S3 clients by a name that ends in /.
 create or replace function ingest_private.source_of(p_bucket_id text, p_name text)
 returns setof ingest_private.sources
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select source.*
       from ingest_private.sources as source
      where source.bucket_id = p_bucket_id

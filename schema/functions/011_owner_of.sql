@@ -2,7 +2,7 @@
 -- A folder counts only when something follows it: in `a.pdf` the first folder does not exist.
 create or replace function ingest_private.owner_of(p_rule text, p_uploader text, p_name text)
 returns text
-language sql immutable set search_path = '' as $$
+language sql immutable set search_path = pg_catalog, pg_temp as $$
     select nullif(case
         when p_rule = 'uploader' then p_uploader
         when p_rule like 'fixed:%' then substr(p_rule, 7)

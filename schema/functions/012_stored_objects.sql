@@ -6,7 +6,7 @@
 -- Under a removed source only what was ingested and has not changed since is still seen.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
 returns setof ingest_private.stored_object
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select object.id, object.bucket_id, object.name, present_version,
            case when object.metadata ->> 'size' ~ '^[0-9]{1,18}$'
                 then (object.metadata ->> 'size')::bigint end,

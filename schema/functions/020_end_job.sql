@@ -3,7 +3,7 @@
 create or replace function ingest_private.end_job(
     p_job_id uuid, p_state text, p_error_code text default null)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update ingest.jobs
        set state = p_state, stage = 'finished', hold_reason = null, next_attempt_at = null,

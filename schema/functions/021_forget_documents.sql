@@ -3,7 +3,7 @@
 -- Leases go first: a batch being staged holds its lease, so after this nothing more arrives.
 create or replace function ingest_private.forget_documents(p_document_ids uuid[])
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_job_id uuid;
 begin

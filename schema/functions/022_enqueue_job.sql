@@ -7,7 +7,7 @@
 create or replace function ingest_private.enqueue_job(
     p_document_id uuid, p_index_version integer, p_kind text, p_priority smallint, p_weight real)
 returns uuid
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_document ingest.documents;
     v_fairness_key text;

@@ -5,7 +5,7 @@
 -- one transaction is checked again), which FOR UPDATE would make wait: a circle.
 create or replace function ingest_private.supersede_jobs(p_document_id uuid)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_job_id uuid;
 begin

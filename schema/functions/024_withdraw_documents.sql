@@ -4,7 +4,7 @@
 -- first: a batch being staged holds its lease, and must not meet the rows that come back.
 create or replace function ingest_private.withdraw_documents(p_document_ids uuid[])
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.supersede_jobs(id)
        from unnest(p_document_ids) as id order by id;

@@ -17,7 +17,7 @@
 -- would be compiled (15: 300 objects took 27.8 s with it and 0.4 s without).
 create or replace function ingest_private.sync_objects(p_object_ids uuid[])
 returns table (object_id uuid, job_id uuid)
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare

@@ -4,7 +4,8 @@
 create or replace function ingest_private.sync_object(
     p_object_id uuid, p_bucket_id text, p_name text)
 returns uuid
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_named uuid[];
     v_job_id uuid;

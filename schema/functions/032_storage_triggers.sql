@@ -8,7 +8,7 @@
 -- fail. What cannot be noted even here is left to reconcile.
 create or replace function ingest_private.note_pending(p_object_ids uuid[], p_reason text)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into ingest_private.pending_events (object_id, reason)
     select unnest(p_object_ids), p_reason;
@@ -18,7 +18,8 @@ end
 $$;
 
 create or replace function ingest_private.on_object_written() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
 declare
     v_left_unseen boolean := false;
     v_is_watched boolean := false;
@@ -63,7 +64,8 @@ end
 $$;
 
 create or replace function ingest_private.on_objects_deleted() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
 declare
     v_deleted uuid[];
     v_locked uuid[];

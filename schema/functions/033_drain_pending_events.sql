@@ -8,7 +8,8 @@
 -- deadlock_timeout: whoever else is in a circle never hears of it. Call again while it settles.
 create or replace function ingest_private.drain_pending_events(
     p_limit integer default 200, out settled integer, out failed integer)
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
 declare
     c_unseen constant interval := interval '10 seconds';
     v_event record;

@@ -6,7 +6,7 @@
 -- hmac_sha256: RFC 2104 over core sha256(), because pgcrypto need not be there.
 create or replace function ingest_private.hmac_sha256(p_key bytea, p_message bytea)
 returns bytea
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     v_key constant bytea := case when length(p_key) > 64 then sha256(p_key) else p_key end;
     v_inner bytea := decode(repeat('36', 64), 'hex');
@@ -24,7 +24,7 @@ $$;
 -- secrets (`whsec_...`, comma-separated): while they are rotated a receiver may know either.
 create or replace function ingest_private.webhook_signature(p_secrets text, p_content text)
 returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from unnest(string_to_array(p_secrets, ',')) as secret
                 where secret !~ '^whsec_([A-Za-z0-9+/]{4})*'
@@ -47,7 +47,7 @@ $$;
 create or replace function ingest_private.event_row(
     p_id uuid, p_bucket_id text, p_name text, p_version text)
 returns jsonb
-language sql immutable set search_path = '' as $$
+language sql immutable set search_path = pg_catalog, pg_temp as $$
     select jsonb_build_object('id', p_id, 'bucket_id', left(p_bucket_id, 1024),
                               'name', left(p_name, 1024), 'version', left(p_version, 1024))
 $$;
@@ -59,7 +59,8 @@ $$;
 create or replace function ingest_private.ring_doorbell(
     p_type text, p_record jsonb, p_old_record jsonb)
 returns void
-language plpgsql security definer set search_path = '' set lock_timeout = '50ms' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     v_url text;
     v_secrets text;
@@ -104,7 +105,8 @@ $$;
 -- time: the others do not wait for it, they go on.
 create or replace function ingest_private.note_unrung(p_message text)
 returns void
-language plpgsql security definer set search_path = '' set lock_timeout = '50ms' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 begin
     -- No second try in this transaction.
     perform set_config('docmill.has_rung', 'true', true);

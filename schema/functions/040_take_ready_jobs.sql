@@ -6,7 +6,8 @@
 -- A hint that is not claimed within p_resend_after counts as lost and its job is ready again.
 create or replace function ingest_private.take_ready_jobs(p_resend_after interval)
 returns table (job_id uuid, isolated boolean)
-language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 #variable_conflict use_column
 declare
     v_isolated boolean;

@@ -5,7 +5,7 @@
 -- look for, and every job that is not due would be read and passed over.
 create or replace function ingest_private.promote_due_jobs(p_limit integer default 1000)
 returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     with due as materialized (
         select job_id from ingest_private.job_queue
          where phase in ('waiting', 'dispatched') and due_at <= (select clock_timestamp())
@@ -17,7 +17,7 @@ $$;
 
 create or replace function ingest_private.age_jobs(p_limit integer default 1000)
 returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     with old as materialized (
         select job_id from ingest_private.job_queue
          where phase = 'ready' and priority > 0

@@ -9,7 +9,8 @@ returns table (
     storage_version text, size_bytes bigint, max_bytes bigint,
     index_version integer, model text, dimensions integer, chunking jsonb,
     published_sha256 bytea, published_pipeline text)
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 #variable_conflict use_column
 declare
     v_document_id uuid;

@@ -5,7 +5,7 @@ create or replace function ingest_private.renew_leases(
     p_worker_id text, p_slots integer, p_isolated boolean, p_draining boolean, p_version text,
     p_lease_for interval)
 returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     insert into ingest_private.workers as worker
                 (id, slots, isolated, draining, version, expires_at)
     values (p_worker_id, p_slots, p_isolated, p_draining, p_version,

@@ -2,7 +2,7 @@
 -- token (superseded, deleted, rescued), `cancelled` when the owner asked for it.
 create or replace function ingest_private.stop_flags(p_job_ids uuid[], p_tokens bigint[])
 returns table (job_id uuid, reason text)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select run.job_id, case when lease.job_id is null then 'lost' else 'cancelled' end
       from unnest(p_job_ids, p_tokens) as run (job_id, token)
            left join ingest_private.leases as lease
@@ -14,6 +14,6 @@ $$;
 -- forget_worker: a worker that ends in good order says so, and nobody waits for it any more.
 create or replace function ingest_private.forget_worker(p_worker_id text)
 returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     delete from ingest_private.workers where id = p_worker_id;
 $$;

@@ -7,7 +7,8 @@ create or replace function ingest_private.report_progress(
     p_job_id uuid, p_token bigint, p_stage text, p_pages_total integer, p_pages_done integer,
     p_chunks_total integer, p_chunks_embedded integer, p_chunks_reused integer)
 returns boolean
-language plpgsql security definer set search_path = '' set lock_timeout = '5s'
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 set synchronous_commit = off as $$
 begin
     perform from ingest.jobs where id = p_job_id and state = 'running' for no key update;

@@ -3,7 +3,8 @@
 -- The job comes before its lease, as everywhere: record_spend writes to it at the end.
 create or replace function ingest_private.begin_stage(p_job_id uuid, p_token bigint)
 returns boolean
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 begin
     perform from ingest.jobs where id = p_job_id and state = 'running' for no key update;
     perform from ingest_private.leases

@@ -5,7 +5,7 @@
 create or replace function ingest_private.lock_for_publish(
     p_job_id uuid, p_token bigint, p_document_id uuid, p_owner_id text, p_access text)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_document ingest.documents;
     v_job ingest.jobs;

@@ -4,7 +4,7 @@ create or replace function ingest_private.finish_publish(
     p_job_id uuid, p_content_sha256 bytea, p_pipeline_version text, p_title text,
     p_mime_type text, p_page_count integer, p_unread_pages integer)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_job ingest.jobs;
 begin

@@ -16,7 +16,8 @@ create or replace function ingest_private.publish_document(
     p_hashes bytea[], p_pages_start integer[], p_pages_end integer[], p_locators jsonb[],
     p_text_search regconfig default 'simple')
 returns text
-language plpgsql security definer set search_path = '' set lock_timeout = '10s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 declare
     v_job ingest.jobs;
     v_document ingest.documents;

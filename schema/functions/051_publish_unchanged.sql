@@ -4,7 +4,8 @@
 create or replace function ingest_private.publish_unchanged(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text)
 returns text
-language plpgsql security definer set search_path = '' set lock_timeout = '10s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 declare
     v_job ingest.jobs;
     v_document ingest.documents;

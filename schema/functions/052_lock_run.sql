@@ -1,7 +1,7 @@
 -- lock_run: lock document, job and lease of a run. False: the lease is lost.
 create or replace function ingest_private.lock_run(p_job_id uuid, p_token bigint)
 returns boolean
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform from ingest.documents
       where id = (select document_id from ingest.jobs where id = p_job_id) for no key update;
@@ -17,7 +17,7 @@ $$;
 -- end_failed: a job -> failed, and its document with it when it is the document's newest.
 create or replace function ingest_private.end_failed(p_job_id uuid, p_error_code text)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.end_job(p_job_id, 'failed', p_error_code);
     update ingest.documents as document
@@ -33,7 +33,7 @@ $$;
 -- searchable all the same, else failed with the code `cancelled`: nobody shall wait for it.
 create or replace function ingest_private.end_cancelled(p_job_id uuid)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.end_job(p_job_id, 'cancelled');
     update ingest.documents as document
@@ -56,7 +56,7 @@ $$;
 create or replace function ingest_private.requeue_job(
     p_job_id uuid, p_outcome text, p_error_code text, p_hold_reason text, p_retry_in interval)
 returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_due_at timestamptz := clock_timestamp() + p_retry_in;
 begin

@@ -3,7 +3,7 @@
 create or replace function ingest_private.record_spend(
     p_job_id uuid, p_model text, p_tokens bigint, p_usd numeric)
 returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     update ingest.jobs
        set tokens_used = tokens_used + p_tokens, cost_usd = cost_usd + p_usd
      where id = p_job_id;

@@ -3,7 +3,8 @@
 -- the job has now; `running` means that its worker has been asked to stop. Null: no such job.
 create or replace function ingest_private.request_cancel(p_job_id uuid)
 returns text
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_document_id uuid;
     v_state text;

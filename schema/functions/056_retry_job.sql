@@ -4,7 +4,8 @@
 -- Raises PT404 for a job that is not there and PT409 when there is nothing to retry.
 create or replace function ingest_private.retry_job(p_job_id uuid)
 returns uuid
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_job ingest.jobs;
     v_document ingest.documents;

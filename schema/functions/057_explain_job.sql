@@ -15,7 +15,7 @@ returns table (
     jobs_before integer, live_workers integer, hold_reason text, next_attempt_at timestamptz,
     stage text, progress real, per_second real, seconds_left real,
     attempt smallint, max_attempts smallint, error_code text, error_message text, remedy text)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     c_many constant integer := 1000;

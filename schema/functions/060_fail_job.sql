@@ -3,7 +3,8 @@
 create or replace function ingest_private.fail_job(
     p_job_id uuid, p_token bigint, p_error_code text, p_retry_in interval)
 returns boolean
-language plpgsql security definer set search_path = '' set lock_timeout = '10s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 declare
     v_failures smallint;
     v_max_attempts smallint;
@@ -28,7 +29,8 @@ $$;
 create or replace function ingest_private.release_job(
     p_job_id uuid, p_token bigint, p_error_code text, p_hold_reason text, p_retry_in interval)
 returns boolean
-language plpgsql security definer set search_path = '' set lock_timeout = '10s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 begin
     if not ingest_private.lock_run(p_job_id, p_token) then
         return false;
@@ -42,7 +44,8 @@ $$;
 -- cancel_run: running -> cancelled, by the worker that holds the lease.
 create or replace function ingest_private.cancel_run(p_job_id uuid, p_token bigint)
 returns boolean
-language plpgsql security definer set search_path = '' set lock_timeout = '10s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 begin
     if not ingest_private.lock_run(p_job_id, p_token) then
         return false;

@@ -4,7 +4,8 @@
 -- skipped. Returns how many jobs were rescued.
 create or replace function ingest_private.rescue_jobs(p_limit integer default 500)
 returns integer
-language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
     v_job_id uuid;
     v_document_id uuid;

@@ -6,7 +6,8 @@
 create or replace function ingest_private.reconcile(
     p_after uuid, p_since timestamptz, p_limit integer default 500,
     out repaired integer, out next_after uuid)
-language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
     v_page uuid[];
     v_different uuid[];

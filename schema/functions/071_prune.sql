@@ -4,7 +4,7 @@
 create or replace function ingest_private.prune(
     p_keep interval, p_keep_staged interval, p_limit integer default 5000)
 returns integer
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_rows integer;
     v_pruned integer := 0;

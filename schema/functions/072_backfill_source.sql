@@ -5,7 +5,7 @@
 create or replace function ingest_private.count_source(
     p_source_id bigint,
     out objects bigint, out bytes bigint, out fresh bigint, out unowned bigint)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select count(*), coalesce(sum(stored.size_bytes), 0),
            count(*) filter (where document.storage_version is distinct from stored.storage_version),
            count(*) filter (where stored.owner_id is null)
@@ -24,7 +24,8 @@ $$;
 create or replace function ingest_private.backfill_source(
     p_source_id bigint, p_after text, p_limit integer default 500,
     out queued integer, out next_after text)
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_source ingest_private.sources;
     v_page uuid[];

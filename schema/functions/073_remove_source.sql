@@ -7,7 +7,8 @@
 create or replace function ingest_private.remove_source(
     p_source_id bigint, p_forget boolean, p_after uuid, p_limit integer default 500,
     out kept integer, out forgotten integer, out next_after uuid)
-language plpgsql security definer set search_path = '' set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_objects uuid[];
     v_count integer;

@@ -3,7 +3,7 @@
 create or replace function ingest_private.create_index_version(
     p_model text, p_dimensions integer, p_chunking jsonb)
 returns integer
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     v_id integer;
     v_chunks text;

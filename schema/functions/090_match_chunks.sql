@@ -7,7 +7,7 @@ create or replace function ingest.nearest_in_branch(
     p_index_version integer, p_dimensions integer, p_branch text,
     p_embedding extensions.vector, p_k integer, p_sub text, p_documents uuid[],
     out ids uuid[], out distances double precision[])
-language plpgsql stable security invoker set search_path = '' as $$
+language plpgsql stable security invoker set search_path = pg_catalog, pg_temp as $$
 declare
     -- $1 embedding, $2 k, $3 subject, $4 documents
     v_condition constant text := case p_branch
@@ -75,7 +75,7 @@ returns table (
     chunk_id uuid, document_id uuid, bucket_id text, object_name text, title text,
     headings text[], page_start integer, page_end integer, content text, metadata jsonb,
     score double precision)
-language plpgsql stable security invoker set search_path = '' as $$
+language plpgsql stable security invoker set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     v_version ingest.index_versions;

@@ -6,7 +6,7 @@
 -- the same.
 create or replace function ingest_private.require_own_job(p_job_id uuid)
 returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_claims constant jsonb := auth.jwt();
 begin
@@ -24,7 +24,7 @@ $$;
 -- has been asked to stop, and the row shows `cancelled` within about a second.
 create or replace function ingest.cancel_job(job_id uuid)
 returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.require_own_job(job_id);
     return ingest_private.request_cancel(job_id);
@@ -34,7 +34,7 @@ $$;
 -- retry_job: see ingest_private.retry_job. Returns the id of the new job.
 create or replace function ingest.retry_job(job_id uuid)
 returns uuid
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.require_own_job(job_id);
     return ingest_private.retry_job(job_id);
@@ -48,7 +48,7 @@ returns table (
     jobs_before integer, live_workers integer, hold_reason text, next_attempt_at timestamptz,
     stage text, progress real, per_second real, seconds_left real,
     attempt smallint, max_attempts smallint, error_code text, error_message text, remedy text)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.require_own_job(explain_job.job_id);
     return query select * from ingest_private.explain_job(explain_job.job_id);

@@ -174,7 +174,7 @@ comment on table ingest_private.error_codes is
 -- "Running if and only if leased", and final states absorb. Deferred: a function may change
 -- the job and its lease one after the other. Definer: at commit the user may be Storage's.
 create function ingest_private.check_job_lease() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_job_id uuid;
     v_running boolean;
@@ -208,7 +208,7 @@ create constraint trigger leases_only_while_running
     execute function ingest_private.check_job_lease();
 
 create function ingest_private.guard_job() returns trigger
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception 'job % is %: a finished job does not change its state', old.id, old.state
         using errcode = 'check_violation';

@@ -433,12 +433,13 @@ class TestFunctions:
             )
         assert {row["name"] for row in found} == CLIENT_DEFINERS
 
-    def test_have_a_fixed_search_path(self, populated: Database):
+    def test_have_a_fixed_search_path_that_ends_with_temporary_objects(self, populated: Database):
+        """Where pg_temp is not named it comes first, and a type of the caller's stands for ours."""
         with populated.connect() as connection:
             loose = {
                 function["signature"]
                 for function in functions(connection)
-                if 'search_path=""' not in (function["settings"] or [])
+                if "search_path=pg_catalog, pg_temp" not in (function["settings"] or [])
             }
         assert loose == set()
 
@@ -538,6 +539,33 @@ class TestTheWorkersEscapes:
             pytest.raises(pg.InsufficientPrivilege),
         ):
             connection.execute(statement.encode())
+
+    def test_a_temporary_type_does_not_stand_in_for_a_real_one(self, populated: Database):
+        """Its check would run with the rights of the function's owner."""
+        with worker_session(populated) as connection:
+            connection.execute(
+                """create function pg_temp.seen_as(value text) returns boolean language plpgsql as $$
+                   begin
+                       if current_user <> 'docmill_worker' then
+                           raise exception 'it runs as %', current_user;
+                       end if;
+                       return true;
+                   end $$"""
+            )
+            for name in ("uuid", "text", "jsonb", "interval", "timestamptz"):
+                connection.execute(
+                    f"""create domain pg_temp.{name} as pg_catalog.{name}
+                        check (pg_temp.seen_as(value::pg_catalog.text))""".encode()
+                )
+            object_id = value(connection, "select gen_random_uuid()")
+            for call in (
+                "ingest_private.sync_object(%(id)s::pg_catalog.uuid, 'docs', 'x')",
+                "ingest_private.claim_job(%(id)s::pg_catalog.uuid, 'w', false, '1 min')",
+                "ingest_private.reconcile(null, null)",
+                "ingest_private.rescue_jobs()",
+                "ingest_private.drain_pending_events()",
+            ):
+                connection.execute(f"select * from {call}".encode(), {"id": object_id})
 
     def test_a_temporary_table_does_not_stand_in_for_a_real_one(self, populated: Database):
         """Definer functions name every table with its schema."""
