@@ -80,7 +80,7 @@ language plpgsql stable security invoker set search_path = pg_catalog, pg_temp a
 declare
     v_version ingest.index_versions;
     v_sub constant text := auth.jwt() ->> 'sub';
-    v_k constant integer := least(greatest(coalesce(match_count, 10), 1), 200);
+    v_k constant integer := least(coalesce(match_count, 10), 200);
     v_few_documents constant integer := 1000;
     v_documents uuid[];
     v_shared uuid[];
@@ -103,6 +103,15 @@ begin
                 extensions.vector_dims(query_embedding), v_version.model, v_version.dimensions
             using errcode = 'data_exception',
                   hint = 'Embed the query with the same model and dimensions as the documents.';
+    end if;
+
+    if extensions.vector_norm(query_embedding) = 0 then
+        raise exception 'the query embedding is zero: nothing is near to it'
+            using errcode = 'data_exception';
+    end if;
+    if match_count < 1 then
+        raise exception 'match_count is %, and must be at least 1', match_count
+            using errcode = 'invalid_parameter_value';
     end if;
 
     if num_nonnulls(bucket, path_prefix, document_ids, metadata_filter, created_since,

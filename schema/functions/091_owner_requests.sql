@@ -31,12 +31,21 @@ begin
 end
 $$;
 
--- retry_job: see ingest_private.retry_job. Returns the id of the new job.
+-- retry_job: see ingest_private.retry_job. Returns the id of the new job. A file that has gone over
+-- to somebody else is as good as gone for its former owner, who must not start or pay for its jobs.
 create or replace function ingest.retry_job(job_id uuid)
 returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform ingest_private.require_own_job(job_id);
+    if exists (
+        select from ingest.jobs as job
+               join ingest.documents as document on document.id = job.document_id
+         where job.id = retry_job.job_id
+           and document.owner_id is distinct from job.owner_id) then
+        raise exception 'the file of this job is gone'
+            using errcode = 'PT409', hint = 'Upload it again.';
+    end if;
     return ingest_private.retry_job(job_id);
 end
 $$;

@@ -264,6 +264,19 @@ class TestRetry:
         new = job(admin, retry(wiped, job_id))
         assert new["storage_version"] == document_of(admin, object_id)["storage_version"]
 
+    def test_a_former_owner_starts_nothing_any_more(
+        self, wiped: Database, admin: Connection, worker: Connection, job_id: UUID, object_id: UUID
+    ):
+        fail(worker, job_id)
+        put_object(admin, "a.txt", owner="bob")
+        new_id = job_of(admin, object_id)
+        cancel(wiped, new_id, "bob")
+        with pytest.raises(DatabaseError, match="is gone") as raised:
+            retry(wiped, job_id)
+        assert raised.value.sqlstate == "PT409"
+        assert document_of(admin, object_id)["error_code"] == "cancelled"
+        assert retry(wiped, new_id, "bob") != new_id
+
     @pytest.mark.parametrize(
         ("prepare", "says"),
         [
