@@ -4,8 +4,12 @@ Every error that reaches a job row carries a stable code. What an owner reads is
 of that code, never the text of an exception, which may hold keys, addresses or document text.
 """
 
+import errno
 from dataclasses import dataclass
 from enum import StrEnum
+
+#: What the system answers when a disk, or a user's share of it, is full.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ErrorKind(StrEnum):

@@ -215,6 +215,7 @@ def _build_ingest(
         spool=Spool(settings.spool_dir, capacity_bytes=settings.spool_bytes),
         limits=IngestLimits(
             max_bytes=settings.max_document_bytes,
+            parse_seconds=settings.parse_timeout_seconds,
             chunk_tokens=settings.chunk_tokens,
             staging=StagingLimits(
                 max_chunks=settings.max_chunks,

@@ -1,11 +1,14 @@
 """Elements to chunks."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.embedding.tokens import LocalSplitter
 from worker.models import Chunk, Element
+from worker.pipeline import chunking
 from worker.pipeline.chunking import chunk_elements
 
 MAX_TOKENS = 60
@@ -129,6 +132,36 @@ def test_sizes_are_kept_and_ordinals_count_up(elements: list[Element]) -> None:
 @given(elements=element_lists)
 def test_the_same_elements_give_the_same_chunks(elements: list[Element]) -> None:
     assert chunks_of(*elements) == chunks_of(*elements)
+
+
+@settings(max_examples=100, deadline=None)
+@given(elements=element_lists, run=st.integers(1, 3))
+def test_runs_of_a_long_section_leave_no_trace(elements: list[Element], run: int) -> None:
+    whole = chunks_of(*elements)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunking, "_RUN_CHUNKS", run)
+        assert chunks_of(*elements) == whole
+
+
+def test_an_endless_section_is_handed_on_as_it_comes() -> None:
+    taken = 0
+
+    def endless() -> Iterator[Element]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Element("Text", str(taken))
+
+    chunks = chunk_elements(endless(), SPLITTER, max_tokens=MAX_TOKENS)
+    for _ in range(100):
+        next(chunks)
+    assert taken < 100 * MAX_TOKENS
+
+
+def test_pieces_of_one_text_are_joined_by_what_stood_between_them() -> None:
+    words = " ".join(f"word{number}" for number in range(3000))
+    chunks = chunks_of(text(words))
+    assert " ".join(chunk.content for chunk in chunks) == words
 
 
 def test_a_text_without_a_space_is_cut() -> None:

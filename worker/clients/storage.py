@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from worker.errors import JobError
+from worker.errors import NO_SPACE, JobError
 from worker.ports import StopCheck, StoredObject
 
 #: Longest silence of the other side, connecting or reading; a slow but steady transfer goes on.
@@ -185,6 +185,6 @@ def _errors_translated() -> Iterator[None]:
     except httpx.HTTPError as error:
         raise JobError("storage_unavailable", type(error).__name__) from error
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if error.errno in NO_SPACE:
             raise JobError("no_space", "the spool folder is full") from error
         raise

@@ -42,34 +42,50 @@ def wordllama_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-class LocalSplitter:
+class _Splitter:
+    """Cuts by characters first: by tokens alone, odd text takes time that grows with its square.
+
+    50,000 times the same Hangul syllable: 6.7 s in one piece, 0.2 s in pieces of this size.
+    """
+
+    _PIECE_CHARACTERS: Final = 4000
+
+    def __init__(self, by_tokens: TextSplitter) -> None:
+        self._by_characters = TextSplitter(self._PIECE_CHARACTERS)
+        self._by_tokens = by_tokens
+
+    def split(self, text: str) -> list[tuple[int, str]]:
+        """Pieces of at most the chunk size, each with its character offset."""
+        if len(text) <= self._PIECE_CHARACTERS:
+            return self._by_tokens.chunk_indices(text)
+        return [
+            (start + offset, piece)
+            for start, part in self._by_characters.chunk_indices(text)
+            for offset, piece in self._by_tokens.chunk_indices(part)
+        ]
+
+
+class LocalSplitter(_Splitter):
     """Splits and counts by the local model's vocabulary, exactly."""
 
     def __init__(self, max_tokens: int) -> None:
         self._tokenizer = wordllama_tokenizer()
-        self._splitter = TextSplitter.from_huggingface_tokenizer(self._tokenizer, max_tokens)
-
-    def split(self, text: str) -> list[tuple[int, str]]:
-        """Pieces of at most the chunk size, each with its character offset."""
-        return self._splitter.chunk_indices(text)
+        super().__init__(TextSplitter.from_huggingface_tokenizer(self._tokenizer, max_tokens))
 
     def count(self, text: str) -> int:
         """Number of tokens."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-class TiktokenSplitter:
+class TiktokenSplitter(_Splitter):
     """Splits by an OpenAI vocabulary, exactly; counts by an estimate from the characters."""
 
     def __init__(self, model: str, max_tokens: int) -> None:
         try:
-            self._splitter = TextSplitter.from_tiktoken_model(model, max_tokens)
+            splitter = TextSplitter.from_tiktoken_model(model, max_tokens)
         except Exception:  # the binding raises a bare Exception for a model it does not know
-            self._splitter = TextSplitter.from_tiktoken_model(FALLBACK_MODEL, max_tokens)
-
-    def split(self, text: str) -> list[tuple[int, str]]:
-        """Pieces of at most the chunk size, each with its character offset."""
-        return self._splitter.chunk_indices(text)
+            splitter = TextSplitter.from_tiktoken_model(FALLBACK_MODEL, max_tokens)
+        super().__init__(splitter)
 
     def count(self, text: str) -> int:
         """Estimated number of tokens."""

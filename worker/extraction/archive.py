@@ -47,7 +47,9 @@ def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
 
 def _check_overlaps(entries: list[zipfile.ZipInfo]) -> None:
     end = 0
+    # A few damaged bytes make entries overlap as well, but not unpack to much.
+    is_large = sum(entry.file_size for entry in entries) > RATIO_FREE_BYTES
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
-            raise JobError("archive_too_large", "entries overlap")
+            raise JobError("archive_too_large" if is_large else "corrupt", "entries overlap")
         end = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 
-from worker.errors import JobError
+from worker.errors import NO_SPACE, JobError
 from worker.extraction import protocol, sandbox, seccomp
 from worker.extraction.kinds.base import PageEnd, Reading, Source
 from worker.extraction.kinds.registry import open_reading
@@ -151,7 +151,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _code_of(error: Exception) -> str:
     """What a parser's exception means. It was reading a file that is not as it should be."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "no_space"
     # libxml2 and the kernel say it in words of their own.
     if getattr(error, "errno", None) == errno.ENOMEM or "memory alloc" in str(error).lower():

@@ -21,16 +21,25 @@ class PrivateFolders:
     """
 
     def __init__(self, temp_dir: Path) -> None:
+        self._temp_dir = temp_dir
         self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temp_dir))
         # Held until this process ends, however it ends: who can take it has found an orphan.
         self._lock = os.open(self.root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        for sibling in temp_dir.glob(f"{_PREFIX}*"):
+        self._next_sweep = 0.0
+        self._sweep()
+
+    def _sweep(self) -> None:
+        # Again from time to time: what the one before us left may have been too young.
+        self._next_sweep = time.monotonic() + 2 * _YOUNG_SECONDS
+        for sibling in self._temp_dir.glob(f"{_PREFIX}*"):
             with suppress(OSError):
                 _remove_if_orphaned(sibling)
 
     def make(self) -> Path:
         """A new empty folder."""
+        if time.monotonic() > self._next_sweep:
+            self._sweep()
         return Path(tempfile.mkdtemp(prefix="child-", dir=self.root))
 
     def remove(self, folder: Path) -> None:

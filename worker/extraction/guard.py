@@ -1,6 +1,5 @@
 """The worker's side of extraction: one child per document, and whatever it does, a clean end."""
 
-import errno
 import math
 import os
 import select
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.errors import JobError
+from worker.errors import NO_SPACE, JobError
 from worker.extraction.folders import PrivateFolders
 from worker.extraction.kinds.base import PageEnd
 from worker.extraction.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
@@ -42,9 +41,14 @@ log = get_logger(__name__)
 POLL_SECONDS = 0.25
 #: A zygote that is not ready after this is not going to be.
 START_SECONDS = 60.0
+#: What a zygote may take to fork. Longer than any machine needs that is not out of order: a zygote
+#: that is replaced takes all documents along that are being read.
+FORK_SECONDS = 30.0
 #: What a zygote may take to report the end of a child that was killed.
 _REAP_SECONDS = 10.0
 _READ_BYTES = 256 * 1024
+#: A shorter element counts as much: millions of tiny ones are a large document too.
+LEAST_CHARACTERS = 50
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class GuardedExtractor:
             except ZygoteUnavailableError:
                 continue  # it died since the line above; another is being started
             except OSError as error:
-                code = "no_space" if error.errno == errno.ENOSPC else "internal_error"
+                code = "no_space" if error.errno in NO_SPACE else "internal_error"
                 raise JobError(code, type(error).__name__) from error
             return
         raise JobError("internal_error", "there is no extraction zygote")
@@ -219,6 +223,16 @@ class _Child:
         finally:
             os.close(document)
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the process is there: only then does its time count."""
+        return self._handle is not None and self._handle.started.is_set()
+
+    def give_up_on_zygote(self) -> None:
+        """It does not fork: another one shall."""
+        log.error("zygote_stuck", pid=self._supervisor.zygote_pid)
+        self._supervisor.replace_zygote()
+
     def code(self) -> str:
         """What it means that the pipe was closed without a last word."""
         handle = self._handle
@@ -269,6 +283,7 @@ class _ResultReader:
     def __init__(self, child: _Child, limits: ExtractionLimits, check: StopCheck) -> None:
         self._child = child
         self._seconds_left = limits.timeout_seconds
+        self._fork_seconds_left = FORK_SECONDS
         self._characters_left = limits.max_characters
         self._check = check
         self._next_check = 0.0
@@ -293,7 +308,7 @@ class _ResultReader:
                 yield item
 
     def _count(self, element: Element) -> None:
-        self._characters_left -= len(element.text)
+        self._characters_left -= max(len(element.text), LEAST_CHARACTERS)
         if self._characters_left < 0:
             raise JobError("document_too_large", "too many characters")
 
@@ -325,7 +340,13 @@ class _ResultReader:
                 self._check()
             if self._seconds_left <= 0:
                 raise JobError("parse_timeout", "wall clock")
+            if self._fork_seconds_left <= 0:
+                self._child.give_up_on_zygote()
+                raise JobError("internal_error", "the zygote does not fork", counted=False)
             ready = readable.poll(1000 * min(POLL_SECONDS, self._seconds_left))
-            self._seconds_left -= time.monotonic() - began
+            if self._child.has_started:
+                self._seconds_left -= time.monotonic() - began
+            else:
+                self._fork_seconds_left -= time.monotonic() - began
             if ready:
                 return os.read(self._child.pipe, _READ_BYTES)

@@ -49,6 +49,7 @@ class ChildHandle:
     """A child that was asked for. `ending` is None when the zygote, and so the child, was lost."""
 
     id: int
+    started: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     ending: Ending | None = None
 
@@ -187,6 +188,8 @@ class Supervisor:
             message = json.loads(data)
             if "ready" in message:
                 self._announce(ours, message["ready"])
+            elif "started" in message:
+                self._start(message["started"])
             elif "ended" in message:
                 self._end(message["ended"], _ending(message))
             elif "refused" in message:
@@ -204,11 +207,18 @@ class Supervisor:
         if not (ready["no_network"] and ready["landlock_version"]):
             log.warning("zygote_isolation_incomplete", **ready)
 
+    def _start(self, request_id: int) -> None:
+        with self._lock:
+            handle = self._running.get(request_id)
+        if handle is not None:
+            handle.started.set()
+
     def _end(self, request_id: int, ending: Ending | None) -> None:
         with self._lock:
             handle = self._running.pop(request_id, None)
         if handle is not None:
             handle.ending = ending
+            handle.started.set()
             handle.ended.set()
 
     def _bury(self, process: "subprocess.Popen[bytes]") -> None:

@@ -8,6 +8,7 @@ elements alone, never on how a document was cut into windows.
   path they have in common is the chunk's.
 - A table is never cut inside a row, and every piece of a table repeats its header row.
 - A title with nothing under it is content, so no text is lost.
+- Memory is bounded whatever the elements: a long section is handed on in runs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,8 @@ CHUNKING_VERSION: Final = "1"
 _SMALL_SHARE: Final = 10
 _MAX_HEADINGS: Final = 6
 _MAX_HEADING_CHARACTERS: Final = 200
+#: A section longer than this many chunks (one at least) is handed on piece by piece.
+_RUN_CHUNKS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,11 @@ class _Block:
 
 @dataclass
 class _Section:
-    """Blocks under one path of headings."""
+    """Blocks under one path of headings, each no longer than a chunk."""
 
     headings: tuple[str, ...]
     blocks: list[_Block]
+    goes_on: bool = False  #: the next one continues it
 
     @property
     def tokens(self) -> int:
@@ -53,12 +57,9 @@ def chunk_elements(
     elements: Iterable[Element], splitter: TokenSplitter, *, max_tokens: int
 ) -> Iterator[Chunk]:
     """Chunks of at most about `max_tokens` tokens of content, in reading order."""
-    pieces = (
-        piece
-        for section in _packed(_sections(elements, splitter), splitter, max_tokens=max_tokens)
-        for piece in _cut(section, splitter, max_tokens=max_tokens)
-    )
-    for ordinal, chunk in enumerate(pieces):
+    sections = _sections(elements, splitter, max_tokens=max_tokens)
+    packed = _packed(sections, splitter, max_tokens=max_tokens)
+    for ordinal, chunk in enumerate(_cut(packed, splitter, max_tokens=max_tokens)):
         yield replace(chunk, ordinal=ordinal)
 
 
@@ -72,121 +73,83 @@ class _Heading:
     page: int | None
 
 
-def _sections(elements: Iterable[Element], splitter: TokenSplitter) -> Iterator[_Section]:
+def _sections(
+    elements: Iterable[Element], splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[_Section]:
     # The headings that hold here; only the last one can be without content so far.
     path: list[_Heading] = []
-    blocks: list[_Block] = []
+    open_section = _Section((), [])
+    has_content, tokens = False, 0
     for element in elements:
         text = element.text.strip()
         if not text:
             continue
         if element.category != "Title" or len(text) > _MAX_HEADING_CHARACTERS:
-            blocks.append(_block(element, text, splitter))
+            has_content = True
+            for block in _blocks(element, text, splitter, max_tokens=max_tokens):
+                open_section.blocks.append(block)
+                tokens += block.tokens
+                if tokens > _RUN_CHUNKS * max_tokens:
+                    yield replace(open_section, goes_on=True)
+                    open_section, tokens = _Section(open_section.headings, []), 0
             continue
         heading = _Heading(" ".join(text.split()), _depth(element), element.page)
-        yield from _closed(path, blocks, next_depth=heading.depth, splitter=splitter)
-        blocks = []
+        if has_content:
+            yield open_section
+        else:
+            yield from _lonely(path, heading.depth, splitter, max_tokens=max_tokens)
         path = [*(held for held in path if held.depth < heading.depth), heading]
-    yield from _closed(path, blocks, next_depth=0, splitter=splitter)
+        open_section = _Section(tuple(held.text for held in path), [])
+        has_content, tokens = False, 0
+    if has_content:
+        yield open_section
+    else:
+        yield from _lonely(path, 0, splitter, max_tokens=max_tokens)
 
 
 def _depth(element: Element) -> int:
     return min(max(element.depth or 0, 0), _MAX_HEADINGS - 1)
 
 
-def _closed(
-    path: list[_Heading], blocks: list[_Block], *, next_depth: int, splitter: TokenSplitter
+def _lonely(
+    path: list[_Heading], next_depth: int, splitter: TokenSplitter, *, max_tokens: int
 ) -> Iterator[_Section]:
-    if blocks:
-        yield _Section(tuple(heading.text for heading in path), blocks)
-    elif path and path[-1].depth >= next_depth:
-        # Nothing follows under this title: it would be lost as a mere heading.
+    """A title under which nothing follows: it would be lost as a mere heading."""
+    if path and path[-1].depth >= next_depth:
         *above, last = path
         block = _Block(last.text, splitter.count(last.text), last.page, "\n\n", {})
-        yield _Section(tuple(heading.text for heading in above), [block])
+        blocks = list(_fitting(block, splitter, max_tokens=max_tokens))
+        yield _Section(tuple(heading.text for heading in above), blocks)
 
 
-def _block(element: Element, text: str, splitter: TokenSplitter) -> _Block:
+def _blocks(
+    element: Element, text: str, splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[_Block]:
+    """The blocks of one element, none longer than a chunk."""
     joint = "\n" if element.category == "ListItem" else "\n\n"
     metadata = {"category": "Table"} if element.category == "Table" else {}
-    return _Block(text, splitter.count(text), element.page, joint, metadata)
+    block = _Block(text, splitter.count(text), element.page, joint, metadata)
+    yield from _fitting(block, splitter, max_tokens=max_tokens)
 
 
-# -- packing small sections
-
-
-def _packed(
-    sections: Iterable[_Section], splitter: TokenSplitter, *, max_tokens: int
-) -> Iterator[_Section]:
-    held: _Section | None = None
-    small = max_tokens // _SMALL_SHARE
-    for section in sections:
-        if held is None:
-            held = section
-        elif (
-            min(held.tokens, section.tokens) < small and held.tokens + section.tokens <= max_tokens
-        ):
-            held = _joined(held, section, splitter)
-        else:
-            yield held
-            held = section
-    if held is not None:
-        yield held
-
-
-def _joined(left: _Section, right: _Section, splitter: TokenSplitter) -> _Section:
-    common = _common_prefix(left.headings, right.headings)
-    return _Section(common, [*_inlined(left, common, splitter), *_inlined(right, common, splitter)])
-
-
-def _common_prefix(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
-    length = 0
-    while length < min(len(left), len(right)) and left[length] == right[length]:
-        length += 1
-    return left[:length]
-
-
-def _inlined(section: _Section, common: tuple[str, ...], splitter: TokenSplitter) -> list[_Block]:
-    # Headings that the joined section no longer carries become lines of its text.
-    own = "\n".join(section.headings[len(common) :])
-    if not own:
-        return section.blocks
-    first, *rest = section.blocks
-    heading = _Block(own, splitter.count(own), first.page, "\n\n", {})
-    return [heading, replace(first, joint="\n"), *rest]
-
-
-# -- cutting long sections
-
-
-def _cut(section: _Section, splitter: TokenSplitter, *, max_tokens: int) -> Iterator[Chunk]:
-    group: list[_Block] = []
-    tokens = 0
-    for block in _fitting(section.blocks, splitter, max_tokens=max_tokens):
-        if group and tokens + block.tokens > max_tokens:
-            yield _chunk(section, group, splitter)
-            group, tokens = [], 0
-        group.append(block)
-        tokens += block.tokens
-    if group:
-        yield _chunk(section, group, splitter)
-
-
-def _fitting(
-    blocks: Iterable[_Block], splitter: TokenSplitter, *, max_tokens: int
-) -> Iterator[_Block]:
-    for block in blocks:
-        if block.tokens <= max_tokens:
-            yield block
-        elif block.metadata.get("category") == "Table":
-            yield from _cut_table(block, splitter, max_tokens=max_tokens)
-        else:
-            yield from _cut_text(block, splitter)
+def _fitting(block: _Block, splitter: TokenSplitter, *, max_tokens: int) -> Iterator[_Block]:
+    if block.tokens <= max_tokens:
+        yield block
+    elif block.metadata.get("category") == "Table":
+        yield from _cut_table(block, splitter, max_tokens=max_tokens)
+    else:
+        yield from _cut_text(block, splitter)
 
 
 def _cut_text(block: _Block, splitter: TokenSplitter) -> Iterator[_Block]:
-    for _offset, piece in splitter.split(block.text):
-        yield replace(block, text=piece, tokens=splitter.count(piece))
+    joint, end = block.joint, 0
+    for offset, piece in splitter.split(block.text):
+        # Pieces that end up in one chunk are joined by what stood between them.
+        if end:
+            between = block.text[end:offset]
+            joint = "\n" if "\n" in between else " " if between else ""
+        yield replace(block, text=piece, tokens=splitter.count(piece), joint=joint)
+        end = offset + len(piece)
 
 
 def _cut_table(block: _Block, splitter: TokenSplitter, *, max_tokens: int) -> Iterator[_Block]:
@@ -209,6 +172,84 @@ def _cut_table(block: _Block, splitter: TokenSplitter, *, max_tokens: int) -> It
         tokens += row_tokens
     if len(lines) > 1:
         yield replace(block, text="\n".join(lines), tokens=tokens)
+
+
+# -- packing small sections
+
+
+def _packed(
+    sections: Iterable[_Section], splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[_Section]:
+    held: _Section | None = None
+    small = max_tokens // _SMALL_SHARE
+    is_run = False
+    for section in sections:
+        if is_run or section.goes_on:
+            # Longer than a chunk: its neighbours stay by themselves.
+            if held is not None:
+                yield held
+                held = None
+            is_run = section.goes_on
+            yield section
+        elif held is None:
+            held = section
+        elif joined := _joined(held, section, splitter, small=small, max_tokens=max_tokens):
+            held = joined
+        else:
+            yield held
+            held = section
+    if held is not None:
+        yield held
+
+
+def _joined(
+    left: _Section, right: _Section, splitter: TokenSplitter, *, small: int, max_tokens: int
+) -> _Section | None:
+    """Two neighbours as one section; None where they had better stay apart."""
+    if min(left.tokens, right.tokens) >= small or left.tokens + right.tokens > max_tokens:
+        return None
+    common = _common_prefix(left.headings, right.headings)
+    blocks = [*_inlined(left, common, splitter), *_inlined(right, common, splitter)]
+    # Their headings count as well, now that they are lines of the text.
+    joined = _Section(common, blocks)
+    return joined if joined.tokens <= max_tokens else None
+
+
+def _common_prefix(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+    length = 0
+    while length < min(len(left), len(right)) and left[length] == right[length]:
+        length += 1
+    return left[:length]
+
+
+def _inlined(section: _Section, common: tuple[str, ...], splitter: TokenSplitter) -> list[_Block]:
+    # Headings that the joined section no longer carries become lines of its text.
+    own = "\n".join(section.headings[len(common) :])
+    if not own:
+        return section.blocks
+    first, *rest = section.blocks
+    heading = _Block(own, splitter.count(own), first.page, "\n\n", {})
+    return [heading, replace(first, joint="\n"), *rest]
+
+
+# -- from sections to chunks
+
+
+def _cut(
+    sections: Iterable[_Section], splitter: TokenSplitter, *, max_tokens: int
+) -> Iterator[Chunk]:
+    group: list[_Block] = []
+    tokens = 0
+    for section in sections:
+        for block in section.blocks:
+            if group and tokens + block.tokens > max_tokens:
+                yield _chunk(section, group, splitter)
+                group, tokens = [], 0
+            group.append(block)
+            tokens += block.tokens
+        if group and not section.goes_on:
+            yield _chunk(section, group, splitter)
+            group, tokens = [], 0
 
 
 def _chunk(section: _Section, blocks: list[_Block], splitter: TokenSplitter) -> Chunk:

@@ -15,7 +15,7 @@ from worker.errors import (
     LeaseLostError,
 )
 from worker.log import get_logger
-from worker.models import Claim, Element
+from worker.models import Chunk, Claim, Element
 from worker.pipeline.chunking import CHUNKING_VERSION, chunk_elements
 from worker.pipeline.lease import Run
 from worker.pipeline.progress import ProgressReporter
@@ -38,6 +38,7 @@ class IngestLimits:
     """Bounds on one document."""
 
     max_bytes: int
+    parse_seconds: float  #: for reading it, and again for chunking it
     chunk_tokens: int
     staging: StagingLimits
 
@@ -145,12 +146,29 @@ class Ingest:
         )
         chunks = chunk_elements(elements, self._splitter, max_tokens=self._limits.chunk_tokens)
         with stager.open():
-            for chunk in chunks:
+            for chunk in self._in_time(chunks):
                 stager.place(chunk)
             stager.finish()
         if not stager.placed:
             raise JobError("empty_document")
         return stager.placed
+
+    def _in_time(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks, as long as making them takes no longer than reading a document may.
+
+        Text that no language has can take a splitter very long. What the child takes to read the
+        elements is part of it, and bounded by the same limit.
+        """
+        left = 2 * self._limits.parse_seconds
+        while True:
+            started = time.monotonic()
+            chunk = next(chunks, None)
+            left -= time.monotonic() - started
+            if chunk is None:
+                return
+            if left < 0:
+                raise JobError("parse_timeout", "chunking")
+            yield chunk
 
     def _publish(
         self,

@@ -6,11 +6,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
+from worker.errors import NO_SPACE, JobError
 from worker.ports import StopCheck
 
 _POLL_SECONDS: Final = 0.5
+
+
+def _nameless_file(folder: Path) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise JobError("no_space", "the spool folder is full") from error
+        raise
 
 
 class Spool:
@@ -33,7 +43,7 @@ class Spool:
         share = min(max(size_bytes, 1), self._capacity)
         self._acquire(share, check)
         try:
-            with tempfile.TemporaryFile(dir=self._folder) as file:
+            with _nameless_file(self._folder) as file:
                 yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
         finally:
             with self._freed:

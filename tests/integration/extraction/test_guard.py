@@ -291,6 +291,21 @@ def test_a_zygote_that_does_not_answer_is_replaced(
     assert hostile.zygote_pid != first
 
 
+def test_a_zygote_that_does_not_fork_is_no_fault_of_the_document(
+    make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
+):
+    """Its time has not begun: it is tried again, and none of its attempts is used up."""
+    monkeypatch.setattr(guard, "FORK_SECONDS", 1.5)
+    extractor = make_hostile(timeout_seconds=1)
+    first = pid_of(extractor)
+    os.kill(first, signal.SIGSTOP)
+    with pytest.raises(JobError) as caught:
+        said(extractor, order("say"))
+    assert (caught.value.code, caught.value.counted) == ("internal_error", False)
+    assert said(extractor, order("say")) == []
+    assert extractor.zygote_pid != first
+
+
 def test_it_outlives_the_thread_that_made_it(make_hostile: MakeHostile, order: Order):
     with ThreadPoolExecutor(1) as pool:
         extractor = pool.submit(make_hostile).result()

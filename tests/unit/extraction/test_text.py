@@ -1,6 +1,8 @@
 """Plain text, records and pages, read without a process."""
 
 import io
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,12 +71,34 @@ def test_source_code_keeps_its_indentation():
     assert shown(code, "a.py") == [("CodeSnippet", code)]
 
 
+@pytest.mark.parametrize("tag", ["div", "blockquote", "ul", "span", "b", "section"])
+@pytest.mark.parametrize("depth", [10, 300, 5000])
+def test_nothing_is_lost_of_html_that_is_nested_deeply(tag: str, depth: int):
+    page = "".join(f"<{tag}><p>paragraph number {number}</p>" for number in range(depth))
+    text = " ".join(element.text for element in read(f"<html><body>{page}", "a.html"))
+    found = {int(number) for number in re.findall(r"paragraph number (\d+)", text)}
+    assert found == set(range(depth))
+
+
+def test_what_follows_something_deep_is_read():
+    page = "<div>" * 2000 + "<p>deep down</p>" + "</div>" * 2000 + "<p>up here again</p>"
+    text = " ".join(element.text for element in read(f"<html><body>{page}", "a.html"))
+    assert "deep down" in text
+    assert "up here again" in text
+
+
 def test_json_is_read_item_by_item():
     assert shown('[{"name": "Ada", "tags": ["x", "y"]}, 3, null, "z"]', "a.json") == [
         ("Text", "name: Ada\ntags: x\ntags: y"),
         ("Text", "3"),
         ("Text", "z"),
     ]
+
+
+def test_of_very_many_records_small_ones_share_an_element():
+    elements = read(json.dumps([1] * 200_000), "a.json")
+    assert len(elements) < 10_500
+    assert sum(len(element.text.split()) for element in elements) == 200_000
 
 
 def test_json_of_a_forger_is_text_like_any_other():

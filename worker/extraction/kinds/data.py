@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
@@ -18,6 +18,8 @@ from worker.models import Element
 
 _SNIFF_CHARACTERS = 16 * 1024
 _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
+#: So many records have elements of their own.
+_SEPARATE_RECORDS = 10_000
 
 
 def read_delimited(source: Source) -> Reading:
@@ -27,7 +29,16 @@ def read_delimited(source: Source) -> Reading:
     # The csv module stumbles over NUL and over a lone CR; newline=None makes every line end one.
     lines = io.StringIO(text.replace("\x00", ""), newline=None)
     rows = csv.reader(lines, delimiter=_delimiter(text))
-    return Reading(table_elements(rows, caption_depth=0))
+    return Reading(_in_range(table_elements(rows, caption_depth=0)))
+
+
+def _in_range(elements: Iterator[Element]) -> Iterator[Element]:
+    try:
+        yield from elements
+    except csv.Error as error:
+        if "field larger" in str(error):
+            raise JobError("document_too_large", "a field of a table") from None
+        raise
 
 
 def _delimiter(text: str) -> str:
@@ -84,8 +95,11 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
-    for record in records:
+    """Elements of each record. After very many they share: millions of tiny ones help nobody."""
+    rest = iter(records)
+    for record in islice(rest, _SEPARATE_RECORDS):
         yield from _text_elements(_flat_lines(record))
+    yield from _text_elements(chain.from_iterable(map(_flat_lines, rest)))
 
 
 def _flat_lines(value: Any) -> Iterator[str]:
@@ -126,7 +140,7 @@ def _xml_elements(source: Source) -> Iterator[Element]:
         remove_pis=True,
     )
     depth = 0
-    for event, node in events:
+    for event, node in _without_huge_text(events):
         depth += 1 if event == "start" else -1
         if event == "end" and depth <= 1:
             # Unresolved entities are nodes without a name.
@@ -136,6 +150,16 @@ def _xml_elements(source: Source) -> Iterator[Element]:
             node.clear(keep_tail=True)
         elif event == "end" and depth == 0:
             yield from _text_elements(_texts([node.text, *(child.tail for child in node)]))
+
+
+def _without_huge_text(events: Iterator[Any]) -> Iterator[Any]:
+    """libxml2 reads no text of 10 MB and more in one piece; that is no damage."""
+    try:
+        yield from events
+    except etree.XMLSyntaxError as error:
+        if "huge" in str(error).lower():
+            raise JobError("document_too_large", "a text of 10 MB") from None
+        raise
 
 
 def _text_before(node: Any) -> Iterator[str]:

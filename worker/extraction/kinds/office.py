@@ -21,6 +21,8 @@ from worker.models import Element
 
 _CORE_PROPERTIES = "docProps/core.xml"
 _MAX_CORE_BYTES = 1024 * 1024
+#: Excel's own. A row may claim any number, and the reader fills in those that are missing.
+_MAX_ROWS = 1_048_576
 #: What spreadsheet programs call a sheet that nobody has named: it says nothing about the rows.
 _DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
@@ -78,7 +80,7 @@ def _sheets(book: Any) -> Iterator[Element | PageEnd]:
         # The declared dimensions may be wrong, or a lie that pads every row to 16,384 cells.
         sheet.reset_dimensions()
         named = False
-        for block in _blocks(sheet.iter_rows(values_only=True)):
+        for block in _blocks(sheet.iter_rows(max_row=_MAX_ROWS, values_only=True)):
             if not (named or _DEFAULT_SHEET_NAME.fullmatch(sheet.title)):
                 yield Element("Title", sheet.title, page=number, depth=0)
             named = True

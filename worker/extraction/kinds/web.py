@@ -8,12 +8,22 @@ from lxml import html as lxml_html
 from unstructured.partition.html import partition_html
 from unstructured.partition.md import partition_md
 
+from worker.errors import JobError
 from worker.extraction.encodings import decode
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
 from worker.extraction.kinds.tables import is_layout
 from worker.models import Element
 
+_TOO_DEEP = etree.ErrorTypes.ERR_RESOURCE_LIMIT
+#: Tags that only hold other things together.
+_CONTAINERS = re.compile(
+    r"</?(?:div|span|section|article|main|aside|nav|center|font|blockquote|ul|ol|dl|b|i|em|strong)"
+    r"\b[^<>]{0,2000}>",
+    re.IGNORECASE,
+)
+#: Half of what libxml2 takes; the other half is for what the body of a page adds.
+_DEEPEST = 128
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 #: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
@@ -23,14 +33,48 @@ _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 def read_html(source: Source) -> Reading:
     """What unstructured finds in the page, tables that only arrange it taken apart first."""
     text = _XML_DECLARATION.sub("", decode(source.read(), html=True)).replace("\x00", "")
-    try:
-        tree = lxml_html.document_fromstring(text)
-    except etree.ParserError:  # lxml's word for a page with nothing in it
+    tree = _parsed(text)
+    if tree is None:
         return Reading(iter(()))
     title = tree.findtext(".//title")
+    _flatten(tree)
     _unwrap_layout_tables(tree)
     page = lxml_html.tostring(tree, encoding="unicode")
     return Reading(elements_of(partition_html(text=page, languages=NO_LANGUAGES)), title=title)
+
+
+def _parsed(text: str) -> etree._Element | None:
+    """The page as a tree; None where there is nothing in it. Raises JobError when it is too deep.
+
+    libxml2 leaves out, almost without a word, what is nested deeper than 256, or with huge_tree
+    2048: whatever is deeper is read without its containers.
+    """
+    for text_so_far in (text, _CONTAINERS.sub("\n", text)):
+        parser = lxml_html.HTMLParser(huge_tree=True)
+        try:
+            tree = lxml_html.document_fromstring(text_so_far, parser)
+        except etree.ParserError:  # lxml's word for a page with nothing in it
+            return None
+        if not any(entry.type == _TOO_DEEP for entry in parser.error_log):
+            return tree
+    raise JobError("corrupt", "nested too deeply")
+
+
+def _flatten(tree: etree._Element) -> None:
+    """Take out the containers below the deepest level that unstructured's own parser reads.
+
+    Pages of broken markup, whose blocks are never closed, are nested as deep as they are long.
+    """
+    depth = 0
+    too_deep = []
+    for event, node in etree.iterwalk(tree, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        if event == "start" and depth > _DEEPEST and len(node):
+            too_deep.append(node)
+    for node in too_deep:
+        # A line end where a block began, or its words would grow together with those before it.
+        node.text = "\n" + (node.text or "")
+        node.drop_tag()
 
 
 def _unwrap_layout_tables(tree: etree._Element) -> None:
