@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,32 @@ def test_a_body_that_never_stops_is_cut_off(receiving: Installation) -> None:
         for _ in range(6):
             peer.sendall(block)
         assert b" 413 " in peer.recv(4096)
+
+
+def test_who_sends_no_headers_is_hung_up_on(receiving: Installation) -> None:
+    started = time.monotonic()
+    with ExitStack() as stack:
+        peers = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", receiving.webhook_port), timeout=20)
+            )
+            for _ in range(3)
+        ]
+        for peer, sent in zip(peers, (b"", b"POST", b"GET / HTTP/1.1\r\nHost: x"), strict=True):
+            peer.sendall(sent)
+        for peer in peers:
+            with suppress(ConnectionResetError):
+                assert peer.recv(1) == b""
+    assert 5 < time.monotonic() - started < 15
+
+
+def test_headers_without_end_are_not_collected(receiving: Installation) -> None:
+    endless = b"x-more: " + b"y" * 1000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", receiving.webhook_port), timeout=20) as peer:
+        peer.sendall(b"POST /webhooks/storage HTTP/1.1\r\nHost: x\r\n")
+        with pytest.raises(OSError):  # noqa: PT012 -- one of them is refused
+            for _ in range(2000):
+                peer.sendall(endless)
 
 
 def test_an_unwatched_bucket_is_accepted_and_nothing_happens(receiving: Installation) -> None:

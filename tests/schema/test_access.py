@@ -544,7 +544,8 @@ class TestTheWorkersEscapes:
         """Its check would run with the rights of the function's owner."""
         with worker_session(populated) as connection:
             connection.execute(
-                """create function pg_temp.seen_as(value text) returns boolean language plpgsql as $$
+                """create function pg_temp.seen_as(value text) returns boolean
+                   language plpgsql as $$
                    begin
                        if current_user <> 'docmill_worker' then
                            raise exception 'it runs as %', current_user;

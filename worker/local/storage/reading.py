@@ -229,10 +229,15 @@ def _attachment(file_name: str) -> str:
     return f"attachment; filename={encoded}; filename*=UTF-8''{encoded}"
 
 
+#: `bytes=`, two numbers of 18 digits, and the hyphen.
+_MAX_RANGE = 43
+
+
 def _parse_range(header: str, size: int) -> tuple[int, int]:
     """First byte and the one after the last. Raises InvalidRange."""
     match = _RANGE.fullmatch(header)
-    if match is None or size == 0 or not (match[1] or match[2]):
+    # Longer numbers than any size has are not even converted.
+    if match is None or size == 0 or not (match[1] or match[2]) or len(header) > _MAX_RANGE:
         raise invalid_range()
     if not match[1]:
         start, end = max(size - int(match[2]), 0), size
