@@ -6,6 +6,7 @@ const POLL_MS = 500;          // while anything is under way
 const LONGEST_POLL_MS = 5000; // while nothing changes
 const SHOWN = 100;            // documents, newest first
 const HITS = 8;
+const LONG = 350;             // characters of a passage that may be cut
 const URL_SECONDS = 60;       // validity of the link that opens a document
 
 const $ = (id) => document.getElementById(id);
@@ -262,6 +263,13 @@ function hitItem(hit, query) {
   set(item, ".place", [fileName(hit), hit.page_start && pages, ...hit.headings]
     .filter(Boolean).join(" \u203a "));
   item.querySelector("blockquote").append(...highlighted(hit.content, query));
+  const whole = item.querySelector(".whole");
+  whole.hidden = hit.content.length < LONG;
+  whole.addEventListener("click", () => {
+    const shown = item.classList.toggle("whole");
+    whole.textContent = shown ? "Show less" : "Show all";
+    whole.setAttribute("aria-expanded", shown);
+  });
   return item;
 }
 
