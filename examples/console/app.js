@@ -275,8 +275,10 @@ function hitItem(hit, query) {
 
 // The text in pieces, those that begin like a word of the query marked.
 function highlighted(text, query) {
-  const words = (query.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? [])
-    .map((word) => word.slice(0, Math.max(3, word.length - 2)));
+  // Short words in Latin letters are "the" and "are"; elsewhere two letters may be a word.
+  const words = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])
+    .filter((word) => word.length > (/^[\x00-\u024f]+$/.test(word) ? 3 : 1))
+    .map((word) => word.slice(0, Math.max(2, word.length - 2)));
   if (!words.length) return [text];
   const pattern = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})[\\p{L}\\p{N}]*`, "giu");
   const pieces = [];

@@ -1,0 +1,212 @@
+"""The console in a browser, against the embedded stack."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import Watched, chromium
+from worker.local.stack import StackInfo
+from worker.local.supervisor import EmbeddedStack
+
+LONG_WAIT = 30_000
+ROOF = (
+    "# Minutes of the spring meeting\n\n## The roof\n\n"
+    "The slates on the north side are replaced in June. <b>Nobody</b> climbs up before that. " * 3
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackInfo]:
+    with EmbeddedStack(tmp_path_factory.mktemp("console") / "stack").running() as info:
+        yield info
+
+
+@pytest.fixture(scope="module")
+def browser(stack: StackInfo) -> Iterator[Browser]:
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture
+def watched(browser: Browser, stack: StackInfo) -> Iterator[Watched]:
+    """A fresh page with nobody signed in; nothing may go wrong on it unnoticed."""
+    made = Watched(browser, stack.api_url)
+    made.page.set_default_timeout(LONG_WAIT)
+    made.page.goto(f"{stack.api_url}/console/")
+    yield made
+    made.context.close()
+    assert made.complaints == []
+    assert made.foreign == []
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "minutes.md").write_text(ROOF)
+    (tmp_path / "nothing.txt").write_text("")
+    return tmp_path
+
+
+def sign_in(page: Page, stack: StackInfo, who: str = "alice") -> None:
+    page.get_by_label("E-mail").fill(f"{who}@example.com")
+    page.get_by_label("Password").fill(stack.keys.demo_password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Documents")).to_be_visible(timeout=LONG_WAIT)
+
+
+def test_from_a_dropped_file_to_a_highlighted_passage(
+    watched: Watched, stack: StackInfo, files: Path
+) -> None:
+    page = watched.page
+    sign_in(page, stack)
+    page.get_by_label("Drop files here").set_input_files(
+        [files / "minutes.md", files / "nothing.txt"]
+    )
+    minutes = page.locator(".document", has_text="minutes.md")
+    expect(minutes).to_have_attribute("data-state", "ready", timeout=LONG_WAIT)
+    expect(minutes).to_contain_text("1 chunk")
+
+    nothing = page.locator(".document", has_text="nothing.txt")
+    expect(nothing).to_have_attribute("data-state", "failed", timeout=LONG_WAIT)
+    expect(nothing).to_contain_text("empty document")
+    expect(nothing).to_contain_text("The file holds no text. Upload a file with text")
+
+    page.get_by_label("What are you looking for?").fill("When are the slates replaced?")
+    page.get_by_role("button", name="Search").click()
+    hit = page.locator(".hit").first
+    expect(hit).to_contain_text("Minutes of the spring meeting", timeout=LONG_WAIT)
+    expect(hit).to_contain_text("The roof")
+    expect(hit.locator("mark").first).to_have_text(re.compile("slates", re.IGNORECASE))
+    # Markup of a document is shown, never obeyed.
+    assert hit.locator("blockquote b").count() == 0
+    expect(hit).to_contain_text("<b>Nobody</b>")
+
+
+def test_dropping_a_file_uploads_it(watched: Watched, stack: StackInfo) -> None:
+    page = watched.page
+    sign_in(page, stack)
+    transfer = page.evaluate_handle(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File(["It was dropped here. ".repeat(9)], "dropped.txt"));
+            return data;
+        }"""
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    dropped = page.locator(".document", has_text="dropped.txt")
+    expect(dropped).to_have_attribute("data-state", "ready", timeout=LONG_WAIT)
+
+
+def test_progress_is_shown_while_it_lasts_and_a_job_can_be_cancelled_and_retried(
+    watched: Watched, stack: StackInfo, tmp_path: Path
+) -> None:
+    page = watched.page
+    sign_in(page, stack)
+    # Takes a Markdown parser minutes.
+    slow = tmp_path / "slow.md"
+    slow.write_text("[" * 30_000)
+    page.get_by_label("Drop files here").set_input_files(slow)
+    item = page.locator(".document", has_text="slow.md")
+    expect(item.get_by_role("progressbar")).to_be_visible(timeout=LONG_WAIT)
+    expect(item.locator(".state")).to_have_text("extracting", timeout=LONG_WAIT)
+    item.get_by_role("button", name="Cancel").click()
+    expect(item).to_have_attribute("data-state", "failed", timeout=LONG_WAIT)
+    expect(item).to_contain_text("cancelled")
+    item.get_by_role("button", name="Retry").click()
+    expect(item.get_by_role("progressbar")).to_be_visible(timeout=LONG_WAIT)
+    page.on("dialog", lambda dialog: dialog.accept())
+    item.get_by_role("button", name="Delete").click()
+    expect(item).to_have_count(0, timeout=LONG_WAIT)
+
+
+def test_another_user_sees_and_finds_nothing(watched: Watched, stack: StackInfo) -> None:
+    page = watched.page
+    sign_in(page, stack, "bob")
+    page.get_by_label("What are you looking for?").fill("slates")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#search-status")).to_have_text("Nothing found", timeout=LONG_WAIT)
+    assert page.locator(".document").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("E-mail")).to_be_focused()
+
+
+def test_a_wrong_password_is_said(watched: Watched) -> None:
+    page = watched.page
+    page.get_by_label("E-mail").fill("alice@example.com")
+    page.get_by_label("Password").fill("guess")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("Invalid login credentials")
+    # The browser itself logs the answer's status.
+    assert [text for text in watched.complaints if "400" not in text] == []
+    watched.complaints.clear()
+
+
+def test_everything_can_be_done_with_the_keyboard(
+    watched: Watched, stack: StackInfo, files: Path
+) -> None:
+    page = watched.page
+    keys = page.keyboard
+    expect(page.get_by_label("E-mail")).to_be_focused()
+    keys.type("you@example.com")
+    keys.press("Tab")
+    keys.type(stack.keys.demo_password)
+    keys.press("Enter")
+    expect(page.get_by_role("heading", name="Documents")).to_be_visible(timeout=LONG_WAIT)
+    page.get_by_label("Drop files here").set_input_files(files / "minutes.md")
+    item = page.locator(".document", has_text="minutes.md")
+    expect(item).to_have_attribute("data-state", "ready", timeout=LONG_WAIT)
+
+    def tab_to(name: str) -> None:
+        for _ in range(30):
+            keys.press("Tab")
+            if name in (page.evaluate("name_of(document.activeElement)") or ""):
+                return
+        raise AssertionError(f"{name} cannot be reached")
+
+    page.evaluate(
+        """() => { window.name_of = (e) =>
+            e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent; }"""
+    )
+    tab_to("What are you looking for?")
+    keys.type("slates")
+    keys.press("Enter")
+    expect(page.locator(".hit").first).to_contain_text("slates", timeout=LONG_WAIT)
+    tab_to("Drop files here")
+    outline = "getComputedStyle(document.querySelector('#drop')).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+    page.on("dialog", lambda dialog: dialog.accept())
+    tab_to("Delete minutes.md")
+    keys.press("Enter")
+    expect(item).to_have_count(0, timeout=LONG_WAIT)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Browser, stack: StackInfo, width: int) -> None:
+    watched = Watched(browser, stack.api_url, width=width)
+    page = watched.page
+    page.set_default_timeout(LONG_WAIT)
+    page.goto(f"{stack.api_url}/console/")
+    sign_in(page, stack)
+    expect(page.locator(".document").first).to_be_visible(timeout=LONG_WAIT)
+    page.get_by_label("What are you looking for?").fill("slates")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator(".hit").first).to_be_visible(timeout=LONG_WAIT)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Whatever can be pressed has a name.
+    for button in page.get_by_role("button").all():
+        assert button.evaluate(
+            "e => e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent"
+        ).strip()
+    watched.context.close()
+
+
+def test_what_may_be_loaded_is_named_by_the_server(watched: Watched, stack: StackInfo) -> None:
+    answer = watched.page.request.get(f"{stack.api_url}/console/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    config = watched.page.request.get(f"{stack.api_url}/console/config.json").json()
+    assert config["publishable_key"] == stack.keys.publishable_key
+    assert stack.keys.secret_key not in str(config)
