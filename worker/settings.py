@@ -40,7 +40,13 @@ class Settings(BaseSettings):
     the variable. The descriptions make docs/settings.md, .env.example and `docmill config`.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        populate_by_name=True,
+        # What passes variables on may pass them on empty, as Compose does: that is not a value.
+        env_ignore_empty=True,
+    )
 
     # -- connections
     database_url: SecretStr | None = _setting(
@@ -88,6 +94,13 @@ class Settings(BaseSettings):
     webhook_signing_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
         "Standard-Webhooks secrets (`whsec_...`), comma-separated: several while rotating.", ()
     )
+
+    # -- Flower
+    flower_host: str = "127.0.0.1"
+    flower_port: int = Field(default=5555, ge=1, le=65535)
+    #: The login that its pages and its API ask for. Needed on any other host than loopback.
+    flower_user: str | None = Field(default=None)
+    flower_password: SecretStr | None = Field(default=None)
 
     # -- embedding
     embedder: Literal["local", "openai"] = _setting(
@@ -176,6 +189,9 @@ class Settings(BaseSettings):
     retry_max_seconds: float = _setting(
         "Longest pause; it doubles until then.", 600, ge=0.01, le=86_400
     )
+
+    #: A file that worker and beat touch while they do their work, for health checks.
+    heartbeat_file: Path | None = Field(default=None)
 
     # -- schedule
     dispatch_seconds: float = _setting(

@@ -11,7 +11,7 @@ from celery.worker import state
 
 from worker.log import configure_logging, get_logger
 from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
-from worker.runtime import WorkerRuntime, build_worker, set_current
+from worker.runtime import HINTS, WorkerRuntime, build_worker, set_current
 from worker.settings import Settings
 
 log = get_logger(__name__)
@@ -45,6 +45,7 @@ def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
         pool="threads",
         concurrency=slots,
         queues=queues,
+        # In containers every worker has the same pid: the host's name tells them apart.
         hostname=f"{'isolated' if isolated else 'worker'}-{os.getpid()}@{socket.gethostname()}",
         # No banner: our own first line says what matters.
         quiet=True,
@@ -71,5 +72,11 @@ def _install_handlers(runtime: WorkerRuntime) -> None:
         runtime.drain()
         state.should_stop = os.EX_OK  # type: ignore[assignment]  # celery-types knows None only
 
+    def take_pulse(**_: object) -> None:
+        # Celery sends its own heartbeat from the loop that takes messages from Redis, and stops
+        # while it has no connection.
+        runtime.heartbeat.beat(HINTS)
+
     signals.setup_logging.connect(setup_logging, weak=False)
+    signals.heartbeat_sent.connect(take_pulse, weak=False)
     signals.worker_ready.connect(take_over_signals, weak=False)
