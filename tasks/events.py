@@ -17,7 +17,7 @@ from worker.pipeline.run_job import RunEnd
 
 log = get_logger(__name__)
 
-#: Events are sent together, this often at most. A run that is faster shows no stage.
+#: Events are sent together, this often at most. A stage that is shorter may not be shown.
 _PAUSE_SECONDS: Final = 0.25
 #: What the last events may take when the worker ends.
 _CLOSE_SECONDS: Final = 2.0
@@ -30,7 +30,8 @@ class EventSender:
     """Sends the newest event of each task from a thread of its own.
 
     Whoever tells it something never waits: Redis may be slow, away, or not answer at all. Only
-    the newest event of a task is kept, so what waits is never more than the tasks that run.
+    the newest event of a task is kept, so what waits is never more than the tasks that run. A
+    stage that arrives after Celery's own last word changes nothing in Flower.
     """
 
     def __init__(self) -> None:
@@ -54,11 +55,6 @@ class EventSender:
             if self._thread is None:
                 self._thread = self._start(task.app, str(request.hostname))
         self._wanted.set()
-
-    def forget(self, task: Task[..., Any]) -> None:
-        """Send nothing more of the task that runs in this thread: Celery has the last word."""
-        with self._lock:
-            self._newest.pop(str(task.request.id), None)
 
     def close(self) -> None:
         """Send what is left, if that is possible soon."""
@@ -130,12 +126,13 @@ class ShownRun:
     def end(self, end: RunEnd | None) -> None:
         """Show how the run ended; None stands for a hint without a job.
 
-        Raises Ignore unless it succeeded: then Celery says no more of this task.
+        Of a success Celery tells by itself. Raises Ignore for everything else: it is the word
+        after which Celery says no more.
         """
-        if end is not None and end.outcome == "succeeded":
-            _sender.forget(self._task)
-            return
-        self._end_as(end.outcome if end else "dropped", end.error_code if end else None)
+        if end is None:
+            self._end_as("dropped", None)
+        elif end.outcome != "succeeded":
+            self._end_as(end.outcome, end.error_code)
 
     def _end_as(self, outcome: str, error_code: str | None) -> NoReturn:
         _sender.tell(
