@@ -192,9 +192,14 @@ def test_no_page_shows_a_secret(watched: Installation) -> None:
         assert secret not in shown
 
 
-def test_runs_do_not_notice_that_redis_is_away(installation: Installation) -> None:
-    installation.start("beat")
-    installation.start_worker()
+def test_runs_do_not_notice_that_redis_is_away_but_health_checks_do(
+    installation: Installation, tmp_path: Path
+) -> None:
+    pulses = [tmp_path / "beat", tmp_path / "worker"]
+    installation.start("beat", DOCMILL_HEARTBEAT_FILE=str(pulses[0]))
+    installation.start_worker(DOCMILL_HEARTBEAT_FILE=str(pulses[1]))
+    for pulse in pulses:
+        until(pulse.exists, "a heartbeat")
     for number, outage in enumerate((signal.SIGSTOP, signal.SIGKILL)):
         installation.openai.gate.clear()
         before = len(installation.openai.requests)
@@ -205,9 +210,17 @@ def test_runs_do_not_notice_that_redis_is_away(installation: Installation) -> No
         started = time.monotonic()
         installation.openai.gate.set()
         assert installation.wait_for_job(name)["state"] == "succeeded"
-        assert time.monotonic() - started < 10  # Redis may be waited for 15 s
+        assert time.monotonic() - started < 10  # a socket of Redis is waited for 15 s
         if outage == signal.SIGSTOP:
             os.kill(installation.redis.child.pid, signal.SIGCONT)
+    # Both are touched every two seconds at least while all is well.
+    for pulse in pulses:
+        until(lambda pulse=pulse: age(pulse) > 4, "no heartbeat")  # type: ignore[misc]
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was touched."""
+    return time.time() - path.stat().st_mtime
 
 
 def refusal(folder: Path, code: str = "pass", **settings: str) -> str:
