@@ -4,14 +4,17 @@ import hmac
 import ipaddress
 import logging
 import signal
+import time
 from base64 import b64encode
 from typing import Any, Final
 
 from flower.app import Flower
+from flower.events import Events
 from flower.urls import settings as flower_settings
 from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import IOLoop
 from tornado.options import options
-from tornado.web import RequestHandler
+from tornado.web import RequestHandler, stream_request_body
 
 from worker.app import create_app
 from worker.errors import SettingsError, UsageError
@@ -27,6 +30,7 @@ _COLUMNS: Final = "name,kwargs,state,exception,runtime,received,uuid"
 #: About 3 KiB each.
 _REMEMBERED_TASKS: Final = 20_000
 _FORGET_WORKERS_SECONDS: Final = 3600
+_RECONNECT_SECONDS: Final = 2.0
 
 
 def run_flower(settings: Settings) -> int:
@@ -42,7 +46,8 @@ def run_flower(settings: Settings) -> int:
     app = create_app(settings)
     # Names and states come with the events: the tasks' code is not needed.
     app.conf.include = ()
-    dashboard = _Dashboard(login, options=options, capp=app, **flower_settings)
+    events = _Events(app, IOLoop.current(), max_tasks_in_memory=_REMEMBERED_TASKS)
+    dashboard = _Dashboard(login, options=options, capp=app, events=events, **flower_settings)
     try:
         dashboard.start_http_server()
     except OSError as error:
@@ -97,11 +102,29 @@ def _set_options(settings: Settings, login: str | None) -> None:
     # sent again. `docmill cancel` and `docmill retry` do it.
     options.read_only = True
     options.tasks_columns = _COLUMNS
-    options.max_tasks = _REMEMBERED_TASKS
     options.purge_offline_workers = _FORGET_WORKERS_SECONDS
 
 
-class _Dashboard(Flower):  # type: ignore[misc]  # Flower is not typed
+class _Events(Events):  # type: ignore[misc]  # Flower is not typed
+    """Listens to events for ever.
+
+    Flower's own waits twice as long after each failure, so that it is deaf for hours after Redis
+    was away for hours.
+    """
+
+    def run(self) -> None:
+        """What the thread does."""
+        while True:
+            try:
+                with self.capp.connection() as connection:
+                    receiver = self.capp.events.Receiver(connection, handlers={"*": self.on_event})
+                    receiver.capture(limit=None, timeout=None, wakeup=True)
+            except Exception as error:  # whatever it is, the next connection may be a better one
+                log.warning("events_not_heard", error=type(error).__name__)
+            time.sleep(_RECONNECT_SECONDS)
+
+
+class _Dashboard(Flower):  # type: ignore[misc]
     """Flower that asks for the login before it looks at a request.
 
     Its own pages ask as well, but /metrics would name workers and tasks to everybody.
@@ -124,8 +147,12 @@ class _Dashboard(Flower):  # type: ignore[misc]  # Flower is not typed
         return hmac.compare_digest(given.encode(), self._expected.encode())
 
 
+@stream_request_body
 class _LoginRequired(RequestHandler):
-    """Answers 401 to every method."""
+    """Answers 401 to every method, and keeps nothing of what was sent."""
+
+    def data_received(self, chunk: bytes) -> None:
+        """Whoever is not known shall not fill our memory."""
 
     def check_xsrf_cookie(self) -> None:
         """Nothing is done for whoever is not known: there is nothing to forge."""

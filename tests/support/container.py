@@ -37,6 +37,7 @@ class Container:
     group: int
     tmpfs: Mapping[str, str] = field(default_factory=dict)  #: options by folder
     visible: Sequence[str] = ()  #: readable although a folder above them is not
+    writable: Sequence[str] = ()  #: volumes
     folder: str = "/"
 
     def command(self, *command: str) -> list[str]:
@@ -96,9 +97,13 @@ def _confine_files(container: Container) -> None:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     for folder in container.tmpfs:
         Path(folder).mkdir(parents=True, exist_ok=True)
+    volumes = {path: os.open(path, os.O_PATH) for path in container.writable}
     _show([*container.visible, *container.tmpfs])
     for folder, options in container.tmpfs.items():
         _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    for path, descriptor in volumes.items():
+        _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND)
+        os.close(descriptor)
     _mount(None, "/", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import AliasChoices, SecretStr
 
 from tests.support import compose
+from tests.support.dockerfile import is_ignored
 from worker import __version__
 from worker.local.stack import SERVICES
 from worker.settings import PREFIX, Settings
@@ -178,6 +179,17 @@ def test_the_image_is_built_from_what_it_needs() -> None:
     assert 'ENTRYPOINT ["docmill"]' in last
     assert not re.search(r"\b(pip|apt|gcc|build-essential)\b", last)
     assert OURS["worker"]["user"] == "10001:10001"
+
+
+def test_no_secret_gets_into_the_image() -> None:
+    lines = (compose.ROOT / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if not line.startswith("#")]
+    for name in ("worker/app.py", "schema/functions/010_source_of.sql", "constraints.txt"):
+        assert not is_ignored(Path(name), patterns)
+    for name in (".env", "worker/.env", ".docmill/keys.json", ".git/config", "tests/conftest.py"):
+        assert is_ignored(Path(name), patterns)
+    assert is_ignored(Path("worker/cli/__pycache__/main.pyc"), patterns)
+    assert ".env" in (compose.ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_its_file_is_where_it_is_looked_for() -> None:
