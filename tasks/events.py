@@ -1,7 +1,7 @@
 """Events for Flower: the stage of each run while it goes on, and how it ended.
 
-Celery tells of a task that it was received, started and has succeeded. For a run that is not
-enough: a document that failed is a task that did its work, and would be shown as a success.
+Celery itself tells that a task was received and started, and would call it a success when it
+returns. But a document that failed is a task that did its work, too.
 """
 
 import threading
@@ -22,16 +22,15 @@ _PAUSE_SECONDS: Final = 0.25
 #: What the last events may take when the worker ends.
 _CLOSE_SECONDS: Final = 2.0
 
-#: The states that Celery has a name for; the others are shown under our own.
-_EVENT_TYPES: Final = {"failed": "task-failed"}
+#: The ends that Celery has a state for; the others are shown under our own names.
+_EVENT_TYPES: Final = {"succeeded": "task-succeeded", "failed": "task-failed"}
 
 
 class EventSender:
     """Sends the newest event of each task from a thread of its own.
 
     Whoever tells it something never waits: Redis may be slow, away, or not answer at all. Only
-    the newest event of a task is kept, so what waits is never more than the tasks that run. A
-    stage that arrives after Celery's own last word changes nothing in Flower.
+    the newest event of a task is kept, so what waits is never more than the tasks that run.
     """
 
     def __init__(self) -> None:
@@ -123,22 +122,16 @@ class ShownRun:
         """Show the stage as the task's state."""
         _sender.tell(self._task, f"task-{stage}")
 
-    def end(self, end: RunEnd | None) -> None:
+    def end(self, end: RunEnd | None) -> NoReturn:
         """Show how the run ended; None stands for a hint without a job.
 
-        Of a success Celery tells by itself. Raises Ignore for everything else: it is the word
-        after which Celery says no more.
+        Raises Ignore, after which Celery says no more of this task.
         """
-        if end is None:
-            self._end_as("dropped", None)
-        elif end.outcome != "succeeded":
-            self._end_as(end.outcome, end.error_code)
-
-    def _end_as(self, outcome: str, error_code: str | None) -> NoReturn:
+        outcome = end.outcome if end else "dropped"
         _sender.tell(
             self._task,
             _EVENT_TYPES.get(outcome, f"task-{outcome}"),
-            exception=error_code,
+            exception=end.error_code if end else None,
             runtime=time.monotonic() - self._started,
         )
         raise Ignore

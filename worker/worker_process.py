@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from celery import Celery, signals
 from celery.worker import state
+from kombu.transport import redis
 
 from worker.log import configure_logging, get_logger
 from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
@@ -18,6 +19,29 @@ log = get_logger(__name__)
 
 #: Threads beside the slots, for the schedule: rescue and dispatch must not wait behind jobs.
 _MAINTENANCE_THREADS: Final = 4
+
+
+class _HintChannel(redis.Channel):
+    """A channel whose messages are lost with its connection, which hints may be.
+
+    Kombu's own puts them back when the connection is lost, and acknowledges them when their tasks
+    end: both through a connection that is gone by then, and the AttributeError ends the worker.
+    """
+
+    do_restore = False
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Acknowledge a message, if there is still somebody to tell."""
+        if self.connection is not None:
+            super().basic_ack(delivery_tag, multiple=multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give a message back, if there is still somebody to give it to."""
+        if self.connection is not None:
+            super().basic_reject(delivery_tag, requeue=requeue)
+
+
+redis.Transport.Channel = _HintChannel
 
 
 def run_worker(settings: Settings, *, isolated: bool) -> int:

@@ -197,14 +197,14 @@ def test_runs_do_not_notice_that_redis_is_away_but_health_checks_do(
 ) -> None:
     pulses = [tmp_path / "beat", tmp_path / "worker"]
     installation.start("beat", DOCMILL_HEARTBEAT_FILE=str(pulses[0]))
-    installation.start_worker(DOCMILL_HEARTBEAT_FILE=str(pulses[1]))
+    worker = installation.start_worker(DOCMILL_HEARTBEAT_FILE=str(pulses[1]))
     for pulse in pulses:
         until(pulse.exists, "a heartbeat")
-    for number, outage in enumerate((signal.SIGSTOP, signal.SIGKILL)):
+    for outage in (signal.SIGSTOP, signal.SIGKILL):
         installation.openai.gate.clear()
         before = len(installation.openai.requests)
-        text = "\n".join(f"# Part {n}\n\nOutage {number}, part {n}. {LONG}\n" for n in range(3))
-        name = installation.upload(ALICE, f"outage-{number}.md", text)
+        parts = (f"# Part {n}\n\n{outage.name}, part {n}. {LONG}\n" for n in range(3))
+        name = installation.upload(ALICE, f"{outage.name}.md", "\n".join(parts))
         installation.openai.wait_for_requests(before + 1)
         os.kill(installation.redis.child.pid, outage)
         started = time.monotonic()
@@ -216,6 +216,14 @@ def test_runs_do_not_notice_that_redis_is_away_but_health_checks_do(
     # Both are touched every two seconds at least while all is well.
     for pulse in pulses:
         until(lambda pulse=pulse: age(pulse) > 4, "no heartbeat")  # type: ignore[misc]
+
+    # The same processes go on when it is back.
+    installation.start_redis_again()
+    name = installation.upload(ALICE, "afterwards.txt", f"Afterwards. {LONG}")
+    assert installation.wait_for_job(name)["state"] == "succeeded"
+    assert not worker.ended()
+    for pulse in pulses:
+        until(lambda pulse=pulse: age(pulse) < 4, "a heartbeat again")  # type: ignore[misc]
 
 
 def age(path: Path) -> float:
