@@ -16,6 +16,7 @@ COPY README.md LICENSE ./
 COPY worker worker
 COPY tasks tasks
 COPY schema schema
+COPY examples/console examples/console
 RUN pip --python /opt/docmill/bin/python install --no-deps . \
     && pip --python /opt/docmill/bin/python check
 

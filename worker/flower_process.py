@@ -17,7 +17,7 @@ from tornado.options import options
 from tornado.web import RequestHandler, stream_request_body
 
 from worker.app import create_app
-from worker.errors import SettingsError, UsageError
+from worker.errors import ServiceError, SettingsError
 from worker.log import configure_logging, get_logger
 from worker.settings import Settings
 
@@ -36,7 +36,7 @@ _RECONNECT_SECONDS: Final = 2.0
 def run_flower(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
-    Raises SettingsError where anybody could look in, UsageError where it cannot listen.
+    Raises SettingsError where anybody could look in, ServiceError where it cannot listen.
     """
     login = login_of(settings)
     configure_logging(log_format=settings.log_format, level=settings.log_level)
@@ -51,7 +51,7 @@ def run_flower(settings: Settings) -> int:
     try:
         dashboard.start_http_server()
     except OSError as error:
-        raise UsageError(
+        raise ServiceError(
             f"cannot listen on {settings.flower_host}:{settings.flower_port} ({error.strerror}): "
             "set DOCMILL_FLOWER_HOST or DOCMILL_FLOWER_PORT"
         ) from None

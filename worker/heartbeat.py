@@ -9,7 +9,7 @@ from worker.log import get_logger
 log = get_logger(__name__)
 
 #: A part that has not moved for this long stands still.
-FRESH_SECONDS: Final = 5.0
+FRESH_SECONDS: Final = 3.0
 
 
 class Heartbeat:

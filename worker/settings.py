@@ -96,11 +96,13 @@ class Settings(BaseSettings):
     )
 
     # -- Flower
-    flower_host: str = "127.0.0.1"
-    flower_port: int = Field(default=5555, ge=1, le=65535)
-    #: The login that its pages and its API ask for. Needed on any other host than loopback.
-    flower_user: str | None = Field(default=None)
-    flower_password: SecretStr | None = Field(default=None)
+    flower_host: str = _setting(
+        "Address that `docmill flower` listens on. Another than loopback needs a login.",
+        "127.0.0.1",
+    )
+    flower_port: int = _setting("Its port.", 5555, ge=1, le=65535)
+    flower_user: str | None = _setting("User of the login that Flower asks for.", None)
+    flower_password: SecretStr | None = _setting("Password of that login.", None)
 
     # -- embedding
     embedder: Literal["local", "openai"] = _setting(
@@ -190,8 +192,9 @@ class Settings(BaseSettings):
         "Longest pause; it doubles until then.", 600, ge=0.01, le=86_400
     )
 
-    #: A file that worker and beat touch while they do their work, for health checks.
-    heartbeat_file: Path | None = Field(default=None)
+    heartbeat_file: Path | None = _setting(
+        "File that worker and beat touch while they do their work, for health checks.", None
+    )
 
     # -- schedule
     dispatch_seconds: float = _setting(

@@ -298,5 +298,5 @@ def test_everything_works_under_the_restrictions_of_its_container(
     logs = "".join(child.log_path.read_text() for child in composition.children.values())
     for secret in (REDIS_PASSWORD, FLOWER_PASSWORD, "sb_secret_canary", "webhook-canary"):
         assert secret not in logs
-    for name in reversed(SERVICES):
+    for name in reversed(list(SERVICES)):
         assert composition.children[name].stop() == 0, name

@@ -62,8 +62,7 @@ def status(*, as_json: bool) -> int:
         out.print(f"publishable key: {stack.keys.publishable_key}")
         out.print(f"users: {', '.join(DEMO_USERS.values())}, password {stack.keys.demo_password}")
         out.print(
-            f"Flower: {stack.flower_url}, user {FLOWER_USER}, "
-            f"password {stack.keys.flower_password}"
+            f"Flower: {stack.flower_url}, user {FLOWER_USER}, password {stack.keys.flower_password}"
         )
     for name in ("documents", "jobs"):
         parts = sorted((counts[name] or {}).items())

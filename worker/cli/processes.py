@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from worker.cli.context import settings_in_use, settings_of_redis
-from worker.errors import UsageError
+from worker.errors import ServiceError
 
 
 def worker(*, isolated: bool) -> int:
@@ -33,7 +33,7 @@ def beat() -> int:
 def flower() -> int:
     """Show workers and tasks until a signal."""
     if find_spec("flower") is None:
-        raise UsageError("Flower is not installed: pip install 'docmill[flower]'")
+        raise ServiceError("Flower is not installed: pip install 'docmill[flower]'")
     from worker.flower_process import run_flower
 
     return run_flower(settings_of_redis())
