@@ -1,10 +1,12 @@
-"""Hints: messages that carry a job id and may be lost, doubled or late."""
+"""Hints: messages that carry a job id and may be lost, doubled or late.
+
+What Flower shows of one beside the id is in its headers, and nothing reads it there.
+"""
 
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 import psycopg
 from celery import Celery
@@ -14,6 +16,7 @@ from worker.errors import JobError
 from worker.log import get_logger
 from worker.store import jobs
 from worker.store.database import Database
+from worker.store.jobs import ReadyJob
 
 log = get_logger(__name__)
 
@@ -21,6 +24,18 @@ RUN_JOB: Final = "docmill.run_job"
 JOBS_QUEUE: Final = "ingest"
 ISOLATED_QUEUE: Final = "isolated"
 MAINTENANCE_QUEUE: Final = "maintenance"
+
+#: A name may have a thousand characters; this many of the end of each part are shown.
+_SHOWN_CHARACTERS: Final = 200
+
+
+def shown_document(job: ReadyJob) -> str:
+    """What Flower shows as keyword arguments: a dict, in which its search can look.
+
+    What tells documents apart comes first: there is room for the beginning only.
+    """
+    folder, _, name = f"{job.bucket_id}/{job.object_name}".rpartition("/")
+    return repr({"document": name[-_SHOWN_CHARACTERS:], "folder": folder[-_SHOWN_CHARACTERS:]})
 
 
 class Dispatcher:
@@ -45,16 +60,23 @@ class Dispatcher:
         """
         with self._database.transaction() as transaction:
             taken = jobs.take_ready(transaction, resend_after=self._resend_after)
-        for position, (job_id, isolated) in enumerate(taken):
-            if not self._send(job_id, ISOLATED_QUEUE if isolated else JOBS_QUEUE):
+        for position, job in enumerate(taken):
+            if not self._send(job):
                 log.warning("hints_not_sent", count=len(taken) - position)
                 return position
         return len(taken)
 
-    def _send(self, job_id: UUID, queue: str) -> bool:
+    def _send(self, job: ReadyJob) -> bool:
         try:
-            # Without retry: the sender waits for nobody, and dispatch comes round again.
-            self._app.send_task(RUN_JOB, args=[str(job_id)], queue=queue, retry=False)
+            self._app.send_task(
+                RUN_JOB,
+                args=[str(job.job_id)],
+                argsrepr=str(job.job_id),
+                kwargsrepr=shown_document(job),
+                queue=ISOLATED_QUEUE if job.isolated else JOBS_QUEUE,
+                # The sender waits for nobody, and dispatch comes round again.
+                retry=False,
+            )
         except (OperationalError, OSError) as error:
             log.warning("broker_unavailable", error=type(error).__name__)
             return False

@@ -18,6 +18,7 @@ from worker.embedding.batcher import Batcher
 from worker.embedding.tokens import splitter_for
 from worker.errors import DocmillError, SettingsError
 from worker.extraction import EXTRACTION_VERSION, ExtractionLimits, GuardedExtractor
+from worker.heartbeat import Heartbeat
 from worker.log import get_logger
 from worker.maintenance.schedule import Maintenance
 from worker.models import Claim
@@ -38,6 +39,10 @@ log = get_logger(__name__)
 #: Exit code of a worker whose runs did not stop in time.
 EXIT_DRAIN_TIMEOUT: Final = 75
 
+#: Parts of a worker that its heartbeat stands for: leases are renewed, hints are taken.
+LEASES: Final = "leases"
+HINTS: Final = "hints"
+
 
 @dataclass
 class WorkerRuntime:
@@ -49,6 +54,7 @@ class WorkerRuntime:
     extractor: GuardedExtractor
     batcher: Batcher
     keeper: LeaseKeeper
+    heartbeat: Heartbeat
     dispatcher: BackgroundDispatcher
     runner: JobRunner
     maintenance: Maintenance
@@ -148,6 +154,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         # A worker for jobs that run alone is idle nearly always: its zygote's memory can wait.
         eager=not isolated,
     )
+    heartbeat = Heartbeat(settings.heartbeat_file, LEASES, HINTS)
     keeper = LeaseKeeper(
         lambda: single_connection(settings.require("database_url")),
         WorkerState(
@@ -158,6 +165,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
             version=__version__,
         ),
         lease_for=timedelta(seconds=settings.lease_seconds),
+        on_alive=lambda: heartbeat.beat(LEASES),
     )
     dispatcher = build_dispatcher(settings, app, database)
     background = BackgroundDispatcher(dispatcher.dispatch)
@@ -175,7 +183,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         keep_staged=timedelta(days=settings.keep_staged_days),
     )
     return WorkerRuntime(
-        settings, app, database, extractor, batcher, keeper, background, runner, upkeep
+        settings, app, database, extractor, batcher, keeper, heartbeat, background, runner, upkeep
     )
 
 

@@ -40,7 +40,13 @@ class Settings(BaseSettings):
     the variable. The descriptions make docs/settings.md, .env.example and `docmill config`.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        populate_by_name=True,
+        # What passes variables on may pass them on empty, as Compose does: that is not a value.
+        env_ignore_empty=True,
+    )
 
     # -- connections
     database_url: SecretStr | None = _setting(
@@ -88,6 +94,15 @@ class Settings(BaseSettings):
     webhook_signing_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
         "Standard-Webhooks secrets (`whsec_...`), comma-separated: several while rotating.", ()
     )
+
+    # -- Flower
+    flower_host: str = _setting(
+        "Address that `docmill flower` listens on. Another than loopback needs a login.",
+        "127.0.0.1",
+    )
+    flower_port: int = _setting("Its port.", 5555, ge=1, le=65535)
+    flower_user: str | None = _setting("User of the login that Flower asks for.", None)
+    flower_password: SecretStr | None = _setting("Password of that login.", None)
 
     # -- embedding
     embedder: Literal["local", "openai"] = _setting(
@@ -175,6 +190,10 @@ class Settings(BaseSettings):
     retry_base_seconds: float = _setting("Pause before the first retry.", 5, ge=0.01, le=600)
     retry_max_seconds: float = _setting(
         "Longest pause; it doubles until then.", 600, ge=0.01, le=86_400
+    )
+
+    heartbeat_file: Path | None = _setting(
+        "File that worker and beat touch while they do their work, for health checks.", None
     )
 
     # -- schedule

@@ -8,16 +8,40 @@ from typing import Any, Final
 
 from celery import Celery, signals
 from celery.worker import state
+from kombu.transport import redis
 
 from worker.log import configure_logging, get_logger
 from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
-from worker.runtime import WorkerRuntime, build_worker, set_current
+from worker.runtime import HINTS, WorkerRuntime, build_worker, set_current
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
 #: Threads beside the slots, for the schedule: rescue and dispatch must not wait behind jobs.
 _MAINTENANCE_THREADS: Final = 4
+
+
+class _HintChannel(redis.Channel):
+    """A channel whose messages are lost with its connection, which hints may be.
+
+    Kombu's own puts them back when the connection is lost, and acknowledges them when their tasks
+    end: both through a connection that is gone by then, and the AttributeError ends the worker.
+    """
+
+    do_restore = False
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Acknowledge a message, if there is still somebody to tell."""
+        if self.connection is not None:
+            super().basic_ack(delivery_tag, multiple=multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give a message back, if there is still somebody to give it to."""
+        if self.connection is not None:
+            super().basic_reject(delivery_tag, requeue=requeue)
+
+
+redis.Transport.Channel = _HintChannel
 
 
 def run_worker(settings: Settings, *, isolated: bool) -> int:
@@ -45,6 +69,7 @@ def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
         pool="threads",
         concurrency=slots,
         queues=queues,
+        # In containers every worker has the same pid: the host's name tells them apart.
         hostname=f"{'isolated' if isolated else 'worker'}-{os.getpid()}@{socket.gethostname()}",
         # No banner: our own first line says what matters.
         quiet=True,
@@ -71,5 +96,11 @@ def _install_handlers(runtime: WorkerRuntime) -> None:
         runtime.drain()
         state.should_stop = os.EX_OK  # type: ignore[assignment]  # celery-types knows None only
 
+    def take_pulse(**_: object) -> None:
+        # Celery sends its own heartbeat from the loop that takes messages from Redis, and stops
+        # while it has no connection.
+        runtime.heartbeat.beat(HINTS)
+
     signals.setup_logging.connect(setup_logging, weak=False)
+    signals.heartbeat_sent.connect(take_pulse, weak=False)
     signals.worker_ready.connect(take_over_signals, weak=False)

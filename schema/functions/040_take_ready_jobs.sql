@@ -1,11 +1,11 @@
 -- take_ready_jobs: ready -> dispatched, for as many jobs as live workers have free slots, in the
--- order priority, rank. The caller sends one hint for each. Call it as often as you like: the
--- window is counted anew each time, so Redis never holds more hints than there are free slots
--- and the backlog keeps its fair order in Postgres. One call at a time, or two would count the
--- same window and fill it twice.
+-- order priority, rank. The caller sends one hint for each; bucket and name are for the eyes of
+-- operators. Call it as often as you like: the window is counted anew each time, so Redis never
+-- holds more hints than there are free slots and the backlog keeps its fair order in Postgres. One
+-- call at a time, or two would count the same window and fill it twice.
 -- A hint that is not claimed within p_resend_after counts as lost and its job is ready again.
 create or replace function ingest_private.take_ready_jobs(p_resend_after interval)
-returns table (job_id uuid, isolated boolean)
+returns table (job_id uuid, isolated boolean, bucket_id text, object_name text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 #variable_conflict use_column
@@ -34,7 +34,10 @@ begin
             update ingest_private.job_queue as entry
                set phase = 'dispatched', due_at = clock_timestamp() + p_resend_after
               from next where entry.job_id = next.job_id
-            returning entry.job_id, entry.isolated;
+            -- Looked up one by one: a join could be planned as one that reads every job there is.
+            returning entry.job_id, entry.isolated,
+                      (select job.bucket_id from ingest.jobs as job where job.id = entry.job_id),
+                      (select job.object_name from ingest.jobs as job where job.id = entry.job_id);
     end loop;
 end
 $$;

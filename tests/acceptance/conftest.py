@@ -11,11 +11,11 @@ from worker.local.postgres import PostgresServer
 from worker.local.redis import RedisServer, start_redis
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def running(
     postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """Webhook, worker and beat, shared by the tests of a module."""
+    """Webhook, worker and beat, shared by the tests that leave them alone."""
     folder = tmp_path_factory.mktemp("running")
     with (
         make_database(postgres, "project") as database,

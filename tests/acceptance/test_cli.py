@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from supabase import create_client
 
@@ -217,6 +218,19 @@ def test_status_counts(shell: Shell) -> None:
     assert "documents: 2 failed, 2 ready" in shell.run("status")
 
 
+@pytest.mark.usefixtures("ingested")
+def test_flower_is_behind_the_login_that_status_shows(shell: Shell) -> None:
+    (row,) = shell.rows("status")
+    login = (row["flower_user"], row["flower_password"])
+    assert row["flower_password"] in shell.run("status")
+    assert httpx.get(f"{row['flower_url']}/api/tasks").status_code == 401
+    tasks = httpx.get(f"{row['flower_url']}/api/tasks", auth=login).json().values()
+    assert {task["state"] for task in tasks if "bridge.md" in task["kwargs"]} == {"SUCCESS"}
+    logs = [path.read_text() for path in (shell.folder / ".docmill" / "logs").iterdir()]
+    assert len(logs) >= 6
+    assert not any(row["flower_password"] in log for log in logs)
+
+
 def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
     (shell.folder / "note.txt").write_text("A note. " * 9)
     refused = shell.run("ingest", "note.txt", "--bucket", "extra", code=2)
@@ -331,10 +345,10 @@ def test_a_service_that_dies_is_started_again(shell: Shell) -> None:
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     own = Shell(tmp_path)
-    own.run("up", "--detach")
+    assert "Flower" in own.run("up", "--detach")
     pid = stack_pid(own)
     children = _descendants(pid)
-    assert len(children) >= 7
+    assert len(children) >= 8
     os.kill(pid, signal.SIGKILL)
     until(lambda: not any(_is_running(child) for child in children), "all children gone", 20)
     assert own.run("down").strip() == "nothing is running here"

@@ -1,5 +1,6 @@
 """Leases of a process: renewed, lost, cancelled, drained."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -136,10 +137,12 @@ def test_a_process_that_cannot_renew_stops_before_its_lease_is_given_away(
     def no_database() -> None:
         raise JobError("database_unavailable")
 
+    beats: list[None] = []
     keeper = LeaseKeeper(
         no_database,  # type: ignore[arg-type]
         WorkerState("me", 4, isolated=False, draining=False, version="test"),
         lease_for=LEASE,
+        on_alive=lambda: beats.append(None),
     )
     keeper.start()
     try:
@@ -153,6 +156,24 @@ def test_a_process_that_cannot_renew_stops_before_its_lease_is_given_away(
                 ).fetchone()
             assert row is not None
             assert row[0] > -0.3  # noticed when it expired, not long after
+        assert beats == []
+    finally:
+        keeper.close()
+
+
+def test_a_process_that_renews_is_alive(database: Database) -> None:
+    alive = threading.Event()
+    keeper = LeaseKeeper(
+        lambda: single_connection(database.url("docmill_worker")),
+        WorkerState("me", 4, isolated=False, draining=False, version="test"),
+        lease_for=LEASE,
+        on_alive=alive.set,
+    )
+    keeper.start()
+    try:
+        for _ in range(2):
+            assert alive.wait(5)
+            alive.clear()
     finally:
         keeper.close()
 

@@ -22,7 +22,8 @@ from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
 from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
 from worker.local.process import ChildProcess, free_port, log_tail, start_child
-from worker.local.redis import RedisServer
+from worker.local.redis import RedisServer, redis_binary
+from worker.local.stack import SERVICES
 from worker.local.storage import install_webhook
 from worker.store.schema import IndexSettings, apply_schema
 
@@ -30,6 +31,7 @@ JWT_SECRET = KEYS.jwt_secret
 PUBLISHABLE_KEY = KEYS.publishable_key
 SECRET_KEY = KEYS.secret_key
 WEBHOOK_SECRET = "webhook-canary"
+FLOWER_LOGIN = ("operator", "flower-canary")
 BUCKET = "docs"
 T = TypeVar("T")
 ALICE = "11111111-1111-4111-8111-111111111111"
@@ -82,6 +84,7 @@ class Installation:
     folder: Path
     webhook_port: int
     settings: dict[str, str]
+    flower_port: int = field(default_factory=free_port)
     children: list[ChildProcess] = field(default_factory=list)
 
     # -- processes
@@ -110,7 +113,7 @@ class Installation:
     def start_worker(self, *, isolated: bool = False, **settings: str) -> ChildProcess:
         """Start a worker and wait until it takes jobs."""
         before = {row["id"] for row in self.workers()}
-        child = self.start("worker", *(["--isolated"] if isolated else []), **settings)
+        child = self.start(*SERVICES["isolated" if isolated else "worker"], **settings)
 
         def is_ready() -> bool:
             assert not child.ended(), log_tail(child.log_path)
@@ -126,7 +129,7 @@ class Installation:
         """Start the receiver and wait until it listens."""
         import httpx
 
-        child = self.start("webhook")
+        child = self.start(*SERVICES["webhook"])
 
         def is_ready() -> bool:
             assert not child.ended(), log_tail(child.log_path)
@@ -140,9 +143,30 @@ class Installation:
 
     def start_all(self) -> None:
         """Webhook, a worker, beat."""
-        self.start("beat")
+        self.start(*SERVICES["beat"])
         self.start_webhook()
         self.start_worker()
+
+    def start_flower(self) -> ChildProcess:
+        """Start Flower behind a login; it listens a little later."""
+        user, password = FLOWER_LOGIN
+        return self.start(
+            *SERVICES["flower"],
+            DOCMILL_FLOWER_PORT=str(self.flower_port),
+            DOCMILL_FLOWER_USER=user,
+            DOCMILL_FLOWER_PASSWORD=password,
+        )
+
+    def start_redis_again(self) -> None:
+        """Start Redis where it was, after it was killed."""
+        folder = self.redis.child.log_path.parent
+        child = start_child(
+            "redis",
+            [str(redis_binary()), str(folder / "redis.conf")],
+            log_path=folder / "redis.log",
+            leave_root=True,
+        )
+        self.children.insert(0, child)
 
     def kill(self, child: ChildProcess) -> None:
         """SIGKILL: no goodbye."""
@@ -160,6 +184,10 @@ class Installation:
     @property
     def webhook_url(self) -> str:
         return f"http://127.0.0.1:{self.webhook_port}"
+
+    @property
+    def flower_url(self) -> str:
+        return f"http://127.0.0.1:{self.flower_port}"
 
     # -- clients
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from typer.main import get_command
@@ -14,6 +15,8 @@ from tests.support.settings_reference import settings_table
 from worker.cli.config import references
 from worker.cli.main import ExitCode, app
 from worker.errors import ERROR_CODES
+from worker.models import Stage
+from worker.pipeline.run_job import RunEnd
 from worker.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -64,13 +67,21 @@ def test_every_command_is_documented() -> None:
             assert f"`{full}" in text, full
 
 
-def test_every_command_of_the_readme_exists() -> None:
+def test_every_command_of_the_readmes_exists() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for name in re.findall(r"docmill ([a-z]+)", (ROOT / "README.md").read_text()):
-        assert name in commands or name in ("turns", "extracts")
+    for page in (ROOT / "README.md", ROOT / "ops" / "README.md"):
+        for name in re.findall(r"docmill ([a-z]+)", page.read_text()):
+            assert name in commands or name in ("turns", "extracts", "beside")
+
+
+def test_every_state_that_flower_shows_is_explained() -> None:
+    text = (ROOT / "ops" / "README.md").read_text()
+    outcomes = set(get_args(get_type_hints(RunEnd)["outcome"])) - {"succeeded", "failed"}
+    for state in {*get_args(Stage), *outcomes, "dropped", "success", "failure"}:
+        assert state.upper() in text, state
 
 
 def test_no_page_links_to_a_missing_one() -> None:
-    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "ops" / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

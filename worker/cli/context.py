@@ -32,9 +32,7 @@ def running_stack() -> StackInfo | None:
 
     Decided once, before `settings_in_use` adds the stack's addresses to the environment.
     """
-    if any(name in os.environ for name in _PROJECT_VARIABLES):
-        return None
-    return find_running()
+    return None if _names_project() else find_running()
 
 
 def settings_in_use() -> Settings:
@@ -53,13 +51,25 @@ def settings_in_use() -> Settings:
 
 def settings_if_any() -> Settings | None:
     """As `settings_in_use`, but None when there is neither a project nor a stack."""
+    if running_stack() is None and not _names_project():
+        return None
+    return settings_of_redis()
+
+
+def settings_of_redis() -> Settings:
+    """The same for a process that needs nothing of a project but its Redis.
+
+    Raises SettingsError.
+    """
     stack = running_stack()
     if stack is not None:
         for name, value in stack.environ().items():
             os.environ.setdefault(name, value)
-    elif not any(name in os.environ for name in _PROJECT_VARIABLES):
-        return None
     return load_settings()
+
+
+def _names_project() -> bool:
+    return any(os.environ.get(name) for name in _PROJECT_VARIABLES)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def demo(documents: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="docmill-demo-") as folder:
         people = _people(documents, Path(folder))
         _say("Starting PostgreSQL, Redis, the API, webhook, workers and beat on this machine")
-        with EmbeddedStack(Path(folder) / "stack").running() as info:
+        with EmbeddedStack(Path(folder) / "stack", flower=False).running() as info:
             _say(f"Ready after {time.monotonic() - started:.1f} s. Uploading")
             _run(info, people, findings, own_documents=documents is not None)
             _say("Stopping everything")

@@ -196,6 +196,14 @@ def beat() -> int:
 
 
 @app.command()
+def flower() -> int:
+    """Serve Flower, the operators' dashboard."""
+    from worker.cli import processes
+
+    return processes.flower()
+
+
+@app.command()
 def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True)],
     bucket: Annotated[str, typer.Option(help="Bucket to upload to.")] = "documents",

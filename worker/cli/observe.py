@@ -24,7 +24,7 @@ from worker.cli.output import (
 )
 from worker.cli.requests import find_job
 from worker.errors import UsageError
-from worker.local.stack import DEMO_USERS
+from worker.local.stack import DEMO_USERS, FLOWER_USER
 from worker.store import admin
 
 _JOB_COLUMNS: Final = ("id", "object_name", "state", "chunks", "error_code", "created_at")
@@ -49,6 +49,9 @@ def status(*, as_json: bool) -> int:
             "database_url": stack.database_url("postgres"),
             "users": list(DEMO_USERS.values()),
             "password": stack.keys.demo_password,
+            "flower_url": stack.flower_url,
+            "flower_user": FLOWER_USER,
+            "flower_password": stack.keys.flower_password,
         }
     if as_json:
         print_json(row)
@@ -58,6 +61,9 @@ def status(*, as_json: bool) -> int:
         out.print(f"embedded stack, process {stack.pid}: {stack.api_url}")
         out.print(f"publishable key: {stack.keys.publishable_key}")
         out.print(f"users: {', '.join(DEMO_USERS.values())}, password {stack.keys.demo_password}")
+        out.print(
+            f"Flower: {stack.flower_url}, user {FLOWER_USER}, password {stack.keys.flower_password}"
+        )
     for name in ("documents", "jobs"):
         parts = sorted((counts[name] or {}).items())
         out.print(f"{name}: " + (", ".join(f"{n} {what}" for what, n in parts) or "none"))

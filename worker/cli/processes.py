@@ -1,14 +1,14 @@
 """The long-running processes."""
 
-import tempfile
-from pathlib import Path
+from importlib.util import find_spec
 
-from worker.cli.context import settings_in_use
-from worker.log import configure_logging
+from worker.cli.context import settings_in_use, settings_of_redis
+from worker.errors import ServiceError
 
 
 def worker(*, isolated: bool) -> int:
     """Run jobs until a signal."""
+    from worker.log import configure_logging
     from worker.worker_process import run_worker
 
     settings = settings_in_use()
@@ -25,16 +25,15 @@ def webhook() -> int:
 
 def beat() -> int:
     """Send the schedule's messages until a signal."""
-    from worker.app import create_app
+    from worker.beat_process import run_beat
 
-    settings = settings_in_use()
-    configure_logging(log_format=settings.log_format, level=settings.log_level)
-    app = create_app(settings)
-    # Every task may run at any time, so nothing is lost with the record of when each ran last.
-    with tempfile.TemporaryDirectory(prefix="docmill-beat-") as folder:
-        app.Beat(
-            loglevel=settings.log_level.upper(),
-            schedule=str(Path(folder) / "schedule"),
-            redirect_stdouts=False,
-        ).run()
-    return 0
+    return run_beat(settings_of_redis())
+
+
+def flower() -> int:
+    """Show workers and tasks until a signal."""
+    if find_spec("flower") is None:
+        raise ServiceError("Flower is not installed: pip install 'docmill[flower]'")
+    from worker.flower_process import run_flower
+
+    return run_flower(settings_of_redis())

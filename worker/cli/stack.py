@@ -16,6 +16,7 @@ from worker.errors import ServiceError
 from worker.local.process import log_tail
 from worker.local.stack import (
     DEMO_USERS,
+    FLOWER_USER,
     HOME_VARIABLE,
     StackInfo,
     default_home,
@@ -95,8 +96,10 @@ def _announce(info: StackInfo, home: Path, *, with_password: bool) -> None:
     out.print(f"SUPABASE_URL       {info.api_url}")
     out.print(f"publishable key    {info.keys.publishable_key}")
     out.print(f"users              {', '.join(DEMO_USERS.values())}")
-    password = info.keys.demo_password if with_password else "docmill status shows it"
-    out.print(f"their password     {password}")
+    hidden = "docmill status shows it"
+    out.print(f"their password     {info.keys.demo_password if with_password else hidden}")
+    out.print(f"Flower             {info.flower_url}, user {FLOWER_USER}")
+    out.print(f"its password       {info.keys.flower_password if with_password else hidden}")
     out.print(f"data and logs      {home}")
     out.print("For development only. Stop it with: docmill down")
 

@@ -23,6 +23,17 @@ DEMO_USERS: Final[Mapping[str, str]] = {
     DEFAULT_OWNER: "you@example.com",
 }
 DEFAULT_BUCKET: Final = "documents"
+FLOWER_USER: Final = "docmill"
+
+#: The processes of an installation, and what `docmill` is asked to be for each. The same in
+#: docker-compose.yml.
+SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "webhook": ("webhook",),
+    "worker": ("worker",),
+    "isolated": ("worker", "--isolated"),
+    "beat": ("beat",),
+    "flower": ("flower",),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Keys:
     webhook_secret: str
     role_password: str
     demo_password: str  #: of all users of the embedded Auth
+    flower_password: str
 
     @classmethod
     def generate(cls) -> "Keys":
@@ -46,6 +58,7 @@ class Keys:
             webhook_secret=secrets.token_urlsafe(24),
             role_password=secrets.token_urlsafe(24),
             demo_password=secrets.token_urlsafe(9),
+            flower_password=secrets.token_urlsafe(24),
         )
 
 
@@ -57,6 +70,7 @@ class Ports:
     redis: int
     api: int
     webhook: int
+    flower: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,11 @@ class StackInfo:
     def api_url(self) -> str:
         """What SUPABASE_URL is for this stack."""
         return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where Flower asks for the login: FLOWER_USER and the password of the keys."""
+        return f"http://127.0.0.1:{self.ports.flower}"
 
     def database_url(self, role: str) -> str:
         """Connection URL of a role."""
@@ -92,6 +111,14 @@ class StackInfo:
             "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
             "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
             "DOCMILL_EMBEDDER": "local",
+        }
+
+    def flower_environ(self) -> dict[str, str]:
+        """What Flower alone is told."""
+        return {
+            "DOCMILL_FLOWER_PORT": str(self.ports.flower),
+            "DOCMILL_FLOWER_USER": FLOWER_USER,
+            "DOCMILL_FLOWER_PASSWORD": self.keys.flower_password,
         }
 
 

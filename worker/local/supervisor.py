@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from worker.local.rest import RestSettings
 from worker.local.stack import (
     DEFAULT_BUCKET,
     DEMO_USERS,
+    SERVICES,
     Keys,
     Ports,
     StackInfo,
@@ -67,14 +69,18 @@ _BUCKET_POLICIES: Final = """
 
 
 class EmbeddedStack:
-    """PostgreSQL, Redis, the API, webhook, two workers and beat, as child processes.
+    """PostgreSQL, Redis, the API and docmill's own processes, as child processes.
 
     Start it from the main thread: children are signalled when the thread that started them ends.
     """
 
-    def __init__(self, home: Path, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, *, environ: Mapping[str, str] | None = None, flower: bool = True
+    ) -> None:
+        """`environ` is for all children. Without Flower it starts a little sooner."""
         self.home = home
         self._extra = dict(environ or {})
+        self._has_flower = flower
         self._stops = ExitStack()
         self._services: dict[str, Callable[[], ChildProcess]] = {}
         self._children: dict[str, ChildProcess] = {}
@@ -125,20 +131,21 @@ class EmbeddedStack:
 
     def _start_services(self, info: StackInfo) -> None:
         environ = {**_base_environ(), **info.environ(), **self._extra}
-        docmill = [sys.executable, "-m", "worker.cli"]
-        commands = {
-            "api": [sys.executable, "-m", "worker.local.api"],
-            "webhook": [*docmill, "webhook"],
-            "worker": [*docmill, "worker"],
-            "isolated": [*docmill, "worker", "--isolated"],
-            "beat": [*docmill, "beat"],
+        own = {
+            "api": _api_settings(self.home, info).environ(),
+            "flower": info.flower_environ(),
         }
-        api_environ = _api_settings(self.home, info).environ()
-        for name, command in commands.items():
-            own = {**environ, **(api_environ if name == "api" else {})}
-            self._services[name] = self._starter(name, command, own)
+        for name, command in self._commands().items():
+            self._services[name] = self._starter(name, command, {**environ, **own.get(name, {})})
             self._children[name] = self._services[name]()
             self._stops.callback(self._stop_service, name)
+
+    def _commands(self) -> dict[str, list[str]]:
+        commands = {"api": [sys.executable, "-m", "worker.local.api"]}
+        for name, arguments in SERVICES.items():
+            if name != "flower" or self._has_flower:
+                commands[name] = [sys.executable, "-m", "worker.cli", *arguments]
+        return commands
 
     def _starter(
         self, name: str, command: list[str], environ: dict[str, str]
@@ -155,6 +162,7 @@ class EmbeddedStack:
             "webhook": lambda: _answers(f"http://127.0.0.1:{info.ports.webhook}/readyz"),
             "worker": lambda: _has_worker(info, isolated=False),
             "isolated": lambda: _has_worker(info, isolated=True),
+            "flower": lambda: not self._has_flower or _answers(f"{info.flower_url}/healthcheck"),
         }
         deadline = time.monotonic() + READY_SECONDS
         for name, is_ready in checks.items():
@@ -168,7 +176,7 @@ class EmbeddedStack:
 def _info(postgres: PostgresServer, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
     started = process_start_time(os.getpid())
     assert started is not None
-    ports = Ports(postgres.port, redis.port, ports.api, ports.webhook)
+    ports = replace(ports, postgres=postgres.port, redis=redis.port)
     return StackInfo(os.getpid(), started, ports, keys, redis.url)
 
 
@@ -177,10 +185,9 @@ def _choose_ports(home: Path) -> Ports:
     # stay valid.
     path = home / "ports.json"
     wanted = json.loads(path.read_text()) if path.exists() else {}
-    names = ("postgres", "redis", "api", "webhook")
     chosen = {
         name: wanted[name] if name in wanted and port_is_free(wanted[name]) else free_port()
-        for name in names
+        for name in (field.name for field in fields(Ports))
     }
     write_private(path, json.dumps(chosen))
     return Ports(**chosen)

@@ -85,11 +85,18 @@ class LeaseKeeper:
     """Renews all leases of this process and tells its runs when to stop."""
 
     def __init__(
-        self, connect: Callable[[], Connection], worker: WorkerState, *, lease_for: timedelta
+        self,
+        connect: Callable[[], Connection],
+        worker: WorkerState,
+        *,
+        lease_for: timedelta,
+        on_alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_alive` is called about once a second while the database takes the heartbeats."""
         self._connect = connect
         self._worker = worker
         self._lease_seconds = lease_for.total_seconds()
+        self._on_alive = on_alive
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
         self._wake = threading.Event()
@@ -145,12 +152,16 @@ class LeaseKeeper:
 
     def _loop(self) -> None:
         next_renewal = 0.0
+        renewed = False
         while not self._closing:
             self._wake.clear()
             now = time.monotonic()
             if now >= next_renewal or self._draining != self._worker.draining:
-                next_renewal = now + (self._lease_seconds / 4 if self._renew(now) else 1.0)
+                renewed = self._renew(now)
+                next_renewal = now + (self._lease_seconds / 4 if renewed else 1.0)
             self._poll_stop_flags()
+            if renewed:
+                self._on_alive()
             self._wake.wait(max(0.0, min(STOP_POLL_SECONDS, next_renewal - time.monotonic())))
         self._ask(lambda connection: jobs.forget_worker(connection, self.worker_id))
         self._disconnect()

@@ -1,11 +1,12 @@
 """Progress of a run for whoever polls its job: on a change of stage, else once a second."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 from worker.errors import LeaseLostError
-from worker.models import Claim
+from worker.models import Claim, Stage
 from worker.store import jobs
 from worker.store.database import Database
 from worker.store.jobs import Progress
@@ -14,13 +15,16 @@ REPORT_SECONDS: Final = 1.0
 
 
 class ProgressReporter:
-    """Writes the counters of one run, sparingly."""
+    """Writes the counters of one run, sparingly, and passes on its stages."""
 
-    def __init__(self, database: Database, claim: Claim) -> None:
+    def __init__(self, database: Database, claim: Claim, on_stage: Callable[[Stage], None]) -> None:
+        """Begin with the stage that claiming the job wrote. `on_stage` must return at once."""
         self._database = database
         self._claim = claim
+        self._on_stage = on_stage
         self._progress = Progress(stage="downloading")
-        self._written = self._progress  # claim_job wrote the stage
+        self._written = self._progress
+        on_stage(self._progress.stage)
         self._due = time.monotonic() + REPORT_SECONDS
 
     def report(self, **changes: Any) -> None:
@@ -38,5 +42,7 @@ class ProgressReporter:
         with self._database.transaction() as transaction:
             if not jobs.report_progress(transaction, self._claim, self._progress):
                 raise LeaseLostError
+        if stage_changed:
+            self._on_stage(self._progress.stage)
         self._written = self._progress
         self._due = time.monotonic() + REPORT_SECONDS

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import psycopg
@@ -19,7 +19,7 @@ from worker.errors import (
     LeaseLostError,
 )
 from worker.log import get_logger
-from worker.models import Claim
+from worker.models import Claim, Stage
 from worker.pipeline.ingest import Ingest
 from worker.pipeline.lease import LeaseKeeper, Run
 from worker.pipeline.progress import ProgressReporter
@@ -44,6 +44,14 @@ class RunnerSettings:
     policy: RetryPolicy
 
 
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended. A failure may be followed by another run of the same job."""
+
+    outcome: Literal["succeeded", "failed", "released", "cancelled", "superseded", "lost"]
+    error_code: str | None = None
+
+
 class JobRunner:
     """Runs jobs by id. Safe to call twice for one job: only one call gets the lease."""
 
@@ -62,20 +70,24 @@ class JobRunner:
         self._settings = settings
         self._on_finished = on_finished
 
-    def run(self, job_id: UUID) -> None:
-        """Claim the job and bring it to an end; nothing happens if it is not to be had."""
+    def run(self, job_id: UUID, *, on_stage: Callable[[Stage], None]) -> RunEnd | None:
+        """Claim the job and bring it to an end; None if it is not to be had.
+
+        `on_stage` hears of each stage as it begins, and must return at once.
+        """
         claimed_at = time.monotonic()
         claim = self._claim(job_id)
         if claim is None:
-            return
+            return None
         with (
             structlog.contextvars.bound_contextvars(
                 job_id=str(claim.job_id), document_id=str(claim.document_id), run=claim.run
             ),
             self._keeper.hold(claim, claimed_at=claimed_at) as run,
         ):
-            self._run_claimed(run)
+            end = self._run_claimed(run, on_stage)
         self._on_finished()
+        return end
 
     def _claim(self, job_id: UUID) -> Claim | None:
         try:
@@ -92,38 +104,43 @@ class JobRunner:
             log.warning("claim_failed", job_id=str(job_id), error=type(error).__name__)
             return None
 
-    def _run_claimed(self, run: Run) -> None:
+    def _run_claimed(self, run: Run, on_stage: Callable[[Stage], None]) -> RunEnd:
         log.info("job_started", attempt=run.claim.attempt)
+        end = RunEnd("succeeded")
         try:
-            self._ingest.run(run, ProgressReporter(self._database, run.claim))
+            self._ingest.run(run, ProgressReporter(self._database, run.claim, on_stage))
         except LeaseLostError:
+            end = RunEnd("lost")
             log.info("job_lost")
         except CancelledRunError:
+            end = RunEnd("cancelled")
             self._end(lambda connection: jobs.cancel(connection, run.claim))
             log.info("job_cancelled")
         except DrainError:
-            self._release(run.claim, Release("", None, timedelta()))
+            end = self._release(run.claim, Release("", None, timedelta()))
             log.info("job_drained")
         except DocumentSupersededError:
-            self._follow_storage(run.claim)
+            end = self._follow_storage(run.claim)
         except JobError as error:
-            self._apply(run.claim, error)
+            end = self._apply(run.claim, error)
         except (*CONTENTION, psycopg.OperationalError) as error:
-            self._apply(run.claim, JobError("database_unavailable", type(error).__name__))
+            end = self._apply(run.claim, JobError("database_unavailable", type(error).__name__))
         except Exception as error:
             log.exception("job_crashed")
-            self._apply(run.claim, JobError("internal_error", type(error).__name__))
+            end = self._apply(run.claim, JobError("internal_error", type(error).__name__))
         else:
             log.info("job_succeeded")
+        return end
 
-    def _follow_storage(self, claim: Claim) -> None:
+    def _follow_storage(self, claim: Claim) -> RunEnd:
         # Storage has moved on; its trigger or webhook may not have been heard. After this the
         # job is superseded, or Storage contradicts itself and a later run will see.
         hint = ObjectHint(claim.object_id, claim.bucket_id, claim.object_name)
         self._end(lambda connection: maintenance.sync_object(connection, hint) is not None)
         self._apply(claim, JobError("object_changed"))
+        return RunEnd("superseded")
 
-    def _apply(self, claim: Claim, error: JobError) -> None:
+    def _apply(self, claim: Claim, error: JobError) -> RunEnd:
         outcome = decide(
             error,
             run=claim.run,
@@ -137,10 +154,10 @@ class JobRunner:
                     connection, claim, outcome.code, retry_in=outcome.retry_in
                 )
             )
-        else:
-            self._release(claim, outcome)
+            return RunEnd("failed", outcome.code)
+        return self._release(claim, outcome)
 
-    def _release(self, claim: Claim, outcome: Release) -> None:
+    def _release(self, claim: Claim, outcome: Release) -> RunEnd:
         self._end(
             lambda connection: jobs.release(
                 connection,
@@ -150,6 +167,7 @@ class JobRunner:
                 retry_in=outcome.retry_in,
             )
         )
+        return RunEnd("released", outcome.code or None)
 
     def _end(self, write: Callable[[Connection], bool]) -> None:
         # While the database is away the lease runs out; if it comes back in time, the job goes

@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any, Final, Literal, LiteralString, cast
 from uuid import UUID
 
-from psycopg.rows import dict_row, scalar_row
+from psycopg.rows import class_row, dict_row, scalar_row
 
 from worker.models import Claim, IndexVersion, Stage
 from worker.store.database import Connection
 
 TAKE_READY: Final[LiteralString] = """
-    select job_id, isolated from ingest_private.take_ready_jobs(%(resend_after)s)
+    select job_id, isolated, bucket_id, object_name
+      from ingest_private.take_ready_jobs(%(resend_after)s)
 """
 CLAIM: Final[LiteralString] = """
     select * from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
@@ -43,6 +44,16 @@ AGE: Final[LiteralString] = "select ingest_private.age_jobs()"
 
 
 @dataclass(frozen=True)
+class ReadyJob:
+    """A job that a hint is to be sent for."""
+
+    job_id: UUID
+    isolated: bool  #: must run alone
+    bucket_id: str
+    object_name: str
+
+
+@dataclass(frozen=True)
 class WorkerState:
     """What a worker process says of itself with each heartbeat."""
 
@@ -70,9 +81,10 @@ def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, 
         return cursor.execute(query, parameters).fetchone()
 
 
-def take_ready(connection: Connection, *, resend_after: timedelta) -> list[tuple[UUID, bool]]:
-    """Mark as dispatched what the live workers have slots for: (job id, must run alone)."""
-    return connection.execute(TAKE_READY, {"resend_after": resend_after}).fetchall()
+def take_ready(connection: Connection, *, resend_after: timedelta) -> list[ReadyJob]:
+    """Mark as dispatched what the live workers have slots for, and return it."""
+    with connection.cursor(row_factory=class_row(ReadyJob)) as cursor:
+        return cursor.execute(TAKE_READY, {"resend_after": resend_after}).fetchall()
 
 
 def claim(

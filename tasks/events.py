@@ -1,0 +1,137 @@
+"""Events for Flower: the stage of each run while it goes on, and how it ended.
+
+Celery itself tells that a task was received and started, and would call it a success when it
+returns. But a document that failed is a task that did its work, too.
+"""
+
+import threading
+import time
+from typing import Any, Final, NoReturn
+
+from celery import Celery, Task, signals
+from celery.exceptions import Ignore
+
+from worker.log import get_logger
+from worker.models import Stage
+from worker.pipeline.run_job import RunEnd
+
+log = get_logger(__name__)
+
+#: Events are sent together, this often at most. A stage that is shorter may not be shown.
+_PAUSE_SECONDS: Final = 0.25
+#: What the last events may take when the worker ends.
+_CLOSE_SECONDS: Final = 2.0
+
+#: The ends that Celery has a state for; the others are shown under our own names.
+_EVENT_TYPES: Final = {"succeeded": "task-succeeded", "failed": "task-failed"}
+
+
+class EventSender:
+    """Sends the newest event of each task from a thread of its own.
+
+    Whoever tells it something never waits: Redis may be slow, away, or not answer at all. Only
+    the newest event of a task is kept, so what waits is never more than the tasks that run.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._wanted = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, task: Task[..., Any], event_type: str, **fields: Any) -> None:
+        """Have an event of the task that runs in this thread sent. Returns at once."""
+        request = task.request
+        # Repeated with every event: a Flower that started later has missed the first ones.
+        fields |= {
+            "name": task.name,
+            "args": request.get("argsrepr"),
+            "kwargs": request.get("kwargsrepr"),
+        }
+        with self._lock:
+            self._newest[str(request.id)] = event_type, fields
+            if self._thread is None:
+                self._thread = self._start(task.app, str(request.hostname))
+        self._wanted.set()
+
+    def close(self) -> None:
+        """Send what is left, if that is possible soon."""
+        self._closing.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _start(self, app: Celery, hostname: str) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._loop, args=(app, hostname), name="event-sender", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _loop(self, app: Celery, hostname: str) -> None:
+        while not self._closing.wait(_PAUSE_SECONDS):
+            self._wanted.wait()
+            self._wanted.clear()
+            self._send_newest(app, hostname)
+        self._send_newest(app, hostname)
+
+    def _send_newest(self, app: Celery, hostname: str) -> None:
+        with self._lock:
+            batch, self._newest = self._newest, {}
+        if not batch:
+            return
+        try:
+            _publish(app, hostname, batch)
+        except Exception as error:  # whatever is wrong with Redis, the runs are none the worse
+            log.debug("events_not_sent", error=type(error).__name__, count=len(batch))
+            with self._lock:
+                self._newest = batch | self._newest
+            self._wanted.set()
+
+
+def _publish(app: Celery, hostname: str, batch: dict[str, tuple[str, dict[str, Any]]]) -> None:
+    with (
+        app.amqp.producer_pool.acquire(block=True) as producer,
+        app.events.Dispatcher(
+            producer.connection,
+            hostname,
+            channel=producer.channel,
+            buffer_while_offline=False,
+            buffer_group=frozenset({"task"}),
+            buffer_limit=len(batch) + 1,
+        ) as dispatcher,
+    ):
+        for task_id, (event_type, fields) in batch.items():
+            dispatcher.send(event_type, uuid=task_id, **fields)
+        dispatcher.flush(errors=False)
+
+
+_sender = EventSender()
+signals.worker_shutdown.connect(lambda **_: _sender.close(), weak=False)
+
+
+class ShownRun:
+    """One run as Flower shows it."""
+
+    def __init__(self, task: Task[..., Any]) -> None:
+        self._task = task
+        self._started = time.monotonic()
+
+    def stage(self, stage: Stage) -> None:
+        """Show the stage as the task's state."""
+        _sender.tell(self._task, f"task-{stage}")
+
+    def end(self, end: RunEnd | None) -> NoReturn:
+        """Show how the run ended; None stands for a hint without a job.
+
+        Raises Ignore, after which Celery says no more of this task.
+        """
+        outcome = end.outcome if end else "dropped"
+        _sender.tell(
+            self._task,
+            _EVENT_TYPES.get(outcome, f"task-{outcome}"),
+            exception=end.error_code if end else None,
+            runtime=time.monotonic() - self._started,
+        )
+        raise Ignore

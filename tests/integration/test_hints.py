@@ -1,0 +1,60 @@
+"""Hints as they lie in Redis."""
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+
+from tests.support.database import Database, put_object, watch_bucket
+from worker.app import create_app
+from worker.connections import build_database
+from worker.local.redis import RedisServer
+from worker.queue import Dispatcher
+from worker.settings import Settings
+
+
+@pytest.fixture
+def broker(redis_server: RedisServer) -> Iterator["redis.Redis"]:
+    """A database of the server that nobody else uses."""
+    client = redis.Redis.from_url(redis_server.url.removesuffix("/0") + "/7")
+    client.flushdb()
+    yield client
+    client.flushdb()
+    client.close()
+
+
+def test_a_hint_holds_the_jobs_id_alone(
+    database: Database, redis_server: RedisServer, broker: "redis.Redis"
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "database_url": database.url("docmill_worker"),
+            "redis_url": redis_server.url.removesuffix("/0") + "/7",
+        }
+    )
+    watch_bucket(database)
+    with database.connect() as admin:
+        put_object(admin, "folder/hinted.txt")
+        job_id = admin.execute("select id from ingest.jobs").fetchone()
+        admin.execute(
+            "select ingest_private.renew_leases('nobody', 4, false, false, 'test', '1 minute')"
+        )
+    assert job_id is not None
+    pool = build_database(settings)
+    pool.open()
+    dispatcher = Dispatcher(create_app(settings), pool, resend_after=timedelta(minutes=1))
+    assert dispatcher.dispatch() == 1
+    pool.close()
+
+    raw = broker.lindex("docmill:ingest", 0)
+    assert isinstance(raw, bytes)
+    message = json.loads(raw)
+    body = base64.b64decode(message["body"])
+    arguments, keywords, embedded = json.loads(body)
+    assert (arguments, keywords) == ([str(job_id[0])], {})
+    assert set(embedded.values()) == {None}
+    # What operators see is beside it, for their eyes only.
+    assert message["headers"]["kwargsrepr"] == "{'document': 'hinted.txt', 'folder': 'docs/folder'}"

@@ -1,0 +1,63 @@
+"""Who may look into Flower, and what it shows of a document."""
+
+from uuid import uuid4
+
+import pytest
+
+from worker.errors import SettingsError
+from worker.flower_process import login_of
+from worker.queue import shown_document
+from worker.settings import Settings
+from worker.store.jobs import ReadyJob
+
+
+def settings(host: str, user: str | None = None, password: str | None = None) -> Settings:
+    return Settings.model_validate(
+        {"flower_host": host, "flower_user": user, "flower_password": password}
+    )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_on_loopback_a_login_may_be_asked_for(host: str) -> None:
+    assert login_of(settings(host)) is None
+    assert login_of(settings(host, "me", "secret:with colon")) == "me:secret:with colon"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "example.org", "localhost."])
+def test_elsewhere_it_must_be(host: str) -> None:
+    with pytest.raises(SettingsError, match="DOCMILL_FLOWER_USER and DOCMILL_FLOWER_PASSWORD"):
+        login_of(settings(host))
+    assert login_of(settings(host, "me", "secret")) == "me:secret"
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "says"),
+    [
+        ("me", None, "set both"),
+        (None, "canary", "set both"),
+        ("m:e", "canary", "no colon"),
+        ("mé", "canary", "ASCII"),
+        ("me", "canáry", "ASCII"),
+    ],
+)
+def test_half_a_login_is_an_error(user: str | None, password: str | None, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as raised:
+        login_of(settings("127.0.0.1", user, password))
+    assert "can" not in str(raised.value)
+
+
+def shown(name: str) -> str:
+    return shown_document(ReadyJob(uuid4(), isolated=False, bucket_id="docs", object_name=name))
+
+
+def test_a_document_is_shown_with_its_own_name_first() -> None:
+    assert shown("a/b/c.pdf") == "{'document': 'c.pdf', 'folder': 'docs/a/b'}"
+    assert shown("c.pdf") == "{'document': 'c.pdf', 'folder': 'docs'}"
+
+
+def test_a_hostile_name_is_cut_and_escaped() -> None:
+    assert len(shown("x" * 1024)) < 300
+    assert len(shown("x/" * 511 + "y")) < 300
+    assert shown("\u202etxt.\x1b[31m\n") == (
+        r"{'document': '\u202etxt.\x1b[31m\n', 'folder': 'docs'}"
+    )

@@ -1,0 +1,59 @@
+"""The file that health checks look at."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from worker.heartbeat import FRESH_SECONDS, Heartbeat
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def touched(path: Path) -> bool:
+    """Whether the file was touched since this was asked last."""
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    return there
+
+
+def test_it_is_touched_while_every_part_moves(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "heartbeat"
+    heartbeat = Heartbeat(path, "left", "right")
+    heartbeat.beat("left")
+    assert not touched(path)  # the other has not moved yet
+    heartbeat.beat("right")
+    assert touched(path)
+    clock.now += FRESH_SECONDS - 1
+    heartbeat.beat("left")
+    assert touched(path)
+    clock.now += 2
+    heartbeat.beat("left")
+    assert not touched(path)  # the other stands still
+    heartbeat.beat("right")
+    assert touched(path)
+
+
+def test_without_a_file_nothing_happens() -> None:
+    Heartbeat(None, "part").beat("part")
+
+
+def test_a_file_that_cannot_be_written_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heartbeat = Heartbeat(tmp_path / "nowhere" / "heartbeat", "part")
+    heartbeat.beat("part")
+    heartbeat.beat("part")
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count("heartbeat_not_written") == 1
