@@ -14,7 +14,8 @@ from worker.local.supervisor import EmbeddedStack
 LONG_WAIT = 30_000
 ROOF = (
     "# Minutes of the spring meeting\n\n## The roof\n\n"
-    "The slates on the north side are replaced in June. <b>Nobody</b> climbs up before that. " * 3
+    "The slates on the north side are replaced in June. &lt;b&gt;Nobody&lt;/b&gt; climbs up before "
+    "that. The scaffolding stands on the neighbour's ground, who has agreed to it."
 )
 
 
