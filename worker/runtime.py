@@ -21,7 +21,6 @@ from worker.extraction import EXTRACTION_VERSION, ExtractionLimits, GuardedExtra
 from worker.heartbeat import Heartbeat
 from worker.log import get_logger
 from worker.maintenance.schedule import Maintenance
-from worker.models import Claim
 from worker.pipeline.ingest import Ingest, IngestLimits
 from worker.pipeline.lease import LeaseKeeper
 from worker.pipeline.run_job import JobRunner, RunnerSettings
@@ -32,7 +31,7 @@ from worker.retry import RetryPolicy
 from worker.settings import Settings
 from worker.store import jobs, maintenance
 from worker.store.database import Database, require_database, single_connection
-from worker.store.jobs import WorkerState
+from worker.store.jobs import RunKey, WorkerState
 
 log = get_logger(__name__)
 
@@ -79,17 +78,17 @@ class WorkerRuntime:
             return
         # Something hangs where no check reaches. Its lease goes back by hand, so that the job
         # starts elsewhere at once and counts no crash; the fence refuses whatever it still writes.
-        stuck = [run.claim for run in self.keeper.held()]
+        stuck = [run.key for run in self.keeper.held()]
         log.warning("drain_timed_out", runs=len(stuck))
         self._release_all(stuck)
         os._exit(EXIT_DRAIN_TIMEOUT if stuck else os.EX_OK)
 
-    def _release_all(self, claims: list[Claim]) -> None:
-        for claim in claims:
+    def _release_all(self, runs: list[RunKey]) -> None:
+        for run in runs:
             try:
                 with self.database.transaction() as transaction:
                     jobs.release(
-                        transaction, claim, code=None, hold_reason=None, retry_in=timedelta()
+                        transaction, run, code=None, hold_reason=None, retry_in=timedelta()
                     )
             except Exception as error:  # the process ends now: the lease expires instead
                 log.warning("release_failed", error=type(error).__name__)

@@ -1,10 +1,13 @@
--- renew_leases: the heartbeat of one worker process: one statement for all its jobs, on a
--- connection of its own. A locked lease is in use by its owner, who will be back: skipped, so
--- that one long publish does not stall the renewal of all others.
+-- renew_leases: the heartbeat of one worker process: one statement for all its runs, each named by
+-- job and token, on a connection of its own. A locked lease is in use by its owner, who will be
+-- back: skipped, so that one long publish does not stall the renewal of all others.
+-- Returns the leases of this worker that are none of those runs. Their claim was committed but its
+-- answer was lost, or the end of their run could not be written; nobody works on them, so the
+-- worker is to give them back, which is no crash of theirs.
 create or replace function ingest_private.renew_leases(
     p_worker_id text, p_slots integer, p_isolated boolean, p_draining boolean, p_version text,
-    p_lease_for interval)
-returns void
+    p_lease_for interval, p_job_ids uuid[], p_tokens bigint[])
+returns table (job_id uuid, token bigint)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     insert into ingest_private.workers as worker
                 (id, slots, isolated, draining, version, expires_at)
@@ -14,10 +17,21 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
            set slots = excluded.slots, isolated = excluded.isolated,
                draining = excluded.draining, version = excluded.version,
                last_seen = clock_timestamp(), expires_at = excluded.expires_at;
-    with held as materialized (
-        select job_id from ingest_private.leases
-         where worker_id = p_worker_id order by job_id for update skip locked)
-    update ingest_private.leases as lease
-       set expires_at = clock_timestamp() + p_lease_for
-      from held where lease.job_id = held.job_id;
+    with runs as materialized (
+        select run.job_id, run.token from unnest(p_job_ids, p_tokens) as run (job_id, token)),
+    held as materialized (
+        select lease.job_id
+          from ingest_private.leases as lease
+               join runs on runs.job_id = lease.job_id and runs.token = lease.token
+         where lease.worker_id = p_worker_id
+         order by lease.job_id for update of lease skip locked),
+    renewed as (
+        update ingest_private.leases as lease
+           set expires_at = clock_timestamp() + p_lease_for
+          from held where lease.job_id = held.job_id)
+    select lease.job_id, lease.token
+      from ingest_private.leases as lease
+     where lease.worker_id = p_worker_id
+       and not exists (select from runs
+                        where runs.job_id = lease.job_id and runs.token = lease.token);
 $$;

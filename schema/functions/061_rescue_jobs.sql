@@ -2,6 +2,8 @@
 -- (worker_lost) after two deaths alone. The worker that held it did not say goodbye: any of its
 -- jobs may have killed it, and only a run alone can tell which. Locked leases are in use and
 -- skipped. Returns how many jobs were rescued.
+-- A lease that ran out while Postgres itself was away could not be renewed by anybody: its worker
+-- gets until fifteen seconds after the start, longer than it takes to connect again.
 create or replace function ingest_private.rescue_jobs(p_limit integer default 500)
 returns integer
 language plpgsql security definer
@@ -14,7 +16,10 @@ declare
 begin
     for v_job_id in
         select job_id from ingest_private.leases
-         where expires_at < clock_timestamp() order by job_id limit p_limit
+         where expires_at < clock_timestamp()
+           and (expires_at > pg_postmaster_start_time()
+                or pg_postmaster_start_time() < clock_timestamp() - interval '15 seconds')
+         order by job_id limit p_limit
     loop
         -- Document and job first, as everywhere; then the lease, if it is still expired.
         select document_id into v_document_id from ingest.jobs where id = v_job_id;

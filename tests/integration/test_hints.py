@@ -40,7 +40,8 @@ def test_a_hint_holds_the_jobs_id_alone(
         put_object(admin, "folder/hinted.txt")
         job_id = admin.execute("select id from ingest.jobs").fetchone()
         admin.execute(
-            "select ingest_private.renew_leases('nobody', 4, false, false, 'test', '1 minute')"
+            "select ingest_private.renew_leases("
+            "'nobody', 4, false, false, 'test', '1 minute', '{}', '{}')"
         )
     assert job_id is not None
     pool = build_database(settings)

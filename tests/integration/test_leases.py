@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -29,15 +30,31 @@ def keeper(database: Database) -> Iterator[LeaseKeeper]:
     made.close()
 
 
-def claim_one(database: Database) -> Claim:
+def put_one(database: Database) -> UUID:
     watch_bucket(database)
     with database.connect() as admin:
         put_object(admin, "a.txt", owner="u")
         (job_id,) = admin.execute("select id from ingest.jobs").fetchone()  # type: ignore[misc]
+    assert isinstance(job_id, UUID)
+    return job_id
+
+
+def claim_job(database: Database, job_id: UUID, *, lease: timedelta = LEASE) -> Claim:
     with database.connect("docmill_worker") as worker:
-        claim = jobs.claim(worker, job_id, worker_id="me", isolated=False, lease_for=LEASE)
+        claim = jobs.claim(worker, job_id, worker_id="me", isolated=False, lease_for=lease)
     assert claim is not None
     return claim
+
+
+def claim_one(database: Database, *, lease: timedelta = LEASE) -> Claim:
+    return claim_job(database, put_one(database), lease=lease)
+
+
+@contextmanager
+def holding(keeper: LeaseKeeper, claim: Claim) -> Iterator[Run]:
+    with keeper.hold(claim.job_id, lambda: claim) as run:
+        assert run is not None
+        yield run
 
 
 def until_raises(check: Callable[[], None], error: type[Exception], seconds: float = 5) -> float:
@@ -65,12 +82,67 @@ def expiry(database: Database, job_id: UUID) -> float:
 def test_a_lease_outlives_its_first_term(database: Database, keeper: LeaseKeeper) -> None:
     claim = claim_one(database)
     keeper.start()
-    with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+    with holding(keeper, claim) as run:
         deadline = time.monotonic() + 2.5 * LEASE.total_seconds()
         while time.monotonic() < deadline:
             run.check()
             time.sleep(0.05)
         assert expiry(database, claim.job_id) > 0
+
+
+def queue_entry(database: Database) -> tuple[str, int, int]:
+    with database.connect() as admin:
+        row = admin.execute(
+            "select phase, failures, crashes from ingest_private.job_queue"
+        ).fetchone()
+    assert row is not None
+    phase, failures, crashes = row
+    return str(phase), int(failures), int(crashes)
+
+
+def test_a_lease_that_no_run_has_is_given_back_and_counts_as_nothing(
+    database: Database, keeper: LeaseKeeper
+) -> None:
+    """Its claim was committed, but the answer was lost with the connection."""
+    claim_one(database, lease=timedelta(hours=1))
+    keeper.start()
+    _until(lambda: queue_entry(database) == ("ready", 0, 0))
+
+
+def test_what_a_run_that_ended_could_not_say_is_given_back(
+    database: Database, keeper: LeaseKeeper
+) -> None:
+    claim = claim_one(database)
+    keeper.start()
+    with holding(keeper, claim):
+        _until(lambda: expiry(database, claim.job_id) > 0.9)
+        assert queue_entry(database)[0] == "running"
+    _until(lambda: queue_entry(database) == ("ready", 0, 0))
+
+
+def test_a_claim_under_way_is_not_given_back(database: Database) -> None:
+    beats = threading.Semaphore(0)
+    keeper = LeaseKeeper(
+        lambda: single_connection(database.url("docmill_worker")),
+        WorkerState("me", 4, isolated=False, draining=False, version="test"),
+        lease_for=LEASE,
+        on_alive=beats.release,
+    )
+    job_id = put_one(database)
+
+    def slow_claim() -> Claim | None:
+        claim = claim_job(database, job_id, lease=timedelta(hours=1))
+        for _ in range(3):
+            assert beats.acquire(timeout=5)
+        return claim
+
+    keeper.start()
+    try:
+        with keeper.hold(job_id, slow_claim) as run:
+            assert run is not None
+            assert queue_entry(database)[0] == "running"
+    finally:
+        keeper.close()
 
 
 def test_a_worker_announces_itself_and_its_drain(database: Database, keeper: LeaseKeeper) -> None:
@@ -99,7 +171,7 @@ def test_a_superseded_job_stops_its_run_within_about_a_second(
 ) -> None:
     claim = claim_one(database)
     keeper.start()
-    with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+    with holding(keeper, claim) as run:
         run.check()
         with database.connect() as admin:
             put_object(admin, "a.txt", owner="u")
@@ -111,7 +183,7 @@ def test_a_cancelled_job_stops_its_run_within_about_a_second(
 ) -> None:
     claim = claim_one(database)
     keeper.start()
-    with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+    with holding(keeper, claim) as run:
         with database.connect() as admin:
             admin.execute("update ingest.jobs set cancel_requested = true")
         assert until_raises(run.check, CancelledRunError) < 2
@@ -121,11 +193,11 @@ def test_a_drain_reaches_runs_that_are_held_and_those_that_come(
     database: Database, keeper: LeaseKeeper
 ) -> None:
     claim = claim_one(database)
-    with keeper.hold(claim, claimed_at=time.monotonic()) as early:
+    with holding(keeper, claim) as early:
         keeper.drain()
         with pytest.raises(DrainError):
             early.check()
-    with keeper.hold(claim, claimed_at=time.monotonic()) as late, pytest.raises(DrainError):
+    with holding(keeper, claim) as late, pytest.raises(DrainError):
         late.check()
 
 
@@ -146,7 +218,7 @@ def test_a_process_that_cannot_renew_stops_before_its_lease_is_given_away(
     )
     keeper.start()
     try:
-        with keeper.hold(claim, claimed_at=time.monotonic()) as run:
+        with holding(keeper, claim) as run:
             run.check()
             until_raises(run.check, LeaseLostError)
             with database.connect() as admin:

@@ -211,12 +211,17 @@ def heartbeat(
     isolated: bool = False,
     draining: bool = False,
     lease: str = "1 minute",
-) -> None:
-    """renew_leases, as a worker process does."""
-    connection.execute(
-        "select ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s)",
-        [worker, slots, isolated, draining, lease],
+    runs: Sequence[Run] = (),
+) -> list[UUID]:
+    """renew_leases, as a worker process does: the jobs whose leases are none of its runs'."""
+    found = rows(
+        connection,
+        "select * from ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s, %s, %s)",
+        *(worker, slots, isolated, draining, lease),
+        [run.job_id for run in runs],
+        [run.token for run in runs],
     )
+    return [row["job_id"] for row in found]
 
 
 def take(connection: Connection, *, resend: str = "1 minute") -> Any:

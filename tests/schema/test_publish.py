@@ -18,6 +18,7 @@ from tests.schema.actors import (
     claimed,
     document_of,
     hash_of,
+    heartbeat,
     job_of,
     publish,
     rows,
@@ -436,11 +437,7 @@ class TestLongPublish:
         self, database: Database, admin: Connection, worker: Connection, run: Run
     ):
         with open_publish(database, admin, run, ["new", "newer"]):
-            took = self.timed(
-                lambda: worker.execute(
-                    "select ingest_private.renew_leases('w1', 1, false, false, '1', '1 hour')"
-                )
-            )
+            took = self.timed(lambda: heartbeat(worker, lease="1 hour", runs=[run]))
             assert took < 0.3
             assert value(
                 admin, "select bool_and(expires_at > now() + '30 min') from ingest_private.leases"

@@ -572,13 +572,15 @@ class TestRescue:
 
 
 class TestHeartbeat:
-    def test_renews_all_leases_of_its_worker_and_no_others(
+    def test_renews_the_leases_of_its_runs_and_no_others(
         self, admin: Connection, worker: Connection
     ):
+        runs = []
         for number in range(3):
             job_id = job_of(admin, put_object(admin, f"{number}.txt"))
-            claimed(worker, job_id, worker="w1" if number < 2 else "w2", lease="1 second")
-        heartbeat(worker, "w1", lease="1 hour")
+            owner = "w1" if number < 2 else "w2"
+            runs.append(claimed(worker, job_id, worker=owner, lease="1 second"))
+        assert heartbeat(worker, "w1", lease="1 hour", runs=runs) == []
         found = rows(
             admin,
             """select worker_id, expires_at > now() + interval '30 min' as renewed
@@ -589,6 +591,19 @@ class TestHeartbeat:
             ("w1", True),
             ("w2", False),
         ]
+
+    def test_names_the_leases_of_its_worker_that_are_none_of_its_runs(
+        self, admin: Connection, worker: Connection
+    ):
+        first, second, other = (
+            claimed(worker, job_of(admin, put_object(admin, f"{n}.txt")), worker=name)
+            for n, name in enumerate(("w1", "w1", "w2"))
+        )
+        expire_leases(admin)
+        assert heartbeat(worker, "w1", runs=[first, replace(second, token=0)]) == [second.job_id]
+        alive = rows(admin, "select job_id from ingest_private.leases where expires_at > now()")
+        assert [row["job_id"] for row in alive] == [first.job_id]
+        assert other.job_id not in heartbeat(worker, "w1")
 
     def test_says_that_the_worker_lives_and_how_much_it_takes(
         self, admin: Connection, worker: Connection
@@ -613,7 +628,7 @@ class TestHeartbeat:
             publisher.execute(
                 "select from ingest_private.leases where job_id = %s for update", [runs[0].job_id]
             )
-            heartbeat(worker, lease="1 hour")
+            heartbeat(worker, lease="1 hour", runs=runs)
         renewed = rows(
             admin,
             "select job_id from ingest_private.leases where expires_at > now() + interval '1 min'",

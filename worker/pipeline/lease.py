@@ -1,4 +1,4 @@
-"""Leases of this process: renewed together, watched for a reason to stop.
+"""Leases of this process: renewed together, watched for a reason to stop, given back if astray.
 
 One thread, on a database connection of its own, so that neither a busy pool nor a long publish
 keeps a heartbeat waiting.
@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, Literal
+from uuid import UUID
 
 import psycopg
 
@@ -19,7 +21,7 @@ from worker.log import get_logger
 from worker.models import Claim
 from worker.store import jobs
 from worker.store.database import Connection
-from worker.store.jobs import WorkerState
+from worker.store.jobs import RunKey, WorkerState
 
 log = get_logger(__name__)
 
@@ -44,6 +46,11 @@ class Run:
     stop_reason: StopReason | None = None
     _interrupt: Callable[[], None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def key(self) -> RunKey:
+        """Job and token of the lease."""
+        return self.claim.job_id, self.claim.token
 
     def check(self) -> None:
         """Raise if the run must stop; otherwise the lease still holds.
@@ -81,8 +88,12 @@ class Run:
                 self._interrupt = None
 
 
+def _release(connection: Connection, run: RunKey) -> None:
+    jobs.release(connection, run, code=None, hold_reason=None, retry_in=timedelta())
+
+
 class LeaseKeeper:
-    """Renews all leases of this process and tells its runs when to stop."""
+    """Renews the leases of this process's runs and tells them when to stop."""
 
     def __init__(
         self,
@@ -99,6 +110,7 @@ class LeaseKeeper:
         self._on_alive = on_alive
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
+        self._claiming: list[UUID] = []
         self._wake = threading.Event()
         self._closing = False
         self._draining = False
@@ -115,18 +127,37 @@ class LeaseKeeper:
         self._thread.start()
 
     @contextmanager
-    def hold(self, claim: Claim, *, claimed_at: float) -> Iterator[Run]:
-        """Keep the lease of a claim alive. `claimed_at` is the monotonic time before the claim."""
-        run = Run(claim, claimed_at + self._lease_seconds)
+    def hold(self, job_id: UUID, claim: Callable[[], Claim | None]) -> Iterator[Run | None]:
+        """Claim a job and keep its lease alive; None if it is not to be had.
+
+        A job that this process is claiming is not astray, even if its lease is seen before `claim`
+        returns. It may be claimed twice at once: one of the claims gets None.
+        """
+        with self._lock:
+            self._claiming.append(job_id)
+        try:
+            run = self._claimed(claim)
+        finally:
+            with self._lock:
+                self._claiming.remove(job_id)
+        try:
+            yield run
+        finally:
+            if run is not None:
+                with self._lock:
+                    self._runs.discard(run)
+
+    def _claimed(self, claim: Callable[[], Claim | None]) -> Run | None:
+        valid_until = time.monotonic() + self._lease_seconds
+        claimed = claim()
+        if claimed is None:
+            return None
+        run = Run(claimed, valid_until)
         with self._lock:
             if self._draining:
                 run.stop_reason = "drain"
             self._runs.add(run)
-        try:
-            yield run
-        finally:
-            with self._lock:
-                self._runs.discard(run)
+        return run
 
     def drain(self) -> None:
         """Ask every run to stop at its next check, and take no further part in dispatch.
@@ -168,25 +199,43 @@ class LeaseKeeper:
 
     def _renew(self, now: float) -> bool:
         worker = replace(self._worker, draining=self._draining)
-        with self._lock:
-            runs = list(self._runs)
-        renewed = self._ask(
-            lambda connection: jobs.renew_leases(
-                connection, worker, lease_for=timedelta(seconds=self._lease_seconds)
+        runs = self.held()
+        astray: list[RunKey] = []
+
+        def renew(connection: Connection) -> None:
+            astray.extend(
+                jobs.renew_leases(
+                    connection,
+                    worker,
+                    [run.key for run in runs],
+                    lease_for=timedelta(seconds=self._lease_seconds),
+                )
             )
-        )
-        if not renewed:
+
+        if not self._ask(renew):
             return False
         self._worker = worker
         for run in runs:
             run.valid_until = now + self._lease_seconds
+        self._give_back(astray)
         return True
+
+    def _give_back(self, astray: list[RunKey]) -> None:
+        # Leases of this process that no run of it has: see renew_leases. Asked for after those
+        # leases were seen, so whatever they were claimed for is known here by now.
+        with self._lock:
+            runs = {run.key for run in self._runs}
+            claiming = set(self._claiming)
+        for key in astray:
+            if key not in runs and key[0] not in claiming:
+                log.warning("lease_given_back", job_id=str(key[0]))
+                self._ask(partial(_release, run=key))
 
     def _poll_stop_flags(self) -> None:
         runs = {run.claim.job_id: run for run in self.held() if run.stop_reason != "lost"}
         if not runs:
             return
-        keys = [(run.claim.job_id, run.claim.token) for run in runs.values()]
+        keys = [run.key for run in runs.values()]
         stops: list[tuple[Run, StopReason]] = []
 
         def ask(connection: Connection) -> None:

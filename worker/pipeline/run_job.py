@@ -75,17 +75,13 @@ class JobRunner:
 
         `on_stage` hears of each stage as it begins, and must return at once.
         """
-        claimed_at = time.monotonic()
-        claim = self._claim(job_id)
-        if claim is None:
-            return None
-        with (
-            structlog.contextvars.bound_contextvars(
-                job_id=str(claim.job_id), document_id=str(claim.document_id), run=claim.run
-            ),
-            self._keeper.hold(claim, claimed_at=claimed_at) as run,
-        ):
-            end = self._run_claimed(run, on_stage)
+        with self._keeper.hold(job_id, lambda: self._claim(job_id)) as run:
+            if run is None:
+                return None
+            with structlog.contextvars.bound_contextvars(
+                job_id=str(job_id), document_id=str(run.claim.document_id), run=run.claim.run
+            ):
+                end = self._run_claimed(run, on_stage)
         self._on_finished()
         return end
 
@@ -100,7 +96,8 @@ class JobRunner:
                     lease_for=self._settings.lease_for,
                 )
         except (JobError, *CONTENTION) as error:
-            # The hint is lost with this; dispatch sends another.
+            # The hint is lost with this; dispatch sends another. Should the claim be committed all
+            # the same, the next heartbeat gives it back.
             log.warning("claim_failed", job_id=str(job_id), error=type(error).__name__)
             return None
 
@@ -161,7 +158,7 @@ class JobRunner:
         self._end(
             lambda connection: jobs.release(
                 connection,
-                claim,
+                (claim.job_id, claim.token),
                 code=outcome.code or None,
                 hold_reason=outcome.hold_reason,
                 retry_in=outcome.retry_in,
@@ -170,8 +167,7 @@ class JobRunner:
         return RunEnd("released", outcome.code or None)
 
     def _end(self, write: Callable[[Connection], bool]) -> None:
-        # While the database is away the lease runs out; if it comes back in time, the job goes
-        # back in good order instead of being rescued as if this process had died.
+        # When the database is away for longer, the heartbeat gives the job back once it answers.
         for attempt in range(_REPORT_TRIES):
             try:
                 with self._database.transaction() as transaction:

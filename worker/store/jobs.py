@@ -19,8 +19,10 @@ CLAIM: Final[LiteralString] = """
     select * from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
 """
 RENEW: Final[LiteralString] = """
-    select ingest_private.renew_leases(
-        %(worker_id)s, %(slots)s, %(isolated)s, %(draining)s, %(version)s, %(lease_for)s)
+    select job_id, token
+      from ingest_private.renew_leases(
+        %(worker_id)s, %(slots)s, %(isolated)s, %(draining)s, %(version)s, %(lease_for)s,
+        %(job_ids)s, %(tokens)s)
 """
 FORGET_WORKER: Final[LiteralString] = "select ingest_private.forget_worker(%(worker_id)s)"
 STOP_FLAGS: Final[LiteralString] = """
@@ -112,9 +114,18 @@ def claim(
     return Claim(index=index, **row)
 
 
-def renew_leases(connection: Connection, worker: WorkerState, *, lease_for: timedelta) -> None:
-    """Heartbeat: this worker lives, and all its leases run on."""
-    connection.execute(
+#: One run of a job: job id and token of its lease.
+RunKey = tuple[UUID, int]
+
+
+def renew_leases(
+    connection: Connection, worker: WorkerState, runs: Sequence[RunKey], *, lease_for: timedelta
+) -> list[RunKey]:
+    """Heartbeat: this worker lives, and the leases of these runs run on.
+
+    Returns the leases that this worker has beside them.
+    """
+    return connection.execute(
         RENEW,
         {
             "worker_id": worker.worker_id,
@@ -123,8 +134,13 @@ def renew_leases(connection: Connection, worker: WorkerState, *, lease_for: time
             "draining": worker.draining,
             "version": worker.version,
             "lease_for": lease_for,
+            **_run_arrays(runs),
         },
-    )
+    ).fetchall()
+
+
+def _run_arrays(runs: Sequence[RunKey]) -> dict[str, list[Any]]:
+    return {"job_ids": [job_id for job_id, _ in runs], "tokens": [token for _, token in runs]}
 
 
 def forget_worker(connection: Connection, worker_id: str) -> None:
@@ -133,14 +149,10 @@ def forget_worker(connection: Connection, worker_id: str) -> None:
 
 
 def stop_flags(
-    connection: Connection, runs: Sequence[tuple[UUID, int]]
+    connection: Connection, runs: Sequence[RunKey]
 ) -> dict[UUID, Literal["lost", "cancelled"]]:
-    """Which of these runs (job id, token) must stop, and why."""
-    rows = connection.execute(
-        STOP_FLAGS,
-        {"job_ids": [job_id for job_id, _ in runs], "tokens": [token for _, token in runs]},
-    ).fetchall()
-    return dict(rows)
+    """Which of these runs must stop, and why."""
+    return dict(connection.execute(STOP_FLAGS, _run_arrays(runs)).fetchall())
 
 
 def report_progress(connection: Connection, claim: Claim, progress: Progress) -> bool:
@@ -162,16 +174,17 @@ def fail(connection: Connection, claim: Claim, code: str, *, retry_in: timedelta
 
 def release(
     connection: Connection,
-    claim: Claim,
+    run: RunKey,
     *,
     code: str | None,
     hold_reason: str | None,
     retry_in: timedelta,
 ) -> bool:
     """Give the job back, no failure counted. False: the lease was lost before."""
+    job_id, token = run
     parameters = {
-        "job_id": claim.job_id,
-        "token": claim.token,
+        "job_id": job_id,
+        "token": token,
         "error_code": code,
         "hold_reason": hold_reason,
         "retry_in": retry_in,
