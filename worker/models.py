@@ -41,6 +41,11 @@ class Claim:
     published_sha256: bytes | None  #: bytes of the version that is live, if any
     published_pipeline: str | None  #: rules that made its chunks
 
+    @property
+    def turn(self) -> str:
+        """Whose jobs wait for each other where jobs must wait: the owner's, else the bucket's."""
+        return f"owner {self.owner_id}" if self.owner_id else f"bucket {self.bucket_id}"
+
 
 @dataclass(frozen=True)
 class Element:

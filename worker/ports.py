@@ -71,9 +71,12 @@ class Extractor(Protocol):
     """Turns a file of unknown kind and intent into elements, out of harm's way."""
 
     def open(
-        self, path: Path, *, file_name: str, check: StopCheck
+        self, path: Path, *, file_name: str, check: StopCheck, owner: str = ""
     ) -> AbstractContextManager[Extraction]:
-        """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError."""
+        """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
+
+        Where documents have to wait, those of one owner wait for each other.
+        """
 
 
 class Embedder(Protocol):

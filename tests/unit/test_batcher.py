@@ -50,8 +50,8 @@ def batcher(embedder: FakeEmbedder) -> Iterator[Batcher]:
     made.close()
 
 
-def submit(batcher: Batcher, *texts: str) -> "Future[EmbeddedBatch]":
-    return batcher.submit(texts, [len(text) for text in texts])
+def submit(batcher: Batcher, *texts: str, owner: str = "anna") -> "Future[EmbeddedBatch]":
+    return batcher.submit(owner, texts, [len(text) for text in texts])
 
 
 def test_texts_of_several_jobs_share_one_request(batcher: Batcher, embedder: FakeEmbedder) -> None:
@@ -114,4 +114,25 @@ def test_a_cancelled_submission_is_not_paid_for(batcher: Batcher, embedder: Fake
 
 
 def test_nothing_to_embed_is_answered_at_once(batcher: Batcher) -> None:
-    assert batcher.submit([], []).result(0).vectors.shape == (0, 2)
+    assert batcher.submit("anna", [], []).result(0).vectors.shape == (0, 2)
+
+
+def test_owners_take_turns_however_much_one_of_them_has(
+    batcher: Batcher, embedder: FakeEmbedder
+) -> None:
+    embedder.may_answer.clear()
+    blocked = []
+    for _ in range(2):
+        embedder.asked.clear()
+        blocked.append(submit(batcher, *["b"] * 8))
+        assert embedder.asked.wait(5)
+    flood = [submit(batcher, *[f"flood {number}"] * 8) for number in range(50)]
+    single = submit(batcher, "single", owner="berta")
+    two = submit(batcher, "two", "three", owner="carl")
+    embedder.may_answer.set()
+    single.result(5)
+    two.result(5)
+    assert [future.result(5).tokens for future in (*blocked, *flood)]
+    first = embedder.requests[2]
+    assert {"single", "two", "three"} < set(first)
+    assert len(first) == 8

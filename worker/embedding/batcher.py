@@ -1,4 +1,4 @@
-"""Packs the texts of all running jobs into full requests.
+"""Packs the texts of all running jobs into full requests, the owners of the jobs taking turns.
 
 One small document fills no request; a hundred of them do. Jobs submit their texts and wait for
 their vectors; a thread collects what is there, and a few request threads keep as many requests
@@ -7,7 +7,7 @@ in flight. A text that the provider refuses is found by halving its request and 
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
@@ -74,7 +74,9 @@ class Batcher:
         self._max_texts = max_texts
         self._max_tokens = max_tokens
         self._linger = linger_seconds
-        self._queue: deque[_Item] = deque()
+        #: Of each owner whose texts wait, in the order of their turns.
+        self._queues: OrderedDict[str, deque[_Item]] = OrderedDict()
+        self._queued = 0
         self._queued_tokens = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -83,10 +85,13 @@ class Batcher:
         self._thread = threading.Thread(target=self._loop, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, texts: Sequence[str], token_counts: Sequence[int]) -> "Future[EmbeddedBatch]":
+    def submit(
+        self, owner: str, texts: Sequence[str], token_counts: Sequence[int]
+    ) -> "Future[EmbeddedBatch]":
         """Ask for the vectors of some texts. The future raises JobError.
 
-        A cancelled future's texts are left out of requests that have not begun.
+        However many texts of other owners wait, the next request takes some of these. A cancelled
+        future's texts are left out of requests that have not begun.
         """
         submission = _Submission(texts, token_counts)
         submission.vectors = [None] * len(texts)
@@ -96,7 +101,9 @@ class Batcher:
             submission.future.set_result(EmbeddedBatch(empty, 0))
             return submission.future
         with self._changed:
-            self._queue.extend(_Item(submission, position) for position in range(len(texts)))
+            queue = self._queues.setdefault(owner, deque())
+            queue.extend(_Item(submission, position) for position in range(len(texts)))
+            self._queued += len(texts)
             self._queued_tokens += sum(token_counts)
             self._changed.notify()
         return submission.future
@@ -124,9 +131,9 @@ class Batcher:
     def _collect(self) -> list[_Item] | None:
         # None: closed, and nothing is left.
         with self._changed:
-            while not self._queue and not self._closing:
+            while not self._queued and not self._closing:
                 self._changed.wait()
-            if not self._queue:
+            if not self._queued:
                 return None
             deadline = time.monotonic() + self._linger
             while not self._is_full() and not self._closing:
@@ -137,17 +144,21 @@ class Batcher:
             return self._take()
 
     def _is_full(self) -> bool:
-        return len(self._queue) >= self._max_texts or self._queued_tokens >= self._max_tokens
+        return self._queued >= self._max_texts or self._queued_tokens >= self._max_tokens
 
     def _take(self) -> list[_Item]:
         # May be empty: the texts of a cancelled submission are passed over.
         batch: list[_Item] = []
         tokens = 0
-        while self._queue and len(batch) < self._max_texts:
-            item = self._queue[0]
-            if batch and tokens + item.tokens > self._max_tokens:
+        while self._queued and len(batch) < self._max_texts:
+            owner, queue = next(iter(self._queues.items()))
+            if batch and tokens + queue[0].tokens > self._max_tokens:
                 break
-            self._queue.popleft()
+            item = queue.popleft()
+            self._queues.move_to_end(owner)
+            if not queue:
+                del self._queues[owner]
+            self._queued -= 1
             self._queued_tokens -= item.tokens
             if not item.submission.future.done():
                 batch.append(item)

@@ -4,7 +4,6 @@ import math
 import os
 import select
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from worker.extraction.supervisor import (
     code_of_ending,
 )
 from worker.extraction.windows import windows_of
+from worker.fair_gate import FairGate, Share
 from worker.log import get_logger
 from worker.models import Element
 from worker.ports import StopCheck, Window
@@ -81,7 +81,7 @@ class GuardedExtractor:
         Children have their private folders below `temp_dir`.
         """
         self._limits = limits
-        self._slots = threading.BoundedSemaphore(limits.children)
+        self._slots = FairGate(limits.children)
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
         self._supervisor = Supervisor(self._folders.root, eager=eager)
 
@@ -106,23 +106,23 @@ class GuardedExtractor:
 
     @contextmanager
     def open(
-        self, path: Path, *, file_name: str, check: StopCheck
+        self, path: Path, *, file_name: str, check: StopCheck, owner: str = ""
     ) -> Iterator["GuardedExtraction"]:
         """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
 
-        Whatever `check` raises, and whatever ends the `with`, no child, folder or descriptor is
-        left. Time counts only while the child is waited for, not while its windows are used.
+        Documents that wait for a slot get one in the order of FairGate. Whatever `check` raises,
+        and whatever ends the `with`, no child, folder or descriptor is left. Time counts only while
+        the child is waited for, not while its windows are used.
         """
-        with self._slot(check) as child:
+        with self._slot(owner, check) as child:
             self._start(child, path, file_name, check)
             reader = _ResultReader(child, self._limits, check)
             yield GuardedExtraction(reader.header(), reader)
 
     @contextmanager
-    def _slot(self, check: StopCheck) -> Iterator["_Child"]:
-        while not self._slots.acquire(timeout=POLL_SECONDS):
-            check()
-        child = _Child(self._supervisor, self._folders, self._slots, self._limits.of_child())
+    def _slot(self, owner: str, check: StopCheck) -> Iterator["_Child"]:
+        slot = self._slots.acquire(owner, 1, check)
+        child = _Child(self._supervisor, self._folders, slot, self._limits.of_child())
         try:
             yield child
         finally:
@@ -183,12 +183,12 @@ class _Child:
         self,
         supervisor: Supervisor,
         folders: PrivateFolders,
-        slots: threading.BoundedSemaphore,
+        slot: Share,
         limits: Limits,
     ) -> None:
         self._supervisor = supervisor
         self._folders = folders
-        self._slots = slots
+        self._slot = slot
         self.limits = limits
         self._folder: Path | None = None
         self._handle: ChildHandle | None = None
@@ -254,7 +254,7 @@ class _Child:
                 os.close(self._pipe)
             if self._folder is not None:
                 self._folders.remove(self._folder)
-            self._slots.release()
+            self._slot.release()
 
     def _end_process(self, handle: ChildHandle) -> None:
         self._supervisor.kill_child(handle)

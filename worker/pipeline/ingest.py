@@ -73,13 +73,14 @@ class Ingest:
         Raises JobError, DocumentSupersededError when Storage holds another version by now, and
         whatever `run.check()` raises when the run must stop.
         """
-        with self._spool.file(self._size(run), run.check) as path:
+        turn = run.claim.turn
+        with self._spool.file(self._size(run), owner=turn, check=run.check) as path:
             sha256 = self._download(run, path)
             if self._publish_unchanged(run.claim, sha256):
                 return
             progress.report(stage="extracting")
             with self._extractor.open(
-                path, file_name=run.claim.object_name, check=run.check
+                path, file_name=run.claim.object_name, owner=turn, check=run.check
             ) as extraction:
                 reading = _Reading(extraction, progress)
                 placed = self._stage(run, reading.elements(), progress)

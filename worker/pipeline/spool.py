@@ -2,16 +2,14 @@
 
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 from worker.errors import NO_SPACE, JobError
+from worker.fair_gate import FairGate
 from worker.ports import StopCheck
-
-_POLL_SECONDS: Final = 0.5
 
 
 def _nameless_file(folder: Path) -> IO[bytes]:
@@ -32,27 +30,15 @@ class Spool:
 
     def __init__(self, folder: Path, *, capacity_bytes: int) -> None:
         self._folder = folder
-        self._capacity = capacity_bytes
-        self._used = 0
-        self._freed = threading.Condition()
+        self._gate = FairGate(capacity_bytes)
 
     @contextmanager
-    def file(self, size_bytes: int, check: StopCheck) -> Iterator[Path]:
+    def file(self, size_bytes: int, *, owner: str, check: StopCheck) -> Iterator[Path]:
         """A file for this many bytes; waits while the spool is full, calling `check`."""
         # A document as large as the spool gets it for itself.
-        share = min(max(size_bytes, 1), self._capacity)
-        self._acquire(share, check)
+        share = self._gate.acquire(owner, max(size_bytes, 1), check)
         try:
             with _nameless_file(self._folder) as file:
                 yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
         finally:
-            with self._freed:
-                self._used -= share
-                self._freed.notify_all()
-
-    def _acquire(self, share: int, check: StopCheck) -> None:
-        with self._freed:
-            while self._used + share > self._capacity:
-                check()
-                self._freed.wait(_POLL_SECONDS)
-            self._used += share
+            share.release()

@@ -101,6 +101,7 @@ class Stager:
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
         future = self._batcher.submit(
+            self._run.claim.turn,
             [chunk.embedded_text for _digest, chunk in chunks],
             [chunk.token_count for _digest, chunk in chunks],
         )

@@ -1,0 +1,104 @@
+"""A capacity that owners share."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+import pytest
+
+from worker.errors import CancelledRunError
+from worker.fair_gate import FairGate, Share
+
+
+def fine() -> None:
+    """No reason to stop."""
+
+
+class Waiter:
+    """Somebody who waits at a gate in a thread of their own."""
+
+    def __init__(self, gate: FairGate, owner: str, amount: int = 1) -> None:
+        self.owner = owner
+        self.waits = threading.Event()
+        self.stop: type[Exception] | None = None
+        self.share: Future[Share] = Future()
+        threading.Thread(target=self._acquire, args=(gate, amount), daemon=True).start()
+        assert self.waits.wait(5)
+
+    def _acquire(self, gate: FairGate, amount: int) -> None:
+        try:
+            self.share.set_result(gate.acquire(self.owner, amount, self._check))
+        except Exception as error:
+            self.share.set_exception(error)
+
+    def _check(self) -> None:
+        self.waits.set()
+        if self.stop:
+            raise self.stop
+
+
+def order_of(waiters: list[Waiter], free: Callable[[], None]) -> list[str]:
+    """Owners in the order in which they are let in, one at a time."""
+    order = []
+    while waiters:
+        free()
+        wait([waiter.share for waiter in waiters], timeout=5, return_when=FIRST_COMPLETED)
+        [entered] = [waiter for waiter in waiters if waiter.share.done()]
+        waiters.remove(entered)
+        order.append(entered.owner)
+        free = entered.share.result().release
+    return order
+
+
+def test_who_holds_nothing_goes_before_who_holds_something() -> None:
+    gate = FairGate(3)
+    held = [gate.acquire("anna", 1, fine) for _ in range(3)]
+    anna = [Waiter(gate, "anna") for _ in range(3)]
+    berta = Waiter(gate, "berta")
+    held[0].release()
+    assert berta.share.result(5)
+    assert not any(waiter.share.done() for waiter in anna)
+    for share in held[1:]:
+        share.release()
+    assert all(waiter.share.result(5) for waiter in anna[:2])
+    anna[2].stop = CancelledRunError
+
+
+def test_among_equals_the_first_goes_first() -> None:
+    gate = FairGate(1)
+    held = gate.acquire("zoe", 1, fine)
+    waiters = [Waiter(gate, owner) for owner in ("carl", "anna", "berta")]
+    assert order_of(waiters, held.release) == ["carl", "anna", "berta"]
+
+
+def test_nobody_overtakes_who_needs_much() -> None:
+    gate = FairGate(10)
+    held = gate.acquire("anna", 9, fine)
+    much = Waiter(gate, "berta", 8)
+    little = Waiter(gate, "carl", 1)
+    assert not much.share.done()
+    assert not little.share.done()
+    held.release()
+    assert much.share.result(5).amount == 8
+    assert little.share.result(5).amount == 1
+
+
+def test_more_than_there_is_means_all_of_it() -> None:
+    gate = FairGate(10)
+    share = gate.acquire("anna", 50, fine)
+    waiter = Waiter(gate, "berta")
+    share.release()
+    share.release()
+    assert waiter.share.result(5).amount == 1
+
+
+def test_who_is_told_to_stop_leaves_and_holds_up_nobody() -> None:
+    gate = FairGate(2)
+    held = gate.acquire("anna", 1, fine)
+    leaving = Waiter(gate, "berta", 2)
+    behind = Waiter(gate, "carl", 1)
+    leaving.stop = CancelledRunError
+    with pytest.raises(CancelledRunError):
+        leaving.share.result(5)
+    assert behind.share.result(5)
+    held.release()
