@@ -31,16 +31,10 @@ def rescue() -> None:
     current().maintenance.rescue()
 
 
-@shared_task(name="docmill.reconcile_newest")
-def reconcile_newest() -> None:
-    """Compare recent objects of Storage with documents. Safe twice: sync is level-triggered."""
-    current().maintenance.reconcile_newest()
-
-
-@shared_task(name="docmill.reconcile_all")
-def reconcile_all() -> None:
-    """Compare everything with Storage. Safe twice: sync is level-triggered."""
-    current().maintenance.reconcile_all()
+@shared_task(name="docmill.reconcile")
+def reconcile() -> None:
+    """Compare Storage with documents. Safe twice: sync is level-triggered."""
+    current().maintenance.reconcile()
 
 
 @shared_task(name="docmill.prune")

@@ -70,8 +70,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     periods = {
         "docmill.dispatch": settings.dispatch_seconds,
         "docmill.rescue": settings.rescue_seconds,
-        "docmill.reconcile_newest": settings.reconcile_seconds,
-        "docmill.reconcile_all": 86_400.0,
+        "docmill.reconcile": settings.reconcile_seconds,
         "docmill.prune": 3_600.0,
     }
     return {

@@ -19,6 +19,7 @@ from worker.embedding.tokens import splitter_for
 from worker.errors import DocmillError, SettingsError
 from worker.extraction import EXTRACTION_VERSION, ExtractionLimits, GuardedExtractor
 from worker.heartbeat import Heartbeat
+from worker.liveness import Liveness
 from worker.log import get_logger
 from worker.maintenance.schedule import Maintenance
 from worker.pipeline.ingest import Ingest, IngestLimits
@@ -38,6 +39,9 @@ log = get_logger(__name__)
 #: Exit code of a worker whose runs did not stop in time.
 EXIT_DRAIN_TIMEOUT: Final = 75
 
+#: Exit code of a worker that took no hints while hints waited.
+EXIT_STARVED: Final = 76
+
 #: Parts of a worker that its heartbeat stands for: leases are renewed, hints are taken.
 LEASES: Final = "leases"
 HINTS: Final = "hints"
@@ -54,6 +58,7 @@ class WorkerRuntime:
     batcher: Batcher
     keeper: LeaseKeeper
     heartbeat: Heartbeat
+    liveness: Liveness
     dispatcher: BackgroundDispatcher
     runner: JobRunner
     maintenance: Maintenance
@@ -65,6 +70,7 @@ class WorkerRuntime:
         check_index_version(self.database, self.settings)
         self.keeper.start()
         self.dispatcher.start()
+        self.liveness.start()
         threading.Thread(target=self._watch_drain, name="drain-watchdog", daemon=True).start()
 
     def drain(self) -> None:
@@ -96,6 +102,7 @@ class WorkerRuntime:
     def close(self) -> None:
         """End in order. The watchdog ends the process if a part does not end in time."""
         _draining.set()
+        self.liveness.close()
         self.dispatcher.close()
         self.keeper.close()
         self.extractor.close()
@@ -166,6 +173,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         lease_for=timedelta(seconds=settings.lease_seconds),
         on_alive=lambda: heartbeat.beat(LEASES),
     )
+    liveness = _build_liveness(settings, database, keeper, isolated=isolated)
     dispatcher = build_dispatcher(settings, app, database)
     background = BackgroundDispatcher(dispatcher.dispatch)
     runner = JobRunner(
@@ -173,6 +181,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         keeper=keeper,
         ingest=_build_ingest(settings, database, extractor, batcher),
         settings=_runner_settings(settings, isolated=isolated),
+        on_hint=liveness.consumed,
         on_finished=background.kick,
     )
     upkeep = Maintenance(
@@ -182,7 +191,37 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         keep_staged=timedelta(days=settings.keep_staged_days),
     )
     return WorkerRuntime(
-        settings, app, database, extractor, batcher, keeper, heartbeat, background, runner, upkeep
+        settings=settings,
+        app=app,
+        database=database,
+        extractor=extractor,
+        batcher=batcher,
+        keeper=keeper,
+        heartbeat=heartbeat,
+        liveness=liveness,
+        dispatcher=background,
+        runner=runner,
+        maintenance=upkeep,
+    )
+
+
+def _build_liveness(
+    settings: Settings, database: Database, keeper: LeaseKeeper, *, isolated: bool
+) -> Liveness:
+    def hints_wait() -> bool:
+        with database.transaction() as transaction:
+            return jobs.hints_wait(transaction, isolated=isolated)
+
+    def end() -> None:
+        # No run is lost: there is none. What hangs could not be ended in order anyway.
+        log.error("worker_starved", seconds=settings.starved_seconds)
+        os._exit(EXIT_STARVED)
+
+    return Liveness(
+        hints_wait=hints_wait,
+        is_busy=lambda: bool(keeper.held()) or _draining.is_set(),
+        on_starved=end,
+        limit_seconds=settings.starved_seconds,
     )
 
 

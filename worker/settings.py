@@ -192,6 +192,13 @@ class Settings(BaseSettings):
         "Longest pause; it doubles until then.", 600, ge=0.01, le=86_400
     )
 
+    starved_seconds: float = _setting(
+        "A worker that took no hint for so long while hints waited ends with exit code 76, to be "
+        "started anew. Longer than `DOCMILL_RESEND_SECONDS`.",
+        120,
+        ge=1,
+        le=3600,
+    )
     heartbeat_file: Path | None = _setting(
         "File that worker and beat touch while they do their work, for health checks.", None
     )

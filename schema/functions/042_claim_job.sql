@@ -1,5 +1,6 @@
 -- claim_job: queued -> running, leased to one worker. No row: somebody else has it, it is not
--- due, it is finished, or it must run alone and this worker does not; the hint is then dropped.
+-- due, it is paused, it is finished, or it must run alone and this worker does not; the hint is
+-- then dropped.
 -- Takes locks in the order document, job. The attempt number grows only with counted failures.
 create or replace function ingest_private.claim_job(
     p_job_id uuid, p_worker_id text, p_isolated boolean, p_lease_for interval)
@@ -34,6 +35,11 @@ begin
        and (entry.phase in ('ready', 'dispatched') or entry.due_at <= clock_timestamp())
        for update;
     if not found then
+        return;
+    end if;
+    if (select ingest_private.is_paused(document.owner_id, document.source_id)
+          from ingest.documents as document where document.id = v_document_id) then
+        perform ingest_private.hold_paused(p_job_id);
         return;
     end if;
 

@@ -9,6 +9,9 @@ create or replace function ingest_private.renew_leases(
     p_lease_for interval, p_job_ids uuid[], p_tokens bigint[])
 returns table (job_id uuid, token bigint)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
+    -- A worker that is new may have come with the key that was missing.
+    select ingest_private.probe_breakers()
+     where not exists (select from ingest_private.workers where id = p_worker_id);
     insert into ingest_private.workers as worker
                 (id, slots, isolated, draining, version, expires_at)
     values (p_worker_id, p_slots, p_isolated, p_draining, p_version,

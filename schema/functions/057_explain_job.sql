@@ -1,7 +1,7 @@
 -- explain_job: where a job stands and why, in columns for programs and one sentence for people.
 -- No row: no such job. `situation` is one of
 --   waiting    for its turn: jobs_before it, and how many live workers take such jobs
---   held       by hold_reason, until next_attempt_at
+--   held       by hold_reason, until next_attempt_at, or until an operator resumes it
 --   retrying   after error_code, at next_attempt_at
 --   working    in a stage, with progress from 0 to 1, a rate and, once it is known how much there
 --              is to do, an estimate of the seconds left
@@ -62,6 +62,13 @@ begin
                  then format(', about %s s are left', ceil(seconds_left)) else '' end)
             || case when v_job.cancel_requested then ' It has been asked to stop.' else '' end;
 
+    elsif v_job.state = 'queued' and ingest_private.is_paused(
+              v_job.owner_id,
+              (select source_id from ingest.documents where id = v_job.document_id)) then
+        situation := 'held';
+        hold_reason := 'paused';
+        explanation := 'It waits until an operator resumes it.';
+
     elsif v_job.state = 'queued' and v_job.hold_reason is not null
           and v_entry.phase = 'waiting' then
         situation := 'held';
@@ -79,6 +86,20 @@ begin
             coalesce(error_message, 'It was interrupted.'),
             to_char(v_entry.due_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'),
             v_entry.failures + 1, v_job.max_attempts);
+
+    elsif v_job.state = 'queued' and v_entry.phase = 'ready'
+          and exists (select from ingest_private.breakers) then
+        situation := 'held';
+        hold_reason := 'breaker_open';
+        select breaker.error_code, breaker.open_until, code.message, code.remedy
+          into error_code, next_attempt_at, error_message, remedy
+          from ingest_private.breakers as breaker
+               left join ingest_private.error_codes as code on code.code = breaker.error_code
+         order by breaker.open_until desc limit 1;
+        explanation := format(
+            'Every job would fail at present: %s One is tried at %s UTC, the others after it. %s',
+            error_message,
+            to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'), remedy);
 
     elsif v_job.state = 'queued' then
         situation := 'waiting';

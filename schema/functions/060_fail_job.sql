@@ -35,6 +35,9 @@ begin
     if not ingest_private.lock_run(p_job_id, p_token) then
         return false;
     end if;
+    if p_hold_reason = 'breaker_open' then
+        perform ingest_private.open_breaker(p_error_code, clock_timestamp() + p_retry_in);
+    end if;
     perform ingest_private.requeue_job(
         p_job_id, 'released', p_error_code, p_hold_reason, p_retry_in);
     return true;

@@ -1,11 +1,19 @@
 -- reconcile: one page of the comparison of storage.objects with documents, in order of object
--- id, from p_after on. Syncs what differs. p_since limits the page to objects written since then
--- (the frequent run); null compares everything, documents whose object is gone included.
--- Returns how many were out of line and the object id to continue after; null: the end.
--- Two sweeps at once do no harm: both take documents in id order.
+-- id, from p_after on. p_since limits the page to objects written since then (the frequent run);
+-- null compares everything, documents whose object is gone included. Returns what is out of line, one
+-- JSON object each, and the object id to continue after; null: the end. `difference` is
+--   missing   in Storage, but no document
+--   orphaned  a document, but no longer in Storage, or no longer watched
+--   stale     the document is of another version
+--   renamed   the same version under another name
+--   changed   another owner, access, source or metadata
+--   stuck     in line, but neither published nor failed, and no job is to bring it there
+-- With p_repair it brings all of that in line. What cannot be repaired now is noted as a pending
+-- event, and must not hold up the sweep. Two sweeps at once do no harm: both take documents in id
+-- order.
 create or replace function ingest_private.reconcile(
-    p_after uuid, p_since timestamptz, p_limit integer default 500,
-    out repaired integer, out next_after uuid)
+    p_after uuid, p_since timestamptz, p_limit integer default 500, p_repair boolean default true,
+    out differences jsonb, out next_after uuid)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
@@ -28,23 +36,119 @@ begin
         next_after := null;
     end if;
 
-    select array_agg(coalesce(stored.object_id, document.object_id)) into v_different
-      from ingest_private.stored_objects(v_page) as stored
-           full join (select * from ingest.documents where object_id = any(v_page)) as document
-             on document.object_id = stored.object_id
-     where (document.bucket_id, document.object_name, document.storage_version,
-            document.owner_id, document.access, document.source_id, document.metadata)
-           is distinct from
-           (stored.bucket_id, stored.object_name, stored.storage_version,
-            stored.owner_id, stored.access, stored.source_id, stored.metadata);
-    repaired := coalesce(cardinality(v_different), 0);
-    if repaired > 0 then
+    select coalesce(jsonb_agg(to_jsonb(differing) order by differing.object_id), '[]'),
+           array_agg(differing.object_id)
+      into differences, v_different
+      from ingest_private.differences(v_page) as differing;
+    if p_repair and v_different is not null then
         begin
             perform ingest_private.sync_objects(v_different);
+            perform ingest_private.requeue_stuck(v_different);
         exception when others then
-            -- One that is in use, or cannot be synced, must not hold up the sweep.
             perform ingest_private.note_pending(v_different, sqlstate);
         end;
     end if;
+end
+$$;
+
+-- differences: which of these objects are out of line with their documents, and how.
+create or replace function ingest_private.differences(p_object_ids uuid[])
+returns table (
+    object_id uuid, difference text, bucket_id text, object_name text, size_bytes bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select *
+      from (
+        select coalesce(stored.object_id, document.object_id) as object_id,
+               case
+                   when document.id is null then 'missing'
+                   when stored.object_id is null then 'orphaned'
+                   when document.storage_version is distinct from stored.storage_version
+                       then 'stale'
+                   when (document.bucket_id, document.object_name)
+                        is distinct from (stored.bucket_id, stored.object_name) then 'renamed'
+                   when (document.owner_id, document.access, document.source_id,
+                         document.metadata)
+                        is distinct from
+                        (stored.owner_id, stored.access, stored.source_id, stored.metadata)
+                       then 'changed'
+                   when ingest_private.is_stuck(document) then 'stuck'
+               end as difference,
+               coalesce(stored.bucket_id, document.bucket_id) as bucket_id,
+               coalesce(stored.object_name, document.object_name) as object_name,
+               coalesce(stored.size_bytes, document.size_bytes) as size_bytes
+          from ingest_private.stored_objects(p_object_ids) as stored
+               full join (select * from ingest.documents as known
+                           where known.object_id = any(p_object_ids)) as document
+                 on document.object_id = stored.object_id) as compared
+     where difference is not null
+$$;
+
+-- requeue_stuck: a new job for each document of these objects that is still stuck.
+create or replace function ingest_private.requeue_stuck(p_object_ids uuid[])
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_document ingest.documents;
+begin
+    for v_document in
+        select * from ingest.documents as document
+         where document.object_id = any(p_object_ids) and ingest_private.is_stuck(document)
+         order by document.id for no key update
+    loop
+        continue when not ingest_private.is_stuck(v_document);
+        perform ingest_private.enqueue_job(
+                    v_document.id, version.id, 'ingest', coalesce(source.priority, 5::smallint),
+                    coalesce(source.weight, 1))
+           from ingest.index_versions as version
+                left join ingest_private.sources as source on source.id = v_document.source_id
+          where version.state = 'active';
+        update ingest.documents
+           set status = 'pending', error_code = null, error_message = null
+         where id = v_document.id;
+    end loop;
+end
+$$;
+
+-- forget_orphaned_chunks: chunks, positions and staged chunks whose document is gone, which only
+-- happens when somebody deletes documents by hand. Returns how many rows there are, or were.
+create or replace function ingest_private.forget_orphaned_chunks(p_repair boolean)
+returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+declare
+    v_documents uuid[];
+    v_rows bigint := 0;
+    v_table text;
+    v_count bigint;
+begin
+    foreach v_table in array array[
+        'ingest.chunk_positions', 'ingest.chunks', 'ingest_private.staged_chunks']
+    loop
+        execute format(
+            'select coalesce(array_agg(distinct document_id), ''{}''), count(*) from %s as piece
+              where not exists (select from ingest.documents as document
+                                 where document.id = piece.document_id)', v_table)
+           into v_documents, v_count;
+        v_rows := v_rows + v_count;
+        if p_repair and v_count > 0 then
+            execute format('delete from %s where document_id = any($1)', v_table)
+              using v_documents;
+        end if;
+    end loop;
+    return v_rows;
+end
+$$;
+
+-- begin_full_reconcile: true once a day, whoever asks: everything is to be compared. The time is
+-- kept here because the schedule's process may be started anew every day.
+create or replace function ingest_private.begin_full_reconcile(p_every interval default '1 day')
+returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into ingest_private.settings as setting (name, value)
+    values ('reconciled_at', to_jsonb(clock_timestamp()))
+        on conflict (name) do update set value = excluded.value
+     where (setting.value #>> '{}')::timestamptz <= clock_timestamp() - p_every;
+    return found;
 end
 $$;

@@ -148,13 +148,23 @@ create type ingest_private.stored_object as (
     metadata jsonb, owner_id text, source_id bigint, access text, priority smallint, weight real);
 
 create table ingest_private.breakers (
-    name text primary key,
+    error_code text primary key,
     open_until timestamptz not null,
-    error_code text not null,
     opened_at timestamptz not null default clock_timestamp()
 );
 comment on table ingest_private.breakers is
     'Configuration errors that hold every job until one try succeeds.';
+
+create table ingest_private.pauses (
+    scope text not null check (scope in ('everything', 'source', 'owner')),
+    -- Id of the source, sub of the owner.
+    key text not null default '',
+    created_at timestamptz not null default clock_timestamp(),
+    primary key (scope, key),
+    constraint pauses_key check ((scope = 'everything') = (key = ''))
+);
+comment on table ingest_private.pauses is
+    'What an operator has paused: uploads are accepted, jobs wait.';
 
 create table ingest_private.settings (
     name text primary key,

@@ -29,6 +29,7 @@ grant execute on function
     ingest_private.claim_job,
     ingest_private.renew_leases,
     ingest_private.stop_flags,
+    ingest_private.hints_wait,
     ingest_private.forget_worker,
     ingest_private.report_progress,
     ingest_private.begin_stage,
@@ -40,7 +41,10 @@ grant execute on function
     ingest_private.release_job,
     ingest_private.cancel_run,
     ingest_private.rescue_jobs,
+    ingest_private.apply_pauses,
     ingest_private.reconcile,
+    ingest_private.forget_orphaned_chunks,
+    ingest_private.begin_full_reconcile,
     ingest_private.prune,
     ingest_private.active_index_version
     to docmill_worker;

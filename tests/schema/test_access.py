@@ -50,6 +50,7 @@ PRIVATE_TABLES = {
     "ingest_private.job_queue",
     "ingest_private.leases",
     "ingest_private.migrations",
+    "ingest_private.pauses",
     "ingest_private.pending_events",
     "ingest_private.published_versions",
     "ingest_private.quarantine",
@@ -70,12 +71,16 @@ CLIENT_FUNCTIONS = {"ingest.match_chunks", "ingest.nearest_in_branch", *OWNER_RE
 WORKER_FUNCTIONS = {
     "ingest_private.active_index_version",
     "ingest_private.age_jobs",
+    "ingest_private.apply_pauses",
+    "ingest_private.begin_full_reconcile",
     "ingest_private.begin_stage",
     "ingest_private.cancel_run",
     "ingest_private.claim_job",
     "ingest_private.drain_pending_events",
     "ingest_private.fail_job",
+    "ingest_private.forget_orphaned_chunks",
     "ingest_private.forget_worker",
+    "ingest_private.hints_wait",
     "ingest_private.known_hashes",
     "ingest_private.prune",
     "ingest_private.publish_document",
@@ -93,8 +98,10 @@ WORKER_FUNCTIONS = {
 INNER_FUNCTIONS = {
     "ingest_private.backfill_source",
     "ingest_private.check_job_lease",
+    "ingest_private.close_breakers",
     "ingest_private.count_source",
     "ingest_private.create_index_version",
+    "ingest_private.differences",
     "ingest_private.end_cancelled",
     "ingest_private.end_failed",
     "ingest_private.end_job",
@@ -104,18 +111,24 @@ INNER_FUNCTIONS = {
     "ingest_private.finish_publish",
     "ingest_private.forget_documents",
     "ingest_private.guard_job",
+    "ingest_private.hold_paused",
     "ingest_private.hmac_sha256",
+    "ingest_private.is_paused",
+    "ingest_private.is_stuck",
     "ingest_private.lock_for_publish",
     "ingest_private.lock_run",
     "ingest_private.note_pending",
     "ingest_private.note_unrung",
     "ingest_private.on_object_written",
     "ingest_private.on_objects_deleted",
+    "ingest_private.open_breaker",
     "ingest_private.owner_of",
+    "ingest_private.probe_breakers",
     "ingest_private.promote_due_jobs",
     "ingest_private.remove_source",
     "ingest_private.request_cancel",
     "ingest_private.requeue_job",
+    "ingest_private.requeue_stuck",
     "ingest_private.require_own_job",
     "ingest_private.retry_job",
     "ingest_private.ring_doorbell",
@@ -155,7 +168,8 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
             stage(worker, claimed(worker, job_of(admin, object_id)), ["three"])
             put_object(admin, "alice/b.txt", owner="alice")
             for statement in (
-                "insert into ingest_private.breakers values ('b', now(), 'provider_auth')",
+                "insert into ingest_private.breakers values ('provider_auth', now())",
+                "insert into ingest_private.pauses values ('owner', 'nobody')",
                 f"""insert into ingest_private.quarantine
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
                 f"""insert into ingest_private.document_windows
@@ -405,7 +419,14 @@ class TestFunctions:
             }
 
         # These do their work whatever they are told.
-        sweeps = {"drain_pending_events", "prune", "rescue_jobs", "age_jobs", "take_ready_jobs"}
+        sweeps = {
+            "age_jobs",
+            "begin_full_reconcile",
+            "drain_pending_events",
+            "prune",
+            "rescue_jobs",
+            "take_ready_jobs",
+        }
         with populated.connect() as admin, admin.transaction(force_rollback=True):
             admin.execute("set local statement_timeout = '2s'")
             before = counts(admin)
@@ -471,7 +492,9 @@ class TestFunctions:
             for name in (
                 "active_index_version",
                 "age_jobs",
+                "begin_full_reconcile",
                 "forget_worker",
+                "hints_wait",
                 "known_hashes",
                 "prune",
                 "record_spend",

@@ -682,7 +682,7 @@ class TestReconcile:
                 "select * from ingest_private.reconcile(%s, now() - %s::interval, %s)",
                 *(after, since, limit),
             )
-            repaired += int(page["repaired"])
+            repaired += len(page["differences"])
             after = page["next_after"]
             if after is None:
                 break
@@ -703,6 +703,92 @@ class TestReconcile:
         agree_names = {name for _, name, _ in documents(admin).values()}
         assert agree_names == {"changed", "new name", "came", "same"}
         assert self.sweep(worker) == 0
+
+    def test_says_how_each_object_differs_and_only_repairs_when_told_to(
+        self, admin: Connection, worker: Connection
+    ):
+        for name in ("gone", "overwritten", "renamed", "given away", "same"):
+            put_object(admin, name, owner="alice")
+        quietly(admin, "delete from storage.objects where name = 'gone'")
+        quietly(admin, "update storage.objects set version = 'v' where name = 'overwritten'")
+        quietly(admin, "update storage.objects set name = 'new name' where name = 'renamed'")
+        quietly(admin, "update storage.objects set owner_id = 'bob' where name = 'given away'")
+        quietly(
+            admin,
+            "insert into storage.objects (bucket_id, name, version, metadata)"
+            " values ('docs', 'came', 'v', '{\"size\": 7}')",
+        )
+        expected = {
+            "gone": "orphaned",
+            "overwritten": "stale",
+            "new name": "renamed",
+            "given away": "changed",
+            "came": "missing",
+        }
+
+        def found(*, repair: bool) -> dict[str, str]:
+            [page] = rows(
+                worker,
+                "select * from ingest_private.reconcile(null, null, p_repair => %s)",
+                repair,
+            )
+            assert page["next_after"] is None
+            came = [one for one in page["differences"] if one["object_name"] == "came"]
+            assert all(one["size_bytes"] == 7 for one in came)
+            return {one["object_name"]: one["difference"] for one in page["differences"]}
+
+        before = documents(admin)
+        assert found(repair=False) == expected
+        assert documents(admin) == before
+        assert found(repair=True) == expected
+        assert found(repair=True) == {}
+        agree(admin)
+
+    def test_gives_a_new_job_to_a_document_that_has_lost_its_own(
+        self, admin: Connection, worker: Connection
+    ):
+        lost = put_object(admin, "lost")
+        put_object(admin, "waits")
+        failed = put_object(admin, "failed")
+        run = claimed(worker, job_of(admin, failed))
+        fail = "select ingest_private.fail_job(%s, %s, 'corrupt', null)"
+        value(worker, fail, run.job_id, run.token)
+        admin.execute("delete from ingest.jobs where id = %s", [job_of(admin, lost)])
+        [page] = rows(worker, "select * from ingest_private.reconcile(null, null)")
+        assert [(one["object_name"], one["difference"]) for one in page["differences"]] == [
+            ("lost", "stuck")
+        ]
+        assert value(admin, "select state from ingest.jobs where id = %s", job_of(admin, lost)) == (
+            "queued"
+        )
+        assert self.sweep(worker) == 0
+
+    def test_removes_chunks_whose_document_was_deleted_by_hand(
+        self, wiped: Database, admin: Connection, worker: Connection
+    ):
+        upload(wiped, "kept", ["one"])
+        gone = document_of(admin, upload(wiped, "gone", ["two", "three"]))
+        count = """
+            select (select count(*) from ingest.chunks)
+                   + (select count(*) from ingest.chunk_positions)
+        """
+        admin.execute("delete from ingest.documents where id = %s", [gone["id"]])
+        orphans = "select ingest_private.forget_orphaned_chunks(%s)"
+        assert value(worker, orphans, False) == 4
+        assert value(admin, count) == 6
+        assert value(worker, orphans, True) == 4
+        assert value(admin, count) == 2
+
+    def test_of_everything_is_due_once_a_day_however_often_the_schedule_is_started(
+        self, worker: Connection, admin: Connection
+    ):
+        due = "select ingest_private.begin_full_reconcile()"
+        assert [value(worker, due) for _ in range(3)] == [True, False, False]
+        admin.execute(
+            "update ingest_private.settings set value = to_jsonb(now() - interval '25 hours')"
+            " where name = 'reconciled_at'"
+        )
+        assert [value(worker, due) for _ in range(2)] == [True, False]
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7])
     def test_goes_through_all_pages(self, admin: Connection, worker: Connection, limit: int):

@@ -168,6 +168,45 @@ def demo(
 
 
 @app.command()
+def pause(
+    source: Annotated[
+        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="Only what this source ingests.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(metavar="SUB", help="Only this user's.")] = None,
+    json: Json = False,
+) -> int:
+    """Let no job begin until `resume`; uploads are accepted, what runs goes on."""
+    from worker.cli import pauses
+
+    return pauses.pause(source, owner, as_json=json)
+
+
+@app.command()
+def resume(
+    source: Annotated[
+        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="What was paused so.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(metavar="SUB", help="What was paused so.")] = None,
+    json: Json = False,
+) -> int:
+    """End what `pause` with the same options began."""
+    from worker.cli import pauses
+
+    return pauses.resume(source, owner, as_json=json)
+
+
+@app.command()
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Compare all of Storage with all documents, say what differs, and repair it."""
+    from worker.cli import reconcile as reconcile_command
+
+    return reconcile_command.reconcile(dry_run=dry_run, as_json=json)
+
+
+@app.command()
 def webhook() -> int:
     """Receive Storage's webhooks."""
     from worker.cli import processes

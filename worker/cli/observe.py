@@ -40,7 +40,9 @@ def status(*, as_json: bool) -> int:
     with admin_connection(settings) as connection:
         counts = admin.counts(connection)
         workers = admin.list_workers(connection)
-    row: Row = {**counts, "workers": workers}
+        pauses = admin.list_pauses(connection)
+        breakers = admin.list_breakers(connection)
+    row: Row = {**counts, "workers": workers, "pauses": pauses, "breakers": breakers}
     if stack is not None:
         row |= {
             "pid": stack.pid,
@@ -70,11 +72,21 @@ def status(*, as_json: bool) -> int:
     out.print(f"events not settled: {counts['pending_events']}")
     if counts["oldest_queued"]:
         out.print(f"oldest queued job: since {cell(counts['oldest_queued'])}")
+    for pause in pauses:
+        out.print(f"paused: {_paused(pause)}")
+    for breaker in breakers:
+        out.print(f"every job is held: {breaker['message']} {breaker['remedy']}")
     if workers:
         out.print(table(workers, ("id", "slots", "running", "isolated", "draining", "last_seen")))
     else:
         out.print("no worker is running: start docmill worker")
     return ExitCode.DONE
+
+
+def _paused(pause: Row) -> str:
+    if pause["scope"] == "source":
+        return cell(f"source {pause['bucket_id']}/{pause['prefix']}")
+    return cell(f"{pause['scope']} {pause['key']}".strip())
 
 
 def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> int:

@@ -1,9 +1,9 @@
 """What beat asks for. Every function is safe to run twice, and at once with itself."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from worker.log import get_logger
+from worker.maintenance import sweeps
 from worker.queue import Dispatcher
 from worker.store import jobs, maintenance
 from worker.store.database import Database
@@ -49,25 +49,21 @@ class Maintenance:
             log.warning("jobs_rescued", count=rescued)
             self._dispatcher.dispatch()
 
-    def reconcile_newest(self) -> None:
-        """Compare what was written to Storage lately with documents."""
-        self._reconcile(since=datetime.now(UTC) - NEWEST)
+    def reconcile(self) -> None:
+        """Compare what was written to Storage lately with documents; once a day, everything.
 
-    def reconcile_all(self) -> None:
-        """Compare all of Storage with all documents."""
-        self._reconcile(since=None)
-
-    def _reconcile(self, *, since: datetime | None) -> None:
-        after: UUID | None = None
-        repaired = 0
-        while True:
+        Finishes what `docmill pause` and `docmill resume` began, should they have been interrupted.
+        """
+        with self._database.transaction() as transaction:
+            is_full = maintenance.begin_full_reconcile(transaction)
+        since = None if is_full else datetime.now(UTC) - NEWEST
+        found = list(sweeps.reconcile(self._database.transaction, since=since, repair=True))
+        changed = sum(sweeps.apply_pauses(self._database.transaction))
+        if is_full:
             with self._database.transaction() as transaction:
-                page, after = maintenance.reconcile_page(transaction, after=after, since=since)
-            repaired += page
-            if after is None:
-                break
-        if repaired:
-            log.warning("documents_reconciled", count=repaired)
+                maintenance.orphaned_chunks(transaction, repair=True)
+        if found or changed:
+            log.warning("documents_reconciled", differences=len(found), pauses=changed)
             self._dispatcher.dispatch()
 
     def prune(self) -> None:

@@ -62,12 +62,14 @@ class JobRunner:
         keeper: LeaseKeeper,
         ingest: Ingest,
         settings: RunnerSettings,
+        on_hint: Callable[[], None],
         on_finished: Callable[[], None],
     ) -> None:
         self._database = database
         self._keeper = keeper
         self._ingest = ingest
         self._settings = settings
+        self._on_hint = on_hint
         self._on_finished = on_finished
 
     def run(self, job_id: UUID, *, on_stage: Callable[[Stage], None]) -> RunEnd | None:
@@ -75,6 +77,7 @@ class JobRunner:
 
         `on_stage` hears of each stage as it begins, and must return at once.
         """
+        self._on_hint()
         with self._keeper.hold(job_id, lambda: self._claim(job_id)) as run:
             if run is None:
                 return None

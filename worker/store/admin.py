@@ -86,6 +86,30 @@ REMOVE_SOURCE: Final[LiteralString] = """
     select kept, forgotten, next_after
       from ingest_private.remove_source(%(source_id)s, %(forget)s, %(after)s)
 """
+PAUSE: Final[LiteralString] = """
+    insert into ingest_private.pauses (scope, key) values (%(scope)s, %(key)s)
+        on conflict do nothing
+"""
+RESUME: Final[LiteralString] = """
+    delete from ingest_private.pauses where scope = %(scope)s and key = %(key)s
+"""
+LIST_PAUSES: Final[LiteralString] = """
+    select pause.scope, pause.key, source.bucket_id, source.prefix, pause.created_at
+      from ingest_private.pauses as pause
+           left join ingest_private.sources as source
+             on pause.scope = 'source' and source.id::text = pause.key
+     order by pause.created_at
+"""
+LIST_BREAKERS: Final[LiteralString] = """
+    select breaker.error_code, breaker.opened_at, breaker.open_until, code.message, code.remedy
+      from ingest_private.breakers as breaker
+           left join ingest_private.error_codes as code on code.code = breaker.error_code
+     order by breaker.opened_at
+"""
+TOKENS_PER_BYTE: Final[LiteralString] = """
+    select sum(token_count)::float / nullif(sum(size_bytes), 0)
+      from ingest.documents where searchable and size_bytes > 0
+"""
 COUNTS: Final[LiteralString] = """
     select (select coalesce(jsonb_object_agg(state, count), '{}')
               from (select state, count(*) from ingest.jobs group by state) as by_state) as jobs,
@@ -141,6 +165,32 @@ def get_job(connection: Connection, job_id: UUID) -> Row:
     """One job with the remedy of its error, and its attempts under `attempts`."""
     row = _rows(connection, GET_JOB, {"job_id": job_id})[0]
     return row | {"attempts": _rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
+
+
+def pause(connection: Connection, scope: str, key: str) -> bool:
+    """Let no job of this scope begin. False: it was paused already."""
+    return connection.execute(PAUSE, {"scope": scope, "key": key}).rowcount > 0
+
+
+def resume(connection: Connection, scope: str, key: str) -> bool:
+    """End a pause. False: there was none."""
+    return connection.execute(RESUME, {"scope": scope, "key": key}).rowcount > 0
+
+
+def list_pauses(connection: Connection) -> list[Row]:
+    """What is paused, oldest first."""
+    return _rows(connection, LIST_PAUSES, {})
+
+
+def list_breakers(connection: Connection) -> list[Row]:
+    """Errors of the configuration that hold every job."""
+    return _rows(connection, LIST_BREAKERS, {})
+
+
+def tokens_per_byte(connection: Connection) -> float | None:
+    """How many tokens a byte of this project's documents has had; None when nobody knows yet."""
+    found: float | None = _value(connection, TOKENS_PER_BYTE, {})
+    return found
 
 
 def request_cancel(connection: Connection, job_id: UUID) -> str:

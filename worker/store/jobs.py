@@ -41,6 +41,7 @@ RELEASE: Final[LiteralString] = """
         %(job_id)s, %(token)s, %(error_code)s, %(hold_reason)s, %(retry_in)s)
 """
 CANCEL: Final[LiteralString] = "select ingest_private.cancel_run(%(job_id)s, %(token)s)"
+HINTS_WAIT: Final[LiteralString] = "select ingest_private.hints_wait(%(isolated)s)"
 RESCUE: Final[LiteralString] = "select ingest_private.rescue_jobs()"
 AGE: Final[LiteralString] = "select ingest_private.age_jobs()"
 
@@ -196,6 +197,11 @@ def cancel(connection: Connection, claim: Claim) -> bool:
     """End the run as cancelled. False: the lease was lost before."""
     parameters = {"job_id": claim.job_id, "token": claim.token}
     return cast("bool", _scalar(connection, CANCEL, parameters))
+
+
+def hints_wait(connection: Connection, *, isolated: bool) -> bool:
+    """Whether a hint was sent that nobody has followed yet."""
+    return cast("bool", _scalar(connection, HINTS_WAIT, {"isolated": isolated}))
 
 
 def rescue(connection: Connection) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, LiteralString
+from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -13,12 +13,32 @@ from worker.store.hints import SYNC_OBJECT, ObjectHint
 
 DRAIN: Final[LiteralString] = "select settled, failed from ingest_private.drain_pending_events()"
 RECONCILE: Final[LiteralString] = """
-    select repaired, next_after from ingest_private.reconcile(%(after)s, %(since)s)
+    select differences, next_after
+      from ingest_private.reconcile(%(after)s, %(since)s, p_repair => %(repair)s)
+"""
+BEGIN_FULL_RECONCILE: Final[LiteralString] = "select ingest_private.begin_full_reconcile()"
+ORPHANED_CHUNKS: Final[LiteralString] = "select ingest_private.forget_orphaned_chunks(%(repair)s)"
+APPLY_PAUSES: Final[LiteralString] = """
+    select changed, next_after from ingest_private.apply_pauses(%(after)s)
 """
 PRUNE: Final[LiteralString] = "select ingest_private.prune(%(keep_jobs)s, %(keep_staged)s)"
 ACTIVE_INDEX: Final[LiteralString] = """
     select id, model, dimensions, chunking from ingest_private.active_index_version()
 """
+
+
+DifferenceKind = Literal["missing", "orphaned", "stale", "renamed", "changed", "stuck"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One object whose document is out of line with Storage; see reconcile."""
+
+    object_id: UUID
+    difference: DifferenceKind
+    bucket_id: str
+    object_name: str
+    size_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -46,20 +66,45 @@ def drain_pending_events(connection: Connection) -> DrainedEvents:
 
 
 def reconcile_page(
-    connection: Connection, *, after: UUID | None, since: datetime | None
-) -> tuple[int, UUID | None]:
-    """Compare one page with Storage and repair it: how many differed, where to go on."""
-    row = connection.execute(RECONCILE, {"after": after, "since": since}).fetchone()
+    connection: Connection, *, after: UUID | None, since: datetime | None, repair: bool
+) -> tuple[list[Difference], UUID | None]:
+    """Compare one page with Storage, and repair it: what differed, where to go on."""
+    parameters = {"after": after, "since": since, "repair": repair}
+    row = connection.execute(RECONCILE, parameters).fetchone()
+    assert row is not None
+    found, next_after = row
+    return [
+        Difference(**{**difference, "object_id": UUID(difference["object_id"])})
+        for difference in found
+    ], next_after
+
+
+def begin_full_reconcile(connection: Connection) -> bool:
+    """Whether a full comparison is due; it counts as begun then."""
+    return bool(_scalar(connection, BEGIN_FULL_RECONCILE, {}))
+
+
+def orphaned_chunks(connection: Connection, *, repair: bool) -> int:
+    """Count rows of chunks whose document is gone, and remove them."""
+    return int(_scalar(connection, ORPHANED_CHUNKS, {"repair": repair}))
+
+
+def apply_pauses_page(connection: Connection, *, after: UUID | None) -> tuple[int, UUID | None]:
+    """Hold what is paused, let go on what is not: how many jobs changed, where to go on."""
+    row = connection.execute(APPLY_PAUSES, {"after": after}).fetchone()
     assert row is not None
     return row[0], row[1]
 
 
+def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, object]) -> Any:
+    row = connection.execute(query, parameters).fetchone()
+    assert row is not None
+    return row[0]
+
+
 def prune(connection: Connection, *, keep_jobs: timedelta, keep_staged: timedelta) -> int:
     """Remove a bounded number of old rows; returns how many."""
-    row = connection.execute(PRUNE, {"keep_jobs": keep_jobs, "keep_staged": keep_staged}).fetchone()
-    assert row is not None
-    pruned: int = row[0]
-    return pruned
+    return int(_scalar(connection, PRUNE, {"keep_jobs": keep_jobs, "keep_staged": keep_staged}))
 
 
 def active_index_version(connection: Connection) -> IndexVersion | None:

@@ -1,0 +1,47 @@
+-- Circuit breakers: an error of the configuration (a key that was revoked, a model that is not
+-- there) would be met by every job. The first one opens the breaker of its code: nothing is
+-- dispatched until its time has passed, then one job at a time, as a probe. A probe that meets the
+-- error opens the breaker anew; one that was embedded closes all.
+
+-- open_breaker: no job is tried before p_until.
+create or replace function ingest_private.open_breaker(p_error_code text, p_until timestamptz)
+returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    insert into ingest_private.breakers as breaker (error_code, open_until)
+    values (p_error_code, p_until)
+        on conflict (error_code) do update
+           set open_until = greatest(breaker.open_until, excluded.open_until);
+$$;
+
+-- probe_breakers: the next job is tried now, those that met the error included: something has
+-- changed that may have mended it.
+create or replace function ingest_private.probe_breakers()
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from ingest_private.breakers) then
+        return;
+    end if;
+    update ingest_private.breakers set open_until = clock_timestamp();
+    update ingest_private.job_queue as entry
+       set due_at = clock_timestamp()
+      from (select held.job_id
+              from ingest_private.job_queue as held
+                   join ingest.jobs as job on job.id = held.job_id
+             where held.phase = 'waiting' and job.hold_reason = 'breaker_open'
+             order by held.job_id for update of held skip locked) as held
+     where entry.job_id = held.job_id;
+end
+$$;
+
+-- close_breakers: the configuration works.
+create or replace function ingest_private.close_breakers()
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (select from ingest_private.breakers) then
+        perform ingest_private.probe_breakers();
+        delete from ingest_private.breakers;
+    end if;
+end
+$$;

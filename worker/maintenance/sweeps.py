@@ -1,0 +1,41 @@
+"""Sweeps through whole tables, page by page, each page a transaction of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from uuid import UUID
+
+from worker.store import maintenance
+from worker.store.database import Connection
+from worker.store.maintenance import Difference
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+
+
+def reconcile(
+    transaction: Transaction, *, since: datetime | None, repair: bool
+) -> Iterator[Difference]:
+    """Compare Storage with documents, only what was written `since` then if that is given.
+
+    Each difference is repaired, or noted to be repaired, before it is returned, if it is to be.
+    """
+    after: UUID | None = None
+    while True:
+        with transaction() as connection:
+            found, after = maintenance.reconcile_page(
+                connection, after=after, since=since, repair=repair
+            )
+        yield from found
+        if after is None:
+            return
+
+
+def apply_pauses(transaction: Transaction) -> Iterator[int]:
+    """Hold what is paused and let go on what is not; how many jobs changed, page by page."""
+    after: UUID | None = None
+    while True:
+        with transaction() as connection:
+            changed, after = maintenance.apply_pauses_page(connection, after=after)
+        yield changed
+        if after is None:
+            return
