@@ -179,6 +179,7 @@ def test_what_a_page_says_to_run_runs_on_the_project(page: Path, reader: Reader)
 
 
 def test_every_process_that_the_pages_start_stops_in_order(reader: Reader) -> None:
+    reader.wait_for_staying()
     stopped = reader.stop()
     assert {"docmill worker", "docmill worker --isolated", "docmill beat"} <= set(stopped)
     assert set(stopped.values()) == {0}, stopped

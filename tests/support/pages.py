@@ -117,7 +117,7 @@ class Reader:
 
     def run(self, command: str) -> str:
         """Run one command, keep what it exports, return what it prints."""
-        self._wait_for_staying()
+        self.wait_for_staying()
         state = self.folder / ".state"
         done = subprocess.run(
             ["/bin/bash", "-ec", f"{command}\nenv -0 > {shlex.quote(str(state))}"],
@@ -138,7 +138,7 @@ class Reader:
 
     def _stay(self, command: str) -> None:
         if command in self.staying:
-            self._wait_for_staying()
+            self.wait_for_staying()
             assert self.staying.pop(command).stop() == 0, command
         log_path = self.folder / "logs" / f"{command.replace(' ', '_')}.log"
         log_path.unlink(missing_ok=True)
@@ -149,7 +149,8 @@ class Reader:
             environ={name: self.environ[name] for name in self.environ.keys() - _FIRST_TERMINAL},
         )
 
-    def _wait_for_staying(self) -> None:
+    def wait_for_staying(self) -> None:
+        """Return once every process that stays does its work."""
         for command, child in self.staying.items():
             works = next(says for kind, says in _STAYS.items() if command.startswith(kind))
 
@@ -161,7 +162,6 @@ class Reader:
 
     def stop(self) -> dict[str, int]:
         """End what stays, the last first; exit codes by command."""
-        self._wait_for_staying()
         codes = {command: child.stop() for command, child in reversed(self.staying.items())}
         self.staying.clear()
         return codes
