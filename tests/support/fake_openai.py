@@ -18,10 +18,10 @@ DIMENSIONS = 256
 Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
-def vector_of(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
+def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """A vector of length 1 that depends on the text alone."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    values = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
+    values = np.random.default_rng(seed).standard_normal(dimensions).astype(np.float32)
     return values / np.linalg.norm(values)
 
 
@@ -95,16 +95,18 @@ class FakeOpenAI:
             self._changed.notify_all()
         self.gate.wait(60)
         special = self.respond(texts)
-        return special or (200, embeddings(texts), {})
+        return special or (200, embeddings(texts, body.get("dimensions", DIMENSIONS)), {})
 
 
-def embeddings(texts: list[str]) -> dict[str, Any]:
+def embeddings(texts: list[str], dimensions: int = DIMENSIONS) -> dict[str, Any]:
     """The answer for some texts."""
     data = [
         {
             "object": "embedding",
             "index": index,
-            "embedding": base64.b64encode(vector_of(text).astype("<f4").tobytes()).decode(),
+            "embedding": base64.b64encode(
+                vector_of(text, dimensions).astype("<f4").tobytes()
+            ).decode(),
         }
         for index, text in enumerate(texts)
     ]

@@ -2,22 +2,27 @@
 
 import os
 import re
+import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from typer.main import get_command
 
 from tests.support import settings_reference
 from tests.support.error_table import MARK, error_table
+from tests.support.pages import READ, RUN, blocks, pages, prose
 from tests.support.settings_reference import settings_table
 from worker.cli.config import references
 from worker.cli.main import ExitCode, app
 from worker.errors import ERROR_CODES
+from worker.extraction.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
 from worker.models import Stage
 from worker.pipeline.run_job import RunEnd
-from worker.settings import Settings, load_settings
+from worker.settings import MIB, Settings, load_settings
+from worker.webhook.app import MAX_BODY_BYTES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -67,11 +72,62 @@ def test_every_command_is_documented() -> None:
             assert f"`{full}" in text, full
 
 
-def test_every_command_of_the_readmes_exists() -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    for page in (ROOT / "README.md", ROOT / "ops" / "README.md"):
-        for name in re.findall(r"docmill ([a-z]+)", page.read_text()):
-            assert name in commands or name in ("turns", "extracts", "beside")
+def commands_in(page: Path) -> Iterator[str]:
+    """What a page has of `docmill`: in its blocks and in its sentences."""
+    for block in blocks(page):
+        yield from (line for line in block.text.splitlines() if block.language == "sh")
+    yield from re.findall(r"`([^`\n]+)`", prose(page))
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
+    whole: Any = get_command(app)
+    for line in commands_in(page):
+        if not re.match(r"(\.venv/bin/)?docmill [a-z]", line):
+            continue
+        command = whole
+        for word in shlex.split(line, comments=True)[1:]:
+            if word in getattr(command, "commands", {}):
+                command = command.commands[word]
+            elif word.startswith("-"):
+                assert any(word in option.opts for option in command.params), line
+        assert not hasattr(command, "commands"), line
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_shows_commands_in_blocks_that_are_run(page: Path) -> None:
+    """What tests/acceptance/test_documentation.py does not see, nobody tries."""
+    shown = re.compile(r"(\$ |(docmill|make|pip|docker|supabase|psql|git|cp|export) )")
+    for block in blocks(page):
+        assert block.language in (*RUN, *READ), f"{page.name}: ```{block.language}"
+        if block.language == "text":
+            assert not any(shown.match(line) for line in block.text.splitlines()), block.text
+    indented = re.findall(r"^(?: {4}|\t) *(.*)$", prose(page), re.MULTILINE)
+    assert not [line for line in indented if shown.match(line)]
+
+
+def test_the_limits_that_are_documented_are_the_defaults() -> None:
+    text = (DOCS / "limits.md").read_text()
+    settings = Settings.model_fields
+    for field, default in (
+        ("max_document_bytes", f"{settings['max_document_bytes'].default // MIB} MiB"),
+        (
+            "max_document_characters",
+            f"{settings['max_document_characters'].default // 1_000_000} million",
+        ),
+        ("max_chunks", f"{settings['max_chunks'].default:,}"),
+        ("parse_timeout_seconds", f"{settings['parse_timeout_seconds'].default} s"),
+        ("parse_memory_bytes", f"{settings['parse_memory_bytes'].default // 1024**3} GiB"),
+        ("spool_bytes", f"{settings['spool_bytes'].default // 1024**3} GiB"),
+        ("slots", f"{settings['slots'].default}"),
+        ("embedding_requests", f"{settings['embedding_requests'].default} at once"),
+    ):
+        assert re.search(rf"\| {default}[^|]*\| `DOCMILL_{field.upper()}`", text), field
+    archive = f"{MAX_UNPACKED_BYTES // MIB} MiB, {MAX_ENTRIES:,} entries, {MAX_RATIO} times"
+    assert archive in text
+    assert f"{settings['chunk_tokens'].default} tokens" in text
+    assert f"kept {settings['keep_jobs_days'].default} days" in text
+    assert f"Bodies up to {MAX_BODY_BYTES // 1024} KiB" in text
 
 
 def test_every_state_that_flower_shows_is_explained() -> None:
@@ -82,6 +138,6 @@ def test_every_state_that_flower_shows_is_explained() -> None:
 
 
 def test_no_page_links_to_a_missing_one() -> None:
-    for page in [ROOT / "README.md", ROOT / "ops" / "README.md", *DOCS.glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+    for page in pages():
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,194 @@
+"""The pages of the documentation: their blocks, and a reader who does what they say."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.support.installation import until
+from worker.local.process import ChildProcess, log_tail, start_child
+
+ROOT: Final = Path(__file__).parents[2]
+#: Languages of blocks that are carried out, and of those that are only read.
+RUN: Final = ("sh", "sql")
+READ: Final = ("text", "yaml", "js", "ts", "tsx", "python")
+
+#: Commands that stay, and what each logs once it works.
+_STAYS: Final = {
+    "docmill worker": "worker_ready",
+    "docmill webhook": "Uvicorn running",
+    "docmill beat": "beat: Starting",
+    "docmill flower": "flower_started",
+}
+#: What is typed into the first terminal is not known in the others.
+_FIRST_TERMINAL: Final = {"DOCMILL_ADMIN_DATABASE_URL"}
+_FENCE: Final = re.compile(r"^ *```(.*)$")
+
+
+def pages() -> list[Path]:
+    """Every page that a user or an operator reads."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "ops" / "README.md"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the language after the fence, and what is in it."""
+
+    language: str
+    text: str
+
+    def commands(self) -> list[str]:
+        """Its commands, one a line; a backslash goes on with the next one."""
+        lines = re.sub(r"(^|\s)#.*", "", self.text.replace("\\\n", " "), flags=re.MULTILINE)
+        return [line.strip() for line in lines.splitlines() if line.strip()]
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    found, language, inside = [], None, list[str]()
+    for line in page.read_text().splitlines():
+        fence = _FENCE.match(line)
+        if fence is None:
+            inside.append(line)
+        elif language is None:
+            language, inside = fence[1].strip(), []
+        else:
+            found.append(Block(language, "\n".join(inside)))
+            language = None
+    assert language is None, f"{page.name}: a fence is not closed"
+    return found
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@dataclass
+class Reader:
+    """Somebody with a shell in a copy of the repository, who follows pages from top to bottom.
+
+    What one command exports is there for the next. Commands that stay run in the background, where
+    a reader has a terminal for each; the same one again takes the place of the one that runs.
+    """
+
+    folder: Path
+    environ: dict[str, str]
+    not_run: Mapping[str, str]  #: beginnings of commands that only a reader can run, with reasons
+    run_sql: Callable[[str], None]
+    typed: str = ""  #: what is typed when a command asks
+    #: What a reader does beside the commands, after the one that is named.
+    by_hand: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    staying: dict[str, ChildProcess] = field(default_factory=dict)
+    said: str = ""  #: what all commands printed
+
+    def __post_init__(self) -> None:
+        for name in ("README.md", ".env.example", "docker-compose.yml", "constraints.txt"):
+            shutil.copy(ROOT / name, self.folder / name)
+        for name in ("docs", "ops"):
+            shutil.copytree(ROOT / name, self.folder / name)
+        # What `make demo` or the first commands of a page make.
+        (self.folder / ".venv").symlink_to(sys.prefix)
+
+    def follow(self, page: Path) -> None:
+        """Carry out what a page has to be carried out, in order."""
+        for block in blocks(page):
+            if block.language == "sql":
+                self.run_sql(block.text)
+            elif block.language == "sh":
+                for command in block.commands():
+                    self._obey(command)
+
+    def _obey(self, command: str) -> None:
+        if any(command.startswith(beginning) for beginning in self.not_run):
+            return
+        if command.startswith(tuple(_STAYS)):
+            self._stay(command)
+        else:
+            self.run(command)
+        if command in self.by_hand:
+            self.by_hand[command]()
+
+    def run(self, command: str) -> str:
+        """Run one command, keep what it exports, return what it prints."""
+        self.wait_for_staying()
+        state = self.folder / ".state"
+        done = subprocess.run(
+            ["/bin/bash", "-ec", f"{command}\nenv -0 > {shlex.quote(str(state))}"],
+            cwd=self.folder,
+            env=self.environ,
+            input=self.typed + "\n",
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0, f"{command}: {done.returncode}\n{printed}\n{self._logs()}"
+        assert "Traceback" not in printed, printed
+        self.environ = dict(entry.split("=", 1) for entry in state.read_text().split("\0") if entry)
+        self.said += printed
+        return done.stdout
+
+    def _stay(self, command: str) -> None:
+        if command in self.staying:
+            self.wait_for_staying()
+            assert self.staying.pop(command).stop() == 0, command
+        log_path = self.folder / "logs" / f"{command.replace(' ', '_')}.log"
+        log_path.unlink(missing_ok=True)
+        self.staying[command] = start_child(
+            command,
+            ["/bin/bash", "-c", f"cd {shlex.quote(str(self.folder))} && exec {command}"],
+            log_path=log_path,
+            environ={name: self.environ[name] for name in self.environ.keys() - _FIRST_TERMINAL},
+        )
+
+    def wait_for_staying(self) -> None:
+        """Return once every process that stays does its work."""
+        for command, child in self.staying.items():
+            works = next(says for kind, says in _STAYS.items() if command.startswith(kind))
+
+            def is_ready(child: ChildProcess = child, works: str = works) -> bool:
+                assert not child.ended(), f"{child.name}:\n{log_tail(child.log_path)}"
+                return works in child.log_path.read_text()
+
+            until(is_ready, f"{command} works")
+
+    def stop(self) -> dict[str, int]:
+        """End what stays, the last first; exit codes by command."""
+        codes = {command: child.stop() for command, child in reversed(self.staying.items())}
+        self.staying.clear()
+        return codes
+
+    def _logs(self) -> str:
+        return "\n".join(log_tail(child.log_path) for child in self.staying.values())
+
+
+def machine(home: Path) -> dict[str, str]:
+    """The environment of a machine that knows nothing of docmill but where its commands lie."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+    }
+
+
+def filled_in(template: str, values: Mapping[str, str]) -> str:
+    """An environment file with values in the place of its own."""
+    for name, value in values.items():
+        setting = re.compile(rf"^#?{name}=.*$", re.MULTILINE)
+        assert len(setting.findall(template)) == 1, name
+        template = setting.sub(f"{name}={value}".replace("\\", r"\\"), template)
+    return template
+
+
+def named_first(page: Path) -> Iterator[str]:
+    """The variables that tables of a page name in their first column, as what to set."""
+    for match in re.finditer(r"^\| `([A-Z_]+)` \|", page.read_text(), re.MULTILINE):
+        yield match[1]
