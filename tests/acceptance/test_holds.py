@@ -1,0 +1,119 @@
+"""What holds jobs: a key that is refused, an operator; and workers that take nothing."""
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tests.support.fake_openai import error
+from tests.support.installation import ALICE, BOB, Installation, until
+from worker.runtime import EXIT_STARVED
+
+
+def docmill(running: Installation, *arguments: str) -> list[dict[str, Any]]:
+    """What a command prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.cli", *arguments, "--json"],
+        env=running.environ(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def explain(running: Installation, name: str) -> dict[str, Any]:
+    job = running.latest_job(name)
+    assert job is not None
+    return docmill(running, "explain", str(job["id"]))[0]
+
+
+def test_a_refused_key_costs_one_request_until_somebody_mends_it(
+    installation: Installation,
+) -> None:
+    installation.start("beat")
+    installation.settings |= {"DOCMILL_RETRY_MAX_SECONDS": "600", "DOCMILL_SLOTS": "1"}
+    worker = installation.start_worker()
+    installation.openai.respond = lambda _texts: error(401, "invalid_api_key")
+    first = installation.upload(ALICE, "first.txt", "The first one to be refused.")
+    until(
+        lambda: bool(installation.rows("select * from ingest_private.breakers")), "a breaker opens"
+    )
+    others = [
+        installation.upload(BOB, f"{number}.txt", f"Another one, number {number}.")
+        for number in range(5)
+    ]
+    for name in (first, others[-1]):
+        found = explain(installation, name)
+        assert (found["situation"], found["hold_reason"]) == ("held", "breaker_open")
+        assert found["remedy"]
+    (status,) = docmill(installation, "status")
+    assert [breaker["error_code"] for breaker in status["breakers"]] == ["provider_auth"]
+    assert len(installation.openai.requests) == 1
+
+    # The key is mended and the worker started anew: it need not wait for the breaker's time.
+    installation.openai.respond = lambda _texts: None
+    worker.stop()
+    installation.start_worker()
+    for name in (first, *others):
+        done = installation.wait_for_job(name)
+        assert (done["state"], done["attempt"]) == ("succeeded", 1)
+    assert installation.rows("select * from ingest_private.breakers") == []
+
+
+def test_what_an_operator_pauses_waits_and_is_ingested_afterwards(
+    installation: Installation,
+) -> None:
+    installation.start_all()
+    (said,) = docmill(installation, "pause", "--owner", ALICE)
+    assert (said["action"], said["scope"], said["jobs"]) == ("paused", "owner", 0)
+    hers = installation.upload(ALICE, "hers.txt", "She waits until she may go on.")
+    his = installation.upload(BOB, "his.txt", "He does not have to wait for anybody.")
+    assert installation.wait_for_job(his)["state"] == "succeeded"
+    found = explain(installation, hers)
+    assert (found["state"], found["hold_reason"]) == ("queued", "paused")
+    (status,) = docmill(installation, "status")
+    assert [pause["key"] for pause in status["pauses"]] == [ALICE]
+    (said,) = docmill(installation, "resume", "--owner", ALICE)
+    assert (said["action"], said["jobs"]) == ("resumed", 1)
+    assert installation.wait_for_job(hers)["state"] == "succeeded"
+
+
+def test_reconcile_says_what_differs_and_what_it_costs_and_repairs_it(
+    installation: Installation,
+) -> None:
+    installation.start_all()
+    kept = installation.upload(ALICE, "kept.txt", "What was there before. " * 20)
+    installation.wait_for_job(kept)
+    lost = installation.upload(ALICE, "lost.txt", "What somebody has deleted by hand. " * 20)
+    installation.wait_for_job(lost)
+    with installation.database.connect() as admin:
+        admin.execute("delete from ingest.documents where object_name = %s", [lost])
+    *differences, summary = docmill(installation, "reconcile", "--dry-run")
+    assert [(one["object_name"], one["difference"]) for one in differences] == [(lost, "missing")]
+    assert (summary["missing"], summary["stale"], summary["repaired"]) == (1, 0, False)
+    assert summary["orphaned_chunks"] > 0
+    assert 0 < summary["tokens"] < summary["bytes"]
+    assert installation.document(lost) is None
+    assert docmill(installation, "reconcile")[-1]["repaired"] is True
+    assert installation.wait_for_job(lost)["state"] == "succeeded"
+    *differences, summary = docmill(installation, "reconcile")
+    assert (differences, summary["orphaned_chunks"]) == ([], 0)
+
+
+def test_a_worker_that_takes_no_hints_while_hints_wait_ends(installation: Installation) -> None:
+    worker = installation.start_worker(DOCMILL_STARVED_SECONDS="2", DOCMILL_RESEND_SECONDS="1")
+    with installation.database.connect("postgres") as admin:
+        deadline = time.monotonic() + 60
+        installation.upload(ALICE, "unheard.txt", "Nobody ever hears of this one.")
+        # Hints are sent, as far as the sender knows, and not one arrives.
+        while not worker.ended():
+            assert time.monotonic() < deadline
+            admin.execute("select ingest_private.take_ready_jobs('1 second')")
+            installation.forget_hints()
+            time.sleep(0.05)
+    assert worker.process.returncode == EXIT_STARVED
+    assert "worker_starved" in installation.logs()
+    assert installation.rows("select * from ingest_private.leases") == []
