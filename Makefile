@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test supabase bench-webhook bench-idle format constraints clean
+.PHONY: help setup demo check test supabase bench-webhook bench-dispatch bench-idle format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,9 @@ test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 
 bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 	$(BIN)/python -m tests.benchmarks.webhook
+
+bench-dispatch: $(VENV)/.dev ## Measure how long it takes to choose what runs next
+	$(BIN)/python -m tests.benchmarks.dispatch
 
 bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 	$(BIN)/python -m tests.benchmarks.idle
