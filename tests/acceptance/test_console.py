@@ -9,7 +9,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import Watched, chromium
 from worker.local.stack import StackInfo
-from worker.local.supervisor import EmbeddedStack
 
 LONG_WAIT = 30_000
 ROOF = (
@@ -17,12 +16,6 @@ ROOF = (
     "The slates on the north side are replaced in June. &lt;b&gt;Nobody&lt;/b&gt; climbs up before "
     "that. The scaffolding stands on the neighbour's ground, who has agreed to it."
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackInfo]:
-    with EmbeddedStack(tmp_path_factory.mktemp("console") / "stack").running() as info:
-        yield info
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,29 @@
+// node main.js FILE QUESTION, with SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD
+// and BUCKET in the environment: uploads the file, shows what becomes of it, and asks.
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import process from "node:process";
+import { createClient } from "@supabase/supabase-js";
+import { describe, follow, search, upload } from "./docmill.js";
+import { followLive } from "./realtime.js";
+
+const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD, BUCKET = "documents", LIVE } = process.env;
+const [file, question] = process.argv.slice(2);
+
+const client = createClient(SUPABASE_URL, SUPABASE_KEY);
+const { data, error } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
+if (error) throw error;
+
+const path = `${data.user.id}/${basename(file)}`; // the folder that the bucket's policies let them write
+const uploaded = await upload(client, BUCKET, path, await readFile(file));
+for await (const job of (LIVE ? followLive : follow)(client, uploaded)) {
+  console.log(await describe(client, job));
+}
+
+for (const hit of await search(client, question)) {
+  const page = hit.page_start ? `, page ${hit.page_start}` : "";
+  console.log(`\n${hit.score.toFixed(2)} ${hit.title ?? hit.object_name}${page}`);
+  console.log([...hit.headings, hit.content].join("\n"));
+}
+await client.auth.signOut();
+process.exit(); // supabase-js keeps the socket of Realtime open for another minute

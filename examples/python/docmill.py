@@ -1,0 +1,73 @@
+"""Upload, follow, search: copy what you need. `client` is a supabase-py client with a user."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from supabase import Client
+
+Row = dict[str, Any]
+
+
+def upload(client: Client, bucket: str, path: str, content: bytes) -> Row:
+    """Upload a file, or replace it; returns what names the job that this makes.
+
+    docmill looks at the content, whatever type it claims to be.
+    """
+    storage = client.storage.from_(bucket)
+    storage.upload(path, content, {"upsert": "true", "content-type": "application/octet-stream"})
+    version = storage.info(path)["version"]
+    return {"bucket_id": bucket, "object_name": path, "storage_version": version}
+
+
+def read_job(client: Client, uploaded: Row) -> Row | None:
+    """The job of an upload as it stands; None while there is none. A retry is a job of its own."""
+    jobs = client.schema("ingest").from_("jobs").select("*").match(uploaded)
+    found = jobs.order("created_at", desc=True).limit(1).execute().data
+    return found[0] if found else None
+
+
+def follow(client: Client, uploaded: Row) -> Iterator[Row]:
+    """Yield the job whenever it has changed, until it is finished.
+
+    Waits longer and longer while nothing happens: a quarter of a second at first, five at last.
+    """
+    seen, pause = None, 0.25
+    while True:
+        job = read_job(client, uploaded)
+        if job is not None and job["updated_at"] != seen:
+            yield job
+            if job["finished_at"]:
+                return
+            seen, pause = job["updated_at"], 0.25
+        time.sleep(pause)
+        pause = min(1.5 * pause, 5)
+
+
+def describe(client: Client, job: Row) -> str:
+    """Where a job stands, in a few words for its user."""
+    if job["state"] == "failed":
+        found = client.schema("ingest").rpc("explain_job", {"job_id": job["id"]}).execute().data
+        return f"{job['error_code']}: {found[0]['explanation']}"  # what happened, and what to do
+    if job["finished_at"]:
+        return job["state"]
+    if job["hold_reason"]:
+        return f"held: {job['hold_reason']}"
+    if job["chunks_total"]:
+        done = job["chunks_embedded"] + job["chunks_reused"]
+        return f"{job['stage']}: {done} of {job['chunks_total']} chunks"
+    if job["pages_total"]:
+        return f"{job['stage']}: {job['pages_done']} of {job['pages_total']} pages"
+    return job["stage"]
+
+
+def search(client: Client, question: str, **options: Any) -> list[Row]:
+    """Passages nearest to a question among those that the user may read.
+
+    The function `embed` says which model it embedded with, and match_chunks answers from the index
+    of that model.
+    """
+    body = {"body": {"input": question}, "responseType": "json"}
+    query = client.functions.invoke("embed", body)
+    arguments = {"query_embedding": str(query["embedding"]), "model": query["model"], **options}
+    return client.schema("ingest").rpc("match_chunks", arguments).execute().data
