@@ -1,5 +1,6 @@
-// node main.js FILE QUESTION, with SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD
-// and BUCKET in the environment: uploads the file, shows what becomes of it, and asks.
+// node main.js FILE QUESTION: uploads the file, shows what becomes of it, and asks. With
+// SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD and BUCKET in the environment;
+// with LIVE=1 the job is followed by Realtime.
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import process from "node:process";
@@ -14,7 +15,8 @@ const client = createClient(SUPABASE_URL, SUPABASE_KEY);
 const { data, error } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
 if (error) throw error;
 
-const path = `${data.user.id}/${basename(file)}`; // the folder that the bucket's policies let them write
+// The folder that the bucket's policies let this user write to.
+const path = `${data.user.id}/${basename(file)}`;
 const uploaded = await upload(client, BUCKET, path, await readFile(file));
 for await (const job of (LIVE ? followLive : follow)(client, uploaded)) {
   console.log(await describe(client, job));

@@ -27,11 +27,13 @@ def read_job(client: Client, uploaded: Row) -> Row | None:
     return found[0] if found else None
 
 
-def follow(client: Client, uploaded: Row) -> Iterator[Row]:
+def follow(client: Client, uploaded: Row, patience_seconds: float = 30) -> Iterator[Row]:
     """Yield the job whenever it has changed, until it is finished.
 
     Waits longer and longer while nothing happens: a quarter of a second at first, five at last.
+    When a reading fails it raises; follow again, and it goes on from where the job stands then.
     """
+    started = time.monotonic()
     seen, pause = None, 0.25
     while True:
         job = read_job(client, uploaded)
@@ -40,6 +42,9 @@ def follow(client: Client, uploaded: Row) -> Iterator[Row]:
             if job["finished_at"]:
                 return
             seen, pause = job["updated_at"], 0.25
+        if job is None and time.monotonic() - started > patience_seconds:
+            message = "no job was made: is the bucket a source (docmill sources list)?"
+            raise TimeoutError(message)
         time.sleep(pause)
         pause = min(1.5 * pause, 5)
 
@@ -59,6 +64,26 @@ def describe(client: Client, job: Row) -> str:
     if job["pages_total"]:
         return f"{job['stage']}: {job['pages_done']} of {job['pages_total']} pages"
     return job["stage"]
+
+
+def cancel(client: Client, job: Row) -> str:
+    """Ask for a job's end: cancelled at once, or within about a second when a worker has it."""
+    return client.schema("ingest").rpc("cancel_job", {"job_id": job["id"]}).execute().data
+
+
+def retry(client: Client, job: Row) -> str:
+    """Make a new job after one that failed or was cancelled; returns its id.
+
+    The same upload is followed on.
+    """
+    return client.schema("ingest").rpc("retry_job", {"job_id": job["id"]}).execute().data
+
+
+def documents(client: Client) -> list[Row]:
+    """The user's documents, newest first."""
+    columns = "id, object_name, title, status, searchable, page_count, chunk_count, error_code"
+    query = client.schema("ingest").from_("documents").select(columns)
+    return query.order("created_at", desc=True).limit(100).execute().data
 
 
 def search(client: Client, question: str, **options: Any) -> list[Row]:

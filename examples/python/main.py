@@ -17,7 +17,8 @@ session = client.auth.sign_in_with_password(
     {"email": os.environ["EMAIL"], "password": os.environ["PASSWORD"]}
 )
 
-path = f"{session.user.id}/{file.name}"  # the folder that the bucket's policies let them write
+# The folder that the bucket's policies let this user write to.
+path = f"{session.user.id}/{file.name}"
 bucket = os.environ.get("BUCKET", "documents")
 uploaded = upload(client, bucket, path, file.read_bytes())
 for job in follow(client, uploaded):

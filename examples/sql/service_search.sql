@@ -3,8 +3,8 @@
 -- Which index version and how many dimensions: select * from ingest.index_versions.
 --
 -- The HNSW index is used when index_version and the halfvec's dimensions are literals, and ORDER BY
--- is the distance alone. It finds rows first and filters them afterwards: the iterative scan goes on
--- until enough passed. Its order is only nearly exact, so the rows are sorted once more.
+-- is the distance alone. It finds rows first and filters them afterwards: the iterative scan goes
+-- on until enough passed. Its order is only nearly exact, so the rows are sorted once more.
 begin read only;
 set local hnsw.iterative_scan = 'relaxed_order';
 set local hnsw.ef_search = 100;

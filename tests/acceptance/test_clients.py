@@ -156,6 +156,82 @@ def test_what_happens_meanwhile_is_shown(runner: Runner, stack: StackInfo, tmp_p
         child.stop()
 
 
+REQUESTS_JS = """
+import process from "node:process";
+import { createClient } from "@supabase/supabase-js";
+import { cancel, documents, follow, retry, upload } from "EXAMPLES/javascript/docmill.js";
+
+const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD } = process.env;
+const client = createClient(SUPABASE_URL, SUPABASE_KEY);
+const { data } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
+const uploaded = await upload(
+  client, "documents", `${data.user.id}/requests.md`, new Blob(["[".repeat(30_000)]));
+for (const _ of ["once", "twice"]) {
+  let last;
+  for await (const job of follow(client, uploaded)) {
+    if (job.state === "running" && !job.cancel_requested) console.log(await cancel(client, job));
+    last = job;
+  }
+  console.log(last.state);
+  if (_ === "once") console.log(await retry(client, last) !== last.id);
+}
+const found = (await documents(client)).find((d) => d.object_name === uploaded.object_name);
+console.log(found.status, found.searchable);
+try {
+  const nowhere = { ...uploaded, object_name: "nowhere" };
+  for await (const _ of follow(client, nowhere, 100));
+} catch (error) {
+  console.log(error.message);
+}
+await client.auth.signOut();
+"""
+REQUESTS_PY = """
+import os, sys
+sys.path.insert(0, "EXAMPLES/python")
+from docmill import cancel, documents, follow, retry, upload
+from supabase import create_client
+
+client = create_client(os.environ["SUPABASE_URL"], os.environ["SUPABASE_KEY"])
+session = client.auth.sign_in_with_password(
+    {"email": os.environ["EMAIL"], "password": os.environ["PASSWORD"]})
+name = f"{session.user.id}/requests.md"
+uploaded = upload(client, "documents", name, b"[" * 30_000)
+for which in ("once", "twice"):
+    for job in follow(client, uploaded):
+        if job["state"] == "running" and not job["cancel_requested"]:
+            print(cancel(client, job))
+    print(job["state"])
+    if which == "once":
+        print(str(retry(client, job) != job["id"]).lower())
+found = next(d for d in documents(client) if d["object_name"] == name)
+print(found["status"], str(found["searchable"]).lower())
+try:
+    list(follow(client, {**uploaded, "object_name": "nowhere"}, 0.1))
+except TimeoutError as error:
+    print(error)
+client.auth.sign_out()
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "program"), [(javascript, REQUESTS_JS), (python, REQUESTS_PY)], ids=["js", "py"]
+)
+def test_a_job_can_be_cancelled_and_retried(
+    make: Any, program: str, stack: StackInfo, tmp_path: Path
+) -> None:
+    runner = make(tmp_path, settings(stack))
+    script = tmp_path / f"requests{Path(runner.command[-1]).suffix}"
+    script.write_text(program.replace("EXAMPLES", str(EXAMPLES)))
+    runner.command[-1] = str(script)
+    done = runner.run(Path())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        *("running", "cancelled", "true", "running", "cancelled"),
+        "failed false",
+        "no job was made: is the bucket a source (docmill sources list)?",
+    ]
+
+
 def cancel(stack: StackInfo, name: str) -> None:
     job = job_of(stack, name)
     assert job is not None
@@ -326,6 +402,18 @@ def psql(stack: StackInfo, script: str, **variables: str) -> str:
 def embedding_of(text: str) -> str:
     vectors, _tokens = LocalEmbedder().embed([text])
     return str(vectors[0].tolist())
+
+
+def test_realtime_may_be_given_the_jobs_later(stack: StackInfo) -> None:
+    published = (
+        "select count(*) from pg_publication_tables where pubname = 'supabase_realtime'"
+        " and (schemaname, tablename) = ('ingest', 'jobs')"
+    )
+    with psycopg.connect(stack.database_url("postgres"), autocommit=True) as connection:
+        assert connection.execute(published).fetchone() == (1,), "docmill schema apply did it"
+        connection.execute("alter publication supabase_realtime drop table ingest.jobs")
+        psql(stack, "realtime.sql")
+        assert connection.execute(published).fetchone() == (1,)
 
 
 @pytest.mark.usefixtures("searchable")

@@ -1,0 +1,88 @@
+"""docs/clients.md says what is there: its code is the examples', its tables are the database's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.database import Database
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "clients.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+ENDINGS = {"js": "js", "python": "py", "sql": "sql"}
+
+
+@pytest.mark.parametrize(("language", "code"), BLOCKS, ids=[code[:30] for _, code in BLOCKS])
+def test_its_code_is_part_of_an_example(language: str, code: str) -> None:
+    files = (ROOT / "examples").glob(f"*/*.{ENDINGS[language]}")
+    assert any(code in file.read_text() for file in files), "made anew from the examples?"
+
+
+def test_every_function_of_the_examples_is_shown() -> None:
+    """What a reader copies; how the programs are started is theirs to read."""
+    names = {"js": r"export async function\*? (\w+)", "python": r"^def (\w+)"}
+    files = {"js": "javascript/{}.js", "python": "python/{}.py"}
+    for language, pattern in names.items():
+        shown = "".join(code for block, code in BLOCKS if block == language)
+        for name in ("docmill", "realtime") if language == "js" else ("docmill",):
+            text = (ROOT / "examples" / files[language].format(name)).read_text()
+            defined = re.findall(pattern, text, re.MULTILINE)
+            assert defined
+            # Said once, in JavaScript: the same requests.
+            missing = set(defined) - set(re.findall(pattern, shown, re.MULTILINE))
+            assert missing <= ({"cancel", "retry", "describe"} if language == "python" else set())
+
+
+def table_after(heading: str) -> set[str]:
+    """Names in the first column of the first table after a text."""
+    lines = PAGE[PAGE.index(heading) :].splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("| --- |"))
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line.startswith("|"):
+            break
+        rows.append(line.split("|")[1])
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+@pytest.mark.parametrize("table", ["jobs", "documents"])
+def test_every_column_is_explained(database: Database, table: str) -> None:
+    with database.connect() as connection:
+        columns = connection.execute(
+            "select column_name from information_schema.columns"
+            " where table_schema = 'ingest' and table_name = %s",
+            [table],
+        ).fetchall()
+    assert table_after(f"### `ingest.{table}`") == {name for (name,) in columns}
+
+
+@pytest.mark.parametrize(
+    ("heading", "mode"), [("`match_chunks` compares", "i"), ("It returns, the nearest", "t")]
+)
+def test_every_parameter_and_column_of_a_search_is_explained(
+    database: Database, heading: str, mode: str
+) -> None:
+    with database.connect() as connection:
+        names = connection.execute(
+            "select argument.name from pg_proc,"
+            " unnest(proargnames, proargmodes) as argument (name, mode)"
+            " where pronamespace = 'ingest'::regnamespace and proname = 'match_chunks'"
+            "   and argument.mode = %s",
+            [mode],
+        ).fetchall()
+    assert table_after(heading) == {name for (name,) in names}
+
+
+def test_every_state_is_named(database: Database) -> None:
+    with database.connect() as connection:
+        checks = connection.execute(
+            "select pg_get_constraintdef(oid) from pg_constraint"
+            " where conrelid in ('ingest.jobs'::regclass, 'ingest.documents'::regclass)"
+            "   and conname in ('jobs_state_check', 'jobs_stage_check', 'documents_status_check',"
+            "                   'jobs_hold_reason_check')"
+        ).fetchall()
+    assert len(checks) == 4
+    for (check,) in checks:
+        for value in re.findall(r"'(\w+)'", check):
+            assert f"`{value}`" in PAGE, value
