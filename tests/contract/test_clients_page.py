@@ -86,3 +86,52 @@ def test_every_state_is_named(database: Database) -> None:
     for (check,) in checks:
         for value in re.findall(r"'(\w+)'", check):
             assert f"`{value}`" in PAGE, value
+
+
+def test_a_service_s_query_uses_the_graph_and_finds_enough(database: Database) -> None:
+    """Of one owner's few among another's many: the iterative scan goes on until it has them."""
+    script = (ROOT / "examples" / "sql" / "service_search.sql").read_text()
+    settings, query = script.split("with nearest", 1)
+    query = "with nearest" + query.removesuffix("commit;\n")
+    embedding = "[" + ",".join(["1"] * 256) + "]"
+    for name, value in {
+        "'embedding'": f"'{embedding}'",
+        "'owner'": "'few'",
+        "dimensions": "256",
+        "version": "1",
+    }.items():
+        query = query.replace(f":{name}", value)
+    with database.connect() as connection:
+        for statement in (
+            "set session_replication_role = replica",
+            """insert into ingest.documents (object_id, bucket_id, object_name, storage_version,
+                                             owner_id, status, searchable)
+               select gen_random_uuid(), 'docs', owner, 'v', owner, 'ready', true
+                 from unnest(array['few', 'many']) as owner""",
+            """insert into ingest.chunks (index_version, document_id, object_id, owner_id, access,
+                                          content, token_count, content_hash, embedding, fts)
+               select 1, document.id, document.object_id, document.owner_id, 'owner', n::text, 1,
+                      sha256(n::text::bytea),
+                      (select array_agg(sin(n * 7919 + d * d)) from generate_series(1, 256) as d)
+                          ::extensions.vector(256)::extensions.halfvec, ''
+                 from generate_series(1, 3000) as n
+                      join ingest.documents as document
+                        on document.owner_id = case when n % 60 = 0 then 'few' else 'many' end""",
+            "analyze ingest.chunks",
+        ):
+            connection.execute(statement.encode())
+    # A session of its own, as a reader's: pgvector is not loaded yet.
+    with database.connect() as connection:
+        connection.execute(settings.encode())
+        # Among so few the planner would rather compare them all.
+        connection.execute("set local enable_seqscan = off; set local enable_sort = off")
+        connection.execute("set local enable_bitmapscan = off")
+        plan = str(connection.execute(f"explain {query}".encode()).fetchall())
+        found = connection.execute(query.encode()).fetchall()
+        exact = connection.execute(
+            "select 1 - (embedding operator(extensions.<=>) %s::extensions.halfvec) as score"
+            "  from ingest.chunks where owner_id = 'few' order by score desc limit 5",
+            [embedding],
+        ).fetchall()
+    assert "chunks_1_embedding" in plan
+    assert [row[0] for row in found] == pytest.approx([score for (score,) in exact], abs=1e-3)
