@@ -248,7 +248,7 @@ $("search").addEventListener("submit", async (event) => {
 // its model, and match_chunks answers from the index of that model.
 async function search(query) {
   const embedded = await client.functions.invoke("embed", { body: { input: query } });
-  if (embedded.error) throw embedded.error;
+  if (embedded.error) throw await spoken(embedded.error);
   const { data, error } = await ingest.rpc("match_chunks", {
     query_embedding: JSON.stringify(embedded.data.embedding),
     model: embedded.data.model,
@@ -256,6 +256,12 @@ async function search(query) {
   });
   if (error) throw error;
   return data;
+}
+
+// What the function says, where it said anything.
+async function spoken(error) {
+  const said = await error.context?.json?.().catch(() => null);
+  return said?.error ? { message: said.error } : error;
 }
 
 function hitItem(hit, query) {

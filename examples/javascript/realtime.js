@@ -13,7 +13,7 @@ export async function* followLive(client, uploaded) {
 
   // Realtime sends the rows that the user may read, each once and without a promise. What happened
   // before it began, or while the connection was lost, is read: it says `system` when it begins.
-  const channel = client.channel(`job of ${uploaded.storage_version}`)
+  const channel = client.channel(`job-${uploaded.storage_version}`)
     .on("postgres_changes", {
       event: "*", schema: "ingest", table: "jobs",
       filter: `storage_version=eq.${uploaded.storage_version}`,

@@ -157,6 +157,17 @@ def test_another_user_sees_and_finds_nothing(watched: Watched, stack: StackInfo)
     expect(page.get_by_label("E-mail")).to_be_focused()
 
 
+def test_what_the_function_says_is_said(watched: Watched, stack: StackInfo) -> None:
+    page = watched.page
+    sign_in(page, stack)
+    page.get_by_label("What are you looking for?").fill(" ")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("alert")).to_have_text("input is a text of 1 to 8000 characters")
+    # The browser itself logs the answer's status.
+    assert [text for text in watched.complaints if "400" not in text] == []
+    watched.complaints.clear()
+
+
 def test_a_wrong_password_is_said(watched: Watched) -> None:
     page = watched.page
     page.get_by_label("E-mail").fill("alice@example.com")
