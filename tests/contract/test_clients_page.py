@@ -9,8 +9,13 @@ from tests.support.database import Database
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "clients.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-ENDINGS = {"js": "js", "python": "py", "sql": "sql"}
+ENDINGS = {"js": "js", "python": "py", "psql": "sql"}
+#: Code. Commands are run by tests/acceptance/test_documentation.py.
+BLOCKS = [
+    (language, code)
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    if language != "sh"
+]
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS, ids=[code[:30] for _, code in BLOCKS])

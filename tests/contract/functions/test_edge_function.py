@@ -69,7 +69,11 @@ def test_only_the_query_reaches_the_provider_and_only_for_those_who_may_ask(
         (error(400, "context_length_exceeded"), 502, "did not embed the query"),
         (error(500, "server_error"), 502, "did not embed the query"),
         ((200, {}, {}), 502, "did not answer with 256 numbers"),
-        ((200, embeddings(["roof"], "base64"), {}), 502, "did not answer with 256 numbers"),
+        (
+            (200, embeddings(["roof"], encoding="base64"), {}),
+            502,
+            "did not answer with 256 numbers",
+        ),
         ((200, {"data": [{"embedding": [1, 2]}]}, {}), 502, "did not answer with 256 numbers"),
     ],
 )
