@@ -5,8 +5,7 @@
 const POLL_MS = 500;          // while anything is under way
 const LONGEST_POLL_MS = 5000; // while nothing changes
 const SHOWN = 100;            // documents, newest first
-const HITS = 8;
-const LONG = 350;             // characters of a passage that may be cut
+const HITS = 6;
 const URL_SECONDS = 60;       // validity of the link that opens a document
 
 const $ = (id) => document.getElementById(id);
@@ -146,7 +145,8 @@ function update(item, d, job) {
   item.dataset.state = d.status;
   set(item, ".name", fileName(d));
   set(item, ".state", stateOf(d, job));
-  set(item, ".detail", detailOf(d, job));
+  set(item, ".detail", failed && item.explained === d.latest_job_id && item.explanation
+    || detailOf(d, job));
   const bar = item.querySelector("progress");
   bar.hidden = !isUnfinished(d);
   bar.value = fractionDone(job);
@@ -173,7 +173,7 @@ function stateOf(d, job) {
 }
 
 function detailOf(d, job) {
-  if (d.status === "failed") return d.remedy ?? d.error_message;
+  if (d.status === "failed") return d.error_message;
   if (d.status === "ready") {
     const pages = d.page_count ? `${d.page_count} page${d.page_count > 1 ? "s" : ""}, ` : "";
     return `${pages}${d.chunk_count} chunk${d.chunk_count === 1 ? "" : "s"}`;
@@ -196,8 +196,11 @@ function fractionDone(job) {
 
 async function explain(item, d) {
   item.explained = d.latest_job_id;
+  item.explanation = null;
   const { data } = await ingest.rpc("explain_job", { job_id: d.latest_job_id });
-  if (data?.[0]) set(item, ".detail", data[0].explanation);
+  if (item.explained !== d.latest_job_id || !data?.[0]) return;
+  item.explanation = data[0].explanation;
+  set(item, ".detail", item.explanation);
 }
 
 async function request(name, d) {
@@ -231,6 +234,7 @@ $("search").addEventListener("submit", async (event) => {
   try {
     const hits = await search(query);
     $("hits").replaceChildren(...hits.map((hit) => hitItem(hit, query)));
+    for (const item of $("hits").children) offerWhole(item);
     $("search-status").textContent = hits.length ? `${hits.length} passages` : "Nothing found";
     tell(null);
   } catch (error) {
@@ -244,7 +248,7 @@ $("search").addEventListener("submit", async (event) => {
 // its model, and match_chunks answers from the index of that model.
 async function search(query) {
   const embedded = await client.functions.invoke("embed", { body: { input: query } });
-  if (embedded.error) throw embedded.error;
+  if (embedded.error) throw await spoken(embedded.error);
   const { data, error } = await ingest.rpc("match_chunks", {
     query_embedding: JSON.stringify(embedded.data.embedding),
     model: embedded.data.model,
@@ -252,6 +256,12 @@ async function search(query) {
   });
   if (error) throw error;
   return data;
+}
+
+// What the function says, where it said anything.
+async function spoken(error) {
+  const said = await error.context?.json?.().catch(() => null);
+  return said?.error ? { message: said.error } : error;
 }
 
 function hitItem(hit, query) {
@@ -264,7 +274,6 @@ function hitItem(hit, query) {
     .filter(Boolean).join(" \u203a "));
   item.querySelector("blockquote").append(...highlighted(hit.content, query));
   const whole = item.querySelector(".whole");
-  whole.hidden = hit.content.length < LONG;
   whole.addEventListener("click", () => {
     const shown = item.classList.toggle("whole");
     whole.textContent = shown ? "Show less" : "Show all";
@@ -273,14 +282,20 @@ function hitItem(hit, query) {
   return item;
 }
 
-// The text in pieces, those that begin like a word of the query marked.
+// Only a passage that is cut can be shown as a whole.
+function offerWhole(item) {
+  const quote = item.querySelector("blockquote");
+  item.querySelector(".actions").hidden = quote.scrollHeight <= quote.clientHeight;
+}
+
+// The text in pieces, the words of the query marked, whatever their endings.
 function highlighted(text, query) {
   // Short words in Latin letters are "the" and "are"; elsewhere two letters may be a word.
-  const words = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])
-    .filter((word) => word.length > (/^[\x00-\u024f]+$/.test(word) ? 3 : 1))
-    .map((word) => word.slice(0, Math.max(2, word.length - 2)));
-  if (!words.length) return [text];
-  const pattern = new RegExp(`(?<![\\p{L}\\p{N}])(?:${words.join("|")})[\\p{L}\\p{N}]*`, "giu");
+  const stems = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])
+    .filter((word) => word.length > (isLatin(word) ? 3 : 1))
+    .map((word) => word.replace(/(?<=...)(?:ing|e?[ds]|e)$/, "") + (isLatin(word) ? END : ""));
+  if (!stems.length) return [text];
+  const pattern = new RegExp(stems.map((stem) => START + stem).join("|"), "giu");
   const pieces = [];
   let end = 0;
   for (const match of text.matchAll(pattern)) {
@@ -291,6 +306,10 @@ function highlighted(text, query) {
   }
   return [...pieces, text.slice(end)];
 }
+
+const START = "(?<![\\p{L}\\p{N}])";
+const END = "\\p{L}{0,3}(?![\\p{L}\\p{N}])";
+const isLatin = (word) => /^[\x00-\u024f]+$/.test(word);
 
 // ---------------------------------------------------------------- errors
 

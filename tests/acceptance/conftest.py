@@ -9,6 +9,8 @@ from tests.support.database import make_database
 from tests.support.installation import Installation, install
 from worker.local.postgres import PostgresServer
 from worker.local.redis import RedisServer, start_redis
+from worker.local.stack import StackInfo
+from worker.local.supervisor import EmbeddedStack
 
 
 @pytest.fixture(scope="package")
@@ -24,6 +26,14 @@ def running(
         made.forget_hints()
         made.start_all()
         yield made
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackInfo]:
+    """What `docmill up` starts, shared by the tests of its clients."""
+    home = tmp_path_factory.mktemp("embedded") / "stack"
+    with EmbeddedStack(home, flower=False).running() as info:
+        yield info
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import Watched, chromium
 from worker.local.stack import StackInfo
-from worker.local.supervisor import EmbeddedStack
 
 LONG_WAIT = 30_000
 ROOF = (
@@ -17,12 +16,6 @@ ROOF = (
     "The slates on the north side are replaced in June. &lt;b&gt;Nobody&lt;/b&gt; climbs up before "
     "that. The scaffolding stands on the neighbour's ground, who has agreed to it."
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackInfo]:
-    with EmbeddedStack(tmp_path_factory.mktemp("console") / "stack").running() as info:
-        yield info
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +65,48 @@ def test_from_a_dropped_file_to_a_highlighted_passage(
     nothing = page.locator(".document", has_text="nothing.txt")
     expect(nothing).to_have_attribute("data-state", "failed", timeout=LONG_WAIT)
     expect(nothing).to_contain_text("empty document")
-    expect(nothing).to_contain_text("The file holds no text. Upload a file with text")
+    remedy = "The file holds no text. Upload a file with text"
+    expect(nothing).to_contain_text(remedy)
+    for _ in range(2):
+        # It stays when the list is read again.
+        with page.expect_response(re.compile("/rest/v1/documents")):
+            pass
+    assert remedy in nothing.inner_text()
 
     page.get_by_label("What are you looking for?").fill("When are the slates replaced?")
     page.get_by_role("button", name="Search").click()
     hit = page.locator(".hit").first
     expect(hit).to_contain_text("Minutes of the spring meeting", timeout=LONG_WAIT)
     expect(hit).to_contain_text("The roof")
-    expect(hit.locator("mark").first).to_have_text(re.compile("slates", re.IGNORECASE))
+    # The words that were asked for, and none that only begin like them.
+    assert hit.locator("mark").all_inner_texts() == ["slates", "replaced"]
+    expect(hit.get_by_role("button", name="Show all")).to_be_hidden()
     # Markup of a document is shown, never obeyed.
     assert hit.locator("blockquote b").count() == 0
     expect(hit).to_contain_text("<b>Nobody</b>")
+
+
+def test_a_passage_that_is_cut_can_be_shown_as_a_whole(
+    watched: Watched, stack: StackInfo, tmp_path: Path
+) -> None:
+    page = watched.page
+    sign_in(page, stack, "you")
+    # Short, but of many lines.
+    (tmp_path / "list.md").write_text("# Ferries\n\n" + "".join(f"- boat {n}\n" for n in range(12)))
+    page.get_by_label("Drop files here").set_input_files(tmp_path / "list.md")
+    item = page.locator(".document", has_text="list.md")
+    expect(item).to_have_attribute("data-state", "ready", timeout=LONG_WAIT)
+    page.get_by_label("What are you looking for?").fill("ferries")
+    page.get_by_role("button", name="Search").click()
+    hit = page.locator(".hit", has_text="Ferries").first
+    hit.get_by_role("button", name="Show all").click(timeout=LONG_WAIT)
+    quote = hit.locator("blockquote")
+    assert quote.evaluate("e => e.scrollHeight <= e.clientHeight")
+    hit.get_by_role("button", name="Show less").click()
+    assert quote.evaluate("e => e.scrollHeight > e.clientHeight")
+    page.on("dialog", lambda dialog: dialog.accept())
+    item.get_by_role("button", name="Delete").click()
+    expect(item).to_have_count(0, timeout=LONG_WAIT)
 
 
 def test_dropping_a_file_uploads_it(watched: Watched, stack: StackInfo) -> None:
@@ -131,6 +155,17 @@ def test_another_user_sees_and_finds_nothing(watched: Watched, stack: StackInfo)
     assert page.locator(".document").count() == 0
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("E-mail")).to_be_focused()
+
+
+def test_what_the_function_says_is_said(watched: Watched, stack: StackInfo) -> None:
+    page = watched.page
+    sign_in(page, stack)
+    page.get_by_label("What are you looking for?").fill(" ")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("alert")).to_have_text("input is a text of 1 to 8000 characters")
+    # The browser itself logs the answer's status.
+    assert [text for text in watched.complaints if "400" not in text] == []
+    watched.complaints.clear()
 
 
 def test_a_wrong_password_is_said(watched: Watched) -> None:

@@ -31,6 +31,7 @@ class FakeOpenAI:
 
     gate: threading.Event = field(default_factory=threading.Event)
     requests: list[list[str]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
     respond: Callable[[list[str]], Answer | None] = lambda _texts: None
 
     def __post_init__(self) -> None:
@@ -92,27 +93,36 @@ class FakeOpenAI:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         with self._changed:
             self.requests.append(texts)
+            self.bodies.append(body)
             self._changed.notify_all()
         self.gate.wait(60)
         special = self.respond(texts)
-        return special or (200, embeddings(texts, body.get("dimensions", DIMENSIONS)), {})
+        dimensions = body.get("dimensions", DIMENSIONS)
+        encoding = body.get("encoding_format", "float")
+        return special or (200, embeddings(texts, dimensions, encoding), {})
 
 
-def embeddings(texts: list[str], dimensions: int = DIMENSIONS) -> dict[str, Any]:
+def embeddings(
+    texts: list[str], dimensions: int = DIMENSIONS, encoding: str = "base64"
+) -> dict[str, Any]:
     """The answer for some texts."""
     data = [
         {
             "object": "embedding",
             "index": index,
-            "embedding": base64.b64encode(
-                vector_of(text, dimensions).astype("<f4").tobytes()
-            ).decode(),
+            "embedding": _encoded(vector_of(text, dimensions), encoding),
         }
         for index, text in enumerate(texts)
     ]
     tokens = sum(len(text) // 4 + 1 for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": MODEL, "usage": usage}
+
+
+def _encoded(vector: "np.ndarray[Any, np.dtype[np.float32]]", encoding: str) -> object:
+    if encoding == "float":
+        return vector.tolist()
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
 def error(status: int, code: str, **headers: str) -> Answer:

@@ -17,7 +17,7 @@ from worker.local.process import ChildProcess, log_tail, start_child
 ROOT: Final = Path(__file__).parents[2]
 #: Languages of blocks that are carried out, and of those that are only read.
 RUN: Final = ("sh", "sql")
-READ: Final = ("text", "yaml", "js", "ts", "tsx", "python")
+READ: Final = ("text", "yaml", "js", "ts", "tsx", "python", "psql")
 
 #: Commands that stay, and what each logs once it works.
 _STAYS: Final = {
@@ -91,7 +91,7 @@ class Reader:
     def __post_init__(self) -> None:
         for name in ("README.md", ".env.example", "docker-compose.yml", "constraints.txt"):
             shutil.copy(ROOT / name, self.folder / name)
-        for name in ("docs", "ops"):
+        for name in ("docs", "ops", "examples"):
             shutil.copytree(ROOT / name, self.folder / name)
         # What `make demo` or the first commands of a page make.
         (self.folder / ".venv").symlink_to(sys.prefix)

@@ -44,6 +44,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
             Mount(AUTH_PREFIX, app=Gateway(auth.app, keys)),
             Mount(FUNCTIONS_PREFIX, app=Gateway(functions.app, keys)),
             Route("/", _to_console),
+            Route(CONSOLE_PREFIX, _to_console),
             Mount(
                 CONSOLE_PREFIX,
                 app=create_console(

@@ -33,7 +33,7 @@ def create_functions(keys: ApiKeys) -> Part:
     service = _Functions(keys)
     app = Starlette(
         routes=[Route("/embed", service.embed, methods=["POST"])],
-        exception_handlers={404: _not_found, 405: _not_found},
+        exception_handlers={404: _not_found, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
     return Part(app, service.running)
@@ -43,6 +43,10 @@ async def _not_found(_request: Request, _error: Exception) -> Response:
     return JSONResponse(
         {"code": "NOT_FOUND", "message": "Requested function was not found"}, status_code=404
     )
+
+
+async def _not_allowed(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "send a POST request"}, status_code=405)
 
 
 class _Functions:

@@ -1,0 +1,31 @@
+// node main.js FILE QUESTION: uploads the file, shows what becomes of it, and asks. With
+// SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD and BUCKET in the environment;
+// with LIVE=1 the job is followed by Realtime.
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import process from "node:process";
+import { createClient } from "@supabase/supabase-js";
+import { describe, follow, search, upload } from "./docmill.js";
+import { followLive } from "./realtime.js";
+
+const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD, BUCKET = "documents", LIVE } = process.env;
+const [file, question] = process.argv.slice(2);
+
+const client = createClient(SUPABASE_URL, SUPABASE_KEY);
+const { data, error } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
+if (error) throw error;
+
+// The folder that the bucket's policies let this user write to.
+const path = `${data.user.id}/${basename(file)}`;
+const uploaded = await upload(client, BUCKET, path, await readFile(file));
+for await (const job of (LIVE ? followLive : follow)(client, uploaded)) {
+  console.log(await describe(client, job));
+}
+
+for (const hit of await search(client, question)) {
+  const page = hit.page_start ? `, page ${hit.page_start}` : "";
+  console.log(`\n${hit.score.toFixed(2)} ${hit.title ?? hit.object_name}${page}`);
+  console.log([...hit.headings, hit.content].join("\n"));
+}
+await client.auth.signOut();
+process.exit(); // supabase-js keeps the socket of Realtime open for another minute

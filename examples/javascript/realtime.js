@@ -1,0 +1,42 @@
+// `follow` of docmill.js without polling, for projects with Realtime on `ingest.jobs`.
+import { readJob } from "./docmill.js";
+
+const RECHECK_MS = 5_000; // how late an event that was lost is noticed
+
+export async function* followLive(client, uploaded) {
+  const arrived = [];
+  let failure;
+  let wake = () => {};
+  const arrive = (job) => { arrived.push(job); wake(); };
+  const fail = (error) => { failure = error; wake(); };
+  const read = () => readJob(client, uploaded).then((job) => job && arrive(job)).catch(fail);
+
+  // Realtime sends the rows that the user may read, each once and without a promise. What happened
+  // before it began, or while the connection was lost, is read: it says `system` when it begins.
+  const channel = client.channel(`job-${uploaded.storage_version}`)
+    .on("postgres_changes", {
+      event: "*", schema: "ingest", table: "jobs",
+      filter: `storage_version=eq.${uploaded.storage_version}`,
+    }, (change) => arrive(change.new))
+    .on("system", {}, read)
+    .subscribe();
+  read();
+  const timer = setInterval(read, RECHECK_MS);
+  let seen = 0;
+  try {
+    for (;;) {
+      while (arrived.length) {
+        const job = arrived.shift();
+        const changed = Date.parse(job.updated_at);
+        if (changed > seen || job.finished_at) yield job;
+        if (job.finished_at) return;
+        seen = Math.max(seen, changed); // what was read may be older than what was sent
+      }
+      if (failure) throw failure;
+      await new Promise((resolve) => { wake = resolve; });
+    }
+  } finally {
+    clearInterval(timer);
+    client.removeChannel(channel);
+  }
+}

@@ -1,0 +1,163 @@
+"""What clients may rely on, of the embedded mode's function and of the deployed one alike."""
+
+import time
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from supabase import ClientOptions, create_client
+
+from tests.contract.functions.conftest import ALICE, Function, token
+from tests.support.api import KEYS
+from tests.support.database import INDEX, Database, as_client
+from worker.local.api import ApiServer
+
+
+def test_a_query_becomes_a_vector_of_the_index(function: Function, project: Database) -> None:
+    answer = function.post({"input": "When are the slates replaced?"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert body["model"] == INDEX.model
+    assert len(body["embedding"]) == INDEX.dimensions
+    assert sum(value * value for value in body["embedding"]) == pytest.approx(1, abs=1e-3)
+    with as_client(project, {"sub": ALICE}, read_only=True) as client:
+        # The index takes it: the width is right, and so is the model's name.
+        found = client.execute(
+            "select * from ingest.match_chunks(%s::extensions.vector, %s)",
+            [str(body["embedding"]), body["model"]],
+        ).fetchall()
+    assert found == []
+
+
+def test_the_same_query_has_the_same_vector_and_another_one_another(function: Function) -> None:
+    first, again, other = (
+        function.post({"input": text}).json()["embedding"] for text in ("roof", "roof", "boat")
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"authorization": None}, id="not signed in"),
+        pytest.param({"authorization": f"Bearer {KEYS.publishable_key}"}, id="publishable key"),
+        pytest.param({"authorization": "Bearer guess"}, id="no token"),
+        pytest.param({"authorization": f"Bearer {token(seconds=-60)}"}, id="expired"),
+        pytest.param({"authorization": f"Bearer {token(role='anon')}"}, id="anon"),
+        pytest.param(
+            {
+                "authorization": "Bearer "
+                + jwt.encode(
+                    {"sub": ALICE, "role": "authenticated", "exp": int(time.time()) + 3600},
+                    "another project's secret, of thirty-two bytes",
+                    "HS256",
+                )
+            },
+            id="another project's",
+        ),
+        pytest.param(
+            {
+                "authorization": "Bearer "
+                + jwt.encode({"sub": ALICE, "role": "authenticated"}, "", "none")
+            },
+            id="unsigned",
+        ),
+    ],
+)
+def test_nobody_else_is_answered(function: Function, headers: dict[str, Any]) -> None:
+    answer = function.post({"input": "roof"}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json() == {"error": "sign in to search"}
+
+
+def test_without_any_key_there_is_no_answer(function: Function) -> None:
+    answer = function.post({"input": "roof"}, headers={"apikey": None, "authorization": None})
+    assert answer.status_code == 401
+
+
+def test_who_holds_the_secret_key_may_ask(function: Function) -> None:
+    headers = {"apikey": KEYS.secret_key, "authorization": f"Bearer {KEYS.secret_key}"}
+    assert function.post({"input": "roof"}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({}, [], 7, "roof", {"input": None}, {"input": 7}, {"input": ["roof"]}),
+        *({"input": ""}, {"input": " \n"}, {"input": "a" * 8001}, {"texts": "roof"}),
+    ],
+)
+def test_only_a_text_of_a_query_s_length_is_embedded(function: Function, body: Any) -> None:
+    answer = function.post(body)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "input is a text of 1 to 8000 characters"}
+
+
+def test_length_is_counted_in_characters(function: Function) -> None:
+    assert function.post({"input": "\N{HOUSE BUILDING}" * 8000}).status_code == 200
+    assert function.post({"input": "\N{HOUSE BUILDING}" * 8001}).status_code == 400
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"input": "\xff"}', b"[" * 60_000])
+def test_a_body_that_is_not_json_is_refused(function: Function, content: bytes) -> None:
+    answer = function.post(content=content)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "the body is not JSON"}
+
+
+def test_half_a_character_is_refused(function: Function) -> None:
+    answer = function.post(content=b'{"input": "\\ud800"}')
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "input is not valid Unicode"}
+
+
+def test_a_large_body_is_refused(function: Function) -> None:
+    answer = function.post({"input": "a", "more": "b" * 70_000})
+    assert answer.status_code == 413
+    assert answer.json() == {"error": "the body is too large"}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_only_post_is_answered(function: Function, method: str) -> None:
+    answer = httpx.request(method, function.url, headers=function.headers)
+    assert answer.status_code == 405
+    assert answer.json() == {"error": "send a POST request"}
+
+
+def test_a_page_of_another_origin_may_ask(function: Function) -> None:
+    origin = {"origin": "https://app.example.com"}
+    wanted = "authorization,apikey,content-type,x-client-info"
+    preflight = httpx.options(
+        function.url,
+        headers={
+            **origin,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": wanted,
+        },
+    )
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    allowed = preflight.headers["access-control-allow-headers"].lower().replace(" ", "")
+    assert set(wanted.split(",")) <= set(allowed.split(","))
+    for body, status in (({"input": "roof"}, 200), ({}, 400)):
+        answer = function.post(body, headers=origin)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_supabase_py_calls_it(api: ApiServer, project: Database) -> None:
+    options = ClientOptions(headers={"Authorization": f"Bearer {token()}"})
+    client = create_client(api.url, KEYS.publishable_key, options)
+    answer = client.functions.invoke("embed", {"body": {"input": "roof"}, "responseType": "json"})
+    assert answer["model"] == INDEX.model  # type: ignore[call-overload]
+
+
+def test_other_functions_are_not_there(api: ApiServer) -> None:
+    function = Function(f"{api.url}/functions/v1/other", api.child.log_path)
+    answer = function.post({})
+    assert answer.status_code == 404
+    assert answer.json() == {"code": "NOT_FOUND", "message": "Requested function was not found"}

@@ -1,0 +1,30 @@
+"""Deno for tests of JavaScript, without network; they are skipped where there is none."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+
+def deno_path() -> str:
+    """The runtime of the wheel `deno`, else the machine's; or a skip that says how to get one."""
+    beside = Path(sys.executable).with_name("deno")
+    path = str(beside) if beside.exists() else shutil.which("deno")
+    if path is None:
+        pytest.skip("no Deno here: pip install deno")
+    return path
+
+
+def deno_environ(folder: Path, **variables: str) -> Mapping[str, str]:
+    """What a program sees: these variables, and a cache of its own."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DENO_DIR": str(folder / "deno"),
+        "DENO_NO_UPDATE_CHECK": "1",
+        "DENO_NO_PACKAGE_JSON": "1",
+        "NO_COLOR": "1",
+        **variables,
+    }
