@@ -12,6 +12,8 @@ from worker.errors import ServiceError
 
 HOME_VARIABLE: Final = "DOCMILL_HOME"
 FOLDER_NAME: Final = ".docmill"
+#: File of a data folder that is locked from the first moment of a stack to its last.
+LOCK_NAME: Final = "lock"
 #: Who uploads and searches when nobody else is named.
 DEFAULT_OWNER: Final = "00000000-0000-4000-8000-000000000001"
 ALICE: Final = "a11ce000-0000-4000-8000-000000000001"
@@ -79,6 +81,7 @@ class StackInfo:
 
     pid: int
     started: float  #: start time of the supervisor in clock ticks: tells it from a later pid
+    home: str  #: its data folder
     ports: Ports
     keys: Keys
     redis_url: str
@@ -111,6 +114,7 @@ class StackInfo:
             "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
             "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
             "DOCMILL_EMBEDDER": "local",
+            "DOCMILL_SPOOL_DIR": str(Path(self.home, "tmp")),
         }
 
     def flower_environ(self) -> dict[str, str]:
@@ -184,6 +188,28 @@ def read_info(home: Path) -> StackInfo | None:
     content["keys"] = Keys(**content["keys"])
     info = StackInfo(**content)
     return info if process_start_time(info.pid) == info.started else None
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """The process that starts, runs or stops a stack."""
+
+    pid: int
+    started: float  #: as in StackInfo
+
+    def is_running(self) -> bool:
+        """False once it has ended."""
+        return process_start_time(self.pid) == self.started
+
+
+def lock_holder(home: Path) -> LockHolder | None:
+    """Who starts, runs or stops a stack on this data folder; None when nobody does."""
+    try:
+        pid, started = (home / LOCK_NAME).read_text().split()
+        holder = LockHolder(int(pid), float(started))
+    except (OSError, ValueError):
+        return None
+    return holder if holder.is_running() else None
 
 
 def find_running() -> StackInfo | None:
