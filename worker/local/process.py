@@ -63,15 +63,23 @@ class ChildProcess:
         """True once the child has ended."""
         return self.process.poll() is not None
 
-    def stop(self, timeout_seconds: float = STOP_SECONDS) -> int:
-        """Signal the child, wait for it, kill it if it does not end. Returns its exit code."""
+    def ask_to_stop(self) -> None:
+        """Signal the child, unless it has ended, and do not wait."""
         if not self.ended():
             self.process.send_signal(self.stop_signal)
-            try:
-                self.process.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
+
+    def wait_or_kill(self, timeout_seconds: float = STOP_SECONDS) -> int:
+        """Wait for the child, kill it if it does not end. Returns its exit code."""
+        try:
+            return self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def stop(self) -> int:
+        """Signal the child, wait for it, kill it if it does not end. Returns its exit code."""
+        self.ask_to_stop()
+        return self.wait_or_kill()
 
 
 def launched(

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ class StackInfo:
             "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
             "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
             "DOCMILL_EMBEDDER": "local",
-            "DOCMILL_SPOOL_DIR": str(Path(self.home, "tmp")),
+            "DOCMILL_SPOOL_DIR": str(temporary_folder(Path(self.home))),
         }
 
     def flower_environ(self) -> dict[str, str]:
@@ -153,6 +154,12 @@ def default_home() -> Path:
     """Where `docmill up` keeps its data unless told otherwise: an existing folder, else here."""
     candidates = list(candidate_homes())
     return next((home for home in candidates if home.is_dir()), candidates[0])
+
+
+def temporary_folder(home: Path) -> Path:
+    """Where the stack's processes keep what may be lost: inside the data folder."""
+    # libxml2, through which workbooks are read, takes a percent sign for the start of an escape.
+    return home / "tmp" if "%" not in str(home) else Path(tempfile.gettempdir())
 
 
 def write_private(path: Path, content: str) -> None:

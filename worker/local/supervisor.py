@@ -42,6 +42,7 @@ from worker.local.stack import (
     load_keys,
     lock_holder,
     process_start_time,
+    temporary_folder,
     write_info,
     write_private,
 )
@@ -165,12 +166,20 @@ class EmbeddedStack:
                 environ={**environ, **own.get(name, {})},
             )
             self._watch(child)
+        # They end side by side; what they rest upon ends one after the other, after them.
+        self._stops.callback(self._ask_services_to_stop)
+
+    def _ask_services_to_stop(self) -> None:
+        for name in SERVICES:
+            if name in self._watched:
+                self._watched[name].ask_to_stop()
 
     def _own_folders(self) -> dict[str, str]:
         # What a process leaves behind lies here, and is gone with the next start at the latest.
-        temporary = self.home / "tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(mode=0o700, exist_ok=True)
+        temporary = temporary_folder(self.home)
+        if temporary.parent == self.home:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(mode=0o700, exist_ok=True)
         spool = os.environ.get("DOCMILL_SPOOL_DIR") or str(temporary)
         return {"TMPDIR": str(temporary), "DOCMILL_SPOOL_DIR": spool}
 

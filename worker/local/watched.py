@@ -30,10 +30,18 @@ class WatchedChild:
         self._started = time.monotonic()
         self._pause = 0.0
         self._due: float | None = None  #: while it is not running
+        self._is_asked = False
+
+    def ask_to_stop(self) -> None:
+        """Signal the child and do not wait. To signal it twice would be to ask for haste."""
+        if not self._is_asked:
+            self._is_asked = True
+            self.child.ask_to_stop()
 
     def stop(self) -> None:
         """Stop the child that is running now."""
-        self.child.stop()
+        self.ask_to_stop()
+        self.child.wait_or_kill()
 
     def restart(self) -> bool:
         """Start the child again if it ended and its pause is over; says whether it was."""
