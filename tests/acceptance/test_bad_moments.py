@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.support.database import put_object
+from tests.support.database import delete_objects, put_object
 from tests.support.installation import until
 from tests.support.shell import Shell, Terminal, descendants, is_running
 from worker.local.stack import DEFAULT_OWNER, read_info
@@ -76,16 +76,18 @@ def test_a_killed_postgres_loses_no_upload_and_comes_back_where_it_was(shell: Sh
     old = (data / "postmaster.pid").read_text().partition("\n")[0]
     info = read_info(shell.folder / ".docmill")
     assert info is not None
+    name = f"{DEFAULT_OWNER}/gone.txt"
     # As Storage itself, whose commits are what a client is told of.
     with psycopg.connect(info.database_url("supabase_storage_admin")) as connection:
-        object_id = put_object(
-            connection, f"{DEFAULT_OWNER}/gone.txt", bucket="documents", owner=DEFAULT_OWNER
-        )
+        object_id = put_object(connection, name, bucket="documents", owner=DEFAULT_OWNER)
         connection.commit()
         os.kill(int(old), signal.SIGKILL)
 
     def new_server() -> bool:
-        lines = (data / "postmaster.pid").read_text().splitlines() if data.exists() else []
+        try:
+            lines = (data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:  # between the two
+            return False
         return len(lines) > 7 and lines[0] != old and lines[7].strip() == "ready"
 
     until(new_server, "a new PostgreSQL")
@@ -94,6 +96,9 @@ def test_a_killed_postgres_loses_no_upload_and_comes_back_where_it_was(shell: Sh
             "select count(*) from ingest.documents where object_id = %s", [object_id]
         ).fetchone()
         assert kept == (1,)
+    with psycopg.connect(info.database_url("supabase_storage_admin")) as connection:
+        # It is a row without a file.
+        delete_objects(connection, [name], bucket="documents")
     ingest(shell, "After the server died, the ferry still left at noon. " * 5)
     assert status_of_stack(shell) == before
 

@@ -228,7 +228,19 @@ def test_in_a_terminal_progress_is_shown_and_names_are_readable(shell: Shell) ->
 
 
 def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> None:
-    assert shell.rows("schema", "check") == [{"ok": True, "problems": []}]
+    assert shell.rows("schema", "check") == [{"ok": True, "problems": [], "misfit": None}]
+    (checked,) = map(
+        json.loads,
+        shell.run(
+            "schema",
+            "check",
+            "--json",
+            DOCMILL_EMBEDDING_MODEL="another",
+            DOCMILL_EMBEDDING_DIMENSIONS="8",
+        ).splitlines(),
+    )
+    assert checked["ok"] is True
+    assert "the index is made for wordllama-l2-supercat-256" in checked["misfit"]
     (applied,) = shell.rows("schema", "apply")
     assert applied["changed"] is False
 
@@ -247,6 +259,8 @@ def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> 
         (["search", " "], 2, "the query is empty"),
         (["search", "\udcff"], 2, "not valid UTF-8"),
         (["sources", "add", ""], 2, "it is empty"),
+        (["sources", "add", "\udcff"], 2, "not valid UTF-8"),
+        (["sources", "add", "x", "--prefix", "\udcff"], 2, "not valid UTF-8"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_on_stderr(

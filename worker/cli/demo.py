@@ -73,6 +73,7 @@ def demo(documents: Path | None) -> int:
             with signals.interrupting():
                 _run(info, people, findings, own_documents=documents is not None)
             _say("Stopping everything")
+        signals.check()
     _say(f"Done in {time.monotonic() - started:.1f} s")
     for failure in findings.failures:
         print(f"docmill: not true: {failure}", file=sys.stderr)
