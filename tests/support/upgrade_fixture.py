@@ -2,13 +2,13 @@
 
     python -m tests.support.upgrade_fixture
 
-The same files for the same sources: ids and times are replaced by ones that depend on their order.
+The same files for the same sources: ids are replaced by ones that depend on their order, times by fixed
+ones.
 """
 
 import re
 import subprocess
 import tempfile
-import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -46,7 +46,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("*.whl"):
         old.unlink()
-    _pack_tightly(build_wheel(FOLDER))
+    build_wheel(FOLDER)
     with tempfile.TemporaryDirectory() as folder:
         server = start_postgres(Path(folder), options=FAST)
         try:
@@ -57,15 +57,6 @@ def main() -> None:
                 (FOLDER / "data.sql").write_text(_data(database))
         finally:
             server.stop()
-
-
-def _pack_tightly(wheel: Path) -> None:
-    """Pack a wheel again, smaller: it stays in the repository."""
-    with zipfile.ZipFile(wheel) as archive:
-        contents = [(entry, archive.read(entry)) for entry in archive.infolist()]
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_LZMA) as archive:
-        for entry, content in contents:
-            archive.writestr(entry, content, zipfile.ZIP_LZMA)
 
 
 def fill(database: Database) -> None:
@@ -137,17 +128,18 @@ def _dump(database: Database, *options: str) -> str:
 
 
 def normalised(dump: str) -> str:
-    """The dump with ids by the order in which they appear, and times by the order of time."""
+    """The dump with ids by the order in which they appear, and one time for all that is over."""
     ids: dict[str, str] = {}
     for number, found in enumerate(dict.fromkeys(_UUID.findall(dump))):
         ids[found] = str(uuid5(_NAMESPACE, str(number)))
-    moments = sorted(set(_TIME.findall(dump)), key=datetime.fromisoformat)
-    times = {
-        found: (_BEGINNING + timedelta(seconds=number)).strftime("%Y-%m-%d %H:%M:%S+00")
-        for number, found in enumerate(moments)
-    }
-    dump = _UUID.sub(lambda match: ids[match[0]], dump)
-    return _TIME.sub(lambda match: times[match[0]], dump)
+    now = datetime.now(UTC)
+
+    def moment(match: re.Match[str]) -> str:
+        is_over = datetime.fromisoformat(match[0]) <= now
+        chosen = _BEGINNING if is_over else _BEGINNING + timedelta(minutes=1)
+        return chosen.strftime("%Y-%m-%d %H:%M:%S+00")
+
+    return _TIME.sub(moment, _UUID.sub(lambda match: ids[match[0]], dump))
 
 
 if __name__ == "__main__":
