@@ -2,8 +2,8 @@
 
     python -m tests.support.upgrade_fixture
 
-The same files for the same sources: ids are replaced by ones that depend on their order, times by fixed
-ones.
+The same files for the same sources: ids are replaced by ones that depend on their order, times
+by fixed ones.
 """
 
 import re
