@@ -17,7 +17,7 @@ def without_database() -> Any:
         raise JobError("database_unavailable")
 
     maintenance = SimpleNamespace(
-        **dict.fromkeys(("dispatch", "rescue", "reconcile_newest", "reconcile_all", "prune"), away)
+        **dict.fromkeys(("dispatch", "rescue", "reconcile", "prune"), away)
     )
     set_current(cast("Any", SimpleNamespace(maintenance=maintenance)))
     yield
@@ -25,7 +25,7 @@ def without_database() -> Any:
 
 
 @pytest.mark.usefixtures("without_database")
-@pytest.mark.parametrize("name", ["dispatch", "rescue", "reconcile_newest", "prune"])
+@pytest.mark.parametrize("name", ["dispatch", "rescue", "reconcile", "prune"])
 def test_a_round_without_a_database_is_one_line(
     name: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
