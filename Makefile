@@ -7,7 +7,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test supabase bench-webhook bench-dispatch bench-idle format constraints clean
+.PHONY: help setup demo check test supabase bench-webhook bench-dispatch bench-idle \
+	upgrade-fixture format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +38,9 @@ bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 
 supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the tests that run it (needs npm)
 	npm install --prefix $(VENV)/supabase --no-save --ignore-scripts --no-audit --no-fund supabase@3.1.0
+
+upgrade-fixture: $(VENV)/.dev ## Keep this version's wheel and database for the test of upgrades
+	$(BIN)/python -m tests.support.upgrade_fixture
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -1,12 +1,22 @@
 """Celery entry points. Each decodes its message, calls one function of `worker`, and stops."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 from celery import Task, shared_task
 
 from tasks.events import ShownRun
+from worker.errors import JobError
+from worker.log import get_logger
 from worker.runtime import current
+
+log = get_logger(__name__)
+
+#: What passes by itself: the task fails in Flower, and Celery writes no traceback of it.
+_PASSING: Final = (JobError, psycopg.Error)
 
 
 @shared_task(name="docmill.run_job", bind=True)
@@ -16,28 +26,43 @@ def run_job(task: "Task[..., Any]", job_id: str) -> None:
     shown.end(current().runner.run(UUID(job_id), on_stage=shown.stage))
 
 
+@contextmanager
+def _upkeep(work: str) -> Iterator[None]:
+    """Say in one line why work of the schedule was not done. Its next round does it."""
+    try:
+        yield
+    except _PASSING as error:
+        reason = error.code if isinstance(error, JobError) else type(error).__name__
+        log.warning("upkeep_not_done", work=work, error=reason)
+        raise
+
+
 # The tasks that run every few seconds send no events: they would leave no room for documents.
 
 
-@shared_task(name="docmill.dispatch", send_events=False)
+@shared_task(name="docmill.dispatch", send_events=False, throws=_PASSING)
 def dispatch() -> None:
     """Settle pending events and send hints. Safe twice: dispatched jobs are not ready."""
-    current().maintenance.dispatch()
+    with _upkeep("dispatch"):
+        current().maintenance.dispatch()
 
 
-@shared_task(name="docmill.rescue", send_events=False)
+@shared_task(name="docmill.rescue", send_events=False, throws=_PASSING)
 def rescue() -> None:
     """Take back expired leases. Safe twice: a rescued lease is gone."""
-    current().maintenance.rescue()
+    with _upkeep("rescue"):
+        current().maintenance.rescue()
 
 
-@shared_task(name="docmill.reconcile")
+@shared_task(name="docmill.reconcile", throws=_PASSING)
 def reconcile() -> None:
     """Compare Storage with documents. Safe twice: sync is level-triggered."""
-    current().maintenance.reconcile()
+    with _upkeep("reconcile"):
+        current().maintenance.reconcile()
 
 
-@shared_task(name="docmill.prune")
+@shared_task(name="docmill.prune", throws=_PASSING)
 def prune() -> None:
     """Remove old rows. Safe twice: what is gone is gone."""
-    current().maintenance.prune()
+    with _upkeep("prune"):
+        current().maintenance.prune()

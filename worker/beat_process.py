@@ -7,6 +7,7 @@ from typing import Final
 from celery import signals
 
 from worker.app import create_app
+from worker.connections import warn_without_redis
 from worker.heartbeat import Heartbeat
 from worker.log import configure_logging
 from worker.settings import Settings
@@ -17,11 +18,12 @@ _SCHEDULE: Final = "schedule"
 def run_beat(settings: Settings) -> int:
     """Send the schedule's messages until a signal; returns the exit code."""
     configure_logging(log_format=settings.log_format, level=settings.log_level)
+    warn_without_redis(settings)
     heartbeat = Heartbeat(settings.heartbeat_file, _SCHEDULE)
     # Redis has taken a message: the schedule runs, and is heard.
     signals.after_task_publish.connect(lambda **_: heartbeat.beat(_SCHEDULE), weak=False)
     # Every task may run at any time, so nothing is lost with the record of when each ran last.
-    with tempfile.TemporaryDirectory(prefix="docmill-beat-") as folder:
+    with tempfile.TemporaryDirectory(prefix="docmill-beat-", ignore_cleanup_errors=True) as folder:
         create_app(settings).Beat(
             loglevel=settings.log_level.upper(),
             schedule=str(Path(folder) / "schedule"),

@@ -1,13 +1,18 @@
 """Objects that several kinds of process are built from. With `runtime`, all that builds objects."""
 
+import threading
 from datetime import timedelta
 
+import redis
 from celery import Celery
 
+from worker.log import get_logger, redact
 from worker.ports import Embedder
 from worker.queue import Dispatcher
 from worker.settings import Settings
 from worker.store.database import Database
+
+log = get_logger(__name__)
 
 
 def build_embedder(settings: Settings) -> Embedder:
@@ -28,6 +33,27 @@ def build_embedder(settings: Settings) -> Embedder:
         send_dimensions=settings.model.startswith("text-embedding-3"),
         timeout_seconds=settings.embedding_timeout_seconds,
     )
+
+
+def warn_without_redis(settings: Settings) -> None:
+    """Say once, at the start of a process, that Redis does not answer. Returns at once."""
+    threading.Thread(target=_warn_without_redis, args=(settings,), daemon=True).start()
+
+
+def _warn_without_redis(settings: Settings) -> None:
+    url = settings.require("redis_url")
+    client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        log.warning(
+            "redis_unreachable",
+            redis_url=redact(url),
+            error=type(error).__name__,
+            remedy="start Redis or correct REDIS_URL; it is tried again until it answers",
+        )
+    finally:
+        client.close()
 
 
 def build_database(settings: Settings) -> Database:

@@ -105,6 +105,17 @@ class ServiceError(DocmillError):
     """
 
 
+class StoppedError(DocmillError):
+    """A signal ended the command before it had done what was asked.
+
+    The message says what became of it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(message)
+
+
 class RefusedError(DocmillError):
     """What was asked for is not to be had: there is no such job, say. Nothing was changed."""
 

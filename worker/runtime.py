@@ -135,12 +135,9 @@ def check_index_version(database: Database, settings: Settings) -> None:
         index = maintenance.active_index_version(transaction)
     if index is None:
         raise SettingsError("the database has no index version: run docmill schema apply")
-    if (index.model, index.dimensions) != (settings.model, settings.dimensions):
-        raise SettingsError(
-            f"the index is made for {index.model} with {index.dimensions} dimensions, the settings "
-            f"say {settings.model} with {settings.dimensions}: set DOCMILL_EMBEDDER, "
-            "DOCMILL_EMBEDDING_MODEL and DOCMILL_EMBEDDING_DIMENSIONS to match"
-        )
+    misfit = settings.misfit(index.model, index.dimensions)
+    if misfit:
+        raise SettingsError(misfit)
 
 
 def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:

@@ -279,6 +279,16 @@ class Settings(BaseSettings):
             f"set DOCMILL_EMBEDDING_DIMENSIONS: the width of {self.model}'s embeddings is unknown"
         )
 
+    def misfit(self, model: str, dimensions: int) -> str | None:
+        """Why these settings do not fit an index for this model; None when they do."""
+        if (model, dimensions) == (self.model, self.dimensions):
+            return None
+        return (
+            f"the index is made for {model} with {dimensions} dimensions, the settings "
+            f"say {self.model} with {self.dimensions}: set DOCMILL_EMBEDDER, "
+            "DOCMILL_EMBEDDING_MODEL and DOCMILL_EMBEDDING_DIMENSIONS to match"
+        )
+
     @property
     def heartbeat_seconds(self) -> float:
         """Time between two renewals: three of them may fail before a lease ends."""

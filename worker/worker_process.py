@@ -10,6 +10,7 @@ from celery import Celery, signals
 from celery.worker import state
 from kombu.transport import redis
 
+from worker.connections import warn_without_redis
 from worker.log import configure_logging, get_logger
 from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.runtime import HINTS, WorkerRuntime, build_worker, set_current
@@ -52,6 +53,7 @@ def run_worker(settings: Settings, *, isolated: bool) -> int:
     runtime = build_worker(settings, isolated=isolated)
     try:
         runtime.start()
+        warn_without_redis(settings)
         set_current(runtime)
         _install_handlers(runtime)
         worker = _celery_worker(runtime.app, settings, isolated=isolated)

@@ -1,18 +1,10 @@
 """The command line against an embedded stack that it started."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +13,7 @@ import pytest
 from supabase import create_client
 
 from tests.support.installation import until
+from tests.support.shell import Shell, descendants, is_running
 
 OWNER = "33333333-3333-4333-8333-333333333333"
 INGEST_FIELDS = {
@@ -30,58 +23,6 @@ INGEST_FIELDS = {
 SEARCH_FIELDS = {
     *("score", "object_name", "title", "page_start", "page_end", "headings", "content"),
 }
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Runs `docmill` in a folder, without settings of the outside."""
-
-    folder: Path
-
-    def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        done = subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            cwd=self.folder,
-            env=inherited | environ,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        assert done.returncode == code, (
-            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-        )
-        assert "Traceback" not in done.stderr
-        return done.stdout if code == 0 else done.stdout + done.stderr
-
-    def in_terminal(self, *arguments: str, code: int = 0, columns: int = 80) -> str:
-        """Run it in a terminal; what that shows, without the terminal's own commands."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        with subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            cwd=self.folder,
-            env=inherited | {"TERM": "xterm-256color"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        ) as process:
-            os.close(theirs)
-            shown = bytearray()
-            with suppress(OSError):  # a terminal whose program has ended
-                while block := os.read(ours, 65536):
-                    shown += block
-            os.close(ours)
-        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-        assert process.returncode == code, text
-        assert "Traceback" not in text
-        return text
-
-    def rows(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
-        lines = self.run(*arguments, "--json", code=code).splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +228,19 @@ def test_in_a_terminal_progress_is_shown_and_names_are_readable(shell: Shell) ->
 
 
 def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> None:
-    assert shell.rows("schema", "check") == [{"ok": True, "problems": []}]
+    assert shell.rows("schema", "check") == [{"ok": True, "problems": [], "misfit": None}]
+    (checked,) = map(
+        json.loads,
+        shell.run(
+            "schema",
+            "check",
+            "--json",
+            DOCMILL_EMBEDDING_MODEL="another",
+            DOCMILL_EMBEDDING_DIMENSIONS="8",
+        ).splitlines(),
+    )
+    assert checked["ok"] is True
+    assert "the index is made for wordllama-l2-supercat-256" in checked["misfit"]
     (applied,) = shell.rows("schema", "apply")
     assert applied["changed"] is False
 
@@ -306,6 +259,8 @@ def test_the_schema_is_current_and_applying_it_changes_nothing(shell: Shell) -> 
         (["search", " "], 2, "the query is empty"),
         (["search", "\udcff"], 2, "not valid UTF-8"),
         (["sources", "add", ""], 2, "it is empty"),
+        (["sources", "add", "\udcff"], 2, "not valid UTF-8"),
+        (["sources", "add", "x", "--prefix", "\udcff"], 2, "not valid UTF-8"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_on_stderr(
@@ -347,33 +302,11 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     own = Shell(tmp_path)
     assert "Flower" in own.run("up", "--detach")
     pid = stack_pid(own)
-    children = _descendants(pid)
+    children = descendants(pid)
     assert len(children) >= 8
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(_is_running(child) for child in children), "all children gone", 20)
+    until(lambda: not any(is_running(child) for child in children), "all children gone", 20)
     assert own.run("down").strip() == "nothing is running here"
-
-
-def _descendants(pid: int) -> set[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z"
-    except OSError:
-        return False
 
 
 def test_the_demo_holds_what_it_claims(tmp_path: Path) -> None:

@@ -55,3 +55,17 @@ def test_a_setting_that_does_not_fit_is_named(
     assert code == 3
     assert says in said
     assert said.count("docmill: ") == 1
+
+
+@pytest.mark.parametrize("command", ["worker", "webhook", "beat"])
+def test_a_redis_that_does_not_answer_is_named_once(
+    installation: Installation, command: str
+) -> None:
+    url = f"redis://:redis-canary@127.0.0.1:{free_port()}/0"
+    child = installation.start(command, REDIS_URL=url)
+    until(lambda: "redis_unreachable" in child.log_path.read_text(), "the warning")
+    said = child.log_path.read_text()
+    assert said.count("redis_unreachable") == 1
+    assert "correct REDIS_URL" in said
+    assert "redis-canary" not in said
+    installation.kill(child)

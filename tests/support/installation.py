@@ -22,7 +22,7 @@ from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
 from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
 from worker.local.process import ChildProcess, free_port, log_tail, start_child
-from worker.local.redis import RedisServer, redis_binary
+from worker.local.redis import RedisServer
 from worker.local.stack import SERVICES
 from worker.local.storage import install_webhook
 from worker.store.schema import IndexSettings, apply_schema
@@ -159,14 +159,7 @@ class Installation:
 
     def start_redis_again(self) -> None:
         """Start Redis where it was, after it was killed."""
-        folder = self.redis.child.log_path.parent
-        child = start_child(
-            "redis",
-            [str(redis_binary()), str(folder / "redis.conf")],
-            log_path=folder / "redis.log",
-            leave_root=True,
-        )
-        self.children.insert(0, child)
+        self.children.insert(0, self.redis.child.start_again())
 
     def kill(self, child: ChildProcess) -> None:
         """SIGKILL: no goodbye."""

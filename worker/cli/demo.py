@@ -17,6 +17,7 @@ from worker.cli.main import ExitCode
 from worker.cli.observe import FINAL_STATES, progress_line, progress_table
 from worker.cli.output import Row, cell, console, count_of, short_name
 from worker.cli.search import print_hit
+from worker.cli.stopping import StopSignals
 from worker.clients.uploads import Uploader
 from worker.embedding.local import LocalEmbedder
 from worker.local.samples import ALICE_QUERIES, BOB_QUERIES, write_samples
@@ -58,13 +59,21 @@ def demo(documents: Path | None) -> int:
     """Run the demo; exit code 0 only if everything that it shows is true."""
     findings = Findings()
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="docmill-demo-") as folder:
+    with (
+        StopSignals("stopping what was started") as signals,
+        # A killed process's child may still be about to end in there.
+        tempfile.TemporaryDirectory(prefix="docmill-demo-", ignore_cleanup_errors=True) as folder,
+    ):
         people = _people(documents, Path(folder))
         _say("Starting PostgreSQL, Redis, the API, webhook, workers and beat on this machine")
-        with EmbeddedStack(Path(folder) / "stack", flower=False).running() as info:
+        stack = EmbeddedStack(Path(folder) / "stack", flower=False, check=signals.check)
+        signals.hurry = stack.hurry
+        with stack.running() as info:
             _say(f"Ready after {time.monotonic() - started:.1f} s. Uploading")
-            _run(info, people, findings, own_documents=documents is not None)
+            with signals.interrupting():
+                _run(info, people, findings, own_documents=documents is not None)
             _say("Stopping everything")
+        signals.check()
     _say(f"Done in {time.monotonic() - started:.1f} s")
     for failure in findings.failures:
         print(f"docmill: not true: {failure}", file=sys.stderr)

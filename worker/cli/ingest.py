@@ -17,6 +17,7 @@ from worker.cli.context import admin_connection, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.observe import FINAL_STATES, progress_table
 from worker.cli.output import Row, cell, console, count_of, print_json, short_id
+from worker.cli.stopping import interruptible
 from worker.clients.uploads import Uploader, UploadError, storage_name
 from worker.errors import ServiceError, UsageError
 from worker.local.stack import DEFAULT_OWNER, StackInfo
@@ -126,14 +127,26 @@ def upload_all(
             return Uploaded(file, error, started)
         return Uploaded(file, None, started)
 
-    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE)
+    try:
         yield from pool.map(upload, files)
+    finally:
+        # Whoever ends this early does not wait for what is under way.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def ingest(
     paths: Sequence[Path], *, bucket: str, owner: str | None, wait: bool, as_json: bool
 ) -> int:
     """Upload, wait if asked, and report each file."""
+    advice = "what was uploaded is ingested all the same, docmill jobs shows it"
+    with interruptible(advice):
+        return _ingest(paths, bucket=bucket, owner=owner, wait=wait, as_json=as_json)
+
+
+def _ingest(
+    paths: Sequence[Path], *, bucket: str, owner: str | None, wait: bool, as_json: bool
+) -> int:
     settings = settings_in_use()
     stack = running_stack()
     # With a secret key Storage notes no owner; a source with owner_from folder:1 finds it here.

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from worker.errors import DocmillError, RefusedError, UsageError
+from worker.errors import DocmillError, RefusedError, StoppedError, UsageError
 
 app = typer.Typer(
     name="docmill",
@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
     ENVIRONMENT = 3  #: a setting, a service or the schema is missing or wrong
     INTERNAL = 70  #: an error that docmill does not know
     INTERRUPTED = 130  #: Ctrl-C
+    TERMINATED = 143  #: SIGTERM; as for every signal, 128 and its number
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -42,6 +43,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 def _not_empty(value: str | None) -> str | None:
     if value == "":
         raise typer.BadParameter("it is empty")
+    return _text(value)
+
+
+def _text(value: str | None) -> str | None:
+    # What is no UTF-8 on the command line arrives as lone surrogates, which nothing else takes.
+    if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+        raise typer.BadParameter("it is not valid UTF-8")
     return value
 
 
@@ -50,6 +58,7 @@ Owner = Annotated[
     typer.Option("--owner", metavar="SUB", help="The user's JWT sub.", callback=_not_empty),
 ]
 Bucket = Annotated[str, typer.Argument(callback=_not_empty)]
+JobId = Annotated[str, typer.Argument(metavar="ID")]
 
 
 def main() -> None:
@@ -57,17 +66,33 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+    except StoppedError as error:
+        _end_at_once(str(error), 128 + error.signal_number)
     except (KeyboardInterrupt, typer.Abort):
-        _end("", ExitCode.INTERRUPTED)
+        _end_at_once("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough.
         _end("", ExitCode.DONE)
+    except SystemExit as error:
+        # What typer and rich make of a broken pipe. Whoever read our output has seen enough.
+        if isinstance(error.__context__, BrokenPipeError):
+            _end("", ExitCode.DONE)
+        raise
     except Exception as error:
         _end(*_explain(error))
+    if code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
+        _end_at_once("interrupted", code)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
-def _end(message: str, code: ExitCode) -> NoReturn:
+def _end_at_once(message: str, code: int) -> NoReturn:
+    """End without waiting for threads, which may be in the middle of an upload."""
+    with suppress(OSError):
+        print(f"docmill: {message}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def _end(message: str, code: int) -> NoReturn:
     if message:
         print(f"docmill: {message}", file=sys.stderr)
     # What cannot be written any more is not tried again: Python would complain at exit.
@@ -132,11 +157,12 @@ def schema_options(context: typer.Context) -> None:
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    json: Json = False,
 ) -> int:
     """Start the embedded stack, for development."""
     from worker.cli import stack
 
-    return stack.up(detach=detach)
+    return stack.up(detach=detach, as_json=json)
 
 
 @app.command()
@@ -245,7 +271,7 @@ def flower() -> int:
 @app.command()
 def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True)],
-    bucket: Annotated[str, typer.Option(help="Bucket to upload to.")] = "documents",
+    bucket: Annotated[str, typer.Option(help="Bucket to upload to.", callback=_text)] = "documents",
     owner: Owner = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until every document is done.")] = False,
     json: Json = False,
@@ -258,7 +284,9 @@ def ingest(
 
 @app.command()
 def jobs(
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only jobs in this state.", callback=_text)
+    ] = None,
     owner: Owner = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000)] = 50,
     json: Json = False,
@@ -270,14 +298,11 @@ def jobs(
 
 
 @app.command()
-def job(job_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> int:
+def job(job_id: JobId, json: Json = False) -> int:
     """Show one job with all its fields and attempts."""
     from worker.cli import observe
 
     return observe.job(job_id, as_json=json)
-
-
-JobId = Annotated[str, typer.Argument(metavar="ID")]
 
 
 @app.command()
@@ -348,13 +373,19 @@ def doctor(json: Json = False) -> int:
 @sources_app.command("add")
 def sources_add(
     bucket: Bucket,
-    prefix: Annotated[str, typer.Option(help="Only objects whose name starts with this.")] = "",
+    prefix: Annotated[
+        str, typer.Option(help="Only objects whose name starts with this.", callback=_text)
+    ] = "",
     owner_from: Annotated[
-        str, typer.Option(help="Who owns a document: uploader, folder:N or fixed:SUB.")
+        str,
+        typer.Option(help="Who owns a document: uploader, folder:N or fixed:SUB.", callback=_text),
     ] = "uploader",
     access: Annotated[
         str,
-        typer.Option(help="owner: its owner; inherit: whoever may read the object in Storage."),
+        typer.Option(
+            help="owner: its owner; inherit: whoever may read the object in Storage.",
+            callback=_text,
+        ),
     ] = "owner",
     priority: Annotated[int, typer.Option(help="0 (first) to 9.")] = 5,
     max_bytes: Annotated[int | None, typer.Option(help="Larger files are refused.")] = None,
@@ -371,7 +402,7 @@ def sources_add(
 @sources_app.command("remove")
 def sources_remove(
     bucket: Bucket,
-    prefix: Annotated[str, typer.Option(help="The prefix it was added with.")] = "",
+    prefix: Annotated[str, typer.Option(help="The prefix it was added with.", callback=_text)] = "",
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove its documents from search as well.")
     ] = False,
@@ -423,7 +454,8 @@ def schema_check(json: Json = False) -> int:
 @schema_app.command("webhook")
 def schema_webhook(
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where docmill webhook is reached.")
+        str | None,
+        typer.Option(metavar="URL", help="Where docmill webhook is reached.", callback=_text),
     ] = None,
     rotate: Annotated[bool, typer.Option("--rotate", help="Sign with a new secret.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Send no more.")] = False,

@@ -23,8 +23,9 @@ from worker.cli.output import (
     table,
 )
 from worker.cli.requests import find_job
+from worker.cli.stopping import interruptible
 from worker.errors import UsageError
-from worker.local.stack import DEMO_USERS, FLOWER_USER
+from worker.local.stack import DEMO_USERS, FLOWER_USER, StackInfo
 from worker.store import admin
 
 _JOB_COLUMNS: Final = ("id", "object_name", "state", "chunks", "error_code", "created_at")
@@ -44,17 +45,7 @@ def status(*, as_json: bool) -> int:
         breakers = admin.list_breakers(connection)
     row: Row = {**counts, "workers": workers, "pauses": pauses, "breakers": breakers}
     if stack is not None:
-        row |= {
-            "pid": stack.pid,
-            "api_url": stack.api_url,
-            "publishable_key": stack.keys.publishable_key,
-            "database_url": stack.database_url("postgres"),
-            "users": list(DEMO_USERS.values()),
-            "password": stack.keys.demo_password,
-            "flower_url": stack.flower_url,
-            "flower_user": FLOWER_USER,
-            "flower_password": stack.keys.flower_password,
-        }
+        row |= stack_row(stack)
     if as_json:
         print_json(row)
         return ExitCode.DONE
@@ -87,6 +78,21 @@ def _paused(pause: Row) -> str:
     if pause["scope"] == "source":
         return cell(f"source {pause['bucket_id']}/{pause['prefix']}")
     return cell(f"{pause['scope']} {pause['key']}".strip())
+
+
+def stack_row(stack: StackInfo) -> Row:
+    """What programs need to know of an embedded stack."""
+    return {
+        "pid": stack.pid,
+        "api_url": stack.api_url,
+        "publishable_key": stack.keys.publishable_key,
+        "database_url": stack.database_url("postgres"),
+        "users": list(DEMO_USERS.values()),
+        "password": stack.keys.demo_password,
+        "flower_url": stack.flower_url,
+        "flower_user": FLOWER_USER,
+        "flower_password": stack.keys.flower_password,
+    }
 
 
 def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> int:
@@ -133,7 +139,10 @@ def job(job_id: str, *, as_json: bool) -> int:
 
 def watch(*, owner: str | None, until_idle: bool, as_json: bool) -> int:
     """Follow the newest jobs."""
-    with admin_connection(settings_in_use()) as connection:
+    with (
+        interruptible("the jobs go on without being watched"),
+        admin_connection(settings_in_use()) as connection,
+    ):
 
         def newest() -> list[Row]:
             return admin.list_jobs(connection, state=None, owner=owner, limit=_WATCHED)

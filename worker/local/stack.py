@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from worker.errors import ServiceError
 
 HOME_VARIABLE: Final = "DOCMILL_HOME"
 FOLDER_NAME: Final = ".docmill"
+#: File of a data folder that is locked from the first moment of a stack to its last.
+LOCK_NAME: Final = "lock"
 #: Who uploads and searches when nobody else is named.
 DEFAULT_OWNER: Final = "00000000-0000-4000-8000-000000000001"
 ALICE: Final = "a11ce000-0000-4000-8000-000000000001"
@@ -79,6 +82,7 @@ class StackInfo:
 
     pid: int
     started: float  #: start time of the supervisor in clock ticks: tells it from a later pid
+    home: str  #: its data folder
     ports: Ports
     keys: Keys
     redis_url: str
@@ -111,6 +115,7 @@ class StackInfo:
             "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
             "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
             "DOCMILL_EMBEDDER": "local",
+            "DOCMILL_SPOOL_DIR": str(temporary_folder(Path(self.home))),
         }
 
     def flower_environ(self) -> dict[str, str]:
@@ -151,6 +156,12 @@ def default_home() -> Path:
     return next((home for home in candidates if home.is_dir()), candidates[0])
 
 
+def temporary_folder(home: Path) -> Path:
+    """Where the stack's processes keep what may be lost: inside the data folder."""
+    # libxml2, through which workbooks are read, takes a percent sign for the start of an escape.
+    return home / "tmp" if "%" not in str(home) else Path(tempfile.gettempdir())
+
+
 def write_private(path: Path, content: str) -> None:
     """Write a file that only its owner can read, all at once."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
@@ -184,6 +195,28 @@ def read_info(home: Path) -> StackInfo | None:
     content["keys"] = Keys(**content["keys"])
     info = StackInfo(**content)
     return info if process_start_time(info.pid) == info.started else None
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """The process that starts, runs or stops a stack."""
+
+    pid: int
+    started: float  #: as in StackInfo
+
+    def is_running(self) -> bool:
+        """False once it has ended."""
+        return process_start_time(self.pid) == self.started
+
+
+def lock_holder(home: Path) -> LockHolder | None:
+    """Who starts, runs or stops a stack on this data folder; None when nobody does."""
+    try:
+        pid, started = (home / LOCK_NAME).read_text().split()
+        holder = LockHolder(int(pid), float(started))
+    except (OSError, ValueError):
+        return None
+    return holder if holder.is_running() else None
 
 
 def find_running() -> StackInfo | None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import sys
 import time
 import urllib.error
@@ -24,6 +25,7 @@ from worker.local.process import (
     ChildProcess,
     free_port,
     log_tail,
+    never_stops,
     port_is_free,
     start_child,
 )
@@ -32,25 +34,28 @@ from worker.local.rest import RestSettings
 from worker.local.stack import (
     DEFAULT_BUCKET,
     DEMO_USERS,
+    LOCK_NAME,
     SERVICES,
     Keys,
     Ports,
     StackInfo,
     load_keys,
+    lock_holder,
     process_start_time,
-    read_info,
+    temporary_folder,
     write_info,
     write_private,
 )
 from worker.local.storage import StorageSettings, install_webhook
 from worker.local.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
 from worker.local.tokens import api_keys
+from worker.local.watched import WatchedChild
+from worker.ports import StopCheck
 from worker.settings import load_settings
 from worker.store import admin
 from worker.store.schema import IndexSettings, apply_schema
 
 READY_SECONDS: Final = 90.0
-_RESTART_PAUSE_SECONDS: Final = 1.0
 
 #: May everything with their own objects of the default bucket; the usual policies of a project.
 _BUCKET_POLICIES: Final = """
@@ -75,15 +80,23 @@ class EmbeddedStack:
     """
 
     def __init__(
-        self, home: Path, *, environ: Mapping[str, str] | None = None, flower: bool = True
+        self,
+        home: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        flower: bool = True,
+        check: StopCheck = never_stops,
     ) -> None:
-        """`environ` is for all children. Without Flower it starts a little sooner."""
+        """`environ` is for all children. Without Flower it starts a little sooner.
+
+        `check` is called while it starts; when it raises, what was started is stopped.
+        """
         self.home = home
         self._extra = dict(environ or {})
         self._has_flower = flower
+        self._check = check
         self._stops = ExitStack()
-        self._services: dict[str, Callable[[], ChildProcess]] = {}
-        self._children: dict[str, ChildProcess] = {}
+        self._watched: dict[str, WatchedChild] = {}
 
     @contextmanager
     def running(self) -> Iterator[StackInfo]:
@@ -97,31 +110,36 @@ class EmbeddedStack:
             yield self._start()
 
     def restart_ended(self) -> list[str]:
-        """Start again the services that ended by themselves; returns their names."""
-        ended = [name for name, child in self._children.items() if child.ended()]
-        for name in ended:
-            self._children[name] = self._services[name]()
-        return ended
+        """Start again what ended by itself, where it was; returns the names. Never waits."""
+        return [name for name, watched in self._watched.items() if watched.restart()]
+
+    def hurry(self) -> None:
+        """Kill docmill's own processes, which may be waiting for their jobs. Safe in a handler."""
+        for name in (*SERVICES, "api"):
+            if name in self._watched:
+                self._watched[name].child.process.kill()
 
     def _lock(self) -> None:
-        lock = self._stops.enter_context((self.home / "lock").open("w"))
+        lock = self._stops.enter_context((self.home / LOCK_NAME).open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            info = read_info(self.home)
-            who = f" (process {info.pid})" if info else ""
+            holder = lock_holder(self.home)
+            who = f" (process {holder.pid})" if holder else ""
             raise ServiceError(f"a stack already runs on {self.home}{who}: docmill down") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} {process_start_time(os.getpid())}")
+        lock.flush()
 
     def _start(self) -> StackInfo:
         keys = load_keys(self.home)
         ports = _choose_ports(self.home)
-        postgres = start_postgres(
-            self.home / "postgres", port=ports.postgres, options=["synchronous_commit=off"]
-        )
-        self._stops.callback(postgres.stop)
-        redis = start_redis(self.home / "redis", port=ports.redis)
-        self._stops.callback(redis.stop)
-        info = _info(postgres, redis, ports, keys)
+        postgres = start_postgres(self.home / "postgres", port=ports.postgres, check=self._check)
+        self._stops.callback(postgres.data.wait_until_free)
+        self._watch(postgres.child, may_start=postgres.data.is_free)
+        redis = start_redis(self.home / "redis", port=ports.redis, check=self._check)
+        self._watch(redis.child)
+        info = _info(self.home, postgres, redis, ports, keys)
         prepare_database(postgres, info)
         self._stops.callback((self.home / "stack.json").unlink, missing_ok=True)
         self._start_services(info)
@@ -129,16 +147,41 @@ class EmbeddedStack:
         write_info(self.home, info)
         return info
 
+    def _watch(self, child: ChildProcess, *, may_start: Callable[[], bool] = lambda: True) -> None:
+        watched = self._watched[child.name] = WatchedChild(child, may_start=may_start)
+        self._stops.callback(watched.stop)
+
     def _start_services(self, info: StackInfo) -> None:
-        environ = {**_base_environ(), **info.environ(), **self._extra}
+        environ = {**_base_environ(), **info.environ(), **self._own_folders(), **self._extra}
         own = {
             "api": _api_settings(self.home, info).environ(),
             "flower": info.flower_environ(),
         }
         for name, command in self._commands().items():
-            self._services[name] = self._starter(name, command, {**environ, **own.get(name, {})})
-            self._children[name] = self._services[name]()
-            self._stops.callback(self._stop_service, name)
+            self._check()
+            child = start_child(
+                name,
+                command,
+                log_path=self.home / "logs" / f"{name}.log",
+                environ={**environ, **own.get(name, {})},
+            )
+            self._watch(child)
+        # They end side by side; what they rest upon ends one after the other, after them.
+        self._stops.callback(self._ask_services_to_stop)
+
+    def _ask_services_to_stop(self) -> None:
+        for name in SERVICES:
+            if name in self._watched:
+                self._watched[name].ask_to_stop()
+
+    def _own_folders(self) -> dict[str, str]:
+        # What a process leaves behind lies here, and is gone with the next start at the latest.
+        temporary = temporary_folder(self.home)
+        if temporary.parent == self.home:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(mode=0o700, exist_ok=True)
+        spool = os.environ.get("DOCMILL_SPOOL_DIR") or str(temporary)
+        return {"TMPDIR": str(temporary), "DOCMILL_SPOOL_DIR": spool}
 
     def _commands(self) -> dict[str, list[str]]:
         commands = {"api": [sys.executable, "-m", "worker.local.api"]}
@@ -146,15 +189,6 @@ class EmbeddedStack:
             if name != "flower" or self._has_flower:
                 commands[name] = [sys.executable, "-m", "worker.cli", *arguments]
         return commands
-
-    def _starter(
-        self, name: str, command: list[str], environ: dict[str, str]
-    ) -> Callable[[], ChildProcess]:
-        log_path = self.home / "logs" / f"{name}.log"
-        return lambda: start_child(name, command, log_path=log_path, environ=environ)
-
-    def _stop_service(self, name: str) -> None:
-        self._children[name].stop()
 
     def _wait_until_ready(self, info: StackInfo) -> None:
         checks: dict[str, Callable[[], bool]] = {
@@ -167,17 +201,20 @@ class EmbeddedStack:
         deadline = time.monotonic() + READY_SECONDS
         for name, is_ready in checks.items():
             while not is_ready():
-                child = self._children[name]
+                self._check()
+                child = self._watched[name].child
                 if child.ended() or time.monotonic() > deadline:
                     raise ServiceError(f"{name} did not start:\n{log_tail(child.log_path)}")
                 time.sleep(0.05)
 
 
-def _info(postgres: PostgresServer, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
+def _info(
+    home: Path, postgres: PostgresServer, redis: RedisServer, ports: Ports, keys: Keys
+) -> StackInfo:
     started = process_start_time(os.getpid())
     assert started is not None
     ports = replace(ports, postgres=postgres.port, redis=redis.port)
-    return StackInfo(os.getpid(), started, ports, keys, redis.url)
+    return StackInfo(os.getpid(), started, str(home), ports, keys, redis.url)
 
 
 def _choose_ports(home: Path) -> Ports:
@@ -206,8 +243,7 @@ def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
     with psycopg.connect(info.database_url("postgres")) as connection:
         apply_schema(connection, index)
     set_password(postgres, "docmill_worker", info.keys.role_password)
-    if is_new:
-        _add_default_bucket(postgres)
+    _add_default_bucket(postgres)
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         install_webhook(
             connection,
@@ -218,7 +254,10 @@ def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
 
 
 def _add_default_bucket(postgres: PostgresServer) -> None:
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+    with psycopg.connect(postgres.url()) as connection:
+        # Sources that are removed stay as rows: without any, none was ever added.
+        if _scalar(connection, "select exists (select from ingest_private.sources)"):
+            return
         connection.execute(
             "insert into storage.buckets (id, name) values (%s, %s)",
             [DEFAULT_BUCKET, DEFAULT_BUCKET],

@@ -1,7 +1,7 @@
 """`docmill webhook`: the receiver under uvicorn."""
 
 from worker.app import create_app
-from worker.connections import build_database, build_dispatcher
+from worker.connections import build_database, build_dispatcher, warn_without_redis
 from worker.log import configure_logging
 from worker.queue import BackgroundDispatcher
 from worker.serving import serve
@@ -19,6 +19,7 @@ def run_webhook(settings: Settings) -> int:
         [secret.get_secret_value() for secret in settings.webhook_signing_secrets],
     )
     require_database(settings.require("database_url"))
+    warn_without_redis(settings)
     hints_database = build_database(settings)
     hints_database.open()
     dispatcher = BackgroundDispatcher(

@@ -75,6 +75,8 @@ class StorageDatabase:
             min_size=2,
             max_size=connections,
             timeout=POOL_SECONDS,
+            # A database that was started again must not fail the next request of each connection.
+            check=AsyncConnectionPool.check_connection,
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,  # `_begun` begins

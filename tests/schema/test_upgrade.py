@@ -1,0 +1,37 @@
+"""A database of the version in tests/fixtures/upgrade, brought up to date by this one."""
+
+from tests.schema import actors
+from tests.support.database import INDEX, Database, as_client
+from tests.support.upgrade_fixture import FOLDER, TEXTS
+from worker.store.schema import apply_schema, check_schema
+
+
+def test_an_older_database_is_upgraded_and_keeps_what_it_knows(project: Database) -> None:
+    with project.connect() as connection:
+        for name in ("schema.sql", "data.sql"):
+            connection.execute((FOLDER / name).read_text().encode())
+        connection.execute("discard all")
+        before = {row["id"]: row["state"] for row in _jobs(connection)}
+    assert set(before.values()) == {
+        *("succeeded", "failed", "cancelled", "superseded", "running", "queued"),
+    }
+    with project.connect() as connection:
+        apply_schema(connection, INDEX)
+        assert check_schema(connection) == []
+        assert apply_schema(connection, INDEX).changed is False
+        assert {row["id"]: row["state"] for row in _jobs(connection)} == before
+    for owner, texts in (("alice", [t for found in TEXTS.values() for t in found]), ("bob", [])):
+        with as_client(project, {"sub": owner}, read_only=True) as client:
+            for text in texts:
+                assert actors.search(client, text, match_count=1)[0]["content"] == text
+            seen = {row["content"] for row in actors.search(client, "anything", match_count=50)}
+            assert seen.isdisjoint(set(sum(TEXTS.values(), ())) - set(texts))
+    with project.connect() as connection:
+        # Life goes on: the vanished worker's job is taken back, an upload becomes a job.
+        connection.execute("update ingest_private.leases set expires_at = now() - interval '1 s'")
+        assert actors.value(connection, "select count(*) from ingest_private.rescue_jobs()") == 1
+    actors.upload(project, "new.txt", ["Written after the upgrade."])
+
+
+def _jobs(connection: actors.Connection) -> list[actors.Row]:
+    return actors.rows(connection, "select id, state from ingest.jobs")

@@ -1,0 +1,176 @@
+"""`docmill` as people run it: in a folder, in a terminal, with Ctrl-C."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.installation import until
+
+DOCMILL = (sys.executable, "-m", "worker.cli")
+#: Makes the terminal that of its session, and hears Ctrl-C, which shells in the background ignore.
+_TAKE_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs `docmill` in a folder, without settings of the outside."""
+
+    folder: Path
+    program: tuple[str, ...] = DOCMILL
+
+    def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
+        """What it says on stdout; on stderr as well when another code than 0 is expected."""
+        done = subprocess.run(
+            [*self.program, *arguments],
+            cwd=self.folder,
+            env=_inherited() | environ,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def run_unread(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and what it says on stderr when whoever reads its stdout has gone."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            done = subprocess.run(
+                [*self.program, *arguments],
+                cwd=self.folder,
+                env=_inherited(),
+                stdout=writing,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(writing)
+        return done.returncode, done.stderr
+
+    def in_terminal(self, *arguments: str, code: int = 0, columns: int = 80) -> str:
+        """Run it in a terminal; what that shows, without the terminal's own commands."""
+        with self.terminal(*arguments, columns=columns) as terminal:
+            return terminal.ended(code)
+
+    @contextmanager
+    def terminal(self, *arguments: str, columns: int = 80, **environ: str) -> Iterator["Terminal"]:
+        """Run it in a terminal, as its foreground process."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        with subprocess.Popen(
+            [sys.executable, "-I", "-c", _TAKE_TERMINAL, *self.program, *arguments],
+            cwd=self.folder,
+            env=_inherited() | {"TERM": "xterm-256color"} | environ,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process:
+            os.close(theirs)
+            terminal = Terminal(ours, process)
+            try:
+                yield terminal
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                terminal.close()
+
+    def rows(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
+        """The JSON objects that it prints."""
+        lines = self.run(*arguments, "--json", code=code).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+class Terminal:
+    """A terminal with one program in it."""
+
+    def __init__(self, descriptor: int, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        self._descriptor = descriptor
+        self._shown = bytearray()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def text(self) -> str:
+        """What was shown so far, without the terminal's own commands."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace"))
+
+    def wait_for(self, text: str) -> None:
+        """Return once this is shown."""
+        until(lambda: text in self.text or self.process.poll() is not None, text)
+        assert text in self.text, self.text
+
+    def press_ctrl_c(self) -> None:
+        """As a key: the terminal signals everything that runs in its foreground."""
+        os.write(self._descriptor, b"\x03")
+
+    def ended(self, code: int) -> str:
+        """Wait for the end; what was shown."""
+        self.process.wait(60)
+        self._reader.join(10)
+        assert self.process.returncode == code, f"{self.process.returncode}: {self.text}"
+        assert "Traceback" not in self.text
+        return self.text
+
+    def close(self) -> None:
+        """Take the terminal away."""
+        self._reader.join(10)
+        os.close(self._descriptor)
+
+    def _read(self) -> None:
+        with suppress(OSError):  # a terminal whose programs have all ended
+            while block := os.read(self._descriptor, 65536):
+                self._shown += block
+
+
+def _inherited() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes that a process started, and what those started."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended yet."""
+    try:
+        return (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z"
+    except OSError:
+        return False

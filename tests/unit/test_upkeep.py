@@ -1,0 +1,37 @@
+"""What the schedule's tasks say when the database is away."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import tasks
+from worker.errors import JobError
+from worker.runtime import set_current
+
+
+@pytest.fixture
+def without_database() -> Any:
+    def away() -> None:
+        raise JobError("database_unavailable")
+
+    maintenance = SimpleNamespace(
+        **dict.fromkeys(("dispatch", "rescue", "reconcile", "prune"), away)
+    )
+    set_current(cast("Any", SimpleNamespace(maintenance=maintenance)))
+    yield
+    set_current(None)
+
+
+@pytest.mark.usefixtures("without_database")
+@pytest.mark.parametrize("name", ["dispatch", "rescue", "reconcile", "prune"])
+def test_a_round_without_a_database_is_one_line(
+    name: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    result = getattr(tasks, name).apply()
+    assert result.state == "FAILURE"
+    said = capsys.readouterr()
+    assert "Traceback" not in caplog.text + said.out + said.err
+    assert (caplog.text + said.out + said.err).count("upkeep_not_done") == 1
