@@ -25,7 +25,7 @@ check: $(VENV)/.dev ## Lint, types, import rules
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 	$(BIN)/python -m tests.benchmarks.webhook
