@@ -88,8 +88,6 @@ class Sessions:
             min_size=1,
             max_size=settings.connections,
             timeout=POOL_SECONDS,
-            # A database that was started again must not fail the next request of each connection.
-            check=AsyncConnectionPool.check_connection,
             kwargs={"row_factory": dict_row, "application_name": "auth"},
             open=False,
             name="auth",

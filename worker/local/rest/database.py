@@ -40,8 +40,6 @@ class RestDatabase:
             min_size=2,
             max_size=settings.connections,
             timeout=POOL_SECONDS,
-            # A database that was started again must not fail the next request of each connection.
-            check=AsyncConnectionPool.check_connection,
             kwargs={
                 "row_factory": dict_row,
                 # `$1` instead of `%s`: a percent sign in a name means nothing.
