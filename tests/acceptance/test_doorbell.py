@@ -24,12 +24,12 @@ def section(title: str) -> str:
 
 
 def code(title: str) -> list[str]:
-    """The indented blocks of a section."""
-    return re.findall(r"(?:^    .*\n)+", section(title), re.MULTILINE)
+    """The fenced blocks of a section."""
+    return re.findall(r"^```\w+\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
 
 
 def commands(title: str) -> list[str]:
-    return re.findall(r"^    (docmill .*)$", section(title), re.MULTILINE)
+    return re.findall(r"^(docmill .*)$", "".join(code(title)), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

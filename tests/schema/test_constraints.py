@@ -322,7 +322,13 @@ REFUSED: Mapping[str, list[str]] = {
             "overriding system value values (1, gen_random_uuid(), 'x')"
         )
     ],
-    "breakers_pkey": [twice("insert into ingest_private.breakers values ('b', now(), 'c')")],
+    "breakers_pkey": [twice("insert into ingest_private.breakers values ('b', now())")],
+    "pauses_pkey": [twice("insert into ingest_private.pauses values ('owner', 'b')")],
+    "pauses_scope_check": ["insert into ingest_private.pauses values ('bucket', 'b')"],
+    "pauses_key": [
+        "insert into ingest_private.pauses values ('everything', 'b')",
+        "insert into ingest_private.pauses values ('source', '')",
+    ],
     "settings_pkey": [twice("insert into ingest_private.settings values ('s', '1')")],
     "migrations_pkey": [twice("insert into ingest_private.migrations values ('m', 'c')")],
     "error_codes_pkey": [

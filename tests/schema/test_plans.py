@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -199,7 +199,7 @@ class TestPlans:
         [
             "select * from ingest.documents order by created_at desc limit 20",
             "select * from ingest.jobs order by created_at desc limit 20",
-            f"select * from ingest.chunks where document_id = '{uuid4()}'",
+            f"select * from ingest.chunks where document_id = '{UUID(int=1)}'",
             "select * from ingest.usage",
         ],
     )

