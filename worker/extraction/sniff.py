@@ -4,6 +4,8 @@ The type that the uploader declared is not asked: clients send text/plain for ev
 name is a hint, and only among formats that are all text.
 """
 
+import csv
+import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -21,6 +23,7 @@ ENCRYPTED_OFFICE = "application/x-ole-storage"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLS = "application/vnd.ms-excel"
 EML, MSG = "message/rfc822", "application/vnd.ms-outlook"
 
 #: Begins as a container and cannot be listed: cut off, most often.
@@ -80,8 +83,8 @@ _OLE_STREAMS = (
     ("EncryptedPackage", ENCRYPTED_OFFICE),
     ("__properties_version1.0", MSG),
     ("WordDocument", "application/msword"),
-    ("Workbook", "application/vnd.ms-excel"),
-    ("Book", "application/vnd.ms-excel"),
+    ("Workbook", XLS),
+    ("Book", XLS),
     ("PowerPoint Document", "application/vnd.ms-powerpoint"),
 )
 
@@ -230,8 +233,53 @@ def _guessed_text_type(text: str) -> str:
         return EML
     stripped = text.strip()
     if stripped.startswith(("{", "[{", '["')) and '"' in stripped:
-        return "application/json"
-    return "text/plain"
+        return "application/x-ndjson" if _looks_like_json_lines(stripped) else "application/json"
+    return _delimited_type(stripped) or "text/plain"
+
+
+def _looks_like_json_lines(text: str) -> bool:
+    """Whether the first lines are an object each. The last one may have been cut."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()][:5]
+    whole = lines[:-1] if len(lines) > 1 else []
+    return bool(whole) and all(
+        line.startswith("{") and line.endswith("}") and _is_json(line) for line in whole
+    )
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _delimited_type(text: str) -> str | None:
+    """A table whose name does not say so: every line has as many tabs, or commas, as the first.
+
+    Commas are common in prose and in lists: they need more lines, more columns, short cells.
+    """
+    lines = [line for line in text[:16_384].splitlines() if line.strip()][:20]
+    if len(text) > 16_384:
+        lines = lines[:-1]
+    if len(lines) < 3:
+        return None
+    tabs = {line.count("\t") for line in lines}
+    if len(tabs) == 1 and tabs != {0}:
+        return "text/tab-separated-values"
+    commas = {len(row) for row in _csv_rows(lines)}
+    cells = [cell for row in _csv_rows(lines) for cell in row]
+    spaced = sum(1 for cell in cells if cell.startswith(" ") or len(cell) > 80)
+    if len(commas) == 1 and max(commas, default=0) >= 3 and spaced <= len(cells) // 20:
+        return "text/csv"
+    return None
+
+
+def _csv_rows(lines: list[str]) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines))
+    except csv.Error:
+        return []
 
 
 def _looks_like_mail(text: str) -> bool:

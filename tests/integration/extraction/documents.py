@@ -1,5 +1,7 @@
 """Documents that the tests make themselves, one of each kind."""
 
+import email
+import email.policy
 import io
 import zipfile
 from collections.abc import Sequence
@@ -58,7 +60,29 @@ def make_eml() -> bytes:
     message["From"], message["To"] = "Ada <ada@example.org>", "bob@example.org"
     message["Subject"] = "The plan"
     message.set_content("Dear Bob,\n\nthis is the plan of which we spoke. It is short.\n")
-    message.add_attachment(b"attached secret", maintype="text", subtype="plain", filename="a.txt")
+    return message.as_bytes()
+
+
+def make_mail_with(
+    *attachments: tuple[str, bytes], subject: str = "The papers", text: str = "See below.\n"
+) -> bytes:
+    """A message with attachments of the given names, all declared to be bytes of no known kind."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ada@example.org", subject
+    message.set_content(text)
+    for name, content in attachments:
+        message.add_attachment(
+            content, maintype="application", subtype="octet-stream", filename=name
+        )
+    return message.as_bytes()
+
+
+def make_forwarded(inner: bytes, subject: str) -> bytes:
+    """A message that another is attached to, as mail programs forward it."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ada@example.org", subject
+    message.set_content(f"About {subject}.\n")
+    message.add_attachment(email.message_from_bytes(inner, policy=email.policy.default))
     return message.as_bytes()
 
 

@@ -14,6 +14,7 @@ READERS: dict[str, Reader] = {
     sniff.DOCX: office.read_docx,
     sniff.PPTX: office.read_pptx,
     sniff.XLSX: office.read_xlsx,
+    sniff.XLS: office.read_xls,
     "text/html": web.read_html,
     "text/markdown": web.read_markdown,
     "text/csv": data.read_delimited,
