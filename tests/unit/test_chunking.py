@@ -70,6 +70,13 @@ def test_a_long_table_is_cut_between_rows_and_repeats_its_header() -> None:
     assert [row for chunk in chunks for row in chunk.content.split("\n")[1:]] == rows
 
 
+def test_code_keeps_its_lines_and_their_indentation_wherever_it_is_cut() -> None:
+    lines = [f"    {'    ' * (number % 3)}call_number_{number}(value)" for number in range(40)]
+    chunks = chunks_of(Element("CodeSnippet", "\n".join(lines)))
+    assert len(chunks) > 1
+    assert [line for chunk in chunks for line in chunk.content.split("\n")] == lines
+
+
 def test_list_items_stand_on_lines_and_paragraphs_apart() -> None:
     (chunk,) = chunks_of(text("List:"), Element("ListItem", "a"), Element("ListItem", "b"))
     assert chunk.content == "List:\na\nb"

@@ -104,12 +104,18 @@ _TEXT_NAMES = {
     "xhtml": "text/html",
     "xml": "application/xml",
 }
+#: Files of programmers that have no ending.
+_SOURCE_FILES = {"dockerfile": "dockerfile", "makefile": "mk", "gnumakefile": "mk"}
+#: What the first line of a script says that runs it.
+_INTERPRETERS = {"python": "py", "bash": "sh", "sh": "sh", "zsh": "zsh", "node": "js", "perl": "pl"}
+_SHEBANG = re.compile(r"#!\s*\S*/(?:env\s+(?:-\S+\s+)*)?([a-z]+)[\d.]*(?:\s|$)")
 #: Text whose indentation carries meaning, by the ending of its name.
 _SOURCE_NAMES = frozenset(
     """bash c cc cfg clj conf cpp cs css cxx dart ex exs go gradle graphql h hpp hs ini ipynb java
     jl js jsx kt kts less lua m mjs mk ml nix pas php pl proto ps1 py pyi r rb rs scala scss sh sol
     sql svelte swift tcl tf toml ts tsx vb vue yaml yml zig zsh""".split()  # noqa: SIM905 -- literals would take a page
 )
+_PDF_HEADER = re.compile(rb"(?<![A-Za-z0-9 `\"'(])%PDF-\d\.\d")
 _HTML_START = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _XML_START = re.compile(r"<\?xml\b", re.IGNORECASE)
 _XHTML_ROOT = re.compile(r"<html\b", re.IGNORECASE)
@@ -133,17 +139,31 @@ def sniff(file: BinaryIO, file_name: str = "") -> str:
 
 
 def _binary_type(file: BinaryIO, start: bytes) -> str | None:
-    # A PDF's header may stand after a little rubbish; readers look for it in the first kilobyte.
-    if b"%PDF-" in start[:1024]:
-        return "application/pdf"
+    # Containers first: a PDF in them may begin within the first kilobyte.
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _container_type(_zip_type, file)
     if start.startswith(olefile.MAGIC):
         return _container_type(_ole_type, file)
+    if _is_pdf(start):
+        return "application/pdf"
     for magic, media_type in _MAGIC:
         if start.startswith(magic) and not (magic in _SHORT_MAGIC and looks_like_text(start)):
             return media_type
     return _riff_or_iso_type(start)
+
+
+def _is_pdf(start: bytes) -> bool:
+    """A PDF's header may stand after a little rubbish; readers look for it in the first kilobyte.
+
+    A text that only speaks of such headers has none at the beginning of a line, or no objects.
+    """
+    if start.startswith(b"%PDF-"):
+        return True
+    found = _PDF_HEADER.search(start[:1024])
+    if found is None:
+        return False
+    rubbish = not re.search(rb"[A-Za-z]", start[: found.start()])
+    return rubbish or b" obj" in start or not looks_like_text(start)
 
 
 def _riff_or_iso_type(start: bytes) -> str | None:
@@ -222,7 +242,10 @@ def _xml_type(text: str) -> str:
 
 
 def _named_text_type(file_name: str) -> str | None:
-    ending = PurePosixPath(file_name.lower()).suffix.removeprefix(".")
+    path = PurePosixPath(file_name.lower())
+    if path.name in _SOURCE_FILES:
+        return f"text/x-{_SOURCE_FILES[path.name]}"
+    ending = path.suffix.removeprefix(".")
     if ending in _SOURCE_NAMES:
         return f"text/x-{ending}"
     return _TEXT_NAMES.get(ending)
@@ -231,6 +254,9 @@ def _named_text_type(file_name: str) -> str | None:
 def _guessed_text_type(text: str) -> str:
     if _looks_like_mail(text):
         return EML
+    script = _SHEBANG.match(text)
+    if script and script[1] in _INTERPRETERS:
+        return f"text/x-{_INTERPRETERS[script[1]]}"
     stripped = text.strip()
     if stripped.startswith(("{", "[{", '["')) and '"' in stripped:
         return "application/x-ndjson" if _looks_like_json_lines(stripped) else "application/json"

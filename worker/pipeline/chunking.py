@@ -38,6 +38,7 @@ class _Block:
     page: int | None
     joint: str  #: what stands between it and the block before it
     metadata: JsonObject
+    keeps_lines: bool = False  #: source code, whose lines are indented with a meaning
 
 
 @dataclass
@@ -84,6 +85,9 @@ def _sections(
         text = element.text.strip()
         if not text:
             continue
+        if element.category == "CodeSnippet":
+            # How far a line is indented is part of what it says.
+            text = element.text.strip("\n").rstrip()
         if element.category != "Title" or len(text) > _MAX_HEADING_CHARACTERS:
             has_content = True
             for block in _blocks(element, text, splitter, max_tokens=max_tokens):
@@ -128,7 +132,8 @@ def _blocks(
     """The blocks of one element, none longer than a chunk."""
     joint = "\n" if element.category == "ListItem" else "\n\n"
     metadata = {"category": "Table"} if element.category == "Table" else {}
-    block = _Block(text, splitter.count(text), element.page, joint, metadata)
+    is_code = element.category == "CodeSnippet"
+    block = _Block(text, splitter.count(text), element.page, joint, metadata, is_code)
     yield from _fitting(block, splitter, max_tokens=max_tokens)
 
 
@@ -145,10 +150,14 @@ def _cut_text(block: _Block, splitter: TokenSplitter) -> Iterator[_Block]:
     joint, end = block.joint, 0
     for offset, piece in splitter.split(block.text):
         # Pieces that end up in one chunk are joined by what stood between them.
+        between = block.text[end:offset]
         if end:
-            between = block.text[end:offset]
             joint = "\n" if "\n" in between else " " if between else ""
-        yield replace(block, text=piece, tokens=splitter.count(piece), joint=joint)
+        if block.keeps_lines and (joint == "\n" or not end):
+            indented = between.rpartition("\n")[2] + piece
+        else:
+            indented = piece
+        yield replace(block, text=indented, tokens=splitter.count(indented), joint=joint)
         end = offset + len(piece)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.extraction import documents
+from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import assert_nothing_left, code_of, read_document
 from worker.extraction import GuardedExtractor
 from worker.models import Element
@@ -56,6 +56,25 @@ def test_excel(extractor: GuardedExtractor, store: Store):
         Element("Title", "Stanley Cups", page=1, depth=1, metadata=sheet),
         Element("Table", "Team | Wins\nBlues | 1", page=1, metadata=sheet),
         Element("Table", "Other | Table\n2 | 3.5", page=1, metadata=sheet),
+    ]
+
+
+def test_excel_of_before_2007(extractor: GuardedExtractor, store: Store):
+    rows: list[list[str | float]] = [
+        ["Stanley Cups"],
+        ["Team", "Wins"],
+        ["Blues", 1.0],
+        ["Łódź", 2.5],
+    ]
+    content = ole.make_xls({"Cups": rows, "Sheet2": []})
+    document = read_document(extractor, store("a.doc", content))
+    assert (document.mime_type, document.page_count) == ("application/vnd.ms-excel", 2)
+    assert document.elements == [
+        Element("Title", "Cups", page=1, depth=0),
+        Element("Title", "Stanley Cups", page=1, depth=1, metadata={"page_name": "Cups"}),
+        Element(
+            "Table", "Team | Wins\nBlues | 1\nŁódź | 2.5", page=1, metadata={"page_name": "Cups"}
+        ),
     ]
 
 

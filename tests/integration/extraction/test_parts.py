@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.integration.extraction import documents
+from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import MIB, read_document
 from worker.extraction import GuardedExtractor
 from worker.models import Element
@@ -90,3 +90,16 @@ def test_a_large_attachment_is_read_within_the_limits(extractor: GuardedExtracto
     words = b"All of these words were attached to a message. " * (4 * MIB // 47)
     document = read_mail(extractor, tmp_path, documents.make_mail_with(("long.txt", words)))
     assert sum(len(e.text) for e in document.elements if e.page == 2) > 4 * MIB - 100
+
+
+def test_attachments_of_an_outlook_message(extractor: GuardedExtractor, tmp_path: Path):
+    path = tmp_path / "message"
+    notes = documents.make_pdf(["A page of notes."])
+    path.write_bytes(ole.make_msg("Papers", "See below.", {"notes.pdf": notes, "x.bin": b"\xfe\0"}))
+    document = read_document(extractor, path)
+    assert (document.mime_type, document.title) == ("application/vnd.ms-outlook", "Papers")
+    assert (document.page_count, document.unread_pages) == (3, [3])
+    assert [(e.text, e.page) for e in document.elements[-2:]] == [
+        ("notes.pdf", 2),
+        ("A page of notes.", 2),
+    ]
