@@ -106,6 +106,36 @@ def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
     return b"%PDF-1.4\n" + body + b"trailer << /Root 1 0 R /Info 4 0 R >>\n%%EOF\n"
 
 
+def make_drawn_pdf(
+    drawing: bytes,
+    *,
+    rotate: int = 0,
+    catalog: bytes = b"",
+    page: bytes = b"",
+    more: Sequence[bytes] = (),
+) -> bytes:
+    """One page with this drawing, in Helvetica as F1; further objects are numbered from 6."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R %s >>" % catalog,
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Rotate %d "
+        b"/Resources << /Font << /F1 5 0 R >> >> %s >>" % (rotate, page),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        *more,
+    ]
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+
+
+def draw(*lines: tuple[float, float, str], matrix: bytes = b"1 0 0 1") -> bytes:
+    """Texts of 10 points at their places."""
+    return b"".join(
+        b"BT /F1 10 Tf %s %d %d Tm (%s) Tj ET\n" % (matrix, x, y, text.encode("cp1252"))
+        for x, y, text in lines
+    )
+
+
 def make_bomb() -> bytes:
     """A Word document of 60 KB that would unpack to 60 MB."""
     out = io.BytesIO()
