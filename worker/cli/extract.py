@@ -11,6 +11,7 @@ from worker.cli.output import Row, cell, console, count_of, print_json
 from worker.embedding.tokens import splitter_for
 from worker.errors import JobError, RefusedError
 from worker.extraction import ExtractionLimits, GuardedExtractor
+from worker.extraction.profiles import need_of
 from worker.log import configure_logging
 from worker.models import Chunk, Element
 from worker.pipeline.chunking import chunk_elements
@@ -52,6 +53,7 @@ def limits_of(settings: Settings) -> ExtractionLimits:
     return ExtractionLimits(
         children=1,
         timeout_seconds=settings.parse_timeout_seconds,
+        ocr_timeout_seconds=settings.ocr_timeout_seconds,
         memory_bytes=settings.parse_memory_bytes,
         max_characters=settings.max_document_characters,
     )
@@ -148,10 +150,11 @@ def _print_summary(summary: Row) -> None:
 def _explained(error: JobError) -> Row:
     text = error_texts()[error.code]
     detail = str(error)
+    need = need_of(detail) if error.code == "unsupported_type" else None
     return {
         "error_code": error.code,
         "error_message": text.message,
-        "remedy": text.remedy,
+        "remedy": f"To read it, {need.remedy}." if need else text.remedy,
         "detail": None if detail == error.code else detail,
     }
 

@@ -3,6 +3,7 @@
 Control messages travel as JSON datagrams between worker and zygote; a request carries two file
 descriptors, the document to read and the pipe to write to. The result comes through that pipe as
 JSON lines: `header`, then `element` and `page` lines in reading order, then one `end` or `error`.
+A child that cannot read the document alone writes one line only, `wanted`: another kind of child.
 """
 
 import json
@@ -54,6 +55,7 @@ class Limits:
     cpu_seconds: int
     file_bytes: int = 256 * 1024 * 1024
     open_files: int = 64
+    may_start_program: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Request:
     file_name: str  #: a hint that tells text formats apart; never opened
     folder: str  #: the child's private folder, made and removed by the worker
     limits: Limits
+    profile: str = "plain"  #: what the child may do beside reading: see profiles
+    media_type: str = ""  #: what a child before it found, where the profile is not plain
     first_page: int | None = None  #: PDF only: read no page before this one
     last_page: int | None = None
 

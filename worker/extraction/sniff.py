@@ -56,7 +56,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1aE\xdf\xa3", "video/webm"),
 )
 #: Two letters are too few to refuse a text by.
-_SHORT_MAGIC = (b"BM", b"MZ", b"II*\x00", b"MM\x00*", b"ID3", b"PAR1", b"BZh", b"OggS")
+_SHORT_MAGIC = (b"BM", b"MZ", b"ID3", b"PAR1", b"BZh", b"OggS")
 
 _CONTENT_TYPES = "[Content_Types].xml"
 _OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
@@ -99,6 +99,8 @@ _TEXT_NAMES = {
     "md": "text/markdown",
     "mdx": "text/markdown",
     "ndjson": "application/x-ndjson",
+    "org": "text/x-org",
+    "rst": "text/x-rst",
     "tab": "text/tab-separated-values",
     "tsv": "text/tab-separated-values",
     "xhtml": "text/html",

@@ -4,7 +4,7 @@ import email
 import email.policy
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 
 import docx
@@ -134,6 +134,15 @@ def draw(*lines: tuple[float, float, str], matrix: bytes = b"1 0 0 1") -> bytes:
         b"BT /F1 10 Tf %s %d %d Tm (%s) Tj ET\n" % (matrix, x, y, text.encode("cp1252"))
         for x, y, text in lines
     )
+
+
+def zipped(entries: Mapping[str, bytes]) -> bytes:
+    """A zip of these files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return out.getvalue()
 
 
 def make_bomb() -> bytes:

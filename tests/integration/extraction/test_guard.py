@@ -104,6 +104,8 @@ def test_a_child_writes_in_its_folder_only_and_not_much(
         ('write_raw {"element":{}}', "parse_crashed"),
         ('write_raw {"error":{"code":"worker_lost","detail":""}}', "parse_crashed"),
         ('write_raw {"error":{"code":"encrypted","detail":""}}', "encrypted"),
+        # The child that it asks for asks again.
+        ('write_raw {"wanted":{"profile":"ocr","mime_type":"image/png"}}', "parse_crashed"),
     ],
 )
 def test_each_end_has_its_code(hostile: GuardedExtractor, order: Order, text: str, code: str):

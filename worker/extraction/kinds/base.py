@@ -30,6 +30,7 @@ class Source:
     file_name: str  #: a hint
     first_page: int | None = None  #: PDF only
     last_page: int | None = None
+    profile: str = "plain"  #: what the process that reads it may do
     nesting: int = 0  #: 0: the document itself; above: a file inside a file
     budget: PartsBudget = field(default_factory=PartsBudget)
 
@@ -42,6 +43,15 @@ class Source:
         """All bytes of the file."""
         self.file.seek(0)
         return self.file.read()
+
+
+class ProfileNeededError(Exception):
+    """Another kind of child can read this file, and is to be had: see profiles."""
+
+    def __init__(self, profile: str, media_type: str) -> None:
+        self.profile = profile
+        self.media_type = media_type
+        super().__init__(profile)
 
 
 @dataclass(frozen=True)

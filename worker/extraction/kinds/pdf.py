@@ -17,6 +17,8 @@ import pypdfium2
 from pypdfium2 import raw
 
 from worker.errors import JobError
+from worker.extraction import profiles
+from worker.extraction.kinds import ocr
 from worker.extraction.kinds.base import PageEnd, Reading, Source
 from worker.extraction.kinds.layout import WIDE_GAP, Line, Row, arranged
 from worker.extraction.kinds.pdf_notes import notes_of
@@ -49,6 +51,9 @@ _MAX_OUTLINE_ENTRIES, _MAX_OUTLINE_DEPTH = 20_000, 6
 _LEADING_NUMBER = re.compile(r"^\s*(?:\d+(?:\.\d+)*|[A-Z]|[IVX]+)[.)]?\s+")
 _WORD_CHARACTERS = re.compile(r"[^\W_]+")
 _SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
+_OCR_DPI = 150
+#: A page of A3 has fewer at that resolution; a larger one is shown smaller.
+_OCR_PIXELS = 6_000_000
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
@@ -73,6 +78,30 @@ def read_pdf(source: Source) -> Reading:
     return Reading(_pages(document, source), page_count=len(document), title=title)
 
 
+def has_pictures_of_text(source: Source) -> bool:
+    """Whether a page shows something and has no text. A file that cannot be read has none."""
+    try:
+        document = _open(source)
+    except JobError:
+        return False
+    for number in range(1, len(document) + 1):
+        with _loaded(document, number) as page:
+            if page is not None and _is_picture(page):
+                return True
+    return False
+
+
+def _is_picture(page: pypdfium2.PdfPage) -> bool:
+    text_page = page.get_textpage()
+    try:
+        if text_page.count_chars() and text_page.get_text_range().strip():
+            return False
+    finally:
+        text_page.close()
+    objects = page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH))
+    return next(iter(objects), None) is not None
+
+
 def _open(source: Source) -> pypdfium2.PdfDocument:
     try:
         return pypdfium2.PdfDocument(source.file)
@@ -88,11 +117,23 @@ def _pages(document: pypdfium2.PdfDocument, source: Source) -> Iterator[Element 
     for number in range(first, min(last, len(document)) + 1):
         with _loaded(document, number) as page:
             elements = page_elements(_lines(page), style, number)
+            if source.profile == profiles.OCR and page is not None and not elements:
+                elements = _recognised(page, number)
             notes = list(notes_of(document, page, number))
         yield from _without_repeats(elements, shown)
         yield from notes
         found = any(element.category != "Header" for element in [*elements, *notes])
         yield PageEnd(number, has_text=found)
+
+
+def _recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
+    """What can be recognised on a page that is a picture."""
+    if not _is_picture(page):
+        return []
+    width, height = page.get_size()
+    scale = min(_OCR_DPI / 72, (_OCR_PIXELS / max(1.0, width * height)) ** 0.5)
+    pixels = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False).to_numpy()
+    return list(ocr.elements_of_lines(ocr.recognised(pixels[:, :, :3]), number))
 
 
 def _without_repeats(elements: Iterable[Element], shown: set[str]) -> Iterator[Element]:
