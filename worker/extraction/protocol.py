@@ -20,6 +20,7 @@ MAX_FILE_NAME_CHARACTERS = 255
 MAX_ELEMENT_CHARACTERS = 100_000
 MAX_HTML_CHARACTERS = 20_000
 MAX_NAME_CHARACTERS = 500
+MAX_LINKS_CHARACTERS = 2_000
 MAX_PAGES = 1_000_000
 #: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
 MAX_LINE_BYTES = 1024 * 1024
@@ -44,7 +45,11 @@ CATEGORIES = frozenset(
     }
 )
 #: What a parser may say about an element beside its text, and how long that may be.
-METADATA_LIMITS = {"text_as_html": MAX_HTML_CHARACTERS, "page_name": MAX_NAME_CHARACTERS}
+METADATA_LIMITS = {
+    "text_as_html": MAX_HTML_CHARACTERS,
+    "page_name": MAX_NAME_CHARACTERS,
+    "links": MAX_LINKS_CHARACTERS,
+}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ CHUNKING_VERSION: Final = "1"
 _SMALL_SHARE: Final = 10
 _MAX_HEADINGS: Final = 6
 _MAX_HEADING_CHARACTERS: Final = 200
+#: Addresses that a chunk's metadata names.
+_MAX_LINKS: Final = 50
 #: A section longer than this many chunks (one at least) is handed on piece by piece.
 _RUN_CHUNKS: Final = 8
 
@@ -131,7 +133,9 @@ def _blocks(
 ) -> Iterator[_Block]:
     """The blocks of one element, none longer than a chunk."""
     joint = "\n" if element.category == "ListItem" else "\n\n"
-    metadata = {"category": "Table"} if element.category == "Table" else {}
+    metadata: JsonObject = {"category": "Table"} if element.category == "Table" else {}
+    if links := element.metadata.get("links"):
+        metadata["links"] = links.split("\n")
     is_code = element.category == "CodeSnippet"
     block = _Block(text, splitter.count(text), element.page, joint, metadata, is_code)
     yield from _fitting(block, splitter, max_tokens=max_tokens)
@@ -266,7 +270,10 @@ def _chunk(section: _Section, blocks: list[_Block], splitter: TokenSplitter) -> 
     pages = [block.page for block in blocks if block.page is not None]
     metadata: JsonObject = {}
     for block in blocks:
+        links = dict.fromkeys([*metadata.get("links", ()), *block.metadata.get("links", ())])
         metadata.update(block.metadata)
+        if links:
+            metadata["links"] = list(links)[:_MAX_LINKS]
     chunk = Chunk(
         ordinal=0,
         content=content,

@@ -99,6 +99,34 @@ def test_pdf(extractor: GuardedExtractor, store: Store):
     ]
 
 
+_PAGE = """<html><head><title>Bread</title></head><body>
+<header><a href="/">Home of bread</a></header>
+<nav><ul><li><a href="/a">All recipes</a></li></ul></nav>
+<div id="cookie-banner"><p>We use cookies for everything.</p><button>Accept</button></div>
+<h1>Sourdough</h1><p>Flour and water, as <a href="https://example.org/ada">Ada</a> does it, or
+<a href="javascript:x()">not</a>.</p>
+<article><header><h2>Crust</h2></header><p>It is dark.</p></article>
+<footer>Copyright of the bakers</footer></body></html>"""
+
+
+def test_a_web_page_without_what_every_page_of_its_site_has(
+    extractor: GuardedExtractor, store: Store
+):
+    document = read_document(extractor, store("a.html", _PAGE.encode()))
+    assert document.title == "Bread"
+    assert [e.text for e in document.elements if e.category == "Title"] == ["Sourdough", "Crust"]
+    assert "Flour and water, as Ada does it, or not." in " ".join(document.text.split())
+    for dropped in ("Home of bread", "All recipes", "cookies", "Copyright"):
+        assert dropped not in document.text
+    links = [e.metadata["links"] for e in document.elements if "links" in e.metadata]
+    assert links == ["https://example.org/ada"]
+
+
+def test_a_page_of_nothing_but_navigation_is_kept(extractor: GuardedExtractor, store: Store):
+    page = "<body><nav><ul><li>Rye bread</li><li>Wheat bread</li></ul></nav><p>Ours</p></body>"
+    assert "Rye bread" in read_document(extractor, store("a.html", page.encode())).text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "category", "text"),
     [

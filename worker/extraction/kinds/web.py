@@ -100,6 +100,8 @@ def _drop_boilerplate(tree: etree._Element) -> None:
     outermost = [node for node in found if not any(up in found for up in node.iterancestors())]
     dropped = sum(_text_length(node) for node in outermost)
     if dropped > _MOST * _text_length(tree):
+        for node in tree.iter("nav"):
+            node.tag = "div"  # unstructured leaves it out
         return
     for node in outermost:
         node.drop_tree()
