@@ -127,6 +127,7 @@ def pdf_that_draws_itself() -> bytes:
 
 
 def pdf_of_many_paths(count: int) -> bytes:
+    """So many lines, of three operators each."""
     return pdf_of(CATALOG, PAGES, PAGE, stream(b"0 0 m 9 9 l S\n" * count))
 
 
