@@ -46,6 +46,7 @@ class Window:
     elements: Sequence[Element]
     pages_done: int  #: pages read so far, this window included
     unread_pages: Sequence[int]  #: pages of this window that hold no text that could be read
+    hidden_characters: int = 0  #: characters of it that a reader does not see: see count_hidden
 
 
 class Extraction(Protocol):

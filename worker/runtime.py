@@ -226,6 +226,7 @@ def _extraction_limits(settings: Settings, *, isolated: bool) -> ExtractionLimit
     return ExtractionLimits(
         children=1 if isolated else settings.extraction_children,
         timeout_seconds=settings.parse_timeout_seconds,
+        ocr_timeout_seconds=settings.ocr_timeout_seconds,
         memory_bytes=settings.parse_memory_bytes,
         max_characters=settings.max_document_characters,
     )

@@ -157,6 +157,13 @@ class Settings(BaseSettings):
     parse_timeout_seconds: float = _setting(
         "Time that reading one document may take.", 300, ge=1, le=7200
     )
+    ocr_timeout_seconds: float = _setting(
+        "Time that recognising the text of one scanned document may take; for each page, a minute "
+        "of it. Needs docmill[ocr].",
+        1800,
+        ge=1,
+        le=86_400,
+    )
     parse_memory_bytes: int = _setting(
         "Memory that reading one document may take.", 2048 * MIB, ge=256 * MIB
     )

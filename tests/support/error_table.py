@@ -1,21 +1,16 @@
 """The table of docs/errors.md, made from schema/functions/092_error_codes.sql."""
 
-import re
-from importlib.resources import files
+from worker.cli.error_texts import error_texts
 
 MARK = "<!-- made by: python -m tests.support.error_table -->"
 
 
 def error_table() -> str:
     """Codes with kind, message and remedy as a Markdown table."""
-    sql = files("schema").joinpath("functions/092_error_codes.sql").read_text()
-    entries = re.findall(
-        r"\('(\w+)', '(\w+)',\s+'((?:[^']|'')*)',\s+'((?:[^']|'')*)'\)", sql, re.DOTALL
-    )
     rows = ["| code | kind | what an owner reads | remedy |", "| --- | --- | --- | --- |"]
-    for code, kind, message, remedy in entries:
-        cells = (f"`{code}`", kind, message, remedy)
-        rows.append("| " + " | ".join(cell.replace("''", "'") for cell in cells) + " |")
+    for text in error_texts().values():
+        cells = (f"`{text.code}`", text.kind, text.message, text.remedy)
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
 

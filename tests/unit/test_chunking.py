@@ -62,12 +62,25 @@ def test_a_chunk_spans_the_pages_of_its_pieces() -> None:
     assert (chunk.page_start, chunk.page_end) == (2, 5)
 
 
+def test_a_chunk_names_the_links_of_its_pieces_once() -> None:
+    links = [{"links": "https://a.example\nhttps://b.example"}, {}, {"links": "https://a.example"}]
+    (chunk,) = chunks_of(*(Element("Text", "words", metadata=found) for found in links))
+    assert chunk.metadata == {"links": ["https://a.example", "https://b.example"]}
+
+
 def test_a_long_table_is_cut_between_rows_and_repeats_its_header() -> None:
     rows = [f"row{number} value{number}" for number in range(80)]
     chunks = chunks_of(Element("Table", "\n".join(["name value", *rows]), 1))
     assert len(chunks) > 1
     assert all(chunk.content.startswith("name value\n") for chunk in chunks)
     assert [row for chunk in chunks for row in chunk.content.split("\n")[1:]] == rows
+
+
+def test_code_keeps_its_lines_and_their_indentation_wherever_it_is_cut() -> None:
+    lines = [f"    {'    ' * (number % 3)}call_number_{number}(value)" for number in range(40)]
+    chunks = chunks_of(Element("CodeSnippet", "\n".join(lines)))
+    assert len(chunks) > 1
+    assert [line for chunk in chunks for line in chunk.content.split("\n")] == lines
 
 
 def test_list_items_stand_on_lines_and_paragraphs_apart() -> None:
@@ -88,7 +101,9 @@ def test_whitespace_makes_no_chunk() -> None:
 element_lists = st.lists(
     st.builds(
         Element,
-        category=st.sampled_from(["Title", "NarrativeText", "ListItem", "Table", "Text"]),
+        category=st.sampled_from(
+            ["Title", "NarrativeText", "ListItem", "Table", "Text", "CodeSnippet"]
+        ),
         text=st.lists(
             st.sampled_from(["alpha", "beta", "gamma", "שלום", "日本", "e\u0301"]), max_size=90
         )

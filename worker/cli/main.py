@@ -355,6 +355,18 @@ def search(
 
 
 @app.command()
+def extract(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    chunks: Annotated[bool, typer.Option("--chunks", help="What is embedded, instead.")] = False,
+    json: Json = False,
+) -> int:
+    """Show what is read from a file. Needs no service."""
+    from worker.cli import extract as extract_command
+
+    return extract_command.extract(file, chunks=chunks, as_json=json)
+
+
+@app.command()
 def config(json: Json = False) -> int:
     """Show every setting: its value, secrets redacted, and where it comes from."""
     from worker.cli import config as config_command

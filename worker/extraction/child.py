@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from fcntl import F_DUPFD, fcntl
 from pathlib import Path
+from typing import BinaryIO
 
 from worker.errors import NO_SPACE, JobError
-from worker.extraction import protocol, sandbox, seccomp
-from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.extraction import convert, protocol, sandbox, seccomp
+from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
 from worker.extraction.kinds.registry import open_reading
 from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
 from worker.extraction.sanitize import sanitize
@@ -39,15 +40,17 @@ def run(
     _keep_only(document, result)
     writer = _Writer(_RESULT)
     try:
-        _give_up_everything(request, readable)
+        _give_up(request, readable)
     except OSError as error:
         # Ours to repair, not the document's fault: it is tried again.
         writer.error("internal_error", _where(error))
         return 0
     try:
-        _read(request, writer)
+        _read(request, writer, readable)
     except BrokenPipeError:
         return 1  # the worker has lost interest
+    except ProfileNeededError as error:
+        writer.wanted(error.profile, error.media_type)
     except MemoryError:
         writer.write_raw(_OUT_OF_MEMORY)
     except JobError as error:
@@ -73,10 +76,13 @@ def _keep_only(document: int, result: int) -> None:
                 os.close(int(name))
 
 
-def _give_up_everything(request: Request, readable: Sequence[str]) -> None:
+def _give_up(request: Request, readable: Sequence[str]) -> None:
     sandbox.volunteer_for_oom_killer()
     _move_into(request.folder)
     sandbox.limit_resources(request.limits)
+    if request.limits.may_start_program:
+        convert.confine_for(request.profile, list(readable), request.folder)
+        return
     sandbox.confine(readable, request.folder)
     seccomp.refuse_system_calls()
 
@@ -87,15 +93,12 @@ def _move_into(folder: str) -> None:
     tempfile.tempdir = folder
 
 
-def _read(request: Request, writer: "_Writer") -> None:
+def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
     with os.fdopen(_DOCUMENT, "rb") as file:
-        source = Source(
-            file=file,
-            file_name=request.file_name,
-            first_page=request.first_page,
-            last_page=request.last_page,
-        )
+        source = _source(request, file, readable)
         media_type, reading = open_reading(source)
+        if request.limits.may_start_program:
+            media_type = request.media_type  # of the document, not of what a program made of it
         writer.header(media_type, reading)
         found_text = False
         for part in reading.parts:
@@ -108,6 +111,18 @@ def _read(request: Request, writer: "_Writer") -> None:
         if not found_text and not source.is_window:
             raise JobError("empty_document")
         writer.end()
+
+
+def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source:
+    if request.limits.may_start_program:
+        return convert.converted(request, file, list(readable))
+    return Source(
+        file=file,
+        file_name=request.file_name,
+        profile=request.profile,
+        first_page=request.first_page,
+        last_page=request.last_page,
+    )
 
 
 def _presentable(element: Element) -> Iterator[Element]:
@@ -186,6 +201,11 @@ class _Writer:
         }
         self._line({"header": header})
         self._flush()
+
+    def wanted(self, profile: str, media_type: str) -> None:
+        self._line({"wanted": {"profile": profile, "mime_type": media_type}})
+        with suppress(BrokenPipeError):
+            self._flush()
 
     def element(self, element: Element) -> None:
         self._line(

@@ -7,11 +7,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from worker.errors import NO_SPACE, JobError
+from worker.extraction import convert, profiles
 from worker.extraction.folders import PrivateFolders
 from worker.extraction.kinds.base import PageEnd
 from worker.extraction.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
@@ -22,6 +23,7 @@ from worker.extraction.results import (
     Item,
     MalformedResultError,
     ResultLines,
+    Wanted,
 )
 from worker.extraction.supervisor import (
     ChildHandle,
@@ -49,6 +51,8 @@ _REAP_SECONDS = 10.0
 _READ_BYTES = 256 * 1024
 #: A shorter element counts as much: millions of tiny ones are a large document too.
 LEAST_CHARACTERS = 50
+#: What the models and the picture of one page take, as address space on top of the zygote's.
+OCR_MEMORY_BYTES = 1536 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,15 @@ class ExtractionLimits:
     timeout_seconds: float = 300  #: time that one document may be waited for; CPU time as well
     memory_bytes: int = 2048 * 1024 * 1024  #: of one child, on top of what it shares
     max_characters: int = 50_000_000  #: of one document
+    ocr_timeout_seconds: float = 1800  #: as `timeout_seconds`, for pages that are pictures
+
+    def for_profile(self, profile: str) -> "ExtractionLimits":
+        """Limits of a document that a child of this kind reads."""
+        if profile != profiles.OCR:
+            return self
+        return replace(
+            self, timeout_seconds=self.ocr_timeout_seconds, memory_bytes=OCR_MEMORY_BYTES
+        )
 
     def of_child(self) -> Limits:
         """What the kernel is to enforce."""
@@ -82,6 +95,8 @@ class GuardedExtractor:
         """
         self._limits = limits
         self._slots = FairGate(limits.children)
+        # Each takes a core and a gigabyte, for minutes: they must not take all slots.
+        self._special_slots = {profile: FairGate(1) for profile in profiles.SPECIAL}
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
         self._supervisor = Supervisor(self._folders.root, eager=eager)
 
@@ -117,7 +132,26 @@ class GuardedExtractor:
         with self._slot(owner, check) as child:
             self._start(child, path, file_name, check)
             reader = _ResultReader(child, self._limits, check)
-            yield GuardedExtraction(reader.header(), reader)
+            header = reader.header()
+            if isinstance(header, Header):
+                yield GuardedExtraction(header, reader)
+                return
+        with self._special_slot(header, owner, check) as child:
+            self._start(child, path, file_name, check)
+            reader = _ResultReader(child, self._limits.for_profile(header.profile), check)
+            yield GuardedExtraction(reader.only_header(), reader)
+
+    @contextmanager
+    def _special_slot(self, wanted: Wanted, owner: str, check: StopCheck) -> Iterator["_Child"]:
+        """A slot for a child of another kind. One waits for it without holding an ordinary one."""
+        place = self._special_slots[wanted.profile].acquire(owner, 1, check)
+        try:
+            with self._slot(owner, check) as child:
+                limits = self._limits.for_profile(wanted.profile).of_child()
+                child.become(wanted, limits)
+                yield child
+        finally:
+            place.release()
 
     @contextmanager
     def _slot(self, owner: str, check: StopCheck) -> Iterator["_Child"]:
@@ -194,6 +228,15 @@ class _Child:
         self._handle: ChildHandle | None = None
         self._pipe = -1
         self._closed = False
+        self._wanted = Wanted(profiles.PLAIN, "")
+
+    def become(self, wanted: Wanted, limits: Limits) -> None:
+        """Be a child of another kind, once it is started."""
+        programs = wanted.profile in profiles.PROGRAMS
+        self._wanted = wanted
+        self.limits = replace(
+            limits, may_start_program=programs, open_files=256 if programs else limits.open_files
+        )
 
     @property
     def pipe(self) -> int:
@@ -208,6 +251,8 @@ class _Child:
             file_name=file_name[-MAX_FILE_NAME_CHARACTERS:],
             folder=str(self._folder),
             limits=self.limits,
+            profile=self._wanted.profile,
+            media_type=self._wanted.media_type,
         )
         document = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -253,6 +298,8 @@ class _Child:
             if self._pipe != -1:
                 os.close(self._pipe)
             if self._folder is not None:
+                if self._wanted.profile == profiles.OFFICE:
+                    convert.remove_traces(self._folder)
                 self._folders.remove(self._folder)
             self._slot.release()
 
@@ -290,13 +337,20 @@ class _ResultReader:
         self._lines = ResultLines()
         self._items = self._read_items()
 
-    def header(self) -> Header:
-        """Wait for the header. Raises JobError."""
+    def header(self) -> Header | Wanted:
+        """Wait for the header, or for the wish for another kind of child. Raises JobError."""
         match next(self._items, None):
-            case Header() as header:
-                return header
+            case Header() | Wanted() as first:
+                return first
             case _:
                 raise JobError("parse_crashed", "no header")
+
+    def only_header(self) -> Header:
+        """Wait for the header of a child of another kind. Raises JobError."""
+        first = self.header()
+        if isinstance(first, Wanted):
+            raise JobError("parse_crashed", "no header")
+        return first
 
     def parts(self) -> Iterator[Element | PageEnd]:
         """Elements and page ends as they come; the child is gone before the last is used."""

@@ -3,6 +3,7 @@
 Control messages travel as JSON datagrams between worker and zygote; a request carries two file
 descriptors, the document to read and the pipe to write to. The result comes through that pipe as
 JSON lines: `header`, then `element` and `page` lines in reading order, then one `end` or `error`.
+A child that cannot read the document alone writes one line only, `wanted`: another kind of child.
 """
 
 import json
@@ -19,6 +20,7 @@ MAX_FILE_NAME_CHARACTERS = 255
 MAX_ELEMENT_CHARACTERS = 100_000
 MAX_HTML_CHARACTERS = 20_000
 MAX_NAME_CHARACTERS = 500
+MAX_LINKS_CHARACTERS = 2_000
 MAX_PAGES = 1_000_000
 #: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
 MAX_LINE_BYTES = 1024 * 1024
@@ -43,7 +45,11 @@ CATEGORIES = frozenset(
     }
 )
 #: What a parser may say about an element beside its text, and how long that may be.
-METADATA_LIMITS = {"text_as_html": MAX_HTML_CHARACTERS, "page_name": MAX_NAME_CHARACTERS}
+METADATA_LIMITS = {
+    "text_as_html": MAX_HTML_CHARACTERS,
+    "page_name": MAX_NAME_CHARACTERS,
+    "links": MAX_LINKS_CHARACTERS,
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Limits:
     cpu_seconds: int
     file_bytes: int = 256 * 1024 * 1024
     open_files: int = 64
+    may_start_program: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ class Request:
     file_name: str  #: a hint that tells text formats apart; never opened
     folder: str  #: the child's private folder, made and removed by the worker
     limits: Limits
+    profile: str = "plain"  #: what the child may do beside reading: see profiles
+    media_type: str = ""  #: what a child before it found, where the profile is not plain
     first_page: int | None = None  #: PDF only: read no page before this one
     last_page: int | None = None
 

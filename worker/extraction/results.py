@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from worker.errors import DocmillError
+from worker.extraction import profiles
 from worker.extraction.kinds.base import PageEnd
 from worker.extraction.protocol import (
     CATEGORIES,
@@ -33,7 +34,9 @@ CHILD_CODES = frozenset(
         "encrypted",
         "internal_error",
         "no_space",
+        # Of a program that it ran: how it was ended itself, a child cannot know.
         "parse_memory",
+        "parse_timeout",
         "unsupported_type",
     }
 )
@@ -66,11 +69,19 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A child's only word when another kind of child is needed to read the document."""
+
+    profile: str
+    media_type: str
+
+
+@dataclass(frozen=True)
 class End:
     """A child's last word when it has read the document."""
 
 
-Item = Header | Element | PageEnd | Failure | End
+Item = Header | Element | PageEnd | Failure | Wanted | End
 
 
 class ResultLines:
@@ -99,7 +110,7 @@ class ResultLines:
         if self._ended or len(line) > MAX_LINE_BYTES:
             _refuse("line after the end, or overlong")
         item = self._parsed(_object(line))
-        if isinstance(item, Failure | End):
+        if isinstance(item, Failure | Wanted | End):
             self._ended = True
         return item
 
@@ -110,6 +121,8 @@ class ResultLines:
         if kind == "header" and len(message) == 1 and self._header is None:
             self._header = _header(_mapping(message["header"]))
             return self._header
+        if kind == "wanted" and len(message) == 1 and self._header is None:
+            return _wanted(_mapping(message["wanted"]))
         if self._header is None:
             _refuse("no header yet")
         return self._body_item(kind, message, self._header)
@@ -182,6 +195,14 @@ def _metadata(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not value.keys() <= METADATA_LIMITS.keys():
         _refuse("metadata")
     return {name: _text(item, METADATA_LIMITS[name]) for name, item in value.items()}
+
+
+def _wanted(body: dict[str, Any]) -> Wanted:
+    _keys(body, {"profile", "mime_type"})
+    profile, media_type = body["profile"], body["mime_type"]
+    if not isinstance(media_type, str) or not profiles.is_wanted(profile, media_type):
+        _refuse("profile")
+    return Wanted(profile, media_type)
 
 
 def _failure(body: dict[str, Any]) -> Failure:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 import struct
 import sys
 from collections.abc import Iterable
@@ -30,7 +31,7 @@ _SYS_LANDLOCK_ADD_RULE = 445
 _SYS_LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_EXECUTE, _READ_FILE, _READ_DIR, _MAKE_SOCKET = 1, 1 << 2, 1 << 3, 1 << 9
 #: Rights that came with each version of Landlock's interface.
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _TCP_RIGHTS_SINCE, _TCP_RIGHTS = 4, 0b11
@@ -97,6 +98,8 @@ def resident_bytes() -> int:
 
 def limit_resources(limits: Limits) -> None:
     """Set hard limits on this process. They count from the fork, so they are this document's."""
+    # No fork, no thread. The kernel does not apply it to root, Landlock forbids exec anyway.
+    processes = resource.RLIM_INFINITY if limits.may_start_program else 0
     own_space, _ = _memory_bytes()
     for what, limit in (
         (resource.RLIMIT_AS, own_space + limits.memory_bytes),
@@ -104,12 +107,17 @@ def limit_resources(limits: Limits) -> None:
         (resource.RLIMIT_FSIZE, limits.file_bytes),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_CORE, 0),
-        # No fork, no thread. The kernel does not apply it to root, Landlock forbids exec anyway.
-        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NPROC, processes),
     ):
         _, hard = resource.getrlimit(what)
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        allowed = _lower(limit, hard)
         resource.setrlimit(what, (allowed, allowed))
+
+
+def _lower(limit: int, hard: int) -> int:
+    """The lower of two limits; infinity is written as -1."""
+    finite = [value for value in (limit, hard) if value != resource.RLIM_INFINITY]
+    return min(finite, default=resource.RLIM_INFINITY)
 
 
 def volunteer_for_oom_killer() -> None:
@@ -144,9 +152,17 @@ def landlock_version() -> int:
     return 0
 
 
-def confine(readable: Iterable[str], writable: str) -> bool:
-    """Confine this process to reading some folders and writing one; no exec, no TCP, no signals.
+def confine(
+    readable: Iterable[str],
+    writable: str,
+    *,
+    runnable: Iterable[str] = (),
+    sockets: Iterable[str] = (),
+) -> bool:
+    """Confine this process to reading some folders and writing one; no TCP, no signals, no exec.
 
+    But for programs in `runnable`, and Unix sockets that may be made in `sockets`. What was given
+    up once does not come back by a second call.
     False where the kernel has no Landlock. Files that are open already stay usable. Needs
     `drop_privileges` first.
     """
@@ -166,8 +182,11 @@ def confine(readable: Iterable[str], writable: str) -> bool:
     try:
         for path in readable:
             _allow(rules, path, _READ_FILE | _READ_DIR)
-        execute = 1
-        _allow(rules, writable, every_right & ~execute)
+        for path in runnable:
+            _allow(rules, path, _READ_FILE | _READ_DIR | _EXECUTE)
+        for path in sockets:
+            _allow(rules, path, _MAKE_SOCKET)
+        _allow(rules, writable, every_right & ~_EXECUTE)
         _call("syscall", _SYS_LANDLOCK_RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
@@ -176,6 +195,8 @@ def confine(readable: Iterable[str], writable: str) -> bool:
 
 def _allow(rules: int, path: str, rights: int) -> None:
     folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if not stat.S_ISDIR(os.fstat(folder).st_mode):
+        rights &= ~_READ_DIR  # which no file has
     try:
         rule = struct.pack("=Qi", rights, folder)
         _call("syscall", _SYS_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)

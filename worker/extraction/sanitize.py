@@ -9,6 +9,20 @@ _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c]")
 # Postgres refuses NUL, UTF-8 refuses lone surrogates, JSON and terminals choke on the rest of C0.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
+#: Zero-width spaces, embeddings and overrides of direction, tags. Not what Hebrew, Persian, Indic
+#: scripts and emoji need: direction marks and joiners.
+_HIDDEN = re.compile(
+    "[\u180e\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+def count_hidden(text: str) -> int:
+    """Characters that a reader does not see, but a model does: a sign of text that hides.
+
+    They stay where they are, for offsets and for scripts that use them.
+    """
+    return len(_HIDDEN.findall(text))
+
 
 def sanitize(value: Value) -> Value:
     """Strip NUL, lone surrogates and C0 controls but newline and tab, in all strings of a value.

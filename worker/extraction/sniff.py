@@ -4,6 +4,8 @@ The type that the uploader declared is not asked: clients send text/plain for ev
 name is a hint, and only among formats that are all text.
 """
 
+import csv
+import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -21,6 +23,7 @@ ENCRYPTED_OFFICE = "application/x-ole-storage"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLS = "application/vnd.ms-excel"
 EML, MSG = "message/rfc822", "application/vnd.ms-outlook"
 
 #: Begins as a container and cannot be listed: cut off, most often.
@@ -53,7 +56,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1aE\xdf\xa3", "video/webm"),
 )
 #: Two letters are too few to refuse a text by.
-_SHORT_MAGIC = (b"BM", b"MZ", b"II*\x00", b"MM\x00*", b"ID3", b"PAR1", b"BZh", b"OggS")
+_SHORT_MAGIC = (b"BM", b"MZ", b"ID3", b"PAR1", b"BZh", b"OggS")
 
 _CONTENT_TYPES = "[Content_Types].xml"
 _OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
@@ -80,8 +83,8 @@ _OLE_STREAMS = (
     ("EncryptedPackage", ENCRYPTED_OFFICE),
     ("__properties_version1.0", MSG),
     ("WordDocument", "application/msword"),
-    ("Workbook", "application/vnd.ms-excel"),
-    ("Book", "application/vnd.ms-excel"),
+    ("Workbook", XLS),
+    ("Book", XLS),
     ("PowerPoint Document", "application/vnd.ms-powerpoint"),
 )
 
@@ -96,17 +99,25 @@ _TEXT_NAMES = {
     "md": "text/markdown",
     "mdx": "text/markdown",
     "ndjson": "application/x-ndjson",
+    "org": "text/x-org",
+    "rst": "text/x-rst",
     "tab": "text/tab-separated-values",
     "tsv": "text/tab-separated-values",
     "xhtml": "text/html",
     "xml": "application/xml",
 }
+#: Files of programmers that have no ending.
+_SOURCE_FILES = {"dockerfile": "dockerfile", "makefile": "mk", "gnumakefile": "mk"}
+#: What the first line of a script says that runs it.
+_INTERPRETERS = {"python": "py", "bash": "sh", "sh": "sh", "zsh": "zsh", "node": "js", "perl": "pl"}
+_SHEBANG = re.compile(r"#!\s*\S*/(?:env\s+(?:-\S+\s+)*)?([a-z]+)[\d.]*(?:\s|$)")
 #: Text whose indentation carries meaning, by the ending of its name.
 _SOURCE_NAMES = frozenset(
     """bash c cc cfg clj conf cpp cs css cxx dart ex exs go gradle graphql h hpp hs ini ipynb java
     jl js jsx kt kts less lua m mjs mk ml nix pas php pl proto ps1 py pyi r rb rs scala scss sh sol
     sql svelte swift tcl tf toml ts tsx vb vue yaml yml zig zsh""".split()  # noqa: SIM905 -- literals would take a page
 )
+_PDF_HEADER = re.compile(rb"(?<![A-Za-z0-9 `\"'(])%PDF-\d\.\d")
 _HTML_START = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _XML_START = re.compile(r"<\?xml\b", re.IGNORECASE)
 _XHTML_ROOT = re.compile(r"<html\b", re.IGNORECASE)
@@ -130,17 +141,31 @@ def sniff(file: BinaryIO, file_name: str = "") -> str:
 
 
 def _binary_type(file: BinaryIO, start: bytes) -> str | None:
-    # A PDF's header may stand after a little rubbish; readers look for it in the first kilobyte.
-    if b"%PDF-" in start[:1024]:
-        return "application/pdf"
+    # Containers first: a PDF in them may begin within the first kilobyte.
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _container_type(_zip_type, file)
     if start.startswith(olefile.MAGIC):
         return _container_type(_ole_type, file)
+    if _is_pdf(start):
+        return "application/pdf"
     for magic, media_type in _MAGIC:
         if start.startswith(magic) and not (magic in _SHORT_MAGIC and looks_like_text(start)):
             return media_type
     return _riff_or_iso_type(start)
+
+
+def _is_pdf(start: bytes) -> bool:
+    """A PDF's header may stand after a little rubbish; readers look for it in the first kilobyte.
+
+    A text that only speaks of such headers has none at the beginning of a line, or no objects.
+    """
+    if start.startswith(b"%PDF-"):
+        return True
+    found = _PDF_HEADER.search(start[:1024])
+    if found is None:
+        return False
+    rubbish = not re.search(rb"[A-Za-z]", start[: found.start()])
+    return rubbish or b" obj" in start or not looks_like_text(start)
 
 
 def _riff_or_iso_type(start: bytes) -> str | None:
@@ -219,7 +244,10 @@ def _xml_type(text: str) -> str:
 
 
 def _named_text_type(file_name: str) -> str | None:
-    ending = PurePosixPath(file_name.lower()).suffix.removeprefix(".")
+    path = PurePosixPath(file_name.lower())
+    if path.name in _SOURCE_FILES:
+        return f"text/x-{_SOURCE_FILES[path.name]}"
+    ending = path.suffix.removeprefix(".")
     if ending in _SOURCE_NAMES:
         return f"text/x-{ending}"
     return _TEXT_NAMES.get(ending)
@@ -228,10 +256,58 @@ def _named_text_type(file_name: str) -> str | None:
 def _guessed_text_type(text: str) -> str:
     if _looks_like_mail(text):
         return EML
+    script = _SHEBANG.match(text)
+    if script and script[1] in _INTERPRETERS:
+        return f"text/x-{_INTERPRETERS[script[1]]}"
     stripped = text.strip()
     if stripped.startswith(("{", "[{", '["')) and '"' in stripped:
-        return "application/json"
-    return "text/plain"
+        return "application/x-ndjson" if _looks_like_json_lines(stripped) else "application/json"
+    return _delimited_type(stripped) or "text/plain"
+
+
+def _looks_like_json_lines(text: str) -> bool:
+    """Whether the first lines are an object each. The last one may have been cut."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()][:5]
+    whole = lines[:-1] if len(lines) > 1 else []
+    return bool(whole) and all(
+        line.startswith("{") and line.endswith("}") and _is_json(line) for line in whole
+    )
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _delimited_type(text: str) -> str | None:
+    """A table whose name does not say so: every line has as many tabs, or commas, as the first.
+
+    Commas are common in prose and in lists: they need more lines, more columns, short cells.
+    """
+    lines = [line for line in text[:16_384].splitlines() if line.strip()][:20]
+    if len(text) > 16_384:
+        lines = lines[:-1]
+    if len(lines) < 3:
+        return None
+    tabs = {line.count("\t") for line in lines}
+    if len(tabs) == 1 and tabs != {0}:
+        return "text/tab-separated-values"
+    commas = {len(row) for row in _csv_rows(lines)}
+    cells = [cell for row in _csv_rows(lines) for cell in row]
+    spaced = sum(1 for cell in cells if cell.startswith(" ") or len(cell) > 80)
+    if len(commas) == 1 and max(commas, default=0) >= 3 and spaced <= len(cells) // 20:
+        return "text/csv"
+    return None
+
+
+def _csv_rows(lines: list[str]) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines))
+    except csv.Error:
+        return []
 
 
 def _looks_like_mail(text: str) -> bool:

@@ -1,8 +1,9 @@
 """Cut the stream of elements into windows that fit into memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from worker.extraction.kinds.base import PageEnd
+from worker.extraction.sanitize import count_hidden
 from worker.models import Element
 from worker.ports import Window
 
@@ -22,7 +23,7 @@ def windows_of(
     for part in parts:
         full = size >= window_characters
         if full and (_is_title(part) or size >= 2 * window_characters):
-            yield Window(elements, pages_done, unread)
+            yield _window(elements, pages_done, unread)
             elements, unread, size, full = [], [], 0, False
         if isinstance(part, Element):
             elements.append(part)
@@ -32,10 +33,15 @@ def windows_of(
         if not part.has_text:
             unread.append(part.number)
         if full:
-            yield Window(elements, pages_done, unread)
+            yield _window(elements, pages_done, unread)
             elements, unread, size = [], [], 0
     if elements or unread:
-        yield Window(elements, pages_done, unread)
+        yield _window(elements, pages_done, unread)
+
+
+def _window(elements: Sequence[Element], pages_done: int, unread: Sequence[int]) -> Window:
+    hidden = sum(count_hidden(element.text) for element in elements)
+    return Window(elements, pages_done, unread, hidden)
 
 
 def _is_title(part: Element | PageEnd) -> bool:

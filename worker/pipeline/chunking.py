@@ -25,6 +25,8 @@ CHUNKING_VERSION: Final = "1"
 _SMALL_SHARE: Final = 10
 _MAX_HEADINGS: Final = 6
 _MAX_HEADING_CHARACTERS: Final = 200
+#: Addresses that a chunk's metadata names.
+_MAX_LINKS: Final = 50
 #: A section longer than this many chunks (one at least) is handed on piece by piece.
 _RUN_CHUNKS: Final = 8
 
@@ -38,6 +40,7 @@ class _Block:
     page: int | None
     joint: str  #: what stands between it and the block before it
     metadata: JsonObject
+    keeps_lines: bool = False  #: source code, whose lines are indented with a meaning
 
 
 @dataclass
@@ -84,6 +87,9 @@ def _sections(
         text = element.text.strip()
         if not text:
             continue
+        if element.category == "CodeSnippet":
+            # How far a line is indented is part of what it says.
+            text = element.text.strip("\n").rstrip()
         if element.category != "Title" or len(text) > _MAX_HEADING_CHARACTERS:
             has_content = True
             for block in _blocks(element, text, splitter, max_tokens=max_tokens):
@@ -127,8 +133,11 @@ def _blocks(
 ) -> Iterator[_Block]:
     """The blocks of one element, none longer than a chunk."""
     joint = "\n" if element.category == "ListItem" else "\n\n"
-    metadata = {"category": "Table"} if element.category == "Table" else {}
-    block = _Block(text, splitter.count(text), element.page, joint, metadata)
+    metadata: JsonObject = {"category": "Table"} if element.category == "Table" else {}
+    if links := element.metadata.get("links"):
+        metadata["links"] = links.split("\n")
+    is_code = element.category == "CodeSnippet"
+    block = _Block(text, splitter.count(text), element.page, joint, metadata, is_code)
     yield from _fitting(block, splitter, max_tokens=max_tokens)
 
 
@@ -145,10 +154,14 @@ def _cut_text(block: _Block, splitter: TokenSplitter) -> Iterator[_Block]:
     joint, end = block.joint, 0
     for offset, piece in splitter.split(block.text):
         # Pieces that end up in one chunk are joined by what stood between them.
+        between = block.text[end:offset]
         if end:
-            between = block.text[end:offset]
             joint = "\n" if "\n" in between else " " if between else ""
-        yield replace(block, text=piece, tokens=splitter.count(piece), joint=joint)
+        if block.keeps_lines and (joint == "\n" or not end):
+            indented = between.rpartition("\n")[2] + piece
+        else:
+            indented = piece
+        yield replace(block, text=indented, tokens=splitter.count(indented), joint=joint)
         end = offset + len(piece)
 
 
@@ -257,7 +270,10 @@ def _chunk(section: _Section, blocks: list[_Block], splitter: TokenSplitter) -> 
     pages = [block.page for block in blocks if block.page is not None]
     metadata: JsonObject = {}
     for block in blocks:
+        links = dict.fromkeys([*metadata.get("links", ()), *block.metadata.get("links", ())])
         metadata.update(block.metadata)
+        if links:
+            metadata["links"] = list(links)[:_MAX_LINKS]
     chunk = Chunk(
         ordinal=0,
         content=content,

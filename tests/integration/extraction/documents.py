@@ -1,8 +1,10 @@
 """Documents that the tests make themselves, one of each kind."""
 
+import email
+import email.policy
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 
 import docx
@@ -58,7 +60,29 @@ def make_eml() -> bytes:
     message["From"], message["To"] = "Ada <ada@example.org>", "bob@example.org"
     message["Subject"] = "The plan"
     message.set_content("Dear Bob,\n\nthis is the plan of which we spoke. It is short.\n")
-    message.add_attachment(b"attached secret", maintype="text", subtype="plain", filename="a.txt")
+    return message.as_bytes()
+
+
+def make_mail_with(
+    *attachments: tuple[str, bytes], subject: str = "The papers", text: str = "See below.\n"
+) -> bytes:
+    """A message with attachments of the given names, all declared to be bytes of no known kind."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ada@example.org", subject
+    message.set_content(text)
+    for name, content in attachments:
+        message.add_attachment(
+            content, maintype="application", subtype="octet-stream", filename=name
+        )
+    return message.as_bytes()
+
+
+def make_forwarded(inner: bytes, subject: str) -> bytes:
+    """A message that another is attached to, as mail programs forward it."""
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ada@example.org", subject
+    message.set_content(f"About {subject}.\n")
+    message.add_attachment(email.message_from_bytes(inner, policy=email.policy.default))
     return message.as_bytes()
 
 
@@ -80,6 +104,45 @@ def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
         ]
     body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
     return b"%PDF-1.4\n" + body + b"trailer << /Root 1 0 R /Info 4 0 R >>\n%%EOF\n"
+
+
+def make_drawn_pdf(
+    drawing: bytes,
+    *,
+    rotate: int = 0,
+    catalog: bytes = b"",
+    page: bytes = b"",
+    more: Sequence[bytes] = (),
+) -> bytes:
+    """One page with this drawing, in Helvetica as F1; further objects are numbered from 6."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R %s >>" % catalog,
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Rotate %d "
+        b"/Resources << /Font << /F1 5 0 R >> >> %s >>" % (rotate, page),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        *more,
+    ]
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+
+
+def draw(*lines: tuple[float, float, str], matrix: bytes = b"1 0 0 1") -> bytes:
+    """Texts of 10 points at their places."""
+    return b"".join(
+        b"BT /F1 10 Tf %s %d %d Tm (%s) Tj ET\n" % (matrix, x, y, text.encode("cp1252"))
+        for x, y, text in lines
+    )
+
+
+def zipped(entries: Mapping[str, bytes]) -> bytes:
+    """A zip of these files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return out.getvalue()
 
 
 def make_bomb() -> bytes:

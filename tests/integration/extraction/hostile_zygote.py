@@ -166,14 +166,14 @@ _ACTIONS: dict[str, Callable[..., object]] = {
 }
 
 
-def _obey(_request: object, _writer: object) -> None:
+def _obey(*_arguments: object) -> None:
     action, *arguments = os.read(3, 65536).decode().split(" ")
     _ACTIONS[action](*arguments)
 
 
 vars(child)["_read"] = _obey
 if "--without-seccomp" in sys.argv:
-    vars(seccomp)["refuse_system_calls"] = lambda: False
+    vars(seccomp)["refuse_system_calls"] = lambda **_: False
 
 if __name__ == "__main__":
     zygote.main(sys.argv[-2:])

@@ -104,6 +104,8 @@ def test_a_child_writes_in_its_folder_only_and_not_much(
         ('write_raw {"element":{}}', "parse_crashed"),
         ('write_raw {"error":{"code":"worker_lost","detail":""}}', "parse_crashed"),
         ('write_raw {"error":{"code":"encrypted","detail":""}}', "encrypted"),
+        # The child that it asks for asks again.
+        ('write_raw {"wanted":{"profile":"ocr","mime_type":"image/png"}}', "parse_crashed"),
     ],
 )
 def test_each_end_has_its_code(hostile: GuardedExtractor, order: Order, text: str, code: str):
@@ -438,16 +440,26 @@ def test_it_is_safe_in_256_threads(hostile: GuardedExtractor, tmp_path: Path):
 # -- real parsers, hostile documents
 
 
-def test_documents_that_take_a_parser_too_long_or_too_much(tmp_path: Path):
-    path = tmp_path / "a.md"
-    path.write_text("[" * 20_000)
+@pytest.mark.parametrize(
+    ("name", "content", "seconds", "code"),
+    [
+        ("a.md", "[" * 20_000, 3, "parse_timeout"),
+        ("a.json", "[" + "0," * 30_000_000 + "0]", 60, "parse_memory"),
+    ],
+    ids=["too long", "too much"],
+)
+def test_documents_that_take_a_parser_too_long_or_too_much(
+    tmp_path: Path, name: str, content: str, seconds: float, code: str
+):
+    path = tmp_path / name
+    path.write_text(content)
     # One of its own: the session's extractor has ordinary limits.
-    limits = guard.ExtractionLimits(children=1, timeout_seconds=3, memory_bytes=256 * 1024 * 1024)
+    limits = guard.ExtractionLimits(
+        children=1, timeout_seconds=seconds, memory_bytes=256 * 1024 * 1024
+    )
     extractor = GuardedExtractor(limits, temp_dir=tmp_path)
     try:
-        assert code_of(extractor, path) == "parse_timeout"
-        path.write_text("[" + "0," * 30_000_000 + "0]")
-        assert code_of(extractor, path, "a.json") == "parse_memory"
+        assert code_of(extractor, path) == code
         assert_nothing_left(extractor)
     finally:
         extractor.close()

@@ -1,7 +1,7 @@
 """Lines on a page become paragraphs and titles."""
 
+from worker.extraction.kinds.layout import Line
 from worker.extraction.kinds.pdf import (
-    Line,
     Style,
     join_fragments,
     page_elements,

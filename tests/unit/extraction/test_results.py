@@ -16,6 +16,7 @@ from worker.extraction.results import (
     Item,
     MalformedResultError,
     ResultLines,
+    Wanted,
 )
 from worker.models import Element, JsonObject
 
@@ -52,6 +53,35 @@ def test_lines_become_items_in_order():
         PageEnd(3, has_text=False),
         End(),
     ]
+
+
+def wish(profile: object, media_type: object) -> JsonObject:
+    return {"wanted": {"profile": profile, "mime_type": media_type}}
+
+
+def test_another_kind_of_child_may_be_asked_for_first_and_alone():
+    assert items(wish("ocr", "application/pdf")) == [Wanted("ocr", "application/pdf")]
+    assert items(wish("pandoc", "application/rtf")) == [Wanted("pandoc", "application/rtf")]
+    with pytest.raises(MalformedResultError):
+        items(wish("ocr", "image/png"), {"end": True})
+    with pytest.raises(MalformedResultError):
+        items(HEADER, wish("ocr", "image/png"))
+
+
+@pytest.mark.parametrize(
+    ("profile", "media_type"),
+    [
+        ("office", "application/pdf"),
+        ("plain", "text/plain"),
+        ("pandoc", "image/png"),
+        ("shell", "application/rtf"),
+        (None, "application/rtf"),
+        ("ocr", ["image/png"]),
+    ],
+)
+def test_no_child_gets_a_profile_that_its_type_does_not_need(profile, media_type):
+    with pytest.raises(MalformedResultError):
+        items(wish(profile, media_type))
 
 
 def test_an_error_may_come_first():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.extraction.sanitize import sanitize
+from worker.extraction.sanitize import count_hidden, sanitize
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()))
 any_json = st.recursive(
@@ -50,6 +50,23 @@ def test_ordinary_text_is_left_alone(text):
 
 def test_line_ends_of_all_kinds_become_newlines():
     assert sanitize("a\r\nb\rc\x0bd\x0ce\nf\tg") == "a\nb\nc\nd\ne\nf\tg"
+
+
+def test_hidden_characters_are_counted_and_kept():
+    hidden = "a\u200bb\u2060c\u202ed\U000e0041e\ufeff"
+    assert count_hidden(hidden) == 5
+    assert sanitize(hidden) == hidden
+
+
+def test_what_scripts_and_emoji_need_is_not_hidden():
+    # A joiner of Persian, direction marks of Hebrew, a family, an accent.
+    for text in (
+        "\u0645\u06cc\u200c\u062e",
+        "\u05d0\u200f",
+        "\U0001f468\u200d\U0001f469",
+        "e\u0301",
+    ):
+        assert count_hidden(text) == 0
 
 
 def test_metadata_is_sanitized_at_every_depth_and_stays_json():

@@ -1,4 +1,5 @@
 """The media type is in the bytes; the name is a hint among text formats."""
+# ruff: noqa: RUF001 -- texts of other scripts look alike to no reader of them
 
 import io
 import zipfile
@@ -85,6 +86,7 @@ def test_containers_are_told_apart_by_what_is_in_them(content, expected):
         ("a.eml", sniff.EML),
         ("a.py", "text/x-py"),
         ("a.yaml", "text/x-yaml"),
+        ("deploy/Dockerfile", "text/x-dockerfile"),
         ("a.txt", "text/plain"),
         ("a.pdf", "text/plain"),
         ("../../etc/passwd", "text/plain"),
@@ -108,6 +110,16 @@ def test_a_name_tells_text_formats_apart(name, expected):
         (b"From: the start\nthis is prose", "text/plain"),
         (b"BMW and MZ are vehicles", "text/plain"),
         (b"{curly} prose", "text/plain"),
+        (b'{"a": 1}\n{"a": 2}\n', "application/x-ndjson"),
+        (b'{"a": 1,\n "b": {}}\n', "application/json"),
+        (b"a\tb\n1\t2\n3\t4\n", "text/tab-separated-values"),
+        (b'name,year,city\nAda,1815,London\n"Doe, J",1900,Bath\n', "text/csv"),
+        (b"One, two, and three.\nFour, five, and six.\nNo, not, at all.\n", "text/plain"),
+        (b"#!/usr/bin/env python3\nprint(1)\n", "text/x-py"),
+        (b"#!/bin/bash -e\nls\n", "text/x-sh"),
+        (b"Files of this kind begin with %PDF-1.7 and end so.\n", "text/plain"),
+        (b"HTTP/1.1 200 OK\n\n%PDF-1.4\n1 0 obj\n", "application/pdf"),
+        (b"GIF89a\n%PDF-1.4\n1 0 obj\n", "application/pdf"),
     ],
 )
 def test_text_that_says_what_it_is_needs_no_name(content, expected):
@@ -130,6 +142,27 @@ def test_unicode_text_is_found_and_decoded(encoding):
 def test_legacy_text_is_decoded():
     text = "Größe, Fläche und Maß der Straßen in München übertreffen die früheren bei weitem.\n" * 5
     assert decode(text.encode("cp1252")) == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        (
+            "windows-1251",
+            "Все счастливые семьи похожи друг на друга, каждая несчастливая по-своему.",
+        ),
+        ("koi8-r", "Все счастливые семьи похожи друг на друга, каждая несчастливая по-своему."),
+        ("windows-1255", "בראשית ברא אלהים את השמים ואת הארץ והארץ היתה תהו ובהו וחשך על פני תהום"),
+        ("shift_jis", "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"),
+        ("gb18030", "话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。"),
+        ("big5", "話說天下大勢，分久必合，合久必分。周末七國分爭，并入於秦。"),
+        ("euc-kr", "모든 국민은 인간으로서의 존엄과 가치를 가지며 행복을 추구할 권리를 가진다."),
+    ],
+)
+def test_text_in_the_encodings_of_other_scripts_is_decoded(encoding, text):
+    content = f"{text}\n".encode(encoding) * 8
+    assert looks_like_text(content)
+    assert decode(content) == f"{text}\n" * 8
 
 
 def test_a_page_is_decoded_as_it_declares():

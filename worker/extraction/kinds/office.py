@@ -1,6 +1,7 @@
-"""Word, PowerPoint and Excel of 2007 and later."""
+"""Word, PowerPoint and Excel of 2007 and later; Excel of before."""
 
 import datetime as dt
+import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -9,10 +10,12 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 import openpyxl
+import xlrd  # type: ignore[import-untyped]  # ships no types
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from unstructured.partition.docx import partition_docx
 from unstructured.partition.pptx import partition_pptx
 
+from worker.errors import JobError
 from worker.extraction.archive import check_archive
 from worker.extraction.kinds.base import PageEnd, Reading, Source
 from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
@@ -72,19 +75,59 @@ def read_xlsx(source: Source) -> Reading:
     check_archive(source.file)
     title = _title(source.file)
     book = openpyxl.load_workbook(source.file, read_only=True, data_only=True)
-    return Reading(_sheets(book), page_count=len(book.worksheets), title=title)
+    sheets = ((sheet.title, _rows_of_xlsx(sheet)) for sheet in book.worksheets)
+    return Reading(_sheets(sheets), page_count=len(book.worksheets), title=title)
 
 
-def _sheets(book: Any) -> Iterator[Element | PageEnd]:
-    for number, sheet in enumerate(book.worksheets, start=1):
-        # The declared dimensions may be wrong, or a lie that pads every row to 16,384 cells.
-        sheet.reset_dimensions()
+def _rows_of_xlsx(sheet: Any) -> Iterator[tuple[object, ...]]:
+    # The declared dimensions may be wrong, or a lie that pads every row to 16,384 cells.
+    sheet.reset_dimensions()
+    yield from sheet.iter_rows(max_row=_MAX_ROWS, values_only=True)
+
+
+def read_xls(source: Source) -> Reading:
+    """As `read_xlsx`, for workbooks of Excel 97 to 2003 and older."""
+    try:
+        # Its own messages would go to stdout.
+        book = xlrd.open_workbook(
+            file_contents=source.read(), on_demand=True, ragged_rows=True, logfile=io.StringIO()
+        )
+    except xlrd.XLRDError as error:
+        encrypted = "encrypted" in str(error).lower()
+        raise JobError("encrypted" if encrypted else "corrupt", "xlrd") from None
+    names = book.sheet_names()
+    sheets = ((name, _rows_of_xls(book, number)) for number, name in enumerate(names))
+    return Reading(_sheets(sheets), page_count=len(names))
+
+
+def _rows_of_xls(book: Any, number: int) -> Iterator[tuple[object, ...]]:
+    sheet = book.sheet_by_index(number)
+    for row in range(sheet.nrows):
+        yield tuple(_value_of_xls(cell, book.datemode) for cell in sheet.row(row))
+    book.unload_sheet(number)
+
+
+def _value_of_xls(cell: Any, datemode: int) -> object:
+    if cell.ctype == xlrd.XL_CELL_DATE:
+        with suppress(xlrd.xldate.XLDateError, ValueError, OverflowError):
+            return xlrd.xldate_as_datetime(cell.value, datemode)
+    if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        return bool(cell.value)
+    if cell.ctype == xlrd.XL_CELL_ERROR:
+        return xlrd.error_text_from_code.get(cell.value)
+    return cell.value
+
+
+def _sheets(
+    sheets: Iterable[tuple[str, Iterable[tuple[object, ...]]]],
+) -> Iterator[Element | PageEnd]:
+    for number, (name, rows) in enumerate(sheets, start=1):
         named = False
-        for block in _blocks(sheet.iter_rows(max_row=_MAX_ROWS, values_only=True)):
-            if not (named or _DEFAULT_SHEET_NAME.fullmatch(sheet.title)):
-                yield Element("Title", sheet.title, page=number, depth=0)
+        for block in _blocks(rows):
+            if not (named or _DEFAULT_SHEET_NAME.fullmatch(name)):
+                yield Element("Title", name, page=number, depth=0)
             named = True
-            yield from table_elements(block, page=number, page_name=sheet.title, caption_depth=1)
+            yield from table_elements(block, page=number, page_name=name, caption_depth=1)
         # An empty sheet is nothing that could not be read: new workbooks come with some.
         yield PageEnd(number, has_text=True)
 

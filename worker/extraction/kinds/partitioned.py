@@ -1,13 +1,17 @@
 """From what unstructured's partitioners return to our elements."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worker.extraction.kinds import tables
-from worker.models import Element
+from worker.extraction.protocol import MAX_LINKS_CHARACTERS
+from worker.models import Element, JsonObject
 
 #: unstructured detects languages by default, which takes longer than the parsing.
 NO_LANGUAGES = [""]
+#: Not scripts, not places on the page, not data.
+_OUTSIDE = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 _NAMES = {"UncategorizedText": "Text"}
 
 
@@ -24,7 +28,18 @@ def elements_of(partitioned: Iterable[Any]) -> Iterator[Element]:
                 text=found.text or "",
                 page=found.metadata.page_number,
                 depth=found.metadata.category_depth if found.category == "Title" else None,
+                metadata=_links(found.metadata.link_urls or ()),
             )
+
+
+def _links(addresses: Iterable[str | None]) -> JsonObject:
+    """Where the text points to outside itself, one address a line, as many as fit."""
+    links = ""
+    for address in dict.fromkeys(addresses):
+        one_line = "".join((address or "").split())
+        if _OUTSIDE.match(one_line) and len(links) + len(one_line) < MAX_LINKS_CHARACTERS:
+            links += f"{one_line}\n"
+    return {"links": links.rstrip()} if links else {}
 
 
 def _table(found: Any) -> Iterator[Element]:

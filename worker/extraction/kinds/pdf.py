@@ -8,15 +8,21 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import groupby, islice, pairwise
 from typing import Any
 
 import pypdfium2
 from pypdfium2 import raw
 
 from worker.errors import JobError
+from worker.extraction import profiles
+from worker.extraction.kinds import ocr
 from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.extraction.kinds.layout import WIDE_GAP, Line, Row, arranged
+from worker.extraction.kinds.pdf_notes import notes_of
+from worker.extraction.kinds.tables import table_elements
 from worker.models import Element
 
 #: Pages, spread over the document, that show what its body text and its running lines look like.
@@ -40,26 +46,17 @@ _BOLD_NAME = re.compile(rb"bold|black|heavy|(?<![a-z])bx|-medi$|fbd", re.IGNOREC
 _BULLET = re.compile(r"[\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219\u00b7\uf0b7\u2013*-]\s+\S")
 _NUMBERED = re.compile(r"\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)]\s+\S")
 _SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f][\"'\u201d\u2019)\]]?$")
+#: So much of an outline is looked at.
+_MAX_OUTLINE_ENTRIES, _MAX_OUTLINE_DEPTH = 20_000, 6
+_LEADING_NUMBER = re.compile(r"^\s*(?:\d+(?:\.\d+)*|[A-Z]|[IVX]+)[.)]?\s+")
+_WORD_CHARACTERS = re.compile(r"[^\W_]+")
+_SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
+_OCR_DPI = 150
+#: A page of A3 has fewer at that resolution; a larger one is shown smaller.
+_OCR_PIXELS = 6_000_000
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of text as it stands on the page; y grows upwards.
-
-    Where a broken word was repaired it covers several lines of the page: then it begins at `top`
-    and `left`, and ends at `bottom` and `right`.
-    """
-
-    text: str
-    left: float
-    right: float
-    top: float
-    bottom: float
-    size: float  #: height of the font: its nominal size means nothing where the page scales it
-    bold: bool
 
 
 @dataclass(frozen=True)
@@ -68,13 +65,41 @@ class Style:
 
     body_size: float
     running: frozenset[str]  #: marks of the lines that stand at the top or foot of many pages
+    #: Titles that the document's outline names, by page, with their depth.
+    outline: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 def read_pdf(source: Source) -> Reading:
     """Elements page by page. Pages without text are reported as such."""
     document = _open(source)
+    # Before any page is loaded: fields have no values otherwise.
+    document.init_forms()
     title = document.get_metadata_value("Title")
     return Reading(_pages(document, source), page_count=len(document), title=title)
+
+
+def has_pictures_of_text(source: Source) -> bool:
+    """Whether a page shows something and has no text. A file that cannot be read has none."""
+    try:
+        document = _open(source)
+    except JobError:
+        return False
+    for number in range(1, len(document) + 1):
+        with _loaded(document, number) as page:
+            if page is not None and _is_picture(page):
+                return True
+    return False
+
+
+def _is_picture(page: pypdfium2.PdfPage) -> bool:
+    text_page = page.get_textpage()
+    try:
+        if text_page.count_chars() and text_page.get_text_range().strip():
+            return False
+    finally:
+        text_page.close()
+    objects = page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH))
+    return next(iter(objects), None) is not None
 
 
 def _open(source: Source) -> pypdfium2.PdfDocument:
@@ -90,9 +115,25 @@ def _pages(document: pypdfium2.PdfDocument, source: Source) -> Iterator[Element 
     first, last = source.first_page or 1, source.last_page or len(document)
     shown: set[str] = set()
     for number in range(first, min(last, len(document)) + 1):
-        elements = page_elements(_lines(document, number), style, number)
+        with _loaded(document, number) as page:
+            elements = page_elements(_lines(page), style, number)
+            if source.profile == profiles.OCR and page is not None and not elements:
+                elements = _recognised(page, number)
+            notes = list(notes_of(document, page, number))
         yield from _without_repeats(elements, shown)
-        yield PageEnd(number, has_text=any(element.category != "Header" for element in elements))
+        yield from notes
+        found = any(element.category != "Header" for element in [*elements, *notes])
+        yield PageEnd(number, has_text=found)
+
+
+def _recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
+    """What can be recognised on a page that is a picture."""
+    if not _is_picture(page):
+        return []
+    width, height = page.get_size()
+    scale = min(_OCR_DPI / 72, (_OCR_PIXELS / max(1.0, width * height)) ** 0.5)
+    pixels = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False).to_numpy()
+    return list(ocr.elements_of_lines(ocr.recognised(pixels[:, :, :3]), number))
 
 
 def _without_repeats(elements: Iterable[Element], shown: set[str]) -> Iterator[Element]:
@@ -110,7 +151,29 @@ def _style(document: pypdfium2.PdfDocument) -> Style:
     """Measured on the same pages whatever window is read, so that all windows agree."""
     step = max(1, len(document) // _SAMPLE_PAGES)
     numbers = range(1, len(document) + 1, step)[: _SAMPLE_PAGES + 1]
-    return style_of({number: _lines(document, number) for number in numbers})
+    samples = {}
+    for number in numbers:
+        with _loaded(document, number) as page:
+            samples[number] = _lines(page)
+    style = style_of(samples)
+    return replace(style, outline=_outline(document))
+
+
+def _outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
+    """What the outline names: page, title and depth."""
+    found: dict[int, dict[str, int]] = {}
+    for entry in islice(document.get_toc(max_depth=_MAX_OUTLINE_DEPTH), _MAX_OUTLINE_ENTRIES):
+        place = entry.get_dest()
+        page = place.get_index() if place else None
+        title = _letters_of(entry.get_title())
+        if page is not None and title:
+            found.setdefault(page + 1, {}).setdefault(title, entry.level)
+    return found
+
+
+def _letters_of(text: str) -> str:
+    """What two spellings of a title have in common: its numbering may be missing in one."""
+    return "".join(_WORD_CHARACTERS.findall(_LEADING_NUMBER.sub("", text))).lower()
 
 
 def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
@@ -146,29 +209,48 @@ def _marks(text: str, page: int) -> set[str]:
     return marks
 
 
-def _lines(document: pypdfium2.PdfDocument, number: int) -> list[Line]:
-    """Lines of a page in reading order. A page that pdfium cannot load has none."""
+@contextmanager
+def _loaded(document: pypdfium2.PdfDocument, number: int) -> Iterator[pypdfium2.PdfPage | None]:
+    """A page; None for one that pdfium cannot load."""
     try:
         page = document[number - 1]
     except pypdfium2.PdfiumError:
-        return []
-    text_page = page.get_textpage()
+        yield None
+        return
     try:
-        return join_fragments(_raw_lines(text_page))
+        yield page
     finally:
-        text_page.close()
         page.close()
 
 
-def _raw_lines(text_page: Any) -> Iterator[Line]:
+def _lines(page: pypdfium2.PdfPage | None) -> list[Line]:
+    """Lines of a page in reading order. A page that pdfium cannot load has none."""
+    if page is None:
+        return []
+    text_page = page.get_textpage()
+    try:
+        return join_fragments(arranged(_rows(_Measure(text_page, page.get_rotation()))))
+    finally:
+        text_page.close()
+
+
+def _rows(measure: "_Measure") -> list[Row]:
+    rows = []
     index = 0
-    page_text = text_page.get_text_range()
+    page_text = measure.text_page.get_text_range()
     compounds = {word.strip(_PUNCTUATION) for word in page_text.split() if "-" in word}
     for text in page_text.split(_LINE_END):
         if text.strip():
-            line = _measured(text_page, text, index)
-            yield replace(line, text=" ".join(repaired(text, compounds).split()))
+            line = _whole(measure.line(text, index), compounds)
+            pieces = measure.pieces(text, index, line.size)
+            lines = (_whole(measure.line(piece, at), compounds) for piece, at in pieces)
+            rows.append(Row(line, tuple(lines)))
         index += _utf16_units(text) + len(_LINE_END)
+    return rows
+
+
+def _whole(line: Line, compounds: Container[str]) -> Line:
+    return replace(line, text=" ".join(repaired(line.text, compounds).split()))
 
 
 def repaired(text: str, compounds: Container[str]) -> str:
@@ -187,48 +269,92 @@ def _utf16_units(text: str) -> int:
     return len(text) + sum(1 for character in text if character > "\uffff")
 
 
-def _measured(text_page: Any, text: str, index: int) -> Line:
-    begin = index + len(text) - len(text.lstrip())
-    end = index + _utf16_units(text.rstrip()) - 1
-    # A bullet has a height of its own: the first and the last letter show the font, the taller
-    # of them where the other is a superscript.
-    letters = list(_LETTER_OR_DIGIT.finditer(text))
-    first, last = (
-        (index + _utf16_units(text[: letter.start()]) for letter in (letters[0], letters[-1]))
-        if letters
-        else (begin, end)
-    )
-    upper, lower = _box(text_page, first), _box(text_page, last)
-    size = max(upper.top - upper.bottom, lower.top - lower.bottom)
-    wraps = upper.bottom - lower.bottom > 0.5 * size
-    return Line(
-        text=text,
-        left=_box(text_page, begin).left,
-        right=_box(text_page, end).right,
-        top=upper.top if wraps else max(upper.top, lower.top),
-        bottom=lower.bottom if wraps else min(upper.bottom, lower.bottom),
-        size=size,
-        bold=_is_bold(text_page, first) and _is_bold(text_page, last),
-    )
+class _Measure:
+    """Measures the text of one page as it is shown: a page may be turned."""
+
+    def __init__(self, text_page: Any, rotation: int) -> None:
+        self.text_page = text_page
+        self._rotation = rotation
+
+    def line(self, text: str, index: int) -> Line:
+        """Text that begins at an index, and where it stands."""
+        begin = index + len(text) - len(text.lstrip())
+        end = index + _utf16_units(text.rstrip()) - 1
+        # A bullet has a height of its own: the first and the last letter show the font, the taller
+        # of them where the other is a superscript.
+        letters = list(_LETTER_OR_DIGIT.finditer(text))
+        first, last = (
+            (index + _utf16_units(text[: letter.start()]) for letter in (letters[0], letters[-1]))
+            if letters
+            else (begin, end)
+        )
+        upper, lower = self._box(first), self._box(last)
+        size = max(upper.top - upper.bottom, lower.top - lower.bottom)
+        wraps = upper.bottom - lower.bottom > 0.5 * size
+        return Line(
+            text=text,
+            left=self._box(begin).left,
+            right=self._box(end).right,
+            top=upper.top if wraps else max(upper.top, lower.top),
+            bottom=lower.bottom if wraps else min(upper.bottom, lower.bottom),
+            size=size,
+            bold=self._is_bold(first) and self._is_bold(last),
+        )
+
+    def pieces(self, text: str, index: int, size: float) -> list[tuple[str, int]]:
+        """Pieces that stand far from each other, each with its index; none for a line in one."""
+        if _BROKEN_WORD in text:
+            return []  # it covers several lines
+        pieces = []
+        start = 0
+        for spaces in _SPACES.finditer(text):
+            before = index + _utf16_units(text[: spaces.start()])
+            after = before + spaces.end() - spaces.start()
+            if self._is_gap(before, after, size) and not _is_mark(text[start : spaces.start()]):
+                pieces.append((text[start : spaces.start()], index + _utf16_units(text[:start])))
+                start = spaces.end()
+        if pieces:
+            pieces.append((text[start:], index + _utf16_units(text[:start])))
+        return pieces
+
+    def _is_gap(self, space: int, after: int, size: float) -> bool:
+        # A single space that the page draws itself is as wide as a space.
+        if after - space == 1 and not self._is_generated(space):
+            return False
+        return bool(self._box(after).left - self._box(space - 1).right > WIDE_GAP * size)
+
+    def _is_generated(self, text_index: int) -> bool:
+        return bool(raw.FPDFText_IsGenerated(self.text_page, self._char_index(text_index)) == 1)
+
+    def _char_index(self, text_index: int) -> int:
+        return int(raw.FPDFText_GetCharIndexFromTextIndex(self.text_page, text_index))
+
+    def _box(self, text_index: int) -> Any:
+        box = raw.FS_RECTF()
+        raw.FPDFText_GetLooseCharBox(self.text_page, self._char_index(text_index), box)
+        return turned(box, self._rotation) if self._rotation else box
+
+    def _is_bold(self, text_index: int) -> bool:
+        char = self._char_index(text_index)
+        if raw.FPDFText_GetFontWeight(self.text_page, char) >= _BOLD_WEIGHT:
+            return True
+        name, flags = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_int()
+        raw.FPDFText_GetFontInfo(self.text_page, char, name, _NAME_BYTES, flags)
+        return bool(_BOLD_NAME.search(name.value))
 
 
-def _char_index(text_page: Any, text_index: int) -> int:
-    return int(raw.FPDFText_GetCharIndexFromTextIndex(text_page, text_index))
+def turned(box: Any, degrees: int) -> Any:
+    """A box as it stands once the page is turned clockwise; the origin does not matter."""
+    shown = raw.FS_RECTF()
+    for _ in range(degrees // 90):
+        shown = raw.FS_RECTF(left=box.bottom, top=-box.left, right=box.top, bottom=-box.right)
+        box = shown
+    return shown
 
 
-def _box(text_page: Any, text_index: int) -> Any:
-    box = raw.FS_RECTF()
-    raw.FPDFText_GetLooseCharBox(text_page, _char_index(text_page, text_index), box)
-    return box
-
-
-def _is_bold(text_page: Any, text_index: int) -> bool:
-    char = _char_index(text_page, text_index)
-    if raw.FPDFText_GetFontWeight(text_page, char) >= _BOLD_WEIGHT:
-        return True
-    name, flags = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_int()
-    raw.FPDFText_GetFontInfo(text_page, char, name, _NAME_BYTES, flags)
-    return bool(_BOLD_NAME.search(name.value))
+def _is_mark(text: str) -> bool:
+    """Whether this is a bullet or a number, after which the text of its item is indented."""
+    return len(text) < 6 and bool(_BULLET.match(f"{text} x") or _NUMBERED.match(f"{text} x"))
 
 
 def join_fragments(lines: Iterable[Line]) -> list[Line]:
@@ -243,6 +369,8 @@ def join_fragments(lines: Iterable[Line]) -> list[Line]:
 
 
 def _same_line(left: Line, right: Line) -> bool:
+    if left.cells or right.cells:
+        return False
     end_top, begin_bottom = left.bottom + left.size, right.top - right.size
     overlap = min(end_top, right.top) - max(left.bottom, begin_bottom)
     gap = right.left - left.right
@@ -268,18 +396,33 @@ def page_elements(lines: Sequence[Line], style: Style, page: int) -> list[Elemen
     running = {id(line) for line in _edges(lines) if _marks(line.text, page) & style.running}
     body = [line for line in lines if id(line) not in running]
     headers = [Element("Header", line.text, page=page) for line in lines if id(line) in running]
-    return [*headers, *(_element(block, style, page) for block in _blocks(body))]
+    titles = style.outline.get(page, {})
+    found = [
+        element for block in _blocks(body, titles) for element in _elements(block, style, page)
+    ]
+    return [*headers, *found]
 
 
-def _blocks(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Runs of lines that make one paragraph, or one title."""
+def _blocks(lines: Sequence[Line], titles: Container[str]) -> Iterator[list[Line]]:
+    """Runs of lines that make one paragraph, one title or one table."""
+    for is_table, run in groupby(lines, key=lambda line: bool(line.cells)):
+        if is_table:
+            yield list(run)
+        else:
+            yield from _paragraphs(list(run), titles)
+
+
+def _paragraphs(lines: Sequence[Line], titles: Container[str]) -> Iterator[list[Line]]:
     pitch = _usual_pitch(lines)
     block: list[Line] = []
+    was_named = False
     for line in lines:
-        if block and not _continues(block, line, pitch):
+        named = _letters_of(line.text) in titles
+        if block and (named or was_named or not _continues(block, line, pitch)):
             yield block
             block = []
         block.append(line)
+        was_named = named
     if block:
         yield block
 
@@ -325,9 +468,18 @@ def _is_short(block: Sequence[Line], line: Line) -> bool:
     return block[-1].right < right - 0.15 * (right - left)
 
 
+def _elements(block: Sequence[Line], style: Style, page: int) -> Iterator[Element]:
+    if block[0].cells:
+        yield from table_elements([line.cells for line in block], page=page)
+    else:
+        yield _element(block, style, page)
+
+
 def _element(block: Sequence[Line], style: Style, page: int) -> Element:
     text = " ".join(line.text for line in block)
-    depth = _title_depth(block, text, style)
+    depth = style.outline.get(page, {}).get(_letters_of(text))
+    if depth is None:
+        depth = _title_depth(block, text, style)
     if depth is not None:
         return Element("Title", text, page=page, depth=depth)
     if _BULLET.match(text):

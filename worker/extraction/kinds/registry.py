@@ -1,11 +1,13 @@
 """Which kind reads which media type."""
 
+import zipfile
 from collections.abc import Callable
 
 from worker.errors import JobError
-from worker.extraction import sniff
-from worker.extraction.kinds import data, mail, office, pdf, text, web
-from worker.extraction.kinds.base import Reading, Source
+from worker.extraction import profiles, sniff
+from worker.extraction.archive import check_archive
+from worker.extraction.kinds import data, mail, ocr, office, pdf, text, web
+from worker.extraction.kinds.base import ProfileNeededError, Reading, Source
 
 Reader = Callable[[Source], Reading]
 
@@ -14,6 +16,7 @@ READERS: dict[str, Reader] = {
     sniff.DOCX: office.read_docx,
     sniff.PPTX: office.read_pptx,
     sniff.XLSX: office.read_xlsx,
+    sniff.XLS: office.read_xls,
     "text/html": web.read_html,
     "text/markdown": web.read_markdown,
     "text/csv": data.read_delimited,
@@ -23,9 +26,13 @@ READERS: dict[str, Reader] = {
     "application/xml": data.read_xml,
     sniff.EML: mail.read_eml,
     sniff.MSG: mail.read_msg,
+    # Where pandoc is not at hand; all of their words are there.
+    "text/x-org": text.read_text,
+    "text/x-rst": text.read_text,
     "text/plain": text.read_text,
 }
 
+_MANIFEST = "META-INF/manifest.xml"
 #: What can be told of a file before anything reads it.
 _REFUSED = {
     sniff.EMPTY: "empty_document",
@@ -39,10 +46,38 @@ def open_reading(source: Source) -> tuple[str, Reading]:
     media_type = sniff.sniff(source.file, source.file_name)
     if media_type in _REFUSED:
         raise JobError(_REFUSED[media_type])
+    if source.nesting == 0 and source.profile == profiles.PLAIN:
+        _ask_for_help(media_type, source)
     reader = READERS.get(media_type)
+    if reader is None and source.profile == profiles.OCR:
+        reader = ocr.read_image if media_type in profiles.IMAGES else None
     if reader is None and media_type.startswith("text/x-"):
         reader = text.read_source
     if reader is None:
         raise JobError("unsupported_type", media_type)
     source.file.seek(0)
     return media_type, reader(source)
+
+
+def _ask_for_help(media_type: str, source: Source) -> None:
+    """Raise ProfileNeededError where another kind of child can read this, and is to be had."""
+    profile = profiles.profile_of(media_type)
+    if media_type == profiles.PDF and profiles.is_available(profiles.OCR):
+        profile = profiles.OCR if pdf.has_pictures_of_text(source) else profiles.PLAIN
+    if profile == profiles.PLAIN or not profiles.is_available(profile):
+        return
+    if zipfile.is_zipfile(source.file):
+        # Before a program unpacks it.
+        check_archive(source.file)
+        _check_unlocked(source)
+    raise ProfileNeededError(profile, media_type)
+
+
+def _check_unlocked(source: Source) -> None:
+    """Raise JobError for a book or an OpenDocument that only its owner's key opens."""
+    with zipfile.ZipFile(source.file) as archive:
+        names = set(archive.namelist())
+        manifest = _MANIFEST in names and archive.read(_MANIFEST)
+    if "META-INF/rights.xml" in names or (manifest and b"encryption-data" in manifest):
+        raise JobError("encrypted")
+    source.file.seek(0)

@@ -33,8 +33,13 @@ _CODE_GROUP_CHARACTERS = 1500
 
 def read_text(source: Source) -> Reading:
     """Paragraphs, list items and what unstructured takes for titles."""
-    blocks = blocks_of(decode(source.read()))
-    return Reading(body_titles_demoted(chain.from_iterable(map(_block_elements, blocks))))
+    return Reading(text_elements(decode(source.read())))
+
+
+def text_elements(text: str) -> Iterator[Element]:
+    """Elements of a text without markup."""
+    blocks = blocks_of(text)
+    return body_titles_demoted(chain.from_iterable(map(_block_elements, blocks)))
 
 
 def read_source(source: Source) -> Reading:

@@ -24,6 +24,18 @@ _CONTAINERS = re.compile(
 )
 #: Half of what libxml2 takes; the other half is for what the body of a page adds.
 _DEEPEST = 128
+_NO_TEXT = frozenset({"script", "style", "noscript", "template"})
+_VISIBLE_TEXT = ".//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]"
+_ROLES = frozenset({"navigation", "contentinfo", "search"})
+_BANNER_TAGS = frozenset({"div", "section", "aside", "dialog", "form"})
+#: Names that sites and consent services give to the box that asks for cookies.
+_BANNER = re.compile(
+    r"(?<![a-z])(cookie|gdpr|consent|onetrust|cookiebot|cc)[-_ ]?"
+    r"(banner|bar|notice|consent|popup|modal|dialog|overlay|window|message|law|box|sdk)",
+    re.IGNORECASE,
+)
+#: A page that is nearly all navigation is a list of links: that is its content then.
+_MOST = 0.8
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 #: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
@@ -31,12 +43,17 @@ _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
 def read_html(source: Source) -> Reading:
-    """What unstructured finds in the page, tables that only arrange it taken apart first."""
-    text = _XML_DECLARATION.sub("", decode(source.read(), html=True)).replace("\x00", "")
-    tree = _parsed(text)
+    """What unstructured finds in the page, without what is the same on every page of a site."""
+    return html_reading(decode(source.read(), html=True))
+
+
+def html_reading(markup: str) -> Reading:
+    """As `read_html`, for a page that is text already."""
+    tree = _parsed(_XML_DECLARATION.sub("", markup).replace("\x00", ""))
     if tree is None:
         return Reading(iter(()))
     title = tree.findtext(".//title")
+    _drop_boilerplate(tree)
     _flatten(tree)
     _unwrap_layout_tables(tree)
     page = lxml_html.tostring(tree, encoding="unicode")
@@ -75,6 +92,38 @@ def _flatten(tree: etree._Element) -> None:
         # A line end where a block began, or its words would grow together with those before it.
         node.text = "\n" + (node.text or "")
         node.drop_tag()
+
+
+def _drop_boilerplate(tree: etree._Element) -> None:
+    """Take out navigation, banners and footers, unless that is most of what the page says."""
+    found = [node for node in tree.iter(etree.Element) if _is_boilerplate(node)]
+    outermost = [node for node in found if not any(up in found for up in node.iterancestors())]
+    dropped = sum(_text_length(node) for node in outermost)
+    if dropped > _MOST * _text_length(tree):
+        for node in tree.iter("nav"):
+            node.tag = "div"  # unstructured leaves it out
+        return
+    for node in outermost:
+        node.drop_tree()
+
+
+def _is_boilerplate(node: etree._Element) -> bool:
+    if node.tag in _NO_TEXT or node.tag == "nav" or node.get("role") in _ROLES:
+        return True
+    if node.tag in ("header", "footer"):
+        # That of an article or a section belongs to it.
+        return next(node.iterancestors("article", "section", "main"), None) is None and (
+            node.tag == "footer" or next(node.iter("h1", "h2"), None) is None
+        )
+    if node.tag not in _BANNER_TAGS:
+        return False
+    return bool(_BANNER.search(f"{node.get('id', '')} {node.get('class', '')}"))
+
+
+def _text_length(node: etree._Element) -> int:
+    if node.tag in _NO_TEXT:
+        return 0
+    return sum(len(text.strip()) for text in node.xpath(_VISIBLE_TEXT))
 
 
 def _unwrap_layout_tables(tree: etree._Element) -> None:

@@ -1,0 +1,249 @@
+"""Documents that the base installation cannot read alone: pictures, and what a program converts."""
+
+import base64
+import io
+import shutil
+import socket
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from tests.integration.extraction import documents, ole
+from tests.integration.extraction.conftest import (
+    MIB,
+    assert_nothing_left,
+    code_of,
+    read_document,
+)
+from worker.extraction import ExtractionLimits, GuardedExtractor, profiles
+
+needs_ocr = pytest.mark.skipif(
+    not profiles.is_available(profiles.OCR), reason="docmill[ocr] is not installed"
+)
+needs_pandoc = pytest.mark.skipif(
+    not profiles.is_available(profiles.PANDOC), reason="pandoc is not installed"
+)
+WORDS = ("The harbour opens at seven", "and closes when the fog comes")
+
+
+def picture(kind: str = "PNG", *, angle: int = 0) -> bytes:
+    """Two lines of printed words."""
+    image, out = Image.new("RGB", (900, 260), "white"), io.BytesIO()
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=44)
+    for number, line in enumerate(WORDS):
+        pen.text((40, 40 + 80 * number), line, fill="black", font=font)
+    if angle:
+        image = image.rotate(angle, expand=True)
+    image.save(out, kind)
+    return out.getvalue()
+
+
+def scanned_pdf() -> bytes:
+    """A page of text, then a picture of a page."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(picture())).save(out, "JPEG", quality=90)
+    data = out.getvalue()
+    drawing = b"q 450 0 0 130 60 500 cm /I Do Q"
+    text = documents.draw((60, 700, "A page of ordinary text."))
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources %s >>"
+    objects = (
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R 5 0 R 8 0 R] /Count 3 >>",
+        page % (4, b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>"),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(text), text),
+        page % (6, b"<< /XObject << /I 7 0 R >> >>"),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
+        b"<< /Type /XObject /Subtype /Image /Width 900 /Height 260 /ColorSpace /DeviceRGB "
+        b"/BitsPerComponent 8 /Filter /DCTDecode /Length %d >>\nstream\n%s\nendstream"
+        % (len(data), data),
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] >>",
+    )
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+
+
+@needs_ocr
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_the_text_of_a_picture_is_recognised(
+    extractor: GuardedExtractor, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "picture.txt"
+    path.write_bytes(picture(kind))
+    document = read_document(extractor, path)
+    assert (document.mime_type, document.page_count) == (f"image/{kind.lower()}", 1)
+    assert " ".join(document.text.split()) == " ".join(WORDS)
+
+
+@needs_ocr
+def test_pages_that_are_pictures_are_recognised_among_others(
+    extractor: GuardedExtractor, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(scanned_pdf())
+    document = read_document(extractor, path)
+    assert document.mime_type == "application/pdf"
+    assert document.unread_pages == [3]
+    pages = {page: [e.text for e in document.elements if e.page == page] for page in (1, 2)}
+    assert pages[1] == ["A page of ordinary text."]
+    assert " ".join(pages[2]) == " ".join(WORDS)
+    assert_nothing_left(extractor)
+
+
+@needs_ocr
+def test_a_picture_that_says_it_is_huge_is_refused(
+    extractor: GuardedExtractor, tmp_path: Path
+) -> None:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + crc
+
+    header = chunk(b"IHDR", struct.pack(">2I5B", 60_000, 60_000, 8, 2, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(bytes(10 * MIB)))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+    assert code_of(extractor, path) == "document_too_large"
+
+
+@needs_ocr
+def test_a_picture_without_text_and_a_broken_one(
+    extractor: GuardedExtractor, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    out = io.BytesIO()
+    Image.new("RGB", (200, 200), "white").save(out, "PNG")
+    path.write_bytes(out.getvalue())
+    assert code_of(extractor, path) == "empty_document"
+    path.write_bytes(picture()[:500])
+    assert code_of(extractor, path) == "corrupt"
+
+
+@needs_pandoc
+def test_what_pandoc_reads(extractor: GuardedExtractor, tmp_path: Path) -> None:
+    rtf = tmp_path / "a.txt"
+    rtf.write_text(r"{\rtf1\ansi{\info{\title Papers}}\b A bold word\b0  in a sentence.\par}")
+    document = read_document(extractor, rtf)
+    assert (document.mime_type, document.title) == ("application/rtf", "Papers")
+    assert document.text == "A bold word in a sentence."
+    rst = tmp_path / "a.rst"
+    rst.write_text("Title\n=====\n\n.. include:: /etc/passwd\n\nA paragraph of *text*.\n")
+    document = read_document(extractor, rst)
+    assert [(e.category, e.text) for e in document.elements] == [
+        ("Title", "Title"),
+        ("Text", "A paragraph of text."),
+    ]
+    assert_nothing_left(extractor)
+
+
+@needs_pandoc
+def test_what_pandoc_cannot_read_is_corrupt(extractor: GuardedExtractor, tmp_path: Path) -> None:
+    path = tmp_path / "a.odt"
+    path.write_bytes(
+        documents.zipped({"mimetype": b"application/vnd.oasis.opendocument.text", "x": b""})
+    )
+    assert code_of(extractor, path) == "corrupt"
+    path.write_bytes(
+        documents.zipped(
+            {
+                "mimetype": b"application/epub+zip",
+                "META-INF/rights.xml": b"<x/>",
+            }
+        )
+    )
+    assert code_of(extractor, path) == "encrypted"
+
+
+# -- programs, with one of our own in LibreOffice's place
+
+DOC = {"WordDocument": b"x" * 5000}
+PROGRAM = """#!/bin/bash
+for argument; do [ "$last" = --outdir ] && out=$argument; last=$argument; done
+{tries}
+base64 -d > "$out/document.docx" <<'END'
+{document}
+END
+"""
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for programs, first in the PATH of extractors that are made after this."""
+    if profiles.soffice():
+        pytest.skip("LibreOffice is installed")
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+@pytest.fixture
+def own(programs: Path, tmp_path: Path) -> Iterator[GuardedExtractor]:
+    limits = ExtractionLimits(children=2, timeout_seconds=6, memory_bytes=512 * MIB)
+    made = GuardedExtractor(limits, temp_dir=tmp_path)
+    try:
+        assert made.ready(60)
+        yield made
+    finally:
+        made.close()
+
+
+def install(programs: Path, tries: str = "") -> None:
+    document = base64.encodebytes(documents.make_docx()).decode()
+    path = programs / "soffice"
+    path.write_text(PROGRAM.format(tries=tries, document=document))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_what_is_missing_is_found_once_it_is_installed(
+    own: GuardedExtractor, programs: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.doc"
+    path.write_bytes(ole.make_ole(DOC))
+    assert code_of(own, path) == "unsupported_type"
+    install(programs)
+    document = read_document(own, path)
+    assert document.mime_type == "application/msword"
+    assert document.elements[0].text == "Annual Report"
+    shutil.rmtree(programs)
+    assert code_of(own, path) == "unsupported_type"
+
+
+def test_a_program_reaches_nothing_and_leaves_nothing(
+    own: GuardedExtractor, programs: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    path = tmp_path / "a.doc"
+    path.write_bytes(ole.make_ole(DOC))
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        port = canary.getsockname()[1]
+        tries = [
+            f"(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && exit 9",
+            f"cat {secret} && exit 8",
+            f"touch {tmp_path}/made && exit 7",
+            "cat /proc/$PPID/environ && exit 6",
+            # Processes that try to outlive it, in its group and in one of their own.
+            "sleep 600 & (setsid sleep 600 &)",
+        ]
+        install(programs, "\n".join(tries))
+        assert read_document(own, path).elements[0].text == "Annual Report"
+        canary.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            canary.accept()
+    assert_nothing_left(own)
+
+
+def test_a_program_that_hangs_or_fails(
+    own: GuardedExtractor, programs: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.doc"
+    path.write_bytes(ole.make_ole(DOC))
+    install(programs, "exit 3")
+    assert code_of(own, path) == "corrupt"
+    install(programs, "sleep 600")
+    assert code_of(own, path) == "parse_timeout"
+    assert_nothing_left(own)
