@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test supabase bench-webhook bench-idle format constraints clean
+.PHONY: help setup demo check test chaos mutants supabase bench-webhook bench-idle format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,13 @@ check: $(VENV)/.dev ## Lint, types, import rules
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev ## Break everything at random under load; SEEDS=10 SECONDS=30 FIRST=1
+	$(BIN)/python -m tests.faults.chaos --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30) \
+		--first $(or $(FIRST),1) --record
+
+mutants: $(VENV)/.dev ## Take out the guards of the schema one by one: a test must notice each
+	$(BIN)/python -m tests.faults.mutants
 
 bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 	$(BIN)/python -m tests.benchmarks.webhook

@@ -449,9 +449,7 @@ class TestLongPublish:
         """The first was rescued while it inserted; the second inserts the same."""
         with database.connect("docmill_worker") as second:
             with open_publish(database, admin, run, ["new", "newer"]) as publishing:
-                admin.execute(
-                    "update ingest_private.leases set expires_at = now() - '1 s'::interval"
-                )
+                admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")
                 worker.execute("select ingest_private.rescue_jobs()")
                 again = claimed(worker, run.job_id, isolated=True)
                 taking_over = Background(lambda: publish(second, again, ["newer", "new"]))
