@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test chaos mutants supabase bench-webhook bench-idle format constraints clean
+.PHONY: help setup demo check test faults chaos mutants supabase bench-webhook bench-idle format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,9 +26,15 @@ check: $(VENV)/.dev ## Lint, types, import rules
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest
 
+faults: $(VENV)/.dev ## Inject every fault in full amounts, and record it for docs/guarantees.md
+	DOCMILL_FAULTS_FULL=1 DOCMILL_FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults \
+		--ignore tests/faults/test_chaos.py --ignore tests/faults/test_guarantees.py
+	$(BIN)/python -m tests.faults.guarantees
+
 chaos: $(VENV)/.dev ## Break everything at random under load; SEEDS=10 SECONDS=30 FIRST=1
 	$(BIN)/python -m tests.faults.chaos --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30) \
 		--first $(or $(FIRST),1) --record
+	$(BIN)/python -m tests.faults.guarantees
 
 mutants: $(VENV)/.dev ## Take out the guards of the schema one by one: a test must notice each
 	$(BIN)/python -m tests.faults.mutants

@@ -21,6 +21,9 @@ LEASE_SECONDS: Final = 3.0
 RECOVERY_SECONDS: Final = LEASE_SECONDS + 15
 
 _FILLER: Final = "This sentence is about nothing in particular but it fills the section. " * 6
+#: What `Stack.note` has counted in this session: for docs/guarantees.md.
+LEDGER: Final[list[dict[str, Any]]] = []
+
 Stage = Literal["download", "embed", "publish", "commit"]
 _LOCKS: Final = {"publish": 4711, "commit": 4712}
 
@@ -104,7 +107,7 @@ class Stack:
             "SUPABASE_URL": f"http://127.0.0.1:{self.storage_way.port}",
             "DATABASE_URL": url.replace(port, f":{self.database_way.port}/"),
         }
-        self.worker = self.installation.start_worker(**(ways | settings))
+        self.worker = self.installation.start_worker(isolated=False, **(ways | settings))
 
     def start_isolated(self) -> None:
         """The worker for jobs that crashed once."""
@@ -120,11 +123,12 @@ class Stack:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """The worker does nothing while this is open."""
-        os.kill(self.worker.pid, signal.SIGSTOP)
+        worker = self.worker
+        os.kill(worker.pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self.worker.pid, signal.SIGCONT)
+            os.kill(worker.pid, signal.SIGCONT)
 
     # -- documents
 
@@ -156,7 +160,8 @@ class Stack:
 
     def recovery(self, job: dict[str, Any], moment: float) -> float:
         """Seconds from a moment to the next run of a job."""
-        return min(run["started"] for run in self._runs(job) if run["started"] > moment) - moment
+        starts = [float(run["started"]) for run in self._runs(job)]
+        return min(start for start in starts if start > moment) - moment
 
     def chunks(self, name: str) -> list[str]:
         """What is searchable of a document, in its order."""
@@ -187,6 +192,29 @@ class Stack:
         """How often the provider was asked for each text of a document."""
         own = name.rpartition("/")[2]
         return Counter(text for text in self.installation.openai.texts if f"{own} is " in text)
+
+    def note(self, fault: str, *names: str, recovery: float | None = None) -> None:
+        """Count one more injection of a fault, and what became of the documents that it met."""
+        (counted,) = self.installation.rows(
+            """select (select count(*) from ingest.jobs where object_name = any(%s)) as jobs,
+                      (select count(*) from storage.objects as object
+                         left join ingest.documents as document on document.object_id = object.id
+                         left join ingest_private.published_versions as published
+                                on published.document_id = document.id
+                        where object.name = any(%s)
+                          and document.status is distinct from 'failed'
+                          and (document.status, published.storage_version)
+                              is distinct from ('ready', object.version)) as lost,
+                      (select count(*) from (
+                              select from ingest.chunks as chunk
+                                join ingest.documents as document
+                                  on document.id = chunk.document_id
+                               where document.object_name = any(%s)
+                               group by document.id, chunk.content having count(*) > 1)
+                           as twice) as duplicated""",
+            *[list(names)] * 3,
+        )
+        LEDGER.append({"fault": fault, "recovery": recovery, **counted})
 
     # -- holding
 

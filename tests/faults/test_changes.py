@@ -56,6 +56,7 @@ def test_a_delete_in_any_stage_leaves_nothing(stack: Stack, number: int) -> None
     # What was not embedded yet is never asked for.
     assert sum(stack.asked(own["download"]).values()) == asked == 0
     assert max(stack.asked(own["embed"]).values()) == 1
+    stack.note("delete, in every stage", *names)
 
 
 def _final_state(stack: Stack, job: dict[str, object]) -> str | None:
@@ -86,6 +87,7 @@ def test_an_overwrite_in_any_stage_keeps_the_old_version_until_the_new_one_is_th
         stack.is_whole(name, 4)
     for job in stack.succeed(*names.values()):
         assert (job["attempt"], job["chunks_total"]) == (1, 4)
+    stack.note("overwrite, in every stage", *names.values())
 
 
 def _is_newest(stack: Stack, name: str) -> bool:
@@ -107,7 +109,7 @@ def test_fifty_overwrites_in_a_row_embed_few_versions_and_the_last_one_wins(
         bucket.upload(full, text.encode(), {"upsert": "true"})
     took = monotonic() - started
     until(lambda: any("version 49." in text for text in stack.chunks(full)), "the last one", 30)
-    (job,) = stack.succeed(full)
+    stack.succeed(full)
     assert len(stack.chunks(full)) == 1
     # Three full embeddings a second at most: a version that is overwritten is hardly begun.
     assert sum(stack.asked(own).values()) <= 3 * max(1.0, took)
@@ -115,6 +117,7 @@ def test_fifty_overwrites_in_a_row_embed_few_versions_and_the_last_one_wins(
         "select state from ingest.jobs where object_name = %s and finished_at is null", full
     )
     assert jobs == []
+    stack.note("fifty overwrites in a row", full)
 
 
 @pytest.mark.parametrize("number", range(25 if FULL else 2))
@@ -136,3 +139,4 @@ def test_a_new_file_of_a_deleted_name_is_found_with_its_own_content_only(
     assert all("the second life" in text for text in stack.chunks(full))
     hits = stack.installation.search(ALICE, "anything", 50)
     assert not [hit for hit in hits if hit["document_id"] == before["id"]]
+    stack.note("delete and upload of one name", full)

@@ -4,13 +4,16 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from tests.faults.stack import FULL, RECOVERY_SECONDS, Stack
+from tests.faults.stack import FULL, RECOVERY_SECONDS, Stack, Stage
 from tests.support.fake_openai import Answer
 from tests.support.installation import until
+from worker.local.process import ChildProcess
+
+HELD: Final[tuple[Stage, ...]] = ("commit", "publish", "embed")
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -20,14 +23,14 @@ def test_a_death_in_any_stage_loses_nothing_and_pays_for_nothing_twice(
     stack: Stack, number: int
 ) -> None:
     with ExitStack() as holds:
-        for stage in ("commit", "publish", "embed"):
+        for stage in HELD:
             holds.enter_context(stack.holding(stage))
         embedding = stack.upload("hold embed", 3)
         publishing = stack.upload("hold publish", 3)
         committing = stack.upload("in its commit", 3)
         cut_off = stack.upload("cut off in its commit", 3)
-        for stage, count in (("embed", 1), ("publish", 1), ("commit", 2)):
-            stack.wait_for(stage, count)
+        for stage in HELD:
+            stack.wait_for(stage, 2 if stage == "commit" else 1)
         # Claimed, and nothing written yet.
         holds.enter_context(stack.holding("download"))
         claimed = stack.upload("claimed", 3)
@@ -52,34 +55,36 @@ def test_a_death_in_any_stage_loses_nothing_and_pays_for_nothing_twice(
     for name in (claimed, publishing, committing, cut_off):
         assert sorted(stack.asked(name).values()) == [1, 1, 1], name
     assert all(jobs[name]["attempt"] == 1 for name in names)
+    recovery = max(stack.recovery(jobs[name], moment) for name in (claimed, embedding, publishing))
+    stack.note("worker killed, with documents in every stage", *names, recovery=recovery)
 
 
 @pytest.mark.parametrize("number", range(25 if FULL else 1))
 def test_a_worker_that_slept_past_its_lease_writes_nothing_more(stack: Stack, number: int) -> None:
     """The isolated worker can finish what is held; then the first one wakes up."""
-    refused = _stale_runs(stack)
     with ExitStack() as holds:
         holds.enter_context(stack.holding("embed"))
         names = [stack.upload("hold embed", 3) for _ in range(3)]
         stack.wait_for("embed", 3)
         asleep = holds.enter_context(ExitStack())
+        sleeper = stack.worker
         asleep.enter_context(stack.frozen())
-        second = stack.installation.start_worker()
+        stack.start_worker()
         until(lambda: all(_crashes(stack, name) for name in names), "rescued")
-        holds.enter_context(ExitStack())
         stack.let_embed()
         jobs = stack.succeed(*names)
         asleep.close()
-        until(lambda: _stale_runs(stack) == refused + 3, "three runs that were refused")
+        until(lambda: _stale_runs(sleeper) == 3, "three runs that were refused")
     for name, job in zip(names, jobs, strict=True):
         assert stack.runs(job) == [("crashed", False), ("succeeded", True)]
         stack.is_whole(name, 3)
         assert max(stack.asked(name).values()) == 2
-    assert second.stop() == 0
+    assert sleeper.stop() == 0
+    stack.note("worker suspended beyond its lease", *names)
 
 
-def _stale_runs(stack: Stack) -> int:
-    return stack.worker.log_path.read_text().count('"job_lost"')
+def _stale_runs(worker: ChildProcess) -> int:
+    return worker.log_path.read_text().count('"job_lost"')
 
 
 def _crashes(stack: Stack, name: str) -> int:
@@ -128,3 +133,4 @@ def test_a_document_that_kills_its_workers_is_parked_and_hurts_nobody(stack: Sta
     stack.succeed(stack.upload("served as before"))
     assert time.monotonic() - started < 5
     assert len(deaths) == 3
+    stack.note("document that kills its workers", poison, *innocents)

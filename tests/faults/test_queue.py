@@ -47,6 +47,8 @@ def test_hints_that_redis_has_lost_are_sent_again(stack: Stack, loss: str, numbe
     jobs = stack.succeed(*names)
     assert all(job["started_at"].timestamp() - lost_at <= 60 for job in jobs)
     assert [len(stack.runs(job)) for job in jobs] == [1] * 8
+    recovery = max(job["started_at"].timestamp() for job in jobs) - lost_at
+    stack.note(f"Redis {loss}, with hints in it", *names, recovery=recovery)
 
 
 def restart_redis(stack: Stack) -> None:
@@ -75,6 +77,7 @@ def test_uploads_while_redis_is_away_are_all_answered_and_made_good(stack: Stack
         os.kill(child.pid, signal.SIGCONT)
     stack.succeed(*names, timeout=120)
     assert log.read_text().count("webhook_lost") == refused
+    stack.note("Redis away during uploads", *names)
 
 
 def test_a_full_redis_delays_and_loses_nothing(stack: Stack) -> None:
@@ -87,6 +90,7 @@ def test_a_full_redis_delays_and_loses_nothing(stack: Stack) -> None:
         client.config_set("maxmemory", "0")
     stack.succeed(*names)
     assert not any(child.ended() for child in (stack.worker, stack.isolated))
+    stack.note("Redis full", *names)
 
 
 def test_without_any_webhook_everything_is_found(stack: Stack) -> None:
@@ -100,6 +104,7 @@ def test_without_any_webhook_everything_is_found(stack: Stack) -> None:
     names = [stack.upload("untold") for _ in range(100 if FULL else 5)]
     stack.succeed(*names)
     assert time.monotonic() - started <= 60
+    stack.note("all webhooks lost", *names, recovery=time.monotonic() - started)
     stack.installation.start(*SERVICES["webhook"])
 
 
@@ -130,6 +135,7 @@ def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
             assert number < len(names)
     for job in stack.succeed(*names):
         assert stack.runs(job) == [("succeeded", False)]
+    stack.note("functions replaced while jobs run", *names)
 
 
 def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
@@ -159,4 +165,5 @@ def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
     assert time.monotonic() - repaired <= 10
     stack.succeed(new)
     until(lambda: len(stack.chunks(changed)) == 2, "the new version", 30)
+    stack.note("trigger fails", old, new, changed)
     assert old not in {hit["object_name"] for hit in stack.installation.search(ALICE, "x", 50)}

@@ -1,21 +1,27 @@
 """Postgres that stalls, refuses or sleeps; a provider that fails; clocks and disks that are off."""
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 import pytest
+from psycopg import errors as pg
 
 from tests.faults.fake_provider import WAYS, wrong_answer
-from tests.faults.stack import FULL, Stack
+from tests.faults.stack import FULL, LEASE_SECONDS, Stack
+from tests.support.database import Database as MadeDatabase
 from tests.support.database import delete_objects
 from tests.support.fake_openai import Answer, error
 from tests.support.installation import ALICE, until
+from worker.errors import JobError
+from worker.store.database import Database
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -39,6 +45,7 @@ def test_a_mishap_of_postgres_uses_up_no_attempt(stack: Stack, number: int) -> N
     assert {outcome for outcome, _alone in stack.runs(job)} <= {"released", "succeeded"}
     assert len(stack.runs(job)) >= 3
     stack.is_whole(name, 2)
+    stack.note("Postgres refuses five statements", name)
 
 
 @pytest.mark.parametrize("number", range(5 if FULL else 1))
@@ -52,17 +59,22 @@ def test_a_database_that_stalls_costs_no_attempt(stack: Stack, number: int) -> N
     for name, job in zip(names, stack.succeed(*names), strict=True):
         assert job["attempt"] == 1
         stack.is_whole(name, 3)
+    stack.note("Postgres stalls", *names)
 
 
 def test_a_database_that_is_read_only_holds_jobs_and_costs_nothing(stack: Stack) -> None:
     database = stack.installation.database
+    unexpected = stack.worker.log_path.read_text().count("raised unexpected")
     with database.connect() as connection:
         with stack.frozen():
             names = [stack.upload("waits for a writable database") for _ in range(3)]
             asked = len(stack.installation.openai.requests)
+            sent = "select 1 from ingest_private.job_queue where phase = 'dispatched'"
+            until(lambda: len(stack.installation.rows(sent)) == 3, "hints", 10)
+            failed = _failed_claims(stack)
             _read_only(connection, database.name, "on")
         try:
-            until(lambda: "claim_failed" in stack.worker.log_path.read_text(), "a claim", 10)
+            until(lambda: _failed_claims(stack) >= failed + 3, "claims", 10)
             states = stack.installation.rows(
                 "select distinct state from ingest.jobs where object_name = any(%s)", names
             )
@@ -72,7 +84,41 @@ def test_a_database_that_is_read_only_holds_jobs_and_costs_nothing(stack: Stack)
             _read_only(connection, database.name, "off")
     for job in stack.succeed(*names):
         assert job["attempt"] == 1
-    assert not stack.worker.ended()
+    stack.note("Postgres read-only", *names)
+    assert stack.worker.log_path.read_text().count("raised unexpected") == unexpected
+
+
+def _write_after(pause: float, pool: Database) -> None:
+    with pool.transaction() as transaction:
+        transaction.execute("select 1")
+        time.sleep(pause)
+        transaction.execute("select ingest_private.prune('1 day', '1 day')")
+
+
+def _failed_claims(stack: Stack) -> int:
+    return stack.worker.log_path.read_text().count('"claim_failed"')
+
+
+@pytest.mark.parametrize(
+    ("setting", "pause"),
+    [("default_transaction_read_only = on", 0), ("idle_in_transaction_session_timeout = 50", 0.3)],
+)
+def test_what_a_standby_or_a_long_sleep_answers_is_an_outage(
+    database: MadeDatabase, setting: str, pause: float
+) -> None:
+    """And no fault of the document, which would use up an attempt."""
+    with database.connect() as admin:
+        admin.execute(
+            f"alter role docmill_worker in database {database.name} set {setting}".encode()
+        )
+    pool = Database(database.url("docmill_worker"), connections=2)
+    pool.open()
+    try:
+        with pytest.raises(JobError) as raised:
+            _write_after(pause, pool)
+        assert raised.value.code == "database_unavailable"
+    finally:
+        pool.close()
 
 
 def _read_only(connection: psycopg.Connection[Any], database: str, setting: str) -> None:
@@ -93,10 +139,8 @@ def test_a_worker_that_sleeps_inside_a_transaction_holds_nobody_up(stack: Stack)
         stack.wait_for("embed", 1)
         job = stack.installation.latest_job(name)
         assert job is not None
-        with (
-            stack.installation.database.connect("docmill_worker") as sleeper,
-            stack.installation.database.connect() as admin,
-        ):
+        sleeper = stack.installation.database.connect("docmill_worker")
+        with stack.installation.database.connect() as admin:
             sleeper.execute("begin")
             sleeper.execute(
                 "select ingest_private.begin_stage(%s, %s)", [job["id"], _token(stack, job)]
@@ -105,6 +149,9 @@ def test_a_worker_that_sleeps_inside_a_transaction_holds_nobody_up(stack: Stack)
             delete_objects(admin, [name])
             until(lambda: stack.installation.document(name) is None, "the document gone", 10)
             assert time.monotonic() - deleted <= 10
+        with pytest.raises(pg.IdleInTransactionSessionTimeout):
+            sleeper.execute("commit")
+        sleeper.close()
 
 
 def _token(stack: Stack, job: dict[str, Any]) -> int:
@@ -139,6 +186,7 @@ def test_after_a_failure_at_the_seventh_of_ten_batches_the_other_three_are_asked
     assert asked.total() <= 10 + 4
     stack.is_whole(name, 10)
     assert job["attempt"] == 1
+    stack.note("provider fails at batch 7 of 10", name)
 
 
 def _staged(stack: Stack, name: str) -> int:
@@ -170,6 +218,25 @@ def test_a_wrong_answer_of_the_provider_is_never_stored(stack: Stack, way: str) 
         hit = stack.installation.search(ALICE, text, 1)[0]
         assert hit["object_name"] == name
         assert hit["score"] > 0.999
+    stack.note("wrong vectors", name)
+
+
+def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) -> None:
+    """Another worker has them within a minute, and nothing is counted."""
+    first = stack.worker
+    stack.start_worker()
+    with stack.holding("embed"):
+        names = [stack.upload("hold embed", 3) for _ in range(6)]
+        stack.wait_for("embed", 6)
+        stopped = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+    jobs = stack.succeed(*names)
+    assert time.monotonic() - stopped <= 60
+    for job in jobs:
+        assert job["attempt"] == 1
+        assert {outcome for outcome, _alone in stack.runs(job)} <= {"released", "succeeded"}
+    assert first.process.wait(20) == 0
+    stack.note("worker told to stop", *names)
 
 
 #: Shifts the clock of a process: only CLOCK_REALTIME, as a wrong clock does.
@@ -216,25 +283,43 @@ def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("hours", [1, -1] if FULL else [1])
 def test_a_worker_whose_clock_is_wrong_works_as_any_other(
-    stack: Stack, clock_shift: Path, hours: int
+    broken: Stack, clock_shift: Path, hours: int
 ) -> None:
-    assert stack.worker.stop() == 0
+    stack = broken
+    stack.worker.stop()
     stack.start_worker(LD_PRELOAD=str(clock_shift), CLOCK_SHIFT=str(3600 * hours))
+    failures: list[float] = []
+
+    def fail_once(texts: Sequence[str]) -> Answer | None:
+        if not failures and any("tried again" in text for text in texts):
+            failures.append(time.monotonic())
+            return error(500, "server_error")
+        return None
+
+    stack.on_request = fail_once
     try:
+        ready = next(
+            json.loads(line)["timestamp"]
+            for line in stack.worker.log_path.read_text().splitlines()
+            if "worker_ready" in line
+        )
+        off = datetime.fromisoformat(ready) - datetime.now(UTC)
+        assert abs(off - timedelta(hours=hours)) < timedelta(minutes=1)
         with stack.holding("embed"):
-            name = stack.upload("hold embed", 3)
+            held = stack.upload("hold embed", 3)
             stack.wait_for("embed", 1)
-            # Its lease outlives several terms, and only a schedule that is kept can rescue one.
-            lost = stack.upload("was with a worker that is gone")
-            stack.succeed(lost)
-            time.sleep(4)  # longer than a lease
-        (job,) = stack.succeed(name)
+            # Nothing but the schedule finds a job that is due again.
+            again = stack.upload("tried again")
+            stack.succeed(again, timeout=15)
+            until(lambda: time.monotonic() > failures[0] + LEASE_SECONDS, "a term of the lease")
+        (job,) = stack.succeed(held)
         assert stack.runs(job) == [("succeeded", False)]
+        stack.note("worker's clock wrong by an hour", held, again)
     finally:
+        stack.on_request = lambda _texts: None
         assert stack.worker.stop() == 0
-        stack.start_worker()
 
 
 @pytest.fixture
@@ -250,10 +335,11 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
-    stack: Stack, tiny_disk: Path
+    broken: Stack, tiny_disk: Path
 ) -> None:
+    stack = broken
     filler = tiny_disk / "filler"
-    assert stack.worker.stop() == 0
+    stack.worker.stop()
     stack.start_worker(DOCMILL_SPOOL_DIR=str(tiny_disk))
     try:
         filler.write_bytes(b"x" * 60_000)
@@ -264,9 +350,9 @@ def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
         assert job["attempt"] == 1
         stack.is_whole(name, 60)
         assert [entry.name for entry in tiny_disk.iterdir() if entry.is_file()] == []
+        stack.note("worker's disk full", name)
     finally:
         assert stack.worker.stop() == 0
-        stack.start_worker()
 
 
 def _met(stack: Stack, name: str, code: str) -> bool:
@@ -278,20 +364,3 @@ def _met(stack: Stack, name: str, code: str) -> bool:
             *(name, code),
         )
     )
-
-
-def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) -> None:
-    """Another worker has them within a minute, and nothing is counted."""
-    other = stack.installation.start_worker()
-    with stack.holding("embed"):
-        names = [stack.upload("hold embed", 3) for _ in range(6)]
-        stack.wait_for("embed", 6)
-        stopped = time.monotonic()
-        stack.worker.process.send_signal(signal.SIGTERM)
-    jobs = stack.succeed(*names)
-    assert time.monotonic() - stopped <= 60
-    for job in jobs:
-        assert job["attempt"] == 1
-        assert {outcome for outcome, _alone in stack.runs(job)} <= {"released", "succeeded"}
-    assert stack.worker.process.wait(20) == 0
-    assert other.stop() == 0
