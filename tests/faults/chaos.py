@@ -39,7 +39,7 @@ from tests.faults.results import record
 from tests.support.database import make_database, make_template
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, install
 from worker.local.postgres import PostgresServer, start_postgres
-from worker.local.process import ChildProcess
+from worker.local.process import ChildProcess, log_tail
 from worker.local.redis import RedisServer, start_redis
 from worker.local.stack import SERVICES
 from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
@@ -382,7 +382,8 @@ class Chaos:
         self._faults.update(self._thief.fates)
         ended = [place for place, child in self._places.items() if child.ended()]
         for place in ended:
-            self.result.broken.append(f"{place} has ended by itself")
+            said = log_tail(self._places[place].log_path, 3)
+            self.result.broken.append(f"{place} has ended by itself: {said}")
             self._start(place)
 
     # -- the end
