@@ -7,11 +7,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test supabase bench-webhook bench-dispatch bench-idle \
-	upgrade-fixture format constraints clean
+.PHONY: help setup demo check test faults chaos mutants supabase bench-webhook bench-dispatch \
+	bench-idle upgrade-fixture format constraints clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 setup: $(VENV)/.local ## Install docmill with the embedded mode into .venv
 
@@ -26,6 +26,19 @@ check: $(VENV)/.dev ## Lint, types, import rules
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
+
+faults: $(VENV)/.dev ## Inject every fault in full amounts, and record it for docs/guarantees.md
+	DOCMILL_FAULTS_FULL=1 DOCMILL_FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults \
+		--ignore tests/faults/test_chaos.py --ignore tests/faults/test_guarantees.py
+	$(BIN)/python -m tests.faults.guarantees
+
+chaos: $(VENV)/.dev ## Break everything at random under load; SEEDS=10 SECONDS=30 FIRST=1
+	$(BIN)/python -m tests.faults.chaos --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30) \
+		--first $(or $(FIRST),1) --record
+	$(BIN)/python -m tests.faults.guarantees
+
+mutants: $(VENV)/.dev ## Take out the guards of the schema one by one: a test must notice each
+	$(BIN)/python -m tests.faults.mutants
 
 bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 	$(BIN)/python -m tests.benchmarks.webhook

@@ -55,6 +55,12 @@ CELERY_SETTINGS: Final[dict[str, Any]] = {
 }
 
 
+#: What nobody has taken for so long is dropped: Redis must not fill up while no worker runs. The
+#: clock of a worker decides, which may be wrong: were it the time until the next message, a clock
+#: that is a few seconds ahead would stop the schedule.
+MESSAGE_SECONDS: Final = 7_200.0
+
+
 def create_app(settings: Settings) -> Celery:
     """The app for the Redis of these settings. Raises SettingsError when none is set."""
     app = Celery("docmill", broker=settings.require("redis_url"), include=["tasks"])
@@ -66,7 +72,7 @@ def create_app(settings: Settings) -> Celery:
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """When the maintenance tasks run. A message nobody took by the next one is dropped."""
+    """When the maintenance tasks run."""
     periods = {
         "docmill.dispatch": settings.dispatch_seconds,
         "docmill.rescue": settings.rescue_seconds,
@@ -77,7 +83,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         task: {
             "task": task,
             "schedule": seconds,
-            "options": {"expires": seconds, "queue": MAINTENANCE_QUEUE},
+            "options": {"expires": max(seconds, MESSAGE_SECONDS), "queue": MAINTENANCE_QUEUE},
         }
         for task, seconds in periods.items()
     }

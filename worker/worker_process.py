@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from functools import cached_property, partial
 from types import FrameType
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ log = get_logger(__name__)
 
 #: Threads beside the slots, for the schedule: rescue and dispatch must not wait behind jobs.
 _MAINTENANCE_THREADS: Final = 4
+#: What the rest of a broadcast may take to come.
+_BROADCAST_SECONDS: Final = 1.0
 
 
 class _HintChannel(redis.Channel):
@@ -30,6 +33,19 @@ class _HintChannel(redis.Channel):
     """
 
     do_restore = False
+
+    @cached_property
+    def subclient(self) -> Any:
+        """The subscription to broadcasts (Flower's questions), read when something has come.
+
+        When Redis was restarted, what has come is the end of the connection: a new one is made, and
+        kombu's own would then wait on it for the next broadcast, taking no hints meanwhile.
+        """
+        subscription = super().subclient
+        subscription.parse_response = partial(
+            subscription.parse_response, block=False, timeout=_BROADCAST_SECONDS
+        )
+        return subscription
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Acknowledge a message, if there is still somebody to tell."""

@@ -53,6 +53,8 @@ grant execute on function
 -- transaction pooler keeps no session settings.
 alter role docmill_worker set statement_timeout = '60s';
 alter role docmill_worker set lock_timeout = '10s';
-alter role docmill_worker set idle_in_transaction_session_timeout = '60s';
+-- Nothing is done between two statements of a transaction. Whoever takes so long was suspended, and
+-- holds up the rescue of its jobs and whoever deletes their documents.
+alter role docmill_worker set idle_in_transaction_session_timeout = '5s';
 -- Short statements all: compiling one takes longer than running it.
 alter role docmill_worker set jit = off;

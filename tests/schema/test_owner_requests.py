@@ -166,7 +166,7 @@ class TestCancel:
     ):
         claimed(worker, job_id)
         cancel(wiped, job_id)
-        admin.execute("update ingest_private.leases set expires_at = now() - interval '1 s'")
+        admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")
         assert value(worker, "select ingest_private.rescue_jobs()") == 1
         assert job(admin, job_id)["state"] == "cancelled"
 
@@ -359,7 +359,7 @@ class TestExplain:
     ):
         heartbeat(worker)
         claimed(worker, job_id)
-        admin.execute("update ingest_private.leases set expires_at = now() - interval '1 s'")
+        admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")
         value(worker, "select ingest_private.rescue_jobs()")
         assert "runs alone" in explain(wiped, job_id)["explanation"]
 

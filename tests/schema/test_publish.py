@@ -362,15 +362,18 @@ class TestReaders:
 
 @contextmanager
 def open_publish(
-    database: Database, admin: Connection, run: Run, texts: list[str]
+    database: Database,
+    admin: Connection,
+    run: Run,
+    texts: list[str],
+    *,
+    before: str = "lock_for_publish",
 ) -> Iterator[Background]:
     """A publish that has inserted its chunks and has not taken its locks yet.
 
-    lock_for_publish is made to wait for an advisory lock that is released at the end.
+    The function `before` is made to wait for an advisory lock that is released at the end.
     """
-    definition = value(
-        admin, "select pg_get_functiondef('ingest_private.lock_for_publish'::regproc)"
-    )
+    definition = value(admin, f"select pg_get_functiondef('ingest_private.{before}'::regproc)")
     admin.execute(
         definition.replace(
             "begin\n", "begin\n    perform pg_advisory_xact_lock(4712);\n", 1
@@ -433,6 +436,33 @@ class TestLongPublish:
             with as_client(database, {"sub": sub}, read_only=True) as client:
                 assert search(client, "new") == []
 
+    def test_is_not_for_an_owner_that_only_the_document_has_changed(
+        self, database: Database, admin: Connection, run: Run
+    ):
+        """By hand, say: its jobs have not heard of it."""
+        with open_publish(database, admin, run, ["new", "newer"]) as publishing:
+            admin.execute("update ingest.documents set owner_id = 'bob'")
+        assert publishing() == "superseded"
+        assert text_of(admin, run.document_id) == ["one", "two", "three"]
+
+    def test_and_a_sync_of_its_document_do_not_wait_in_a_circle(
+        self, database: Database, admin: Connection, run: Run, object_id: UUID
+    ):
+        with database.connect("docmill_worker") as syncing:
+            with open_publish(
+                database, admin, run, ["new", "newer"], before="finish_publish"
+            ) as publishing:
+                admin.execute(
+                    """set session_replication_role = replica;
+                       update storage.objects set version = 'next';
+                       reset session_replication_role"""
+                )
+                statement = "select ingest_private.sync_object(%s, null, null)"
+                sync = Background(lambda: value(syncing, statement, object_id))
+                wait_until_blocked(admin, syncing.info.backend_pid)
+            assert publishing() == "published"
+            assert sync() == job_of(admin, object_id) != run.job_id
+
     def test_does_not_delay_the_heartbeat_of_its_worker(
         self, database: Database, admin: Connection, worker: Connection, run: Run
     ):
@@ -449,9 +479,7 @@ class TestLongPublish:
         """The first was rescued while it inserted; the second inserts the same."""
         with database.connect("docmill_worker") as second:
             with open_publish(database, admin, run, ["new", "newer"]) as publishing:
-                admin.execute(
-                    "update ingest_private.leases set expires_at = now() - '1 s'::interval"
-                )
+                admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")
                 worker.execute("select ingest_private.rescue_jobs()")
                 again = claimed(worker, run.job_id, isolated=True)
                 taking_over = Background(lambda: publish(second, again, ["newer", "new"]))

@@ -60,18 +60,23 @@ def make_template(server: PostgresServer) -> None:
 @contextmanager
 def make_database(server: PostgresServer, template: str = "docmill") -> Iterator[Database]:
     """A copy of a template, dropped afterwards. `project` has no docmill schema yet."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
+    name = sql.Identifier(made := f"test_{os.getpid()}_{next(_numbers)}")
+    _as_platform(
+        server,
+        sql.SQL("create database {} template {} owner postgres").format(
+            name, sql.Identifier(template)
+        ),
+    )
+    try:
+        yield Database(server, made)
+    finally:
+        _as_platform(server, sql.SQL("drop database {} with (force)").format(name))
+
+
+def _as_platform(server: PostgresServer, statement: sql.Composed) -> None:
+    # A connection for each: the server may have been restarted since the last.
     with psycopg.connect(server.url("template1"), autocommit=True) as connection:
-        identifier = sql.Identifier(name)
-        connection.execute(
-            sql.SQL("create database {} template {} owner postgres").format(
-                identifier, sql.Identifier(template)
-            )
-        )
-        try:
-            yield Database(server, name)
-        finally:
-            connection.execute(sql.SQL("drop database {} with (force)").format(identifier))
+        connection.execute(statement)
 
 
 @contextmanager

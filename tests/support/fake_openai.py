@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,14 @@ def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dt
     return values / np.linalg.norm(values)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a caller was killed, as tests do
+            super().handle_error(request, client_address)
+
+
 @dataclass
 class FakeOpenAI:
     """Serves on loopback. Requests wait while `gate` is clear; `arrived` counts them in."""
@@ -37,8 +46,7 @@ class FakeOpenAI:
     def __post_init__(self) -> None:
         self.gate.set()
         self._changed = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

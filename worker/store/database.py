@@ -41,6 +41,16 @@ CONNECT_OPTIONS: Final[dict[str, Any]] = {
 #: What asking for the end of a statement may take.
 CANCEL_SECONDS: Final = 2.0
 
+#: The database cannot be used now: it is away, it is a standby that takes no writes, or it took a
+#: suspended process for dead.
+UNAVAILABLE: Final = (
+    PoolTimeout,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    pg.ReadOnlySqlTransaction,
+    pg.IdleInTransactionSessionTimeout,
+)
+
 #: Errors after which the same statement may succeed: somebody else had the rows.
 CONTENTION: Final = (
     pg.LockNotAvailable,
@@ -78,7 +88,7 @@ class Database:
         """One transaction; committed at the end, rolled back on an exception.
 
         The role's own statement timeout applies unless another is given. Raises
-        JobError("database_unavailable") when the connection cannot be had or breaks.
+        JobError("database_unavailable") when the connection cannot be had, breaks or cannot write.
         """
         try:
             with self._pool.connection() as connection:
@@ -88,7 +98,7 @@ class Database:
                         sql.SQL("set local statement_timeout = {}").format(milliseconds)
                     )
                 yield connection
-        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except UNAVAILABLE as error:
             if isinstance(error, CONTENTION):
                 raise
             raise JobError("database_unavailable", type(error).__name__) from error
@@ -117,8 +127,9 @@ def require_database(url: str, *, patience_seconds: float = 30) -> None:
             psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS).close()
         except psycopg.OperationalError as error:
             reason = connection_failure(error)
-            # What answers with FATAL is up, and will say the same again; unless it is starting.
-            refused = "FATAL" in reason and not re.search(r"starting up|too many|remaining", reason)
+            # What answers with FATAL is up, and will say the same again; unless it starts or ends.
+            passing = r"starting up|shutting down|recovery|too many|remaining"
+        refused = "FATAL" in reason and not re.search(passing, reason)
             if refused or time.monotonic() > deadline:
                 raise ServiceError(
                     f"cannot connect with DATABASE_URL ({reason}): check its host, user and "

@@ -1,0 +1,111 @@
+"""A provider of embeddings that keeps books and can be told to misbehave."""
+
+import base64
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tests.support.fake_openai import Answer, embeddings, error
+
+#: What a request takes, and each of its texts.
+REQUEST_SECONDS, TEXT_SECONDS = 0.2, 0.002
+
+
+def tokens_of(text: str) -> int:
+    """As the fake server counts them."""
+    return len(text) // 4 + 1
+
+
+@dataclass
+class Provider:
+    """Answers for a FakeOpenAI (`respond`), and what was answered so far."""
+
+    #: How often each text was embedded, wrong answers not counted.
+    paid: Counter[str] = field(default_factory=Counter)
+    batches_paid_twice: int = 0
+    in_flight: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._storm: tuple[str, float] = ("", 0.0)
+        self._wrong: list[str] = []
+
+    def storm(self, kind: str, seconds: float) -> None:
+        """Answer nothing but errors (`429` or `500`) for some time."""
+        self._storm = (kind, time.monotonic() + seconds)
+
+    def answer_wrongly(self, *ways: str) -> None:
+        """Answer the next requests with wrong vectors, in these ways (see `_wrong_answer`)."""
+        with self._lock:
+            self._wrong.extend(ways)
+
+    def calm(self) -> None:
+        """Behave from now on."""
+        self._storm = ("", 0.0)
+        self._wrong.clear()
+
+    def respond(self, texts: list[str]) -> Answer | None:
+        """What to answer; None: the right embeddings."""
+        with self._lock:
+            self.in_flight += 1
+        try:
+            time.sleep(REQUEST_SECONDS + TEXT_SECONDS * len(texts))
+            return self._respond(texts)
+        finally:
+            with self._lock:
+                self.in_flight -= 1
+
+    def _respond(self, texts: list[str]) -> Answer | None:
+        kind, until = self._storm
+        if time.monotonic() < until:
+            self.answers[kind] += 1
+            if kind == "429":
+                return error(429, "rate_limit_exceeded", retry_after="1")
+            return error(500, "server_error")
+        with self._lock:
+            if self._wrong:
+                way = self._wrong.pop()
+                self.answers[way] += 1
+                if way != "order":
+                    return 200, wrong_answer(texts, way), {}
+            else:
+                way = ""
+            self.answers["embeddings"] += 1
+            self.batches_paid_twice += any(self.paid[text] for text in texts)
+            self.paid.update(texts)
+        return (200, wrong_answer(texts, way), {}) if way else None
+
+    @property
+    def spend_ratio(self) -> float:
+        """Tokens embedded, as a multiple of what embedding each text once would have taken."""
+        ideal = sum(tokens_of(text) for text in self.paid)
+        spent = sum(tokens_of(text) * times for text, times in self.paid.items())
+        return spent / ideal if ideal else 1.0
+
+
+#: `order` is what a provider may do: the indices say which vector belongs to which text.
+WAYS = ("count", "order", "dimensions", "NaN")
+
+
+def wrong_answer(texts: list[str], way: str) -> dict[str, Any]:
+    """An answer that is wrong in one way."""
+    answer = embeddings(texts)
+    data: list[dict[str, Any]] = answer["data"]
+    if way == "count":
+        data.pop()
+    elif way == "order":
+        data.reverse()
+    elif way == "dimensions":
+        data[-1]["embedding"] = _encoded(np.ones(255, dtype="<f4"))
+    else:
+        data[-1]["embedding"] = _encoded(np.full(256, np.nan, dtype="<f4"))
+    return answer
+
+
+def _encoded(vector: "np.ndarray[Any, np.dtype[Any]]") -> str:
+    return base64.b64encode(vector.tobytes()).decode()

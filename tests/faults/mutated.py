@@ -1,0 +1,24 @@
+"""A pytest plugin: every database of the session has the schema of one mutant."""
+
+import os
+from dataclasses import replace
+
+from tests.faults.mutants import MUTANTS, VARIABLE
+from worker.store import schema
+from worker.store.schema import SqlFile
+
+_files = schema.sql_files
+
+
+def _mutated_files(folder: str) -> list[SqlFile]:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == os.environ[VARIABLE])
+    return [
+        replace(file, text=mutant.apply(file.text))
+        if f"{folder}/{file.name}" == mutant.file
+        else file
+        for file in _files(folder)
+    ]
+
+
+if os.environ.get(VARIABLE):
+    schema.sql_files = _mutated_files

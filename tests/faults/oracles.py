@@ -1,0 +1,202 @@
+"""What must hold after every run of chaos: eight promises, each a function with its message."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.faults.documents import mark_of, tear
+from tests.faults.fake_provider import Provider
+from tests.faults.reader import Reader
+from tests.support.installation import BUCKET, Installation
+
+SETTLE_SECONDS: Final = 120.0
+SPEND_RATIO: Final = 1.2
+#: What no log may show.
+CANARIES: Final = ("sb_secret_canary", "webhook-canary", "sk-canary", "test@127.0.0.1")
+
+#: Objects whose newest job has not ended, or is about another version than Storage has.
+UNSETTLED: Final = """
+    select coalesce(object.name, document.object_name) as name, object.version,
+           document.storage_version, job.state, job.stage, job.hold_reason, job.error_code,
+           entry.phase, entry.isolated, entry.due_at, lease.worker_id
+      from storage.objects as object
+           full join ingest.documents as document on document.object_id = object.id
+           left join ingest.jobs as job on job.id = document.latest_job_id
+           left join ingest_private.job_queue as entry on entry.job_id = job.id
+           left join ingest_private.leases as lease on lease.job_id = job.id
+     where object.id is null or document.id is null
+        or document.storage_version <> object.version
+        or (job.storage_version, job.finished_at is not null)
+           is distinct from (object.version, true)"""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the oracles look at."""
+
+    installation: Installation
+    reader: Reader
+    provider: Provider
+    settle_seconds: float | None  #: None: it did not settle in time
+    logs: str
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Rows as the superuser sees them."""
+        return self.installation.rows(query, *parameters)
+
+
+def lost(evidence: Evidence) -> list[dict[str, Any]]:
+    """Objects whose newest version is neither searchable nor failed with a code."""
+    return evidence.rows(
+        """select object.name, object.version, document.status, document.error_code,
+                  published.storage_version as published
+             from storage.objects as object
+                  left join ingest.documents as document on document.object_id = object.id
+                  left join ingest_private.published_versions as published
+                         on published.document_id = document.id
+            where (document.status = 'failed') is not true
+              and ((document.status, published.storage_version)
+                   is distinct from ('ready', object.version))"""
+    )
+
+
+def duplicated(evidence: Evidence) -> list[dict[str, Any]]:
+    """Versions that were published by two jobs, and chunks that stand nowhere or twice."""
+    return evidence.rows(
+        """select 'job' as what, document_id::text as id, storage_version as detail
+             from ingest.jobs where state = 'succeeded' and document_id is not null
+            group by document_id, index_version, storage_version having count(*) > 1
+           union all
+           select 'attempt', job_id::text, count(*)::text
+             from ingest_private.attempts where outcome = 'succeeded'
+            group by job_id having count(*) > 1
+           union all
+           select 'chunk', min(chunk.id::text), chunk.content
+             from ingest.chunks as chunk
+            group by chunk.index_version, chunk.document_id, chunk.content having count(*) > 1
+           union all
+           select 'position', document_id::text, count(*)::text
+             from ingest.chunk_positions
+            group by index_version, document_id, chunk_id having count(*) > 1
+           union all
+           select 'chunk without position', chunk.id::text, chunk.content
+             from ingest.chunks as chunk
+            where not exists (select from ingest.chunk_positions as position
+                               where position.index_version = chunk.index_version
+                                 and position.chunk_id = chunk.id)"""
+    )
+
+
+def o1_every_object_has_a_job_that_ended_for_its_version(evidence: Evidence) -> None:
+    """Nothing is left half-way."""
+    open_jobs = evidence.rows("select id, state from ingest.jobs where finished_at is null")
+    unsettled = evidence.rows(UNSETTLED)
+    assert not unsettled, f"objects without a job that ended for their version: {unsettled}"
+    assert not open_jobs, f"jobs that have not ended: {open_jobs}"
+
+
+def o2_what_is_searchable_is_what_storage_holds(evidence: Evidence) -> None:
+    """Or the document says by a code why not."""
+    missing = lost(evidence)
+    assert not missing, f"objects that are neither searchable nor failed: {missing}"
+    twice = duplicated(evidence)
+    assert not twice, f"published or stored twice: {twice}"
+    storage = evidence.installation.client(None).storage.from_(BUCKET)
+    for row in evidence.rows(
+        """select document.object_name as name, array(
+                  select chunk.content from ingest.chunk_positions as position
+                    join ingest.chunks as chunk on chunk.index_version = position.index_version
+                                               and chunk.id = position.chunk_id
+                   where position.document_id = document.id order by position.ordinal) as chunks
+             from ingest.documents as document where document.status = 'ready'"""
+    ):
+        stored = storage.download(row["name"]).decode().split("# Part ")[1:]
+        found = [mark_of(chunk) for chunk in row["chunks"]]
+        assert found == [mark_of(section) for section in stored], (
+            f"{row['name']} is searchable as {found}, Storage holds {len(stored)} parts of another"
+        )
+        assert tear(found) is None, f"{row['name']} is searchable in pieces: {tear(found)}"
+
+
+def o3_nothing_of_deleted_objects_is_searchable(evidence: Evidence) -> None:
+    """Neither at the end nor longer than ten seconds after the delete."""
+    left = evidence.rows(
+        """select chunk.id, chunk.object_id from ingest.chunks as chunk
+            where not exists (select from storage.objects as object
+                               where object.id = chunk.object_id)"""
+    )
+    assert not left, f"chunks of deleted objects: {left}"
+    late = evidence.reader.seen_too_long
+    assert not late, f"deleted objects that were seen so many seconds later: {late}"
+
+
+def o4_no_reader_saw_two_versions_or_a_strangers_document(evidence: Evidence) -> None:
+    """Readers see whole documents, and their own."""
+    reader = evidence.reader
+    assert not reader.torn, f"{len(reader.torn)} torn readings, such as {reader.torn[0]}"
+    assert not reader.foreign, f"{len(reader.foreign)} strange rows, such as {reader.foreign[0]}"
+    assert reader.readings > 0, "nobody has read"
+
+
+def o5_no_job_has_more_attempts_or_deaths_than_it_may(evidence: Evidence) -> None:
+    """Nothing is tried for ever; and nobody waits for somebody who waits for it."""
+    endless = evidence.rows(
+        """select job.id, job.attempt, count(*) filter (where try.outcome = 'crashed'
+                                                          and try.isolated) as deaths_alone
+             from ingest.jobs as job join ingest_private.attempts as try on try.job_id = job.id
+            group by job.id, job.attempt
+           having job.attempt > job.max_attempts
+               or count(*) filter (where try.outcome = 'crashed' and try.isolated) > 2"""
+    )
+    assert not endless, f"jobs that were tried too often: {endless}"
+    at_once = evidence.rows(
+        """select one.job_id from ingest_private.attempts as one
+             join ingest_private.attempts as other
+               on other.job_id = one.job_id and other.id > one.id
+            where other.started_at < one.finished_at or one.finished_at is null"""
+    )
+    assert not at_once, f"jobs that had two runs at once: {at_once}"
+    deadlocks = evidence.rows(
+        "select deadlocks from pg_stat_database where datname = current_database()"
+    )[0]["deadlocks"]
+    assert deadlocks == 0, f"{deadlocks} deadlocks"
+
+
+def o6_hardly_anything_is_paid_for_twice(evidence: Evidence) -> None:
+    """What a fault interrupts may be asked for again, what is staged may not."""
+    ratio = evidence.provider.spend_ratio
+    assert ratio <= SPEND_RATIO, f"{ratio:.2f} times the tokens that were needed"
+
+
+def o7_no_log_shows_a_secret(evidence: Evidence) -> None:
+    """Whatever went wrong, and no text of a document either."""
+    for secret in (*CANARIES, "Mark of "):
+        assert secret not in evidence.logs, f"a log shows {secret!r}"
+
+
+def o8_it_settles_in_time(evidence: Evidence) -> None:
+    """Once the faults have stopped."""
+    assert evidence.settle_seconds is not None, (
+        f"not settled within {SETTLE_SECONDS} s: {evidence.rows(UNSETTLED)}"
+    )
+
+
+def no_innocent_document_is_parked(evidence: Evidence) -> None:
+    """No document of a run of chaos is at fault for anything."""
+    parked = evidence.rows(
+        "select object_name, error_code from ingest.documents where status = 'failed'"
+    )
+    assert not parked, f"innocent documents that are parked: {parked}"
+
+
+ORACLES: Final[tuple[Callable[[Evidence], None], ...]] = (
+    o8_it_settles_in_time,
+    o1_every_object_has_a_job_that_ended_for_its_version,
+    o2_what_is_searchable_is_what_storage_holds,
+    o3_nothing_of_deleted_objects_is_searchable,
+    o4_no_reader_saw_two_versions_or_a_strangers_document,
+    o5_no_job_has_more_attempts_or_deaths_than_it_may,
+    o6_hardly_anything_is_paid_for_twice,
+    o7_no_log_shows_a_secret,
+    no_innocent_document_is_parked,
+)

@@ -1,0 +1,282 @@
+"""An installation whose documents can be held at any stage, by what their names or texts say."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, Literal
+
+from tests.support.fake_openai import Answer
+from tests.support.installation import ALICE, Installation, until
+from tests.support.proxy import Proxy
+from worker.local.process import ChildProcess
+
+#: All of the amounts, or few of them.
+FULL: Final = os.environ.get("DOCMILL_FAULTS_FULL") == "1"
+LEASE_SECONDS: Final = 3.0
+#: From a death to the next run: the lease, and what finding it may take.
+RECOVERY_SECONDS: Final = LEASE_SECONDS + 15
+
+_FILLER: Final = "This sentence is about nothing in particular but it fills the section. " * 6
+#: What `Stack.note` has counted in this session: for docs/guarantees.md.
+LEDGER: Final[list[dict[str, Any]]] = []
+
+Stage = Literal["download", "embed", "publish", "commit"]
+_LOCKS: Final = {"publish": 4711, "commit": 4712}
+
+_HOLDS: Final = b"""
+    create function public.hold_publish() returns trigger language plpgsql as $$
+    begin
+        if new.content like '%hold publish%' then
+            perform pg_advisory_xact_lock_shared(4711);
+        end if;
+        return new;
+    end $$;
+    create trigger hold before insert on ingest_private.chunks_1
+       for each row execute function public.hold_publish();
+    create function public.hold_commit() returns trigger language plpgsql as $$
+    begin
+        perform pg_advisory_xact_lock_shared(4712);
+        return null;
+    end $$;
+    create constraint trigger hold after update on ingest.jobs
+       deferrable initially deferred for each row
+       when (new.state = 'succeeded' and new.object_name like '%commit%')
+       execute function public.hold_commit();
+    -- Mishaps of Postgres while chunks are staged: the next ones, by their SQLSTATE.
+    create table public.mishaps (sqlstate text);
+    create sequence public.mishap;
+    create function public.stage_with_mishap() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp as $$
+    declare
+        v_code text := (select array_agg(sqlstate) from public.mishaps)[
+            nextval('public.mishap')::integer];
+    begin
+        if v_code is not null then
+            raise exception 'mishap' using errcode = v_code;
+        end if;
+        return null;
+    end $$;
+    create trigger mishap after insert on ingest_private.staged_chunks
+       for each row execute function public.stage_with_mishap();
+"""
+
+
+def sections(subject: str, count: int) -> str:
+    """A document of so many chunks."""
+    return "\n".join(f"# Part {n}\n\n{subject}, part {n}. {_FILLER}\n" for n in range(count))
+
+
+class Stack:
+    """Webhook, beat, a worker that can be replaced and one for jobs that run alone."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.storage_way = Proxy(installation.storage.settings.port)
+        self.database_way = Proxy(installation.database.server.port)
+        self.worker: ChildProcess
+        self.isolated: ChildProcess
+        #: What the provider does with a request before it answers.
+        self.on_request: Callable[[Sequence[str]], Answer | None] = lambda _texts: None
+        self._embedding = threading.Event()
+        self._embedding.set()
+        self._held_requests = 0
+        self._names = iter(range(10_000))
+        installation.openai.respond = self._respond
+        with installation.database.connect() as connection:
+            connection.execute(_HOLDS)
+        installation.start("beat")
+        installation.start_webhook()
+        self.start_worker()
+        self.start_isolated()
+
+    def close(self) -> None:
+        """Let everything go."""
+        self._embedding.set()
+        self.storage_way.close()
+        self.database_way.close()
+
+    def start_worker(self, **settings: str) -> None:
+        """A worker whose ways to Storage and to Postgres can be blocked."""
+        url = self.installation.settings["DATABASE_URL"]
+        port = f":{self.installation.database.server.port}/"
+        ways = {
+            "SUPABASE_URL": f"http://127.0.0.1:{self.storage_way.port}",
+            "DATABASE_URL": url.replace(port, f":{self.database_way.port}/"),
+        }
+        self.worker = self.installation.start_worker(isolated=False, **(ways | settings))
+
+    def start_isolated(self) -> None:
+        """The worker for jobs that crashed once."""
+        self.isolated = self.installation.start_worker(isolated=True)
+
+    def kill_worker(self) -> float:
+        """As when the memory of its container is used up: all its processes at once."""
+        moment = time.time()
+        os.killpg(self.worker.pid, signal.SIGKILL)
+        self.worker.process.wait()
+        return moment
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The worker does nothing while this is open."""
+        worker = self.worker
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+
+    # -- documents
+
+    def upload(self, subject: str, count: int = 1, *, name: str = "") -> str:
+        """A document of so many chunks; returns its name."""
+        name = name or f"{next(self._names)} {subject}.md"
+        return self.installation.upload(ALICE, name, sections(f"{name} is {subject}", count))
+
+    def fresh_name(self, subject: str) -> str:
+        """A name that no document has."""
+        return f"{next(self._names)} {subject}.md"
+
+    def succeed(self, *names: str, timeout: float = 60) -> list[dict[str, Any]]:
+        """The newest jobs of these documents, once they have succeeded."""
+        jobs = [self.installation.wait_for_job(name, timeout=timeout) for name in names]
+        assert [job["state"] for job in jobs] == ["succeeded"] * len(jobs), jobs
+        return jobs
+
+    def runs(self, job: dict[str, Any]) -> list[tuple[str, bool]]:
+        """How each run of a job ended, and whether it ran alone."""
+        return [(run["outcome"], run["isolated"]) for run in self._runs(job)]
+
+    def _runs(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.installation.rows(
+            """select outcome, isolated, extract(epoch from started_at)::float as started
+                 from ingest_private.attempts where job_id = %s order by id""",
+            job["id"],
+        )
+
+    def recovery(self, job: dict[str, Any], moment: float) -> float:
+        """Seconds from a moment to the next run of a job."""
+        starts = [float(run["started"]) for run in self._runs(job)]
+        return min(start for start in starts if start > moment) - moment
+
+    def chunks(self, name: str) -> list[str]:
+        """What is searchable of a document, in its order."""
+        return [
+            row["content"]
+            for row in self.installation.rows(
+                """select chunk.content from ingest.documents as document
+                     join ingest.chunk_positions as position on position.document_id = document.id
+                     join ingest.chunks as chunk on chunk.index_version = position.index_version
+                                                and chunk.id = position.chunk_id
+                    where document.object_name = %s order by position.ordinal""",
+                name,
+            )
+        ]
+
+    def is_whole(self, name: str, count: int) -> None:
+        """Assert that a document has so many chunks, each in its place and none twice."""
+        found = self.chunks(name)
+        assert [f", part {n}." in text for n, text in enumerate(found)] == [True] * count, found
+        (row,) = self.installation.rows(
+            """select count(*) from ingest.chunks as chunk join ingest.documents as document
+                   on document.id = chunk.document_id where object_name = %s""",
+            name,
+        )
+        assert row["count"] == count
+
+    def asked(self, name: str) -> Counter[str]:
+        """How often the provider was asked for each text of a document."""
+        own = name.rpartition("/")[2]
+        return Counter(text for text in self.installation.openai.texts if f"{own} is " in text)
+
+    def note(self, fault: str, *names: str, recovery: float | None = None) -> None:
+        """Count one more injection of a fault, and what became of the documents that it met."""
+        (counted,) = self.installation.rows(
+            """select (select count(*) from ingest.jobs where object_name = any(%s)) as jobs,
+                      (select count(*) from storage.objects as object
+                         left join ingest.documents as document on document.object_id = object.id
+                         left join ingest_private.published_versions as published
+                                on published.document_id = document.id
+                        where object.name = any(%s)
+                          and document.status is distinct from 'failed'
+                          and (document.status, published.storage_version)
+                              is distinct from ('ready', object.version)) as lost,
+                      (select count(*) from (
+                              select from ingest.chunks as chunk
+                                join ingest.documents as document
+                                  on document.id = chunk.document_id
+                               where document.object_name = any(%s)
+                               group by document.id, chunk.content having count(*) > 1)
+                           as twice) as duplicated""",
+            *[list(names)] * 3,
+        )
+        LEDGER.append({"fault": fault, "recovery": recovery, **counted})
+
+    # -- holding
+
+    def _respond(self, texts: list[str]) -> Answer | None:
+        answer = self.on_request(texts)
+        # Only the last part is held: those before it are staged.
+        if any("hold embed" in text and ", part 2." in text for text in texts):
+            self._held_requests += 1
+            self._embedding.wait(60)
+            self._held_requests -= 1
+        return answer
+
+    @contextmanager
+    def holding(self, stage: Stage) -> Iterator[None]:
+        """Documents stay in this stage while it is open (see `wait_for`)."""
+        if stage == "download":
+            with self.storage_way.held():
+                yield
+        elif stage == "embed":
+            self._embedding.clear()
+            try:
+                yield
+            finally:
+                self._embedding.set()
+        else:
+            with self.installation.database.connect() as connection:
+                connection.execute("select pg_advisory_lock(%s)", [_LOCKS[stage]])
+                yield
+
+    def let_embed(self) -> None:
+        """End the holding of `embed` before its block does."""
+        self._embedding.set()
+
+    def wait_for(self, stage: Stage, count: int) -> None:
+        """Return once so many documents are held in a stage."""
+        until(lambda: self._held(stage) >= count, f"{count} documents held in {stage}", 30)
+
+    def _held(self, stage: Stage) -> int:
+        if stage == "embed":
+            return self._held_requests
+        if stage == "download":
+            query = "select count(*) from ingest.jobs where stage = 'downloading'"
+            return int(self.installation.rows(query)[0]["count"])
+        query = "select count(*) from pg_locks where locktype = 'advisory' and objid = %s"
+        waiting = self.installation.rows(f"{query} and not granted", _LOCKS[stage])
+        return int(waiting[0]["count"])
+
+    def break_connection(self, stage: Literal["publish", "commit"], *, at_most: int) -> None:
+        """End backends that are held in a stage: what they were doing is rolled back."""
+        self.installation.rows(
+            """select pg_terminate_backend(pid)
+                 from (select pid from pg_locks
+                        where locktype = 'advisory' and objid = %s and not granted
+                        limit %s) as held""",
+            *(_LOCKS[stage], at_most),
+        )
+
+
+@contextmanager
+def running_stack(installation: Installation) -> Iterator[Stack]:
+    """The stack of an installation."""
+    with ExitStack() as stack:
+        made = Stack(installation)
+        stack.callback(made.close)
+        yield made

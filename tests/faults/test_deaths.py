@@ -1,0 +1,140 @@
+"""Workers that die or sleep while they hold documents in every stage."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from typing import Any, Final
+
+import pytest
+
+from tests.faults.stack import FULL, RECOVERY_SECONDS, Stack, Stage
+from tests.support.fake_openai import Answer
+from tests.support.installation import until
+from worker.local.process import ChildProcess
+
+HELD: Final[tuple[Stage, ...]] = ("commit", "publish", "embed")
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("number", range(25 if FULL else 1))
+def test_a_death_in_any_stage_loses_nothing_and_pays_for_nothing_twice(
+    stack: Stack, number: int
+) -> None:
+    with ExitStack() as holds:
+        for stage in HELD:
+            holds.enter_context(stack.holding(stage))
+        embedding = stack.upload("hold embed", 3)
+        publishing = stack.upload("hold publish", 3)
+        committing = stack.upload("in its commit", 3)
+        cut_off = stack.upload("cut off in its commit", 3)
+        for stage in HELD:
+            stack.wait_for(stage, 2 if stage == "commit" else 1)
+        # Claimed, and nothing written yet.
+        holds.enter_context(stack.holding("download"))
+        claimed = stack.upload("claimed", 3)
+        stack.wait_for("download", 1)
+
+        moment = stack.kill_worker()
+        stack.break_connection("commit", at_most=1)
+    stack.start_worker()
+    names = [claimed, embedding, publishing, committing, cut_off]
+    jobs = dict(zip(names, stack.succeed(*names), strict=True))
+    for name in names:
+        stack.is_whole(name, 3)
+    again = [("crashed", False), ("succeeded", True)]
+    for name in (claimed, embedding, publishing):
+        assert stack.runs(jobs[name]) == again, name
+        assert stack.recovery(jobs[name], moment) <= RECOVERY_SECONDS
+    # A commit that the server has begun comes to its end, or is undone as a whole.
+    ends = sorted(stack.runs(jobs[name]) for name in (committing, cut_off))
+    assert ends == [again, [("succeeded", False)]]
+    # What was staged was paid for once; only the request in flight was made again.
+    assert sorted(stack.asked(embedding).values()) == [1, 1, 2]
+    for name in (claimed, publishing, committing, cut_off):
+        assert sorted(stack.asked(name).values()) == [1, 1, 1], name
+    assert all(jobs[name]["attempt"] == 1 for name in names)
+    recovery = max(stack.recovery(jobs[name], moment) for name in (claimed, embedding, publishing))
+    stack.note("worker killed, with documents in every stage", *names, recovery=recovery)
+
+
+@pytest.mark.parametrize("number", range(25 if FULL else 1))
+def test_a_worker_that_slept_past_its_lease_writes_nothing_more(stack: Stack, number: int) -> None:
+    """The isolated worker can finish what is held; then the first one wakes up."""
+    with ExitStack() as holds:
+        holds.enter_context(stack.holding("embed"))
+        names = [stack.upload("hold embed", 3) for _ in range(3)]
+        stack.wait_for("embed", 3)
+        asleep = holds.enter_context(ExitStack())
+        sleeper = stack.worker
+        asleep.enter_context(stack.frozen())
+        stack.start_worker()
+        until(lambda: all(_crashes(stack, name) for name in names), "rescued")
+        stack.let_embed()
+        jobs = stack.succeed(*names)
+        asleep.close()
+        until(lambda: sum(_stale_runs(sleeper)) == 3, "three runs that were refused")
+    for name, job in zip(names, jobs, strict=True):
+        assert stack.runs(job) == [("crashed", False), ("succeeded", True)]
+        stack.is_whole(name, 3)
+        assert max(stack.asked(name).values()) == 2
+    # One may have slept inside a transaction, which Postgres then ended.
+    assert _stale_runs(sleeper)[0] >= 1
+    assert sleeper.stop() == 0
+    stack.note("worker suspended beyond its lease", *names)
+
+
+def _stale_runs(worker: ChildProcess) -> tuple[int, int]:
+    """Runs that were told that they are over, and that met an outage."""
+    log = worker.log_path.read_text()
+    return log.count('"job_lost"'), log.count('"job_not_done"')
+
+
+def _crashes(stack: Stack, name: str) -> int:
+    (row,) = stack.installation.rows(
+        """select count(*) from ingest_private.attempts as try
+             join ingest.documents as document on document.latest_job_id = try.job_id
+            where document.object_name = %s and try.outcome = 'crashed'""",
+        name,
+    )
+    return int(row["count"])
+
+
+def test_a_document_that_kills_its_workers_is_parked_and_hurts_nobody(stack: Stack) -> None:
+    deaths: list[int] = []
+
+    def kill_who_asks(texts: Any) -> Answer | None:
+        if any("poison" in text for text in texts):
+            (row,) = stack.installation.rows(
+                """select split_part(lease.worker_id, ':', 2)::integer as pid
+                     from ingest_private.leases as lease
+                     join ingest.jobs as job on job.id = lease.job_id
+                    where job.object_name like '%%poison%%'"""
+            )
+            deaths.append(row["pid"])
+            os.killpg(row["pid"], signal.SIGKILL)
+        return None
+
+    stack.on_request = kill_who_asks
+    with stack.holding("embed"):
+        innocents = [stack.upload("hold embed", 3) for _ in range(3)]
+        stack.wait_for("embed", 3)
+        poison = stack.upload("poison")
+        stack.worker.process.wait(30)
+    stack.start_worker()
+    for _ in range(2):
+        stack.isolated.process.wait(30)
+        stack.start_isolated()
+    parked = stack.installation.wait_for_job(poison, "failed")
+    assert parked["error_code"] == "worker_lost"
+    assert stack.runs(parked) == [("crashed", False), ("crashed", True), ("failed", True)]
+    assert len(deaths) == 3
+    for job in stack.succeed(*innocents):
+        assert ("crashed", True) not in stack.runs(job)
+    # It stays parked, and others are served as before.
+    started = time.monotonic()
+    stack.succeed(stack.upload("served as before"))
+    assert time.monotonic() - started < 5
+    assert len(deaths) == 3
+    stack.note("document that kills its workers", poison, *innocents)

@@ -1,0 +1,7 @@
+"""docs/guarantees.md says what was measured."""
+
+from tests.faults.guarantees import PAGE, page
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text() == page()
