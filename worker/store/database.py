@@ -129,7 +129,7 @@ def require_database(url: str, *, patience_seconds: float = 30) -> None:
             reason = connection_failure(error)
             # What answers with FATAL is up, and will say the same again; unless it starts or ends.
             passing = r"starting up|shutting down|recovery|too many|remaining"
-        refused = "FATAL" in reason and not re.search(passing, reason)
+            refused = "FATAL" in reason and not re.search(passing, reason)
             if refused or time.monotonic() > deadline:
                 raise ServiceError(
                     f"cannot connect with DATABASE_URL ({reason}): check its host, user and "
