@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     )
     ocr_timeout_seconds: float = _setting(
         "Time that recognising the text of one scanned document may take; for each page, a minute "
-        "of it. Needs docmill[ocr].",
+        "of it. Needs the extra ocr.",
         1800,
         ge=1,
         le=86_400,

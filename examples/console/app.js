@@ -270,12 +270,16 @@ function hitItem(hit, query) {
     ? `page ${hit.page_start}` : `pages ${hit.page_start} to ${hit.page_end}`;
   set(item, ".name", hit.title || fileName(hit));
   set(item, ".score", hit.score.toFixed(2));
-  set(item, ".place", [fileName(hit), hit.page_start && pages, ...hit.headings]
+  const headings = hit.headings.filter((heading, depth) => depth || heading !== hit.title);
+  set(item, ".place", [fileName(hit), hit.page_start && pages, ...headings]
     .filter(Boolean).join(" \u203a "));
-  item.querySelector("blockquote").append(...highlighted(hit.content, query));
+  const pieces = highlighted(hit.content, query);
+  const quote = item.querySelector("blockquote");
+  quote.append(...fromDensest(pieces));
   const whole = item.querySelector(".whole");
   whole.addEventListener("click", () => {
     const shown = item.classList.toggle("whole");
+    quote.replaceChildren(...(shown ? pieces : fromDensest(pieces)));
     whole.textContent = shown ? "Show less" : "Show all";
     whole.setAttribute("aria-expanded", shown);
   });
@@ -285,7 +289,8 @@ function hitItem(hit, query) {
 // Only a passage that is cut can be shown as a whole.
 function offerWhole(item) {
   const quote = item.querySelector("blockquote");
-  item.querySelector(".actions").hidden = quote.scrollHeight <= quote.clientHeight;
+  item.querySelector(".actions").hidden =
+    quote.scrollHeight <= quote.clientHeight && !quote.textContent.startsWith("\u2026");
 }
 
 // The text in pieces, the words of the query marked, whatever their endings.
@@ -307,6 +312,36 @@ function highlighted(text, query) {
   return [...pieces, text.slice(end)];
 }
 
+// The pieces from a little before the place where most marks stand together.
+function fromDensest(pieces) {
+  const starts = [];
+  let length = 0;
+  for (const piece of pieces) {
+    if (piece instanceof Element) starts.push(length);
+    length += (piece.textContent ?? piece).length;
+  }
+  const marksAfter = (start) => starts.filter((at) => at >= start && at < start + SHOWN).length;
+  const best = starts.reduce((a, b) => (marksAfter(b) > marksAfter(a) ? b : a), 0);
+  if (best < SHOWN / 2) return pieces;
+  return ["\u2026 ", ...cutBefore(pieces, best - BEFORE)];
+}
+
+function cutBefore(pieces, start) {
+  const rest = [];
+  let at = 0;
+  for (const piece of pieces) {
+    const text = piece.textContent ?? piece;
+    // From the beginning of a word on.
+    if (at >= start) rest.push(piece.cloneNode?.(true) ?? piece);
+    else if (at + text.length > start) rest.push(text.slice(start - at).replace(/^\S*\s+/, ""));
+    at += text.length;
+  }
+  return rest;
+}
+
+// Characters of a passage that are shown before it is opened, and before the first mark in it.
+const SHOWN = 400;
+const BEFORE = 80;
 const START = "(?<![\\p{L}\\p{N}])";
 const END = "\\p{L}{0,3}(?![\\p{L}\\p{N}])";
 const isLatin = (word) => /^[\x00-\u024f]+$/.test(word);

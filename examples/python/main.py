@@ -11,6 +11,8 @@ from pathlib import Path
 from docmill import describe, follow, search, upload
 from supabase import create_client
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python main.py FILE QUESTION")
 file, question = Path(sys.argv[1]), sys.argv[2]
 client = create_client(os.environ["SUPABASE_URL"], os.environ["SUPABASE_KEY"])
 session = client.auth.sign_in_with_password(

@@ -4,7 +4,7 @@ insert into ingest_private.error_codes (code, kind, message, remedy)
 values
     ('unsupported_type', 'permanent',
      'No extractor reads this kind of file.',
-     'Upload one of the supported kinds, or install what reads it beside the worker and retry the job: docmill[ocr] for pictures and scans, pandoc for EPUB, ODT and RTF, LibreOffice for DOC, PPT and ODP.'),
+     'Upload one of the supported kinds, or install what reads it beside the worker and retry the job: the extra ocr for pictures and scans, pandoc for EPUB, ODT and RTF, LibreOffice for DOC, PPT and ODP.'),
     ('encrypted', 'permanent',
      'The file is protected by a password.',
      'Remove the protection and upload it again.'),

@@ -152,6 +152,17 @@ def test_status_says_how_to_sign_in(shell: Shell) -> None:
 
 
 @pytest.mark.usefixtures("ingested")
+def test_an_owner_may_be_named_by_their_address(shell: Shell) -> None:
+    by_address = shell.rows("search", "the bridge", "--owner", "You@example.com")
+    assert by_address == shell.rows("search", "the bridge")
+    assert by_address
+    assert shell.rows("jobs", "--owner", "you@example.com")
+    for arguments in (("search", "x"), ("jobs",), ("ingest", "README.md")):
+        said = shell.run(*arguments, "--owner", "nobody@example.com", code=1)
+        assert "no user has the address nobody@example.com" in said
+
+
+@pytest.mark.usefixtures("ingested")
 def test_status_counts(shell: Shell) -> None:
     (row,) = shell.rows("status")
     assert row["documents"] == {"ready": 2, "failed": 2}

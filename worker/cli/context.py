@@ -10,10 +10,11 @@ from typing import Final
 import psycopg
 
 from worker.cli.main import ExitCode
-from worker.errors import ServiceError
+from worker.errors import RefusedError, ServiceError
 from worker.local.stack import StackInfo, find_running
 from worker.log import redact
 from worker.settings import Settings, load_settings
+from worker.store import admin
 from worker.store.database import CONNECT_OPTIONS, Connection, connection_failure
 
 #: With one of these set, the environment means a project of its own.
@@ -90,6 +91,20 @@ def admin_connection(settings: Settings) -> Iterator[Connection]:
         ) from None
     with connection:
         yield connection
+
+
+def owner_id(settings: Settings, owner: str | None) -> str | None:
+    """The owner as documents name them: an address is taken for the user who signs in with it.
+
+    Raises RefusedError when nobody does.
+    """
+    if owner is None or "@" not in owner:
+        return owner
+    with admin_connection(settings) as connection:
+        found = admin.find_user(connection, owner)
+    if found is None:
+        raise RefusedError(f"no user has the address {owner}: --owner takes one, or a user's id")
+    return found
 
 
 def _reason(error: Exception) -> str:

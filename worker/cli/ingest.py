@@ -13,7 +13,7 @@ from typing import Final
 
 from rich.live import Live
 
-from worker.cli.context import admin_connection, running_stack, settings_in_use
+from worker.cli.context import admin_connection, owner_id, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.observe import FINAL_STATES, progress_table
 from worker.cli.output import Row, cell, console, count_of, print_json, short_id
@@ -149,6 +149,7 @@ def _ingest(
 ) -> int:
     settings = settings_in_use()
     stack = running_stack()
+    owner = owner_id(settings, owner)
     # With a secret key Storage notes no owner; a source with owner_from folder:1 finds it here.
     folder = owner or (DEFAULT_OWNER if stack else "")
     files = find_files(paths, folder=folder)

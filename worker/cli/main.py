@@ -55,7 +55,9 @@ def _text(value: str | None) -> str | None:
 
 Owner = Annotated[
     str | None,
-    typer.Option("--owner", metavar="SUB", help="The user's JWT sub.", callback=_not_empty),
+    typer.Option(
+        "--owner", metavar="SUB", help="The user's id or e-mail address.", callback=_not_empty
+    ),
 ]
 Bucket = Annotated[str, typer.Argument(callback=_not_empty)]
 JobId = Annotated[str, typer.Argument(metavar="ID")]

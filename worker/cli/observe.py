@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from worker.cli.context import admin_connection, running_stack, settings_in_use
+from worker.cli.context import admin_connection, owner_id, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import (
     Row,
@@ -52,6 +52,7 @@ def status(*, as_json: bool) -> int:
     out = console()
     if stack is not None:
         out.print(f"embedded stack, process {stack.pid}: {stack.api_url}")
+        out.print(f"console: {stack.api_url}/console/")
         out.print(f"publishable key: {stack.keys.publishable_key}")
         out.print(f"users: {', '.join(DEMO_USERS.values())}, password {stack.keys.demo_password}")
         out.print(
@@ -99,7 +100,9 @@ def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> 
     """List jobs."""
     if state not in (None, "queued", "running", *FINAL_STATES):
         raise UsageError(f"--state {state}: one of queued, running, {', '.join(FINAL_STATES)}")
-    with admin_connection(settings_in_use()) as connection:
+    settings = settings_in_use()
+    owner = owner_id(settings, owner)
+    with admin_connection(settings) as connection:
         rows = admin.list_jobs(connection, state=state, owner=owner, limit=limit)
     if not as_json:
         rows = [_for_table(row) for row in rows]
@@ -139,9 +142,11 @@ def job(job_id: str, *, as_json: bool) -> int:
 
 def watch(*, owner: str | None, until_idle: bool, as_json: bool) -> int:
     """Follow the newest jobs."""
+    settings = settings_in_use()
+    owner = owner_id(settings, owner)
     with (
         interruptible("the jobs go on without being watched"),
-        admin_connection(settings_in_use()) as connection,
+        admin_connection(settings) as connection,
     ):
 
         def newest() -> list[Row]:

@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 
-from worker.cli.context import admin_connection, settings_in_use
+from worker.cli.context import admin_connection, owner_id, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import cell, console, count_of, print_json
 from worker.errors import RefusedError, UsageError
@@ -40,7 +40,7 @@ def _scope(connection: Connection, source: str | None, owner: str | None) -> tup
     if owner is not None:
         if not owner:
             raise UsageError("--owner is empty")
-        return "owner", owner
+        return "owner", owner_id(settings_in_use(), owner) or ""
     if source is None:
         return "everything", ""
     bucket, _, prefix = source.partition("/")

@@ -1,6 +1,6 @@
 """`docmill search`."""
 
-from worker.cli.context import admin_connection, running_stack, settings_in_use
+from worker.cli.context import admin_connection, owner_id, running_stack, settings_in_use
 from worker.cli.main import ExitCode
 from worker.cli.output import Row, cell, console, print_json
 from worker.connections import build_embedder
@@ -17,6 +17,7 @@ def search(query: str, *, owner: str | None, limit: int, as_json: bool) -> int:
     settings = settings_in_use()
     if owner is None and running_stack() is None:
         raise UsageError("name the user who searches: --owner SUB")
+    owner = owner_id(settings, owner)
     embedder = build_embedder(settings)
     vectors, _tokens = embedder.embed([query])
     with admin_connection(settings) as connection:
@@ -51,7 +52,8 @@ def print_hit(hit: Row, *, width: int = 300) -> None:
     """One hit as a person reads it: score, where, and the passage."""
     out = console()
     pages = _pages(hit["page_start"], hit["page_end"])
-    place = " > ".join(hit["headings"])
+    headings = hit["headings"]
+    place = " > ".join(headings[1:] if headings[:1] == [hit["title"]] else headings)
     out.print(f"{hit['score']:.2f}  {cell(hit['object_name'])}{pages}", style="bold")
     if hit["title"] or place:
         out.print("      " + cell(" | ".join(part for part in (hit["title"], place) if part)))

@@ -39,7 +39,8 @@ def up(*, detach: bool, as_json: bool) -> int:
         if as_json:
             print_json(stack_row(running))
         else:
-            console().print(f"already running, process {running.pid}: {running.api_url}")
+            console().print(f"already running, process {running.pid}")
+            _announce(running, as_json=False, with_password=sys.stdout.isatty())
         return ExitCode.DONE
     with StopSignals("stopping what was started") as signals:
         start = _up_detached if detach else _up_here

@@ -45,8 +45,8 @@ class Need:
 
 
 _NEEDS = {
-    OCR: "pip install 'docmill[ocr]'",
-    PANDOC: "install pandoc, or pip install 'docmill[pandoc]'",
+    OCR: "install docmill with the extra ocr",
+    PANDOC: "install pandoc, or docmill with the extra pandoc",
     OFFICE: "install LibreOffice",
 }
 

@@ -86,6 +86,9 @@ REMOVE_SOURCE: Final[LiteralString] = """
     select kept, forgotten, next_after
       from ingest_private.remove_source(%(source_id)s, %(forget)s, %(after)s)
 """
+FIND_USER: Final[LiteralString] = """
+    select id::text from auth.users where lower(email) = lower(%(email)s) limit 1
+"""
 PAUSE: Final[LiteralString] = """
     insert into ingest_private.pauses (scope, key) values (%(scope)s, %(key)s)
         on conflict do nothing
@@ -165,6 +168,11 @@ def get_job(connection: Connection, job_id: UUID) -> Row:
     """One job with the remedy of its error, and its attempts under `attempts`."""
     row = _rows(connection, GET_JOB, {"job_id": job_id})[0]
     return row | {"attempts": _rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
+
+
+def find_user(connection: Connection, email: str) -> str | None:
+    """Id of the project's user with this address."""
+    return cast("str | None", _value(connection, FIND_USER, {"email": email}))
 
 
 def pause(connection: Connection, scope: str, key: str) -> bool:
