@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.oracles import CANARIES
 from tests.faults.results import by_fault, record
-from tests.faults.stack import LEDGER, Stack, running_stack
+from tests.faults.stack import FULL, LEDGER, Stack, running_stack
 from tests.support.database import make_database
 from tests.support.installation import install
 from worker.local.postgres import PostgresServer
@@ -39,7 +39,7 @@ def broken(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
                 assert secret not in logs
             assert '"job_crashed"' not in logs
         if os.environ.get("DOCMILL_FAULTS_RECORD") == "1":
-            record("directed", by_fault(LEDGER))
+            record("directed", by_fault(LEDGER), full=FULL)
     finally:
         redis.stop()
 

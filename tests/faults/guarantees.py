@@ -103,7 +103,8 @@ def _chaos_lines(part: dict[str, Any]) -> list[str]:
 def _directed_lines(part: dict[str, Any]) -> list[str]:
     return [
         _DIRECTED,
-        f"On a machine of {part['machine']}.\n",
+        f"On a machine of {part['machine']}"
+        + (".\n" if part.get("full") else ", in the few repetitions of `make test`.\n"),
         *_table(
             ["fault", "times", "jobs", "lost", "duplicated", "longest recovery (s)"],
             [

@@ -16,10 +16,10 @@ def recorded() -> dict[str, Any]:
     return kept
 
 
-def record(part: str, figures: Any) -> None:
-    """Keep what was measured, in place of what was measured before."""
+def record(part: str, figures: Any, **about: Any) -> None:
+    """Keep what was measured, and about which run, in place of what was measured before."""
     kept = recorded()
-    kept[part] = {"machine": machine(), "figures": figures}
+    kept[part] = {"machine": machine(), "figures": figures, **about}
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
