@@ -25,7 +25,7 @@ def reconcile(*, dry_run: bool, as_json: bool) -> int:
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         found = list(
-            sweeps.reconcile(lambda: nullcontext(connection), since=None, repair=not dry_run)
+            sweeps.reconcile(lambda: nullcontext(connection), newest=None, repair=not dry_run)
         )
         chunks = maintenance.orphaned_chunks(connection, repair=not dry_run)
         rate = admin.tokens_per_byte(connection) or _TOKENS_PER_BYTE

@@ -1,6 +1,6 @@
 """What beat asks for. Every function is safe to run twice, and at once with itself."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from worker.log import get_logger
 from worker.maintenance import sweeps
@@ -56,8 +56,8 @@ class Maintenance:
         """
         with self._database.transaction() as transaction:
             is_full = maintenance.begin_full_reconcile(transaction)
-        since = None if is_full else datetime.now(UTC) - NEWEST
-        found = list(sweeps.reconcile(self._database.transaction, since=since, repair=True))
+        newest = None if is_full else NEWEST
+        found = list(sweeps.reconcile(self._database.transaction, newest=newest, repair=True))
         changed = sum(sweeps.apply_pauses(self._database.transaction))
         if is_full:
             with self._database.transaction() as transaction:

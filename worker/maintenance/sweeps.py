@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import timedelta
 from uuid import UUID
 
 from worker.store import maintenance
@@ -13,9 +13,9 @@ Transaction = Callable[[], AbstractContextManager[Connection]]
 
 
 def reconcile(
-    transaction: Transaction, *, since: datetime | None, repair: bool
+    transaction: Transaction, *, newest: timedelta | None, repair: bool
 ) -> Iterator[Difference]:
-    """Compare Storage with documents, only what was written `since` then if that is given.
+    """Compare Storage with documents; if `newest` is given, only what was written so lately.
 
     Each difference is repaired, or noted to be repaired, before it is returned, if it is to be.
     """
@@ -23,7 +23,7 @@ def reconcile(
     while True:
         with transaction() as connection:
             found, after = maintenance.reconcile_page(
-                connection, after=after, since=since, repair=repair
+                connection, after=after, newest=newest, repair=repair
             )
         yield from found
         if after is None:

@@ -1,7 +1,7 @@
 """Keeping documents in line with Storage, and the tables small."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from worker.store.hints import SYNC_OBJECT, ObjectHint
 DRAIN: Final[LiteralString] = "select settled, failed from ingest_private.drain_pending_events()"
 RECONCILE: Final[LiteralString] = """
     select differences, next_after
-      from ingest_private.reconcile(%(after)s, %(since)s, p_repair => %(repair)s)
+      from ingest_private.reconcile(
+        %(after)s, clock_timestamp() - %(newest)s::interval, p_repair => %(repair)s)
 """
 BEGIN_FULL_RECONCILE: Final[LiteralString] = "select ingest_private.begin_full_reconcile()"
 ORPHANED_CHUNKS: Final[LiteralString] = "select ingest_private.forget_orphaned_chunks(%(repair)s)"
@@ -66,10 +67,10 @@ def drain_pending_events(connection: Connection) -> DrainedEvents:
 
 
 def reconcile_page(
-    connection: Connection, *, after: UUID | None, since: datetime | None, repair: bool
+    connection: Connection, *, after: UUID | None, newest: timedelta | None, repair: bool
 ) -> tuple[list[Difference], UUID | None]:
     """Compare one page with Storage, and repair it: what differed, where to go on."""
-    parameters = {"after": after, "since": since, "repair": repair}
+    parameters = {"after": after, "newest": newest, "repair": repair}
     row = connection.execute(RECONCILE, parameters).fetchone()
     assert row is not None
     found, next_after = row
