@@ -320,9 +320,9 @@ function fromDensest(pieces) {
     if (piece instanceof Element) starts.push(length);
     length += (piece.textContent ?? piece).length;
   }
-  const marksAfter = (start) => starts.filter((at) => at >= start && at < start + SHOWN).length;
+  const marksAfter = (start) => starts.filter((at) => at >= start && at < start + EXCERPT).length;
   const best = starts.reduce((a, b) => (marksAfter(b) > marksAfter(a) ? b : a), 0);
-  if (best < SHOWN / 2) return pieces;
+  if (best < EXCERPT / 2) return pieces;
   return ["\u2026 ", ...cutBefore(pieces, best - BEFORE)];
 }
 
@@ -340,7 +340,7 @@ function cutBefore(pieces, start) {
 }
 
 // Characters of a passage that are shown before it is opened, and before the first mark in it.
-const SHOWN = 400;
+const EXCERPT = 400;
 const BEFORE = 80;
 const START = "(?<![\\p{L}\\p{N}])";
 const END = "\\p{L}{0,3}(?![\\p{L}\\p{N}])";

@@ -1,7 +1,8 @@
 -- Circuit breakers: an error of the configuration (a key that was revoked, a model that is not
 -- there) would be met by every job. The first one opens the breaker of its code: nothing is
 -- dispatched until its time has passed, then one job at a time, as a probe. A probe that meets the
--- error opens the breaker anew; one that was embedded closes all.
+-- error opens the breaker anew; one that was published closes that of Storage, one that was
+-- embedded closes all.
 
 -- open_breaker: no job is tried before p_until.
 create or replace function ingest_private.open_breaker(p_error_code text, p_until timestamptz)
@@ -34,14 +35,15 @@ begin
 end
 $$;
 
--- close_breakers: the configuration works.
-create or replace function ingest_private.close_breakers()
+-- close_breakers: a document was read from Storage, and p_embedded.
+create or replace function ingest_private.close_breakers(p_embedded boolean)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select from ingest_private.breakers) then
+    if exists (select from ingest_private.breakers
+                where p_embedded or error_code = 'storage_auth') then
         perform ingest_private.probe_breakers();
-        delete from ingest_private.breakers;
+        delete from ingest_private.breakers where p_embedded or error_code = 'storage_auth';
     end if;
 end
 $$;

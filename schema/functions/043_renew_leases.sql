@@ -1,13 +1,14 @@
 -- renew_leases: the heartbeat of one worker process: one statement for all its runs, each named by
 -- job and token, on a connection of its own. A locked lease is in use by its owner, who will be
 -- back: skipped, so that one long publish does not stall the renewal of all others.
--- Returns the leases of this worker that are none of those runs. Their claim was committed but its
+-- Returns the leases that were renewed, and, as not renewed, those of this worker that are none of
+-- those runs. Their claim was committed but its
 -- answer was lost, or the end of their run could not be written; nobody works on them, so the
 -- worker is to give them back, which is no crash of theirs.
 create or replace function ingest_private.renew_leases(
     p_worker_id text, p_slots integer, p_isolated boolean, p_draining boolean, p_version text,
     p_lease_for interval, p_job_ids uuid[], p_tokens bigint[])
-returns table (job_id uuid, token bigint)
+returns table (job_id uuid, token bigint, renewed boolean)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     -- A worker that is new may have come with the key that was missing.
     select ingest_private.probe_breakers()
@@ -31,8 +32,11 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     renewed as (
         update ingest_private.leases as lease
            set expires_at = clock_timestamp() + p_lease_for
-          from held where lease.job_id = held.job_id)
-    select lease.job_id, lease.token
+          from held where lease.job_id = held.job_id
+        returning lease.job_id, lease.token)
+    select job_id, token, true from renewed
+    union all
+    select lease.job_id, lease.token, false
       from ingest_private.leases as lease
      where lease.worker_id = p_worker_id
        and not exists (select from runs

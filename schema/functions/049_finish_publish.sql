@@ -40,9 +40,7 @@ begin
                    and position.document_id = v_job.document_id) as counted
          where document.id = v_job.document_id;
     end if;
-    if v_job.chunks_embedded > 0 then
-        perform ingest_private.close_breakers();
-    end if;
+    perform ingest_private.close_breakers(v_job.chunks_embedded > 0);
     perform ingest_private.end_job(p_job_id, 'succeeded');
 end
 $$;

@@ -62,9 +62,11 @@ begin
                  then format(', about %s s are left', ceil(seconds_left)) else '' end)
             || case when v_job.cancel_requested then ' It has been asked to stop.' else '' end;
 
-    elsif v_job.state = 'queued' and ingest_private.is_paused(
-              v_job.owner_id,
-              (select source_id from ingest.documents where id = v_job.document_id)) then
+    elsif v_job.state = 'queued' and (
+              v_job.hold_reason = 'paused'
+              or ingest_private.is_paused(
+                     v_job.owner_id,
+                     (select source_id from ingest.documents where id = v_job.document_id))) then
         situation := 'held';
         hold_reason := 'paused';
         explanation := 'It waits until an operator resumes it.';

@@ -139,16 +139,22 @@ begin
 end
 $$;
 
--- begin_full_reconcile: true once a day, whoever asks: everything is to be compared. The time is
--- kept here because the schedule's process may be started anew every day.
-create or replace function ingest_private.begin_full_reconcile(p_every interval default '1 day')
+-- full_reconcile_due, note_full_reconcile: everything is to be compared once a day. When it was is
+-- kept here, because the schedule's process may be started anew every day, and noted at the end: one
+-- that fails is tried again.
+create or replace function ingest_private.full_reconcile_due(p_every interval default '1 day')
 returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    insert into ingest_private.settings as setting (name, value)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select not exists (
+        select from ingest_private.settings
+         where name = 'reconciled_at'
+           and (value #>> '{}')::timestamptz > clock_timestamp() - p_every)
+$$;
+
+create or replace function ingest_private.note_full_reconcile()
+returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    insert into ingest_private.settings (name, value)
     values ('reconciled_at', to_jsonb(clock_timestamp()))
         on conflict (name) do update set value = excluded.value
-     where (setting.value #>> '{}')::timestamptz <= clock_timestamp() - p_every;
-    return found;
-end
 $$;

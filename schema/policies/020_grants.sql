@@ -44,7 +44,8 @@ grant execute on function
     ingest_private.apply_pauses,
     ingest_private.reconcile,
     ingest_private.forget_orphaned_chunks,
-    ingest_private.begin_full_reconcile,
+    ingest_private.full_reconcile_due,
+    ingest_private.note_full_reconcile,
     ingest_private.prune,
     ingest_private.active_index_version
     to docmill_worker;

@@ -2,8 +2,10 @@
 
 import http.client
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 
 from tests.support.api import KEYS, api_settings
 from tests.support.database import make_database
+from tests.support.javascript import deno_environ, deno_path
 from worker.local.api import ApiServer, start_api
 from worker.local.console import console_folder
 from worker.local.postgres import PostgresServer
@@ -147,3 +150,18 @@ def test_nothing_else_is_served(api: ApiServer, path: str) -> None:
 @pytest.mark.parametrize("path", ["/console/", "/console/config.json"])
 def test_nothing_can_be_written(api: ApiServer, method: str, path: str) -> None:
     assert get(api, path, method)[0] == 405
+
+
+def test_the_script_can_be_read(tmp_path: Path) -> None:
+    """Without a browser it stops where it asks for the page, and no earlier."""
+    script = (console_folder() / "app.js").as_uri()
+    done = subprocess.run(
+        [deno_path(), "eval", f"await import({script!r})"],
+        env=dict(deno_environ(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "config.json" in done.stderr
+    assert "SyntaxError" not in done.stderr

@@ -43,7 +43,7 @@ def test_a_delete_in_any_stage_leaves_nothing(stack: Stack, number: int) -> None
         asked = sum(stack.asked(own["download"]).values())
         started = monotonic()
         stack.installation.client(ALICE).storage.from_(BUCKET).remove(names)
-        assert monotonic() - started < 1.0
+        assert monotonic() - started < 5.0
     until(lambda: not any(map(stack.installation.document, names)), "the documents gone", 10)
     ended = [until(lambda job=job: _final_state(stack, job), "an end", 20) for job in jobs]  # type: ignore[misc]
     # Whose commit had begun was searchable for a moment; all the others never were.

@@ -221,7 +221,7 @@ def heartbeat(
         [run.job_id for run in runs],
         [run.token for run in runs],
     )
-    return [row["job_id"] for row in found]
+    return [row["job_id"] for row in found if not row["renewed"]]
 
 
 def take(connection: Connection, *, resend: str = "1 minute") -> Any:

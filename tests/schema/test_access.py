@@ -72,7 +72,8 @@ WORKER_FUNCTIONS = {
     "ingest_private.active_index_version",
     "ingest_private.age_jobs",
     "ingest_private.apply_pauses",
-    "ingest_private.begin_full_reconcile",
+    "ingest_private.full_reconcile_due",
+    "ingest_private.note_full_reconcile",
     "ingest_private.begin_stage",
     "ingest_private.cancel_run",
     "ingest_private.claim_job",
@@ -421,7 +422,7 @@ class TestFunctions:
         # These do their work whatever they are told.
         sweeps = {
             "age_jobs",
-            "begin_full_reconcile",
+            "note_full_reconcile",
             "drain_pending_events",
             "prune",
             "rescue_jobs",
@@ -492,7 +493,8 @@ class TestFunctions:
             for name in (
                 "active_index_version",
                 "age_jobs",
-                "begin_full_reconcile",
+                "full_reconcile_due",
+                "note_full_reconcile",
                 "forget_worker",
                 "hints_wait",
                 "known_hashes",

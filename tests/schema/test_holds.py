@@ -211,6 +211,23 @@ class TestBreakers:
         assert publish(worker, again, []) == "published"
         assert len(take(worker)) == 1
 
+    def test_of_storage_close_with_whatever_is_published(
+        self, admin: Connection, worker: Connection
+    ):
+        heartbeat(worker)
+        jobs = uploaded(admin, "a.txt", "b.txt", "c.txt")
+        run = claimed(worker, jobs[0])
+        value(
+            worker,
+            "select ingest_private.release_job(%s, %s, 'storage_auth', 'breaker_open', '1 hour')",
+            *(jobs[0], run.token),
+        )
+        let_breaker_time_pass(admin)
+        [probe] = take(worker)
+        assert publish(worker, claimed(worker, probe), []) == "published"
+        assert rows(admin, "select * from ingest_private.breakers") == []
+        assert len(take(worker)) == 2
+
     def test_are_probed_at_once_by_a_new_worker(self, admin: Connection, worker: Connection):
         """It may have come with the key that was missing."""
         heartbeat(worker)

@@ -782,13 +782,15 @@ class TestReconcile:
     def test_of_everything_is_due_once_a_day_however_often_the_schedule_is_started(
         self, worker: Connection, admin: Connection
     ):
-        due = "select ingest_private.begin_full_reconcile()"
-        assert [value(worker, due) for _ in range(3)] == [True, False, False]
+        due = "select ingest_private.full_reconcile_due()"
+        assert [value(worker, due) for _ in range(2)] == [True, True]
+        worker.execute("select ingest_private.note_full_reconcile()")
+        assert value(worker, due) is False
         admin.execute(
             "update ingest_private.settings set value = to_jsonb(now() - interval '25 hours')"
             " where name = 'reconciled_at'"
         )
-        assert [value(worker, due) for _ in range(2)] == [True, False]
+        assert value(worker, due) is True
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7])
     def test_goes_through_all_pages(self, admin: Connection, worker: Connection, limit: int):

@@ -54,14 +54,15 @@ class Maintenance:
 
         Finishes what `docmill pause` and `docmill resume` began, should they have been interrupted.
         """
+        changed = sum(sweeps.apply_pauses(self._database.transaction))
         with self._database.transaction() as transaction:
-            is_full = maintenance.begin_full_reconcile(transaction)
+            is_full = maintenance.full_reconcile_due(transaction)
         newest = None if is_full else NEWEST
         found = list(sweeps.reconcile(self._database.transaction, newest=newest, repair=True))
-        changed = sum(sweeps.apply_pauses(self._database.transaction))
         if is_full:
             with self._database.transaction() as transaction:
                 maintenance.orphaned_chunks(transaction, repair=True)
+                maintenance.note_full_reconcile(transaction)
         if found or changed:
             log.warning("documents_reconciled", differences=len(found), pauses=changed)
             self._dispatcher.dispatch()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.embedding.batcher import Batcher
 from worker.errors import (
@@ -28,6 +28,8 @@ from worker.store.database import Database, cancel_statement
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
+
 #: Publishing 20,000 chunks of 3,072 dimensions takes about two minutes (6 ms a row into HNSW).
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
 MAX_TITLE_CHARACTERS: Final = 300
@@ -38,7 +40,7 @@ class IngestLimits:
     """Bounds on one document."""
 
     max_bytes: int
-    parse_seconds: float  #: for reading it, and again for chunking it
+    parse_seconds: float  #: for chunking it; reading it has limits of its own
     chunk_tokens: int
     staging: StagingLimits
 
@@ -145,29 +147,27 @@ class Ingest:
             run=run,
             progress=progress,
         )
-        chunks = chunk_elements(elements, self._splitter, max_tokens=self._limits.chunk_tokens)
+        reading = _Stopwatch()
+        chunks = chunk_elements(
+            reading.timed(elements), self._splitter, max_tokens=self._limits.chunk_tokens
+        )
         with stager.open():
-            for chunk in self._in_time(chunks):
+            for chunk in self._in_time(chunks, reading):
                 stager.place(chunk)
             stager.finish()
         if not stager.placed:
             raise JobError("empty_document")
         return stager.placed
 
-    def _in_time(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    def _in_time(self, chunks: Iterator[Chunk], reading: "_Stopwatch") -> Iterator[Chunk]:
         """The chunks, as long as making them takes no longer than reading a document may.
 
-        Text that no language has can take a splitter very long. What the child takes to read the
-        elements is part of it, and bounded by the same limit.
+        Text that no language has can take a splitter very long. The time in which the elements
+        were read meanwhile has bounds of its own.
         """
-        left = 2 * self._limits.parse_seconds
-        while True:
-            started = time.monotonic()
-            chunk = next(chunks, None)
-            left -= time.monotonic() - started
-            if chunk is None:
-                return
-            if left < 0:
+        making = _Stopwatch()
+        for chunk in making.timed(chunks):
+            if making.seconds - reading.seconds > self._limits.parse_seconds:
                 raise JobError("parse_timeout", "chunking")
             yield chunk
 
@@ -192,6 +192,25 @@ class Ingest:
         _check_published(result)
         seconds = round(time.monotonic() - started, 3)
         log.info("document_published", chunks=len(placed), publish_seconds=seconds)
+
+
+class _Stopwatch:
+    """How long was waited for what an iterator yields."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, items: Iterator[T]) -> Iterator[T]:
+        """The items; waiting for each is timed, using it is not."""
+        while True:
+            started = time.monotonic()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.monotonic() - started
+            yield item
 
 
 class _Reading:

@@ -183,42 +183,45 @@ class LeaseKeeper:
 
     def _loop(self) -> None:
         next_renewal = 0.0
-        renewed = False
+        alive = False
         while not self._closing:
             self._wake.clear()
             now = time.monotonic()
             if now >= next_renewal or self._draining != self._worker.draining:
-                renewed = self._renew(now)
-                next_renewal = now + (self._lease_seconds / 4 if renewed else 1.0)
+                alive, complete = self._renew(now)
+                next_renewal = now + (self._lease_seconds / 4 if complete else 1.0)
             self._poll_stop_flags()
-            if renewed:
+            if alive:
                 self._on_alive()
             self._wake.wait(max(0.0, min(STOP_POLL_SECONDS, next_renewal - time.monotonic())))
         self._ask(lambda connection: jobs.forget_worker(connection, self.worker_id))
         self._disconnect()
 
-    def _renew(self, now: float) -> bool:
+    def _renew(self, now: float) -> tuple[bool, bool]:
+        # Whether the database took the heartbeat, and whether it renewed every lease.
         worker = replace(self._worker, draining=self._draining)
         runs = self.held()
+        renewed: set[RunKey] = set()
         astray: list[RunKey] = []
 
         def renew(connection: Connection) -> None:
-            astray.extend(
-                jobs.renew_leases(
-                    connection,
-                    worker,
-                    [run.key for run in runs],
-                    lease_for=timedelta(seconds=self._lease_seconds),
-                )
+            found = jobs.renew_leases(
+                connection,
+                worker,
+                [run.key for run in runs],
+                lease_for=timedelta(seconds=self._lease_seconds),
             )
+            renewed.update(found[0])
+            astray.extend(found[1])
 
         if not self._ask(renew):
-            return False
+            return False, False
         self._worker = worker
         for run in runs:
-            run.valid_until = now + self._lease_seconds
+            if run.key in renewed:
+                run.valid_until = now + self._lease_seconds
         self._give_back(astray)
-        return True
+        return True, len(renewed) == len(runs)
 
     def _give_back(self, astray: list[RunKey]) -> None:
         # Leases of this process that no run of it has: see renew_leases. Asked for after those

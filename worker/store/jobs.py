@@ -19,7 +19,7 @@ CLAIM: Final[LiteralString] = """
     select * from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
 """
 RENEW: Final[LiteralString] = """
-    select job_id, token
+    select job_id, token, renewed
       from ingest_private.renew_leases(
         %(worker_id)s, %(slots)s, %(isolated)s, %(draining)s, %(version)s, %(lease_for)s,
         %(job_ids)s, %(tokens)s)
@@ -121,12 +121,13 @@ RunKey = tuple[UUID, int]
 
 def renew_leases(
     connection: Connection, worker: WorkerState, runs: Sequence[RunKey], *, lease_for: timedelta
-) -> list[RunKey]:
+) -> tuple[set[RunKey], list[RunKey]]:
     """Heartbeat: this worker lives, and the leases of these runs run on.
 
-    Returns the leases that this worker has beside them.
+    Returns which were renewed, all but those in use just now and those that are lost, and the
+    leases that this worker has beside them.
     """
-    return connection.execute(
+    rows = connection.execute(
         RENEW,
         {
             "worker_id": worker.worker_id,
@@ -138,6 +139,8 @@ def renew_leases(
             **_run_arrays(runs),
         },
     ).fetchall()
+    renewed = {(job_id, token) for job_id, token, is_renewed in rows if is_renewed}
+    return renewed, [(job_id, token) for job_id, token, is_renewed in rows if not is_renewed]
 
 
 def _run_arrays(runs: Sequence[RunKey]) -> dict[str, list[Any]]:

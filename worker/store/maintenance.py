@@ -17,7 +17,8 @@ RECONCILE: Final[LiteralString] = """
       from ingest_private.reconcile(
         %(after)s, clock_timestamp() - %(newest)s::interval, p_repair => %(repair)s)
 """
-BEGIN_FULL_RECONCILE: Final[LiteralString] = "select ingest_private.begin_full_reconcile()"
+FULL_RECONCILE_DUE: Final[LiteralString] = "select ingest_private.full_reconcile_due()"
+NOTE_FULL_RECONCILE: Final[LiteralString] = "select ingest_private.note_full_reconcile()"
 ORPHANED_CHUNKS: Final[LiteralString] = "select ingest_private.forget_orphaned_chunks(%(repair)s)"
 APPLY_PAUSES: Final[LiteralString] = """
     select changed, next_after from ingest_private.apply_pauses(%(after)s)
@@ -80,9 +81,14 @@ def reconcile_page(
     ], next_after
 
 
-def begin_full_reconcile(connection: Connection) -> bool:
-    """Whether a full comparison is due; it counts as begun then."""
-    return bool(_scalar(connection, BEGIN_FULL_RECONCILE, {}))
+def full_reconcile_due(connection: Connection) -> bool:
+    """Whether everything is to be compared."""
+    return bool(_scalar(connection, FULL_RECONCILE_DUE, {}))
+
+
+def note_full_reconcile(connection: Connection) -> None:
+    """Everything was compared just now."""
+    connection.execute(NOTE_FULL_RECONCILE)
 
 
 def orphaned_chunks(connection: Connection, *, repair: bool) -> int:

@@ -109,7 +109,7 @@ def _engine() -> Any:
     )
 
 
-class _PageTimeoutError(Exception):
+class _PageTimeoutError(BaseException):  # what recognises would take an Exception for its own
     """A page took too long."""
 
 

@@ -97,7 +97,8 @@ def _flatten(tree: etree._Element) -> None:
 def _drop_boilerplate(tree: etree._Element) -> None:
     """Take out navigation, banners and footers, unless that is most of what the page says."""
     found = [node for node in tree.iter(etree.Element) if _is_boilerplate(node)]
-    outermost = [node for node in found if not any(up in found for up in node.iterancestors())]
+    known = set(found)
+    outermost = [node for node in found if not any(up in known for up in node.iterancestors())]
     dropped = sum(_text_length(node) for node in outermost)
     if dropped > _MOST * _text_length(tree):
         for node in tree.iter("nav"):
