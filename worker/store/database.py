@@ -128,7 +128,7 @@ def require_database(url: str, *, patience_seconds: float = 30) -> None:
         except psycopg.OperationalError as error:
             reason = connection_failure(error)
             # What answers with FATAL is up, and will say the same again; unless it starts or ends.
-            passing = r"starting up|shutting down|recovery|too many|remaining"
+            passing = r"starting up|shutting down|recovery|not yet accepting|too many|remaining"
             refused = "FATAL" in reason and not re.search(passing, reason)
             if refused or time.monotonic() > deadline:
                 raise ServiceError(
