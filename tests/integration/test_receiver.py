@@ -4,10 +4,9 @@ import base64
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,11 +15,11 @@ from standardwebhooks import Webhook
 
 from tests.support.database import make_database
 from tests.support.installation import WEBHOOK_SECRET, Installation, install
+from tests.support.recorded import recorded_bodies
 from worker.local.postgres import PostgresServer
 from worker.local.redis import RedisServer
 
 SIGNING_SECRET = "whsec_" + base64.b64encode(b"canary-signing-secret-of-32-byte").decode()
-RECORDED = Path(__file__).parents[3] / "shared" / "webhooks" / "recorded.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +168,7 @@ def test_health_metrics_and_readiness_answer_without_a_secret(receiving: Install
 
 
 def test_recorded_events_in_any_order_leave_what_storage_holds(receiving: Installation) -> None:
-    if not RECORDED.exists():
-        pytest.skip("the recorded webhooks are not here")
-    bodies = [
-        hook for line in RECORDED.read_text().splitlines() for hook in json.loads(line)["webhooks"]
-    ]
+    bodies = recorded_bodies()
     with receiving.database.connect() as connection:
         connection.execute("insert into ingest_private.sources (bucket_id) values ('other')")
         connection.execute("insert into storage.buckets (id, name) values ('other', 'other')")
@@ -188,7 +183,7 @@ def test_recorded_events_in_any_order_leave_what_storage_holds(receiving: Instal
             assert _documents(receiving) == _stored(receiving)
 
 
-def _restore_objects(connection: Any, bodies: list[dict[str, Any]]) -> None:
+def _restore_objects(connection: Any, bodies: Sequence[dict[str, Any]]) -> None:
     # What Storage held when the recording ended: the last row of each object that was not deleted.
     final: dict[str, dict[str, Any]] = {}
     for body in bodies:

@@ -1,10 +1,8 @@
 """Hints as they really arrive: recorded webhooks, in and out of order, repeated, late."""
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +11,7 @@ from psycopg.types.json import Jsonb
 
 from tests.schema.actors import Connection, rows, value
 from tests.support.database import Database, watch_bucket
-
-RECORDED = Path(__file__).parents[3] / "shared" / "webhooks" / "recorded.jsonl"
-
-pytestmark = pytest.mark.skipif(not RECORDED.exists(), reason="no recorded webhooks here")
+from tests.support.recorded import recorded_bodies
 
 Record = dict[str, Any]
 
@@ -35,13 +30,7 @@ class Event:
 
 def recorded() -> list[Event]:
     """All webhooks in the order in which they were sent."""
-    if not RECORDED.exists():
-        return []
-    return [
-        Event(webhook["type"], webhook["record"] or webhook["old_record"])
-        for line in RECORDED.read_text().splitlines()
-        for webhook in json.loads(line)["webhooks"]
-    ]
+    return [Event(body["type"], body["record"] or body["old_record"]) for body in recorded_bodies()]
 
 
 EVENTS = recorded()

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,8 @@ from psycopg.types.json import Jsonb
 
 from tests.contract.storage.conftest import ALICE, WEBHOOK_SECRET, Bucket, Project, mine
 from tests.contract.storage.receiver import Delivery
+from tests.support.recorded import recorded_bodies
 from worker.local.storage import install_webhook
-
-RECORDED = Path(__file__).parents[4] / "shared" / "webhooks" / "recorded.jsonl"
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
@@ -232,12 +230,8 @@ def test_a_request_has_the_headers_of_pg_net_and_the_secret(bucket: Bucket) -> N
     }
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="recorded bodies are not here")
 def test_bodies_have_the_keys_of_recorded_ones_in_their_order(bucket: Bucket) -> None:
-    recorded = [
-        body for line in RECORDED.read_text().splitlines() for body in json.loads(line)["webhooks"]
-    ]
-    expected = {body["type"]: shape(body) for body in recorded if not is_s3(body)}
+    expected = {body["type"]: shape(body) for body in recorded_bodies() if not is_s3(body)}
     assert set(expected) == {"INSERT", "UPDATE", "DELETE"}
     bucket.alice.upload(mine("a"), b"1", {"metadata": {"k": "v"}})
     bucket.alice.update(mine("a"), b"2")
