@@ -12,7 +12,6 @@ LONGEST_RETRY_AFTER = timedelta(minutes=15)
 HOLD_REASONS = {
     "rate_limited": "rate_limited",
     "owner_budget_exceeded": "owner_budget_exceeded",
-    "paused": "paused",
 }
 
 

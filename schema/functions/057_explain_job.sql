@@ -69,7 +69,8 @@ begin
                      (select source_id from ingest.documents where id = v_job.document_id))) then
         situation := 'held';
         hold_reason := 'paused';
-        explanation := 'It waits until an operator resumes it.';
+        select concat_ws(' ', code.message, code.remedy), code.remedy into explanation, remedy
+          from ingest_private.error_codes as code where code.code = 'paused';
 
     elsif v_job.state = 'queued' and v_job.hold_reason is not null
           and v_entry.phase = 'waiting' then

@@ -132,8 +132,7 @@ LIST_WORKERS: Final[LiteralString] = """
 """
 IMPERSONATE: Final[LiteralString] = """
     select set_config('role', 'authenticated', true),
-           set_config('request.jwt.claims', %(claims)s, true),
-           set_config('request.jwt.claim.sub', %(sub)s, true)
+           set_config('request.jwt.claims', %(claims)s, true)
 """
 MATCH: Final[LiteralString] = """
     select score, bucket_id, object_name, title, page_start, page_end, headings, content,
@@ -322,7 +321,7 @@ def impersonated(connection: Connection, owner: str) -> Iterator[Connection]:
     """One transaction as this user, exactly as the Data API would run it: policies apply."""
     claims = {"sub": owner, "role": "authenticated"}
     with connection.transaction():
-        connection.execute(IMPERSONATE, {"claims": json.dumps(claims), "sub": owner})
+        connection.execute(IMPERSONATE, {"claims": json.dumps(claims)})
         yield connection
 
 
