@@ -55,16 +55,25 @@ def uploaded(admin: Connection, *names: str, owner: str = "alice") -> list[UUID]
     return [job_of(admin, put_object(admin, name, owner=owner)) for name in names]
 
 
-def break_configuration(worker: Connection, job_id: UUID, token: int, hold: str = "1 hour") -> None:
+def break_configuration(worker: Connection, job_id: UUID, code: str = "provider_auth") -> None:
+    """A run of the job meets an error that every job would meet."""
     assert value(
         worker,
-        "select ingest_private.release_job(%s, %s, 'provider_auth', 'breaker_open', %s)",
-        *(job_id, token, hold),
+        "select ingest_private.release_job(%s, %s, %s, 'breaker_open', '1 hour')",
+        *(job_id, claimed(worker, job_id).token, code),
     )
 
 
-def let_breaker_time_pass(admin: Connection) -> None:
+def probed(
+    admin: Connection, worker: Connection, *names: str, code: str = "provider_auth"
+) -> tuple[list[UUID], UUID]:
+    """Jobs whose breaker was opened by the first and whose time has passed, and the probe."""
+    heartbeat(worker)
+    jobs = uploaded(admin, *names)
+    break_configuration(worker, jobs[0], code)
     admin.execute("update ingest_private.breakers set open_until = now() - interval '1 s'")
+    [probe] = take(worker)
+    return jobs, probe
 
 
 class TestPauses:
@@ -151,8 +160,7 @@ class TestBreakers:
     def test_hold_every_job_and_say_why(self, admin: Connection, worker: Connection):
         heartbeat(worker)
         first, second = uploaded(admin, "a.txt", "b.txt")
-        run = claimed(worker, first)
-        break_configuration(worker, first, run.token)
+        break_configuration(worker, first)
         assert take(worker) == []
         hit, other = explain(admin, first), explain(admin, second)
         assert (hit["situation"], hit["hold_reason"]) == ("held", "breaker_open")
@@ -167,73 +175,50 @@ class TestBreakers:
     def test_try_one_job_at_a_time_once_their_time_has_passed(
         self, admin: Connection, worker: Connection
     ):
-        heartbeat(worker)
-        jobs = uploaded(admin, "a.txt", "b.txt", "c.txt")
-        run = claimed(worker, jobs[0])
-        break_configuration(worker, jobs[0], run.token)
-        let_breaker_time_pass(admin)
-        [probe] = take(worker)
+        _jobs, probe = probed(admin, worker, "a.txt", "b.txt", "c.txt")
         assert take(worker) == []
-        again = claimed(worker, probe)
-        assert take(worker) == []
-        break_configuration(worker, probe, again.token)
+        break_configuration(worker, probe)
         assert take(worker) == []
         assert value(admin, "select open_until > now() from ingest_private.breakers")
+
+    def test_take_no_other_while_a_probe_runs(self, admin: Connection, worker: Connection):
+        _jobs, probe = probed(admin, worker, "a.txt", "b.txt", "c.txt")
+        claimed(worker, probe)
+        assert take(worker) == []
 
     def test_close_when_a_probe_is_embedded_and_let_all_go_on(
         self, admin: Connection, worker: Connection
     ):
-        heartbeat(worker)
-        jobs = uploaded(admin, "a.txt", "b.txt", "c.txt")
-        run = claimed(worker, jobs[0])
-        break_configuration(worker, jobs[0], run.token)
-        let_breaker_time_pass(admin)
-        [probe] = take(worker)
-        again = claimed(worker, probe)
-        stage(worker, again, ["one"])
+        jobs, probe = probed(admin, worker, "a.txt", "b.txt", "c.txt")
+        run = claimed(worker, probe)
+        stage(worker, run, ["one"])
         value(
             worker,
             "select ingest_private.report_progress(%s, %s, 'embedding', 1, 1, 1, 1, 0)",
-            *(probe, again.token),
+            *(probe, run.token),
         )
-        assert publish(worker, again, ["one"]) == "published"
+        assert publish(worker, run, ["one"]) == "published"
         assert rows(admin, "select * from ingest_private.breakers") == []
         assert set(take(worker)) == {*jobs} - {probe}
 
     def test_stay_open_when_a_probe_embedded_nothing(self, admin: Connection, worker: Connection):
-        heartbeat(worker)
-        jobs = uploaded(admin, "a.txt", "b.txt", "c.txt")
-        run = claimed(worker, jobs[0])
-        break_configuration(worker, jobs[0], run.token)
-        let_breaker_time_pass(admin)
-        [probe] = take(worker)
-        again = claimed(worker, probe)
-        assert publish(worker, again, []) == "published"
+        _jobs, probe = probed(admin, worker, "a.txt", "b.txt", "c.txt")
+        assert publish(worker, claimed(worker, probe), []) == "published"
         assert len(take(worker)) == 1
 
     def test_of_storage_close_with_whatever_is_published(
         self, admin: Connection, worker: Connection
     ):
-        heartbeat(worker)
-        jobs = uploaded(admin, "a.txt", "b.txt", "c.txt")
-        run = claimed(worker, jobs[0])
-        value(
-            worker,
-            "select ingest_private.release_job(%s, %s, 'storage_auth', 'breaker_open', '1 hour')",
-            *(jobs[0], run.token),
-        )
-        let_breaker_time_pass(admin)
-        [probe] = take(worker)
+        jobs, probe = probed(admin, worker, "a.txt", "b.txt", "c.txt", code="storage_auth")
         assert publish(worker, claimed(worker, probe), []) == "published"
         assert rows(admin, "select * from ingest_private.breakers") == []
-        assert len(take(worker)) == 2
+        assert set(take(worker)) == {*jobs} - {probe}
 
     def test_are_probed_at_once_by_a_new_worker(self, admin: Connection, worker: Connection):
         """It may have come with the key that was missing."""
         heartbeat(worker)
         [job_id] = uploaded(admin, "a.txt")
-        run = claimed(worker, job_id)
-        break_configuration(worker, job_id, run.token)
+        break_configuration(worker, job_id)
         heartbeat(worker)
         assert take(worker) == []
         heartbeat(worker, "w2")
