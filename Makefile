@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test faults chaos mutants supabase bench-webhook bench-dispatch \
-	bench-idle upgrade-fixture format constraints clean
+	bench-start bench-idle upgrade-fixture format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -45,6 +45,9 @@ bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 
 bench-dispatch: $(VENV)/.dev ## Measure how long it takes to choose what runs next
 	$(BIN)/python -m tests.benchmarks.dispatch
+
+bench-start: $(VENV)/.dev ## Measure how long a newcomer waits (needs a Chromium)
+	$(BIN)/python -m tests.benchmarks.start
 
 bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 	$(BIN)/python -m tests.benchmarks.idle
