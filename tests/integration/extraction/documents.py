@@ -86,6 +86,12 @@ def make_forwarded(inner: bytes, subject: str) -> bytes:
     return message.as_bytes()
 
 
+def pdf_of(*objects: bytes, trailer: bytes = b"<< /Root 1 0 R >>") -> bytes:
+    """A PDF of numbered objects; readers rebuild the missing table."""
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    return b"%PDF-1.5\n" + body + b"trailer " + trailer + b"\n%%EOF\n"
+
+
 def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
     """One line of text a page; an empty string is a page without text."""
     objects = [
@@ -102,8 +108,7 @@ def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
             b"/Resources << /Font << /F1 3 0 R >> >> >>" % (6 + 2 * number),
             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
         ]
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.4\n" + body + b"trailer << /Root 1 0 R /Info 4 0 R >>\n%%EOF\n"
+    return pdf_of(*objects, trailer=b"<< /Root 1 0 R /Info 4 0 R >>")
 
 
 def make_drawn_pdf(
@@ -124,8 +129,7 @@ def make_drawn_pdf(
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
         *more,
     ]
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+    return pdf_of(*objects)
 
 
 def draw(*lines: tuple[float, float, str], matrix: bytes = b"1 0 0 1") -> bytes:

@@ -19,6 +19,7 @@ from tests.integration.extraction.conftest import (
     assert_nothing_left,
     code_of,
     read_document,
+    running_extractor,
 )
 from worker.extraction import ExtractionLimits, GuardedExtractor, profiles
 
@@ -63,8 +64,7 @@ def scanned_pdf() -> bytes:
         % (len(data), data),
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] >>",
     )
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+    return documents.pdf_of(*objects)
 
 
 @needs_ocr
@@ -183,12 +183,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def own(programs: Path, tmp_path: Path) -> Iterator[GuardedExtractor]:
     limits = ExtractionLimits(children=2, timeout_seconds=6, memory_bytes=512 * MIB)
-    made = GuardedExtractor(limits, temp_dir=tmp_path)
-    try:
-        assert made.ready(60)
+    with running_extractor(tmp_path, limits) as made:
         yield made
-    finally:
-        made.close()
 
 
 def install(programs: Path, tries: str = "") -> None:
