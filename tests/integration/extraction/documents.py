@@ -149,6 +149,53 @@ def zipped(entries: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def make_odt() -> bytes:
+    """A text of OpenDocument with a heading and a paragraph."""
+    names = "urn:oasis:names:tc:opendocument:xmlns"
+    content = (
+        f'<office:document-content xmlns:office="{names}:office:1.0" xmlns:text="{names}:text:1.0">'
+        "<office:automatic-styles/><office:body><office:text>"
+        '<text:h text:outline-level="1">Annual Report</text:h>'
+        "<text:p>It was a good year for everybody.</text:p>"
+        "</office:text></office:body></office:document-content>"
+    )
+    return zipped(
+        {
+            "mimetype": b"application/vnd.oasis.opendocument.text",
+            "content.xml": content.encode(),
+            "styles.xml": f'<office:document-styles xmlns:office="{names}:office:1.0"/>'.encode(),
+        }
+    )
+
+
+def make_epub() -> bytes:
+    """A book of one chapter."""
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="id">'
+        '<metadata xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:identifier id="id">x'
+        "</dc:identifier><dc:title>The Year</dc:title><dc:language>en</dc:language></metadata>"
+        '<manifest><item id="one" href="one.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="one"/></spine></package>'
+    )
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container" version="1.0">'
+        '<rootfiles><rootfile full-path="book.opf" media-type="application/oebps-package+xml"/>'
+        "</rootfiles></container>"
+    )
+    chapter = (
+        '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>One</title></head><body>'
+        "<h1>Annual Report</h1><p>It was a good year for everybody.</p></body></html>"
+    )
+    return zipped(
+        {
+            "mimetype": b"application/epub+zip",
+            "META-INF/container.xml": container.encode(),
+            "book.opf": package.encode(),
+            "one.xhtml": chapter.encode(),
+        }
+    )
+
+
 def make_bomb() -> bytes:
     """A Word document of 60 KB that would unpack to 60 MB."""
     out = io.BytesIO()

@@ -7,7 +7,7 @@ import socket
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -137,6 +137,27 @@ def test_what_pandoc_reads(extractor: GuardedExtractor, tmp_path: Path) -> None:
         ("Text", "A paragraph of text."),
     ]
     assert_nothing_left(extractor)
+
+
+@needs_pandoc
+@pytest.mark.parametrize(
+    ("make", "mime_type"),
+    [
+        (documents.make_odt, "application/vnd.oasis.opendocument.text"),
+        (documents.make_epub, "application/epub+zip"),
+    ],
+)
+def test_books_and_texts_of_opendocument(
+    extractor: GuardedExtractor, tmp_path: Path, make: Callable[[], bytes], mime_type: str
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(make())
+    document = read_document(extractor, path)
+    assert document.mime_type == mime_type
+    assert [(e.category, e.text) for e in document.elements] == [
+        ("Title", "Annual Report"),
+        ("Text", "It was a good year for everybody."),
+    ]
 
 
 @needs_pandoc
