@@ -1,4 +1,7 @@
-"""Objects that several kinds of process are built from. With `runtime`, all that builds objects."""
+"""Objects that several kinds of process are built from.
+
+With `reading` and `runtime`, all that builds objects.
+"""
 
 import threading
 from datetime import timedelta

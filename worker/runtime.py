@@ -15,9 +15,8 @@ from worker.app import create_app
 from worker.clients.storage import SupabaseStorage
 from worker.connections import build_database, build_dispatcher, build_embedder
 from worker.embedding.batcher import Batcher
-from worker.embedding.tokens import splitter_for
 from worker.errors import DocmillError, SettingsError
-from worker.extraction import EXTRACTION_VERSION, ExtractionLimits, GuardedExtractor
+from worker.extraction import EXTRACTION_VERSION, GuardedExtractor
 from worker.heartbeat import Heartbeat
 from worker.liveness import Liveness
 from worker.log import get_logger
@@ -28,6 +27,7 @@ from worker.pipeline.run_job import JobRunner, RunnerSettings
 from worker.pipeline.spool import Spool
 from worker.pipeline.stager import StagingLimits
 from worker.queue import BackgroundDispatcher
+from worker.reading import build_splitter, extraction_limits
 from worker.retry import RetryPolicy
 from worker.settings import Settings
 from worker.store import jobs, maintenance
@@ -152,7 +152,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
         requests=settings.embedding_requests,
     )
     extractor = GuardedExtractor(
-        _extraction_limits(settings, isolated=isolated),
+        extraction_limits(settings, children=1 if isolated else settings.extraction_children),
         temp_dir=settings.spool_dir,
         # A worker for jobs that run alone is idle nearly always: its zygote's memory can wait.
         eager=not isolated,
@@ -222,16 +222,6 @@ def _build_liveness(
     )
 
 
-def _extraction_limits(settings: Settings, *, isolated: bool) -> ExtractionLimits:
-    return ExtractionLimits(
-        children=1 if isolated else settings.extraction_children,
-        timeout_seconds=settings.parse_timeout_seconds,
-        ocr_timeout_seconds=settings.ocr_timeout_seconds,
-        memory_bytes=settings.parse_memory_bytes,
-        max_characters=settings.max_document_characters,
-    )
-
-
 def _runner_settings(settings: Settings, *, isolated: bool) -> RunnerSettings:
     return RunnerSettings(
         isolated=isolated,
@@ -252,9 +242,7 @@ def _build_ingest(
             settings.require("supabase_url"), settings.require("supabase_secret_key")
         ),
         extractor=extractor,
-        splitter=splitter_for(
-            settings.model, settings.chunk_tokens, local=settings.embedder == "local"
-        ),
+        splitter=build_splitter(settings),
         batcher=batcher,
         spool=Spool(settings.spool_dir, capacity_bytes=settings.spool_bytes),
         limits=IngestLimits(

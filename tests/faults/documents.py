@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _MARK: Final = re.compile(r"Mark of (\S+), revision (\d+), part (\d+) of (\d+)\.")
-_FILLER: Final = "This sentence is about nothing in particular but it fills the section. " * 6
+#: Makes a section too long to be packed with another.
+FILLER: Final = "This sentence is about nothing in particular but it fills the section. " * 6
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,7 @@ class Mark:
 def make_text(owner: str, revision: int, parts: int) -> str:
     """A document of so many sections, each of which becomes one chunk."""
     return "\n".join(
-        f"# Part {part}\n\n"
-        f"Mark of {owner}, revision {revision}, part {part} of {parts}. {_FILLER}\n"
+        f"# Part {part}\n\nMark of {owner}, revision {revision}, part {part} of {parts}. {FILLER}\n"
         for part in range(1, parts + 1)
     )
 

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterable
 
 from tests.integration.extraction import documents
+from tests.integration.extraction.documents import pdf_of
 
 MIB = 1024 * 1024
 
@@ -86,12 +87,6 @@ def outside(root: str, address: str) -> bytes:
 def word_with(body: str) -> bytes:
     """A Word document whose main part is this."""
     return rezipped(documents.make_docx(), changed={"word/document.xml": body.encode()})
-
-
-def pdf_of(*objects: bytes, trailer: bytes = b"<< /Root 1 0 R >>") -> bytes:
-    """A PDF of numbered objects; readers rebuild the missing table."""
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.5\n" + body + b"trailer " + trailer + b"\n%%EOF\n"
 
 
 CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Literal
 
+from tests.faults.documents import FILLER
 from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, Installation, until
 from tests.support.proxy import Proxy
@@ -20,7 +21,6 @@ LEASE_SECONDS: Final = 3.0
 #: From a death to the next run: the lease, and what finding it may take.
 RECOVERY_SECONDS: Final = LEASE_SECONDS + 15
 
-_FILLER: Final = "This sentence is about nothing in particular but it fills the section. " * 6
 #: What `Stack.note` has counted in this session: for docs/guarantees.md.
 LEDGER: Final[list[dict[str, Any]]] = []
 
@@ -67,7 +67,7 @@ _HOLDS: Final = b"""
 
 def sections(subject: str, count: int) -> str:
     """A document of so many chunks."""
-    return "\n".join(f"# Part {n}\n\n{subject}, part {n}. {_FILLER}\n" for n in range(count))
+    return "\n".join(f"# Part {n}\n\n{subject}, part {n}. {FILLER}\n" for n in range(count))
 
 
 class Stack:

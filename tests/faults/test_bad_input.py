@@ -20,6 +20,7 @@ from tests.integration.extraction.conftest import (
     Document,
     assert_nothing_left,
     read_document,
+    running_extractor,
 )
 from worker.errors import JobError
 from worker.extraction import ExtractionLimits, GuardedExtractor
@@ -33,12 +34,8 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtra
     limits = ExtractionLimits(
         children=3, timeout_seconds=15, memory_bytes=768 * MIB, max_characters=5_000_000
     )
-    made = GuardedExtractor(limits, temp_dir=tmp_path_factory.mktemp("extraction"))
-    try:
-        assert made.ready(60)
+    with running_extractor(tmp_path_factory.mktemp("extraction"), limits) as made:
         yield made
-    finally:
-        made.close()
 
 
 def outcome(extractor: GuardedExtractor, path: Path, name: str = "") -> "str | Document":
@@ -144,7 +141,7 @@ def test_nothing_outside_the_document_is_read(extractor: GuardedExtractor, tmp_p
                     "Subject: kept\nContent-Type: message/external-body; access-type=URL; "
                     f'URL="{address}"\n\nContent-Type: text/plain\n\n'
                 ).encode(),
-                "a.pdf": hostile.pdf_of(
+                "a.pdf": documents.pdf_of(
                     f"<< /Type /Catalog /Pages 2 0 R /OpenAction << /S /URI /URI ({address}) >> "
                     ">>".encode(),
                     hostile.PAGES, hostile.PAGE,

@@ -8,14 +8,14 @@ from worker.cli.context import settings_if_any
 from worker.cli.error_texts import error_texts
 from worker.cli.main import ExitCode
 from worker.cli.output import Row, cell, console, count_of, print_json
-from worker.embedding.tokens import splitter_for
 from worker.errors import JobError, RefusedError
-from worker.extraction import ExtractionLimits, GuardedExtractor
+from worker.extraction import GuardedExtractor
 from worker.extraction.profiles import need_of
 from worker.log import configure_logging
 from worker.models import Chunk, Element
 from worker.pipeline.chunking import chunk_elements
 from worker.ports import Extraction
+from worker.reading import build_splitter, extraction_limits
 from worker.settings import Settings, load_settings
 
 
@@ -27,7 +27,8 @@ def extract(path: Path, *, chunks: bool, as_json: bool) -> int:
     settings = settings_if_any() or load_settings()
     level = settings.log_level if settings.log_level == "debug" else "error"
     configure_logging(log_format="console", level=level)
-    extractor = GuardedExtractor(limits_of(settings), temp_dir=settings.spool_dir)
+    limits = extraction_limits(settings, children=1)
+    extractor = GuardedExtractor(limits, temp_dir=settings.spool_dir)
     try:
         _check_size(path, settings)
         with extractor.open(path, file_name=path.name, check=lambda: None) as extraction:
@@ -48,24 +49,11 @@ def _check_size(path: Path, settings: Settings) -> None:
         raise JobError("document_too_large", f"{size} bytes")
 
 
-def limits_of(settings: Settings) -> ExtractionLimits:
-    """The worker's limits, for one document at a time."""
-    return ExtractionLimits(
-        children=1,
-        timeout_seconds=settings.parse_timeout_seconds,
-        ocr_timeout_seconds=settings.ocr_timeout_seconds,
-        memory_bytes=settings.parse_memory_bytes,
-        max_characters=settings.max_document_characters,
-    )
-
-
 def _print(extraction: Extraction, settings: Settings, *, chunks: bool, as_json: bool) -> None:
     reading = _Reading(extraction)
     elements = reading.elements()
     if chunks:
-        splitter = splitter_for(
-            settings.model, settings.chunk_tokens, local=settings.embedder == "local"
-        )
+        splitter = build_splitter(settings)
         for chunk in chunk_elements(elements, splitter, max_tokens=settings.chunk_tokens):
             print_json(asdict(chunk)) if as_json else _print_chunk(chunk)
     else:

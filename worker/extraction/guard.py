@@ -31,7 +31,7 @@ from worker.extraction.supervisor import (
     ZygoteUnavailableError,
     code_of_ending,
 )
-from worker.extraction.windows import windows_of
+from worker.extraction.windows import LEAST_CHARACTERS, windows_of
 from worker.fair_gate import FairGate, Share
 from worker.log import get_logger
 from worker.models import Element
@@ -49,8 +49,6 @@ FORK_SECONDS = 30.0
 #: What a zygote may take to report the end of a child that was killed.
 _REAP_SECONDS = 10.0
 _READ_BYTES = 256 * 1024
-#: A shorter element counts as much: millions of tiny ones are a large document too.
-LEAST_CHARACTERS = 50
 #: What the models and the picture of one page take, as address space on top of the zygote's.
 OCR_MEMORY_BYTES = 1536 * 1024 * 1024
 
@@ -274,7 +272,7 @@ class _Child:
         return self._handle is not None and self._handle.started.is_set()
 
     def give_up_on_zygote(self) -> None:
-        """It does not fork: another one shall."""
+        """It does not fork, or does not say what became of a child: another one shall."""
         log.error("zygote_stuck", pid=self._supervisor.zygote_pid)
         self._supervisor.replace_zygote()
 
@@ -306,8 +304,7 @@ class _Child:
     def _end_process(self, handle: ChildHandle) -> None:
         self._supervisor.kill_child(handle)
         if not handle.ended.wait(_REAP_SECONDS):
-            log.error("zygote_stuck", pid=self._supervisor.zygote_pid)
-            self._supervisor.replace_zygote()
+            self.give_up_on_zygote()
             handle.ended.wait(_REAP_SECONDS)
         if handle.ending is None:
             # The zygote is gone, its child is dying: the folder is ours when the pipe is closed.

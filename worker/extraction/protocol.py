@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from worker.extraction import profiles
 from worker.models import JsonObject
 
 #: A control message is one datagram; the longest carries a file name and a folder.
@@ -71,7 +72,7 @@ class Request:
     file_name: str  #: a hint that tells text formats apart; never opened
     folder: str  #: the child's private folder, made and removed by the worker
     limits: Limits
-    profile: str = "plain"  #: what the child may do beside reading: see profiles
+    profile: str = profiles.PLAIN  #: what the child may do beside reading: see profiles
     media_type: str = ""  #: what a child before it found, where the profile is not plain
     first_page: int | None = None  #: PDF only: read no page before this one
     last_page: int | None = None

@@ -295,10 +295,11 @@ def _delimited_type(text: str) -> str | None:
     tabs = {line.count("\t") for line in lines}
     if len(tabs) == 1 and tabs != {0}:
         return "text/tab-separated-values"
-    commas = {len(row) for row in _csv_rows(lines)}
-    cells = [cell for row in _csv_rows(lines) for cell in row]
+    rows = _csv_rows(lines)
+    widths = {len(row) for row in rows}
+    cells = [cell for row in rows for cell in row]
     spaced = sum(1 for cell in cells if cell.startswith(" ") or len(cell) > 80)
-    if len(commas) == 1 and max(commas, default=0) >= 3 and spaced <= len(cells) // 20:
+    if len(widths) == 1 and max(widths) >= 3 and spaced <= len(cells) // 20:
         return "text/csv"
     return None
 

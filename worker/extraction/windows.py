@@ -9,8 +9,8 @@ from worker.ports import Window
 
 #: From this on a window ends at the next page end or title; at twice this, anywhere.
 WINDOW_CHARACTERS = 1_000_000
-#: A shorter element takes as much memory as this.
-_LEAST_CHARACTERS = 50
+#: A shorter element takes as much memory as this: millions of tiny ones are a large document too.
+LEAST_CHARACTERS = 50
 
 
 def windows_of(
@@ -50,4 +50,4 @@ def _is_title(part: Element | PageEnd) -> bool:
 
 def _characters(element: Element) -> int:
     length = len(element.text) + sum(len(str(value)) for value in element.metadata.values())
-    return max(length, _LEAST_CHARACTERS)
+    return max(length, LEAST_CHARACTERS)

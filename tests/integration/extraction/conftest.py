@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,16 +98,23 @@ def assert_nothing_left(extractor: GuardedExtractor) -> None:
     assert [path.name for path in extractor._folders.root.iterdir()] == ["lock"]
 
 
-@pytest.fixture(scope="session")
-def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
-    """The real one."""
-    limits = ExtractionLimits(children=4, timeout_seconds=30, memory_bytes=1024 * MIB)
-    made = GuardedExtractor(limits, temp_dir=tmp_path_factory.mktemp("extraction"))
+@contextmanager
+def running_extractor(folder: Path, limits: ExtractionLimits) -> Iterator[GuardedExtractor]:
+    """One that reads at once what it is given."""
+    made = GuardedExtractor(limits, temp_dir=folder)
     try:
         assert made.ready(60)
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
+    """The real one."""
+    limits = ExtractionLimits(children=4, timeout_seconds=30, memory_bytes=1024 * MIB)
+    with running_extractor(tmp_path_factory.mktemp("extraction"), limits) as made:
+        yield made
 
 
 @pytest.fixture

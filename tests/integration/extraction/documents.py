@@ -86,6 +86,12 @@ def make_forwarded(inner: bytes, subject: str) -> bytes:
     return message.as_bytes()
 
 
+def pdf_of(*objects: bytes, trailer: bytes = b"<< /Root 1 0 R >>") -> bytes:
+    """A PDF of numbered objects; readers rebuild the missing table."""
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    return b"%PDF-1.5\n" + body + b"trailer " + trailer + b"\n%%EOF\n"
+
+
 def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
     """One line of text a page; an empty string is a page without text."""
     objects = [
@@ -102,8 +108,7 @@ def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
             b"/Resources << /Font << /F1 3 0 R >> >> >>" % (6 + 2 * number),
             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
         ]
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.4\n" + body + b"trailer << /Root 1 0 R /Info 4 0 R >>\n%%EOF\n"
+    return pdf_of(*objects, trailer=b"<< /Root 1 0 R /Info 4 0 R >>")
 
 
 def make_drawn_pdf(
@@ -124,8 +129,7 @@ def make_drawn_pdf(
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
         *more,
     ]
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+    return pdf_of(*objects)
 
 
 def draw(*lines: tuple[float, float, str], matrix: bytes = b"1 0 0 1") -> bytes:
@@ -143,6 +147,53 @@ def zipped(entries: Mapping[str, bytes]) -> bytes:
         for name, content in entries.items():
             archive.writestr(name, content)
     return out.getvalue()
+
+
+def make_odt() -> bytes:
+    """A text of OpenDocument with a heading and a paragraph."""
+    names = "urn:oasis:names:tc:opendocument:xmlns"
+    content = (
+        f'<office:document-content xmlns:office="{names}:office:1.0" xmlns:text="{names}:text:1.0">'
+        "<office:automatic-styles/><office:body><office:text>"
+        '<text:h text:outline-level="1">Annual Report</text:h>'
+        "<text:p>It was a good year for everybody.</text:p>"
+        "</office:text></office:body></office:document-content>"
+    )
+    return zipped(
+        {
+            "mimetype": b"application/vnd.oasis.opendocument.text",
+            "content.xml": content.encode(),
+            "styles.xml": f'<office:document-styles xmlns:office="{names}:office:1.0"/>'.encode(),
+        }
+    )
+
+
+def make_epub() -> bytes:
+    """A book of one chapter."""
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="id">'
+        '<metadata xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:identifier id="id">x'
+        "</dc:identifier><dc:title>The Year</dc:title><dc:language>en</dc:language></metadata>"
+        '<manifest><item id="one" href="one.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="one"/></spine></package>'
+    )
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container" version="1.0">'
+        '<rootfiles><rootfile full-path="book.opf" media-type="application/oebps-package+xml"/>'
+        "</rootfiles></container>"
+    )
+    chapter = (
+        '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>One</title></head><body>'
+        "<h1>Annual Report</h1><p>It was a good year for everybody.</p></body></html>"
+    )
+    return zipped(
+        {
+            "mimetype": b"application/epub+zip",
+            "META-INF/container.xml": container.encode(),
+            "book.opf": package.encode(),
+            "one.xhtml": chapter.encode(),
+        }
+    )
 
 
 def make_bomb() -> bytes:

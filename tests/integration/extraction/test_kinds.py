@@ -184,6 +184,43 @@ def test_an_encrypted_workbook_and_pdf(extractor: GuardedExtractor, corpus: Path
         assert code_of(extractor, path) == "encrypted"
 
 
+_WORDS = ("harbour", "ledger", "bakery", "winter", "saddle", "copper", "meadow", "lantern")
+
+
+def _prose(page: int) -> str:
+    """A few sentences that no other page has, about 700 characters."""
+    words = (f"{_WORDS[(page * n + n * n) % len(_WORDS)]}{page}{n}" for n in range(70))
+    return f"On page {page} one reads {' '.join(words)}."
+
+
+def test_a_pdf_of_400_pages_is_read_page_by_page(extractor: GuardedExtractor, store: Store):
+    pages = ["" if number in (2, 400) else _prose(number) for number in range(1, 401)]
+    document = read_document(extractor, store("a.pdf", documents.make_pdf(pages)))
+    assert document.page_count == 400
+    assert document.unread_pages == [2, 400]
+    assert [e.page for e in document.elements] == [1, *range(3, 400)]
+    assert [e.text for e in document.elements] == [text for text in pages if text]
+    assert len(document.text) > 250_000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        documents.make_docx,
+        documents.make_pptx,
+        documents.make_xlsx,
+        documents.make_eml,
+        lambda: documents.make_pdf(["The first page.", "The second page."]),
+    ],
+    ids=["docx", "pptx", "xlsx", "eml", "pdf"],
+)
+def test_what_is_read_twice_is_the_same(
+    extractor: GuardedExtractor, store: Store, make: Callable[[], bytes]
+):
+    path = store("a", make())
+    assert read_document(extractor, path) == read_document(extractor, path)
+
+
 def _without(profile: str, code: str = "unsupported_type") -> str | None:
     """The code where what reads it is not installed; None where it is."""
     return None if profiles.is_available(profile) else code

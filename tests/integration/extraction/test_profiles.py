@@ -7,7 +7,7 @@ import socket
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.integration.extraction.conftest import (
     assert_nothing_left,
     code_of,
     read_document,
+    running_extractor,
 )
 from worker.extraction import ExtractionLimits, GuardedExtractor, profiles
 
@@ -63,8 +64,7 @@ def scanned_pdf() -> bytes:
         % (len(data), data),
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] >>",
     )
-    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
-    return b"%PDF-1.5\n" + body + b"trailer << /Root 1 0 R >>\n%%EOF\n"
+    return documents.pdf_of(*objects)
 
 
 @needs_ocr
@@ -140,6 +140,27 @@ def test_what_pandoc_reads(extractor: GuardedExtractor, tmp_path: Path) -> None:
 
 
 @needs_pandoc
+@pytest.mark.parametrize(
+    ("make", "mime_type"),
+    [
+        (documents.make_odt, "application/vnd.oasis.opendocument.text"),
+        (documents.make_epub, "application/epub+zip"),
+    ],
+)
+def test_books_and_texts_of_opendocument(
+    extractor: GuardedExtractor, tmp_path: Path, make: Callable[[], bytes], mime_type: str
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(make())
+    document = read_document(extractor, path)
+    assert document.mime_type == mime_type
+    assert [(e.category, e.text) for e in document.elements] == [
+        ("Title", "Annual Report"),
+        ("Text", "It was a good year for everybody."),
+    ]
+
+
+@needs_pandoc
 def test_what_pandoc_cannot_read_is_corrupt(extractor: GuardedExtractor, tmp_path: Path) -> None:
     path = tmp_path / "a.odt"
     path.write_bytes(
@@ -183,12 +204,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def own(programs: Path, tmp_path: Path) -> Iterator[GuardedExtractor]:
     limits = ExtractionLimits(children=2, timeout_seconds=6, memory_bytes=512 * MIB)
-    made = GuardedExtractor(limits, temp_dir=tmp_path)
-    try:
-        assert made.ready(60)
+    with running_extractor(tmp_path, limits) as made:
         yield made
-    finally:
-        made.close()
 
 
 def install(programs: Path, tries: str = "") -> None:

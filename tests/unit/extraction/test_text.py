@@ -58,6 +58,38 @@ def test_short_lines_over_nothing_are_no_titles():
     assert {category for category, _ in shown("One\n\nTwo\n\nThree\n")} == {"Text"}
 
 
+PROSE = "What follows is a paragraph of prose, which has something to say. " * 3
+
+
+@pytest.mark.parametrize("address", ["http://example.org/a", "<https://example.org>", "www.a.org"])
+def test_an_address_is_no_title(address: str):
+    assert shown(f"A page of ours\n\n{address}\n\n{PROSE}")[1] == ("Text", address)
+
+
+def test_no_heading_cuts_a_sentence_at_an_address_that_it_names():
+    text = f"{PROSE}You may obtain a copy at\n\n    http://example.org/copy\n\n{PROSE}"
+    assert [category for category, _ in shown(text)] == ["NarrativeText", "Text", "NarrativeText"]
+
+
+@pytest.mark.parametrize(
+    ("before", "line", "category"),
+    [
+        (f"{PROSE}It is kept in", "the office of the clerk", "Text"),
+        (f"{PROSE}It is kept in:", "the office of the clerk", "Text"),
+        ("You may obtain a copy in", "the office of the clerk", "Text"),
+        (f"{PROSE}It is kept.", "the office of the clerk", "Title"),
+        (f'{PROSE}"It is kept."', "the office of the clerk", "Title"),
+        (f"{PROSE}It is kept", "The office of the clerk", "Title"),
+        (f"{PROSE}It is kept", "iPhone and others", "Title"),
+        (f"{PROSE}It is kept", "[office]", "Title"),
+        # Some write no capitals at all.
+        (f"{PROSE}it is kept".lower(), "the office of the clerk", "Title"),
+    ],
+)
+def test_a_line_that_goes_on_with_a_sentence_is_no_title(before: str, line: str, category: str):
+    assert shown(f"{before}\n\n{line}\n\n{PROSE}")[1] == (category, line)
+
+
 def test_list_items_stand_alone_without_their_bullets():
     assert shown("- one\n- two\n3. three\n") == [
         ("ListItem", "one"),

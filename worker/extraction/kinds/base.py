@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from worker.extraction import profiles
 from worker.models import Element
 
 #: Files inside one document, however deep, that are read.
@@ -30,7 +31,7 @@ class Source:
     file_name: str  #: a hint
     first_page: int | None = None  #: PDF only
     last_page: int | None = None
-    profile: str = "plain"  #: what the process that reads it may do
+    profile: str = profiles.PLAIN  #: what the process that reads it may do
     nesting: int = 0  #: 0: the document itself; above: a file inside a file
     budget: PartsBudget = field(default_factory=PartsBudget)
 

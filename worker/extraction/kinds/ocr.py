@@ -6,6 +6,7 @@ Runs in a child of its own kind, which may take more memory and time: see profil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from statistics import median
 from types import FrameType
@@ -142,7 +143,7 @@ def _rows(lines: Sequence[Line]) -> list[Row]:
     rows: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: -(line.top + line.bottom)):
         middle = (line.top + line.bottom) / 2
-        if rows and any(piece.bottom < middle < piece.top for piece in rows[-1][-1:]):
+        if rows and rows[-1][-1].bottom < middle < rows[-1][-1].top:
             rows[-1].append(line)
         else:
             rows.append([line])
@@ -177,7 +178,4 @@ def elements_of_lines(lines: Sequence[Line], page: int) -> Iterator[Element]:
 
 def _sized(line: Line, size: float) -> Line:
     middle = (line.top + line.bottom) / 2
-    return Line(
-        line.text, line.left, line.right, top=middle + size / 2, bottom=middle - size / 2,
-        size=size, bold=False, cells=line.cells,
-    )  # fmt: skip
+    return replace(line, top=middle + size / 2, bottom=middle - size / 2, size=size)

@@ -28,6 +28,8 @@ _MIN_BROKEN = 2
 _FULL_LINE = 0.75
 #: Share of lines after full ones that go on in lower case where text was wrapped.
 _MID_SENTENCE = 0.4
+_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
+_ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
 _CODE_GROUP_CHARACTERS = 1500
 
 
@@ -38,8 +40,12 @@ def read_text(source: Source) -> Reading:
 
 def text_elements(text: str) -> Iterator[Element]:
     """Elements of a text without markup."""
-    blocks = blocks_of(text)
-    return body_titles_demoted(chain.from_iterable(map(_block_elements, blocks)))
+    blocks = chain([[""]], blocks_of(text))
+    return body_titles_demoted(
+        element
+        for (*_, before), block in pairwise(blocks)
+        for element in _block_elements(block, before)
+    )
 
 
 def read_source(source: Source) -> Reading:
@@ -83,11 +89,14 @@ def _joined(block: Iterable[str], full: float) -> Iterator[str]:
     yield " ".join(paragraph)
 
 
-def _block_elements(paragraphs: list[str]) -> Iterator[Element]:
-    """Elements of one block: its first line may be a title, short lines after it stay together."""
+def _block_elements(paragraphs: list[str], before: str) -> Iterator[Element]:
+    """Elements of one block: its first line may be a title, short lines after it stay together.
+
+    `before` is the last paragraph of the block before it.
+    """
     first, *rest = paragraphs
     if not rest or len(rest[0]) > _MAX_TITLE_CHARACTERS:
-        yield _classified(first)
+        yield _classified(first, before)
     else:
         rest = paragraphs
     for kind, run in groupby(rest, key=_shape):
@@ -103,14 +112,24 @@ def _shape(paragraph: str) -> str:
     return "line" if len(paragraph) <= _MAX_TITLE_CHARACTERS else "NarrativeText"
 
 
-def _classified(paragraph: str) -> Element:
+def _classified(paragraph: str, before: str) -> Element:
     if len(paragraph) > _MAX_TITLE_CHARACTERS:
         return Element(_shape(paragraph), paragraph)
     found = element_from_text(paragraph)
     category = "Text" if found.category == "UncategorizedText" else found.category
     if category == "Title" and paragraph.endswith((".", "!", "?", ";", ":", ",")):
         category = "NarrativeText"
+    if category == "Title" and (_ADDRESS.fullmatch(paragraph) or _goes_on(before, paragraph)):
+        # A heading would cut the sentence that it stands in.
+        category = "Text"
     return Element(category, found.text)
+
+
+def _goes_on(before: str, paragraph: str) -> bool:
+    """Whether a paragraph goes on with the sentence of the one before, which has not ended."""
+    if not before or _SENTENCE_END.search(before) or before == before.lower():
+        return False  # without a capital anywhere, small letters say nothing
+    return paragraph[0].islower() and paragraph.split(maxsplit=1)[0].islower()
 
 
 def _code_elements(text: str) -> Iterator[Element]:
