@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from worker.local.auth import errors
 from worker.local.auth.errors import AuthError
-from worker.local.auth.sessions import Grant, Sessions
+from worker.local.auth.sessions import SCOPES, Grant, Sessions
 from worker.local.auth.settings import AuthSettings
 from worker.local.auth.users import Row, shown_user
 from worker.local.keys import ApiKeys, same
@@ -25,7 +25,6 @@ ACCESS_SECONDS: Final = 3600
 MAX_BODY_BYTES: Final = 1024 * 1024
 _BEARER: Final = re.compile(r"bearer (\S+)", re.IGNORECASE)
 _SHORTEST_TOKEN: Final = 12
-_SCOPES: Final = ("global", "local", "others")
 
 
 def create_auth(settings: AuthSettings, keys: ApiKeys, *, issuer: str) -> Part:
@@ -95,7 +94,7 @@ class AuthService:
         """POST /logout: end sessions, hence their refresh tokens. Access tokens stay valid."""
         user, session_id = await self._caller(request)
         scope = request.query_params.get("scope") or "global"
-        if scope not in _SCOPES:
+        if scope not in SCOPES:
             raise errors.validation_failed(f'Unsupported logout scope "{scope}"')
         await self._sessions.end(scope, user["id"], session_id)
         return Response(status_code=204)
