@@ -20,6 +20,7 @@ from worker.local.auth.settings import AuthSettings
 from worker.local.auth.users import Row, shown_user
 from worker.local.keys import ApiKeys, same
 from worker.local.part import Part
+from worker.request_body import read_bounded
 
 ACCESS_SECONDS: Final = 3600
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -192,12 +193,9 @@ def _explain(error: jwt.PyJWTError) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            message = f"Request body too large (max {MAX_BODY_BYTES} bytes)"
-            raise AuthError(413, "request_entity_too_large", message)
+    message = f"Request body too large (max {MAX_BODY_BYTES} bytes)"
+    too_large = AuthError(413, "request_entity_too_large", message)
+    body = await read_bounded(request, MAX_BODY_BYTES, too_large=too_large)
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
