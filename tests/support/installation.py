@@ -20,7 +20,6 @@ from tests.support.api import KEYS, start_test_api
 from tests.support.database import Database, as_client
 from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
 from worker.local.api import ApiServer
-from worker.local.postgres import PostgresServer
 from worker.local.process import ChildProcess, free_port, log_tail, start_child
 from worker.local.redis import RedisServer
 from worker.local.stack import SERVICES
@@ -284,7 +283,6 @@ class Installation:
 
 @contextmanager
 def install(
-    postgres: PostgresServer,
     database: Database,
     redis: RedisServer,
     folder: Path,

@@ -149,7 +149,7 @@ def test_a_page_of_another_origin_may_ask(function: Function) -> None:
         assert answer.headers["access-control-allow-origin"] == "*"
 
 
-def test_supabase_py_calls_it(api: ApiServer, project: Database) -> None:
+def test_supabase_py_calls_it(api: ApiServer) -> None:
     options = ClientOptions(headers={"Authorization": f"Bearer {token()}"})
     client = create_client(api.url, KEYS.publishable_key, options)
     answer = client.functions.invoke("embed", {"body": {"input": "roof"}, "responseType": "json"})
