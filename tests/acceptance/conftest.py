@@ -21,7 +21,7 @@ def running(
     folder = tmp_path_factory.mktemp("running")
     with (
         make_database(postgres, "project") as database,
-        install(postgres, database, redis_server, folder) as made,
+        install(database, redis_server, folder) as made,
     ):
         made.forget_hints()
         made.start_all()
@@ -43,7 +43,7 @@ def installation(postgres: PostgresServer, tmp_path: Path) -> Iterator[Installat
     try:
         with (
             make_database(postgres, "project") as database,
-            install(postgres, database, redis, tmp_path) as made,
+            install(database, redis, tmp_path) as made,
         ):
             yield made
     finally:

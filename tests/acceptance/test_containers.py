@@ -267,7 +267,7 @@ def installed(
     )
     with ExitStack() as stack:
         database = stack.enter_context(make_database(postgres, "project"))
-        made = stack.enter_context(install(postgres, database, redis, tmp_path))
+        made = stack.enter_context(install(database, redis, tmp_path))
         composition.variables |= made.settings
         composition.replaced["DOCMILL_WEBHOOK_PORT"] = str(made.webhook_port)
         stack.callback(composition.stop)

@@ -1,18 +1,16 @@
 """What the documentation says is done, command by command, as a reader would."""
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jwt
 import pytest
-from supabase import Client, ClientOptions, create_client
+from supabase import Client
 
 from tests.conftest import FAST as FAST_POSTGRES
 from tests.support import pages
-from tests.support.api import KEYS, start_test_api
+from tests.support.api import KEYS, start_test_api, user_client
 from tests.support.database import PASSWORD, Database
 from tests.support.fake_openai import FakeOpenAI, vector_of
 from tests.support.installation import FAST
@@ -79,10 +77,8 @@ class Project:
 
     def client(self, sub: str) -> Client:
         """supabase-py in the app of a user."""
-        claims = {"sub": sub, "role": "authenticated", "exp": int(time.time()) + 3600}
-        token = jwt.encode(claims, KEYS.jwt_secret, "HS256")
-        options = ClientOptions(headers={"Authorization": f"Bearer {token}"})
-        return create_client(self.storage.url, KEYS.publishable_key, options)
+        token = KEYS.sign({"sub": sub, "role": "authenticated"}, seconds=3600)
+        return user_client(self.storage.url, token)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def bare(
     folder = tmp_path_factory.mktemp("bare")
     with (
         make_database(postgres, "project") as database,
-        install(postgres, database, redis_server, folder) as made,
+        install(database, redis_server, folder) as made,
     ):
         made.forget_hints()
         with database.connect() as connection:

@@ -141,7 +141,7 @@ def with_installation(action: Callable[[Installation], None]) -> None:
             make_template(postgres)
             with (
                 make_database(postgres, "project") as database,
-                install(postgres, database, redis, folder) as running,
+                install(database, redis, folder) as running,
             ):
                 with database.connect() as connection:
                     connection.execute("alter table storage.objects disable trigger user")

@@ -484,7 +484,7 @@ def run_seed(seed: int, seconds: float, postgres: OwnPostgres, folder: Path) -> 
     with (
         own_redis(folder / "redis") as redis,
         make_database(postgres.server, "project") as database,
-        install(postgres.server, database, redis, folder, **SETTINGS) as installation,
+        install(database, redis, folder, **SETTINGS) as installation,
     ):
         return Chaos(make_plan(seed, seconds), postgres, installation).run()
 

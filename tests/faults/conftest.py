@@ -23,7 +23,6 @@ def broken(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
         with (
             make_database(postgres, "project") as database,
             install(
-                postgres,
                 database,
                 redis,
                 folder,

@@ -29,7 +29,7 @@ def installation(
     folder: Path = tmp_path_factory.mktemp("oracles")
     with (
         make_database(postgres, "project") as database,
-        install(postgres, database, redis_server, folder) as made,
+        install(database, redis_server, folder) as made,
     ):
         text = make_text("alice", 1, 2)
         made.upload(ALICE, "a.md", text)

@@ -30,7 +30,6 @@ def receiving(
     with (
         make_database(postgres, "project") as database,
         install(
-            postgres,
             database,
             redis_server,
             folder,

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
+from supabase import Client, ClientOptions, create_client
+
 from tests.support.database import Database
 from worker.local.api import ApiServer, ApiSettings, start_api
 from worker.local.auth import AuthSettings
@@ -33,3 +36,27 @@ def api_settings(database: Database, folder: Path, **storage: Any) -> ApiSetting
 def start_test_api(database: Database, folder: Path, **storage: Any) -> ApiServer:
     """Start it; its log is `folder`/api.log."""
     return start_api(api_settings(database, folder, **storage), log_path=folder / "api.log")
+
+
+def user_client(url: str, token: str) -> Client:
+    """supabase-py as a user."""
+    options = ClientOptions(headers={"Authorization": f"Bearer {token}"})
+    return create_client(url, KEYS.publishable_key, options)
+
+
+def http_client(url: str, key: str = KEYS.publishable_key, **headers: str) -> httpx.Client:
+    """Plain HTTP below this address, for what supabase-py hides."""
+    return httpx.Client(
+        base_url=url,
+        headers={"apikey": key, **headers},
+        verify=False,  # plain HTTP: loading certificates would be most of a test's time
+    )
+
+
+def assert_nothing_went_wrong(folder: Path, *secrets: str) -> None:
+    """The log of an API whose tests are over holds no error, and nothing secret."""
+    log = (folder / "api.log").read_text()
+    assert "Traceback" not in log
+    assert '"level": "error"' not in log
+    for secret in (KEYS.secret_key, KEYS.jwt_secret, *secrets):
+        assert secret not in log

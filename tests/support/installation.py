@@ -11,24 +11,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import jwt
 import redis as redis_client
 from psycopg.rows import dict_row
-from supabase import Client, ClientOptions, create_client
+from supabase import Client, create_client
 
-from tests.support.api import KEYS, start_test_api
+from tests.support.api import KEYS, start_test_api, user_client
 from tests.support.database import Database, as_client
 from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
 from worker.local.api import ApiServer
-from worker.local.postgres import PostgresServer
 from worker.local.process import ChildProcess, free_port, log_tail, start_child
 from worker.local.redis import RedisServer
 from worker.local.stack import SERVICES
 from worker.local.storage import install_webhook
 from worker.store.schema import IndexSettings, apply_schema
 
-JWT_SECRET = KEYS.jwt_secret
-PUBLISHABLE_KEY = KEYS.publishable_key
 SECRET_KEY = KEYS.secret_key
 WEBHOOK_SECRET = "webhook-canary"
 FLOWER_LOGIN = ("operator", "flower-canary")
@@ -188,10 +184,8 @@ class Installation:
         """supabase-py as a user; with the secret key when there is none."""
         if sub is None:
             return create_client(self.storage.url, SECRET_KEY)
-        claims = {"sub": sub, "role": "authenticated", "exp": int(time.time()) + 3600}
-        token = jwt.encode(claims, JWT_SECRET, "HS256")
-        options = ClientOptions(headers={"Authorization": f"Bearer {token}"})
-        return create_client(self.storage.url, PUBLISHABLE_KEY, options)
+        token = KEYS.sign({"sub": sub, "role": "authenticated"}, seconds=3600)
+        return user_client(self.storage.url, token)
 
     def upload(self, sub: str, name: str, content: str | bytes) -> str:
         """Upload as a user below their folder, replacing; returns the object's name."""
@@ -284,7 +278,6 @@ class Installation:
 
 @contextmanager
 def install(
-    postgres: PostgresServer,
     database: Database,
     redis: RedisServer,
     folder: Path,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.installation import until
+from worker.local.stack import process_start_time
 
 DOCMILL = (sys.executable, "-m", "worker.cli")
 #: Makes the terminal that of its session, and hears Ctrl-C, which shells in the background ignore.
@@ -170,7 +171,4 @@ def descendants(pid: int) -> set[int]:
 
 def is_running(pid: int) -> bool:
     """Whether a process has not ended yet."""
-    try:
-        return (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z"
-    except OSError:
-        return False
+    return process_start_time(pid) is not None

@@ -132,6 +132,6 @@ def down() -> int:
             # Its children follow it: the kernel signals each when its parent ends.
             os.kill(holder.pid, signal.SIGKILL)
             raise ServiceError(f"the stack did not stop in {_DOWN_SECONDS:.0f} s and was killed")
-        time.sleep(0.05)
+        time.sleep(_POLL_SECONDS)
     console().print("stopped")
     return ExitCode.DONE

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from worker.errors import ServiceError
-
 HOME_VARIABLE: Final = "DOCMILL_HOME"
 FOLDER_NAME: Final = ".docmill"
 #: File of a data folder that is locked from the first moment of a stack to its last.
@@ -222,11 +220,3 @@ def lock_holder(home: Path) -> LockHolder | None:
 def find_running() -> StackInfo | None:
     """The running stack that this command means, if any."""
     return next((info for home in candidate_homes() if (info := read_info(home))), None)
-
-
-def require_running() -> StackInfo:
-    """The running stack. Raises ServiceError that says how to start one."""
-    info = find_running()
-    if info is None:
-        raise ServiceError("no embedded stack is running here: start one with docmill up --detach")
-    return info

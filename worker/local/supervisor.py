@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -139,7 +139,7 @@ class EmbeddedStack:
         self._watch(postgres.child, may_start=postgres.data.is_free)
         redis = start_redis(self.home / "redis", port=ports.redis, check=self._check)
         self._watch(redis.child)
-        info = _info(self.home, postgres, redis, ports, keys)
+        info = _info(self.home, redis, ports, keys)
         prepare_database(postgres, info)
         self._stops.callback((self.home / "stack.json").unlink, missing_ok=True)
         self._start_services(info)
@@ -154,7 +154,7 @@ class EmbeddedStack:
     def _start_services(self, info: StackInfo) -> None:
         environ = {**_base_environ(), **info.environ(), **self._own_folders(), **self._extra}
         own = {
-            "api": _api_settings(self.home, info).environ(),
+            "api": _api_settings(info).environ(),
             "flower": info.flower_environ(),
         }
         for name, command in self._commands().items():
@@ -208,12 +208,9 @@ class EmbeddedStack:
                 time.sleep(0.05)
 
 
-def _info(
-    home: Path, postgres: PostgresServer, redis: RedisServer, ports: Ports, keys: Keys
-) -> StackInfo:
+def _info(home: Path, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
     started = process_start_time(os.getpid())
     assert started is not None
-    ports = replace(ports, postgres=postgres.port, redis=redis.port)
     return StackInfo(os.getpid(), started, str(home), ports, keys, redis.url)
 
 
@@ -292,12 +289,12 @@ def _base_environ() -> dict[str, str]:
     }
 
 
-def _api_settings(home: Path, info: StackInfo) -> ApiSettings:
+def _api_settings(info: StackInfo) -> ApiSettings:
     return ApiSettings(
         api_keys(info),
         StorageSettings(
             info.database_url("supabase_storage_admin"),
-            home / "objects",
+            Path(info.home) / "objects",
             max_file_bytes=load_settings().max_document_bytes,
         ),
         RestSettings(info.database_url("authenticator")),

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from worker.log import get_logger
+from worker.request_body import read_bounded
 from worker.store.database import AsyncDatabase
 from worker.store.hints import ObjectHint
 from worker.webhook.events import BadEventError, parse_event
@@ -108,18 +109,13 @@ async def _bounded_body(request: Request) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
-    body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for block in request.stream():
-                body += block
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
+            return await read_bounded(request, MAX_BODY_BYTES, too_large=_too_large())
     except TimeoutError:
         raise _RefusedError(408, "the body did not arrive in time") from None
     except ClientDisconnect:
         raise _RefusedError(400, "the body did not arrive") from None
-    return bytes(body)
 
 
 def _too_large() -> _RefusedError:

@@ -9,7 +9,13 @@ import psycopg
 import pytest
 from supabase import Client, create_client
 
-from tests.support.api import DEMO_PASSWORD, KEYS, start_test_api
+from tests.support.api import (
+    DEMO_PASSWORD,
+    KEYS,
+    assert_nothing_went_wrong,
+    http_client,
+    start_test_api,
+)
 from tests.support.database import Database, make_database
 from worker.local.api import ApiServer
 from worker.local.auth import install_users
@@ -63,18 +69,10 @@ def auth(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> 
             install_users(admin, DEMO_USERS)
             install_users(admin, DEMO_USERS)  # again changes nothing
         server = start_test_api(database, folder, deliver_webhooks=False)
-        http = httpx.Client(
-            base_url=f"{server.url}/auth/v1",
-            headers={"apikey": KEYS.publishable_key},
-            verify=False,  # plain HTTP: loading certificates would be most of a test's time
-        )
+        http = http_client(f"{server.url}/auth/v1")
         try:
             yield AuthApi(database, server, http)
         finally:
             http.close()
             server.stop()
-    log = (folder / "api.log").read_text()
-    assert "Traceback" not in log
-    assert '"level": "error"' not in log
-    for secret in (DEMO_PASSWORD, KEYS.jwt_secret, KEYS.secret_key, ALICE_EMAIL):
-        assert secret not in log
+    assert_nothing_went_wrong(folder, DEMO_PASSWORD, ALICE_EMAIL)

@@ -6,10 +6,9 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from supabase import ClientOptions, create_client
 
 from tests.contract.functions.conftest import ALICE, Function, token
-from tests.support.api import KEYS
+from tests.support.api import KEYS, user_client
 from tests.support.database import INDEX, Database, as_client
 from worker.local.api import ApiServer
 
@@ -149,9 +148,8 @@ def test_a_page_of_another_origin_may_ask(function: Function) -> None:
         assert answer.headers["access-control-allow-origin"] == "*"
 
 
-def test_supabase_py_calls_it(api: ApiServer, project: Database) -> None:
-    options = ClientOptions(headers={"Authorization": f"Bearer {token()}"})
-    client = create_client(api.url, KEYS.publishable_key, options)
+def test_supabase_py_calls_it(api: ApiServer) -> None:
+    client = user_client(api.url, token())
     answer = client.functions.invoke("embed", {"body": {"input": "roof"}, "responseType": "json"})
     assert answer["model"] == INDEX.model  # type: ignore[call-overload]
 

@@ -7,10 +7,16 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from supabase import Client, ClientOptions, create_client
+from supabase import create_client
 
 from tests.schema.actors import upload
-from tests.support.api import KEYS, start_test_api
+from tests.support.api import (
+    KEYS,
+    assert_nothing_went_wrong,
+    http_client,
+    start_test_api,
+    user_client,
+)
 from tests.support.database import Database, make_database, watch_bucket
 from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
@@ -140,14 +146,6 @@ class DataApi:
         return self.http.request(method, path, headers=named, **bodies)
 
 
-def client_for(url: str, key: str, user_token: str | None = None) -> Client:
-    """supabase-py; as a user when there is a token."""
-    if user_token is None:
-        return create_client(url, key)
-    options = ClientOptions(headers={"Authorization": f"Bearer {user_token}"})
-    return create_client(url, key, options)
-
-
 @pytest.fixture(scope="session")
 def api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataApi]:
     """The project and its API."""
@@ -159,26 +157,18 @@ def api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
         for owner in (ALICE, BOB):
             upload(database, f"{owner}/report.pdf", [f"text of {owner}"], owner=owner)
         server = start_test_api(database, folder, deliver_webhooks=False)
-        http = httpx.Client(
-            base_url=f"{server.url}/rest/v1",
-            headers={"apikey": KEYS.publishable_key},
-            verify=False,  # plain HTTP: loading certificates would be most of a test's time
-        )
+        http = http_client(f"{server.url}/rest/v1")
         try:
             yield DataApi(
                 database,
                 server,
-                client_for(server.url, KEYS.publishable_key, token(ALICE)),
-                client_for(server.url, KEYS.publishable_key, token(BOB)),
-                client_for(server.url, KEYS.publishable_key),
-                client_for(server.url, KEYS.secret_key),
+                user_client(server.url, token(ALICE)),
+                user_client(server.url, token(BOB)),
+                create_client(server.url, KEYS.publishable_key),
+                create_client(server.url, KEYS.secret_key),
                 http,
             )
         finally:
             http.close()
             server.stop()
-    log = (folder / "api.log").read_text()
-    assert "Traceback" not in log
-    assert '"level": "error"' not in log
-    for secret in (KEYS.secret_key, KEYS.jwt_secret):
-        assert secret not in log
+    assert_nothing_went_wrong(folder)

@@ -11,10 +11,10 @@ import httpx
 import jwt
 import pytest
 from storage3._sync.file_api import SyncBucketProxy
-from supabase import Client, ClientOptions, create_client
+from supabase import Client, create_client
 
 from tests.contract.storage.receiver import Delivery, Receiver
-from tests.support.api import KEYS, start_test_api
+from tests.support.api import KEYS, http_client, start_test_api, user_client
 from tests.support.database import Database, make_database
 from worker.local.api import ApiServer
 from worker.local.postgres import PostgresServer
@@ -55,8 +55,7 @@ def client_for(server: ApiServer, user_token: str | None) -> Client:
     """supabase-py as a user, or with the secret key when there is no token."""
     if user_token is None:
         return create_client(server.url, SECRET_KEY)
-    options = ClientOptions(headers={"Authorization": f"Bearer {user_token}"})
-    return create_client(server.url, PUBLISHABLE_KEY, options)
+    return user_client(server.url, user_token)
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,8 @@ class Project:
     def http(self, bearer: str = SECRET_KEY, **headers: str) -> httpx.Client:
         """Plain HTTP, for what supabase-py hides."""
         key = SECRET_KEY if bearer == SECRET_KEY else PUBLISHABLE_KEY
-        return httpx.Client(
-            base_url=f"{self.storage.url}/storage/v1",
-            headers={"apikey": key, "Authorization": f"Bearer {bearer}", **headers},
-            verify=False,  # plain HTTP: loading certificates would be most of a test's time
-        )
+        url = f"{self.storage.url}/storage/v1"
+        return http_client(url, key, Authorization=f"Bearer {bearer}", **headers)
 
     def settle(self) -> None:
         """Wait until every webhook of a committed change is delivered.

@@ -212,9 +212,7 @@ def test_a_move_by_the_secret_key_keeps_the_owner(bucket: Bucket) -> None:
     assert bucket.rows()[0][:2] == ("elsewhere.txt", ALICE)
 
 
-def test_a_move_to_another_bucket_takes_the_row_along(
-    bucket: Bucket, storage_project: object
-) -> None:
+def test_a_move_to_another_bucket_takes_the_row_along(bucket: Bucket) -> None:
     bucket.project.clients["admin"].storage.create_bucket(f"{bucket.name}-other")
     bucket.admin.upload("a.txt", b"abc")
     with bucket.project.http() as http:

@@ -15,17 +15,17 @@ from starlette.routing import Route
 
 from worker.local.auth import errors
 from worker.local.auth.errors import AuthError
-from worker.local.auth.sessions import Grant, Sessions
+from worker.local.auth.sessions import SCOPES, Grant, Sessions
 from worker.local.auth.settings import AuthSettings
 from worker.local.auth.users import Row, shown_user
 from worker.local.keys import ApiKeys, same
 from worker.local.part import Part
+from worker.request_body import read_bounded
 
 ACCESS_SECONDS: Final = 3600
 MAX_BODY_BYTES: Final = 1024 * 1024
 _BEARER: Final = re.compile(r"bearer (\S+)", re.IGNORECASE)
 _SHORTEST_TOKEN: Final = 12
-_SCOPES: Final = ("global", "local", "others")
 
 
 def create_auth(settings: AuthSettings, keys: ApiKeys, *, issuer: str) -> Part:
@@ -95,7 +95,7 @@ class AuthService:
         """POST /logout: end sessions, hence their refresh tokens. Access tokens stay valid."""
         user, session_id = await self._caller(request)
         scope = request.query_params.get("scope") or "global"
-        if scope not in _SCOPES:
+        if scope not in SCOPES:
             raise errors.validation_failed(f'Unsupported logout scope "{scope}"')
         await self._sessions.end(scope, user["id"], session_id)
         return Response(status_code=204)
@@ -193,12 +193,9 @@ def _explain(error: jwt.PyJWTError) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            message = f"Request body too large (max {MAX_BODY_BYTES} bytes)"
-            raise AuthError(413, "request_entity_too_large", message)
+    message = f"Request body too large (max {MAX_BODY_BYTES} bytes)"
+    too_large = AuthError(413, "request_entity_too_large", message)
+    body = await read_bounded(request, MAX_BODY_BYTES, too_large=too_large)
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):

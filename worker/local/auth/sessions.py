@@ -66,6 +66,8 @@ _END: Final[dict[str, LiteralString]] = {
     "others": "delete from auth.sessions where user_id = %(user_id)s and id <> %(session_id)s",
     "global": "delete from auth.sessions where user_id = %(user_id)s",
 }
+#: Which sessions of a user can be ended together.
+SCOPES: Final = tuple(_END)
 
 
 @dataclass(frozen=True)

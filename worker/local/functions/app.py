@@ -14,6 +14,7 @@ from starlette.routing import Route
 from worker.embedding.local import LocalEmbedder
 from worker.local.keys import ApiKeys
 from worker.local.part import Part
+from worker.request_body import read_bounded
 
 #: A query, not a document.
 MAX_CHARACTERS: Final = 8000
@@ -94,13 +95,9 @@ async def _input(request: Request) -> str:
 
 
 async def _body(request: Request) -> Any:
-    received = bytearray()
+    too_large = _RefusedError(413, "the body is too large")
     try:
-        async for block in request.stream():
-            received += block
-            if len(received) > _MAX_BODY_BYTES:
-                raise _RefusedError(413, "the body is too large")
-        return json.loads(received)
+        return json.loads(await read_bounded(request, _MAX_BODY_BYTES, too_large=too_large))
     except ClientDisconnect:
         raise _RefusedError(400, "the body did not arrive") from None
     except (ValueError, RecursionError):

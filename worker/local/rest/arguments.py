@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from worker.local.rest import errors
 from worker.local.rest.asked import Pairs
+from worker.request_body import read_bounded
 
 #: An embedding of a few thousand numbers is some tens of kilobytes.
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -47,7 +48,10 @@ async def read_json(request: Request) -> JsonArguments:
     if kind.lower() != "application/json":
         raise errors.invalid_body(f"Content-Type not acceptable: {kind}")
     try:
-        text = (await _read_bounded(request)).decode() or "{}"
+        body = await read_bounded(
+            request, MAX_BODY_BYTES, too_large=errors.body_too_large(MAX_BODY_BYTES)
+        )
+        text = body.decode() or "{}"
         parsed = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise errors.invalid_body("Empty or invalid json") from None
@@ -68,12 +72,3 @@ def _first_of(rows: list[Any]) -> Any:
 def _refuse_constant(name: str) -> NoReturn:
     """NaN and Infinity, which Python's reader knows but JSON does not."""
     raise ValueError(name)
-
-
-async def _read_bounded(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise errors.body_too_large(MAX_BODY_BYTES)
-    return bytes(body)

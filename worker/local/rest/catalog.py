@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final, LiteralString
 
-from psycopg import AsyncConnection
-
 from worker.local.rest import errors
 from worker.local.rest.asked import Target
-
-Connection = AsyncConnection[dict[str, Any]]
+from worker.local.rest.database import Connection
 
 #: How alike a name must be to be suggested: of tables and functions, and of parameters.
 _LIKE_NAME: Final = 0.75

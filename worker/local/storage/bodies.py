@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from worker.local.storage.errors import StorageError, invalid_request
+from worker.request_body import read_bounded
 
 #: Fastify's limit for a body that is not a file.
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -15,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 async def read_body(request: Request, model: type[Model]) -> Model:
     """The body as a model. Raises StorageError naming the first property that is wrong."""
-    raw = await _read_bounded(request)
+    raw = await read_bounded(request, MAX_BODY_BYTES, too_large=_too_large())
     try:
         parsed = json.loads(raw or b"null")
         # What PostgreSQL cannot store in a text: NUL, and half a surrogate pair.
@@ -36,19 +37,14 @@ def check(value: object, model: type[Model], where: str) -> Model:
         raise invalid_request(_explain(error, where), error="Error") from None
 
 
-async def _read_bounded(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise StorageError(
-                413,
-                "EntityTooLarge",
-                "Request body is too large",
-                error="FastifyError",
-                http_status=413,
-            )
-    return bytes(body)
+def _too_large() -> StorageError:
+    return StorageError(
+        413,
+        "EntityTooLarge",
+        "Request body is too large",
+        error="FastifyError",
+        http_status=413,
+    )
 
 
 def _explain(error: ValidationError, where: str) -> str:
