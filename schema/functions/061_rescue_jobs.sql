@@ -3,7 +3,7 @@
 -- jobs may have killed it, and only a run alone can tell which. Locked leases are in use and
 -- skipped. Returns how many jobs were rescued.
 -- A lease that ran out while Postgres itself was away could not be renewed by anybody: its worker
--- gets until ten seconds after the start, longer than it takes to connect again.
+-- gets until fifteen seconds after the start, longer than it takes to connect again.
 create or replace function ingest_private.rescue_jobs(p_limit integer default 500)
 returns integer
 language plpgsql security definer
@@ -18,7 +18,7 @@ begin
         select job_id from ingest_private.leases
          where expires_at < clock_timestamp()
            and (expires_at > pg_postmaster_start_time()
-                or pg_postmaster_start_time() < clock_timestamp() - interval '10 seconds')
+                or pg_postmaster_start_time() < clock_timestamp() - interval '15 seconds')
          order by job_id limit p_limit
     loop
         -- Document and job first, as everywhere; then the lease, if it is still expired.
