@@ -4,6 +4,7 @@ Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an e
 """
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from worker.errors import NO_SPACE, JobError
 from worker.extraction import convert, protocol, sandbox, seccomp
 from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
 from worker.extraction.kinds.registry import open_reading
+from worker.extraction.lines import END, header_line, part_line
 from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
 from worker.extraction.sanitize import sanitize
 from worker.models import Element, JsonObject
@@ -100,16 +102,9 @@ def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
         if request.limits.may_start_program:
             media_type = request.media_type  # of the document, not of what a program made of it
         writer.header(media_type, reading)
-        found_text = False
         for part in reading.parts:
-            if isinstance(part, PageEnd):
-                writer.page(part)
-                continue
-            for element in _presentable(part):
-                found_text = True
-                writer.element(element)
-        if not found_text and not source.is_window:
-            raise JobError("empty_document")
+            for shown in [part] if isinstance(part, PageEnd) else _presentable(part):
+                writer.line(part_line(shown))
         writer.end()
 
 
@@ -120,9 +115,18 @@ def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source
         file=file,
         file_name=request.file_name,
         profile=request.profile,
-        first_page=request.first_page,
-        last_page=request.last_page,
+        first_only=request.window is None,
+        window=request.window,
+        context=json.loads(request.context) if request.context else {},
     )
+
+
+def _plan(reading: Reading) -> JsonObject:
+    """Where the other windows begin; nowhere for a document of one."""
+    if len(reading.starts) < 2 or len(reading.starts) > protocol.MAX_WINDOWS:
+        return {"starts": [], "context": ""}
+    context = json.dumps(reading.context, ensure_ascii=False)
+    return {"starts": list(reading.starts), "context": context}
 
 
 def _presentable(element: Element) -> Iterator[Element]:
@@ -198,49 +202,34 @@ class _Writer:
             "mime_type": media_type,
             "page_count": reading.page_count,
             "title": title or None,
+            **_plan(reading),
         }
-        self._line({"header": header})
+        self.line(header_line(header))
         self._flush()
 
     def wanted(self, profile: str, media_type: str) -> None:
-        self._line({"wanted": {"profile": profile, "mime_type": media_type}})
-        with suppress(BrokenPipeError):
-            self._flush()
-
-    def element(self, element: Element) -> None:
-        self._line(
-            {
-                "element": {
-                    "category": element.category,
-                    "text": element.text,
-                    "page": element.page,
-                    "depth": element.depth,
-                    "metadata": element.metadata,
-                }
-            }
-        )
-
-    def page(self, page: PageEnd) -> None:
-        self._line({"page": page.number, "read": page.has_text})
+        self._last_word({"wanted": {"profile": profile, "mime_type": media_type}})
 
     def end(self) -> None:
-        self._line({"end": True})
+        self.line(END)
         self._flush()
 
     def error(self, code: str, detail: str) -> None:
-        self._line({"error": {"code": code, "detail": detail}})
-        with suppress(BrokenPipeError):
-            self._flush()
+        self._last_word({"error": {"code": code, "detail": detail}})
 
     def write_raw(self, line: bytes) -> None:
         self._buffer.clear()
         with suppress(BrokenPipeError):
             os.write(self._descriptor, line)
 
-    def _line(self, message: JsonObject) -> None:
-        self._buffer += protocol.encode(message)
-        self._buffer += b"\n"
+    def line(self, line: bytes) -> None:
+        self._buffer += line
         if len(self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def _last_word(self, message: JsonObject) -> None:
+        with suppress(BrokenPipeError):
+            self.line(protocol.encode(message) + b"\n")
             self._flush()
 
     def _flush(self) -> None:
