@@ -15,7 +15,10 @@ from worker.extraction.read_ahead import Part, ReadAhead
 from worker.extraction.results import Header
 from worker.extraction.running import RunningLines
 from worker.extraction.windows import size_of, windows_of
+from worker.log import get_logger
 from worker.ports import KeptWindows, StopCheck, Window
+
+log = get_logger(__name__)
 
 #: A document of one window is kept as well when its child took this long to say anything.
 _SLOW_SECONDS: Final = 1.0
@@ -66,6 +69,8 @@ def ordered_windows(
     Raises JobError. When the `with` ends, nothing is being read any more.
     """
     numbers = frozenset(kept.numbers())
+    if numbers:
+        log.info("windows_reused", windows=len(numbers))
     with ExitStack() as stack:
         began = time.monotonic()
         if 1 in numbers:

@@ -110,7 +110,8 @@ FindCut = Callable[[TextFile, int, int], int | None]
 def starts_of(text: TextFile, *finders: FindCut) -> tuple[int, ...]:
     """Where the windows begin: at the first place that one of the finders likes, in their order."""
     starts = [text.begin]
-    while text.is_cuttable and starts[-1] + WINDOW_BYTES < text.size:
+    # What is left after the last place that was looked at is no window of its own.
+    while text.is_cuttable and starts[-1] + WINDOW_BYTES + _SEARCH_BYTES < text.size:
         cut = _cut(text, starts[-1] + WINDOW_BYTES, finders)
         if cut is None or cut >= text.size:
             break
