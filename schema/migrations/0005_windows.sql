@@ -19,10 +19,13 @@ comment on table ingest_private.document_windows is
 create index document_windows_age on ingest_private.document_windows (created_at);
 
 alter table ingest.documents add column hidden_characters integer not null default 0;
+alter table ingest.documents add column unread_page_numbers integer[] not null default '{}';
+comment on column ingest.documents.unread_page_numbers is
+    'Which pages hold no text that could be read; of very many the first thousand.';
 comment on column ingest.documents.hidden_characters is
     'Characters that a reader does not see, but a model does: a sign of text that hides.';
 
--- They get a parameter more; both forms side by side would be one too many.
+-- They get parameters more; both forms side by side would be one too many.
 drop function if exists ingest_private.publish_document(
     uuid, bigint, bytea, text, text, text, integer, integer, bytea[], integer[], integer[],
     jsonb[], regconfig);

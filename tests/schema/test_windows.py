@@ -108,11 +108,14 @@ def test_old_windows_that_no_job_waits_for_are_pruned(
     assert (kept(worker, waiting), kept(worker, failed)) == ([1], [])
 
 
-def test_owners_see_how_much_is_hidden_in_their_documents(
+def test_owners_see_what_is_hidden_in_their_documents_and_what_is_not_read(
     database: Database, worker: Connection
 ) -> None:
     run = start(database, worker)
     actors.stage(worker, run, ["one"])
-    assert actors.publish(worker, run, ["one"], hidden_characters=7) == "published"
+    result = actors.publish(worker, run, ["one"], hidden_characters=7, unread_page_numbers=[3, 9])
+    assert result == "published"
     with as_client(database, {"sub": "alice"}, read_only=True) as client:
-        assert value(client, "select hidden_characters from ingest.documents") == 7
+        (document,) = rows(client, "select * from ingest.documents")
+    assert document["hidden_characters"] == 7
+    assert document["unread_page_numbers"] == [3, 9]

@@ -1,7 +1,7 @@
 """One run of one job: download, extract, chunk, embed, stage, publish."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +34,8 @@ T = TypeVar("T")
 #: Publishing 20,000 chunks of 3,072 dimensions takes about two minutes (6 ms a row into HNSW).
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
 MAX_TITLE_CHARACTERS: Final = 300
+#: So many pages that could not be read are named on the document.
+MAX_UNREAD_NAMED: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Ingest:
                     mime_type=extraction.mime_type,
                     page_count=extraction.page_count,
                     unread_pages=reading.unread_pages,
+                    unread_page_numbers=reading.unread_page_numbers,
                     hidden_characters=reading.hidden_characters,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
@@ -226,6 +229,7 @@ class _Reading:
         self._extraction = extraction
         self._progress = progress
         self.unread_pages = 0
+        self.unread_page_numbers: list[int] = []
         self.hidden_characters = 0
         self.first_title: str | None = None
 
@@ -236,9 +240,13 @@ class _Reading:
             for element in window.elements:
                 self._note_title(element)
                 yield element
-            self.unread_pages += len(window.unread_pages)
+            self._note_unread(window.unread_pages)
             self.hidden_characters += window.hidden_characters
             self._progress.report(pages_done=window.pages_done)
+
+    def _note_unread(self, pages: Sequence[int]) -> None:
+        self.unread_pages += len(pages)
+        self.unread_page_numbers += pages[: MAX_UNREAD_NAMED - len(self.unread_page_numbers)]
 
     def _note_title(self, element: Element) -> None:
         if self.first_title is None and element.category == "Title":
