@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg import errors as pg
 
+from tests.integration.extraction.documents import make_pdf
 from tests.support.database import as_client
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, until
 
@@ -30,6 +31,20 @@ def test_an_upload_becomes_searchable_for_its_owner_alone(running: Installation)
     query = running.openai.texts[-1]
     assert next(hit["object_name"] for hit in running.search(ALICE, query)) == name
     assert name not in [hit["object_name"] for hit in running.search(BOB, query)]
+
+
+def test_a_document_says_what_was_not_read_and_what_is_hidden_in_it(running: Installation) -> None:
+    pages = running.upload(ALICE, "pages.pdf", make_pdf(["The first page.", "", "The last.", ""]))
+    hidden = running.upload(ALICE, "hidden.txt", "Two \u200bhidden\U000e0041 characters.")
+    for name in (pages, hidden):
+        running.wait_for_job(name)
+    document = running.document(pages)
+    assert document is not None
+    assert (document["page_count"], document["unread_pages"]) == (4, 2)
+    assert (document["unread_page_numbers"], document["hidden_characters"]) == ([2, 4], 0)
+    document = running.document(hidden)
+    assert document is not None
+    assert (document["unread_page_numbers"], document["hidden_characters"]) == ([], 2)
 
 
 def test_a_polled_job_is_readable_by_its_owner_and_nobody_else(running: Installation) -> None:
