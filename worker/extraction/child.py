@@ -6,7 +6,9 @@ Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an e
 import errno
 import json
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +28,9 @@ from worker.models import Element, JsonObject
 _DOCUMENT, _RESULT = 3, 4
 _OUT_OF_THE_WAY = 16
 _BUFFER_BYTES = 64 * 1024
+#: Joiners, skin tones and halves of flags: they belong to the character before.
+_JOINS = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]")
+_MAX_GRAPHEME = 64
 #: Made in advance: there may be no memory left to make it when it is needed.
 _OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""}}) + b"\n"
 
@@ -162,10 +167,19 @@ def _pieces(text: str) -> Iterator[str]:
         limit = start + MAX_ELEMENT_CHARACTERS
         half = start + MAX_ELEMENT_CHARACTERS // 2
         cut = max(text.rfind("\n", half, limit), text.rfind(" ", half, limit))
-        end = cut + 1 if cut != -1 else limit
+        end = cut + 1 if cut != -1 else _before_grapheme(text, limit)
         yield text[start:end]
         start = end
     yield text[start:]
+
+
+def _before_grapheme(text: str, end: int) -> int:
+    """The last place up to `end` where a character begins as readers see it."""
+    for place in range(end, max(0, end - _MAX_GRAPHEME), -1):
+        joins = _JOINS.match(text[place]) or text[place - 1] == "\u200d"
+        if not joins and not unicodedata.category(text[place]).startswith("M"):
+            return place
+    return end
 
 
 def _code_of(error: Exception) -> str:
