@@ -26,8 +26,9 @@ from worker.extraction.kinds.tables import table_elements
 from worker.extraction.running import RunningLines, marks_of
 from worker.models import Element
 
-#: Pages of a window.
-WINDOW_PAGES = 50
+#: Pages of a window; more in a document that would have too many windows: each opens it anew, and
+#: in a file of 50,000 pages that takes as long as reading hundreds of them.
+WINDOW_PAGES, _MOST_WINDOWS = 50, 128
 #: Pages, spread over the document, that show what its body text and its running lines look like.
 _SAMPLE_PAGES = 12
 #: Running lines that are looked for, and how long they may be.
@@ -93,7 +94,8 @@ def read_pdf(source: Source) -> Reading:
 
 
 def _starts(document: pypdfium2.PdfDocument) -> range:
-    return range(1, max(1, len(document)) + 1, WINDOW_PAGES)
+    count = max(1, len(document))
+    return range(1, count + 1, max(WINDOW_PAGES, -(-count // _MOST_WINDOWS)))
 
 
 def has_pictures_of_text(source: Source) -> bool:
