@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.errors import JobError
 from worker.extraction import convert, profiles
-from worker.extraction.allowance import Allowance
+from worker.extraction.allowance import TimeAllowance
 from worker.extraction.folders import PrivateFolders
 from worker.extraction.kinds.base import Bounds, PageEnd
 from worker.extraction.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
@@ -37,6 +37,8 @@ POLL_SECONDS = 0.25
 FORK_SECONDS = 30.0
 #: What a zygote may take to report the end of a child that was killed.
 _REAP_SECONDS = 10.0
+#: How long its pipe is waited for before it is looked whether it was forked.
+_FORK_POLL_SECONDS = 0.02
 _READ_BYTES = 256 * 1024
 
 
@@ -168,7 +170,7 @@ def _wait_for_end(pipe: int, timeout_seconds: float) -> None:
 class ChildReader:
     """Reads one child's pipe, with an eye on the clock and on the run's stop signs."""
 
-    def __init__(self, child: Child, seconds: Allowance, check: StopCheck) -> None:
+    def __init__(self, child: Child, seconds: TimeAllowance, check: StopCheck) -> None:
         """Time counts only while the child is waited for, not while what it says is used."""
         self._child = child
         self._seconds = seconds
@@ -228,10 +230,11 @@ class ChildReader:
             if self._fork_seconds_left <= 0:
                 self._child.give_up_on_zygote()
                 raise JobError("internal_error", "the zygote does not fork", counted=False)
-            ready = readable.poll(1000 * min(POLL_SECONDS, self._seconds.left))
             if self._child.has_started:
-                self._seconds.draw(time.monotonic() - began)
+                with self._seconds.waiting():
+                    ready = readable.poll(1000 * min(POLL_SECONDS, self._seconds.left))
             else:
+                ready = readable.poll(1000 * _FORK_POLL_SECONDS)
                 self._fork_seconds_left -= time.monotonic() - began
             if ready:
                 return os.read(self._child.pipe, _READ_BYTES)

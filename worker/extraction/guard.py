@@ -12,7 +12,7 @@ from typing import Any
 
 from worker.errors import NO_SPACE, JobError
 from worker.extraction import profiles
-from worker.extraction.allowance import Allowance
+from worker.extraction.allowance import Allowance, TimeAllowance
 from worker.extraction.child_reader import POLL_SECONDS, Child, ChildReader, Task
 from worker.extraction.folders import PrivateFolders
 from worker.extraction.ordered import (
@@ -40,7 +40,7 @@ class ExtractionLimits:
     """What reading documents may take."""
 
     children: int  #: windows read at the same time
-    timeout_seconds: float = 300  #: time that one document's children may be waited for, and CPU
+    timeout_seconds: float = 300  #: that one document may be waited for; CPU time of each child
     memory_bytes: int = 2048 * 1024 * 1024  #: of one child, on top of what it shares
     max_characters: int = 50_000_000  #: of one document
     ocr_timeout_seconds: float = 1800  #: as `timeout_seconds`, for pages that are pictures
@@ -65,7 +65,7 @@ class _Document:
     def __init__(self, owner: str, limits: ExtractionLimits) -> None:
         self.owner = owner
         self._seconds = {
-            profile: Allowance(
+            profile: TimeAllowance(
                 limits.for_profile(profile).timeout_seconds,
                 code="parse_timeout",
                 detail="wall clock",
@@ -76,7 +76,7 @@ class _Document:
             limits.max_characters, code="document_too_large", detail="too many characters"
         )
 
-    def seconds(self, profile: str) -> Allowance:
+    def seconds(self, profile: str) -> TimeAllowance:
         """Time that its children of this kind may be waited for."""
         return self._seconds[profile]
 
