@@ -255,7 +255,9 @@ def _rows(measure: "_Measure") -> list[Row]:
 
 
 def _whole(line: Line, compounds: Container[str]) -> Line:
-    return replace(line, text=" ".join(repaired(line.text, compounds).split()))
+    text = repaired(line.text, compounds) if _BROKEN_WORD in line.text else line.text
+    text = " ".join(text.split())
+    return line if text == line.text else replace(line, text=text)
 
 
 def repaired(text: str, compounds: Container[str]) -> str:
@@ -271,7 +273,7 @@ def repaired(text: str, compounds: Container[str]) -> str:
 
 def _utf16_units(text: str) -> int:
     """What pdfium counts in, and Python does not."""
-    return len(text) + sum(1 for character in text if character > "\uffff")
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class _Measure:
@@ -279,6 +281,7 @@ class _Measure:
 
     def __init__(self, text_page: Any, rotation: int) -> None:
         self.text_page = text_page
+        self._raw = text_page.raw
         self._rotation = rotation
 
     def line(self, text: str, index: int) -> Line:
@@ -329,22 +332,22 @@ class _Measure:
         return bool(self._box(after).left - self._box(space - 1).right > WIDE_GAP * size)
 
     def _is_generated(self, text_index: int) -> bool:
-        return bool(raw.FPDFText_IsGenerated(self.text_page, self._char_index(text_index)) == 1)
+        return bool(raw.FPDFText_IsGenerated(self._raw, self._char_index(text_index)) == 1)
 
     def _char_index(self, text_index: int) -> int:
-        return int(raw.FPDFText_GetCharIndexFromTextIndex(self.text_page, text_index))
+        return int(raw.FPDFText_GetCharIndexFromTextIndex(self._raw, text_index))
 
     def _box(self, text_index: int) -> Any:
         box = raw.FS_RECTF()
-        raw.FPDFText_GetLooseCharBox(self.text_page, self._char_index(text_index), box)
+        raw.FPDFText_GetLooseCharBox(self._raw, self._char_index(text_index), box)
         return turned(box, self._rotation) if self._rotation else box
 
     def _is_bold(self, text_index: int) -> bool:
         char = self._char_index(text_index)
-        if raw.FPDFText_GetFontWeight(self.text_page, char) >= _BOLD_WEIGHT:
+        if raw.FPDFText_GetFontWeight(self._raw, char) >= _BOLD_WEIGHT:
             return True
         name, flags = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_int()
-        raw.FPDFText_GetFontInfo(self.text_page, char, name, _NAME_BYTES, flags)
+        raw.FPDFText_GetFontInfo(self._raw, char, name, _NAME_BYTES, flags)
         return bool(_BOLD_NAME.search(name.value))
 
 
