@@ -3,7 +3,8 @@
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from worker.ports import StopCheck
 
 log = get_logger(__name__)
 
+Part = Element | PageEnd
+
 #: The run's own stop signs are looked at this often while it waits.
 POLL_SECONDS = 0.25
 #: What a zygote may take to fork. Longer than any machine needs that is not out of order: a zygote
@@ -50,6 +53,18 @@ class Task:
     file_name: str  #: a hint
     window: Bounds | None = None  #: None: the first one
     context: str = ""  #: with a window: see Header.context
+
+
+@dataclass(frozen=True)
+class OpenedWindow:
+    """A window whose child has begun to speak."""
+
+    header: Header
+    parts: Iterator[Part]
+    profile: str = profiles.PLAIN  #: the kind of child
+
+
+ReadWindow = Callable[[Task, StopCheck], AbstractContextManager[OpenedWindow]]
 
 
 class Child:
@@ -195,7 +210,7 @@ class ChildReader:
             raise JobError("parse_crashed", "no header")
         return first
 
-    def parts(self) -> Iterator[Element | PageEnd]:
+    def parts(self) -> Iterator[Part]:
         """Elements and page ends as they come; the child is gone before the last is used."""
         for item in self._items:
             if isinstance(item, PageEnd) or (isinstance(item, Element) and item.text.strip()):

@@ -13,11 +13,10 @@ from typing import Any
 from worker.errors import NO_SPACE, JobError
 from worker.extraction import profiles
 from worker.extraction.allowance import Allowance, TimeAllowance
-from worker.extraction.child_reader import POLL_SECONDS, Child, ChildReader, Task
+from worker.extraction.child_reader import POLL_SECONDS, Child, ChildReader, OpenedWindow, Task
 from worker.extraction.folders import PrivateFolders
 from worker.extraction.ordered import (
     NOTHING_KEPT,
-    OpenedWindow,
     OrderedExtraction,
     ordered_windows,
 )

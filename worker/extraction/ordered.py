@@ -1,17 +1,16 @@
 """The windows of one document, in order: several are read at once, what is kept is not read."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from worker.errors import JobError
 from worker.extraction import profiles
 from worker.extraction.allowance import Allowance
-from worker.extraction.child_reader import Task
+from worker.extraction.child_reader import OpenedWindow, Part, ReadWindow, Task
 from worker.extraction.lines import Record, replayed
-from worker.extraction.read_ahead import Part, ReadAhead
+from worker.extraction.read_ahead import ReadAhead
 from worker.extraction.results import Header
 from worker.extraction.running import RunningLines
 from worker.extraction.windows import size_of, windows_of
@@ -22,18 +21,6 @@ log = get_logger(__name__)
 
 #: A document of one window is kept as well when its child took this long to say anything.
 _SLOW_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True)
-class OpenedWindow:
-    """A window whose child has begun to speak."""
-
-    header: Header
-    parts: Iterator[Part]
-    profile: str = profiles.PLAIN  #: the kind of child
-
-
-ReadWindow = Callable[[Task, StopCheck], AbstractContextManager[OpenedWindow]]
 
 
 class NothingKept:

@@ -1,21 +1,13 @@
 """Reads the next windows of a document while one is used."""
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from worker.extraction.child_reader import POLL_SECONDS, Task
-from worker.extraction.kinds.base import PageEnd
+from worker.extraction.child_reader import POLL_SECONDS, Part, ReadWindow, Task
 from worker.extraction.windows import size_of
-from worker.models import Element
 from worker.ports import StopCheck
-
-if TYPE_CHECKING:
-    from worker.extraction.ordered import OpenedWindow
-
-Part = Element | PageEnd
 
 #: A window with more is read when its turn comes, piece by piece: only then does its child wait
 #: for whoever uses them. None has that much but a sheet, and what means harm.
@@ -38,7 +30,7 @@ class ReadAhead:
 
     def __init__(
         self,
-        read: "Callable[[Task, StopCheck], AbstractContextManager[OpenedWindow]]",
+        read: ReadWindow,
         tasks: Mapping[int, Task],
         *,
         ahead: int,

@@ -15,11 +15,11 @@ from tests.integration.extraction.conftest import MIB, assert_nothing_left, runn
 from tests.integration.extraction.documents import make_pdf
 from worker.errors import CancelledRunError
 from worker.extraction import ExtractionLimits, GuardedExtractor, read_ahead
-from worker.extraction.child_reader import Task
+from worker.extraction.child_reader import OpenedWindow, Task
 from worker.extraction.kinds import office, pdf
 from worker.extraction.kinds.base import Bounds, PageEnd, Source
 from worker.extraction.kinds.registry import open_reading
-from worker.extraction.ordered import NOTHING_KEPT, OpenedWindow
+from worker.extraction.ordered import NOTHING_KEPT
 from worker.extraction.read_ahead import ReadAhead
 from worker.extraction.results import Header
 from worker.models import Element
