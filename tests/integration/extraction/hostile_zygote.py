@@ -73,12 +73,14 @@ def _say_header_only() -> None:
 
 
 def _run_away() -> None:
-    """Leave a grandchild in a session of its own, which no signal to the group reaches."""
+    """Leave descendants in sessions of their own, which no signal to the group reaches."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            os.write(writer, str(os.getpid()).encode())
+            if os.fork() == 0:
+                os.setsid()
+                os.write(writer, str(os.getpid()).encode())
             time.sleep(1000)
         os._exit(0)
     os.wait()

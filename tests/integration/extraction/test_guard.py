@@ -245,7 +245,7 @@ def test_a_child_starts_no_process(hostile: GuardedExtractor, order: Order):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="RLIMIT_NPROC binds all but root")
-def test_a_grandchild_that_ran_away_is_ended(
+def test_descendants_that_ran_away_are_ended(
     make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(supervisor, "ZYGOTE", (*HOSTILE, "--without-seccomp"))
