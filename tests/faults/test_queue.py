@@ -2,8 +2,10 @@
 
 import os
 import signal
+import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -11,7 +13,8 @@ import redis as redis_client
 
 from tests.faults.stack import FULL, Stack
 from tests.support.database import delete_objects
-from tests.support.installation import ALICE, until
+from tests.support.fake_openai import Answer
+from tests.support.installation import ALICE, BOB, FAST, until
 from worker.app import create_app
 from worker.local.process import ChildProcess
 from worker.local.stack import SERVICES
@@ -22,6 +25,8 @@ from worker.store.schema import reapplied_files
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 UPLOADS = 200 if FULL else 8
+BACKLOG: Final = 10_000 if FULL else 2_000
+SLOTS: Final = int(FAST["DOCMILL_SLOTS"])
 
 
 def broker(stack: Stack) -> Any:
@@ -173,3 +178,93 @@ def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
     until(lambda: len(stack.chunks(changed)) == 2, "the new version", 30)
     stack.note("trigger fails", old, new, changed)
     assert old not in {hit["object_name"] for hit in stack.installation.search(ALICE, "x", 50)}
+
+
+class Backlog:
+    """Thousands of documents of one owner, whose jobs end one at a time, when they are let."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._first = stack.fresh_name("of the backlog")
+        self._turns = threading.Semaphore(0)
+        self._begun: list[str] = []
+        self._let = 0
+        stack.on_request = self._wait_for_a_turn
+
+    def fill(self) -> None:
+        """Upload them, each with the bytes of the first. No webhook tells of them."""
+        first = self._stack.upload("of the backlog", name=self._first)
+        with self._stack.installation.database.connect() as connection, connection.transaction():
+            connection.execute(
+                """insert into storage.objects (bucket_id, name, version, owner_id, metadata)
+                   select bucket_id, name || number, version, owner_id, metadata
+                     from storage.objects, generate_series(2, %s) as number where name = %s""",
+                [BACKLOG, first],
+            )
+            connection.execute("delete from net.http_request_queue")
+
+    def fills_all_slots(self) -> bool:
+        """Whether every slot holds one of them, embedding."""
+        return len(self._begun) == self._let + SLOTS
+
+    def let_one_end_in_each_slot(self) -> None:
+        self._let += SLOTS
+        self._turns.release(SLOTS)
+
+    def ended_during(self, job: dict[str, Any]) -> int:
+        """How many of them ended from the upload of another job's document to its end."""
+        return self._count("finished_at between %s and %s", job["created_at"], job["finished_at"])
+
+    def queued(self) -> int:
+        return self._count("state = 'queued'")
+
+    def remove(self) -> None:
+        """Delete them all, and let go of those that are held."""
+        with self._stack.installation.database.connect() as connection, connection.transaction():
+            connection.execute("set local storage.allow_delete_query = 'true'")
+            connection.execute(
+                "delete from storage.objects where name like %s", [f"{ALICE}/{self._first}%"]
+            )
+            connection.execute("delete from net.http_request_queue")
+        self._turns.release(BACKLOG)
+        until(lambda: self._count("state in ('queued', 'running')") == 0, "the backlog gone")
+
+    def _count(self, condition: str, *values: Any) -> int:
+        (row,) = self._stack.installation.rows(
+            f"select count(*) from ingest.jobs where object_name like %s and {condition}",
+            *(f"{ALICE}/{self._first}%", *values),
+        )
+        return int(row["count"])
+
+    def _wait_for_a_turn(self, texts: Sequence[str]) -> Answer | None:
+        if any("of the backlog" in text for text in texts):
+            self._begun.append(texts[0])
+            self._turns.acquire(timeout=60)
+        return None
+
+
+def test_a_backlog_delays_another_owner_by_one_job_in_each_slot(stack: Stack) -> None:
+    """The window, of jobs that run or have a hint, is as wide as the live slots and no wider.
+
+    So when somebody else uploads, no more jobs than there are slots are ahead of theirs. With each
+    slot let go of the one job that it holds, and every later one held again, it comes to its end.
+    """
+    alone = "select 1 from ingest_private.workers where not isolated and expires_at > now()"
+    until(lambda: len(stack.installation.rows(alone)) == 1, "workers that died forgotten")
+    window = "select 1 from ingest_private.job_queue where phase in ('dispatched', 'running')"
+    backlog = Backlog(stack)
+    try:
+        backlog.fill()
+        for number in range(3):
+            until(backlog.fills_all_slots, "a backlog in all slots")
+            assert backlog.queued() >= 0.9 * BACKLOG
+            assert len(stack.installation.rows(window)) == SLOTS
+            text = "# A question\n\nof somebody who has no other."
+            name = stack.installation.upload(BOB, f"{number} of another owner.md", text)
+            until(lambda name=name: stack.installation.latest_job(name), "its job")  # type: ignore[misc]
+            backlog.let_one_end_in_each_slot()
+            (job,) = stack.succeed(name)
+            assert 1 <= backlog.ended_during(job) <= SLOTS
+            stack.note("behind thousands of jobs of another owner", name)
+    finally:
+        backlog.remove()
