@@ -46,7 +46,7 @@ def older(postgres: PostgresServer, tmp_path: Path) -> Iterator[Older]:
     try:
         with (
             make_database(postgres, "project") as database,
-            install(database, redis, tmp_path, apply=apply) as made,
+            install(database, redis, tmp_path, apply) as made,
         ):
             yield Older(program, made)
     finally:

@@ -4,15 +4,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 from uuid import uuid4
 
+import psycopg
 import pytest
 import redis as redis_client
+from psycopg import errors as pg
 
 from tests.faults.stack import FULL, Stack
-from tests.support.database import delete_objects
+from tests.support.database import delete_objects, put_object
 from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, BOB, FAST, until
 from worker.app import create_app
@@ -133,6 +136,23 @@ def test_hints_of_nothing_and_of_another_release_do_no_harm(stack: Stack) -> Non
     assert not stack.worker.ended()
 
 
+def test_hints_that_are_lost_doubled_and_shuffled_run_each_job_once(stack: Stack) -> None:
+    client = broker(stack)
+    with stack.frozen():
+        stack.installation.rows(
+            "update ingest_private.workers set expires_at = now() + interval '1 minute'"
+            " returning id"
+        )
+        names = [stack.upload("hinted at somehow") for _ in range(SLOTS)]
+        until(lambda: client.llen("docmill:ingest") >= SLOTS - 1, "hints in Redis", 30)
+        hints = [client.rpop("docmill:ingest") for _ in range(client.llen("docmill:ingest"))]
+        # The last come first, each twice; two are gone.
+        client.lpush("docmill:ingest", *hints[:1:-1], *hints[2:])
+    for job in stack.succeed(*names):
+        assert stack.runs(job) == [("succeeded", False)]
+    stack.note("hints lost, doubled and shuffled", *names)
+
+
 def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
     """As an upgrade does, with workers of both releases at work."""
     names = []
@@ -149,28 +169,35 @@ def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
     stack.note("functions replaced while jobs run", *names)
 
 
+SYNC: Final = "ingest_private.sync_objects(uuid[])"
+FORGET: Final = "ingest_private.forget_documents(uuid[])"
+
+
+@contextmanager
+def replaced(connection: psycopg.Connection[Any], function: str, statement: str) -> Iterator[None]:
+    """While this is open, a function does something else and nothing more."""
+    (definition,) = connection.execute(
+        "select pg_get_functiondef(%s::regprocedure)", [function]
+    ).fetchone()  # type: ignore[misc]
+    head = definition.partition(" LANGUAGE")[0]
+    connection.execute(f"{head} language plpgsql as $$ begin {statement}; end $$".encode())
+    try:
+        yield
+    finally:
+        connection.execute(definition.encode())
+
+
 def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
     """Uploads go on; what they missed is made good within ten seconds of its repair."""
     old = stack.upload("to be deleted")
     changed = stack.upload("to be changed")
     stack.succeed(old, changed)
     with stack.installation.database.connect() as connection:
-        function = "ingest_private.sync_objects(uuid[])"
-        (definition,) = connection.execute(
-            f"select pg_get_functiondef('{function}'::regprocedure)".encode()
-        ).fetchone()  # type: ignore[misc]
-        connection.execute(
-            b"""create or replace function ingest_private.sync_objects(p_object_ids uuid[])
-                returns table (object_id uuid, job_id uuid) language plpgsql
-                as $$ begin raise exception 'broken'; end $$"""
-        )
-        try:
+        with replaced(connection, SYNC, "raise exception 'broken'"):
             new = stack.upload("new")
             stack.upload("changed", 2, name=changed.rpartition("/")[2])
             delete_objects(connection, [old])
-        finally:
-            repaired = time.monotonic()
-            connection.execute(definition.encode())
+        repaired = time.monotonic()
     until(lambda: stack.chunks(old) == [] and stack.installation.document(old) is None, "gone", 10)
     until(lambda: stack.installation.document(new), "seen", 10)
     assert time.monotonic() - repaired <= 10
@@ -178,6 +205,34 @@ def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
     until(lambda: len(stack.chunks(changed)) == 2, "the new version", 30)
     stack.note("trigger fails", old, new, changed)
     assert old not in {hit["object_name"] for hit in stack.installation.search(ALICE, "x", 50)}
+
+
+def test_a_statement_timeout_in_a_trigger_refuses_the_change_as_a_whole(stack: Stack) -> None:
+    """Nothing catches one there: Storage is told, and nobody keeps a part of it."""
+    kept = stack.upload("kept", 2)
+    (before,) = stack.succeed(kept)
+    new = f"{ALICE}/{stack.fresh_name('refused at first')}"
+    database = stack.installation.database
+    with database.connect() as admin, database.connect("supabase_storage_admin") as storage:
+        storage.execute("set statement_timeout = '100ms'")
+        with replaced(admin, SYNC, "perform pg_sleep(30)"):
+            for name in (new, kept):
+                with pytest.raises(pg.QueryCanceled):
+                    put_object(storage, name, owner=ALICE)
+        with replaced(admin, FORGET, "perform pg_sleep(30)"), pytest.raises(pg.QueryCanceled):
+            delete_objects(storage, [kept])
+        stored = "select name from storage.objects where name = any(%s)"
+        assert stack.installation.rows(stored, [new, kept]) == [{"name": kept}]
+        assert stack.installation.document(new) is None
+        assert stack.installation.latest_job(kept) == before
+        stack.is_whole(kept, 2)
+        # Once it is quick again the same changes go through.
+        stack.upload("refused at first", 3, name=new.rpartition("/")[2])
+        delete_objects(storage, [kept])
+    stack.succeed(new)
+    stack.is_whole(new, 3)
+    assert stack.installation.document(kept) is None
+    stack.note("statement timeout in a trigger", new, kept)
 
 
 class Backlog:

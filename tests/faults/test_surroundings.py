@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from psycopg import errors as pg
 
 from tests.faults.fake_provider import WAYS, wrong_answer
 from tests.faults.stack import FULL, LEASE_SECONDS, Stack
+from tests.faults.test_deaths import HELD
 from tests.support.database import Database as MadeDatabase
 from tests.support.database import delete_objects
 from tests.support.fake_openai import Answer, error
@@ -46,6 +48,39 @@ def test_a_mishap_of_postgres_uses_up_no_attempt(stack: Stack, number: int) -> N
     assert len(stack.runs(job)) >= 3
     stack.is_whole(name, 2)
     stack.note("Postgres refuses five statements", name)
+
+
+@pytest.mark.parametrize("number", range(20 if FULL else 1))
+def test_a_restart_of_postgres_in_any_stage_costs_no_attempt(stack: Stack, number: int) -> None:
+    """As its clients see one: every session ends in the middle, and new ones are refused a while.
+
+    The server goes on, for it is not this test's alone; `make chaos` restarts its own.
+    """
+    name = stack.installation.database.name
+    server_url = stack.installation.database.server.url("postgres")
+    with ExitStack() as holds:
+        for stage in HELD:
+            holds.enter_context(stack.holding(stage))
+        names = [stack.upload(word, 3) for word in ("in its commit", "hold publish", "hold embed")]
+        for stage in HELD:
+            stack.wait_for(stage, 1)
+        with psycopg.connect(server_url, autocommit=True) as server:
+            server.execute(f"alter database {name} allow_connections false".encode())
+            try:
+                ended = server.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = %s and usename <> current_user",
+                    [name],
+                ).fetchall()
+                time.sleep(1)  # the restart itself
+            finally:
+                server.execute(f"alter database {name} allow_connections true".encode())
+    assert len(ended) >= 3
+    for document, job in zip(names, stack.succeed(*names), strict=True):
+        assert job["attempt"] == 1
+        stack.is_whole(document, 3)
+    assert not any(child.ended() for child in (stack.worker, stack.isolated))
+    stack.note("Postgres restarted", *names)
 
 
 @pytest.mark.parametrize("number", range(5 if FULL else 1))
@@ -236,6 +271,20 @@ def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) 
         assert {outcome for outcome, _alone in stack.runs(job)} <= {"released", "succeeded"}
     assert first.process.wait(20) == 0
     stack.note("worker told to stop", *names)
+
+
+def test_a_worker_that_is_told_to_stop_ends_what_is_all_but_done(stack: Stack) -> None:
+    first = stack.worker
+    with stack.holding("commit"):
+        names = [stack.upload("in its commit", 3) for _ in range(3)]
+        stack.wait_for("commit", 3)
+        first.process.send_signal(signal.SIGTERM)
+        draining = "select 1 from ingest_private.workers where draining"
+        until(lambda: stack.installation.rows(draining), "a worker that drains", 10)
+    assert first.process.wait(20) == 0
+    for job in stack.succeed(*names):
+        assert (job["attempt"], stack.runs(job)) == (1, [("succeeded", False)])
+    stack.note("worker told to stop in a commit", *names)
 
 
 #: Shifts the clock of a process: only CLOCK_REALTIME, as a wrong clock does.

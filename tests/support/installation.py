@@ -288,8 +288,8 @@ def install(
     database: Database,
     redis: RedisServer,
     folder: Path,
-    *,
     apply: Callable[[Database], None] = apply_current_schema,
+    /,
     **settings: str,
 ) -> Iterator[Installation]:
     """An installation without processes yet; whatever is started is stopped at the end.
