@@ -1,12 +1,13 @@
 """Postgres that stalls, refuses or sleeps; a provider that fails; clocks and disks that are off."""
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -317,9 +318,22 @@ time_t time(time_t *out) {
 }
 """
 
+#: The same for Python alone, where nothing can be compiled. Types of C are changed by their dict.
+SHIFT_PYTHON: Final = """
+import ctypes, datetime, gc, os, time
+seconds = int(os.environ["CLOCK_SHIFT"])
+read, read_ns, now = time.time, time.time_ns, datetime.datetime.now
+time.time = lambda: read() + seconds
+time.time_ns = lambda: read_ns() + seconds * 10**9
+shifted = lambda cls, tz=None: now(tz) + datetime.timedelta(seconds=seconds)
+gc.get_referents(datetime.datetime.__dict__)[0]["now"] = classmethod(shifted)
+ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+"""
+
 
 @pytest.fixture(scope="module")
-def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process whose clock is wrong by CLOCK_SHIFT seconds."""
     folder = tmp_path_factory.mktemp("clock")
     (folder / "shift.c").write_text(SHIFT)
     library = folder / "shift.so"
@@ -327,17 +341,18 @@ def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no C compiler, which shifting a clock needs")
-    return library
+        (folder / "sitecustomize.py").write_text(SHIFT_PYTHON)
+        return {"PYTHONPATH": str(folder)}
+    return {"LD_PRELOAD": str(library)}
 
 
 @pytest.mark.parametrize("hours", [1, -1] if FULL else [1])
 def test_a_worker_whose_clock_is_wrong_works_as_any_other(
-    broken: Stack, clock_shift: Path, hours: int
+    broken: Stack, clock_shift: dict[str, str], hours: int
 ) -> None:
     stack = broken
     stack.worker.stop()
-    stack.start_worker(LD_PRELOAD=str(clock_shift), CLOCK_SHIFT=str(3600 * hours))
+    stack.start_worker(**clock_shift, CLOCK_SHIFT=str(3600 * hours))
     failures: list[float] = []
 
     def fail_once(texts: Sequence[str]) -> Answer | None:
@@ -370,25 +385,47 @@ def test_a_worker_whose_clock_is_wrong_works_as_any_other(
         assert stack.worker.stop() == 0
 
 
+@dataclass(frozen=True)
+class TinyDisk:
+    """A folder with room for 64 KiB, to the program alone that a command is put in front of."""
+
+    folder: Path
+    command: tuple[str, ...]
+
+
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for 64 KiB."""
+def tiny_disk(tmp_path: Path) -> TinyDisk:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    mount = 'mount -t tmpfs -o size=64k none "$0" && exec "$@"'
+    for privilege in ((), ("--user", "--map-root-user")):
+        command = (
+            shutil.which("unshare") or "false",
+            "--mount",
+            *privilege,
+            "--",
+            "sh",
+            "-c",
+            mount,
+            str(folder),
+        )
+        if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:
+            return TinyDisk(folder, command)
+    pytest.skip("mounting a small disk needs root, or the right to be root in a namespace")
 
 
 def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
-    broken: Stack, tiny_disk: Path
+    broken: Stack, tiny_disk: TinyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = broken
-    filler = tiny_disk / "filler"
     stack.worker.stop()
-    stack.start_worker(DOCMILL_SPOOL_DIR=str(tiny_disk))
+    with monkeypatch.context() as patch:
+        program = (*tiny_disk.command, *stack.installation.program)
+        patch.setattr(stack.installation, "program", program)
+        stack.start_worker(DOCMILL_SPOOL_DIR=str(tiny_disk.folder))
+    # The folder as the worker sees it.
+    seen = Path(f"/proc/{stack.worker.pid}/root{tiny_disk.folder}")
+    filler = seen / "filler"
     try:
         filler.write_bytes(b"x" * 60_000)
         name = stack.upload("larger than what is free", 60)
@@ -397,7 +434,7 @@ def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
         (job,) = stack.succeed(name)
         assert job["attempt"] == 1
         stack.is_whole(name, 60)
-        assert [entry.name for entry in tiny_disk.iterdir() if entry.is_file()] == []
+        assert [entry.name for entry in seen.iterdir() if entry.is_file()] == []
         stack.note("worker's disk full", name)
     finally:
         assert stack.worker.stop() == 0
