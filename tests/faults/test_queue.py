@@ -45,11 +45,7 @@ def redis_process(stack: Stack) -> ChildProcess:
 @pytest.mark.parametrize("loss", ["flushed", "restarted"])
 def test_hints_that_redis_has_lost_are_sent_again(stack: Stack, loss: str, number: int) -> None:
     with stack.frozen():
-        # However long the uploads take, it is not given up before there are hints for it.
-        stack.installation.rows(
-            "update ingest_private.workers set expires_at = now() + interval '1 minute'"
-            " returning id"
-        )
+        stack.keep_worker_for_a_minute()
         names = [stack.upload("lost") for _ in range(8)]
         until(lambda: broker(stack).llen("docmill:ingest") >= 7, "hints in Redis", 30)
         if loss == "flushed":
@@ -139,10 +135,7 @@ def test_hints_of_nothing_and_of_another_release_do_no_harm(stack: Stack) -> Non
 def test_hints_that_are_lost_doubled_and_shuffled_run_each_job_once(stack: Stack) -> None:
     client = broker(stack)
     with stack.frozen():
-        stack.installation.rows(
-            "update ingest_private.workers set expires_at = now() + interval '1 minute'"
-            " returning id"
-        )
+        stack.keep_worker_for_a_minute()
         names = [stack.upload("hinted at somehow") for _ in range(SLOTS)]
         until(lambda: client.llen("docmill:ingest") >= SLOTS - 1, "hints in Redis", 30)
         hints = [client.rpop("docmill:ingest") for _ in range(client.llen("docmill:ingest"))]

@@ -397,18 +397,10 @@ class TinyDisk:
 def tiny_disk(tmp_path: Path) -> TinyDisk:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    mount = 'mount -t tmpfs -o size=64k none "$0" && exec "$@"'
+    unshare = shutil.which("unshare") or "false"
+    mount = ("sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"', str(folder))
     for privilege in ((), ("--user", "--map-root-user")):
-        command = (
-            shutil.which("unshare") or "false",
-            "--mount",
-            *privilege,
-            "--",
-            "sh",
-            "-c",
-            mount,
-            str(folder),
-        )
+        command = (unshare, "--mount", *privilege, "--", *mount)
         if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:
             return TinyDisk(folder, command)
     pytest.skip("mounting a small disk needs root, or the right to be root in a namespace")
