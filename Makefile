@@ -18,11 +18,12 @@ setup: $(VENV)/.local ## Install docmill with the embedded mode into .venv
 demo: $(VENV)/.local ## Upload, ingest and search on this machine; DOCS=folder for your own files
 	@$(BIN)/docmill demo $(if $(DOCS),"$(DOCS)")
 
-check: $(VENV)/.dev ## Lint, types, import rules
+check: $(VENV)/.dev ## Lint, types, import rules, known vulnerabilities of what is pinned
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.support.audit
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
@@ -64,7 +65,7 @@ format: $(VENV)/.dev ## Format the code
 
 constraints: ## Choose versions anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url \
-		--no-annotate --no-header --extra dev pyproject.toml -o constraints.txt
+		--no-annotate --no-header --no-emit-package pip --extra dev pyproject.toml -o constraints.txt
 
 clean: ## Remove what was installed and built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

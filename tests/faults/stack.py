@@ -130,6 +130,15 @@ class Stack:
         finally:
             os.kill(worker.pid, signal.SIGCONT)
 
+    def keep_worker_for_a_minute(self) -> None:
+        """Do not give up a frozen worker before there are hints for it."""
+        kept = self.installation.rows(
+            """update ingest_private.workers set expires_at = now() + interval '1 minute'
+                where split_part(id, ':', 2) = %s returning expires_at""",
+            str(self.worker.pid),
+        )
+        assert kept, "the worker was given up before"
+
     # -- documents
 
     def upload(self, subject: str, count: int = 1, *, name: str = "") -> str:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 import pytest
 
 from tests.faults.stack import FULL, Stack, Stage
+from tests.support.database import delete_objects
 from tests.support.installation import ALICE, BUCKET, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -94,6 +96,55 @@ def _is_newest(stack: Stack, name: str) -> bool:
     found = stack.chunks(name)
     assert len({text.count("the newest version") for text in found}) == 1, "a mix of versions"
     return all("the newest version" in text for text in found)
+
+
+@pytest.mark.parametrize("stage", ["publish", "commit"])
+def test_an_upload_and_a_delete_during_a_long_publish_hardly_wait(
+    stack: Stack, stage: Stage
+) -> None:
+    """Not at all while it writes chunks, 0.2 s while it holds its document's lock to the end.
+
+    The quickest of three is what it takes without the noise of a busy machine.
+    """
+    bucket = stack.installation.client(ALICE).storage.from_(BUCKET)
+    spare = stack.upload("the newest version", 2)
+    own = [stack.fresh_name(SUBJECTS[stage]) for _ in range(6)]
+    names = [stack.upload("the old version", 3, name=name) for name in own]
+    stack.succeed(spare, *names)
+    overwritten, deleted = names[:3], names[3:]
+    with stack.installation.database.connect() as connection, stack.holding(stage):
+        for name in own:
+            stack.upload("of the publish that takes long", 3, name=name)
+        stack.wait_for(stage, len(names))
+        uploads = [_seconds(_overwrite, connection, name, spare) for name in overwritten]
+        deletes = [_seconds(delete_objects, connection, [name]) for name in deleted]
+        new = [
+            _seconds(
+                bucket.upload, f"{ALICE}/{stack.fresh_name('of a new name')}", b"# New\n\nText."
+            )
+            for _ in range(3)
+        ]
+    assert max(map(min, (uploads, deletes, new))) <= 0.3, (uploads, deletes, new)
+    until(lambda: not any(map(stack.installation.document, deleted)), "the documents gone", 10)
+    for name in overwritten:
+        until(lambda name=name: _is_newest(stack, name), "the newest version", 30)  # type: ignore[misc]
+        assert len(stack.chunks(name)) == 2
+    stack.note("uploads and deletes during a long publish", *names)
+
+
+def _seconds(action: Any, *arguments: Any) -> float:
+    started = monotonic()
+    action(*arguments)
+    return monotonic() - started
+
+
+def _overwrite(connection: psycopg.Connection[Any], name: str, other: str) -> None:
+    """Commit what another object holds as a new version of this one."""
+    connection.execute(
+        """update storage.objects as object set version = other.version, metadata = other.metadata
+             from storage.objects as other where object.name = %s and other.name = %s""",
+        [name, other],
+    )
 
 
 @pytest.mark.parametrize("number", range(10 if FULL else 1))

@@ -14,6 +14,7 @@ from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, until
 from worker.extraction.kinds.pdf import WINDOW_PAGES
 from worker.local.process import ChildProcess
+from worker.local.stack import SERVICES
 
 HELD: Final[tuple[Stage, ...]] = ("commit", "publish", "embed")
 
@@ -111,6 +112,37 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing_more(stack: Stack, nu
     assert _stale_runs(sleeper)[0] >= 1
     assert sleeper.stop() == 0
     stack.note("worker suspended beyond its lease", *names)
+
+
+def test_two_of_everything_do_nothing_twice(stack: Stack) -> None:
+    """Two beats dispatch, sweep and rescue at once; two workers refill the window."""
+    beat = stack.installation.start(*SERVICES["beat"])
+    deadlocks = _deadlocks(stack)
+    try:
+        with stack.holding("embed"):
+            held = [stack.upload("hold embed", 3) for _ in range(6)]
+            stack.wait_for("embed", len(held))
+            first = stack.worker
+            stack.start_worker()
+            stack.installation.kill(first)
+            until(lambda: all(_crashes(stack, name) for name in held), "rescued")
+        others = [stack.upload("by two of everything", 2) for _ in range(200 if FULL else 16)]
+        for job in stack.succeed(*held):
+            assert stack.runs(job) == [("crashed", False), ("succeeded", True)]
+        for name, job in zip(others, stack.succeed(*others), strict=True):
+            assert stack.runs(job) == [("succeeded", False)]
+            assert set(stack.asked(name).values()) == {1}
+        assert _deadlocks(stack) == deadlocks
+        stack.note("two beats and two workers", *held, *others)
+    finally:
+        beat.stop()
+
+
+def _deadlocks(stack: Stack) -> int:
+    (row,) = stack.installation.rows(
+        "select deadlocks from pg_stat_database where datname = current_database()"
+    )
+    return int(row["deadlocks"])
 
 
 def _stale_runs(worker: ChildProcess) -> tuple[int, int]:

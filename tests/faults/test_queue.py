@@ -2,16 +2,22 @@
 
 import os
 import signal
+import threading
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 from uuid import uuid4
 
+import psycopg
 import pytest
 import redis as redis_client
+from psycopg import errors as pg
 
 from tests.faults.stack import FULL, Stack
-from tests.support.database import delete_objects
-from tests.support.installation import ALICE, until
+from tests.support.database import delete_objects, put_object
+from tests.support.fake_openai import Answer
+from tests.support.installation import ALICE, BOB, FAST, until
 from worker.app import create_app
 from worker.local.process import ChildProcess
 from worker.local.stack import SERVICES
@@ -22,6 +28,8 @@ from worker.store.schema import reapplied_files
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 UPLOADS = 200 if FULL else 8
+BACKLOG: Final = 10_000 if FULL else 2_000
+SLOTS: Final = int(FAST["DOCMILL_SLOTS"])
 
 
 def broker(stack: Stack) -> Any:
@@ -37,11 +45,7 @@ def redis_process(stack: Stack) -> ChildProcess:
 @pytest.mark.parametrize("loss", ["flushed", "restarted"])
 def test_hints_that_redis_has_lost_are_sent_again(stack: Stack, loss: str, number: int) -> None:
     with stack.frozen():
-        # However long the uploads take, it is not given up before there are hints for it.
-        stack.installation.rows(
-            "update ingest_private.workers set expires_at = now() + interval '1 minute'"
-            " returning id"
-        )
+        stack.keep_worker_for_a_minute()
         names = [stack.upload("lost") for _ in range(8)]
         until(lambda: broker(stack).llen("docmill:ingest") >= 7, "hints in Redis", 30)
         if loss == "flushed":
@@ -128,6 +132,20 @@ def test_hints_of_nothing_and_of_another_release_do_no_harm(stack: Stack) -> Non
     assert not stack.worker.ended()
 
 
+def test_hints_that_are_lost_doubled_and_shuffled_run_each_job_once(stack: Stack) -> None:
+    client = broker(stack)
+    with stack.frozen():
+        stack.keep_worker_for_a_minute()
+        names = [stack.upload("hinted at somehow") for _ in range(SLOTS)]
+        until(lambda: client.llen("docmill:ingest") >= SLOTS - 1, "hints in Redis", 30)
+        hints = [client.rpop("docmill:ingest") for _ in range(client.llen("docmill:ingest"))]
+        # The last come first, each twice; two are gone.
+        client.lpush("docmill:ingest", *hints[:1:-1], *hints[2:])
+    for job in stack.succeed(*names):
+        assert stack.runs(job) == [("succeeded", False)]
+    stack.note("hints lost, doubled and shuffled", *names)
+
+
 def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
     """As an upgrade does, with workers of both releases at work."""
     names = []
@@ -144,28 +162,35 @@ def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
     stack.note("functions replaced while jobs run", *names)
 
 
+SYNC: Final = "ingest_private.sync_objects(uuid[])"
+FORGET: Final = "ingest_private.forget_documents(uuid[])"
+
+
+@contextmanager
+def replaced(connection: psycopg.Connection[Any], function: str, statement: str) -> Iterator[None]:
+    """While this is open, a function does something else and nothing more."""
+    (definition,) = connection.execute(
+        "select pg_get_functiondef(%s::regprocedure)", [function]
+    ).fetchone()  # type: ignore[misc]
+    head = definition.partition(" LANGUAGE")[0]
+    connection.execute(f"{head} language plpgsql as $$ begin {statement}; end $$".encode())
+    try:
+        yield
+    finally:
+        connection.execute(definition.encode())
+
+
 def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
     """Uploads go on; what they missed is made good within ten seconds of its repair."""
     old = stack.upload("to be deleted")
     changed = stack.upload("to be changed")
     stack.succeed(old, changed)
     with stack.installation.database.connect() as connection:
-        function = "ingest_private.sync_objects(uuid[])"
-        (definition,) = connection.execute(
-            f"select pg_get_functiondef('{function}'::regprocedure)".encode()
-        ).fetchone()  # type: ignore[misc]
-        connection.execute(
-            b"""create or replace function ingest_private.sync_objects(p_object_ids uuid[])
-                returns table (object_id uuid, job_id uuid) language plpgsql
-                as $$ begin raise exception 'broken'; end $$"""
-        )
-        try:
+        with replaced(connection, SYNC, "raise exception 'broken'"):
             new = stack.upload("new")
             stack.upload("changed", 2, name=changed.rpartition("/")[2])
             delete_objects(connection, [old])
-        finally:
-            repaired = time.monotonic()
-            connection.execute(definition.encode())
+        repaired = time.monotonic()
     until(lambda: stack.chunks(old) == [] and stack.installation.document(old) is None, "gone", 10)
     until(lambda: stack.installation.document(new), "seen", 10)
     assert time.monotonic() - repaired <= 10
@@ -173,3 +198,121 @@ def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
     until(lambda: len(stack.chunks(changed)) == 2, "the new version", 30)
     stack.note("trigger fails", old, new, changed)
     assert old not in {hit["object_name"] for hit in stack.installation.search(ALICE, "x", 50)}
+
+
+def test_a_statement_timeout_in_a_trigger_refuses_the_change_as_a_whole(stack: Stack) -> None:
+    """Nothing catches one there: Storage is told, and nobody keeps a part of it."""
+    kept = stack.upload("kept", 2)
+    (before,) = stack.succeed(kept)
+    new = f"{ALICE}/{stack.fresh_name('refused at first')}"
+    database = stack.installation.database
+    with database.connect() as admin, database.connect("supabase_storage_admin") as storage:
+        storage.execute("set statement_timeout = '100ms'")
+        with replaced(admin, SYNC, "perform pg_sleep(30)"):
+            for name in (new, kept):
+                with pytest.raises(pg.QueryCanceled):
+                    put_object(storage, name, owner=ALICE)
+        with replaced(admin, FORGET, "perform pg_sleep(30)"), pytest.raises(pg.QueryCanceled):
+            delete_objects(storage, [kept])
+        stored = "select name from storage.objects where name = any(%s)"
+        assert stack.installation.rows(stored, [new, kept]) == [{"name": kept}]
+        assert stack.installation.document(new) is None
+        assert stack.installation.latest_job(kept) == before
+        stack.is_whole(kept, 2)
+        # Once it is quick again the same changes go through.
+        stack.upload("refused at first", 3, name=new.rpartition("/")[2])
+        delete_objects(storage, [kept])
+    stack.succeed(new)
+    stack.is_whole(new, 3)
+    assert stack.installation.document(kept) is None
+    stack.note("statement timeout in a trigger", new, kept)
+
+
+class Backlog:
+    """Thousands of documents of one owner, whose jobs end one at a time, when they are let."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._first = stack.fresh_name("of the backlog")
+        self._turns = threading.Semaphore(0)
+        self._begun: list[str] = []
+        self._let = 0
+        stack.on_request = self._wait_for_a_turn
+
+    def fill(self) -> None:
+        """Upload them, each with the bytes of the first. No webhook tells of them."""
+        first = self._stack.upload("of the backlog", name=self._first)
+        with self._stack.installation.database.connect() as connection, connection.transaction():
+            connection.execute(
+                """insert into storage.objects (bucket_id, name, version, owner_id, metadata)
+                   select bucket_id, name || number, version, owner_id, metadata
+                     from storage.objects, generate_series(2, %s) as number where name = %s""",
+                [BACKLOG, first],
+            )
+            connection.execute("delete from net.http_request_queue")
+
+    def fills_all_slots(self) -> bool:
+        """Whether every slot holds one of them, embedding."""
+        return len(self._begun) == self._let + SLOTS
+
+    def let_one_end_in_each_slot(self) -> None:
+        self._let += SLOTS
+        self._turns.release(SLOTS)
+
+    def ended_during(self, job: dict[str, Any]) -> int:
+        """How many of them ended from the upload of another job's document to its end."""
+        return self._count("finished_at between %s and %s", job["created_at"], job["finished_at"])
+
+    def queued(self) -> int:
+        return self._count("state = 'queued'")
+
+    def remove(self) -> None:
+        """Delete them all, and let go of those that are held."""
+        with self._stack.installation.database.connect() as connection, connection.transaction():
+            connection.execute("set local storage.allow_delete_query = 'true'")
+            connection.execute(
+                "delete from storage.objects where name like %s", [f"{ALICE}/{self._first}%"]
+            )
+            connection.execute("delete from net.http_request_queue")
+        self._turns.release(BACKLOG)
+        until(lambda: self._count("state in ('queued', 'running')") == 0, "the backlog gone")
+
+    def _count(self, condition: str, *values: Any) -> int:
+        (row,) = self._stack.installation.rows(
+            f"select count(*) from ingest.jobs where object_name like %s and {condition}",
+            *(f"{ALICE}/{self._first}%", *values),
+        )
+        return int(row["count"])
+
+    def _wait_for_a_turn(self, texts: Sequence[str]) -> Answer | None:
+        if any("of the backlog" in text for text in texts):
+            self._begun.append(texts[0])
+            self._turns.acquire(timeout=60)
+        return None
+
+
+def test_a_backlog_delays_another_owner_by_one_job_in_each_slot(stack: Stack) -> None:
+    """The window, of jobs that run or have a hint, is as wide as the live slots and no wider.
+
+    So when somebody else uploads, no more jobs than there are slots are ahead of theirs. With each
+    slot let go of the one job that it holds, and every later one held again, it comes to its end.
+    """
+    alone = "select 1 from ingest_private.workers where not isolated and expires_at > now()"
+    until(lambda: len(stack.installation.rows(alone)) == 1, "workers that died forgotten")
+    window = "select 1 from ingest_private.job_queue where phase in ('dispatched', 'running')"
+    backlog = Backlog(stack)
+    try:
+        backlog.fill()
+        for number in range(3):
+            until(backlog.fills_all_slots, "a backlog in all slots")
+            assert backlog.queued() >= 0.9 * BACKLOG
+            assert len(stack.installation.rows(window)) == SLOTS
+            text = "# A question\n\nof somebody who has no other."
+            name = stack.installation.upload(BOB, f"{number} of another owner.md", text)
+            until(lambda name=name: stack.installation.latest_job(name), "its job")  # type: ignore[misc]
+            backlog.let_one_end_in_each_slot()
+            (job,) = stack.succeed(name)
+            assert 1 <= backlog.ended_during(job) <= SLOTS
+            stack.note("behind thousands of jobs of another owner", name)
+    finally:
+        backlog.remove()

@@ -1,11 +1,13 @@
 """Postgres that stalls, refuses or sleeps; a provider that fails; clocks and disks that are off."""
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ from psycopg import errors as pg
 
 from tests.faults.fake_provider import WAYS, wrong_answer
 from tests.faults.stack import FULL, LEASE_SECONDS, Stack
+from tests.faults.test_deaths import HELD
 from tests.support.database import Database as MadeDatabase
 from tests.support.database import delete_objects
 from tests.support.fake_openai import Answer, error
@@ -46,6 +49,39 @@ def test_a_mishap_of_postgres_uses_up_no_attempt(stack: Stack, number: int) -> N
     assert len(stack.runs(job)) >= 3
     stack.is_whole(name, 2)
     stack.note("Postgres refuses five statements", name)
+
+
+@pytest.mark.parametrize("number", range(20 if FULL else 1))
+def test_a_restart_of_postgres_in_any_stage_costs_no_attempt(stack: Stack, number: int) -> None:
+    """As its clients see one: every session ends in the middle, and new ones are refused a while.
+
+    The server goes on, for it is not this test's alone; `make chaos` restarts its own.
+    """
+    name = stack.installation.database.name
+    server_url = stack.installation.database.server.url("postgres")
+    with ExitStack() as holds:
+        for stage in HELD:
+            holds.enter_context(stack.holding(stage))
+        names = [stack.upload(word, 3) for word in ("in its commit", "hold publish", "hold embed")]
+        for stage in HELD:
+            stack.wait_for(stage, 1)
+        with psycopg.connect(server_url, autocommit=True) as server:
+            server.execute(f"alter database {name} allow_connections false".encode())
+            try:
+                ended = server.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = %s and usename <> current_user",
+                    [name],
+                ).fetchall()
+                time.sleep(1)  # the restart itself
+            finally:
+                server.execute(f"alter database {name} allow_connections true".encode())
+    assert len(ended) >= 3
+    for document, job in zip(names, stack.succeed(*names), strict=True):
+        assert job["attempt"] == 1
+        stack.is_whole(document, 3)
+    assert not any(child.ended() for child in (stack.worker, stack.isolated))
+    stack.note("Postgres restarted", *names)
 
 
 @pytest.mark.parametrize("number", range(5 if FULL else 1))
@@ -238,6 +274,20 @@ def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) 
     stack.note("worker told to stop", *names)
 
 
+def test_a_worker_that_is_told_to_stop_ends_what_is_all_but_done(stack: Stack) -> None:
+    first = stack.worker
+    with stack.holding("commit"):
+        names = [stack.upload("in its commit", 3) for _ in range(3)]
+        stack.wait_for("commit", 3)
+        first.process.send_signal(signal.SIGTERM)
+        draining = "select 1 from ingest_private.workers where draining"
+        until(lambda: stack.installation.rows(draining), "a worker that drains", 10)
+    assert first.process.wait(20) == 0
+    for job in stack.succeed(*names):
+        assert (job["attempt"], stack.runs(job)) == (1, [("succeeded", False)])
+    stack.note("worker told to stop in a commit", *names)
+
+
 #: Shifts the clock of a process: only CLOCK_REALTIME, as a wrong clock does.
 SHIFT: Final = r"""
 #define _GNU_SOURCE
@@ -268,9 +318,22 @@ time_t time(time_t *out) {
 }
 """
 
+#: The same for Python alone, where nothing can be compiled. Types of C are changed by their dict.
+SHIFT_PYTHON: Final = """
+import ctypes, datetime, gc, os, time
+seconds = int(os.environ["CLOCK_SHIFT"])
+read, read_ns, now = time.time, time.time_ns, datetime.datetime.now
+time.time = lambda: read() + seconds
+time.time_ns = lambda: read_ns() + seconds * 10**9
+shifted = lambda cls, tz=None: now(tz) + datetime.timedelta(seconds=seconds)
+gc.get_referents(datetime.datetime.__dict__)[0]["now"] = classmethod(shifted)
+ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+"""
+
 
 @pytest.fixture(scope="module")
-def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process whose clock is wrong by CLOCK_SHIFT seconds."""
     folder = tmp_path_factory.mktemp("clock")
     (folder / "shift.c").write_text(SHIFT)
     library = folder / "shift.so"
@@ -278,17 +341,18 @@ def clock_shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no C compiler, which shifting a clock needs")
-    return library
+        (folder / "sitecustomize.py").write_text(SHIFT_PYTHON)
+        return {"PYTHONPATH": str(folder)}
+    return {"LD_PRELOAD": str(library)}
 
 
 @pytest.mark.parametrize("hours", [1, -1] if FULL else [1])
 def test_a_worker_whose_clock_is_wrong_works_as_any_other(
-    broken: Stack, clock_shift: Path, hours: int
+    broken: Stack, clock_shift: dict[str, str], hours: int
 ) -> None:
     stack = broken
     stack.worker.stop()
-    stack.start_worker(LD_PRELOAD=str(clock_shift), CLOCK_SHIFT=str(3600 * hours))
+    stack.start_worker(**clock_shift, CLOCK_SHIFT=str(3600 * hours))
     failures: list[float] = []
 
     def fail_once(texts: Sequence[str]) -> Answer | None:
@@ -321,25 +385,39 @@ def test_a_worker_whose_clock_is_wrong_works_as_any_other(
         assert stack.worker.stop() == 0
 
 
+@dataclass(frozen=True)
+class TinyDisk:
+    """A folder with room for 64 KiB, to the program alone that a command is put in front of."""
+
+    folder: Path
+    command: tuple[str, ...]
+
+
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for 64 KiB."""
+def tiny_disk(tmp_path: Path) -> TinyDisk:
     folder = tmp_path / "tiny"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    unshare = shutil.which("unshare") or "false"
+    mount = ("sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"', str(folder))
+    for privilege in ((), ("--user", "--map-root-user")):
+        command = (unshare, "--mount", *privilege, "--", *mount)
+        if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:
+            return TinyDisk(folder, command)
+    pytest.skip("mounting a small disk needs root, or the right to be root in a namespace")
 
 
 def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
-    broken: Stack, tiny_disk: Path
+    broken: Stack, tiny_disk: TinyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = broken
-    filler = tiny_disk / "filler"
     stack.worker.stop()
-    stack.start_worker(DOCMILL_SPOOL_DIR=str(tiny_disk))
+    with monkeypatch.context() as patch:
+        program = (*tiny_disk.command, *stack.installation.program)
+        patch.setattr(stack.installation, "program", program)
+        stack.start_worker(DOCMILL_SPOOL_DIR=str(tiny_disk.folder))
+    # The folder as the worker sees it.
+    seen = Path(f"/proc/{stack.worker.pid}/root{tiny_disk.folder}")
+    filler = seen / "filler"
     try:
         filler.write_bytes(b"x" * 60_000)
         name = stack.upload("larger than what is free", 60)
@@ -348,7 +426,7 @@ def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
         (job,) = stack.succeed(name)
         assert job["attempt"] == 1
         stack.is_whole(name, 60)
-        assert [entry.name for entry in tiny_disk.iterdir() if entry.is_file()] == []
+        assert [entry.name for entry in seen.iterdir() if entry.is_file()] == []
         stack.note("worker's disk full", name)
     finally:
         assert stack.worker.stop() == 0

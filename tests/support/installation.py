@@ -82,6 +82,7 @@ class Installation:
     settings: dict[str, str]
     flower_port: int = field(default_factory=free_port)
     children: list[ChildProcess] = field(default_factory=list)
+    program: tuple[str, ...] = (sys.executable, "-m", "worker.cli")
 
     # -- processes
 
@@ -99,7 +100,7 @@ class Installation:
         name = f"{arguments[0]}-{len(self.children)}"
         child = start_child(
             name,
-            [sys.executable, "-m", "worker.cli", *arguments],
+            [*self.program, *arguments],
             log_path=self.folder / f"{name}.log",
             environ=self.environ() | settings,
         )
@@ -276,20 +277,27 @@ class Installation:
         client.close()
 
 
+def apply_current_schema(database: Database) -> None:
+    """This version's schema, with an index for the fake model."""
+    with database.connect("postgres") as connection:
+        apply_schema(connection, IndexSettings(MODEL, DIMENSIONS, {"max_tokens": 400}))
+
+
 @contextmanager
 def install(
     database: Database,
     redis: RedisServer,
     folder: Path,
+    apply: Callable[[Database], None] = apply_current_schema,
+    /,
     **settings: str,
 ) -> Iterator[Installation]:
     """An installation without processes yet; whatever is started is stopped at the end.
 
-    `database` is a project without docmill's schema: the index is made for the fake model.
+    `database` is a project without docmill's schema, which `apply` makes.
     """
     with ExitStack() as stack:
-        with database.connect("postgres") as connection:
-            apply_schema(connection, IndexSettings(MODEL, DIMENSIONS, {"max_tokens": 400}))
+        apply(database)
         openai = FakeOpenAI()
         stack.callback(openai.close)
         webhook_port = free_port()

@@ -1,8 +1,9 @@
 """Formats that only a program reads: it turns the file into one that a parser of ours reads.
 
 Happens in a child that has met nothing of the document yet. While the program runs, the child may
-start it, and nothing else: it has no network, the same limits, its own folder to write to. Then it
-gives that up too, and reads what the program wrote like any document.
+start it, and nothing else: it has no network, the same limits, its own folder to write to, and the
+zygote counts what it starts. Then it gives that up too, and reads what the program wrote like any
+document.
 """
 
 import hashlib
@@ -41,6 +42,8 @@ _PANDOC_OUT_OF_MEMORY = 251
 
 def confine_for(profile: str, readable: list[str], folder: str) -> None:
     """As a plain child is confined, but for what the program needs."""
+    # What the program leaves behind stays below us, where the zygote counts it.
+    sandbox.adopt_orphans()
     programs = [path for path in _PROGRAM_FOLDERS if Path(path).is_dir()]
     if program := profiles.program_of(profile):
         programs.append(str(Path(program).resolve()))

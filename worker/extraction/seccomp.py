@@ -28,6 +28,9 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "vfork": (58, None),
     "execve": (59, 221),
     "execveat": (322, 281),
+    # Whoever stays in the group that it was born in is reached by one signal to the group.
+    "setpgid": (109, 154),
+    "setsid": (112, 157),
     "socket": (41, 198),
     "socketpair": (53, 199),
     "connect": (42, 203),

@@ -42,6 +42,7 @@ class Ending:
     status: int  #: as os.wait gives it
     cpu_seconds: float
     resident_bytes: int
+    outgrown: bool = False  #: the zygote ended it: it had started too many processes
 
 
 @dataclass
@@ -252,12 +253,14 @@ def _receive(ours: socket.socket) -> bytes:
 
 
 def _ending(message: dict[str, Any]) -> Ending:
-    return Ending(message["status"], message["cpu_seconds"], message["resident_bytes"])
+    return Ending(
+        message["status"], message["cpu_seconds"], message["resident_bytes"], message["outgrown"]
+    )
 
 
 def code_of_ending(ending: Ending, limits: Limits, zygote_resident_bytes: int) -> str:
     """What it means that a child ended without a last word."""
-    if not os.WIFSIGNALED(ending.status):
+    if ending.outgrown or not os.WIFSIGNALED(ending.status):
         return "parse_crashed"
     ended_by = os.WTERMSIG(ending.status)
     if ended_by == signal.SIGXCPU:

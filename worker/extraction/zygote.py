@@ -19,9 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from worker.extraction import protocol, sandbox
+from worker.extraction import descendants, protocol, sandbox
 from worker.extraction.protocol import Request
 from worker.models import JsonObject
+
+#: How often what a child has started is counted. A fork takes a tenth of a millisecond.
+_COUNT_MILLISECONDS = 50
 
 
 class Zygote:
@@ -31,6 +34,8 @@ class Zygote:
         self._control = control
         self._run_child = run_child
         self._children: dict[int, int] = {}  #: pid to request id
+        self._starting_programs: set[int] = set()  #: pids of children that may
+        self._outgrown: set[int] = set()  #: pids of those that were ended because of their number
         self._readable = sandbox.interpreter_folders()
         self._pid = os.getpid()
 
@@ -42,11 +47,13 @@ class Zygote:
         poll.register(wakeup, select.POLLIN)
         connected = True
         while connected:
-            for descriptor, _ in poll.poll():
+            patience = _COUNT_MILLISECONDS if self._starting_programs else None
+            for descriptor, _ in poll.poll(patience):
                 if descriptor == wakeup:
                     os.read(wakeup, 4096)
                 else:
                     connected = self._receive()
+            self._end_outgrown()
             self._reap()
         for pid in self._children:
             _kill_group(pid)
@@ -72,6 +79,8 @@ class Zygote:
             if pid == 0:
                 self._become_child(request, descriptors)
             self._children[pid] = request.id
+            if request.limits.may_start_program:
+                self._starting_programs.add(pid)
             self._send({"started": request.id, "pid": pid})
         finally:
             for descriptor in descriptors:
@@ -95,23 +104,40 @@ class Zygote:
             if running == request_id:
                 _kill_group(pid)
 
+    def _end_outgrown(self) -> None:
+        """End children that have more below them than a program may. None leaves its group."""
+        for pid in self._starting_programs - self._outgrown:
+            if descendants.are_too_many(pid):
+                self._outgrown.add(pid)
+                _kill_group(pid)
+
     def _reap(self) -> None:
+        orphans_ended = False
         while ended := _next_ended():
             # While the leader is a zombie its pid, and so its group's id, is nobody else's.
             _kill_group(ended)
             _, status, usage = os.wait4(ended, 0)
             request_id = self._children.pop(ended, None)
             if request_id is None:
+                orphans_ended = True
                 continue
             self._kill_orphans()
+            outgrown = ended in self._outgrown
+            self._starting_programs.discard(ended)
+            self._outgrown.discard(ended)
             self._send(
                 {
                     "ended": request_id,
                     "status": status,
+                    "outgrown": outgrown,
                     "cpu_seconds": usage.ru_utime + usage.ru_stime,
                     "resident_bytes": usage.ru_maxrss * 1024,
                 }
             )
+
+        if orphans_ended:
+            # What those had started is ours now.
+            self._kill_orphans()
 
     def _kill_orphans(self) -> None:
         """Kill what a child left behind outside its group: we adopted it, and know none of it."""

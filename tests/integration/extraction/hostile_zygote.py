@@ -3,6 +3,7 @@
 Everything but the parsers is the real thing, sandbox included.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -74,12 +75,14 @@ def _say_header_only() -> None:
 
 
 def _run_away() -> None:
-    """Leave a grandchild in a session of its own, which no signal to the group reaches."""
+    """Leave descendants in sessions of their own, which no signal to the group reaches."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            os.write(writer, str(os.getpid()).encode())
+            if os.fork() == 0:
+                os.setsid()
+                os.write(writer, str(os.getpid()).encode())
             time.sleep(1000)
         os._exit(0)
     os.wait()
@@ -164,6 +167,7 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "kill_itself": lambda number: os.kill(os.getpid(), int(number)),
     "write_raw": lambda *words: os.write(4, " ".join(words).encode() + b"\n"),
     "raise": _raise,
+    "follow_null": lambda: ctypes.string_at(0),
 }
 
 

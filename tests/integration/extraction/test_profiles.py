@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -259,6 +260,7 @@ def test_a_program_reaches_nothing_and_leaves_nothing(
             "cat /proc/$PPID/environ && exit 6",
             # Processes that try to outlive it, in its group and in one of their own.
             "sleep 600 & (setsid sleep 600 &)",
+            "setsid true && exit 5",
         ]
         install(programs, "\n".join(tries))
         assert read_document(own, path).elements[0].text == "Annual Report"
@@ -266,6 +268,39 @@ def test_a_program_reaches_nothing_and_leaves_nothing(
         with pytest.raises(BlockingIOError):
             canary.accept()
     assert_nothing_left(own)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pytest.param("for n in {1..200}; do sleep 600 & done; wait", id="many children"),
+        pytest.param("run() { run & run & }; run; sleep 600", id="without end"),
+        pytest.param("run() { (sleep 600 & run) & }; run; sleep 600", id="whose parents are gone"),
+    ],
+)
+def test_a_program_that_starts_too_many_processes_is_ended(
+    own: GuardedExtractor, programs: Path, tmp_path: Path, bomb: str
+) -> None:
+    path = tmp_path / "a.doc"
+    path.write_bytes(ole.make_ole(DOC))
+    install(programs, bomb)
+    zygote, began = own.zygote_pid, time.monotonic()
+    assert code_of(own, path) == "parse_crashed"
+    assert time.monotonic() - began < 4, "only the clock ended it"
+    assert_nothing_left(own)
+    # Who read it lives, and reads the next.
+    install(programs)
+    assert read_document(own, path).elements[0].text == "Annual Report"
+    assert own.zygote_pid == zygote
+
+
+def test_a_program_with_a_few_processes_is_left_alone(
+    own: GuardedExtractor, programs: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.doc"
+    path.write_bytes(ole.make_ole(DOC))
+    install(programs, "for n in {1..20}; do sleep 0.3 & done; wait")
+    assert read_document(own, path).elements[0].text == "Annual Report"
 
 
 def test_a_program_that_hangs_or_fails(

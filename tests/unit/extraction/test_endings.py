@@ -34,6 +34,11 @@ def test_each_end_has_its_code(status, cpu_seconds, resident_mib, expected):
     assert code(int(status), cpu_seconds, resident_mib) == expected
 
 
+def test_a_child_that_had_started_too_many_processes_has_not_used_up_memory():
+    ending = Ending(int(signal.SIGKILL), 0.1, 300 * MIB, outgrown=True)
+    assert code_of_ending(ending, LIMITS, 250 * MIB) == "parse_crashed"
+
+
 def test_the_worker_loads_no_parser():
     program = "import sys, worker.extraction; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.check_output([sys.executable, "-I", "-c", program], text=True).split()
