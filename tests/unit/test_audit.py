@@ -62,9 +62,11 @@ def test_an_answer_that_knows_no_package_is_not_the_services() -> None:
     assert verdict(report(UNKNOWN, UNKNOWN), "") == Verdict(passed=True, text=NOT_REACHED)
 
 
-def test_a_package_that_a_service_does_not_know_fails() -> None:
+def test_packages_that_a_service_does_not_know_are_named() -> None:
     found = verdict(report(CLEAN, UNKNOWN), "")
-    assert found == Verdict(passed=False, text="four: unknown to the vulnerability service")
+    text = "audited: no known vulnerability in 1 packages; not known to the service: four"
+    assert found == Verdict(passed=True, text=text)
+    assert not verdict(report(VULNERABLE, UNKNOWN), "").passed
 
 
 @pytest.mark.parametrize(
