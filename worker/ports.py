@@ -84,9 +84,8 @@ class Extraction(Protocol):
 class Extractor(Protocol):
     """Turns a file of unknown kind and intent into elements, out of harm's way."""
 
-    @property
-    def version(self) -> str:
-        """Changes when an unchanged file may be read otherwise than before."""
+    def version(self, file_name: str) -> str:
+        """Changes when unchanged bytes under such a name may be read otherwise than before."""
 
     def open(
         self, path: Path, *, file_name: str, check: StopCheck, owner: str, kept: KeptWindows

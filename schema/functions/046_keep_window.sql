@@ -9,11 +9,10 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_document_id uuid;
 begin
-    -- The document before the lease, as everywhere.
-    select document.id into v_document_id
-      from ingest.documents as document join ingest.jobs as job on job.document_id = document.id
-     where job.id = p_job_id
-       for key share of document;
+    -- The job before its lease, as in begin_stage: who deletes the document waits for the job
+    -- before anything of it is gone.
+    select document_id into v_document_id from ingest.jobs
+     where id = p_job_id and state = 'running' for no key update;
     perform from ingest_private.leases
       where job_id = p_job_id and token = p_token for key share;
     if not found or v_document_id is null then

@@ -1,6 +1,6 @@
 -- prune: finished jobs older than p_keep (a document's latest one stays while the document
--- does), staged chunks and windows that no unfinished job will take up, and workers long gone. Returns how
--- many rows went; call again while it returns p_limit or more.
+-- does), staged chunks and windows that no unfinished job will take up, and workers long gone.
+-- Returns how many rows went; call again while it returns p_limit or more.
 create or replace function ingest_private.prune(
     p_keep interval, p_keep_staged interval, p_limit integer default 5000)
 returns integer

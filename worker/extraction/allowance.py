@@ -13,7 +13,7 @@ class Allowance:
 
     def __init__(self, amount: float, *, code: str, detail: str) -> None:
         """`code` and `detail` say what it means that it is used up."""
-        self._left = amount
+        self._amount = self._left = amount
         self._code = code
         self._detail = detail
         self._lock = threading.Lock()
@@ -22,6 +22,11 @@ class Allowance:
     def left(self) -> float:
         """What is left; never below zero."""
         return max(0.0, self._left)
+
+    @property
+    def drawn(self) -> float:
+        """What was taken."""
+        return self._amount - self._left
 
     def draw(self, amount: float) -> None:
         """Take some. Raises JobError when that was more than was left."""

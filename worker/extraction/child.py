@@ -28,6 +28,8 @@ from worker.models import Element, JsonObject
 _DOCUMENT, _RESULT = 3, 4
 _OUT_OF_THE_WAY = 16
 _BUFFER_BYTES = 64 * 1024
+#: Of a document that is read in one go.
+_NO_PLAN: JsonObject = {"starts": [], "context": ""}
 #: Joiners, skin tones and halves of flags: they belong to the character before.
 _JOINS = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]")
 _MAX_GRAPHEME = 64
@@ -106,7 +108,8 @@ def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
         media_type, reading = open_reading(source)
         if request.limits.may_start_program:
             media_type = request.media_type  # of the document, not of what a program made of it
-        writer.header(media_type, reading)
+        plan = _plan(reading) if source.first_only else _NO_PLAN
+        writer.header(media_type, reading, plan)
         for part in reading.parts:
             for shown in [part] if isinstance(part, PageEnd) else _presentable(part):
                 writer.line(part_line(shown))
@@ -123,15 +126,20 @@ def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source
         first_only=request.window is None,
         window=request.window,
         context=json.loads(request.context) if request.context else {},
+        media_type=request.media_type if request.window is not None else "",
     )
 
 
 def _plan(reading: Reading) -> JsonObject:
-    """Where the other windows begin; nowhere for a document of one."""
-    if len(reading.starts) < 2 or len(reading.starts) > protocol.MAX_WINDOWS:
-        return {"starts": [], "context": ""}
+    """Where the windows begin, and what the other ones have to know."""
+    if len(reading.starts) < 2:
+        return _NO_PLAN
+    if len(reading.starts) > protocol.MAX_WINDOWS:
+        raise JobError("document_too_large", "too many windows")
     context = json.dumps(reading.context, ensure_ascii=False)
-    return {"starts": list(reading.starts), "context": context}
+    # Only a PDF's may be too long, whose windows can find it out themselves.
+    fits = len(context.encode(errors="replace")) <= protocol.MAX_CONTEXT_BYTES
+    return {"starts": list(reading.starts), "context": context if fits else ""}
 
 
 def _presentable(element: Element) -> Iterator[Element]:
@@ -210,13 +218,13 @@ class _Writer:
         self._descriptor = descriptor
         self._buffer = bytearray()
 
-    def header(self, media_type: str, reading: Reading) -> None:
+    def header(self, media_type: str, reading: Reading, plan: JsonObject) -> None:
         title = sanitize(reading.title or "").strip()[: protocol.MAX_NAME_CHARACTERS]
         header = {
             "mime_type": media_type,
             "page_count": reading.page_count,
             "title": title or None,
-            **_plan(reading),
+            **plan,
         }
         self.line(header_line(header))
         self._flush()

@@ -53,6 +53,7 @@ class Task:
     file_name: str  #: a hint
     window: Bounds | None = None  #: None: the first one
     context: str = ""  #: with a window: see Header.context
+    media_type: str = ""  #: with a window: what the first child took the file for
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class OpenedWindow:
     header: Header
     parts: Iterator[Part]
     profile: str = profiles.PLAIN  #: the kind of child
+    seconds: float = 0.0  #: that it was waited for until it spoke
 
 
 ReadWindow = Callable[[Task, StopCheck], AbstractContextManager[OpenedWindow]]
@@ -109,7 +111,7 @@ class Child:
             folder=str(self._folder),
             limits=self.limits,
             profile=self._wanted.profile,
-            media_type=self._wanted.media_type,
+            media_type=self._wanted.media_type or task.media_type,
             window=task.window,
             context=task.context,
         )
@@ -213,7 +215,7 @@ class ChildReader:
     def parts(self) -> Iterator[Part]:
         """Elements and page ends as they come; the child is gone before the last is used."""
         for item in self._items:
-            if isinstance(item, PageEnd) or (isinstance(item, Element) and item.text.strip()):
+            if isinstance(item, Element | PageEnd):
                 yield item
 
     def _read_items(self) -> Iterator[Item]:

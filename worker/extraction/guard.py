@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from worker.extraction.ordered import (
 )
 from worker.extraction.protocol import Limits
 from worker.extraction.results import Header, Wanted
+from worker.extraction.sniff import name_hint
 from worker.extraction.supervisor import Supervisor, ZygoteUnavailableError
 from worker.fair_gate import FairGate
 from worker.ports import KeptWindows, StopCheck
@@ -30,6 +32,8 @@ from worker.ports import KeptWindows, StopCheck
 EXTRACTION_VERSION = "4"
 #: A zygote that is not ready after this is not going to be.
 START_SECONDS = 60.0
+#: Windows that were read ahead and wait in memory, of all documents together.
+_HELD_PER_CHILD = 2
 #: What the models and the picture of one page take, as address space on top of the zygote's.
 OCR_MEMORY_BYTES = 1536 * 1024 * 1024
 
@@ -98,6 +102,7 @@ class GuardedExtractor:
         self._slots = FairGate(limits.children)
         # Each takes a core and a gigabyte, for minutes: they must not take all slots.
         self._special_slots = {profile: FairGate(1) for profile in profiles.SPECIAL}
+        self._held = threading.Semaphore(_HELD_PER_CHILD * limits.children)
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
         self._supervisor = Supervisor(self._folders.root, eager=eager)
 
@@ -106,14 +111,13 @@ class GuardedExtractor:
         """Process id of the zygote, if there is one."""
         return self._supervisor.zygote_pid
 
-    @property
-    def version(self) -> str:
-        """Changes when an unchanged file may be read otherwise: the rules, and what is installed.
+    def version(self, file_name: str) -> str:
+        """Changes when unchanged bytes may be read otherwise: rules, name, what is installed.
 
         A document whose pages could not be read is thus read again once the extra `ocr` is there.
         """
         found = [profile for profile in profiles.SPECIAL if profiles.is_available(profile)]
-        return "+".join([EXTRACTION_VERSION, *found])
+        return "+".join(filter(None, [EXTRACTION_VERSION, *found, name_hint(file_name)]))
 
     @property
     def isolation(self) -> dict[str, Any]:
@@ -152,6 +156,7 @@ class GuardedExtractor:
             kept=kept,
             characters=document.characters,
             ahead=self._limits.children,
+            held=self._held,
         ) as extraction:
             yield extraction
 
@@ -163,7 +168,8 @@ class GuardedExtractor:
             reader = ChildReader(child, document.seconds(profiles.PLAIN), check)
             header = reader.header()
             if isinstance(header, Header):
-                yield OpenedWindow(header, reader.parts(), profiles.PLAIN)
+                seconds = document.seconds(profiles.PLAIN).drawn
+                yield OpenedWindow(header, reader.parts(), profiles.PLAIN, seconds)
                 return
         with self._special_slot(header, document.owner, check) as child:
             self._start(child, task, check)

@@ -39,6 +39,11 @@ class Record:
         self._packer = zlib.compressobj(level=1)
         self._packed = bytearray(self._packer.compress(header_line(asdict(header))))
 
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return len(self._packed)
+
     def add(self, part: Element | PageEnd) -> None:
         """Note the next part."""
         self._packed += self._packer.compress(part_line(part))

@@ -1,14 +1,16 @@
 """The windows of one document, in order: several are read at once, what is kept is not read."""
 
-import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from threading import Semaphore
 from typing import Final
 
 from worker.errors import JobError
 from worker.extraction import profiles
 from worker.extraction.allowance import Allowance
 from worker.extraction.child_reader import OpenedWindow, Part, ReadWindow, Task
+from worker.extraction.kinds.base import PageEnd
 from worker.extraction.lines import Record, replayed
 from worker.extraction.read_ahead import ReadAhead
 from worker.extraction.results import Header
@@ -19,6 +21,8 @@ from worker.ports import KeptWindows, StopCheck, Window
 
 log = get_logger(__name__)
 
+#: A window that takes more, packed, is rather read again.
+_MOST_KEPT_BYTES: Final = 16 * 1024 * 1024
 #: A document of one window is kept as well when its child took this long to say anything.
 _SLOW_SECONDS: Final = 1.0
 
@@ -50,24 +54,25 @@ def ordered_windows(
     kept: KeptWindows,
     characters: Allowance,
     ahead: int,
+    held: Semaphore,
 ) -> Iterator["OrderedExtraction"]:
     """Open a document with its first window. Up to `ahead` further ones are read meanwhile.
 
-    Raises JobError. When the `with` ends, nothing is being read any more.
+    Each of them takes one of `held` for as long as it is in memory; without one it is read when its
+    turn comes. Raises JobError. When the `with` ends, nothing is being read any more.
     """
     numbers = frozenset(kept.numbers())
     if numbers:
         log.info("windows_reused", windows=len(numbers))
     with ExitStack() as stack:
-        began = time.monotonic()
         if 1 in numbers:
             first = OpenedWindow(*replayed(kept.load(1)))
         else:
             first = stack.enter_context(read(task, check))
-        slow = time.monotonic() - began > _SLOW_SECONDS or first.profile != profiles.PLAIN
         later = _later_tasks(task, first.header)
         missing = {number: later[number] for number in later if number not in numbers}
-        reader = stack.enter_context(ReadAhead(read, missing, ahead=ahead, check=check))
+        reader = stack.enter_context(ReadAhead(read, missing, ahead=ahead, held=held, check=check))
+        slow = first.seconds > _SLOW_SECONDS or first.profile != profiles.PLAIN
         windows = _Windows(first, reader, numbers, kept, worth_keeping=bool(later) or slow)
         yield OrderedExtraction(first.header, windows, characters)
 
@@ -75,7 +80,7 @@ def ordered_windows(
 def _later_tasks(task: Task, header: Header) -> dict[int, Task]:
     """What is left to read after the first window."""
     return {
-        number: Task(task.path, task.file_name, bounds, header.context)
+        number: replace(task, window=bounds, context=header.context, media_type=header.mime_type)
         for number, bounds in enumerate(header.windows, start=2)
     }
 
@@ -114,11 +119,13 @@ class _Windows:
         if not self._worth_keeping:
             yield from parts
             return
-        record = Record(self._first.header)
+        header = self._first.header
+        record = Record(header if number == 1 else replace(header, starts=(), context=""))
         for part in parts:
             record.add(part)
             yield part
-        self._kept.keep(number, record.content())
+        if record.size <= _MOST_KEPT_BYTES:
+            self._kept.keep(number, record.content())
 
 
 class OrderedExtraction:
@@ -128,6 +135,7 @@ class OrderedExtraction:
         self._header = header
         self._windows = windows
         self._characters = characters
+        self._pages_done = 0
 
     @property
     def mime_type(self) -> str:
@@ -147,23 +155,29 @@ class OrderedExtraction:
     def windows(self) -> Iterator[Window]:
         """Windows in order, once. Raises JobError with the code of what went wrong.
 
-        Kinds that are read in one go come in pieces of about a million characters, and their child
+        Kinds that are read in one go come in pieces of some million characters, and their child
         waits while a piece is used.
         """
         running = RunningLines()
-        pages_done, found = 0, False
+        found = False
         for parts in self._windows.in_order():
-            counted = self._counted(parts)
+            checked = self._checked(parts)
             if self.mime_type == profiles.PDF:
-                counted = running.without_repeats(counted)
-            for window in windows_of(counted, pages_done=pages_done):
-                pages_done = window.pages_done
+                checked = running.without_repeats(checked)
+            for window in windows_of(checked, pages_done=self._pages_done):
                 found = found or bool(window.elements)
                 yield window
         if not found:
             raise JobError("empty_document")
 
-    def _counted(self, parts: Iterable[Part]) -> Iterator[Part]:
+    def _checked(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """The parts that say something, all of them counted, their pages in the one order."""
         for part in parts:
             self._characters.draw(size_of(part))
+            if isinstance(part, PageEnd):
+                if not self._pages_done < part.number <= (self.page_count or 0):
+                    raise JobError("parse_crashed", "pages out of order")
+                self._pages_done = part.number
+            elif not part.text.strip():
+                continue
             yield part

@@ -24,7 +24,7 @@ MAX_HTML_CHARACTERS = 20_000
 MAX_NAME_CHARACTERS = 500
 MAX_LINKS_CHARACTERS = 2_000
 MAX_PAGES = 1_000_000
-MAX_WINDOWS = 20_000
+MAX_WINDOWS = 300
 #: What the first child may pass on to the children that read the other windows.
 MAX_CONTEXT_BYTES = 8_000
 #: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
@@ -77,7 +77,7 @@ class Request:
     folder: str  #: the child's private folder, made and removed by the worker
     limits: Limits
     profile: str = profiles.PLAIN  #: what the child may do beside reading: see profiles
-    media_type: str = ""  #: what a child before it found, where the profile is not plain
+    media_type: str = ""  #: what a child before it found
     window: tuple[int, int | None] | None = None  #: where it begins and ends; None: the first one
     context: str = ""  #: with a window: what the first child said of the whole document
 

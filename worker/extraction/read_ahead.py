@@ -1,8 +1,11 @@
 """Reads the next windows of a document while one is used."""
 
 import contextvars
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from threading import Semaphore
 from typing import Final
 
 from worker.extraction.child_reader import POLL_SECONDS, Part, ReadWindow, Task
@@ -26,6 +29,7 @@ class ReadAhead:
     """Up to so many windows of one document, each in a thread that waits for its child.
 
     No thread ever waits for the windows before its own: it holds what it has read, or gives up.
+    What could not be read ahead is read when it is asked for.
     """
 
     def __init__(
@@ -34,15 +38,18 @@ class ReadAhead:
         tasks: Mapping[int, Task],
         *,
         ahead: int,
+        held: Semaphore,
         check: StopCheck,
     ) -> None:
-        """`tasks` are the windows to read, by number, in order."""
+        """`tasks` are the windows to read, by number, in order; `held` is shared by documents."""
         self._read = read
         self._tasks = tasks
         self._check = check
         self._ahead = ahead
-        self._waiting = iter(tasks)
+        self._held = held
+        self._waiting = deque(tasks)
         self._reading: dict[int, Future[list[Part]]] = {}
+        self._direct = ExitStack()
         self._closed = False
         self._executor: ThreadPoolExecutor | None = None
 
@@ -53,33 +60,49 @@ class ReadAhead:
         self._closed = True
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+        while self._reading:
+            self._forget(next(iter(self._reading)))
+        self._direct.close()
 
     def begin(self) -> None:
-        """Read the first ones; there may be none."""
-        for _ in range(self._ahead):
-            self._read_next()
+        """Begin to read as many as there is room for; there may be none."""
+        while self._waiting and len(self._reading) < self._ahead:
+            if not self._held.acquire(blocking=False):
+                return
+            self._submit(self._waiting.popleft())
 
     def parts(self, number: int) -> Iterator[Part]:
         """What is in a window; asked for in order. Raises JobError."""
-        try:
-            parts = self._result(self._reading.pop(number))
-        except _TooLongError:
-            with self._read(self._tasks[number], self._check) as opened:
-                yield from opened.parts
-            parts = []
-        self._read_next()
-        yield from parts
-
-    def _read_next(self) -> None:
-        number = next(self._waiting, None)
-        if number is None:
+        if number not in self._reading:
+            self._waiting.remove(number)
+            yield from self._parts_from_child(number)
             return
+        try:
+            parts = self._result(self._reading[number])
+        except _TooLongError:
+            self._forget(number)
+            yield from self._parts_from_child(number)
+            return
+        yield from parts
+        self._forget(number)
+        self.begin()
+
+    def _parts_from_child(self, number: int) -> Iterator[Part]:
+        self.begin()
+        yield from self._direct.enter_context(self._read(self._tasks[number], self._check)).parts
+        self._direct.close()
+
+    def _submit(self, number: int) -> None:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._ahead, thread_name_prefix="docmill-window")
         context = contextvars.copy_context()  # what is logged names the job
         self._reading[number] = self._executor.submit(
             context.run, self._read_whole, self._tasks[number]
         )
+
+    def _forget(self, number: int) -> None:
+        del self._reading[number]
+        self._held.release()
 
     def _read_whole(self, task: Task) -> list[Part]:
         parts, size = [], 0

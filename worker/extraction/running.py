@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from worker.extraction.kinds.base import PageEnd
 from worker.models import Element
 
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
+#: Longer lines are text, wherever they stand.
+_MAX_CHARACTERS = 300
+#: Numbers of a line that may be that of the page.
+_MAX_NUMBERS = 10
 #: Lines that are remembered: a document has a few, or means harm.
 _MAX_SHOWN = 1_000
 
@@ -14,10 +19,13 @@ _MAX_SHOWN = 1_000
 def marks_of(text: str, page: int) -> set[str]:
     """What a running line has in common from page to page: its text, or all but a page number.
 
-    A number counts as one by its distance to the page's: sums at the foot of tables do not.
+    A number counts as one by its distance to the page's: sums at the foot of tables do not. A line
+    that is too long to be one has no marks.
     """
+    if len(text) > _MAX_CHARACTERS:
+        return set()
     marks = {text}
-    for number in _NUMBER.finditer(text):
+    for number in islice(_NUMBER.finditer(text), _MAX_NUMBERS):
         around = f"{text[: number.start()]}#{text[number.end() :]}"
         marks.add(f"{around}@{int(number[0]) - page}")
     return marks

@@ -243,6 +243,11 @@ def _xml_type(text: str) -> str:
     return "text/html" if _XHTML_ROOT.search(text[:2000]) else "application/xml"
 
 
+def name_hint(file_name: str) -> str:
+    """What a name can decide: files of other names with the same hint are taken for the same."""
+    return _named_text_type(file_name) or ""
+
+
 def _named_text_type(file_name: str) -> str | None:
     path = PurePosixPath(file_name.lower())
     if path.name in _SOURCE_FILES:

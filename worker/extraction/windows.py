@@ -7,8 +7,9 @@ from worker.extraction.sanitize import count_hidden
 from worker.models import Element
 from worker.ports import Window
 
-#: From this on a window ends at the next page end or title; at twice this, anywhere.
-WINDOW_CHARACTERS = 1_000_000
+#: From this on a window ends at the next page end or title; at twice this, anywhere. Windows that
+#: a document is read in have less: see kinds.cuts.
+WINDOW_CHARACTERS = 2_000_000
 #: A shorter element takes as much memory as this: millions of tiny ones are a large document too.
 LEAST_CHARACTERS = 50
 
@@ -57,6 +58,6 @@ def _is_title(part: Element | PageEnd) -> bool:
 def size_of(part: Element | PageEnd) -> int:
     """Characters of a part, as many as it takes memory."""
     if isinstance(part, PageEnd):
-        return 0
+        return LEAST_CHARACTERS
     length = len(part.text) + sum(len(str(value)) for value in part.metadata.values())
     return max(length, LEAST_CHARACTERS)

@@ -79,11 +79,12 @@ class Ingest:
         turn = run.claim.turn
         with self._spool.file(self._size(run), owner=turn, check=run.check) as path:
             sha256 = self._download(run, path)
-            pipeline = f"{self._extractor.version}.{CHUNKING_VERSION}.{self._limits.chunk_tokens}"
+            version = self._extractor.version(run.claim.object_name)
+            pipeline = f"{version}.{CHUNKING_VERSION}.{self._limits.chunk_tokens}"
             if self._publish_unchanged(run.claim, sha256, pipeline):
                 return
             progress.report(stage="extracting")
-            kept = self._kept_windows(run.claim, sha256)
+            kept = WindowStore(self._database, run.claim, sha256=sha256, version=version)
             with self._extractor.open(
                 path, file_name=run.claim.object_name, owner=turn, check=run.check, kept=kept
             ) as extraction:
@@ -131,10 +132,6 @@ class Ingest:
         # job's version only if that was current before and after.
         self._stored_size(run)
         return sha256
-
-    def _kept_windows(self, claim: Claim, sha256: bytes) -> WindowStore:
-        version = self._extractor.version
-        return WindowStore(self._database, claim, sha256=sha256, version=version)
 
     def _publish_unchanged(self, claim: Claim, sha256: bytes, pipeline: str) -> bool:
         if (claim.published_sha256, claim.published_pipeline) != (sha256, pipeline):

@@ -195,10 +195,48 @@ def test_windows_are_read_at_the_same_time() -> None:
         )
 
     tasks = {number: Task(Path("a"), "a", (number, None)) for number in (2, 3)}
-    with ReadAhead(opened, tasks, ahead=2, check=lambda: None) as reader:
+    held = threading.Semaphore(2)
+    with ReadAhead(opened, tasks, ahead=2, held=held, check=lambda: None) as reader:
         reader.begin()
         texts = [part.text for n in tasks for part in reader.parts(n) if isinstance(part, Element)]
     assert texts == ["(2, None)", "(3, None)"]
+    assert [held.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_what_memory_has_no_room_for_is_read_when_it_is_asked_for() -> None:
+    by_whoever_asked = {}
+
+    @contextmanager
+    def opened(task: Task, check: StopCheck) -> Iterator[OpenedWindow]:
+        assert task.window is not None
+        asked = threading.current_thread() is threading.main_thread()
+        by_whoever_asked[task.window[0]] = asked
+        yield OpenedWindow(Header("text/plain", None, None), iter([Element("Text", "a")]))
+
+    tasks = {number: Task(Path("a"), "a", (number, None)) for number in (2, 3, 4)}
+    held = threading.Semaphore(1)
+    with ReadAhead(opened, tasks, ahead=2, held=held, check=lambda: None) as reader:
+        assert held.acquire()  # by another document
+        reader.begin()
+        assert len(list(reader.parts(2))) == 1
+        held.release()
+        assert len(list(reader.parts(3))) == 1
+        assert len(list(reader.parts(4))) == 1
+    assert by_whoever_asked == {2: True, 3: True, 4: False}
+
+
+def test_a_stop_in_the_middle_of_a_window_leaves_no_child(
+    extractor: GuardedExtractor, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "_MOST_CHARACTERS", 100)
+    with extractor.open(path, file_name="a.pdf", check=lambda: None) as extraction:
+        reader = extraction._windows._reader
+        reader.begin()
+        held = reader.parts(2)
+        next(held)
+    assert_nothing_left(extractor)
+    assert extractor._slots._usage.used == 0
+    del held
 
 
 def test_sheets_are_read_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:

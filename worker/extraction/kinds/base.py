@@ -36,6 +36,7 @@ class Source:
     first_only: bool = False  #: read the first window, and say where the others begin
     window: Bounds | None = None  #: read this window
     context: JsonObject = field(default_factory=dict)  #: with a window: what the first one said
+    media_type: str = ""  #: with a window: what the file was taken for then
     profile: str = profiles.PLAIN  #: what the process that reads it may do
     nesting: int = 0  #: 0: the document itself; above: a file inside a file
     budget: PartsBudget = field(default_factory=PartsBudget)

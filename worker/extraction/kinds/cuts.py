@@ -17,6 +17,8 @@ from worker.models import JsonObject
 WINDOW_BYTES = 1024 * 1024
 #: Such a place is looked for this far; then a worse one is taken.
 _SEARCH_BYTES = WINDOW_BYTES // 4
+#: In a file that would have more, they are larger.
+_MOST_WINDOWS = 256
 #: Encodings in which a byte means something else after an escape: they are read in one piece.
 _WITH_ESCAPES = re.compile(r"iso.?2022|hz|utf.?7", re.IGNORECASE)
 _SENTENCE_END = (".", "!", "?")
@@ -51,6 +53,11 @@ class TextFile:
     def line_end(self) -> bytes:
         """A newline, as the file writes it."""
         return "\n".encode(self.encoding.name)
+
+    @property
+    def window_bytes(self) -> int:
+        """Least size of a window."""
+        return max(WINDOW_BYTES, self.size // _MOST_WINDOWS)
 
     @property
     def is_cuttable(self) -> bool:
@@ -111,8 +118,9 @@ def starts_of(text: TextFile, *finders: FindCut) -> tuple[int, ...]:
     """Where the windows begin: at the first place that one of the finders likes, in their order."""
     starts = [text.begin]
     # What is left after the last place that was looked at is no window of its own.
-    while text.is_cuttable and starts[-1] + WINDOW_BYTES + _SEARCH_BYTES < text.size:
-        cut = _cut(text, starts[-1] + WINDOW_BYTES, finders)
+    least = text.window_bytes
+    while text.is_cuttable and starts[-1] + least + _SEARCH_BYTES < text.size:
+        cut = _cut(text, starts[-1] + least, finders)
         if cut is None or cut >= text.size:
             break
         starts.append(cut)
@@ -154,14 +162,24 @@ def at_line_end(text: TextFile, begin: int, end: int) -> int | None:
     return next((after for after, _line in text.lines(begin, end)), None)
 
 
+def at_carriage_return(text: TextFile, begin: int, end: int) -> int | None:
+    """After the last carriage return: in text whose lines end in nothing else."""
+    return _after_last("\r", text, begin, end)
+
+
 def at_space(text: TextFile, begin: int, end: int) -> int | None:
     """After the last space: in text without lines."""
-    space = " ".encode(text.encoding.name)
+    return _after_last(" ", text, begin, end)
+
+
+def _after_last(sign: str, text: TextFile, begin: int, end: int) -> int | None:
+    sought = sign.encode(text.encoding.name)
     data = text.part(begin, end)
-    found = data.rfind(space)
-    while found % len(space) and found != -1:
-        found = data.rfind(space, 0, found)
-    return begin + found + len(space) if found != -1 else None
+    found = data.rfind(sought)
+    while found != -1 and found % len(sought):
+        # Between two characters: the end of one, and the beginning of the next.
+        found = data.rfind(sought, 0, found + len(sought) - 1)
+    return begin + found + len(sought) if found != -1 else None
 
 
 def _after_next_line_end(text: TextFile, begin: int) -> int | None:

@@ -80,7 +80,7 @@ def _row_starts(file: cuts.TextFile, delimiter: str) -> Iterator[int]:
             yield last_line
 
     for _row in csv.reader(lines(), delimiter=delimiter):
-        if place is not None and place < file.size and place - last >= cuts.WINDOW_BYTES:
+        if place is not None and place < file.size and place - last >= file.window_bytes:
             yield place
             last = place
 
@@ -137,7 +137,9 @@ def read_json_lines(source: Source) -> Reading:
 
 
 def _json_lines(text: str) -> Iterator[Element]:
-    return _record_elements(map(_json_line, filter(str.strip, text.splitlines())))
+    # Other signs that end lines elsewhere may stand within a value.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return _record_elements(map(_json_line, filter(str.strip, lines)))
 
 
 def _json_line(line: str) -> Any:

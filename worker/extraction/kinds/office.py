@@ -4,7 +4,7 @@ import datetime as dt
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, BinaryIO
@@ -30,6 +30,8 @@ _MAX_ROWS = 1_048_576
 _DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
 #: Sheets are put together in a window up to about this much XML.
 _WINDOW_BYTES = 4 * 1024 * 1024
+#: A window is worth it that is so many times what every window reads anew; and so many at most.
+_SHARED_TIMES, _MOST_WINDOWS = 4, 16
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
@@ -77,7 +79,7 @@ def read_xlsx(source: Source) -> Reading:
     check_archive(source.file)
     title = _title(source.file)
     book = openpyxl.load_workbook(source.file, read_only=True, data_only=True)
-    starts = _window_starts(_sheet_sizes(book))
+    starts = _window_starts(_sheet_sizes(book), shared=_shared_size(book))
     numbered = (
         (number, book.worksheets[number - 1])
         for number in source.wanted_pages(starts, len(book.worksheets))
@@ -92,14 +94,21 @@ def _sheet_sizes(book: openpyxl.Workbook) -> list[int]:
     return [book._archive.getinfo(path).file_size for path in paths]  # noqa: SLF001
 
 
-def _window_starts(sizes: Iterable[int]) -> tuple[int, ...]:
+def _shared_size(book: openpyxl.Workbook) -> int:
+    """Size of what every window has to read before its rows."""
+    entries = book._archive.infolist()  # noqa: SLF001
+    return sum(entry.file_size for entry in entries if "sharedStrings" in entry.filename)
+
+
+def _window_starts(sizes: Sequence[int], *, shared: int) -> tuple[int, ...]:
     """Numbers of the sheets with which the windows begin.
 
     A sheet is not cut: its rows can only be read from the first one on.
     """
+    least = max(_WINDOW_BYTES, _SHARED_TIMES * shared, sum(sizes) // _MOST_WINDOWS)
     starts, in_window = [1], 0
     for number, size in enumerate(sizes, start=1):
-        if in_window >= _WINDOW_BYTES:
+        if in_window >= least:
             starts.append(number)
             in_window = 0
         in_window += size

@@ -31,8 +31,8 @@ from worker.models import Element
 WINDOW_PAGES, _MOST_WINDOWS = 50, 128
 #: Pages, spread over the document, that show what its body text and its running lines look like.
 _SAMPLE_PAGES = 12
-#: Running lines that are looked for, and how long they may be.
-_MAX_RUNNING, _MAX_RUNNING_CHARACTERS = 20, 100
+#: Running lines that are looked for.
+_MAX_RUNNING = 20
 #: pdfium puts U+FFFE where a hyphen broke a word at a line's end, and leaves the line end out.
 _BROKEN_WORD = "\ufffe"
 _MAX_WORD_CHARACTERS = 100
@@ -193,11 +193,10 @@ def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
     """The commonest size, by characters, and what many pages have at their edges."""
     sizes: Counter[float] = Counter()
     marks: Counter[str] = Counter()
-    longest = _MAX_RUNNING_CHARACTERS
     for number, lines in pages.items():
         for line in lines:
             sizes[round(line.size, 1)] += len(line.text)
-        edges = [line.text for line in _edges(lines) if len(line.text) <= longest]
+        edges = [line.text for line in _edges(lines)]
         # In order: which of many are kept must not depend on how a set happens to be laid out.
         marks.update(sorted({mark for text in edges for mark in marks_of(text, number)}))
     often = max(3, len(pages) // 3)

@@ -44,6 +44,8 @@ _REFUSED = {
 def open_reading(source: Source) -> tuple[str, Reading]:
     """Sniff the file and begin to read it as what it is. Raises JobError, or anything at all."""
     media_type = sniff.sniff(source.file, source.file_name)
+    if source.media_type not in ("", media_type):
+        raise JobError("internal_error", "a window of another kind")
     if media_type in _REFUSED:
         raise JobError(_REFUSED[media_type])
     if source.nesting == 0 and source.profile == profiles.PLAIN:

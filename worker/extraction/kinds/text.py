@@ -32,7 +32,13 @@ _MID_SENTENCE = 0.4
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
 _CODE_GROUP_CHARACTERS = 1500
-_CUTS = (cuts.between_paragraphs, cuts.at_blank_line, cuts.at_line_end, cuts.at_space)
+_CUTS = (
+    cuts.between_paragraphs,
+    cuts.at_blank_line,
+    cuts.at_line_end,
+    cuts.at_carriage_return,
+    cuts.at_space,
+)
 
 
 def read_text(source: Source) -> Reading:
