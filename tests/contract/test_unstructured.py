@@ -12,6 +12,7 @@ import docx
 import pytest
 import unstructured
 from docx.enum.section import WD_SECTION
+from docx.enum.style import WD_STYLE_TYPE
 from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
@@ -114,6 +115,9 @@ def add_headings_and_lists(document: Any) -> None:
     number_directly(document.add_paragraph("One that is deeper."), level="1")
     number_directly(document.add_heading("A numbered heading", level=2))
     number_directly(document.add_paragraph("Numbered by nothing."), number="0")
+    clause = document.styles.add_style("Clause", WD_STYLE_TYPE.PARAGRAPH)
+    clause.base_style = document.styles["List Number"]
+    document.add_paragraph("Numbered by a style of its own.", style="Clause")
     document.add_paragraph()
     document.add_paragraph(" \t ")
 
