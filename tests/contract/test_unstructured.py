@@ -18,9 +18,10 @@ from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.text.paragraph import Paragraph
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unstructured.nlp import tokenize
+from unstructured.nlp.english_words import ENGLISH_WORDS
 from unstructured.partition import text_type
 from unstructured.partition.docx import partition_docx
 from unstructured.partition.html import partition_html
@@ -218,19 +219,28 @@ def test_markdown_is_read_as_unstructured_reads_it():
         assert list(elements_of(partition_md(text=text, languages=[""]))) == theirs
 
 
+plain = st.lists(
+    st.sampled_from(["word", "Word", "he", "a,", "x-y", "3", "“so”", "go"]), max_size=6
+)
+ends = st.sampled_from(["end.", "etc.", "vs.", "no!", "in?", "end.”", "a.m.", "End.", "...", "。"])
 texts = st.one_of(
+    st.lists(st.tuples(plain, ends), max_size=4).map(
+        lambda pairs: " ".join(word for words, end in pairs for word in (*words, end))
+    ),
     st.lists(st.sampled_from(SENTENCES), max_size=4).map(" ".join),
     st.lists(
         st.sampled_from(
-            ["word", "Word", "e.g.", "U.S.", "end.", "end!", "..", ".", "“so?”", "3.", "\n"]
-        )
+            ["word", "Word", "a.m", "etc.", "e.g.", "end.", "end!", "in?", ".", "“so?”", "3,", "\n"]
+        ),
+        max_size=20,
     ).map(" ".join),
     st.text(),
-    st.text(st.sampled_from("aB1 .!?\n\t\xa0。-")),
+    st.text(st.sampled_from("aaabB1   .!?\n\t\xa0。-")),
 )
 
 
 @given(texts, st.sampled_from([None, 3, 5]))
+@settings(max_examples=500, deadline=None)
 def test_two_sentences_are_told_from_fewer(text: str, min_length: int | None):
     assert shortcuts.sentence_count(text, min_length) == min(
         2, text_type.sentence_count(text, min_length)
@@ -253,6 +263,16 @@ def test_text_is_classified_alike(text: str):
     theirs = classified()
     with shortcuts_taken():
         assert classified() == theirs
+
+
+def test_a_word_in_small_letters_gives_away_the_sign_behind_it():
+    """Or both are one word that the tokenizer knows: that is asked."""
+    tokenizer = tokenize._get_nlp().tokenizer
+    words = sorted(word for word in ENGLISH_WORDS if re.fullmatch("[a-z]{2,}", word))
+    assert len(words) > 10_000
+    for number, word in enumerate(words[::20]):
+        ended = f"{word}{'.!?'[number % 3]}"
+        assert ended in tokenizer.rules or [t.text for t in tokenizer(ended)][-1] == ended[-1]
 
 
 def test_nobody_asks_for_more_than_two_sentences():

@@ -13,10 +13,9 @@ from docx.oxml.ns import nsmap
 from docx.oxml.xmlchemy import BaseOxmlElement
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from unstructured.documents.elements import Element as Found
+from unstructured.nlp import tokenize
 from unstructured.partition import text_type
 
-#: A text that ends in a fifth word after a fifth word with a full stop.
-_BEGINNING = re.compile(r"(?:\S+\s+){4,}?\S*[.!?]\s+(?:\S+\s+){4}\S+")
 #: Expressions may hold names from a document: there is no end to them.
 _MAX_EXPRESSIONS = 256
 
@@ -34,13 +33,30 @@ def sentence_count(text: str, min_length: int | None = None) -> int:
     """How many sentences there are, or 2 where there are more.
 
     unstructured only asks whether there are two, of three or five words, and splits the whole text
-    to know. Sentences are found word by word, and more text adds words and sentences: two in a
-    beginning that ends with a whole word are two in the text.
+    into words to know. Mostly it shows at once.
     """
-    beginning = _BEGINNING.match(text)
-    if beginning and _count_sentences(beginning[0], min_length) > 1:
-        return 2
-    return min(2, _count_sentences(text, min_length))
+    return 2 if _has_two_sentences(text) else min(2, _count_sentences(text, min_length))
+
+
+@lru_cache(1)  # asked twice about each text
+def _has_two_sentences(text: str) -> bool:
+    """Whether there is an end of a sentence that is beyond doubt, between five words and five.
+
+    Beyond doubt for the splitter by punctuation: it ends a sentence at a word that is one of its
+    signs, before one that is no punctuation. A word in small letters gives away the sign behind it
+    unless both are known as one word; words without a sign in them end nothing.
+    """
+    pattern, abbreviations = _sentence_ends()
+    return any(end[1] not in abbreviations for end in pattern.finditer(text))
+
+
+@lru_cache(1)
+def _sentence_ends() -> tuple[re.Pattern[str], frozenset[str]]:
+    splitter = tokenize._get_nlp()  # noqa: SLF001 -- that which warm.py puts there
+    signs = re.escape("".join(splitter.get_pipe("sentencizer").punct_chars))
+    word = rf"[^\W_][^\s{signs}]*"
+    pattern = rf"(?<!\S)(?:{word}\s+){{4}}([a-z]{{2,}}[.!?])\s+(?:{word}\s+){{4}}[^\W_]"
+    return re.compile(pattern), frozenset(splitter.tokenizer.rules)
 
 
 def under_non_alpha_ratio(text: str, threshold: float = 0.5) -> bool:
