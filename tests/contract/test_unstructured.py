@@ -267,7 +267,7 @@ def test_text_is_classified_alike(text: str):
 
 def test_a_word_in_small_letters_gives_away_the_sign_behind_it():
     """Or both are one word that the tokenizer knows: that is asked."""
-    tokenizer = tokenize._get_nlp().tokenizer
+    tokenizer: Any = tokenize._get_nlp().tokenizer
     words = sorted(word for word in ENGLISH_WORDS if re.fullmatch("[a-z]{2,}", word))
     assert len(words) > 10_000
     for number, word in enumerate(words[::20]):

@@ -52,7 +52,7 @@ def _has_two_sentences(text: str) -> bool:
 
 @lru_cache(1)
 def _sentence_ends() -> tuple[re.Pattern[str], frozenset[str]]:
-    splitter = tokenize._get_nlp()  # noqa: SLF001 -- that which warm.py puts there
+    splitter: Any = tokenize._get_nlp()  # noqa: SLF001 -- that which warm.py puts there
     signs = re.escape("".join(splitter.get_pipe("sentencizer").punct_chars))
     word = rf"[^\W_][^\s{signs}]*"
     pattern = rf"(?<!\S)(?:{word}\s+){{4}}([a-z]{{2,}}[.!?])\s+(?:{word}\s+){{4}}[^\W_]"
