@@ -28,8 +28,9 @@ from rapidfuzz.distance import Indel
 
 from tests.benchmarks import made_documents
 from tests.benchmarks.figures import Figures, machine, print_table
+from worker.errors import JobError
 from worker.extraction import ExtractionLimits, GuardedExtractor, warm
-from worker.extraction.kinds.base import Source
+from worker.extraction.kinds.base import ProfileNeededError, Source
 from worker.extraction.kinds.pdf import read_pdf
 from worker.extraction.kinds.registry import open_reading
 from worker.extraction.protocol import Limits, Request
@@ -217,8 +218,8 @@ def compare_pdfs(paths: Sequence[Path], python: str | None) -> None:
         for path in paths:
             try:
                 figures, factor = measure_pdf(path, other)
-            except (pypdfium2.PdfiumError, RuntimeError) as error:
-                print(f"{path.name}: left out, {error}")
+            except (JobError, ProfileNeededError, RuntimeError, pypdfium2.PdfiumError) as error:
+                print(f"{path.name}: left out, {type(error).__name__}: {error}")
                 continue
             cases += figures
             rows.append((path.name, factor, similarity(path)))
