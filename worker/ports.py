@@ -1,6 +1,6 @@
 """What the pipeline needs from the outside world, as protocols; `runtime` supplies the objects."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,19 @@ class Window:
     hidden_characters: int = 0  #: characters of it that a reader does not see: see count_hidden
 
 
+class KeptWindows(Protocol):
+    """Windows of one document that earlier runs have read, by their number from 1."""
+
+    def numbers(self) -> Collection[int]:
+        """Those that are kept. Raises JobError."""
+
+    def load(self, number: int) -> bytes:
+        """What is in one of them. Raises JobError."""
+
+    def keep(self, number: int, content: bytes) -> None:
+        """Keep one for later runs. Raises JobError, LeaseLostError."""
+
+
 class Extraction(Protocol):
     """One document being read."""
 
@@ -71,12 +84,17 @@ class Extraction(Protocol):
 class Extractor(Protocol):
     """Turns a file of unknown kind and intent into elements, out of harm's way."""
 
+    @property
+    def version(self) -> str:
+        """Changes when an unchanged file may be read otherwise than before."""
+
     def open(
-        self, path: Path, *, file_name: str, check: StopCheck, owner: str = ""
+        self, path: Path, *, file_name: str, check: StopCheck, owner: str, kept: KeptWindows
     ) -> AbstractContextManager[Extraction]:
         """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
 
-        Where documents have to wait, those of one owner wait for each other.
+        Where documents have to wait, those of one owner wait for each other. Windows that are kept
+        are not read again; what takes time to read is kept.
         """
 
 

@@ -16,7 +16,7 @@ from worker.clients.storage import SupabaseStorage
 from worker.connections import build_database, build_dispatcher, build_embedder
 from worker.embedding.batcher import Batcher
 from worker.errors import DocmillError, SettingsError
-from worker.extraction import EXTRACTION_VERSION, GuardedExtractor
+from worker.extraction import GuardedExtractor
 from worker.heartbeat import Heartbeat
 from worker.liveness import Liveness
 from worker.log import get_logger
@@ -255,5 +255,4 @@ def _build_ingest(
                 usd_per_million_tokens=settings.embedding_usd_per_million_tokens,
             ),
         ),
-        extraction_version=EXTRACTION_VERSION,
     )

@@ -149,13 +149,14 @@ class Settings(BaseSettings):
 
     # -- extraction
     extraction_children: int = _setting(
-        "Documents that a worker reads at the same time; the number of cores by default.",
+        "Processes in which a worker reads documents, or windows of them, at the same time; the "
+        "number of cores by default.",
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
         le=256,
     )
     parse_timeout_seconds: float = _setting(
-        "Time that reading one document may take.", 300, ge=1, le=7200
+        "Time that reading one document may take, all its windows together.", 300, ge=1, le=7200
     )
     ocr_timeout_seconds: float = _setting(
         "Time that recognising the text of one scanned document may take; for each page, a minute "
@@ -165,7 +166,7 @@ class Settings(BaseSettings):
         le=86_400,
     )
     parse_memory_bytes: int = _setting(
-        "Memory that reading one document may take.", 2048 * MIB, ge=256 * MIB
+        "Memory that reading one window of a document may take.", 2048 * MIB, ge=256 * MIB
     )
     spool_dir: Path = _setting(
         "Folder for downloads while they are read; needs O_TMPFILE, as tmpfs, ext4 and xfs have.",

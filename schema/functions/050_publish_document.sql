@@ -14,7 +14,8 @@ create or replace function ingest_private.publish_document(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text,
     p_title text, p_mime_type text, p_page_count integer, p_unread_pages integer,
     p_hashes bytea[], p_pages_start integer[], p_pages_end integer[], p_locators jsonb[],
-    p_text_search regconfig default 'simple')
+    p_text_search regconfig default 'simple', p_hidden_characters integer default 0,
+    p_unread_page_numbers integer[] default '{}')
 returns text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
@@ -76,7 +77,7 @@ begin
 
         perform ingest_private.finish_publish(
             p_job_id, p_content_sha256, p_pipeline_version, p_title, p_mime_type,
-            p_page_count, p_unread_pages);
+            p_page_count, p_unread_pages, p_unread_page_numbers, p_hidden_characters);
         return 'published';
     exception
         when sqlstate 'DM001' then

@@ -1,5 +1,5 @@
 -- prune: finished jobs older than p_keep (a document's latest one stays while the document
--- does), staged chunks that no unfinished job will take up, and workers long gone. Returns how
+-- does), staged chunks and windows that no unfinished job will take up, and workers long gone. Returns how
 -- many rows went; call again while it returns p_limit or more.
 create or replace function ingest_private.prune(
     p_keep interval, p_keep_staged interval, p_limit integer default 5000)
@@ -27,6 +27,17 @@ begin
            and not exists (select from ingest.jobs as job
                             where job.document_id = old.document_id
                               and job.index_version = old.index_version
+                              and job.state in ('queued', 'running'))
+         limit p_limit for update skip locked));
+    get diagnostics v_rows = row_count;
+    v_pruned := v_pruned + v_rows;
+
+    delete from ingest_private.document_windows as kept
+     where kept.ctid = any(array(
+        select old.ctid from ingest_private.document_windows as old
+         where old.created_at < clock_timestamp() - p_keep_staged
+           and not exists (select from ingest.jobs as job
+                            where job.document_id = old.document_id
                               and job.state in ('queued', 'running'))
          limit p_limit for update skip locked));
     get diagnostics v_rows = row_count;

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from psycopg import errors as pg
 
+from tests.integration.extraction.documents import make_pdf
 from tests.support.database import as_client
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, until
+from worker.extraction.kinds.pdf import WINDOW_PAGES
 
 LONG = "This sentence is about nothing in particular but it fills the section. " * 6
 
@@ -30,6 +32,49 @@ def test_an_upload_becomes_searchable_for_its_owner_alone(running: Installation)
     query = running.openai.texts[-1]
     assert next(hit["object_name"] for hit in running.search(ALICE, query)) == name
     assert name not in [hit["object_name"] for hit in running.search(BOB, query)]
+
+
+def test_a_document_says_what_was_not_read_and_what_is_hidden_in_it(running: Installation) -> None:
+    pages = running.upload(ALICE, "pages.pdf", make_pdf(["The first page.", "", "The last.", ""]))
+    hidden = running.upload(ALICE, "hidden.txt", "Two \u200bhidden\U000e0041 characters.")
+    for name in (pages, hidden):
+        running.wait_for_job(name)
+    document = running.document(pages)
+    assert document is not None
+    assert (document["page_count"], document["unread_pages"]) == (4, 2)
+    assert (document["unread_page_numbers"], document["hidden_characters"]) == ([2, 4], 0)
+    document = running.document(hidden)
+    assert document is not None
+    assert (document["unread_page_numbers"], document["hidden_characters"]) == ([], 2)
+
+
+def test_a_large_document_is_embedded_while_it_is_read(installation: Installation) -> None:
+    """The provider is asked for its beginning before its last window is read."""
+    running = installation
+    pages = [f"Kiln {17 * page % 101} is fired. {LONG}" for page in range(2 * WINDOW_PAGES + 1)]
+    with running.database.connect() as connection:
+        connection.execute(HOLD_THIRD_WINDOW)
+        connection.execute("select pg_advisory_lock(4713)")
+        running.start("beat")
+        running.start_webhook()
+        running.start_worker(isolated=False, DOCMILL_EMBEDDING_BATCH_SIZE="1")
+        name = running.upload(ALICE, "kilns.pdf", make_pdf(pages))
+        running.openai.wait_for_requests(1)
+        (kept,) = running.rows("select count(*) from ingest_private.document_windows")
+        assert kept["count"] < 3
+    job = running.wait_for_job(name)
+    assert (job["state"], job["pages_done"]) == ("succeeded", len(pages))
+
+
+HOLD_THIRD_WINDOW = b"""
+    create function public.hold_window() returns trigger language plpgsql as $$
+    begin
+        perform pg_advisory_xact_lock_shared(4713);
+        return new;
+    end $$;
+    create trigger hold before insert on ingest_private.document_windows
+       for each row when (new.number = 3) execute function public.hold_window();
+"""
 
 
 def test_a_polled_job_is_readable_by_its_owner_and_nobody_else(running: Installation) -> None:

@@ -9,8 +9,10 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.stack import FULL, RECOVERY_SECONDS, Stack, Stage
+from tests.integration.extraction.documents import make_pdf
 from tests.support.fake_openai import Answer
-from tests.support.installation import until
+from tests.support.installation import ALICE, until
+from worker.extraction.kinds.pdf import WINDOW_PAGES
 from worker.local.process import ChildProcess
 
 HELD: Final[tuple[Stage, ...]] = ("commit", "publish", "embed")
@@ -57,6 +59,32 @@ def test_a_death_in_any_stage_loses_nothing_and_pays_for_nothing_twice(
     assert all(jobs[name]["attempt"] == 1 for name in names)
     recovery = max(stack.recovery(jobs[name], moment) for name in (claimed, embedding, publishing))
     stack.note("worker killed, with documents in every stage", *names, recovery=recovery)
+
+
+@pytest.mark.parametrize("number", range(25 if FULL else 1))
+def test_a_death_costs_no_window_that_was_read(stack: Stack, number: int) -> None:
+    """Three windows were read when the worker died: the next one reads none of them."""
+    # Numbers that do not go up with the pages: else each line would be a page number.
+    pages = [f"hold embed, part 2. Kiln {17 * page % 101}" for page in range(2 * WINDOW_PAGES + 1)]
+    with stack.holding("embed"):
+        name = stack.installation.upload(ALICE, stack.fresh_name("pages"), make_pdf(pages))
+        stack.wait_for("embed", 1)
+        (kept,) = stack.installation.rows("select count(*) from ingest_private.document_windows")
+        assert kept["count"] == 3
+        moment = stack.kill_worker()
+    stack.start_worker()
+    (job,) = stack.succeed(name)
+    assert (job["pages_total"], job["pages_done"]) == (len(pages), len(pages))
+    assert stack.runs(job) == [("crashed", False), ("succeeded", True)]
+    assert "windows_reused" in stack.isolated.log_path.read_text()
+    assert "".join(stack.chunks(name)).count("hold embed") == len(pages)
+    (left,) = stack.installation.rows("select count(*) from ingest_private.document_windows")
+    assert left["count"] == 0
+    stack.note(
+        "worker killed after it had read a large document",
+        name,
+        recovery=stack.recovery(job, moment),
+    )
 
 
 @pytest.mark.parametrize("number", range(25 if FULL else 1))

@@ -164,16 +164,20 @@ def publish(
     *,
     content: bytes | None = None,
     pages: Sequence[int] | None = None,
+    hidden_characters: int = 0,
+    unread_page_numbers: Sequence[int] = (),
 ) -> str:
     """publish_document with these chunks in this order."""
     pages = pages or [1] * len(texts)
     result = value(
         connection,
         """select ingest_private.publish_document(
-               %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::int[], %s::int[], %s::jsonb[])""",
+               %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::int[], %s::int[], %s::jsonb[],
+               p_hidden_characters => %s, p_unread_page_numbers => %s::int[])""",
         *(run.job_id, run.token, hash_of("\n".join(texts)) if content is None else content),
         *(PIPELINE, "title", "text/plain", 1, 0),
         *([hash_of(text) for text in texts], list(pages), list(pages), ["{}"] * len(texts)),
+        *(hidden_characters, list(unread_page_numbers)),
     )
     return str(result)
 

@@ -82,6 +82,9 @@ WORKER_FUNCTIONS = {
     "ingest_private.forget_orphaned_chunks",
     "ingest_private.forget_worker",
     "ingest_private.hints_wait",
+    "ingest_private.keep_window",
+    "ingest_private.kept_window",
+    "ingest_private.kept_windows",
     "ingest_private.known_hashes",
     "ingest_private.prune",
     "ingest_private.publish_document",
@@ -174,7 +177,7 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                 f"""insert into ingest_private.quarantine
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
                 f"""insert into ingest_private.document_windows
-                    values ('{document_id}', sha256('x'), '1', 1, 2, 'x')""",
+                    values ('{document_id}', sha256('x'), '1', 1, 'x')""",
                 """insert into ingest_private.pending_events (object_id, reason)
                    values (gen_random_uuid(), 'x')""",
             ):
@@ -497,6 +500,8 @@ class TestFunctions:
                 "note_full_reconcile",
                 "forget_worker",
                 "hints_wait",
+                "kept_window",
+                "kept_windows",
                 "known_hashes",
                 "prune",
                 "record_spend",

@@ -300,12 +300,17 @@ REFUSED: Mapping[str, list[str]] = {
     ],
     "document_windows_pkey": [
         twice(
-            f"insert into ingest_private.document_windows "
-            f"values ({DOCUMENT}, {HASH}, '1', 1, 2, 'x')"
+            f"insert into ingest_private.document_windows values ({DOCUMENT}, {HASH}, '1', 1, 'x')"
         )
     ],
     "document_windows_document_id_fkey": [
-        f"insert into ingest_private.document_windows values ({JOB}, {HASH}, '1', 1, 2, 'x')"
+        f"insert into ingest_private.document_windows values ({JOB}, {HASH}, '1', 1, 'x')"
+    ],
+    "document_windows_content_sha256_check": [
+        f"insert into ingest_private.document_windows values ({DOCUMENT}, 'x', '1', 1, 'x')"
+    ],
+    "document_windows_number_check": [
+        f"insert into ingest_private.document_windows values ({DOCUMENT}, {HASH}, '1', 0, 'x')"
     ],
     "quarantine_pkey": [
         twice(f"insert into ingest_private.quarantine values ({DOCUMENT}, 1, {HASH}, 0, 'c')")

@@ -71,15 +71,11 @@ class _Reading:
         self._hidden_characters = 0
 
     def elements(self) -> Iterator[Element]:
-        """All elements in reading order. Raises JobError when there are none."""
-        found = False
+        """All elements in reading order."""
         for window in self._extraction.windows():
             self._unread_pages += window.unread_pages
             self._hidden_characters += window.hidden_characters
-            found = found or bool(window.elements)
             yield from window.elements
-        if not found:
-            raise JobError("empty_document")
 
     def summary(self) -> Row:
         """What is said of the document as a whole, once all elements are taken."""

@@ -4,8 +4,11 @@ Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an e
 """
 
 import errno
+import json
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +20,7 @@ from worker.errors import NO_SPACE, JobError
 from worker.extraction import convert, protocol, sandbox, seccomp
 from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
 from worker.extraction.kinds.registry import open_reading
+from worker.extraction.lines import END, header_line, part_line
 from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
 from worker.extraction.sanitize import sanitize
 from worker.models import Element, JsonObject
@@ -24,6 +28,9 @@ from worker.models import Element, JsonObject
 _DOCUMENT, _RESULT = 3, 4
 _OUT_OF_THE_WAY = 16
 _BUFFER_BYTES = 64 * 1024
+#: Joiners, skin tones and halves of flags: they belong to the character before.
+_JOINS = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]")
+_MAX_GRAPHEME = 64
 #: Made in advance: there may be no memory left to make it when it is needed.
 _OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""}}) + b"\n"
 
@@ -100,16 +107,9 @@ def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
         if request.limits.may_start_program:
             media_type = request.media_type  # of the document, not of what a program made of it
         writer.header(media_type, reading)
-        found_text = False
         for part in reading.parts:
-            if isinstance(part, PageEnd):
-                writer.page(part)
-                continue
-            for element in _presentable(part):
-                found_text = True
-                writer.element(element)
-        if not found_text and not source.is_window:
-            raise JobError("empty_document")
+            for shown in [part] if isinstance(part, PageEnd) else _presentable(part):
+                writer.line(part_line(shown))
         writer.end()
 
 
@@ -120,9 +120,18 @@ def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source
         file=file,
         file_name=request.file_name,
         profile=request.profile,
-        first_page=request.first_page,
-        last_page=request.last_page,
+        first_only=request.window is None,
+        window=request.window,
+        context=json.loads(request.context) if request.context else {},
     )
+
+
+def _plan(reading: Reading) -> JsonObject:
+    """Where the other windows begin; nowhere for a document of one."""
+    if len(reading.starts) < 2 or len(reading.starts) > protocol.MAX_WINDOWS:
+        return {"starts": [], "context": ""}
+    context = json.dumps(reading.context, ensure_ascii=False)
+    return {"starts": list(reading.starts), "context": context}
 
 
 def _presentable(element: Element) -> Iterator[Element]:
@@ -158,10 +167,19 @@ def _pieces(text: str) -> Iterator[str]:
         limit = start + MAX_ELEMENT_CHARACTERS
         half = start + MAX_ELEMENT_CHARACTERS // 2
         cut = max(text.rfind("\n", half, limit), text.rfind(" ", half, limit))
-        end = cut + 1 if cut != -1 else limit
+        end = cut + 1 if cut != -1 else _before_grapheme(text, limit)
         yield text[start:end]
         start = end
     yield text[start:]
+
+
+def _before_grapheme(text: str, end: int) -> int:
+    """The last place up to `end` where a character begins as readers see it."""
+    for place in range(end, max(0, end - _MAX_GRAPHEME), -1):
+        joins = _JOINS.match(text[place]) or text[place - 1] == "\u200d"
+        if not joins and not unicodedata.category(text[place]).startswith("M"):
+            return place
+    return end
 
 
 def _code_of(error: Exception) -> str:
@@ -198,49 +216,34 @@ class _Writer:
             "mime_type": media_type,
             "page_count": reading.page_count,
             "title": title or None,
+            **_plan(reading),
         }
-        self._line({"header": header})
+        self.line(header_line(header))
         self._flush()
 
     def wanted(self, profile: str, media_type: str) -> None:
-        self._line({"wanted": {"profile": profile, "mime_type": media_type}})
-        with suppress(BrokenPipeError):
-            self._flush()
-
-    def element(self, element: Element) -> None:
-        self._line(
-            {
-                "element": {
-                    "category": element.category,
-                    "text": element.text,
-                    "page": element.page,
-                    "depth": element.depth,
-                    "metadata": element.metadata,
-                }
-            }
-        )
-
-    def page(self, page: PageEnd) -> None:
-        self._line({"page": page.number, "read": page.has_text})
+        self._last_word({"wanted": {"profile": profile, "mime_type": media_type}})
 
     def end(self) -> None:
-        self._line({"end": True})
+        self.line(END)
         self._flush()
 
     def error(self, code: str, detail: str) -> None:
-        self._line({"error": {"code": code, "detail": detail}})
-        with suppress(BrokenPipeError):
-            self._flush()
+        self._last_word({"error": {"code": code, "detail": detail}})
 
     def write_raw(self, line: bytes) -> None:
         self._buffer.clear()
         with suppress(BrokenPipeError):
             os.write(self._descriptor, line)
 
-    def _line(self, message: JsonObject) -> None:
-        self._buffer += protocol.encode(message)
-        self._buffer += b"\n"
+    def line(self, line: bytes) -> None:
+        self._buffer += line
         if len(self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def _last_word(self, message: JsonObject) -> None:
+        with suppress(BrokenPipeError):
+            self.line(protocol.encode(message) + b"\n")
             self._flush()
 
     def _flush(self) -> None:

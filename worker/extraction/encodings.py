@@ -2,16 +2,18 @@
 
 import codecs
 import re
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from charset_normalizer import from_bytes
 
 #: UTF-32 before UTF-16: the mark of one begins with the mark of the other.
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 #: A guess from this much is as good as from all; guessing takes time that grows with the sample.
 _SAMPLE_BYTES = 64 * 1024
@@ -19,7 +21,21 @@ _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
 #: Shares of control bytes above which something is not text. Few binary files are valid UTF-8,
 #: and a text with NULs in it is still worth reading.
 _MAX_CONTROLS, _MAX_CONTROLS_UTF8 = 0.02, 0.2
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_BLOCK_BYTES = 1024 * 1024
 _DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w-]{2,40})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a file's bytes become text."""
+
+    name: str  #: as Python knows it
+    mark_bytes: int = 0  #: length of the byte order mark, which is not text
+
+    def decode(self, data: bytes) -> str:
+        """Text of a part of the file, without the mark. Never raises: see `decode`."""
+        return data.decode(self.name, errors="replace")
 
 
 def looks_like_text(start: bytes) -> bool:
@@ -43,14 +59,52 @@ def decode(data: bytes, *, html: bool = False) -> str:
     """
     encoding = _mark(data) or _unmarked_utf16(data)
     if encoding is None and _is_utf8(data):
-        encoding = "utf-8"
+        encoding = Encoding("utf-8")
     if encoding is None and html and (text := _decoded_as_declared(data)) is not None:
         return text
-    return data.decode(encoding or _guess(data), errors="replace")
+    encoding = encoding or Encoding(_guess(_sample(data)))
+    return encoding.decode(data[encoding.mark_bytes :])
 
 
-def _mark(data: bytes) -> str | None:
-    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+def encoding_of(file: BinaryIO) -> Encoding:
+    """What `decode` would take all bytes of a file for, found without holding them all."""
+    file.seek(0)
+    start = file.read(_SAMPLE_BYTES)
+    encoding = _mark(start) or _unmarked_utf16(start)
+    if encoding is None and _is_utf8_file(file):
+        encoding = Encoding("utf-8")
+    return encoding or Encoding(_guess(_sample_of(file)))
+
+
+def _is_utf8_file(file: BinaryIO) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    file.seek(0)
+    try:
+        while block := file.read(_BLOCK_BYTES):
+            decoder.decode(block)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _sample_of(file: BinaryIO) -> bytes:
+    """As `_sample`, for a file."""
+    file.seek(0)
+    start = 0
+    while block := file.read(_BLOCK_BYTES):
+        if found := _NOT_ASCII.search(block):
+            start += found.start()
+            break
+        start += len(block)
+    if file.seek(0, 2) <= _SAMPLE_BYTES:
+        start = 0
+    file.seek(max(0, start - 1024))
+    return file.read(_SAMPLE_BYTES)
+
+
+def _mark(data: bytes) -> Encoding | None:
+    marks = (Encoding(name, len(mark)) for mark, name in _MARKS if data.startswith(mark))
+    return next(marks, None)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -62,16 +116,16 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _unmarked_utf16(data: bytes) -> str | None:
+def _unmarked_utf16(data: bytes) -> Encoding | None:
     """UTF-16 of a mostly Latin text shows itself by a NUL in every other byte."""
     sample = data[:4096]
     pairs = len(sample) // 2
     if pairs < 4:
         return None
     if sample[1::2].count(0) > 0.7 * pairs and sample[0::2].count(0) < 0.05 * pairs:
-        return "utf-16-le"
+        return Encoding("utf-16-le")
     if sample[0::2].count(0) > 0.7 * pairs and sample[1::2].count(0) < 0.05 * pairs:
-        return "utf-16-be"
+        return Encoding("utf-16-be")
     return None
 
 
@@ -85,8 +139,8 @@ def _decoded_as_declared(data: bytes) -> str | None:
         return None
 
 
-def _guess(data: bytes) -> str:
-    best = from_bytes(_sample(data)).best()
+def _guess(sample: bytes) -> str:
+    best = from_bytes(sample).best()
     return best.encoding if best else "cp1252"
 
 
@@ -94,6 +148,6 @@ def _sample(data: bytes) -> bytes:
     """A part of the data around the first byte that is not ASCII: the rest tells nothing."""
     if len(data) <= _SAMPLE_BYTES:
         return data
-    first = re.search(rb"[\x80-\xff]", data)
+    first = _NOT_ASCII.search(data)
     start = max(0, (first.start() if first else 0) - 1024)
     return data[start : start + _SAMPLE_BYTES]

@@ -33,6 +33,8 @@ OFFICE_ENDINGS = {
     f"{_OPENDOCUMENT}.spreadsheet": "ods",
 }
 PDF = "application/pdf"
+#: Of these some pages or parts may be pictures.
+MAY_HOLD_PICTURES = frozenset({PDF, "message/rfc822", "application/vnd.ms-outlook"})
 IMAGES = frozenset({"image/png", "image/jpeg", "image/tiff", "image/webp"})
 
 
@@ -68,7 +70,7 @@ def profile_of(media_type: str) -> str:
 
 def is_wanted(profile: object, media_type: str) -> bool:
     """Whether a plain child may ask for this profile when it has found this type."""
-    if profile == OCR and media_type == PDF:
+    if profile == OCR and media_type in MAY_HOLD_PICTURES:
         return True
     return profile != PLAIN and profile == profile_of(media_type)
 

@@ -4,6 +4,7 @@ Control messages travel as JSON datagrams between worker and zygote; a request c
 descriptors, the document to read and the pipe to write to. The result comes through that pipe as
 JSON lines: `header`, then `element` and `page` lines in reading order, then one `end` or `error`.
 A child that cannot read the document alone writes one line only, `wanted`: another kind of child.
+The first child of a document reads its first window, and says in the header where the others begin.
 """
 
 import json
@@ -23,6 +24,9 @@ MAX_HTML_CHARACTERS = 20_000
 MAX_NAME_CHARACTERS = 500
 MAX_LINKS_CHARACTERS = 2_000
 MAX_PAGES = 1_000_000
+MAX_WINDOWS = 20_000
+#: What the first child may pass on to the children that read the other windows.
+MAX_CONTEXT_BYTES = 8_000
 #: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
 MAX_LINE_BYTES = 1024 * 1024
 
@@ -74,8 +78,8 @@ class Request:
     limits: Limits
     profile: str = profiles.PLAIN  #: what the child may do beside reading: see profiles
     media_type: str = ""  #: what a child before it found, where the profile is not plain
-    first_page: int | None = None  #: PDF only: read no page before this one
-    last_page: int | None = None
+    window: tuple[int, int | None] | None = None  #: where it begins and ends; None: the first one
+    context: str = ""  #: with a window: what the first child said of the whole document
 
 
 def encode(message: JsonObject) -> bytes:
@@ -90,4 +94,5 @@ def encode_request(request: Request) -> bytes:
 
 def decode_request(body: dict[str, Any]) -> Request:
     """The request in a datagram's body. The worker is trusted: nothing is checked."""
-    return Request(**{**body, "limits": Limits(**body["limits"])})
+    window = body["window"] and tuple(body["window"])
+    return Request(**{**body, "limits": Limits(**body["limits"]), "window": window})

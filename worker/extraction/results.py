@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from worker.errors import DocmillError
@@ -15,10 +16,12 @@ from worker.extraction import profiles
 from worker.extraction.kinds.base import PageEnd
 from worker.extraction.protocol import (
     CATEGORIES,
+    MAX_CONTEXT_BYTES,
     MAX_ELEMENT_CHARACTERS,
     MAX_LINE_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_PAGES,
+    MAX_WINDOWS,
     METADATA_LIMITS,
 )
 from worker.extraction.sanitize import sanitize
@@ -41,6 +44,7 @@ CHILD_CODES = frozenset(
     }
 )
 _MAX_DEPTH = 100
+_MAX_PLACE = 2**40
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
 #: What is left of a detail: enough for a type's name or a number, too little for a path or a key.
 _NOT_IN_DETAIL = re.compile(r"[^A-Za-z0-9 _.,:-]|[A-Za-z0-9_-]{40,}")
@@ -58,6 +62,13 @@ class Header:
     mime_type: str
     page_count: int | None
     title: str | None
+    starts: tuple[int, ...] = ()  #: where its windows begin; empty: it is read in one go
+    context: str = ""  #: for the children that read the other windows: no other reads it
+
+    @property
+    def windows(self) -> list[tuple[int, int | None]]:
+        """Where the windows after the first begin and end."""
+        return [*pairwise(self.starts), (self.starts[-1], None)][1:] if self.starts else []
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _header(body: dict[str, Any]) -> Header:
-    _keys(body, {"mime_type", "page_count", "title"})
+    _keys(body, {"mime_type", "page_count", "title", "starts", "context"})
     mime_type = _text(body["mime_type"], MAX_NAME_CHARACTERS)
     if not _MEDIA_TYPE.fullmatch(mime_type):
         _refuse("media type")
@@ -174,7 +185,24 @@ def _header(body: dict[str, Any]) -> Header:
         mime_type=mime_type,
         page_count=None if count is None else _integer(count, 0, MAX_PAGES),
         title=None if title is None else _text(title, MAX_NAME_CHARACTERS),
+        starts=_starts(body["starts"]),
+        context=_context(body["context"]),
     )
+
+
+def _starts(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MAX_WINDOWS:
+        _refuse("starts")
+    starts = tuple(_integer(start, 0, _MAX_PLACE) for start in value)
+    if any(later <= earlier for earlier, later in pairwise(starts)):
+        _refuse("starts")
+    return starts
+
+
+def _context(value: object) -> str:
+    if not isinstance(value, str) or len(value.encode(errors="ignore")) > MAX_CONTEXT_BYTES:
+        _refuse("context")
+    return sanitize(value)
 
 
 def _element(body: dict[str, Any]) -> Element:

@@ -14,12 +14,18 @@ LEAST_CHARACTERS = 50
 
 
 def windows_of(
-    parts: Iterable[Element | PageEnd], *, window_characters: int = WINDOW_CHARACTERS
+    parts: Iterable[Element | PageEnd],
+    *,
+    pages_done: int = 0,
+    window_characters: int = WINDOW_CHARACTERS,
 ) -> Iterator[Window]:
-    """Windows in order. Where they end depends on the elements alone: a second run cuts alike."""
+    """Windows in order. Where they end depends on the elements alone: a second run cuts alike.
+
+    `pages_done` are those that were read before.
+    """
     elements: list[Element] = []
     unread: list[int] = []
-    size = pages_done = 0
+    size = 0
     for part in parts:
         full = size >= window_characters
         if full and (_is_title(part) or size >= 2 * window_characters):
@@ -27,7 +33,7 @@ def windows_of(
             elements, unread, size, full = [], [], 0, False
         if isinstance(part, Element):
             elements.append(part)
-            size += _characters(part)
+            size += size_of(part)
             continue
         pages_done = part.number
         if not part.has_text:
@@ -48,6 +54,9 @@ def _is_title(part: Element | PageEnd) -> bool:
     return isinstance(part, Element) and part.category == "Title"
 
 
-def _characters(element: Element) -> int:
-    length = len(element.text) + sum(len(str(value)) for value in element.metadata.values())
+def size_of(part: Element | PageEnd) -> int:
+    """Characters of a part, as many as it takes memory."""
+    if isinstance(part, PageEnd):
+        return 0
+    length = len(part.text) + sum(len(str(value)) for value in part.metadata.values())
     return max(length, LEAST_CHARACTERS)

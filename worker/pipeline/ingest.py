@@ -1,7 +1,7 @@
 """One run of one job: download, extract, chunk, embed, stage, publish."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from worker.ports import Extraction, Extractor, ObjectStorage, TokenSplitter
 from worker.store import chunks as chunk_store
 from worker.store.chunks import PublishedDocument, PublishResult
 from worker.store.database import Database, cancel_statement
+from worker.store.windows import WindowStore
 
 log = get_logger(__name__)
 
@@ -33,6 +34,8 @@ T = TypeVar("T")
 #: Publishing 20,000 chunks of 3,072 dimensions takes about two minutes (6 ms a row into HNSW).
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
 MAX_TITLE_CHARACTERS: Final = 300
+#: So many pages that could not be read are named on the document.
+MAX_UNREAD_NAMED: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,6 @@ class Ingest:
         batcher: Batcher,
         spool: Spool,
         limits: IngestLimits,
-        extraction_version: str,
     ) -> None:
         self._database = database
         self._storage = storage
@@ -67,7 +69,6 @@ class Ingest:
         self._batcher = batcher
         self._spool = spool
         self._limits = limits
-        self._pipeline = f"{extraction_version}.{CHUNKING_VERSION}.{limits.chunk_tokens}"
 
     def run(self, run: Run, progress: ProgressReporter) -> None:
         """Ingest the claimed document. Safe to repeat: what is staged is not embedded again.
@@ -78,21 +79,25 @@ class Ingest:
         turn = run.claim.turn
         with self._spool.file(self._size(run), owner=turn, check=run.check) as path:
             sha256 = self._download(run, path)
-            if self._publish_unchanged(run.claim, sha256):
+            pipeline = f"{self._extractor.version}.{CHUNKING_VERSION}.{self._limits.chunk_tokens}"
+            if self._publish_unchanged(run.claim, sha256, pipeline):
                 return
             progress.report(stage="extracting")
+            kept = self._kept_windows(run.claim, sha256)
             with self._extractor.open(
-                path, file_name=run.claim.object_name, owner=turn, check=run.check
+                path, file_name=run.claim.object_name, owner=turn, check=run.check, kept=kept
             ) as extraction:
                 reading = _Reading(extraction, progress)
                 placed = self._stage(run, reading.elements(), progress)
                 document = PublishedDocument(
                     sha256=sha256,
-                    pipeline=self._pipeline,
+                    pipeline=pipeline,
                     title=extraction.title or reading.first_title,
                     mime_type=extraction.mime_type,
                     page_count=extraction.page_count,
                     unread_pages=reading.unread_pages,
+                    unread_page_numbers=reading.unread_page_numbers,
+                    hidden_characters=reading.hidden_characters,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
         self._publish(run, document, placed)
@@ -127,12 +132,16 @@ class Ingest:
         self._stored_size(run)
         return sha256
 
-    def _publish_unchanged(self, claim: Claim, sha256: bytes) -> bool:
-        if (claim.published_sha256, claim.published_pipeline) != (sha256, self._pipeline):
+    def _kept_windows(self, claim: Claim, sha256: bytes) -> WindowStore:
+        version = self._extractor.version
+        return WindowStore(self._database, claim, sha256=sha256, version=version)
+
+    def _publish_unchanged(self, claim: Claim, sha256: bytes, pipeline: str) -> bool:
+        if (claim.published_sha256, claim.published_pipeline) != (sha256, pipeline):
             return False
         with self._database.transaction() as transaction:
             result = chunk_store.publish_unchanged(
-                transaction, claim, sha256=sha256, pipeline=self._pipeline
+                transaction, claim, sha256=sha256, pipeline=pipeline
             )
         _check_published(result)
         return result == "published"
@@ -220,6 +229,8 @@ class _Reading:
         self._extraction = extraction
         self._progress = progress
         self.unread_pages = 0
+        self.unread_page_numbers: list[int] = []
+        self.hidden_characters = 0
         self.first_title: str | None = None
 
     def elements(self) -> Iterator[Element]:
@@ -229,8 +240,13 @@ class _Reading:
             for element in window.elements:
                 self._note_title(element)
                 yield element
-            self.unread_pages += len(window.unread_pages)
+            self._note_unread(window.unread_pages)
+            self.hidden_characters += window.hidden_characters
             self._progress.report(pages_done=window.pages_done)
+
+    def _note_unread(self, pages: Sequence[int]) -> None:
+        self.unread_pages += len(pages)
+        self.unread_page_numbers += pages[: MAX_UNREAD_NAMED - len(self.unread_page_numbers)]
 
     def _note_title(self, element: Element) -> None:
         if self.first_title is None and element.category == "Title":

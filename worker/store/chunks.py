@@ -33,7 +33,8 @@ PUBLISH: Final[LiteralString] = """
     select ingest_private.publish_document(
         %(job_id)s, %(token)s, %(sha256)s, %(pipeline)s, %(title)s, %(mime_type)s,
         %(page_count)s, %(unread_pages)s, %(hashes)s, %(pages_start)s, %(pages_end)s,
-        %(locators)s)
+        %(locators)s, p_hidden_characters => %(hidden_characters)s,
+        p_unread_page_numbers => %(unread_page_numbers)s)
 """
 PUBLISH_UNCHANGED: Final[LiteralString] = """
     select ingest_private.publish_unchanged(%(job_id)s, %(token)s, %(sha256)s, %(pipeline)s)
@@ -65,6 +66,8 @@ class PublishedDocument:
     mime_type: str
     page_count: int | None
     unread_pages: int
+    unread_page_numbers: Sequence[int]  #: the first of them
+    hidden_characters: int
 
 
 class HalfVector:

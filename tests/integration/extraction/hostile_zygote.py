@@ -69,7 +69,8 @@ def _flood() -> None:
 
 
 def _say_header_only() -> None:
-    write({"header": {"mime_type": "text/plain", "page_count": None, "title": None}})
+    header = {"mime_type": "text/plain", "page_count": None, "title": None}
+    write({"header": {**header, "starts": [], "context": ""}})
 
 
 def _run_away() -> None:

@@ -27,7 +27,14 @@ from tests.integration.extraction.conftest import (
     wait_until,
 )
 from worker.errors import DrainError, JobError
-from worker.extraction import ExtractionLimits, GuardedExtractor, folders, guard, supervisor
+from worker.extraction import (
+    ExtractionLimits,
+    GuardedExtractor,
+    child_reader,
+    folders,
+    guard,
+    supervisor,
+)
 from worker.extraction.protocol import Limits
 
 Order = Callable[[str], Path]
@@ -269,7 +276,7 @@ def test_a_killed_zygote_fails_its_documents_for_another_try(
         os.kill(first, signal.SIGKILL)
         assert reading.result(20) == "internal_error"
     wait_until(lambda: not is_running(child))
-    assert said(hostile, order("say")) == []
+    assert said(hostile, order("say 1")) == ["1"]
     assert hostile.zygote_pid != first
 
 
@@ -285,11 +292,11 @@ def test_the_real_zygote_starts_again(extractor: GuardedExtractor, tmp_path: Pat
 def test_a_zygote_that_does_not_answer_is_replaced(
     hostile: GuardedExtractor, order: Order, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(guard, "_REAP_SECONDS", 1.0)
+    monkeypatch.setattr(child_reader, "_REAP_SECONDS", 1.0)
     first = pid_of(hostile)
     with hostile.open(order("sleep_after_header"), file_name="a", check=lambda: None):
         os.kill(first, signal.SIGSTOP)
-    assert said(hostile, order("say")) == []
+    assert said(hostile, order("say 1")) == ["1"]
     assert hostile.zygote_pid != first
 
 
@@ -297,21 +304,21 @@ def test_a_zygote_that_does_not_fork_is_no_fault_of_the_document(
     make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
 ):
     """Its time has not begun: it is tried again, and none of its attempts is used up."""
-    monkeypatch.setattr(guard, "FORK_SECONDS", 1.5)
+    monkeypatch.setattr(child_reader, "FORK_SECONDS", 1.5)
     extractor = make_hostile(timeout_seconds=1)
     first = pid_of(extractor)
     os.kill(first, signal.SIGSTOP)
     with pytest.raises(JobError) as caught:
         said(extractor, order("say"))
     assert (caught.value.code, caught.value.counted) == ("internal_error", False)
-    assert said(extractor, order("say")) == []
+    assert said(extractor, order("say 1")) == ["1"]
     assert extractor.zygote_pid != first
 
 
 def test_it_outlives_the_thread_that_made_it(make_hostile: MakeHostile, order: Order):
     with ThreadPoolExecutor(1) as pool:
         extractor = pool.submit(make_hostile).result()
-    assert said(extractor, order("say")) == []
+    assert said(extractor, order("say 1")) == ["1"]
 
 
 def test_closing_ends_everything(make_hostile: MakeHostile, order: Order):

@@ -95,6 +95,20 @@ def test_pages_that_are_pictures_are_recognised_among_others(
 
 
 @needs_ocr
+def test_scans_in_a_message_are_recognised_however_it_was_forwarded(
+    extractor: GuardedExtractor, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.eml"
+    mail = documents.make_mail_with(("scan.pdf", scanned_pdf()), ("photo.png", picture()))
+    for content in (mail, documents.make_forwarded(mail, "Fwd")):
+        path.write_bytes(content)
+        document = read_document(extractor, path)
+        assert document.mime_type == "message/rfc822"
+        assert " ".join(document.text.split()).count(" ".join(WORDS)) == 2
+    assert_nothing_left(extractor)
+
+
+@needs_ocr
 def test_a_picture_that_says_it_is_huge_is_refused(
     extractor: GuardedExtractor, tmp_path: Path
 ) -> None:

@@ -20,7 +20,19 @@ from worker.extraction.results import (
 )
 from worker.models import Element, JsonObject
 
-HEADER = {"header": {"mime_type": "text/plain", "page_count": 3, "title": None}}
+
+def header(**changes: object) -> JsonObject:
+    fields: JsonObject = {
+        "mime_type": "text/plain",
+        "page_count": 3,
+        "title": None,
+        "starts": [],
+        "context": "",
+    }
+    return {"header": fields | changes}
+
+
+HEADER = header()
 
 
 def element(**changes: object) -> JsonObject:
@@ -126,9 +138,20 @@ def test_bytes_may_be_cut_anywhere():
         [HEADER, element(metadata={"page_name": {"deep": "er"}})],
         [HEADER, {"element": {**element()["element"], "more": 1}}],
         [HEADER, {**element(), "more": 1}],
-        [{"header": {"mime_type": "no type", "page_count": None, "title": None}}],
-        [{"header": {"mime_type": "a/b", "page_count": -1, "title": None}}],
-        [{"header": {"mime_type": "a/b", "page_count": None, "title": "x" * 501}}],
+        [header(mime_type="no type")],
+        [header(page_count=-1)],
+        [header(title="x" * 501)],
+        [header(starts=None)],
+        [header(starts=[1, 1])],
+        [header(starts=[2, 1])],
+        [header(starts=[-1, 5])],
+        [header(starts=[0, 2**41])],
+        [header(starts=["0", "1"])],
+        [header(starts=list(range(protocol.MAX_WINDOWS + 1)))],
+        [header(context={})],
+        [header(context="x" * (protocol.MAX_CONTEXT_BYTES + 1))],
+        [header(context="\u20ac" * (protocol.MAX_CONTEXT_BYTES // 3 + 1))],
+        [header(more=1)],
         [{"error": {"code": "worker_lost", "detail": ""}}],
         [{"error": {"code": ["encrypted"], "detail": ""}}],
         [{"error": {"code": "encrypted"}}],
@@ -164,6 +187,18 @@ def test_no_bytes_raise_anything_else(data):
     lines = ResultLines()
     with suppress(MalformedResultError):
         list(lines.feed(json.dumps(HEADER).encode() + b"\n" + data + b"\n"))
+
+
+def test_the_first_child_says_where_the_other_windows_begin():
+    (found,) = items(header(starts=[1, 51, 101], context='{"a": 1}'))
+    assert found == Header("text/plain", 3, None, (1, 51, 101), '{"a": 1}')
+    assert found.windows == [(51, 101), (101, None)]
+
+
+def test_a_context_can_be_sent_on():
+    (found,) = items(header(starts=[0, 1], context="a\x00b\ud800"))
+    assert isinstance(found, Header)
+    assert found.context.encode() == b"ab"
 
 
 def test_text_is_sanitized_again():

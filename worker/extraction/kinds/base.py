@@ -1,11 +1,15 @@
 """The common shape of all kinds: a source goes in, a reading comes out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import BinaryIO
 
 from worker.extraction import profiles
-from worker.models import Element
+from worker.models import Element, JsonObject
+
+#: Where a window begins, and where the next one does: pages, sheets or bytes. None: to the end.
+Bounds = tuple[int, int | None]
 
 #: Files inside one document, however deep, that are read.
 MAX_PARTS = 200
@@ -29,16 +33,25 @@ class Source:
 
     file: BinaryIO  #: seekable
     file_name: str  #: a hint
-    first_page: int | None = None  #: PDF only
-    last_page: int | None = None
+    first_only: bool = False  #: read the first window, and say where the others begin
+    window: Bounds | None = None  #: read this window
+    context: JsonObject = field(default_factory=dict)  #: with a window: what the first one said
     profile: str = profiles.PLAIN  #: what the process that reads it may do
     nesting: int = 0  #: 0: the document itself; above: a file inside a file
     budget: PartsBudget = field(default_factory=PartsBudget)
 
-    @property
-    def is_window(self) -> bool:
-        """Whether only some pages are asked for: then no text in them is no finding."""
-        return self.first_page is not None or self.last_page is not None
+    def wanted(self, starts: Sequence[int]) -> list[Bounds]:
+        """The windows to read of a file whose windows begin there."""
+        if self.window is not None:
+            return [self.window]
+        windows: list[Bounds] = [*pairwise(starts), (starts[-1], None)]
+        return windows[:1] if self.first_only else windows
+
+    def wanted_pages(self, starts: Sequence[int], count: int) -> range:
+        """Numbers of the pages to read of a file that has so many, from 1."""
+        wanted = self.wanted(starts)
+        end = wanted[-1][1] or count + 1
+        return range(wanted[0][0], min(end, count + 1))
 
     def read(self) -> bytes:
         """All bytes of the file."""
@@ -65,8 +78,15 @@ class PageEnd:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a kind finds in a file. `parts` may raise JobError, or anything at all."""
+    """What a kind finds in a file. `parts` may raise JobError, or anything at all.
+
+    Kinds that can be read in windows say in `starts` where they begin, and in `context` what has
+    to be known of the whole file to read one of them: a small object of JSON. What they find in a
+    file is what they find in its windows, one after the other.
+    """
 
     parts: Iterator[Element | PageEnd]
     page_count: int | None = None
     title: str | None = None
+    starts: Sequence[int] = ()
+    context: JsonObject = field(default_factory=dict)

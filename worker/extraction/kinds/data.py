@@ -5,34 +5,92 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
 from worker.errors import JobError
 from worker.extraction.encodings import decode
+from worker.extraction.kinds import cuts
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.grouping import grouped
-from worker.extraction.kinds.tables import table_elements
+from worker.extraction.kinds.tables import TableForm, continued, table_elements
 from worker.models import Element
+
+Item = TypeVar("Item")
 
 _SNIFF_CHARACTERS = 16 * 1024
 _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
-#: So many records have elements of their own.
+#: So many records of a window have elements of their own.
 _SEPARATE_RECORDS = 10_000
 
 
 def read_delimited(source: Source) -> Reading:
     """Rows in groups, each group under the header."""
-    text = decode(source.read())
     csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    file = cuts.TextFile.of(source)
+    context = source.context if source.window else _table_context(file)
+    delimiter, form = context["delimiter"], TableForm(*context["form"])
+    starts = () if source.window else tuple(_in_range(_row_starts(file, delimiter)))
+    windows = (
+        table_elements(_rows(file.text(begin, end), delimiter), caption_depth=0)
+        if begin == file.begin
+        else continued(_rows(file.text(begin, end), delimiter), form)
+        for begin, end in source.wanted(starts)
+    )
+    elements = _in_range(chain.from_iterable(windows))
+    return Reading(elements, starts=starts, context=context)
+
+
+def _table_context(file: cuts.TextFile) -> dict[str, Any]:
+    """What is known of a table in each of its windows."""
+    start = file.text(file.begin, file.begin + _SNIFF_CHARACTERS)
+    delimiter = _delimiter(start)
+    first_window = file.text(file.begin, file.begin + cuts.WINDOW_BYTES)
+    form = TableForm.of(_in_range(_rows(first_window, delimiter)))
+    return {**file.context, "delimiter": delimiter, "form": [form.category, form.repeated]}
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
     # The csv module stumbles over NUL and over a lone CR; newline=None makes every line end one.
     lines = io.StringIO(text.replace("\x00", ""), newline=None)
-    rows = csv.reader(lines, delimiter=_delimiter(text))
-    return Reading(_in_range(table_elements(rows, caption_depth=0)))
+    return csv.reader(lines, delimiter=delimiter)
 
 
-def _in_range(elements: Iterator[Element]) -> Iterator[Element]:
+def _row_starts(file: cuts.TextFile, delimiter: str) -> Iterator[int]:
+    """Where the windows begin: between two rows. A line may end within a cell in quotes."""
+    if not file.is_cuttable:
+        yield file.begin
+        return
+    if not _has_quotes(file):
+        yield from cuts.starts_of(file, cuts.at_line_end)
+        return
+    yield file.begin
+    place: int | None = None
+    last = file.begin
+
+    def lines() -> Iterator[str]:
+        nonlocal place
+        for end, line in file.all_lines():
+            text = file.encoding.decode(line).replace("\x00", "")
+            *inner, last_line = list(io.StringIO(text, newline=None)) or [""]
+            place = None  # a lone CR ends lines too, but none that a window can begin after
+            yield from inner
+            place = end
+            yield last_line
+
+    for _row in csv.reader(lines(), delimiter=delimiter):
+        if place is not None and place < file.size and place - last >= cuts.WINDOW_BYTES:
+            yield place
+            last = place
+
+
+def _has_quotes(file: cuts.TextFile) -> bool:
+    quote = '"'.encode(file.encoding.name)
+    return any(quote in block for block in file.blocks())
+
+
+def _in_range(elements: Iterable[Item]) -> Iterator[Item]:
     try:
         yield from elements
     except csv.Error as error:
@@ -66,17 +124,20 @@ def read_json(source: Source) -> Reading:
         raise JobError("corrupt", "nested too deeply") from None
     except ValueError:
         # With comments, cut off, or several values: still text that can be searched.
-        return _read_json_lines(text)
+        return Reading(_json_lines(text))
     return Reading(_record_elements(_items(value)))
 
 
 def read_json_lines(source: Source) -> Reading:
     """As `read_json`, for a file with one value a line."""
-    return _read_json_lines(decode(source.read()))
+    file = cuts.TextFile.of(source)
+    starts = () if source.window else cuts.starts_of(file, cuts.at_line_end)
+    windows = (_json_lines(file.text(*bounds)) for bounds in source.wanted(starts))
+    return Reading(chain.from_iterable(windows), starts=starts, context=file.context)
 
 
-def _read_json_lines(text: str) -> Reading:
-    return Reading(_record_elements(map(_json_line, filter(str.strip, text.splitlines()))))
+def _json_lines(text: str) -> Iterator[Element]:
+    return _record_elements(map(_json_line, filter(str.strip, text.splitlines())))
 
 
 def _json_line(line: str) -> Any:

@@ -10,10 +10,17 @@ from typing import Any
 
 from oxmsg import Message
 
+from worker.extraction import sniff
 from worker.extraction.encodings import decode
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.partitioned import body_titles_demoted
-from worker.extraction.kinds.parts import Part, joined, part_count, with_parts
+from worker.extraction.kinds.parts import (
+    Part,
+    ask_for_recognition,
+    joined,
+    part_count,
+    with_parts,
+)
 from worker.extraction.kinds.text import text_elements
 from worker.extraction.kinds.web import html_reading
 from worker.models import Element
@@ -37,6 +44,7 @@ def read_eml(source: Source) -> Reading:
         Part(_name(_file_name(leaf), number), _content(leaf))
         for number, leaf in enumerate(attached, start=1)
     ]
+    ask_for_recognition(parts, source, sniff.EML)
     return _message(_headers(message), map(_body_reading, bodies), parts, source)
 
 
@@ -148,6 +156,7 @@ def read_msg(source: Source) -> Reading:
         Part(_name(attachment.file_name, number), _attached_bytes(attachment))
         for number, attachment in enumerate(message.attachments, start=1)
     ]
+    ask_for_recognition(parts, source, sniff.MSG)
     return _message(headers, [body], parts, source)
 
 

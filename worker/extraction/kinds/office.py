@@ -29,6 +29,8 @@ _MAX_CORE_BYTES = 1024 * 1024
 _MAX_ROWS = 1_048_576
 #: What spreadsheet programs call a sheet that nobody has named: it says nothing about the rows.
 _DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
+#: Sheets are put together in a window up to about this much XML.
+_WINDOW_BYTES = 4 * 1024 * 1024
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
@@ -75,8 +77,33 @@ def read_xlsx(source: Source) -> Reading:
     check_archive(source.file)
     title = _title(source.file)
     book = openpyxl.load_workbook(source.file, read_only=True, data_only=True)
-    sheets = ((sheet.title, _rows_of_xlsx(sheet)) for sheet in book.worksheets)
-    return Reading(_sheets(sheets), page_count=len(book.worksheets), title=title)
+    starts = _window_starts(_sheet_sizes(book))
+    numbered = (
+        (number, book.worksheets[number - 1])
+        for number in source.wanted_pages(starts, len(book.worksheets))
+    )
+    sheets = ((number, sheet.title, _rows_of_xlsx(sheet)) for number, sheet in numbered)
+    return Reading(_sheets(sheets), page_count=len(book.worksheets), title=title, starts=starts)
+
+
+def _sheet_sizes(book: openpyxl.Workbook) -> list[int]:
+    """Size of each sheet's XML."""
+    paths = [sheet._worksheet_path for sheet in book.worksheets]  # noqa: SLF001 -- has no other name
+    return [book._archive.getinfo(path).file_size for path in paths]  # noqa: SLF001
+
+
+def _window_starts(sizes: Iterable[int]) -> tuple[int, ...]:
+    """Numbers of the sheets with which the windows begin.
+
+    A sheet is not cut: its rows can only be read from the first one on.
+    """
+    starts, in_window = [1], 0
+    for number, size in enumerate(sizes, start=1):
+        if in_window >= _WINDOW_BYTES:
+            starts.append(number)
+            in_window = 0
+        in_window += size
+    return tuple(starts)
 
 
 def _rows_of_xlsx(sheet: Any) -> Iterator[tuple[object, ...]]:
@@ -96,7 +123,9 @@ def read_xls(source: Source) -> Reading:
         encrypted = "encrypted" in str(error).lower()
         raise JobError("encrypted" if encrypted else "corrupt", "xlrd") from None
     names = book.sheet_names()
-    sheets = ((name, _rows_of_xls(book, number)) for number, name in enumerate(names))
+    sheets = (
+        (number, name, _rows_of_xls(book, number - 1)) for number, name in enumerate(names, 1)
+    )
     return Reading(_sheets(sheets), page_count=len(names))
 
 
@@ -119,9 +148,9 @@ def _value_of_xls(cell: Any, datemode: int) -> object:
 
 
 def _sheets(
-    sheets: Iterable[tuple[str, Iterable[tuple[object, ...]]]],
+    sheets: Iterable[tuple[int, str, Iterable[tuple[object, ...]]]],
 ) -> Iterator[Element | PageEnd]:
-    for number, (name, rows) in enumerate(sheets, start=1):
+    for number, name, rows in sheets:
         named = False
         for block in _blocks(rows):
             if not (named or _DEFAULT_SHEET_NAME.fullmatch(name)):

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 
 from worker.errors import JobError
-from worker.extraction import sniff
-from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.extraction import profiles, sniff
+from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
 from worker.models import Element
 
 #: Mail in mail in mail is read; what is in there stays unread.
@@ -42,18 +42,56 @@ def with_parts(
         yield PageEnd(number, has_text=was_read)
 
 
+def ask_for_recognition(parts: Iterable[Part], source: Source, media_type: str) -> None:
+    """Raise ProfileNeededError where a part shows text in pictures, and recognition is to be had.
+
+    Called before anything is said of the message. `media_type` is the message's.
+    """
+    if source.profile != profiles.PLAIN or not profiles.is_available(profiles.OCR):
+        return
+    inner = (_inner(part, source) for part in parts if part.data is not None)
+    if source.nesting < _MAX_NESTING and any(map(_shows_pictures, inner)):
+        raise ProfileNeededError(profiles.OCR, media_type)
+
+
+def _shows_pictures(source: Source) -> bool:
+    # The registry knows the readers of mail, which know this module.
+    from worker.extraction.kinds.pdf import has_pictures_of_text
+    from worker.extraction.kinds.registry import READERS
+
+    media_type = sniff.sniff(source.file, source.file_name)
+    if media_type in profiles.IMAGES:
+        return True
+    if media_type == profiles.PDF:
+        return has_pictures_of_text(source)
+    if media_type in (sniff.EML, sniff.MSG):
+        try:
+            READERS[media_type](source)
+        except ProfileNeededError:
+            return True
+        except MemoryError:
+            raise
+        except Exception:  # parsers raise whatever they like
+            return False
+    return False
+
+
+def _inner(part: Part, source: Source) -> Source:
+    return Source(
+        file=BytesIO(part.data or b""),
+        file_name=part.name,
+        nesting=source.nesting + 1,
+        budget=source.budget,
+        profile=source.profile,
+    )
+
+
 def _read(part: Part, number: int, source: Source) -> Generator[Element, None, bool]:
     """Elements of one part. Returns whether all of it was read: what fails spoils no other."""
     if part.data is None or source.nesting >= _MAX_NESTING or not source.budget.take():
         return False
-    inner = Source(
-        file=BytesIO(part.data),
-        file_name=part.name,
-        nesting=source.nesting + 1,
-        budget=source.budget,
-    )
     try:
-        return (yield from _named(part.name, number, inner))
+        return (yield from _named(part.name, number, _inner(part, source)))
     except MemoryError:
         raise
     except JobError as error:

@@ -23,10 +23,16 @@ from worker.extraction.kinds.base import PageEnd, Reading, Source
 from worker.extraction.kinds.layout import WIDE_GAP, Line, Row, arranged
 from worker.extraction.kinds.pdf_notes import notes_of
 from worker.extraction.kinds.tables import table_elements
+from worker.extraction.running import RunningLines, marks_of
 from worker.models import Element
 
+#: Pages of a window; more in a document that would have too many windows: each opens it anew, and
+#: in a file of 50,000 pages that takes as long as reading hundreds of them.
+WINDOW_PAGES, _MOST_WINDOWS = 50, 128
 #: Pages, spread over the document, that show what its body text and its running lines look like.
 _SAMPLE_PAGES = 12
+#: Running lines that are looked for, and how long they may be.
+_MAX_RUNNING, _MAX_RUNNING_CHARACTERS = 20, 100
 #: pdfium puts U+FFFE where a hyphen broke a word at a line's end, and leaves the line end out.
 _BROKEN_WORD = "\ufffe"
 _MAX_WORD_CHARACTERS = 100
@@ -56,7 +62,6 @@ _OCR_DPI = 150
 _OCR_PIXELS = 6_000_000
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -75,16 +80,34 @@ def read_pdf(source: Source) -> Reading:
     # Before any page is loaded: fields have no values otherwise.
     document.init_forms()
     title = document.get_metadata_value("Title")
-    return Reading(_pages(document, source), page_count=len(document), title=title)
+    starts = _starts(document)
+    style = _style(document, source)
+    pages = _pages(document, source, style, source.wanted_pages(starts, len(document)))
+    in_one_go = not source.first_only and source.window is None
+    return Reading(
+        RunningLines().without_repeats(pages) if in_one_go else pages,
+        page_count=len(document),
+        title=title,
+        starts=starts,
+        context={"body_size": style.body_size, "running": sorted(style.running)},
+    )
+
+
+def _starts(document: pypdfium2.PdfDocument) -> range:
+    count = max(1, len(document))
+    return range(1, count + 1, max(WINDOW_PAGES, -(-count // _MOST_WINDOWS)))
 
 
 def has_pictures_of_text(source: Source) -> bool:
-    """Whether a page shows something and has no text. A file that cannot be read has none."""
+    """Whether a page of the window shows something and has no text.
+
+    A file that cannot be read has none.
+    """
     try:
         document = _open(source)
     except JobError:
         return False
-    for number in range(1, len(document) + 1):
+    for number in source.wanted_pages(_starts(document), len(document)):
         with _loaded(document, number) as page:
             if page is not None and _is_picture(page):
                 return True
@@ -110,17 +133,16 @@ def _open(source: Source) -> pypdfium2.PdfDocument:
         raise JobError("encrypted" if protected else "corrupt", "pdfium") from None
 
 
-def _pages(document: pypdfium2.PdfDocument, source: Source) -> Iterator[Element | PageEnd]:
-    style = _style(document)
-    first, last = source.first_page or 1, source.last_page or len(document)
-    shown: set[str] = set()
-    for number in range(first, min(last, len(document)) + 1):
+def _pages(
+    document: pypdfium2.PdfDocument, source: Source, style: "Style", numbers: Iterable[int]
+) -> Iterator[Element | PageEnd]:
+    for number in numbers:
         with _loaded(document, number) as page:
             elements = page_elements(_lines(page), style, number)
             if source.profile == profiles.OCR and page is not None and not elements:
                 elements = _recognised(page, number)
             notes = list(notes_of(document, page, number))
-        yield from _without_repeats(elements, shown)
+        yield from elements
         yield from notes
         found = any(element.category != "Header" for element in [*elements, *notes])
         yield PageEnd(number, has_text=found)
@@ -136,27 +158,18 @@ def _recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
     return list(ocr.elements_of_lines(ocr.recognised(pixels[:, :, :3]), number))
 
 
-def _without_repeats(elements: Iterable[Element], shown: set[str]) -> Iterator[Element]:
-    """Elements, but each running line only where it stands first: later ones tell nothing new."""
-    for element in elements:
-        if element.category == "Header":
-            marks = _marks(element.text, element.page or 0)
-            if marks & shown:
-                continue
-            shown |= marks
-        yield element
-
-
-def _style(document: pypdfium2.PdfDocument) -> Style:
+def _style(document: pypdfium2.PdfDocument, source: Source) -> Style:
     """Measured on the same pages whatever window is read, so that all windows agree."""
+    outline = _outline(document)
+    if known := source.context:
+        return Style(known["body_size"], frozenset(known["running"]), outline)
     step = max(1, len(document) // _SAMPLE_PAGES)
     numbers = range(1, len(document) + 1, step)[: _SAMPLE_PAGES + 1]
     samples = {}
     for number in numbers:
         with _loaded(document, number) as page:
             samples[number] = _lines(page)
-    style = style_of(samples)
-    return replace(style, outline=_outline(document))
+    return replace(style_of(samples), outline=outline)
 
 
 def _outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -180,14 +193,18 @@ def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
     """The commonest size, by characters, and what many pages have at their edges."""
     sizes: Counter[float] = Counter()
     marks: Counter[str] = Counter()
+    longest = _MAX_RUNNING_CHARACTERS
     for number, lines in pages.items():
         for line in lines:
             sizes[round(line.size, 1)] += len(line.text)
-        marks.update({mark for line in _edges(lines) for mark in _marks(line.text, number)})
+        edges = [line.text for line in _edges(lines) if len(line.text) <= longest]
+        # In order: which of many are kept must not depend on how a set happens to be laid out.
+        marks.update(sorted({mark for text in edges for mark in marks_of(text, number)}))
     often = max(3, len(pages) // 3)
+    commonest = marks.most_common(_MAX_RUNNING)
     return Style(
         body_size=sizes.most_common(1)[0][0] if sizes else 1.0,
-        running=frozenset(mark for mark, count in marks.items() if count >= often),
+        running=frozenset(mark for mark, count in commonest if count >= often),
     )
 
 
@@ -195,18 +212,6 @@ def _edges(lines: Sequence[Line]) -> list[Line]:
     """The two highest and the two lowest lines of a page."""
     by_height = sorted(lines, key=lambda line: -line.top)
     return by_height[:2] + by_height[-2:]
-
-
-def _marks(text: str, page: int) -> set[str]:
-    """What a running line has in common from page to page: its text, or all but a page number.
-
-    A number counts as one by its distance to the page's: sums at the foot of tables do not.
-    """
-    marks = {text}
-    for number in _NUMBER.finditer(text):
-        around = f"{text[: number.start()]}#{text[number.end() :]}"
-        marks.add(f"{around}@{int(number[0]) - page}")
-    return marks
 
 
 @contextmanager
@@ -250,7 +255,9 @@ def _rows(measure: "_Measure") -> list[Row]:
 
 
 def _whole(line: Line, compounds: Container[str]) -> Line:
-    return replace(line, text=" ".join(repaired(line.text, compounds).split()))
+    text = repaired(line.text, compounds) if _BROKEN_WORD in line.text else line.text
+    text = " ".join(text.split())
+    return line if text == line.text else replace(line, text=text)
 
 
 def repaired(text: str, compounds: Container[str]) -> str:
@@ -266,7 +273,7 @@ def repaired(text: str, compounds: Container[str]) -> str:
 
 def _utf16_units(text: str) -> int:
     """What pdfium counts in, and Python does not."""
-    return len(text) + sum(1 for character in text if character > "\uffff")
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class _Measure:
@@ -274,6 +281,7 @@ class _Measure:
 
     def __init__(self, text_page: Any, rotation: int) -> None:
         self.text_page = text_page
+        self._raw = text_page.raw
         self._rotation = rotation
 
     def line(self, text: str, index: int) -> Line:
@@ -324,22 +332,22 @@ class _Measure:
         return bool(self._box(after).left - self._box(space - 1).right > WIDE_GAP * size)
 
     def _is_generated(self, text_index: int) -> bool:
-        return bool(raw.FPDFText_IsGenerated(self.text_page, self._char_index(text_index)) == 1)
+        return bool(raw.FPDFText_IsGenerated(self._raw, self._char_index(text_index)) == 1)
 
     def _char_index(self, text_index: int) -> int:
-        return int(raw.FPDFText_GetCharIndexFromTextIndex(self.text_page, text_index))
+        return int(raw.FPDFText_GetCharIndexFromTextIndex(self._raw, text_index))
 
     def _box(self, text_index: int) -> Any:
         box = raw.FS_RECTF()
-        raw.FPDFText_GetLooseCharBox(self.text_page, self._char_index(text_index), box)
+        raw.FPDFText_GetLooseCharBox(self._raw, self._char_index(text_index), box)
         return turned(box, self._rotation) if self._rotation else box
 
     def _is_bold(self, text_index: int) -> bool:
         char = self._char_index(text_index)
-        if raw.FPDFText_GetFontWeight(self.text_page, char) >= _BOLD_WEIGHT:
+        if raw.FPDFText_GetFontWeight(self._raw, char) >= _BOLD_WEIGHT:
             return True
         name, flags = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_int()
-        raw.FPDFText_GetFontInfo(self.text_page, char, name, _NAME_BYTES, flags)
+        raw.FPDFText_GetFontInfo(self._raw, char, name, _NAME_BYTES, flags)
         return bool(_BOLD_NAME.search(name.value))
 
 
@@ -393,7 +401,7 @@ def _together(left: Line, right: Line) -> Line:
 
 def page_elements(lines: Sequence[Line], style: Style, page: int) -> list[Element]:
     """Paragraphs, titles, list items and running lines of one page."""
-    running = {id(line) for line in _edges(lines) if _marks(line.text, page) & style.running}
+    running = {id(line) for line in _edges(lines) if marks_of(line.text, page) & style.running}
     body = [line for line in lines if id(line) not in running]
     headers = [Element("Header", line.text, page=page) for line in lines if id(line) in running]
     titles = style.outline.get(page, {})

@@ -1,6 +1,7 @@
 """Tables as text: one line a row, cells between bars, long tables in groups under their header."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 
 from lxml import html as lxml_html  # type: ignore[import-untyped]  # ships no types
@@ -31,7 +32,7 @@ def table_elements(
     is text. With `caption_depth` the last caption is the title of the rows.
     """
     metadata = {"page_name": page_name} if page_name else {}
-    captions, table = _without_captions(row for row in map(_trimmed, rows) if row)
+    captions, table = _without_captions(_filled_rows(rows))
     for left, caption in zip(range(len(captions) - 1, -1, -1), captions, strict=True):
         title = caption_depth is not None and left == 0
         depth = caption_depth if title else None
@@ -39,13 +40,44 @@ def table_elements(
     header = next(table, None)
     if header is None:
         return
-    category = "Table" if len(header) > 1 else "Text"
-    groups = _groups(header, table, repeat=category == "Table")
+    form = _form(header)
+    groups = _groups([_line(header)], table, form.repeated)
     first, second = next(groups), next(groups, None)
     whole = {"text_as_html": html} if html and second is None else {}
-    yield Element(category, first, page=page, metadata={**metadata, **whole})
+    yield Element(form.category, first, page=page, metadata={**metadata, **whole})
     for group in chain([] if second is None else [second], groups):
-        yield Element(category, group, page=page, metadata=metadata)
+        yield Element(form.category, group, page=page, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """What the beginning of a table decides for the rest of it."""
+
+    category: str
+    repeated: list[str]  #: lines that stand at the top of every group
+
+    @staticmethod
+    def of(rows: Iterable[Row]) -> "TableForm":
+        """The form of a table that begins with these rows."""
+        _captions, table = _without_captions(_filled_rows(rows))
+        return _form(next(table, []))
+
+
+def continued(rows: Iterable[Row], form: TableForm) -> Iterator[Element]:
+    """Elements of rows that stand further down in a table."""
+    for group in _groups(form.repeated, _filled_rows(rows), form.repeated):
+        yield Element(form.category, group)
+
+
+def _form(header: list[str]) -> TableForm:
+    line = _line(header)
+    if len(header) < 2:
+        return TableForm("Text", [])
+    return TableForm("Table", [line] if len(line) <= _MAX_HEADER_CHARACTERS else [])
+
+
+def _filled_rows(rows: Iterable[Row]) -> Iterator[list[str]]:
+    return (row for row in map(_trimmed, rows) if row)
 
 
 def _trimmed(row: Row) -> list[str]:
@@ -68,10 +100,9 @@ def _filled(row: Row) -> int:
     return sum(1 for cell in row if cell.strip())
 
 
-def _groups(header: list[str], rows: Iterable[list[str]], *, repeat: bool) -> Iterator[str]:
-    top = _line(header)
-    repeated = [top] if repeat and len(top) <= _MAX_HEADER_CHARACTERS else []
-    lines, size = [top], len(top)
+def _groups(top: list[str], rows: Iterable[list[str]], repeated: list[str]) -> Iterator[str]:
+    """Lines in groups. The first one begins with `top`, the others with what is repeated."""
+    lines, size = list(top), sum(map(len, top))
     for row in rows:
         line = _line(row)
         if size + len(line) > GROUP_CHARACTERS and len(lines) > len(repeated):
@@ -79,7 +110,8 @@ def _groups(header: list[str], rows: Iterable[list[str]], *, repeat: bool) -> It
             lines, size = list(repeated), sum(map(len, repeated))
         lines.append(line)
         size += len(line) + 1
-    yield "\n".join(lines)
+    if lines:
+        yield "\n".join(lines)
 
 
 def _line(row: Row) -> str:

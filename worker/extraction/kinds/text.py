@@ -9,6 +9,7 @@ from statistics import median
 from unstructured.partition.text import element_from_text
 
 from worker.extraction.encodings import decode
+from worker.extraction.kinds import cuts
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.grouping import grouped
 from worker.extraction.kinds.partitioned import body_titles_demoted
@@ -31,16 +32,25 @@ _MID_SENTENCE = 0.4
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
 _CODE_GROUP_CHARACTERS = 1500
+_CUTS = (cuts.between_paragraphs, cuts.at_blank_line, cuts.at_line_end, cuts.at_space)
 
 
 def read_text(source: Source) -> Reading:
     """Paragraphs, list items and what unstructured takes for titles."""
-    return Reading(text_elements(decode(source.read())))
+    file = cuts.TextFile.of(source)
+    starts = () if source.window else cuts.starts_of(file, *_CUTS)
+    full = source.context.get("full_line_length")
+    if full is None:
+        # Measured in the first window, so that all windows agree.
+        full = full_line_length(_lines(file.text(file.begin, [*starts, None][1])))
+    windows = (text_elements(file.text(*bounds), full) for bounds in source.wanted(starts))
+    context = {**file.context, "full_line_length": full}
+    return Reading(chain.from_iterable(windows), starts=starts, context=context)
 
 
-def text_elements(text: str) -> Iterator[Element]:
-    """Elements of a text without markup."""
-    blocks = chain([[""]], blocks_of(text))
+def text_elements(text: str, full: float | None = None) -> Iterator[Element]:
+    """Elements of a text without markup. See `full_line_length`, which else is measured."""
+    blocks = chain([[""]], blocks_of(text, full))
     return body_titles_demoted(
         element
         for (*_, before), block in pairwise(blocks)
@@ -53,16 +63,21 @@ def read_source(source: Source) -> Reading:
     return Reading(_code_elements(decode(source.read())))
 
 
-def blocks_of(text: str) -> Iterator[list[str]]:
+def blocks_of(text: str, full: float | None = None) -> Iterator[list[str]]:
     """Paragraphs between blank lines: wrapped lines are joined, list items stand alone."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").split("\n")
-    full = _full_line_length(lines)
+    lines = _lines(text)
+    if full is None:
+        full = full_line_length(lines)
     for blank, block in groupby(lines, key=lambda line: not line.strip()):
         if not blank:
             yield list(_joined(block, full))
 
 
-def _full_line_length(lines: list[str]) -> float:
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").split("\n")
+
+
+def full_line_length(lines: list[str]) -> float:
     """From which length on a line was broken because it was full; infinite in unwrapped text.
 
     Wrapped prose shows in lines that begin in the middle of a sentence; those before them have

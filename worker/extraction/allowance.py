@@ -1,0 +1,56 @@
+"""What one document may take in all, however many children read it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.errors import JobError
+
+
+class Allowance:
+    """An amount that several threads draw on."""
+
+    def __init__(self, amount: float, *, code: str, detail: str) -> None:
+        """`code` and `detail` say what it means that it is used up."""
+        self._left = amount
+        self._code = code
+        self._detail = detail
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> float:
+        """What is left; never below zero."""
+        return max(0.0, self._left)
+
+    def draw(self, amount: float) -> None:
+        """Take some. Raises JobError when that was more than was left."""
+        with self._lock:
+            self._left -= amount
+            if self._left < 0:
+                raise JobError(self._code, self._detail)
+
+
+class TimeAllowance(Allowance):
+    """Seconds that several threads wait for. What they wait at the same time counts once."""
+
+    def __init__(self, seconds: float, *, code: str, detail: str) -> None:
+        super().__init__(seconds, code=code, detail=detail)
+        self._waiting = 0
+        self._counted_until = 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time in which this is open. Raises JobError when it was more than was left."""
+        with self._lock:
+            if self._waiting == 0:
+                self._counted_until = time.monotonic()
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                now = time.monotonic()
+                uncounted, self._counted_until = now - self._counted_until, now
+        self.draw(uncounted)
