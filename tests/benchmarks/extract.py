@@ -7,8 +7,9 @@ docmill does without: name a Python that has them, and it is measured as well.
     python -m tests.benchmarks.extract --unstructured-python /path/to/python --corpus folder/of/pdfs
 
 To make such a Python without the gigabytes that "fast" does not use: pip install
-"unstructured[docx]" pypdf pdf2image pdfminer.six pi-heif opencv-python-headless scipy onnx
-onnxruntime huggingface_hub matplotlib; pip install --no-deps unstructured-inference.
+"unstructured[docx]" pdfminer.six pypdf pypdfium2 pdf2image pikepdf pi-heif opencv-python-headless
+scipy onnx onnxruntime huggingface_hub matplotlib rapidfuzz; then pip install --no-deps
+unstructured-inference unstructured.pytesseract.
 """
 
 import argparse
