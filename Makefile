@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test faults chaos mutants supabase bench-webhook bench-dispatch \
-	bench-start bench-idle upgrade-fixture format constraints clean
+	bench-start bench-idle bench-extract bench-corpus upgrade-fixture format constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -52,6 +52,12 @@ bench-start: $(VENV)/.dev ## Measure how long a newcomer waits (needs a Chromium
 
 bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 	$(BIN)/python -m tests.benchmarks.idle
+
+bench-extract: $(VENV)/.dev ## Measure reading against unstructured; OPTIONS='--corpus FOLDER'
+	$(BIN)/python -m tests.benchmarks.extract $(OPTIONS)
+
+bench-corpus: $(VENV)/.dev ## Read every file of DOCS=folder, and say how, how fast and what was lost
+	$(BIN)/python -m tests.benchmarks.corpus "$(DOCS)"
 
 supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the tests that run it (needs npm)
 	npm install --prefix $(VENV)/supabase --no-save --ignore-scripts --no-audit --no-fund supabase@3.1.0

@@ -15,6 +15,7 @@ import unstructured.nlp.tokenize
 
 from worker.extraction.kinds.base import Source
 from worker.extraction.kinds.registry import open_reading
+from worker.extraction.kinds.shortcuts import take_shortcuts
 
 _PARAGRAPHS = (
     "A Title\n\nA sentence of the body. And another one, with a verb in it.\n\n- an item\n"
@@ -26,6 +27,7 @@ _MAIL = "From: a@example.org\nTo: b@example.org\nSubject: A title\nMIME-Version:
 def warm_up() -> None:
     """Install the sentence splitter, read one document of each kind, forget them."""
     use_blank_sentence_splitter()
+    take_shortcuts()
     for file_name, content in _samples().items():
         source = Source(file=io.BytesIO(content), file_name=file_name)
         for _ in open_reading(source)[1].parts:

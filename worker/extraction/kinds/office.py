@@ -12,14 +12,15 @@ from typing import Any, BinaryIO
 import openpyxl
 import xlrd  # type: ignore[import-untyped]  # ships no types
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
-from unstructured.partition.docx import partition_docx
 from unstructured.partition.pptx import partition_pptx
 
 from worker.errors import JobError
 from worker.extraction.archive import check_archive
 from worker.extraction.kinds.base import PageEnd, Reading, Source
-from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
+from worker.extraction.kinds.partitioned import elements_of
+from worker.extraction.kinds.shortcuts import bare
 from worker.extraction.kinds.tables import table_elements
+from worker.extraction.kinds.word import partition_word
 from worker.models import Element
 
 _CORE_PROPERTIES = "docProps/core.xml"
@@ -39,15 +40,14 @@ def read_docx(source: Source) -> Reading:
     """Paragraphs by style, lists, tables; pages where Word left its page breaks."""
     check_archive(source.file)
     title = _title(source.file)
-    found = partition_docx(file=source.file, languages=NO_LANGUAGES)
-    return Reading(elements_of(found), title=title)
+    return Reading(elements_of(partition_word(source.file)), title=title)
 
 
 def read_pptx(source: Source) -> Reading:
     """Slide by slide, with the speaker's notes."""
     check_archive(source.file)
     title = _title(source.file)
-    found = partition_pptx(file=source.file, include_slide_notes=True, languages=NO_LANGUAGES)
+    found = bare(partition_pptx)(file=source.file, include_slide_notes=True)
     # Between two slides there is a page break, also where a slide holds nothing else.
     slides = 1 + sum(1 for element in found if element.category == "PageBreak")
     return Reading(_by_slide(elements_of(found), slides), page_count=slides, title=title)

@@ -1,7 +1,7 @@
 """HTML and Markdown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from lxml import html as lxml_html
@@ -12,6 +12,7 @@ from worker.errors import JobError
 from worker.extraction.encodings import decode
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
+from worker.extraction.kinds.shortcuts import bare
 from worker.extraction.kinds.tables import is_layout
 from worker.models import Element
 
@@ -25,7 +26,10 @@ _CONTAINERS = re.compile(
 #: Half of what libxml2 takes; the other half is for what the body of a page adds.
 _DEEPEST = 128
 _NO_TEXT = frozenset({"script", "style", "noscript", "template"})
-_VISIBLE_TEXT = ".//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]"
+_TEXT = etree.XPath(".//text()", smart_strings=False)
+_HIDDEN_TEXT = etree.XPath(
+    ".//script//text() | .//style//text() | .//noscript//text()", smart_strings=False
+)
 _ROLES = frozenset({"navigation", "contentinfo", "search"})
 _BANNER_TAGS = frozenset({"div", "section", "aside", "dialog", "form"})
 #: Names that sites and consent services give to the box that asks for cookies.
@@ -57,7 +61,7 @@ def html_reading(markup: str) -> Reading:
     _flatten(tree)
     _unwrap_layout_tables(tree)
     page = lxml_html.tostring(tree, encoding="unicode")
-    return Reading(elements_of(partition_html(text=page, languages=NO_LANGUAGES)), title=title)
+    return Reading(elements_of(bare(partition_html)(text=page)), title=title)
 
 
 def _parsed(text: str) -> etree._Element | None:
@@ -122,9 +126,14 @@ def _is_boilerplate(node: etree._Element) -> bool:
 
 
 def _text_length(node: etree._Element) -> int:
+    """Length of what is shown in a node that stands in nothing hidden."""
     if node.tag in _NO_TEXT:
         return 0
-    return sum(len(text.strip()) for text in node.xpath(_VISIBLE_TEXT))
+    return _stripped_length(_TEXT(node)) - _stripped_length(_HIDDEN_TEXT(node))
+
+
+def _stripped_length(texts: Iterable[str]) -> int:
+    return sum(len(text.strip()) for text in texts)
 
 
 def _unwrap_layout_tables(tree: etree._Element) -> None:

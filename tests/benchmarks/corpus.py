@@ -1,0 +1,146 @@
+"""Read every file of a folder as `docmill extract` does, and print a table of what came of it.
+
+    make bench-corpus DOCS=folder
+
+How each was read, the seconds from the call to the last element, elements, chunks, and what was
+lost: pages that could not be read, the error, and what is left out of this kind by design.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.benchmarks.figures import machine
+from worker.errors import JobError
+from worker.extraction import GuardedExtractor, profiles, sniff
+from worker.extraction.kinds.base import Source
+from worker.extraction.kinds.pdf import has_pictures_of_text
+from worker.log import configure_logging
+from worker.models import Element
+from worker.pipeline.chunking import chunk_elements
+from worker.reading import build_splitter, extraction_limits
+from worker.settings import Settings, load_settings
+
+READY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class CodePath:
+    """What reads a kind, and what it leaves out."""
+
+    reader: str
+    left_out: str = ""
+
+
+_WEB = "navigation, banners, footers, scripts"
+_PICTURES = "pictures"
+_CELLS = "formulas (their values stay), charts, comments"
+PATHS = {
+    profiles.PDF: CodePath("pdfium", "repeated running heads, pictures"),
+    sniff.DOCX: CodePath("unstructured, docx", "pictures, footnotes, comments"),
+    sniff.PPTX: CodePath("unstructured, pptx", "pictures, charts"),
+    sniff.XLSX: CodePath("openpyxl", _CELLS),
+    sniff.XLS: CodePath("xlrd", _CELLS),
+    "text/html": CodePath("unstructured, html", _WEB),
+    "text/markdown": CodePath("unstructured, md", _PICTURES),
+    "text/csv": CodePath("Python's csv"),
+    "text/tab-separated-values": CodePath("Python's csv"),
+    "application/json": CodePath("Python's json"),
+    "application/x-ndjson": CodePath("Python's json"),
+    "application/xml": CodePath("lxml", "comments, attributes of elements with text"),
+    sniff.EML: CodePath("Python's email", "headers but a few, pictures in the text"),
+    sniff.MSG: CodePath("oxmsg", "headers but a few, pictures in the text"),
+    "text/plain": CodePath("docmill, unstructured's titles"),
+}
+
+
+@dataclass
+class Outcome:
+    """What came of one file."""
+
+    reader: str
+    seconds: float
+    elements: int = 0
+    chunks: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def cells(self) -> str:
+        """A row of the table, without the file."""
+        lost = "; ".join(self.lost) or "-"
+        return f"{self.reader} | {self.seconds:.2f} | {self.elements} | {self.chunks} | {lost}"
+
+
+def code_path(media_type: str, path: Path) -> CodePath:
+    """What reads a file of this type here."""
+    profile = profiles.profile_of(media_type)
+    if profile in profiles.PROGRAMS:
+        program = "pandoc" if profile == profiles.PANDOC else "LibreOffice"
+        return CodePath(f"{program}, then as what it wrote", _PICTURES)
+    if profile == profiles.OCR:
+        return CodePath("RapidOCR", "all but text")
+    if media_type == profiles.PDF and profiles.is_available(profiles.OCR):
+        with path.open("rb") as file:
+            if has_pictures_of_text(Source(file=file, file_name=path.name)):
+                return CodePath("pdfium; RapidOCR for scanned pages", PATHS[profiles.PDF].left_out)
+    return PATHS.get(media_type, CodePath("docmill"))
+
+
+def read(path: Path, extractor: GuardedExtractor, settings: Settings) -> Outcome:
+    """Read and chunk one file."""
+    began = time.perf_counter()
+    elements: list[Element] = []
+    unread: list[int] = []
+    hidden = 0
+    try:
+        with extractor.open(path, file_name=path.name, check=lambda: None) as extraction:
+            media_type = extraction.mime_type
+            for window in extraction.windows():
+                elements += window.elements
+                unread += window.unread_pages
+                hidden += window.hidden_characters
+    except JobError as error:
+        detail = "" if str(error) == error.code else f" ({error})"
+        return Outcome("-", time.perf_counter() - began, lost=[f"all: `{error.code}`{detail}"])
+    seconds = time.perf_counter() - began
+    chunks = chunk_elements(elements, build_splitter(settings), max_tokens=settings.chunk_tokens)
+    found = code_path(media_type, path)
+    lost = list(_lost(found, unread, hidden))
+    return Outcome(found.reader, seconds, len(elements), sum(1 for _ in chunks), lost)
+
+
+def _lost(found: CodePath, unread: list[int], hidden: int) -> Iterator[str]:
+    if unread:
+        yield f"unread pages {', '.join(map(str, unread))}"
+    if hidden:
+        yield f"{hidden} hidden characters found"
+    if found.left_out:
+        yield f"by design: {found.left_out}"
+
+
+def main() -> None:
+    """Read all files, print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    configure_logging(log_format="console", level="error")
+    settings = load_settings()
+    limits = extraction_limits(settings, children=1)
+    with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
+        extractor = GuardedExtractor(limits, temp_dir=Path(name))
+        try:
+            assert extractor.ready(READY_SECONDS)
+            print(f"{machine()}\n")
+            print("| file | read by | s | elements | chunks | lost |")
+            print("| --- | --- | --- | --- | --- | --- |")
+            for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+                cells = read(path, extractor, settings).cells()
+                print(f"| {path.relative_to(folder)} | {cells} |", flush=True)
+        finally:
+            extractor.close()
+
+
+if __name__ == "__main__":
+    main()
