@@ -1,6 +1,6 @@
 """PDF through pdfium: lines with their place on the page, joined to paragraphs and titles.
 
-Why not unstructured: its PDF reader takes 24 times as long and wants torch for anything more.
+Why not unstructured: its PDF reader takes 5 to 13 times as long and wants torch for anything more.
 """
 
 import ctypes
@@ -81,8 +81,8 @@ def read_pdf(source: Source) -> Reading:
     document.init_forms()
     title = document.get_metadata_value("Title")
     starts = _starts(document)
-    style = _style(document, source)
-    pages = _pages(document, source, style, source.wanted_pages(starts, len(document)))
+    style, sampled = _style(document, source)
+    pages = _pages(document, source, style, sampled, source.wanted_pages(starts, len(document)))
     in_one_go = not source.first_only and source.window is None
     return Reading(
         RunningLines().without_repeats(pages) if in_one_go else pages,
@@ -134,11 +134,16 @@ def _open(source: Source) -> pypdfium2.PdfDocument:
 
 
 def _pages(
-    document: pypdfium2.PdfDocument, source: Source, style: "Style", numbers: Iterable[int]
+    document: pypdfium2.PdfDocument,
+    source: Source,
+    style: "Style",
+    sampled: dict[int, list[Line]],
+    numbers: Iterable[int],
 ) -> Iterator[Element | PageEnd]:
     for number in numbers:
         with _loaded(document, number) as page:
-            elements = page_elements(_lines(page), style, number)
+            lines = sampled.pop(number, None)
+            elements = page_elements(_lines(page) if lines is None else lines, style, number)
             if source.profile == profiles.OCR and page is not None and not elements:
                 elements = _recognised(page, number)
             notes = list(notes_of(document, page, number))
@@ -158,18 +163,21 @@ def _recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
     return list(ocr.elements_of_lines(ocr.recognised(pixels[:, :, :3]), number))
 
 
-def _style(document: pypdfium2.PdfDocument, source: Source) -> Style:
-    """Measured on the same pages whatever window is read, so that all windows agree."""
+def _style(document: pypdfium2.PdfDocument, source: Source) -> tuple[Style, dict[int, list[Line]]]:
+    """Measured on the same pages whatever window is read, so that all windows agree.
+
+    With the lines of those pages: to measure them is half the work of a short document.
+    """
     outline = _outline(document)
     if known := source.context:
-        return Style(known["body_size"], frozenset(known["running"]), outline)
+        return Style(known["body_size"], frozenset(known["running"]), outline), {}
     step = max(1, len(document) // _SAMPLE_PAGES)
     numbers = range(1, len(document) + 1, step)[: _SAMPLE_PAGES + 1]
     samples = {}
     for number in numbers:
         with _loaded(document, number) as page:
             samples[number] = _lines(page)
-    return replace(style_of(samples), outline=outline)
+    return replace(style_of(samples), outline=outline), samples
 
 
 def _outline(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
@@ -241,7 +249,7 @@ def _lines(page: pypdfium2.PdfPage | None) -> list[Line]:
 def _rows(measure: "_Measure") -> list[Row]:
     rows = []
     index = 0
-    page_text = measure.text_page.get_text_range()
+    page_text = measure.page_text
     compounds = {word.strip(_PUNCTUATION) for word in page_text.split() if "-" in word}
     for text in page_text.split(_LINE_END):
         if text.strip():
@@ -275,13 +283,24 @@ def _utf16_units(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def _letters_in(text: str) -> tuple[int, int] | None:
+    """Where the first and the last letter or digit stand."""
+    first = _LETTER_OR_DIGIT.search(text)
+    if first is None:
+        return None
+    positions = range(len(text) - 1, -1, -1)
+    return first.start(), next(at for at in positions if _LETTER_OR_DIGIT.match(text, at))
+
+
 class _Measure:
     """Measures the text of one page as it is shown: a page may be turned."""
 
     def __init__(self, text_page: Any, rotation: int) -> None:
-        self.text_page = text_page
+        self.page_text = text_page.get_text_range()
         self._raw = text_page.raw
         self._rotation = rotation
+        #: Whether the text holds all characters: then each has the same number in both.
+        self._is_complete = text_page.count_chars() == _utf16_units(self.page_text)
 
     def line(self, text: str, index: int) -> Line:
         """Text that begins at an index, and where it stands."""
@@ -289,19 +308,17 @@ class _Measure:
         end = index + _utf16_units(text.rstrip()) - 1
         # A bullet has a height of its own: the first and the last letter show the font, the taller
         # of them where the other is a superscript.
-        letters = list(_LETTER_OR_DIGIT.finditer(text))
+        letters = _letters_in(text)
         first, last = (
-            (index + _utf16_units(text[: letter.start()]) for letter in (letters[0], letters[-1]))
-            if letters
-            else (begin, end)
+            (index + _utf16_units(text[:letter]) for letter in letters) if letters else (begin, end)
         )
         upper, lower = self._box(first), self._box(last)
         size = max(upper.top - upper.bottom, lower.top - lower.bottom)
         wraps = upper.bottom - lower.bottom > 0.5 * size
         return Line(
             text=text,
-            left=self._box(begin).left,
-            right=self._box(end).right,
+            left=(upper if begin == first else self._box(begin)).left,
+            right=(lower if end == last else self._box(end)).right,
             top=upper.top if wraps else max(upper.top, lower.top),
             bottom=lower.bottom if wraps else min(upper.bottom, lower.bottom),
             size=size,
@@ -334,6 +351,8 @@ class _Measure:
         return bool(raw.FPDFText_IsGenerated(self._raw, self._char_index(text_index)) == 1)
 
     def _char_index(self, text_index: int) -> int:
+        if self._is_complete:
+            return text_index
         return int(raw.FPDFText_GetCharIndexFromTextIndex(self._raw, text_index))
 
     def _box(self, text_index: int) -> Any:
