@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
+from random import Random
 
 import docx
 import openpyxl
@@ -53,6 +54,25 @@ def make_xlsx() -> bytes:
     book.create_sheet("Empty")
     book.save(out)
     return out.getvalue()
+
+
+def make_large_xlsx(sheets: int) -> bytes:
+    """Sheets of a few rows each, in more than 4 MB of XML."""
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    book.remove(book.active)
+    for number in range(sheets):
+        sheet = book.create_sheet(f"S{number}")
+        sheet.append(["number", "of"])
+        sheet.append([number, "sheet"])
+    book.save(out)
+    noise = Random(0).randbytes(2_200_000).hex().encode()
+    with zipfile.ZipFile(out) as archive:
+        return zipped(
+            {
+                name: archive.read(name).replace(b"<sheetData>", b"<sheetData><!-- %s -->" % noise)
+                for name in archive.namelist()
+            }
+        )
 
 
 def make_eml() -> bytes:

@@ -69,6 +69,12 @@ def _flood() -> None:
         write({"element": _ELEMENT | {"text": "x" * 50_000}})
 
 
+def _flood_with_nothing() -> None:
+    _say_header_only()
+    while True:
+        write({"element": _ELEMENT | {"text": " "}})
+
+
 def _say_header_only() -> None:
     header = {"mime_type": "text/plain", "page_count": None, "title": None}
     write({"header": {**header, "starts": [], "context": ""}})
@@ -155,6 +161,7 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "sleep_after_header": _sleep_after_header,
     "hog": _hog,
     "flood": _flood,
+    "flood_with_nothing": _flood_with_nothing,
     "run_away": _run_away,
     "connect": _connect,
     "open_files": _open_files,

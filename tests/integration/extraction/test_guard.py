@@ -84,6 +84,7 @@ def test_a_child_that_takes_too_much_memory(hostile: GuardedExtractor, order: Or
 def test_a_child_that_writes_without_end(make_hostile: MakeHostile, order: Order):
     extractor = make_hostile(max_characters=1_000_000)
     assert code_of(extractor, order("flood")) == "document_too_large"
+    assert code_of(extractor, order("flood_with_nothing")) == "document_too_large"
     assert_nothing_left(extractor)
 
 

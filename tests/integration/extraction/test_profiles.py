@@ -199,7 +199,7 @@ DOC = {"WordDocument": b"x" * 5000}
 PROGRAM = """#!/bin/bash
 for argument; do [ "$last" = --outdir ] && out=$argument; last=$argument; done
 {tries}
-base64 -d > "$out/document.docx" <<'END'
+base64 -d > "$out/document.{ending}" <<'END'
 {document}
 END
 """
@@ -223,10 +223,10 @@ def own(programs: Path, tmp_path: Path) -> Iterator[GuardedExtractor]:
         yield made
 
 
-def install(programs: Path, tries: str = "") -> None:
-    document = base64.encodebytes(documents.make_docx()).decode()
+def install(programs: Path, tries: str = "", made: bytes = b"", ending: str = "docx") -> None:
+    document = base64.encodebytes(made or documents.make_docx()).decode()
     path = programs / "soffice"
-    path.write_text(PROGRAM.format(tries=tries, document=document))
+    path.write_text(PROGRAM.format(tries=tries, document=document, ending=ending))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
@@ -242,6 +242,19 @@ def test_what_is_missing_is_found_once_it_is_installed(
     assert document.elements[0].text == "Annual Report"
     shutil.rmtree(programs)
     assert code_of(own, path) == "unsupported_type"
+
+
+def test_a_large_workbook_that_a_program_made_is_read_once(
+    own: GuardedExtractor, programs: Path, tmp_path: Path
+) -> None:
+    """It has what would be several windows of a workbook that was uploaded."""
+    install(programs, made=documents.make_large_xlsx(3), ending="xlsx")
+    path = tmp_path / "a.ods"
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    path.write_bytes(documents.zipped({"mimetype": kind.encode(), "content.xml": b"<a/>"}))
+    document = read_document(own, path)
+    assert (document.mime_type, document.page_count) == (kind, 3)
+    assert [e.text for e in document.elements if e.category == "Title"] == ["S0", "S1", "S2"]
 
 
 def test_a_program_reaches_nothing_and_leaves_nothing(

@@ -3,23 +3,22 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 
-import openpyxl
 import pytest
 
 from tests.integration.extraction.conftest import MIB, assert_nothing_left, running_extractor
-from tests.integration.extraction.documents import make_pdf
-from worker.errors import CancelledRunError
+from tests.integration.extraction.documents import make_large_xlsx, make_pdf
+from worker.errors import CancelledRunError, JobError
 from worker.extraction import ExtractionLimits, GuardedExtractor, read_ahead
+from worker.extraction.allowance import Allowance
 from worker.extraction.child_reader import OpenedWindow, Task
 from worker.extraction.kinds import office, pdf
 from worker.extraction.kinds.base import Bounds, PageEnd, Source
 from worker.extraction.kinds.registry import open_reading
-from worker.extraction.ordered import NOTHING_KEPT
+from worker.extraction.lines import replayed
+from worker.extraction.ordered import NOTHING_KEPT, OrderedExtraction
 from worker.extraction.read_ahead import ReadAhead
 from worker.extraction.results import Header
 from worker.models import Element
@@ -104,6 +103,8 @@ def test_what_is_kept_is_not_read_again(
     assert set(started) == {None, (first, second), (second, None)}
     assert len(started) == 3
     assert sorted(kept.contents) == [1, 2, 3]
+    # The plan is kept once.
+    assert [len(replayed(kept.contents[number])[0].starts) for number in (1, 2, 3)] == [3, 0, 0]
     started.clear()
 
     assert read(extractor, path, kept) == found
@@ -183,6 +184,18 @@ def test_the_limit_of_a_document_holds_for_all_its_windows(path: Path, tmp_path:
     assert getattr(caught.value, "code", None) == "document_too_large"
 
 
+@pytest.mark.parametrize("pages", [[(1, 2), (2,)], [(1, 3), (2,)], [(1,), (6,)], [(5, 6)]])
+def test_pages_that_no_child_of_ours_would_end_end_the_document(pages: list[tuple[int]]) -> None:
+    class Windows:
+        def in_order(self) -> Iterator[Iterator[PageEnd]]:
+            return (iter([PageEnd(page, has_text=True) for page in window]) for window in pages)
+
+    characters = Allowance(10_000, code="document_too_large", detail="")
+    extraction = OrderedExtraction(Header("application/pdf", 5, None), Windows(), characters)  # type: ignore[arg-type]  # stands in
+    with pytest.raises(JobError, match="out of order"):
+        list(extraction.windows())
+
+
 def test_windows_are_read_at_the_same_time() -> None:
     """Each waits until the other is being read as well."""
     both = threading.Barrier(2, timeout=20)
@@ -239,20 +252,57 @@ def test_a_stop_in_the_middle_of_a_window_leaves_no_child(
     del held
 
 
-def test_sheets_are_read_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(office, "_WINDOW_BYTES", 2_000)
-    book, out = openpyxl.Workbook(), BytesIO()
-    for name in ("kilns", "glazes", "clays", "tools"):
-        sheet = book.create_sheet(name)
-        sheet.append(["number", "of"])
-        for number in range(20):
-            sheet.append([number, name])
-    book.save(out)
+def test_a_window_is_not_read_as_another_kind(tmp_path: Path) -> None:
+    """As when the name that told what it is was changed meanwhile."""
+    data = b"a,b\n" * 100
+    source = Source(BytesIO(data), "a.csv", window=(0, 40), media_type="text/plain")
+    with pytest.raises(JobError, match="another kind"):
+        open_reading(source)
 
-    whole = Source(BytesIO(out.getvalue()), "a.xlsx")
-    first = office.read_xlsx(replace(whole, first_only=True))
-    assert len(first.starts) > 2
-    found = list(first.parts)
-    for window in [*pairwise(first.starts), (first.starts[-1], None)][1:]:
-        found += office.read_xlsx(replace(whole, window=window)).parts
-    assert found == list(office.read_xlsx(whole).parts)
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("a.txt", "b/c.txt", True),
+        ("a.pdf", "a.docx", True),
+        ("a.txt", "a.csv", False),
+        ("a.csv", "a.TSV", False),
+        ("notes", "notes.md", False),
+        ("notes", "Makefile", False),
+    ],
+)
+def test_what_is_kept_belongs_to_names_that_say_the_same(
+    extractor: GuardedExtractor, before: str, after: str, same: bool
+) -> None:
+    assert (extractor.version(before) == extractor.version(after)) == same
+
+
+def test_sheets_are_read_in_windows(
+    extractor: GuardedExtractor, tmp_path: Path, started: list[Bounds | None]
+) -> None:
+    path = tmp_path / "a.xlsx"
+    path.write_bytes(make_large_xlsx(3))
+    with extractor.open(path, file_name="a.xlsx", check=lambda: None) as extraction:
+        found = [element for window in extraction.windows() for element in window.elements]
+    assert set(started) == {None, (2, 3), (3, None)}
+    whole = office.read_xlsx(Source(BytesIO(path.read_bytes()), "a.xlsx")).parts
+    assert found == [part for part in whole if isinstance(part, Element)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shared", "starts"),
+    [
+        ([5, 5, 5], 0, (1, 2, 3)),
+        ([1, 1, 1, 1, 9, 1], 0, (1, 5, 6)),
+        # What each window would have to read anew makes them larger, and fewer.
+        ([5, 5, 5, 5], 2, (1, 3)),
+        ([5, 5, 5, 5], 9, (1,)),
+        ([5] * 64, 0, tuple(range(1, 65, 4))),
+    ],
+)
+def test_a_window_is_worth_what_it_takes_to_open_it(
+    sizes: list[int], shared: int, starts: tuple[int, ...]
+) -> None:
+    mib = 1024 * 1024
+    found = office._window_starts([size * mib for size in sizes], shared=shared * mib)
+    assert found == starts

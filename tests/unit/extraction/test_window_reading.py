@@ -157,6 +157,27 @@ def test_legacy_encodings_are_cut_between_characters(encoding: str) -> None:
     assert sorted(" ".join(found).split()) == sorted(data.decode(encoding).split())
 
 
+def test_lines_that_end_in_carriage_returns_alone_are_not_cut() -> None:
+    data = b"".join(b"The kiln of house %d is fired.\r" % number for number in range(200))
+    starts = read_text(Source(io.BytesIO(data), "a", first_only=True)).starts
+    assert len(starts) > 10
+    assert all(data[start - 1 : start] == b"\r" for start in starts[1:])
+
+
+def test_a_sign_that_ends_lines_elsewhere_stays_within_its_value() -> None:
+    data = json.dumps({"a": "one\u2028two"}, ensure_ascii=False).encode()
+    (element,) = in_one_go(read_json_lines, data)
+    assert element.text == "a: one\u2028two"
+
+
+def test_a_large_file_has_few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "_MOST_WINDOWS", 8)
+    data = b"A line of text.\n\n" * 1_000
+    assert len(read_text(Source(io.BytesIO(data), "a", first_only=True)).starts) in (7, 8)
+    lines = b'{"a": 1}\n' * 2_000
+    assert len(read_json_lines(Source(io.BytesIO(lines), "a", first_only=True)).starts) in (7, 8)
+
+
 def test_text_without_lines_is_cut_at_spaces() -> None:
     data = b"word " * 1000
     starts = read_text(Source(io.BytesIO(data), "a", first_only=True)).starts
