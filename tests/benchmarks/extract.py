@@ -420,17 +420,30 @@ def measure_children(folder: Path) -> None:
     }
     cases: list[Figures] = []
     factors = []
+    alone, beside = Figures("a computation, alone", "s"), Figures("the same, beside another", "s")
     with extractor(folder, children=1) as one, extractor(folder, children=2) as two:
         for name, paths in work.items():
             sides = Figures(f"{name}, 1 child", "s"), Figures(f"{name}, 2 children", "s")
             for _ in range(RUNS):
                 for side, ready in zip(sides, (one, two), strict=True):
                     side.values.append(seconds_to_read(ready, paths))
+                alone.values += seconds_to_compute(1)
+                beside.values += seconds_to_compute(2)
             cases += sides
             factors.append(sides[0].quantile(0.5) / sides[1].quantile(0.5))
-    print_table(cases)
+    print_table([*cases, alone, beside])
+    cores = 2 * alone.quantile(0.5) / beside.quantile(0.5)
+    print(f"\nTwo processes that share nothing get {cores:.2f} times as much done here as one.")
     for name, factor in zip(work, factors, strict=True):
         aim(f"{name}: 1.7 times as fast with 2 children", f"{factor:.2f}", met=factor >= 1.7)
+
+
+def seconds_to_compute(processes: int) -> list[float]:
+    """How long so many processes take, each for the same: what the cores of this machine give."""
+    program = "import time; t = time.perf_counter(); sum(map(hash, map(str, range(2_000_000)))); "
+    command = [sys.executable, "-I", "-c", program + "print(time.perf_counter() - t)"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
+    return [float(process.communicate()[0]) for process in running]
 
 
 def parts(folder: Path, arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
