@@ -128,12 +128,10 @@ def measure_pdf(path: Path, other: AsItComes | None) -> tuple[list[Figures], flo
     """Pages a second of all sides, and how many times ours is faster."""
     pages = len(pypdfium2.PdfDocument(path))
     ours = Figures(f"{path.name}, {pages} pages: docmill", "s")
-    looked = Figures(f"{path.name}: docmill, and is any page a scan?", "s")
     raw = Figures(f"{path.name}: pdfium's text alone", "s")
     theirs = Figures(f"{path.name}: partition_pdf, fast", "s")
     sides = [
         (ours, lambda: read_pdf_here(path)),
-        (looked, lambda: read_here(path)),
         (raw, lambda: read_raw(path)),
     ]
     if other:

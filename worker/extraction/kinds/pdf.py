@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import pypdfium2
 from pypdfium2 import raw
@@ -19,7 +19,7 @@ from pypdfium2 import raw
 from worker.errors import JobError
 from worker.extraction import profiles
 from worker.extraction.kinds import ocr
-from worker.extraction.kinds.base import PageEnd, Reading, Source
+from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
 from worker.extraction.kinds.layout import WIDE_GAP, Line, Row, arranged
 from worker.extraction.kinds.pdf_notes import notes_of
 from worker.extraction.kinds.tables import table_elements
@@ -83,6 +83,9 @@ def read_pdf(source: Source) -> Reading:
     starts = _starts(document)
     style, sampled = _style(document, source)
     pages = _pages(document, source, style, sampled, source.wanted_pages(starts, len(document)))
+    if _recognition(source) == "elsewhere":
+        # Before anything is said of the document: one window of it is not much.
+        pages = iter(list(pages))
     in_one_go = not source.first_only and source.window is None
     return Reading(
         RunningLines().without_repeats(pages) if in_one_go else pages,
@@ -98,11 +101,16 @@ def _starts(document: pypdfium2.PdfDocument) -> range:
     return range(1, count + 1, max(WINDOW_PAGES, -(-count // _MOST_WINDOWS)))
 
 
-def has_pictures_of_text(source: Source) -> bool:
-    """Whether a page of the window shows something and has no text.
+def _recognition(source: Source) -> Literal["here", "elsewhere"] | None:
+    """Where the text of pictures can be recognised: by this process, by another kind, or not."""
+    if source.profile == profiles.OCR:
+        return "here"
+    is_plain = source.profile == profiles.PLAIN and source.nesting == 0
+    return "elsewhere" if is_plain and profiles.is_available(profiles.OCR) else None
 
-    A file that cannot be read has none.
-    """
+
+def has_pictures_of_text(source: Source) -> bool:
+    """Whether a page shows something and has no text. A file that cannot be read has none."""
     try:
         document = _open(source)
     except JobError:
@@ -140,11 +148,14 @@ def _pages(
     sampled: dict[int, list[Line]],
     numbers: Iterable[int],
 ) -> Iterator[Element | PageEnd]:
+    recognition = _recognition(source)
     for number in numbers:
         with _loaded(document, number) as page:
             lines = sampled.pop(number, None)
             elements = page_elements(_lines(page) if lines is None else lines, style, number)
-            if source.profile == profiles.OCR and page is not None and not elements:
+            if recognition and page is not None and not elements and _is_picture(page):
+                if recognition == "elsewhere":
+                    raise ProfileNeededError(profiles.OCR, profiles.PDF)
                 elements = _recognised(page, number)
             notes = list(notes_of(document, page, number))
         yield from elements
@@ -155,8 +166,6 @@ def _pages(
 
 def _recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
     """What can be recognised on a page that is a picture."""
-    if not _is_picture(page):
-        return []
     width, height = page.get_size()
     scale = min(_OCR_DPI / 72, (_OCR_PIXELS / max(1.0, width * height)) ** 0.5)
     pixels = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False).to_numpy()

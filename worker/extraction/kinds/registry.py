@@ -64,8 +64,6 @@ def open_reading(source: Source) -> tuple[str, Reading]:
 def _ask_for_help(media_type: str, source: Source) -> None:
     """Raise ProfileNeededError where another kind of child can read this, and is to be had."""
     profile = profiles.profile_of(media_type)
-    if media_type == profiles.PDF and profiles.is_available(profiles.OCR):
-        profile = profiles.OCR if pdf.has_pictures_of_text(source) else profiles.PLAIN
     if profile == profiles.PLAIN or not profiles.is_available(profile):
         return
     if zipfile.is_zipfile(source.file):
