@@ -44,6 +44,7 @@ grant execute on function
     ingest_private.release_job,
     ingest_private.cancel_run,
     ingest_private.rescue_jobs,
+    ingest_private.end_stalled_sessions,
     ingest_private.apply_pauses,
     ingest_private.reconcile,
     ingest_private.forget_orphaned_chunks,

@@ -95,6 +95,8 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing_more(stack: Stack, nu
         holds.enter_context(stack.holding("embed"))
         names = [stack.upload("hold embed", 3) for _ in range(3)]
         stack.wait_for("embed", 3)
+        # In the middle of a COPY it would keep its leases: see end_stalled_sessions.
+        until(lambda: _staged(stack, names) == 6, "all others staged")
         asleep = holds.enter_context(ExitStack())
         sleeper = stack.worker
         asleep.enter_context(stack.frozen())
@@ -143,6 +145,16 @@ def _deadlocks(stack: Stack) -> int:
         "select deadlocks from pg_stat_database where datname = current_database()"
     )
     return int(row["deadlocks"])
+
+
+def _staged(stack: Stack, names: list[str]) -> int:
+    (row,) = stack.installation.rows(
+        """select count(*) from ingest_private.staged_chunks as staged
+             join ingest.documents as document on document.id = staged.document_id
+            where document.object_name = any(%s)""",
+        names,
+    )
+    return int(row["count"])
 
 
 def _stale_runs(worker: ChildProcess) -> tuple[int, int]:

@@ -95,6 +95,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.renew_leases",
     "ingest_private.report_progress",
     "ingest_private.rescue_jobs",
+    "ingest_private.end_stalled_sessions",
     "ingest_private.stop_flags",
     "ingest_private.sync_object",
     "ingest_private.take_ready_jobs",
@@ -473,6 +474,7 @@ class TestFunctions:
             invoker = {row["name"] for row in functions(connection) if not row["is_definer"]}
         assert invoker == (CLIENT_FUNCTIONS - OWNER_REQUESTS) | {
             "ingest_private.create_index_version",
+            "ingest_private.end_stalled_sessions",
             "ingest_private.event_row",
             "ingest_private.guard_job",
             "ingest_private.hmac_sha256",
@@ -496,6 +498,7 @@ class TestFunctions:
             for name in (
                 "active_index_version",
                 "age_jobs",
+                "end_stalled_sessions",
                 "full_reconcile_due",
                 "note_full_reconcile",
                 "forget_worker",

@@ -1,5 +1,6 @@
 """The life of a job: claim, lease, fence, fail, release, cancel, rescue."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from psycopg import errors as pg
 
 from tests.schema.actors import (
+    PATIENCE_SECONDS,
     Background,
     Connection,
     Row,
@@ -76,6 +78,15 @@ def job(connection: Connection, job_id: UUID) -> Row:
 
 def entry(connection: Connection, job_id: UUID) -> Row:
     return rows(connection, "select * from ingest_private.job_queue where job_id = %s", job_id)[0]
+
+
+def until(connection: Connection, condition: str, pid: int) -> None:
+    """Wait until this is so of a session, or until it is gone."""
+    query = f"select {condition} from pg_stat_activity where pid = %s"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while value(connection, f"select coalesce(({query}), true)", pid) is False:
+        assert time.monotonic() < deadline, f"never {condition}"
+        connection.execute("select pg_sleep(0.01)")
 
 
 def expire_leases(connection: Connection) -> None:
@@ -539,6 +550,29 @@ class TestRescue:
             expire_leases(admin)  # FOR KEY SHARE lets this update through
             assert rescue(worker) == 0
         assert job(admin, job_id)["state"] == "running"
+
+    def test_a_worker_that_fell_silent_in_a_copy_does_not_keep_its_job(
+        self, database: Database, admin: Connection, worker: Connection, job_id: UUID
+    ):
+        """Neither timeout of the worker's role ends such a session: it holds job and lease."""
+        run = claimed(worker, job_id)
+        with database.connect("docmill_worker") as silent:
+            silent.execute("set idle_in_transaction_session_timeout = '1s'")
+            silent.execute("set statement_timeout = '1s'")
+            silent.execute("begin")
+            assert value(silent, "select ingest_private.begin_stage(%s, %s)", run.job_id, run.token)
+            pid = silent.info.backend_pid
+            silent.pgconn.send_query(b"copy ingest_private.staged_chunks from stdin")
+            until(admin, "wait_event = 'ClientRead' and state = 'active'", pid)
+            until(admin, "query_start < clock_timestamp() - interval '1.2 s'", pid)
+            expire_leases(admin)  # FOR KEY SHARE lets this update through
+            assert rescue(worker) == 0
+            end_stalled = "select ingest_private.end_stalled_sessions(%s::interval)"
+            assert value(worker, end_stalled, "1 hour") == 0
+            assert value(worker, end_stalled, "1 s") == 1
+            until(admin, "false", pid)
+            assert rescue(worker) == 1
+        assert entry(admin, job_id)["crashes"] == 1
 
     def test_skips_a_document_that_is_in_use(
         self, database: Database, admin: Connection, worker: Connection, job_id: UUID

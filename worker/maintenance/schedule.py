@@ -44,6 +44,10 @@ class Maintenance:
     def rescue(self) -> None:
         """End the leases of vanished workers and send hints for their jobs."""
         with self._database.transaction() as transaction:
+            ended = jobs.end_stalled_sessions(transaction)
+        if ended:
+            log.warning("stalled_sessions_ended", count=ended)
+        with self._database.transaction() as transaction:
             rescued = jobs.rescue(transaction)
         if rescued:
             log.warning("jobs_rescued", count=rescued)

@@ -43,6 +43,7 @@ RELEASE: Final[LiteralString] = """
 CANCEL: Final[LiteralString] = "select ingest_private.cancel_run(%(job_id)s, %(token)s)"
 HINTS_WAIT: Final[LiteralString] = "select ingest_private.hints_wait(%(isolated)s)"
 RESCUE: Final[LiteralString] = "select ingest_private.rescue_jobs()"
+END_STALLED_SESSIONS: Final[LiteralString] = "select ingest_private.end_stalled_sessions()"
 AGE: Final[LiteralString] = "select ingest_private.age_jobs()"
 
 
@@ -210,6 +211,11 @@ def hints_wait(connection: Connection, *, isolated: bool) -> bool:
 def rescue(connection: Connection) -> int:
     """End the leases of vanished workers; returns how many jobs went back to the queue."""
     return cast("int", _scalar(connection, RESCUE, {}))
+
+
+def end_stalled_sessions(connection: Connection) -> int:
+    """End sessions of workers that fell silent in the middle of a COPY; returns how many."""
+    return cast("int", _scalar(connection, END_STALLED_SESSIONS, {}))
 
 
 def age(connection: Connection) -> None:
