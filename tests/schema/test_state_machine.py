@@ -572,6 +572,7 @@ class TestRescue:
             assert value(worker, end_stalled, "1 s") == 1
             until(admin, "false", pid)
             assert rescue(worker) == 1
+            silent.close()
         assert entry(admin, job_id)["crashes"] == 1
 
     def test_skips_a_document_that_is_in_use(
