@@ -433,7 +433,7 @@ class TestExplain:
         heartbeat(worker)
         admin.execute(
             """insert into storage.objects (bucket_id, name, version, owner_id)
-               select 'docs', n::text, n::text, 'alice' from generate_series(1, 1100) as n"""
+               select 'docs', n::text, 'v' || n, 'alice' from generate_series(1, 1100) as n"""
         )
         last = value(
             admin,

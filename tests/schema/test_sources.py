@@ -269,7 +269,7 @@ class TestRemove:
     def test_of_many_documents_goes_page_by_page(self, admin: Connection, source_id: int):
         admin.execute(
             """insert into storage.objects (bucket_id, name, version, owner_id)
-               select 'other', n, n, 'alice' from generate_series(1, 1100) as n"""
+               select 'other', n, 'v' || n, 'alice' from generate_series(1, 1100) as n"""
         )
         assert remove(admin, source_id, forget=True) == {"kept": 0, "forgotten": 1100}
         assert documents(admin) == {}
