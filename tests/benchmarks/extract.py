@@ -131,7 +131,7 @@ def measure_pdf(path: Path, other: AsItComes | None) -> tuple[list[Figures], flo
     raw = Figures(f"{path.name}: pdfium's text alone", "s")
     theirs = Figures(f"{path.name}: partition_pdf, fast", "s")
     sides = [
-        (ours, lambda: read_pdf_here(path)),
+        (ours, lambda: read_here(path)),
         (raw, lambda: read_raw(path)),
     ]
     if other:
@@ -146,15 +146,6 @@ def measure_pdf(path: Path, other: AsItComes | None) -> tuple[list[Figures], flo
 def per_second(seconds: Figures, pages: int) -> Figures:
     """Pages a second, of seconds a document."""
     return Figures(seconds.name, "pages/s", [pages / value for value in seconds.values])
-
-
-def read_pdf_here(path: Path) -> float:
-    """CPU time of `read_pdf` alone."""
-    began = time.process_time()
-    with path.open("rb") as file:
-        for _ in read_pdf(Source(file=file, file_name=path.name)).parts:
-            pass
-    return time.process_time() - began
 
 
 def read_raw(path: Path) -> float:

@@ -1,6 +1,5 @@
 """The life of a job: claim, lease, fence, fail, release, cancel, rescue."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 from psycopg import errors as pg
 
 from tests.schema.actors import (
-    PATIENCE_SECONDS,
     Background,
     Connection,
     Row,
@@ -30,6 +28,7 @@ from tests.schema.actors import (
     wait_until_blocked,
 )
 from tests.support.database import Database, delete_objects, put_object
+from tests.support.installation import until
 
 #: Everything that the machine keeps, in an order of its own; times apart.
 STATE = {
@@ -80,13 +79,11 @@ def entry(connection: Connection, job_id: UUID) -> Row:
     return rows(connection, "select * from ingest_private.job_queue where job_id = %s", job_id)[0]
 
 
-def until(connection: Connection, condition: str, pid: int) -> None:
-    """Wait until this is so of a session, or until it is gone."""
-    query = f"select {condition} from pg_stat_activity where pid = %s"
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while value(connection, f"select coalesce(({query}), true)", pid) is False:
-        assert time.monotonic() < deadline, f"never {condition}"
-        connection.execute("select pg_sleep(0.01)")
+def sessions(connection: Connection, pid: int, condition: str = "true") -> int:
+    """How many sessions have this pid and are so: one or none."""
+    query = f"select count(*)::integer from pg_stat_activity where pid = %s and {condition}"
+    found: int = value(connection, query, pid)
+    return found
 
 
 def expire_leases(connection: Connection) -> None:
@@ -563,14 +560,17 @@ class TestRescue:
             assert value(silent, "select ingest_private.begin_stage(%s, %s)", run.job_id, run.token)
             pid = silent.info.backend_pid
             silent.pgconn.send_query(b"copy ingest_private.staged_chunks from stdin")
-            until(admin, "wait_event = 'ClientRead' and state = 'active'", pid)
-            until(admin, "query_start < clock_timestamp() - interval '1.2 s'", pid)
+            silent_for = (
+                "state = 'active' and wait_event = 'ClientRead' "
+                "and query_start < clock_timestamp() - interval '1.2 s'"
+            )
+            until(lambda: sessions(admin, pid, silent_for) == 1, "silent")
             expire_leases(admin)  # FOR KEY SHARE lets this update through
             assert rescue(worker) == 0
             end_stalled = "select ingest_private.end_stalled_sessions(%s::interval)"
             assert value(worker, end_stalled, "1 hour") == 0
             assert value(worker, end_stalled, "1 s") == 1
-            until(admin, "false", pid)
+            until(lambda: sessions(admin, pid) == 0, "ended")
             assert rescue(worker) == 1
             silent.close()
         assert entry(admin, job_id)["crashes"] == 1

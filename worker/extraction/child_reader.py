@@ -12,7 +12,7 @@ from worker.errors import JobError
 from worker.extraction import convert, profiles
 from worker.extraction.allowance import TimeAllowance
 from worker.extraction.folders import PrivateFolders
-from worker.extraction.kinds.base import Bounds, PageEnd
+from worker.extraction.kinds.base import Bounds, PageEnd, ReadPart
 from worker.extraction.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
 from worker.extraction.results import (
     End,
@@ -30,8 +30,6 @@ from worker.models import Element
 from worker.ports import StopCheck
 
 log = get_logger(__name__)
-
-Part = Element | PageEnd
 
 #: The run's own stop signs are looked at this often while it waits.
 POLL_SECONDS = 0.25
@@ -61,7 +59,7 @@ class OpenedWindow:
     """A window whose child has begun to speak."""
 
     header: Header
-    parts: Iterator[Part]
+    parts: Iterator[ReadPart]
     profile: str = profiles.PLAIN  #: the kind of child
     seconds: float = 0.0  #: that it was waited for until it spoke
 
@@ -212,7 +210,7 @@ class ChildReader:
             raise JobError("parse_crashed", "no header")
         return first
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[ReadPart]:
         """Elements and page ends as they come; the child is gone before the last is used."""
         for item in self._items:
             if isinstance(item, Element | PageEnd):

@@ -29,10 +29,11 @@ def _children_by_thread(pid: int) -> Iterator[list[int]]:
     """The children of each thread; none of a process that has ended meanwhile."""
     with suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            yield _children(thread)
+            yield children_of(thread)
 
 
-def _children(thread: Path) -> list[int]:
+def children_of(thread: Path) -> list[int]:
+    """Process ids of what a thread has started or adopted; none when it has ended."""
     with suppress(OSError):
         return [int(child) for child in (thread / "children").read_text().split()]
     return []

@@ -3,6 +3,7 @@
 import codecs
 import re
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
 from typing import BinaryIO
 
 from charset_normalizer import from_bytes
@@ -43,7 +44,7 @@ def looks_like_text(start: bytes) -> bool:
     if _mark(start) or _unmarked_utf16(start):
         return True
     controls = len(start) - len(start.translate(None, _CONTROLS))
-    limit = _MAX_CONTROLS_UTF8 if _is_utf8(start) else _MAX_CONTROLS
+    limit = _MAX_CONTROLS_UTF8 if _is_utf8(BytesIO(start)) else _MAX_CONTROLS
     return controls <= limit * len(start)
 
 
@@ -57,49 +58,34 @@ def decode(data: bytes, *, html: bool = False) -> str:
 
     `html` lets a `<meta charset>` decide where no mark does and UTF-8 does not fit.
     """
-    encoding = _mark(data) or _unmarked_utf16(data)
-    if encoding is None and _is_utf8(data):
-        encoding = Encoding("utf-8")
+    file = BytesIO(data)
+    encoding = _certain(file)
     if encoding is None and html and (text := _decoded_as_declared(data)) is not None:
         return text
-    encoding = encoding or Encoding(_guess(_sample(data)))
+    encoding = encoding or _guessed(file)
     return encoding.decode(data[encoding.mark_bytes :])
 
 
 def encoding_of(file: BinaryIO) -> Encoding:
     """What `decode` would take all bytes of a file for, found without holding them all."""
+    return _certain(file) or _guessed(file)
+
+
+def plain_newlines(text: str) -> str:
+    """The text with newlines for line ends of every other kind."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _certain(file: BinaryIO) -> Encoding | None:
     file.seek(0)
     start = file.read(_SAMPLE_BYTES)
-    encoding = _mark(start) or _unmarked_utf16(start)
-    if encoding is None and _is_utf8_file(file):
-        encoding = Encoding("utf-8")
-    return encoding or Encoding(_guess(_sample_of(file)))
+    marked = _mark(start) or _unmarked_utf16(start)
+    return marked or (Encoding("utf-8") if _is_utf8(file) else None)
 
 
-def _is_utf8_file(file: BinaryIO) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    file.seek(0)
-    try:
-        while block := file.read(_BLOCK_BYTES):
-            decoder.decode(block)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _sample_of(file: BinaryIO) -> bytes:
-    """As `_sample`, for a file."""
-    file.seek(0)
-    start = 0
-    while block := file.read(_BLOCK_BYTES):
-        if found := _NOT_ASCII.search(block):
-            start += found.start()
-            break
-        start += len(block)
-    if file.seek(0, 2) <= _SAMPLE_BYTES:
-        start = 0
-    file.seek(max(0, start - 1024))
-    return file.read(_SAMPLE_BYTES)
+def _guessed(file: BinaryIO) -> Encoding:
+    best = from_bytes(_sample(file)).best()
+    return Encoding(best.encoding if best else "cp1252")
 
 
 def _mark(data: bytes) -> Encoding | None:
@@ -107,10 +93,13 @@ def _mark(data: bytes) -> Encoding | None:
     return next(marks, None)
 
 
-def _is_utf8(data: bytes) -> bool:
+def _is_utf8(file: BinaryIO) -> bool:
     """Whether it is UTF-8, but for a last character that may have been cut."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    file.seek(0)
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(data)
+        while block := file.read(_BLOCK_BYTES):
+            decoder.decode(block)
     except UnicodeDecodeError:
         return False
     return True
@@ -139,15 +128,15 @@ def _decoded_as_declared(data: bytes) -> str | None:
         return None
 
 
-def _guess(sample: bytes) -> str:
-    best = from_bytes(sample).best()
-    return best.encoding if best else "cp1252"
-
-
-def _sample(data: bytes) -> bytes:
-    """A part of the data around the first byte that is not ASCII: the rest tells nothing."""
-    if len(data) <= _SAMPLE_BYTES:
-        return data
-    first = _NOT_ASCII.search(data)
-    start = max(0, (first.start() if first else 0) - 1024)
-    return data[start : start + _SAMPLE_BYTES]
+def _sample(file: BinaryIO) -> bytes:
+    """A part of the file around the first byte that is not ASCII: the rest tells nothing."""
+    file.seek(0)
+    start = 0
+    while block := file.read(_BLOCK_BYTES):
+        if found := _NOT_ASCII.search(block):
+            start += found.start()
+            break
+        start += len(block)
+    is_short = file.seek(0, SEEK_END) <= _SAMPLE_BYTES
+    file.seek(0 if is_short else max(0, start - 1024))
+    return file.read(_SAMPLE_BYTES)

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from worker.extraction.kinds.base import PageEnd
+from worker.extraction.kinds.base import PageEnd, ReadPart
 from worker.extraction.protocol import encode
 from worker.extraction.results import Header, Item, ResultLines
 from worker.models import Element, JsonObject
@@ -18,7 +18,7 @@ def header_line(header: JsonObject) -> bytes:
     return encode({"header": header}) + b"\n"
 
 
-def part_line(part: Element | PageEnd) -> bytes:
+def part_line(part: ReadPart) -> bytes:
     """An element, or the end of a page."""
     if isinstance(part, PageEnd):
         return encode({"page": part.number, "read": part.has_text}) + b"\n"
@@ -44,7 +44,7 @@ class Record:
         """Bytes so far."""
         return len(self._packed)
 
-    def add(self, part: Element | PageEnd) -> None:
+    def add(self, part: ReadPart) -> None:
         """Note the next part."""
         self._packed += self._packer.compress(part_line(part))
 
@@ -54,7 +54,7 @@ class Record:
         return bytes(self._packed + self._packer.flush())
 
 
-def replayed(content: bytes) -> tuple[Header, Iterator[Element | PageEnd]]:
+def replayed(content: bytes) -> tuple[Header, Iterator[ReadPart]]:
     """The header and the parts of a record."""
     items = _items(content)
     header = next(items)

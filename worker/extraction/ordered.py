@@ -9,8 +9,8 @@ from typing import Final
 from worker.errors import JobError
 from worker.extraction import profiles
 from worker.extraction.allowance import Allowance
-from worker.extraction.child_reader import OpenedWindow, Part, ReadWindow, Task
-from worker.extraction.kinds.base import PageEnd
+from worker.extraction.child_reader import OpenedWindow, ReadWindow, Task
+from worker.extraction.kinds.base import PageEnd, ReadPart
 from worker.extraction.lines import Record, replayed
 from worker.extraction.read_ahead import ReadAhead
 from worker.extraction.results import Header
@@ -103,7 +103,7 @@ class _Windows:
         self._kept = kept
         self._worth_keeping = worth_keeping
 
-    def in_order(self) -> Iterator[Iterator[Part]]:
+    def in_order(self) -> Iterator[Iterator[ReadPart]]:
         """The parts of one window after the other. Each is to be used up before the next."""
         self._reader.begin()
         for number in range(1, 2 + len(self._first.header.windows)):
@@ -113,7 +113,7 @@ class _Windows:
             else:
                 yield self._keeping(number)
 
-    def _keeping(self, number: int) -> Iterator[Part]:
+    def _keeping(self, number: int) -> Iterator[ReadPart]:
         """What is read of a window; once all of it is read, it is kept."""
         parts = self._first.parts if number == 1 else self._reader.parts(number)
         if not self._worth_keeping:
@@ -170,7 +170,7 @@ class OrderedExtraction:
         if not found:
             raise JobError("empty_document")
 
-    def _checked(self, parts: Iterable[Part]) -> Iterator[Part]:
+    def _checked(self, parts: Iterable[ReadPart]) -> Iterator[ReadPart]:
         """The parts that say something, all of them counted, their pages in the one order."""
         for part in parts:
             self._characters.draw(size_of(part))

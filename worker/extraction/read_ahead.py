@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from threading import Semaphore
 from typing import Final
 
-from worker.extraction.child_reader import POLL_SECONDS, Part, ReadWindow, Task
+from worker.extraction.child_reader import POLL_SECONDS, ReadWindow, Task
+from worker.extraction.kinds.base import ReadPart
 from worker.extraction.windows import size_of
 from worker.ports import StopCheck
 
@@ -48,7 +49,7 @@ class ReadAhead:
         self._ahead = ahead
         self._held = held
         self._waiting = deque(tasks)
-        self._reading: dict[int, Future[list[Part]]] = {}
+        self._reading: dict[int, Future[list[ReadPart]]] = {}
         self._direct = ExitStack()
         self._closed = False
         self._executor: ThreadPoolExecutor | None = None
@@ -71,7 +72,7 @@ class ReadAhead:
                 return
             self._submit(self._waiting.popleft())
 
-    def parts(self, number: int) -> Iterator[Part]:
+    def parts(self, number: int) -> Iterator[ReadPart]:
         """What is in a window; asked for in order. Raises JobError."""
         if number not in self._reading:
             self._waiting.remove(number)
@@ -87,7 +88,7 @@ class ReadAhead:
         self._forget(number)
         self.begin()
 
-    def _parts_from_child(self, number: int) -> Iterator[Part]:
+    def _parts_from_child(self, number: int) -> Iterator[ReadPart]:
         self.begin()
         yield from self._direct.enter_context(self._read(self._tasks[number], self._check)).parts
         self._direct.close()
@@ -104,7 +105,7 @@ class ReadAhead:
         del self._reading[number]
         self._held.release()
 
-    def _read_whole(self, task: Task) -> list[Part]:
+    def _read_whole(self, task: Task) -> list[ReadPart]:
         parts, size = [], 0
         with self._read(task, self._check_open) as opened:
             for part in opened.parts:
@@ -119,7 +120,7 @@ class ReadAhead:
             raise _ClosedError
         self._check()
 
-    def _result(self, future: "Future[list[Part]]") -> list[Part]:
+    def _result(self, future: "Future[list[ReadPart]]") -> list[ReadPart]:
         while not wait([future], timeout=POLL_SECONDS).done:
             self._check()
         return future.result()

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from worker.errors import DocmillError
 from worker.extraction import profiles
-from worker.extraction.kinds.base import PageEnd
+from worker.extraction.kinds.base import Bounds, PageEnd, windows_between
 from worker.extraction.protocol import (
     CATEGORIES,
     MAX_CONTEXT_BYTES,
@@ -66,9 +66,9 @@ class Header:
     context: str = ""  #: for the children that read the other windows: no other reads it
 
     @property
-    def windows(self) -> list[tuple[int, int | None]]:
+    def windows(self) -> list[Bounds]:
         """Where the windows after the first begin and end."""
-        return [*pairwise(self.starts), (self.starts[-1], None)][1:] if self.starts else []
+        return windows_between(self.starts)[1:]
 
 
 @dataclass(frozen=True)

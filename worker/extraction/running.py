@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from worker.extraction.kinds.base import PageEnd
+from worker.extraction.kinds.base import ReadPart
 from worker.models import Element
 
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
@@ -37,7 +37,7 @@ class RunningLines:
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
-    def without_repeats(self, parts: Iterable[Element | PageEnd]) -> Iterator[Element | PageEnd]:
+    def without_repeats(self, parts: Iterable[ReadPart]) -> Iterator[ReadPart]:
         """The parts of one window after the other: later repeats tell nothing new."""
         for part in parts:
             if isinstance(part, Element) and part.category == "Header":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from worker.extraction.kinds.base import PageEnd
+from worker.extraction.kinds.base import PageEnd, ReadPart
 from worker.extraction.sanitize import count_hidden
 from worker.models import Element
 from worker.ports import Window
@@ -15,7 +15,7 @@ LEAST_CHARACTERS = 50
 
 
 def windows_of(
-    parts: Iterable[Element | PageEnd],
+    parts: Iterable[ReadPart],
     *,
     pages_done: int = 0,
     window_characters: int = WINDOW_CHARACTERS,
@@ -51,11 +51,11 @@ def _window(elements: Sequence[Element], pages_done: int, unread: Sequence[int])
     return Window(elements, pages_done, unread, hidden)
 
 
-def _is_title(part: Element | PageEnd) -> bool:
+def _is_title(part: ReadPart) -> bool:
     return isinstance(part, Element) and part.category == "Title"
 
 
-def size_of(part: Element | PageEnd) -> int:
+def size_of(part: ReadPart) -> int:
     """Characters of a part, as many as it takes memory."""
     if isinstance(part, PageEnd):
         return LEAST_CHARACTERS

@@ -141,9 +141,9 @@ class Zygote:
 
     def _kill_orphans(self) -> None:
         """Kill what a child left behind outside its group: we adopted it, and know none of it."""
-        with suppress(OSError):
-            for pid in map(int, Path("/proc/thread-self/children").read_text().split()):
-                if pid not in self._children:
+        for pid in descendants.children_of(Path("/proc/thread-self")):
+            if pid not in self._children:
+                with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
 
     def _send(self, message: JsonObject) -> None:

@@ -223,6 +223,14 @@ def own(programs: Path, tmp_path: Path) -> Iterator[GuardedExtractor]:
         yield made
 
 
+@pytest.fixture
+def doc(tmp_path: Path) -> Path:
+    """A document of Word before 2007."""
+    path = tmp_path / "a.doc"
+    path.write_bytes(ole.make_ole(DOC))
+    return path
+
+
 def install(programs: Path, tries: str = "", made: bytes = b"", ending: str = "docx") -> None:
     document = base64.encodebytes(made or documents.make_docx()).decode()
     path = programs / "soffice"
@@ -231,17 +239,15 @@ def install(programs: Path, tries: str = "", made: bytes = b"", ending: str = "d
 
 
 def test_what_is_missing_is_found_once_it_is_installed(
-    own: GuardedExtractor, programs: Path, tmp_path: Path
+    own: GuardedExtractor, programs: Path, doc: Path
 ) -> None:
-    path = tmp_path / "a.doc"
-    path.write_bytes(ole.make_ole(DOC))
-    assert code_of(own, path) == "unsupported_type"
+    assert code_of(own, doc) == "unsupported_type"
     install(programs)
-    document = read_document(own, path)
+    document = read_document(own, doc)
     assert document.mime_type == "application/msword"
     assert document.elements[0].text == "Annual Report"
     shutil.rmtree(programs)
-    assert code_of(own, path) == "unsupported_type"
+    assert code_of(own, doc) == "unsupported_type"
 
 
 def test_a_large_workbook_that_a_program_made_is_read_once(
@@ -258,12 +264,10 @@ def test_a_large_workbook_that_a_program_made_is_read_once(
 
 
 def test_a_program_reaches_nothing_and_leaves_nothing(
-    own: GuardedExtractor, programs: Path, tmp_path: Path
+    own: GuardedExtractor, programs: Path, tmp_path: Path, doc: Path
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("x")
-    path = tmp_path / "a.doc"
-    path.write_bytes(ole.make_ole(DOC))
     with socket.create_server(("127.0.0.1", 0)) as canary:
         port = canary.getsockname()[1]
         tries = [
@@ -276,7 +280,7 @@ def test_a_program_reaches_nothing_and_leaves_nothing(
             "setsid true && exit 5",
         ]
         install(programs, "\n".join(tries))
-        assert read_document(own, path).elements[0].text == "Annual Report"
+        assert read_document(own, doc).elements[0].text == "Annual Report"
         canary.setblocking(False)
         with pytest.raises(BlockingIOError):
             canary.accept()
@@ -292,37 +296,29 @@ def test_a_program_reaches_nothing_and_leaves_nothing(
     ],
 )
 def test_a_program_that_starts_too_many_processes_is_ended(
-    own: GuardedExtractor, programs: Path, tmp_path: Path, bomb: str
+    own: GuardedExtractor, programs: Path, doc: Path, bomb: str
 ) -> None:
-    path = tmp_path / "a.doc"
-    path.write_bytes(ole.make_ole(DOC))
     install(programs, bomb)
     zygote, began = own.zygote_pid, time.monotonic()
-    assert code_of(own, path) == "parse_crashed"
+    assert code_of(own, doc) == "parse_crashed"
     assert time.monotonic() - began < 4, "only the clock ended it"
     assert_nothing_left(own)
     # Who read it lives, and reads the next.
     install(programs)
-    assert read_document(own, path).elements[0].text == "Annual Report"
+    assert read_document(own, doc).elements[0].text == "Annual Report"
     assert own.zygote_pid == zygote
 
 
 def test_a_program_with_a_few_processes_is_left_alone(
-    own: GuardedExtractor, programs: Path, tmp_path: Path
+    own: GuardedExtractor, programs: Path, doc: Path
 ) -> None:
-    path = tmp_path / "a.doc"
-    path.write_bytes(ole.make_ole(DOC))
     install(programs, "for n in {1..20}; do sleep 0.3 & done; wait")
-    assert read_document(own, path).elements[0].text == "Annual Report"
+    assert read_document(own, doc).elements[0].text == "Annual Report"
 
 
-def test_a_program_that_hangs_or_fails(
-    own: GuardedExtractor, programs: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "a.doc"
-    path.write_bytes(ole.make_ole(DOC))
+def test_a_program_that_hangs_or_fails(own: GuardedExtractor, programs: Path, doc: Path) -> None:
     install(programs, "exit 3")
-    assert code_of(own, path) == "corrupt"
+    assert code_of(own, doc) == "corrupt"
     install(programs, "sleep 600")
-    assert code_of(own, path) == "parse_timeout"
+    assert code_of(own, doc) == "parse_timeout"
     assert_nothing_left(own)

@@ -11,6 +11,12 @@ from worker.models import Element, JsonObject
 #: Where a window begins, and where the next one does: pages, sheets or bytes. None: to the end.
 Bounds = tuple[int, int | None]
 
+
+def windows_between(starts: Sequence[int]) -> list[Bounds]:
+    """The windows that begin there; none where nothing begins."""
+    return [*pairwise(starts), (starts[-1], None)] if starts else []
+
+
 #: Files inside one document, however deep, that are read.
 MAX_PARTS = 200
 
@@ -45,8 +51,7 @@ class Source:
         """The windows to read of a file whose windows begin there."""
         if self.window is not None:
             return [self.window]
-        windows: list[Bounds] = [*pairwise(starts), (starts[-1], None)]
-        return windows[:1] if self.first_only else windows
+        return windows_between(starts)[: 1 if self.first_only else None]
 
     def wanted_pages(self, starts: Sequence[int], count: int) -> range:
         """Numbers of the pages to read of a file that has so many, from 1."""
@@ -77,6 +82,10 @@ class PageEnd:
     has_text: bool
 
 
+#: What a file is read as.
+ReadPart = Element | PageEnd
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a kind finds in a file. `parts` may raise JobError, or anything at all.
@@ -86,7 +95,7 @@ class Reading:
     file is what they find in its windows, one after the other.
     """
 
-    parts: Iterator[Element | PageEnd]
+    parts: Iterator[ReadPart]
     page_count: int | None = None
     title: str | None = None
     starts: Sequence[int] = ()

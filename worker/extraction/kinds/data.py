@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
 from worker.errors import JobError
-from worker.extraction.encodings import decode
+from worker.extraction.encodings import decode, plain_newlines
 from worker.extraction.kinds import cuts
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.grouping import grouped
@@ -138,8 +138,8 @@ def read_json_lines(source: Source) -> Reading:
 
 def _json_lines(text: str) -> Iterator[Element]:
     # Other signs that end lines elsewhere may stand within a value.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return _record_elements(map(_json_line, filter(str.strip, lines)))
+    lines = filter(str.strip, plain_newlines(text).split("\n"))
+    return _record_elements(map(_json_line, lines))
 
 
 def _json_line(line: str) -> Any:

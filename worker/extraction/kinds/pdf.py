@@ -1,6 +1,7 @@
 """PDF through pdfium: lines with their place on the page, joined to paragraphs and titles.
 
-Why not unstructured: its PDF reader takes 5 to 13 times as long and wants torch for anything more.
+Why not unstructured: its PDF reader takes several times as long (docs/measurements.md) and wants
+torch for anything more.
 """
 
 import ctypes
@@ -115,7 +116,7 @@ def has_pictures_of_text(source: Source) -> bool:
         document = _open(source)
     except JobError:
         return False
-    for number in source.wanted_pages(_starts(document), len(document)):
+    for number in range(1, len(document) + 1):
         with _loaded(document, number) as page:
             if page is not None and _is_picture(page):
                 return True

@@ -8,7 +8,7 @@ from statistics import median
 
 from unstructured.partition.text import element_from_text
 
-from worker.extraction.encodings import decode
+from worker.extraction.encodings import decode, plain_newlines
 from worker.extraction.kinds import cuts
 from worker.extraction.kinds.base import Reading, Source
 from worker.extraction.kinds.grouping import grouped
@@ -31,7 +31,6 @@ _FULL_LINE = 0.75
 _MID_SENTENCE = 0.4
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
-_CODE_GROUP_CHARACTERS = 1500
 _CUTS = (
     cuts.between_paragraphs,
     cuts.at_blank_line,
@@ -80,7 +79,7 @@ def blocks_of(text: str, full: float | None = None) -> Iterator[list[str]]:
 
 
 def _lines(text: str) -> list[str]:
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").split("\n")
+    return plain_newlines(text).replace("\f", "\n\n").split("\n")
 
 
 def full_line_length(lines: list[str]) -> float:
