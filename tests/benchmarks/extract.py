@@ -30,6 +30,7 @@ from rapidfuzz.distance import Indel
 
 from tests.benchmarks import made_documents
 from tests.benchmarks.figures import Figures, machine, print_table
+from worker.embedding.tokens import splitter_for
 from worker.errors import JobError
 from worker.extraction import ExtractionLimits, GuardedExtractor, guard, warm
 from worker.extraction.kinds.base import ProfileNeededError, Source
@@ -39,6 +40,9 @@ from worker.extraction.protocol import Request
 from worker.extraction.supervisor import ChildHandle, Supervisor
 from worker.log import configure_logging
 from worker.models import Element
+from worker.pipeline.chunking import chunk_elements
+from worker.ports import Extraction
+from worker.settings import Settings
 
 RUNS = 5
 #: A document that takes all sides longer than this is read once.
@@ -396,13 +400,19 @@ def measure_memory(folder: Path) -> None:
     aim("a child: 350 MB at most, however many pages", f"{most:.0f} MB", met=most <= 350)
 
 
+def large_pdf(folder: Path) -> Path:
+    """One of many pages."""
+    path = folder / "large.pdf"
+    path.write_bytes(made_documents.make_pdf(LARGE_PAGES))
+    return path
+
+
 def measure_children(folder: Path) -> None:
     """Two children against one: on several documents at once, and on one large document."""
     several = [folder / f"several{number}.pdf" for number in range(DOCUMENTS)]
     for path in several:
         path.write_bytes(made_documents.make_pdf(PAGES_EACH))
-    large = folder / "large.pdf"
-    large.write_bytes(made_documents.make_pdf(LARGE_PAGES))
+    large = large_pdf(folder)
     work = {
         f"{DOCUMENTS} PDFs of {PAGES_EACH} pages": several,
         f"one PDF of {LARGE_PAGES:,} pages": [large],
@@ -435,6 +445,48 @@ def seconds_to_compute(processes: int) -> list[float]:
     return [float(process.communicate()[0]) for process in running]
 
 
+# -- how early embedding begins
+
+
+def measure_stream(paths: Sequence[Path]) -> None:
+    """After how many pages the chunks of the first request for embeddings are there.
+
+    Of documents that fill more than one.
+    """
+    defaults = Settings.model_fields
+    full_request = defaults["embedding_batch_size"].default
+    with tempfile.TemporaryDirectory() as folder, extractor(Path(folder), children=2) as ready:
+        for path in paths:
+            with ready.open(path, file_name=path.name, check=lambda: None) as extraction:
+                pages = pages_at_chunks(extraction, defaults["chunk_tokens"].default)
+            if len(pages) > full_request:
+                begun, whole = pages[full_request - 1], pages[-1]
+                what = f"{path.name}: {full_request} of {len(pages)} chunks before its last page"
+                aim(what, f"after {begun} of {whole} pages", met=begun < whole)
+
+
+def page_count(path: Path) -> int:
+    """Pages of a PDF; none of one that cannot be opened."""
+    try:
+        return len(pypdfium2.PdfDocument(path))
+    except pypdfium2.PdfiumError:
+        return 0
+
+
+def pages_at_chunks(extraction: Extraction, max_tokens: int) -> list[int]:
+    """How many pages were read when each chunk came."""
+    read = 0
+
+    def elements() -> Iterator[Element]:
+        nonlocal read
+        for window in extraction.windows():
+            read = window.pages_done
+            yield from window.elements
+
+    splitter = splitter_for("text-embedding-3-small", max_tokens, local=False)
+    return [read for _ in chunk_elements(elements(), splitter, max_tokens=max_tokens)]
+
+
 def parts(folder: Path, arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """What can be measured, by name."""
 
@@ -450,6 +502,7 @@ def parts(folder: Path, arguments: argparse.Namespace) -> dict[str, Callable[[],
         "short": lambda: measure_short(folder),
         "memory": lambda: measure_memory(folder),
         "children": lambda: measure_children(folder),
+        "stream": lambda: measure_stream([large_pdf(folder), max(pdfs(), key=page_count)]),
     }
 
 
