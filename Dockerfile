@@ -13,9 +13,11 @@ RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb
         > requirements.txt \
     && pip --python /opt/docmill/bin/python install -c constraints.txt -r requirements.txt
 COPY README.md LICENSE ./
+COPY docmill docmill
 COPY worker worker
 COPY tasks tasks
 COPY schema schema
+COPY embedded embedded
 COPY examples/console examples/console
 RUN pip --python /opt/docmill/bin/python install --no-deps . \
     && pip --python /opt/docmill/bin/python check

@@ -8,10 +8,10 @@ from uuid import UUID
 import psycopg
 from celery import Task, shared_task
 
-from tasks.events import ShownRun
-from worker.errors import JobError
-from worker.log import get_logger
-from worker.runtime import current
+from docmill.tasks.events import ShownRun
+from docmill.worker.errors import JobError
+from docmill.worker.log import get_logger
+from docmill.worker.processes.runtime import current
 
 log = get_logger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any, Final, NoReturn
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore
 
-from worker.log import get_logger
-from worker.models import Stage
-from worker.pipeline.run_job import RunEnd
+from docmill.worker.log import get_logger
+from docmill.worker.models import Stage
+from docmill.worker.pipeline.run_job import RunEnd
 
 log = get_logger(__name__)
 

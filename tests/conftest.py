@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from docmill.embedded.postgres import PostgresServer, start_postgres
+from docmill.embedded.redis import RedisServer, start_redis
 from tests.support.database import Database, make_database, make_template
-from worker.local.postgres import PostgresServer, start_postgres
-from worker.local.redis import RedisServer, start_redis
 
 #: A crash of the machine may lose what a test wrote: nobody misses it. Nothing works beside the
 #: tests, which count the blocks that statements touch.

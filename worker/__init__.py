@@ -1,3 +1,1 @@
-"""docmill: files in Supabase Storage become searchable, access-controlled vectors."""
-
-__version__ = "0.1.0"
+"""The worker: from an event of Storage to published chunks, and the commands around it."""

@@ -5,8 +5,8 @@ from typing import Any, Final
 from celery import Celery
 from kombu import Queue
 
-from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
-from worker.settings import Settings
+from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
+from docmill.worker.settings import Settings
 
 #: Only settings that act on the threads pool: it knows no time limits, no max-tasks-per-child and
 #: no soft shutdown, so leases, extraction children and our own drain do those jobs.
@@ -63,7 +63,7 @@ MESSAGE_SECONDS: Final = 7_200.0
 
 def create_app(settings: Settings) -> Celery:
     """The app for the Redis of these settings. Raises SettingsError when none is set."""
-    app = Celery("docmill", broker=settings.require("redis_url"), include=["tasks"])
+    app = Celery("docmill", broker=settings.require("redis_url"), include=["docmill.tasks"])
     app.conf.update(CELERY_SETTINGS)
     app.conf.task_queues = [Queue(name) for name in (JOBS_QUEUE, ISOLATED_QUEUE, MAINTENANCE_QUEUE)]
     app.conf.task_default_queue = MAINTENANCE_QUEUE

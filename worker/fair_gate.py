@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-from worker.ports import StopCheck
+from docmill.worker.ports import StopCheck
 
 #: A waiting run's own stop signs are looked at this often.
 _POLL_SECONDS: Final = 0.25

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from worker.models import Element
+from docmill.worker.models import Element
 
 if TYPE_CHECKING:  # commands that embed nothing start faster without
     import numpy as np

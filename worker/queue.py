@@ -12,11 +12,11 @@ import psycopg
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from worker.errors import JobError
-from worker.log import get_logger
-from worker.store import jobs
-from worker.store.database import Database
-from worker.store.jobs import ReadyJob
+from docmill.worker.errors import JobError
+from docmill.worker.log import get_logger
+from docmill.worker.store import jobs
+from docmill.worker.store.database import Database
+from docmill.worker.store.jobs import ReadyJob
 
 log = get_logger(__name__)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from worker.errors import ErrorKind, JobError
+from docmill.worker.errors import ErrorKind, JobError
 
 #: A provider may ask for hours; longer than this we rather ask again.
 LONGEST_RETRY_AFTER = timedelta(minutes=15)

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from worker.errors import SettingsError
+from docmill.worker.errors import SettingsError
 
 PREFIX = "DOCMILL_"
 MIB = 1024 * 1024

@@ -8,8 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from docmill import describe, follow, search, upload
 from supabase import create_client
+
+from docmill import describe, follow, search, upload
 
 if len(sys.argv) != 3:
     sys.exit("usage: python main.py FILE QUESTION")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.redis import RedisServer, start_redis
+from docmill.embedded.stack import StackInfo
+from docmill.embedded.supervisor import EmbeddedStack
 from tests.support.database import make_database
 from tests.support.installation import Installation, install
-from worker.local.postgres import PostgresServer
-from worker.local.redis import RedisServer, start_redis
-from worker.local.stack import StackInfo
-from worker.local.supervisor import EmbeddedStack
 
 
 @pytest.fixture(scope="package")

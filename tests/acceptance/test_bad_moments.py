@@ -12,10 +12,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from docmill.embedded.stack import DEFAULT_OWNER, read_info
 from tests.support.database import delete_objects, put_object
 from tests.support.installation import until
 from tests.support.shell import Shell, Terminal, descendants, is_running
-from worker.local.stack import DEFAULT_OWNER, read_info
 
 STACK_FIELDS = {
     *("pid", "api_url", "publishable_key", "database_url", "users", "password"),

@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from docmill.embedded.postgres import binaries
+from docmill.embedded.process import ChildProcess, start_child
+from docmill.embedded.stack import ALICE, BOB, StackInfo
+from docmill.worker.embedding.local import LocalEmbedder
 from tests.support.installation import until
 from tests.support.javascript import deno_environ, deno_path
 from tests.support.realtime import FakeRealtime
-from worker.embedding.local import LocalEmbedder
-from worker.local.postgres import binaries
-from worker.local.process import ChildProcess, start_child
-from worker.local.stack import ALICE, BOB, StackInfo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BUNDLE = next((EXAMPLES / "console" / "vendor").glob("supabase-*.js"))

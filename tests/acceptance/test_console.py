@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from docmill.embedded.stack import StackInfo
 from tests.support.browser import Watched, chromium
-from worker.local.stack import StackInfo
 
 LONG_WAIT = 30_000
 ROOF = (

@@ -18,15 +18,15 @@ from typing import Any
 import httpx
 import pytest
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.process import ChildProcess, free_port, log_tail, start_child
+from docmill.embedded.redis import RedisServer, redis_binary
+from docmill.embedded.stack import SERVICES
 from tests.support import compose
 from tests.support.container import Container, python_folders
 from tests.support.database import make_database
 from tests.support.dockerfile import Build, Step, stages
 from tests.support.installation import ALICE, Installation, install, until
-from worker.local.postgres import PostgresServer
-from worker.local.process import ChildProcess, free_port, log_tail, start_child
-from worker.local.redis import RedisServer, redis_binary
-from worker.local.stack import SERVICES
 
 LONG = "This sentence is about nothing in particular but it fills the section. " * 6
 REDIS_PASSWORD = "redisCanary7"
@@ -93,7 +93,7 @@ def test_the_image_works_for_nobody_in_a_folder_that_cannot_be_written(
     )  # fmt: skip
     helped = run(nobody.command(*image.command("--help")), image.environ)
     assert set(SERVICES) - {"isolated"} <= set(re.findall(r"^  (\w+)", helped, re.MULTILINE))
-    where = "import worker, os; print(worker.__file__, os.getuid(), os.access('.', os.W_OK))"
+    where = "import docmill, os; print(docmill.__file__, os.getuid(), os.access('.', os.W_OK))"
     python = f"{image.root}/opt/docmill/bin/python"
     said = run(nobody.command(python, "-c", where), image.environ).split()
     assert Path(said[0]).is_relative_to(image.root)

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from supabase import Client
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.postgres import start_postgres
+from docmill.embedded.process import free_port
+from docmill.embedded.redis import RedisServer, start_redis
+from docmill.embedded.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
 from tests.conftest import FAST as FAST_POSTGRES
 from tests.support import pages
 from tests.support.api import KEYS, start_test_api, user_client
@@ -16,11 +21,6 @@ from tests.support.fake_openai import FakeOpenAI, vector_of
 from tests.support.installation import FAST
 from tests.support.pages import ROOT, Reader, blocks, filled_in, machine, named_first
 from tests.support.supabase_cli import split
-from worker.local.api import ApiServer
-from worker.local.postgres import start_postgres
-from worker.local.process import free_port
-from worker.local.redis import RedisServer, start_redis
-from worker.local.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
 
 HOSTED = ROOT / "docs" / "hosted.md"
 WORKER_PASSWORD = "madeUpByTheReader7"

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from docmill.cli.main import app
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.redis import RedisServer
+from docmill.worker.errors import UsageError
 from tests.support.database import make_database
 from tests.support.installation import ALICE, Installation, install
-from worker.cli.main import app
-from worker.errors import UsageError
-from worker.local.postgres import PostgresServer
-from worker.local.redis import RedisServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "webhook.md").read_text()
 PUBLIC_URL = "https://docmill.example.com"

@@ -235,7 +235,7 @@ def refusal(folder: Path, code: str = "pass", **settings: str) -> str:
     """What `docmill flower` says when it does not start."""
     program = f"{code}; sys.argv = ['docmill', 'flower']; main()"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; from worker.cli.main import main; {program}"],
+        [sys.executable, "-c", f"import sys; from docmill.cli.main import main; {program}"],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "REDIS_URL": "redis://127.0.0.1:1/0"} | settings,
         capture_output=True,

@@ -6,15 +6,15 @@ import sys
 import time
 from typing import Any
 
+from docmill.worker.processes.runtime import EXIT_STARVED
 from tests.support.fake_openai import error
 from tests.support.installation import ALICE, BOB, Installation, until
-from worker.runtime import EXIT_STARVED
 
 
 def docmill(running: Installation, *arguments: str) -> list[dict[str, Any]]:
     """What a command prints as JSON."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments, "--json"],
+        [sys.executable, "-m", "docmill", *arguments, "--json"],
         env=running.environ(),
         capture_output=True,
         text=True,

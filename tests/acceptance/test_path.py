@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from psycopg import errors as pg
 
+from docmill.worker.extraction.kinds.pdf import WINDOW_PAGES
 from tests.integration.extraction.documents import make_pdf
 from tests.support.database import as_client
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, until
-from worker.extraction.kinds.pdf import WINDOW_PAGES
 
 LONG = "This sentence is about nothing in particular but it fills the section. " * 6
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from docmill.embedded.process import ChildProcess, free_port
 from tests.support.installation import Installation, until
-from worker.local.process import ChildProcess, free_port
 
 
 def ended(child: ChildProcess) -> tuple[int, str]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.redis import start_redis
+from docmill.embedded.stack import SERVICES
 from tests.support.database import Database, make_database
 from tests.support.fake_openai import DIMENSIONS, MODEL
 from tests.support.installation import ALICE, FAST, Installation, apply_current_schema, install
 from tests.support.upgrade_fixture import FOLDER
 from tests.support.wheel import install_wheel
-from worker.local.postgres import PostgresServer
-from worker.local.redis import start_redis
-from worker.local.stack import SERVICES
 
 SLOTS = int(FAST["DOCMILL_SLOTS"])
 

@@ -31,12 +31,29 @@ def shell(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[She
 def test_the_wheel_holds_the_schema_and_the_console(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name: archive.read(name) for name in archive.namelist()}
-    for folder, place in (("schema", "schema"), ("examples/console", "worker/local/console")):
+    for folder, place in (
+        ("schema", "docmill/schema"),
+        ("examples/console", "docmill/embedded/console"),
+    ):
         files = [path for path in (ROOT / folder).rglob("*") if path.suffix != ".pyc"]
         for path in filter(Path.is_file, files):
             name = f"{place}/{path.relative_to(ROOT / folder).as_posix()}"
             assert packed[name] == path.read_bytes()
-    assert not any(name.startswith(("tests/", "docs/")) for name in packed)
+    tops = {name.partition("/")[0] for name in packed}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"docmill"}
+
+
+def test_others_of_the_short_names_do_no_harm(shell: Shell) -> None:
+    packages = next(Path(shell.program[0]).parent.parent.glob("lib/python*/site-packages"))
+    others = [packages / f"{name}.py" for name in ("worker", "tasks", "schema", "embedded")]
+    for other in others:
+        other.write_text("raise ImportError('another project')\n")
+    try:
+        (exported,) = shell.rows("schema", "export", "--to", "migrations")
+        assert exported["changed"] is True
+    finally:
+        for other in others:
+            other.unlink()
 
 
 def test_the_installed_program_is_the_wheels(shell: Shell) -> None:
@@ -45,14 +62,15 @@ def test_the_installed_program_is_the_wheels(shell: Shell) -> None:
         [
             python,
             "-c",
-            "import worker, tasks, schema as s; [print(m.__file__) for m in (worker, tasks, s)]",
+            "from docmill import worker, tasks, schema as s, embedded as e;"
+            "[print(m.__file__) for m in (worker, tasks, s, e)]",
         ],
         cwd=shell.folder,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert len(places) == 3
+    assert len(places) == 4
     assert all(Path(place).is_relative_to(python.parent.parent) for place in places)
     assert shell.run("--version").startswith("docmill ")
 

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import GuardedExtractor, profiles, sniff
+from docmill.worker.extraction.kinds.base import Source
+from docmill.worker.extraction.kinds.pdf import has_pictures_of_text
+from docmill.worker.log import configure_logging
+from docmill.worker.models import Element
+from docmill.worker.pipeline.chunking import chunk_elements
+from docmill.worker.processes.reading import build_splitter, extraction_limits
+from docmill.worker.settings import Settings, load_settings
 from tests.benchmarks.figures import machine
-from worker.errors import JobError
-from worker.extraction import GuardedExtractor, profiles, sniff
-from worker.extraction.kinds.base import Source
-from worker.extraction.kinds.pdf import has_pictures_of_text
-from worker.log import configure_logging
-from worker.models import Element
-from worker.pipeline.chunking import chunk_elements
-from worker.reading import build_splitter, extraction_limits
-from worker.settings import Settings, load_settings
 
 READY_SECONDS = 60
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import psycopg
 
+from docmill.embedded.postgres import start_postgres
 from tests.benchmarks.figures import Figures, machine, print_table
 from tests.support.database import Database, make_database, make_template
-from worker.local.postgres import start_postgres
 
 SIZES = (5_000, 1_000_000)
 ROUNDS = 200

@@ -28,21 +28,21 @@ from unittest.mock import patch
 import pypdfium2
 from rapidfuzz.distance import Indel
 
+from docmill.worker.embedding.tokens import splitter_for
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, guard, warm
+from docmill.worker.extraction.kinds.base import ProfileNeededError, Source
+from docmill.worker.extraction.kinds.pdf import read_pdf
+from docmill.worker.extraction.kinds.registry import open_reading
+from docmill.worker.extraction.protocol import Request
+from docmill.worker.extraction.supervisor import ChildHandle, Supervisor
+from docmill.worker.log import configure_logging
+from docmill.worker.models import Element
+from docmill.worker.pipeline.chunking import chunk_elements
+from docmill.worker.ports import Extraction
+from docmill.worker.settings import Settings
 from tests.benchmarks import made_documents
 from tests.benchmarks.figures import Figures, machine, print_table
-from worker.embedding.tokens import splitter_for
-from worker.errors import JobError
-from worker.extraction import ExtractionLimits, GuardedExtractor, guard, warm
-from worker.extraction.kinds.base import ProfileNeededError, Source
-from worker.extraction.kinds.pdf import read_pdf
-from worker.extraction.kinds.registry import open_reading
-from worker.extraction.protocol import Request
-from worker.extraction.supervisor import ChildHandle, Supervisor
-from worker.log import configure_logging
-from worker.models import Element
-from worker.pipeline.chunking import chunk_elements
-from worker.ports import Extraction
-from worker.settings import Settings
 
 RUNS = 5
 #: A document that takes all sides longer than this is read once.

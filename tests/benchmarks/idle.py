@@ -13,8 +13,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from docmill.embedded.stack import FOLDER_NAME
 from tests.benchmarks.figures import Figures, machine, print_table
-from worker.local.stack import FOLDER_NAME
 
 RUNS = 15
 SETTLE_SECONDS = 5.0
@@ -29,7 +29,7 @@ def resident_megabytes(pid: int) -> float:
 def docmill(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
     """Run a command in a folder; what it prints."""
     return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
+        [sys.executable, "-m", "docmill", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), **(environ or {})},
         capture_output=True,
@@ -56,7 +56,7 @@ def memory(folder: Path) -> list[Figures]:
 
 def remote_worker_memory(folder: Path) -> Figures:
     """A worker that embeds with a provider: it never asks it anything while idle."""
-    from worker.local.stack import read_info
+    from docmill.embedded.stack import read_info
 
     info = read_info(folder / FOLDER_NAME)
     assert info is not None
@@ -71,7 +71,7 @@ def remote_worker_memory(folder: Path) -> Figures:
     }
     with (folder / "remote.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "worker"], env=environ, stderr=log, stdout=log
+            [sys.executable, "-m", "docmill", "worker"], env=environ, stderr=log, stdout=log
         )
     try:
         while b"worker_ready" not in (folder / "remote.log").read_bytes():
@@ -88,8 +88,8 @@ def commands(folder: Path) -> list[Figures]:
     """Wall time of whole commands, against Python doing nothing."""
     cases = {
         "python -c pass": [sys.executable, "-c", "pass"],
-        "docmill --help": [sys.executable, "-m", "worker.cli", "--help"],
-        "docmill jobs": [sys.executable, "-m", "worker.cli", "jobs"],
+        "docmill --help": [sys.executable, "-m", "docmill", "--help"],
+        "docmill jobs": [sys.executable, "-m", "docmill", "jobs"],
     }
     figures = {name: Figures(name, "ms") for name in cases}
     for _ in range(RUNS):

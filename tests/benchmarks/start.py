@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from playwright.sync_api import expect
 
+from docmill.embedded.stack import ALICE, DEMO_USERS
 from tests.benchmarks.figures import Figures, machine, print_table
 from tests.support.browser import chromium
-from worker.local.stack import ALICE, DEMO_USERS
 
 REPOSITORY = Path(__file__).parents[2]
 DEMOS = 5

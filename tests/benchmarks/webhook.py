@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from docmill.embedded.postgres import start_postgres
+from docmill.embedded.redis import start_redis
 from tests.benchmarks.figures import Figures, machine, print_table
 from tests.support.database import make_database, make_template
 from tests.support.installation import WEBHOOK_SECRET, Installation, install
-from worker.local.postgres import start_postgres
-from worker.local.redis import start_redis
 
 ROUNDS = 10
 AT_ONCE = 200

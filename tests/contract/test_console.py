@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from docmill.embedded.api import ApiServer, start_api
+from docmill.embedded.console import console_folder
+from docmill.embedded.postgres import PostgresServer
 from tests.support.api import KEYS, api_settings
 from tests.support.database import make_database
 from tests.support.javascript import deno_environ, deno_path
-from worker.local.api import ApiServer, start_api
-from worker.local.console import console_folder
-from worker.local.postgres import PostgresServer
 
 HINT = "Users of this machine: alice@example.com."
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from docmill.worker.clients.openai_embedder import OpenAIEmbedder
+from docmill.worker.errors import JobError
 from tests.support.fake_openai import (
     DIMENSIONS,
     MODEL,
@@ -16,8 +18,6 @@ from tests.support.fake_openai import (
     error,
     vector_of,
 )
-from worker.clients.openai_embedder import OpenAIEmbedder
-from worker.errors import JobError
 
 TEXTS = ["one", "two", "three"]
 

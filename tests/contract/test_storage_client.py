@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.postgres import PostgresServer
+from docmill.worker.clients.storage import SupabaseStorage, object_path
+from docmill.worker.errors import JobError
 from tests.support.api import KEYS, start_test_api
 from tests.support.database import make_database
-from worker.clients.storage import SupabaseStorage, object_path
-from worker.errors import JobError
-from worker.local.api import ApiServer
-from worker.local.postgres import PostgresServer
 
 SECRET_KEY = KEYS.secret_key
 

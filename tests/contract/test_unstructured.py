@@ -28,13 +28,13 @@ from unstructured.partition.html import partition_html
 from unstructured.partition.md import partition_md
 from unstructured.partition.pptx import partition_pptx
 
+from docmill.worker.extraction import warm
+from docmill.worker.extraction.kinds import shortcuts
+from docmill.worker.extraction.kinds.base import Source
+from docmill.worker.extraction.kinds.office import read_docx
+from docmill.worker.extraction.kinds.partitioned import elements_of
+from docmill.worker.models import Element
 from tests.integration.extraction.documents import make_pptx
-from worker.extraction import warm
-from worker.extraction.kinds import shortcuts
-from worker.extraction.kinds.base import Source
-from worker.extraction.kinds.office import read_docx
-from worker.extraction.kinds.partitioned import elements_of
-from worker.models import Element
 
 SENTENCES = (
     "It rained for all of the week, and nobody minded at all. On Monday they went to see the sea.",

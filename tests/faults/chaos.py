@@ -30,6 +30,11 @@ import redis as redis_client
 from storage3.exceptions import StorageApiError
 from supabase import Client
 
+from docmill.embedded.postgres import PostgresServer, start_postgres
+from docmill.embedded.process import ChildProcess, log_tail
+from docmill.embedded.redis import RedisServer, start_redis
+from docmill.embedded.stack import SERVICES
+from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
 from tests.faults.documents import make_text
 from tests.faults.fake_provider import WAYS, Provider
 from tests.faults.oracles import ORACLES, SETTLE_SECONDS, UNSETTLED, Evidence, duplicated, lost
@@ -38,11 +43,6 @@ from tests.faults.reader import Reader
 from tests.faults.results import record
 from tests.support.database import make_database, make_template
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, install
-from worker.local.postgres import PostgresServer, start_postgres
-from worker.local.process import ChildProcess, log_tail
-from worker.local.redis import RedisServer, start_redis
-from worker.local.stack import SERVICES
-from worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
 
 CAROL: Final = "33333333-3333-4333-8333-333333333333"
 SUBS: Final[dict[str, str]] = dict(zip(OWNERS, (ALICE, BOB, CAROL), strict=True))

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.redis import start_redis
 from tests.faults.oracles import CANARIES
 from tests.faults.results import by_fault, record
 from tests.faults.stack import FULL, LEDGER, Stack, running_stack
 from tests.support.database import make_database
 from tests.support.installation import install
-from worker.local.postgres import PostgresServer
-from worker.local.redis import start_redis
 
 
 @pytest.fixture(scope="package")

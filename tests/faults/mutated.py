@@ -3,9 +3,9 @@
 import os
 from dataclasses import replace
 
+from docmill.worker.admin import schema
+from docmill.worker.admin.schema import SqlFile
 from tests.faults.mutants import MUTANTS, VARIABLE
-from worker.store import schema
-from worker.store.schema import SqlFile
 
 _files = schema.sql_files
 

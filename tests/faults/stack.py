@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Literal
 
+from docmill.embedded.process import ChildProcess
 from tests.faults.documents import FILLER
 from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, Installation, until
 from tests.support.proxy import Proxy
-from worker.local.process import ChildProcess
 
 #: All of the amounts, or few of them.
 FULL: Final = os.environ.get("DOCMILL_FAULTS_FULL") == "1"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
 from tests.faults import hostile_documents as hostile
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import (
@@ -22,8 +24,6 @@ from tests.integration.extraction.conftest import (
     read_document,
     running_extractor,
 )
-from worker.errors import JobError
-from worker.extraction import ExtractionLimits, GuardedExtractor
 
 #: Much more than any of them takes here, much less than a limit that did not act would.
 BOUND_SECONDS = 25

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import pytest
 
+from docmill.embedded.process import ChildProcess
+from docmill.embedded.stack import SERVICES
+from docmill.worker.extraction.kinds.pdf import WINDOW_PAGES
 from tests.faults.stack import FULL, RECOVERY_SECONDS, Stack, Stage
 from tests.integration.extraction.documents import make_pdf
 from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, until
-from worker.extraction.kinds.pdf import WINDOW_PAGES
-from worker.local.process import ChildProcess
-from worker.local.stack import SERVICES
 
 HELD: Final[tuple[Stage, ...]] = ("commit", "publish", "embed")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from docmill.worker.admin.schema import sql_files
 from tests.faults.mutants import MUTANTS, Mutant
-from worker.store.schema import sql_files
 
 TESTS = Path(__file__).parents[1]
 

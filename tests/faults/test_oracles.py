@@ -9,6 +9,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.redis import RedisServer
 from tests.faults import oracles
 from tests.faults.documents import Mark, make_text, mark_of, tear
 from tests.faults.fake_provider import Provider
@@ -17,8 +19,6 @@ from tests.faults.reader import Reader
 from tests.schema.actors import claimed, job_of, publish, stage
 from tests.support.database import make_database
 from tests.support.installation import ALICE, Installation, install
-from worker.local.postgres import PostgresServer
-from worker.local.redis import RedisServer
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,16 @@ import pytest
 import redis as redis_client
 from psycopg import errors as pg
 
+from docmill.embedded.process import ChildProcess
+from docmill.embedded.stack import SERVICES
+from docmill.worker.admin.schema import reapplied_files
+from docmill.worker.app import create_app
+from docmill.worker.queue import JOBS_QUEUE, RUN_JOB
+from docmill.worker.settings import Settings
 from tests.faults.stack import FULL, Stack
 from tests.support.database import delete_objects, put_object
 from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, BOB, FAST, until
-from worker.app import create_app
-from worker.local.process import ChildProcess
-from worker.local.stack import SERVICES
-from worker.queue import JOBS_QUEUE, RUN_JOB
-from worker.settings import Settings
-from worker.store.schema import reapplied_files
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -16,6 +16,8 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
+from docmill.worker.errors import JobError
+from docmill.worker.store.database import Database
 from tests.faults.fake_provider import WAYS, wrong_answer
 from tests.faults.stack import FULL, LEASE_SECONDS, Stack
 from tests.faults.test_deaths import HELD
@@ -23,8 +25,6 @@ from tests.support.database import Database as MadeDatabase
 from tests.support.database import delete_objects
 from tests.support.fake_openai import Answer, error
 from tests.support.installation import ALICE, until
-from worker.errors import JobError
-from worker.store.database import Database
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 import redis
 
+from docmill.embedded.redis import RedisServer
+from docmill.worker.app import create_app
+from docmill.worker.processes.connections import build_database
+from docmill.worker.queue import Dispatcher
+from docmill.worker.settings import Settings
 from tests.support.database import Database, put_object, watch_bucket
-from worker.app import create_app
-from worker.connections import build_database
-from worker.local.redis import RedisServer
-from worker.queue import Dispatcher
-from worker.settings import Settings
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from docmill.worker.errors import CancelledRunError, DrainError, JobError, LeaseLostError
+from docmill.worker.models import Claim
+from docmill.worker.pipeline.lease import LeaseKeeper, Run
+from docmill.worker.store import jobs
+from docmill.worker.store.database import single_connection
+from docmill.worker.store.jobs import WorkerState
 from tests.support.database import Database, put_object, watch_bucket
-from worker.errors import CancelledRunError, DrainError, JobError, LeaseLostError
-from worker.models import Claim
-from worker.pipeline.lease import LeaseKeeper, Run
-from worker.store import jobs
-from worker.store.database import single_connection
-from worker.store.jobs import WorkerState
 
 LEASE = timedelta(seconds=1)
 

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.redis import RedisServer
 from tests.support.database import make_database
 from tests.support.installation import WEBHOOK_SECRET, Installation, install
 from tests.support.recorded import recorded_bodies
-from worker.local.postgres import PostgresServer
-from worker.local.redis import RedisServer
 
 SIGNING_SECRET = "whsec_" + base64.b64encode(b"canary-signing-secret-of-32-byte").decode()
 
@@ -214,7 +214,7 @@ def _stored(receiving: Installation) -> list[dict[str, Any]]:
 
 
 def test_the_receiver_answers_while_redis_is_away(receiving: Installation) -> None:
-    from worker.local.process import free_port
+    from docmill.embedded.process import free_port
 
     child = receiving.start(
         "webhook",

@@ -6,9 +6,9 @@ from typing import Any, cast
 import psycopg
 import pytest
 
+from docmill.embedded.postgres import PostgresMajor, PostgresServer, start_postgres
 from tests.conftest import FAST
 from tests.support.database import Database, make_database, make_template
-from worker.local.postgres import PostgresMajor, PostgresServer, start_postgres
 
 MAJORS: tuple[PostgresMajor, ...] = (18, 16)
 

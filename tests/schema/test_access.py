@@ -12,6 +12,7 @@ import pytest
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
+from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
     MODEL,
     Connection,
@@ -27,7 +28,6 @@ from tests.schema.actors import (
     value,
 )
 from tests.support.database import Database, as_client, make_database, put_object, watch_bucket
-from worker.local.postgres import PostgresServer
 
 SCHEMAS = ("ingest", "ingest_private")
 

@@ -10,6 +10,17 @@ from typing import Any
 import psycopg
 import pytest
 
+from docmill.embedded.postgres import binaries, start_postgres
+from docmill.embedded.supabase import bootstrap_supabase
+from docmill.worker.admin import schema
+from docmill.worker.admin.schema import (
+    AppliedSchema,
+    SqlFile,
+    apply_schema,
+    check_schema,
+    sql_files,
+)
+from docmill.worker.errors import SchemaError
 from tests.conftest import FAST
 from tests.schema.actors import MODEL, Connection, rows, search, upload, value
 from tests.support.database import (
@@ -19,11 +30,6 @@ from tests.support.database import (
     put_object,
     watch_bucket,
 )
-from worker.errors import SchemaError
-from worker.local.postgres import binaries, start_postgres
-from worker.local.supabase import bootstrap_supabase
-from worker.store import schema
-from worker.store.schema import AppliedSchema, SqlFile, apply_schema, check_schema, sql_files
 
 
 def dump(database: Database) -> str:

@@ -15,25 +15,25 @@ from psycopg import errors as pg
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.schema.actors import Connection, document_of, locked_document, rows, value
-from tests.schema.test_access import CLAIMS, acting
-from tests.schema.test_sync import documents, move
-from tests.schema.test_triggers import at_most, drain, pending
-from tests.support.database import Database, delete_objects, put_object, watch_bucket
-from worker.cli import doctor
-from worker.errors import UsageError
-from worker.settings import Settings
-from worker.store.doorbell import (
+from docmill.cli import doctor
+from docmill.worker.admin.doorbell import (
     install_doorbell,
     read_doorbell,
     receiver_url,
     remove_doorbell,
     rotate_secret,
 )
-from worker.store.hints import ObjectHint
-from worker.webhook.app import MAX_BODY_BYTES
-from worker.webhook.events import parse_event
-from worker.webhook.signatures import Verifier
+from docmill.worker.errors import UsageError
+from docmill.worker.settings import Settings
+from docmill.worker.store.hints import ObjectHint
+from docmill.worker.webhook.app import MAX_BODY_BYTES
+from docmill.worker.webhook.events import parse_event
+from docmill.worker.webhook.signatures import Verifier
+from tests.schema.actors import Connection, document_of, locked_document, rows, value
+from tests.schema.test_access import CLAIMS, acting
+from tests.schema.test_sync import documents, move
+from tests.schema.test_triggers import at_most, drain, pending
+from tests.support.database import Database, delete_objects, put_object, watch_bucket
 
 URL = "https://docmill.example.com/webhooks/storage"
 
@@ -513,7 +513,7 @@ class TestInstalling:
     def test_what_the_database_cannot_send_to_changes_nothing(
         self, owner: Connection, secret: str, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("worker.store.doorbell.receiver_url", lambda url: url)
+        monkeypatch.setattr("docmill.worker.admin.doorbell.receiver_url", lambda url: url)
         with pytest.raises(UsageError, match='cannot send: invalid URL "notaurl"'):
             install_doorbell(owner, "notaurl")
         assert read_doorbell(owner).url == URL
@@ -529,7 +529,7 @@ class TestInstalling:
         ]
 
     def test_leaves_the_schema_as_this_version_expects(self, owner: Connection, secret: str):
-        from worker.store.schema import check_schema
+        from docmill.worker.admin.schema import check_schema
 
         assert check_schema(owner) == []
 

@@ -1,7 +1,7 @@
 """The list of errors in the database is the one that the code raises."""
 
+from docmill.worker.errors import ERROR_CODES
 from tests.schema.actors import Connection, rows
-from worker.errors import ERROR_CODES
 
 
 def test_the_table_has_the_codes_and_kinds_of_the_code(shared: Connection):

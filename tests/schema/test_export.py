@@ -14,15 +14,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from docmill.embedded.postgres import PostgresServer
+from docmill.worker.admin import schema
+from docmill.worker.admin.export import ExportedSchema, export_schema, next_version
+from docmill.worker.admin.schema import IndexSettings, SqlFile, sql_files
+from docmill.worker.errors import SchemaError, UsageError
 from tests.schema.actors import rows, search, upload, value
 from tests.schema.test_apply import DRIFTS, apply, check, dump
 from tests.support.database import INDEX, Database, as_client, make_database, watch_bucket
 from tests.support.supabase_cli import find_cli, push, run_cli, split
-from worker.errors import SchemaError, UsageError
-from worker.local.postgres import PostgresServer
-from worker.store import schema
-from worker.store.export import ExportedSchema, export_schema, next_version
-from worker.store.schema import IndexSettings, SqlFile, sql_files
 
 NOW = datetime(2026, 11, 24, 12, 30, 15, tzinfo=UTC)
 FIRST = "20261124123015_docmill_schema.sql"
@@ -438,7 +438,7 @@ class TestTheCommand:
     def run(project: Path, *arguments: str, **settings: str) -> str:
         environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return subprocess.run(
-            [sys.executable, "-m", "worker.cli", "schema", "export", *arguments],
+            [sys.executable, "-m", "docmill", "schema", "export", *arguments],
             cwd=project,
             env=environ | settings,
             capture_output=True,

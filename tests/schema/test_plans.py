@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import Connection, heartbeat, job_of, rows, take, upload, value
 from tests.support.database import (
     Database,
@@ -15,7 +16,6 @@ from tests.support.database import (
     put_object,
     watch_bucket,
 )
-from worker.local.postgres import PostgresServer
 
 DOCUMENTS = 20_000
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from psycopg import errors as pg
 
+from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
     PIPELINE,
     Background,
@@ -39,7 +40,6 @@ from tests.support.database import (
     make_database,
     put_object,
 )
-from worker.local.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module", params=(18, 16), ids=lambda major: f"pg{major}")

@@ -10,6 +10,7 @@ import pytest
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
+from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
     DIMENSIONS,
     MODEL,
@@ -24,7 +25,6 @@ from tests.schema.actors import (
     vector_of,
 )
 from tests.support.database import Database, as_client, make_database, watch_bucket
-from worker.local.postgres import PostgresServer
 
 Vectors = "np.ndarray[Any, np.dtype[np.float32]]"
 

@@ -5,6 +5,13 @@ from uuid import UUID
 
 import pytest
 
+from docmill.worker.admin.sources import (
+    add_source,
+    backfill,
+    count_source,
+    find_source,
+    remove_source,
+)
 from tests.schema.actors import (
     Connection,
     Row,
@@ -21,11 +28,10 @@ from tests.schema.actors import (
     value,
 )
 from tests.support.database import Database, as_client, delete_objects, put_object
-from worker.store import admin as store
 
 
 def add(admin: Connection, bucket: str = "other", **columns: Any) -> int:
-    row = store.add_source(
+    row = add_source(
         admin,
         {
             "bucket_id": bucket,
@@ -41,7 +47,7 @@ def add(admin: Connection, bucket: str = "other", **columns: Any) -> int:
 
 
 def remove(admin: Connection, source_id: int, *, forget: bool = False) -> dict[str, int]:
-    return store.remove_source(admin, source_id, forget=forget)
+    return remove_source(admin, source_id, forget=forget)
 
 
 def documents(admin: Connection) -> dict[str, Row]:
@@ -60,15 +66,15 @@ class TestBackfill:
             put_object(admin, name, bucket="other", owner="alice", size=1000)
         put_object(admin, "watched.txt", owner="alice")
         source_id = add(admin)
-        assert store.count_source(admin, source_id) == {
+        assert count_source(admin, source_id) == {
             "objects": 2,
             "bytes": 2000,
             "fresh": 2,
             "unowned": 0,
         }
-        assert sum(store.backfill(admin, source_id)) == 2
+        assert sum(backfill(admin, source_id)) == 2
         assert set(documents(admin)) == {"docs/watched.txt", "other/a.txt", "other/folder/b.txt"}
-        assert store.count_source(admin, source_id)["fresh"] == 0
+        assert count_source(admin, source_id)["fresh"] == 0
 
     def test_goes_page_by_page_and_by_prefix(self, admin: Connection):
         admin.execute(
@@ -77,16 +83,16 @@ class TestBackfill:
                  from generate_series(1, 700) as n, unnest(array['in', 'out']) as folder"""
         )
         source_id = add(admin, prefix="in/")
-        pages = list(store.backfill(admin, source_id))
+        pages = list(backfill(admin, source_id))
         assert pages == [500, 200]
         assert {name.split("/")[1] for name in documents(admin)} == {"in"}
 
     def test_again_changes_nothing(self, admin: Connection, worker: Connection):
         object_id = put_object(admin, "a.txt", bucket="other", owner="alice")
         source_id = add(admin)
-        list(store.backfill(admin, source_id))
+        list(backfill(admin, source_id))
         ingest(worker, object_id, ["one"])
-        assert sum(store.backfill(admin, add(admin))) == 0
+        assert sum(backfill(admin, add(admin))) == 0
         assert document_of(admin, object_id)["status"] == "ready"
 
     def test_of_names_in_any_script_and_order_leaves_none_out(self, admin: Connection):
@@ -140,8 +146,8 @@ class TestOwnerRules:
     def test_what_nobody_owns_is_counted_before_it_is_ingested(self, admin: Connection):
         s3_put(admin, "a.txt")
         s3_put(admin, "alice/b.txt")
-        assert store.count_source(admin, add(admin))["unowned"] == 2
-        assert store.count_source(admin, add(admin, owner_from="folder:1"))["unowned"] == 1
+        assert count_source(admin, add(admin))["unowned"] == 2
+        assert count_source(admin, add(admin, owner_from="folder:1"))["unowned"] == 1
 
     def test_another_rule_takes_effect_on_what_is_there(
         self, wiped: Database, admin: Connection, worker: Connection
@@ -151,7 +157,7 @@ class TestOwnerRules:
         with as_client(wiped, {"sub": "alice"}) as client:
             assert len(search(client, "one")) == 1
         assert add(admin, owner_from="folder:1") == source_id
-        assert sum(store.backfill(admin, source_id)) == 1
+        assert sum(backfill(admin, source_id)) == 1
         with as_client(wiped, {"sub": "alice"}) as client:
             assert search(client, "one") == []
         ingest(worker, object_id, ["one"])
@@ -221,7 +227,7 @@ class TestRemove:
         assert remove(admin, source_id, forget=True) == {"kept": 0, "forgotten": 1}
         assert documents(admin) == {}
         assert value(admin, "select count(*) from ingest.chunks") == 0
-        assert store.find_source(admin, "other", "") is None
+        assert find_source(admin, "other", "") is None
 
     def test_with_forget_after_without_the_rest_goes(
         self, admin: Connection, source_id: int, ready: UUID
@@ -262,7 +268,7 @@ class TestRemove:
         remove(admin, source_id)
         put_object(admin, "meanwhile.txt", bucket="other", owner="alice")
         assert add(admin) == source_id
-        assert sum(store.backfill(admin, source_id)) == 1
+        assert sum(backfill(admin, source_id)) == 1
         assert set(documents(admin)) == {"other/a.txt", "other/meanwhile.txt"}
         assert document_of(admin, ready)["status"] == "ready"
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from psycopg import errors as pg
 
+from docmill.worker.store.database import CONTENTION
 from tests.schema.actors import (
     PIPELINE,
     Connection,
@@ -30,7 +31,6 @@ from tests.schema.actors import (
     value,
 )
 from tests.support.database import Database, delete_objects, watch_bucket
-from worker.store.database import CONTENTION
 
 SECONDS = float(os.environ.get("DOCMILL_STRESS_SECONDS", "4"))
 SEED = int(os.environ.get("DOCMILL_STRESS_SEED", "1"))

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
+from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
     PIPELINE,
     Connection,
@@ -34,7 +35,6 @@ from tests.support.database import (
     put_object,
     watch_bucket,
 )
-from worker.local.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module", params=(18, 16), ids=lambda major: f"pg{major}")

@@ -398,7 +398,7 @@ class TestRaces:
                 self.sync(worker, unseen)
                 waiting = Background(lambda: self.sync(second, unseen))
                 wait_until_blocked(admin, second.info.backend_pid)
-            with pytest.raises(pg.UniqueViolation):  # one of worker.store.database.CONTENTION
+            with pytest.raises(pg.UniqueViolation):  # one of CONTENTION
                 waiting()
             self.sync(second, unseen)
         agree(admin)

@@ -1,9 +1,9 @@
 """A database of the version in tests/fixtures/upgrade, brought up to date by this one."""
 
+from docmill.worker.admin.schema import apply_schema, check_schema
 from tests.schema import actors
 from tests.support.database import INDEX, Database, as_client
 from tests.support.upgrade_fixture import FOLDER, TEXTS
-from worker.store.schema import apply_schema, check_schema
 
 
 def test_an_older_database_is_upgraded_and_keeps_what_it_knows(project: Database) -> None:

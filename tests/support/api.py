@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 from supabase import Client, ClientOptions, create_client
 
+from docmill.embedded.api import ApiServer, ApiSettings, start_api
+from docmill.embedded.auth import AuthSettings
+from docmill.embedded.keys import ApiKeys
+from docmill.embedded.process import free_port
+from docmill.embedded.rest import RestSettings
+from docmill.embedded.storage import StorageSettings
 from tests.support.database import Database
-from worker.local.api import ApiServer, ApiSettings, start_api
-from worker.local.auth import AuthSettings
-from worker.local.keys import ApiKeys
-from worker.local.process import free_port
-from worker.local.rest import RestSettings
-from worker.local.storage import StorageSettings
 
 KEYS = ApiKeys(
     jwt_secret="a secret of at least thirty-two bytes",

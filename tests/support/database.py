@@ -13,9 +13,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from worker.local.postgres import PostgresServer
-from worker.local.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
-from worker.store.schema import IndexSettings, apply_schema
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
+from docmill.worker.admin.schema import IndexSettings, apply_schema
 
 PASSWORD = "test"
 INDEX = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": 400})

@@ -1,6 +1,6 @@
 """The table of docs/errors.md, made from schema/functions/092_error_codes.sql."""
 
-from worker.cli.error_texts import error_texts
+from docmill.cli.error_texts import error_texts
 
 MARK = "<!-- made by: python -m tests.support.error_table -->"
 

@@ -15,15 +15,15 @@ import redis as redis_client
 from psycopg.rows import dict_row
 from supabase import Client, create_client
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.process import ChildProcess, free_port, log_tail, start_child
+from docmill.embedded.redis import RedisServer
+from docmill.embedded.stack import SERVICES
+from docmill.embedded.storage import install_webhook
+from docmill.worker.admin.schema import IndexSettings, apply_schema
 from tests.support.api import KEYS, start_test_api, user_client
 from tests.support.database import Database, as_client
 from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of
-from worker.local.api import ApiServer
-from worker.local.process import ChildProcess, free_port, log_tail, start_child
-from worker.local.redis import RedisServer
-from worker.local.stack import SERVICES
-from worker.local.storage import install_webhook
-from worker.store.schema import IndexSettings, apply_schema
 
 SECRET_KEY = KEYS.secret_key
 WEBHOOK_SECRET = "webhook-canary"
@@ -82,7 +82,7 @@ class Installation:
     settings: dict[str, str]
     flower_port: int = field(default_factory=free_port)
     children: list[ChildProcess] = field(default_factory=list)
-    program: tuple[str, ...] = (sys.executable, "-m", "worker.cli")
+    program: tuple[str, ...] = (sys.executable, "-m", "docmill")
 
     # -- processes
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from docmill.embedded.process import ChildProcess, log_tail, start_child
 from tests.support.installation import until
-from worker.local.process import ChildProcess, log_tail, start_child
 
 ROOT: Final = Path(__file__).parents[2]
 #: Languages of blocks that are carried out, and of those that are only read.

@@ -24,8 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from worker.local.process import free_port
-from worker.local.stack import StackInfo
+from docmill.embedded.process import free_port
+from docmill.embedded.stack import StackInfo
 
 _CHANGES = """
     create schema realtime_fake;

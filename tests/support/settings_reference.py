@@ -3,7 +3,7 @@
 from itertools import groupby
 from pathlib import Path
 
-from worker.cli.config import Reference, references
+from docmill.cli.config import Reference, references
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m tests.support.settings_reference"

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docmill.embedded.stack import process_start_time
 from tests.support.installation import until
-from worker.local.stack import process_start_time
 
-DOCMILL = (sys.executable, "-m", "worker.cli")
+DOCMILL = (sys.executable, "-m", "docmill")
 #: Makes the terminal that of its session, and hears Ctrl-C, which shells in the background ignore.
 _TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios

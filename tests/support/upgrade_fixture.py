@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 
 import psycopg
 
+from docmill.embedded.postgres import binaries, start_postgres
 from tests.conftest import FAST
 from tests.schema import actors
 from tests.support.database import (
@@ -26,7 +27,6 @@ from tests.support.database import (
     watch_bucket,
 )
 from tests.support.wheel import build_wheel
-from worker.local.postgres import binaries, start_postgres
 
 FOLDER: Final = Path(__file__).parents[1] / "fixtures" / "upgrade"
 OWNERS: Final = ("alice", "bob")

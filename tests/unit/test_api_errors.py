@@ -9,8 +9,8 @@ from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.local.auth import errors as auth
-from worker.local.rest import errors as rest
+from docmill.embedded.auth import errors as auth
+from docmill.embedded.rest import errors as rest
 
 SECRET = "host=127.0.0.1 password=canary"
 

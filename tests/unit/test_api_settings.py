@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.local.api import ApiSettings
-from worker.local.api.settings import VARIABLE
-from worker.local.auth import AuthSettings
-from worker.local.keys import ApiKeys
-from worker.local.rest import RestSettings
-from worker.local.stack import load_keys
-from worker.local.storage import StorageSettings
+from docmill.embedded.api import ApiSettings
+from docmill.embedded.api.settings import VARIABLE
+from docmill.embedded.auth import AuthSettings
+from docmill.embedded.keys import ApiKeys
+from docmill.embedded.rest import RestSettings
+from docmill.embedded.stack import load_keys
+from docmill.embedded.storage import StorageSettings
+from docmill.worker.errors import SettingsError
 
 SETTINGS = ApiSettings(
     ApiKeys("jwt-canary", "sb_publishable_x", "sb_secret_canary"),

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from worker.embedding.batcher import Batcher, EmbeddedBatch
-from worker.errors import JobError
-from worker.ports import Vectors
+from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch
+from docmill.worker.errors import JobError
+from docmill.worker.ports import Vectors
 
 
 class FakeEmbedder:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.embedding.tokens import LocalSplitter
-from worker.models import Chunk, Element
-from worker.pipeline import chunking
-from worker.pipeline.chunking import chunk_elements
+from docmill.worker.embedding.tokens import LocalSplitter
+from docmill.worker.models import Chunk, Element
+from docmill.worker.pipeline import chunking
+from docmill.worker.pipeline.chunking import chunk_elements
 
 MAX_TOKENS = 60
 SPLITTER = LocalSplitter(MAX_TOKENS)

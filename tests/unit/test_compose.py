@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import AliasChoices, SecretStr
 
+from docmill import __version__
+from docmill.embedded.stack import SERVICES
+from docmill.worker.settings import PREFIX, Settings
 from tests.support import compose
 from tests.support.dockerfile import is_ignored
-from worker import __version__
-from worker.local.stack import SERVICES
-from worker.settings import PREFIX, Settings
 
 #: A `.env` with every secret there is, each with its own name for a value.
 NEEDED = {"REDIS_PASSWORD": "redis-password", "DATABASE_URL": "DATABASE_URL"}

@@ -11,18 +11,19 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from typer.main import get_command
 
+from docmill.cli.config import references
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.main import app
+from docmill.worker.errors import ERROR_CODES
+from docmill.worker.extraction.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
+from docmill.worker.models import Stage
+from docmill.worker.pipeline.run_job import RunEnd
+from docmill.worker.settings import MIB, Settings, load_settings
+from docmill.worker.webhook.app import MAX_BODY_BYTES
 from tests.support import settings_reference
 from tests.support.error_table import MARK, error_table
 from tests.support.pages import READ, RUN, blocks, pages, prose
 from tests.support.settings_reference import settings_table
-from worker.cli.config import references
-from worker.cli.main import ExitCode, app
-from worker.errors import ERROR_CODES
-from worker.extraction.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
-from worker.models import Stage
-from worker.pipeline.run_job import RunEnd
-from worker.settings import MIB, Settings, load_settings
-from worker.webhook.app import MAX_BODY_BYTES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

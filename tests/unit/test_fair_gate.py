@@ -6,8 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 import pytest
 
-from worker.errors import CancelledRunError
-from worker.fair_gate import FairGate, Share
+from docmill.worker.errors import CancelledRunError
+from docmill.worker.fair_gate import FairGate, Share
 
 
 def fine() -> None:

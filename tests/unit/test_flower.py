@@ -4,11 +4,11 @@ from uuid import uuid4
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.flower_process import login_of
-from worker.queue import shown_document
-from worker.settings import Settings
-from worker.store.jobs import ReadyJob
+from docmill.worker.errors import SettingsError
+from docmill.worker.processes.flower import login_of
+from docmill.worker.queue import shown_document
+from docmill.worker.settings import Settings
+from docmill.worker.store.jobs import ReadyJob
 
 
 def settings(host: str, user: str | None = None, password: str | None = None) -> Settings:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.heartbeat import FRESH_SECONDS, Heartbeat
+from docmill.worker.processes.heartbeat import FRESH_SECONDS, Heartbeat
 
 
 class Clock:
@@ -55,7 +55,8 @@ def test_a_file_that_cannot_be_written_is_told_once(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(
-        "worker.heartbeat.log", SimpleNamespace(warning=lambda event, **_: said.append(event))
+        "docmill.worker.processes.heartbeat.log",
+        SimpleNamespace(warning=lambda event, **_: said.append(event)),
     )
     heartbeat = Heartbeat(tmp_path / "nowhere" / "heartbeat", "part")
     heartbeat.beat("part")

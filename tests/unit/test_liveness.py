@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.liveness import Liveness, Starvation
+from docmill.worker.processes.liveness import Liveness, Starvation
 
 
 def test_hints_that_wait_for_longer_than_the_limit_starve_it() -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from worker.log import configure_logging, get_logger, redact
+from docmill.worker.log import configure_logging, get_logger, redact
 
 
 @pytest.mark.parametrize(

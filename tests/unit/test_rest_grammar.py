@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.local.rest.errors import RestError
-from worker.local.rest.grammar import (
+from docmill.embedded.rest.errors import RestError
+from docmill.embedded.rest.grammar import (
     EmbeddingError,
     read_filter,
     read_filter_or_argument,
@@ -15,7 +15,7 @@ from worker.local.rest.grammar import (
     read_order,
     read_select,
 )
-from worker.local.rest.terms import Condition, Field, Junction, Selected, Sorted, Step
+from docmill.embedded.rest.terms import Condition, Field, Junction, Selected, Sorted, Step
 
 
 @pytest.mark.parametrize(

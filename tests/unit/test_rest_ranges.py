@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.local.rest.errors import RestError
-from worker.local.rest.ranges import Range, asked_range, content_range, range_status
+from docmill.embedded.rest.errors import RestError
+from docmill.embedded.rest.ranges import Range, asked_range, content_range, range_status
 
 
 @pytest.mark.parametrize(

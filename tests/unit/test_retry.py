@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.errors import ERROR_CODES, ErrorKind, JobError
-from worker.retry import LONGEST_RETRY_AFTER, Fail, Release, RetryPolicy, backoff, decide
+from docmill.worker.errors import ERROR_CODES, ErrorKind, JobError
+from docmill.worker.retry import LONGEST_RETRY_AFTER, Fail, Release, RetryPolicy, backoff, decide
 
 POLICY = RetryPolicy(base=timedelta(seconds=5), longest=timedelta(minutes=10))
 

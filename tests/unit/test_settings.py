@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.settings import load_settings
+from docmill.worker.errors import SettingsError
+from docmill.worker.settings import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-import tasks
-from worker.errors import JobError
-from worker.runtime import set_current
+from docmill import tasks
+from docmill.worker.errors import JobError
+from docmill.worker.processes.runtime import set_current
 
 
 @pytest.fixture

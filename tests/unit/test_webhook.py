@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from worker.errors import SettingsError
-from worker.webhook.events import BadEventError, parse_event
-from worker.webhook.signatures import Verifier
+from docmill.worker.errors import SettingsError
+from docmill.worker.webhook.events import BadEventError, parse_event
+from docmill.worker.webhook.signatures import Verifier
 
 OBJECT_ID = "568a12b6-854d-40da-8cea-9add1df16126"
 ROW = {"id": OBJECT_ID, "bucket_id": "docs", "name": "a/b.pdf"}

@@ -9,9 +9,9 @@ import numpy as np
 import openai
 from openai.types import CreateEmbeddingResponse
 
-from worker.errors import JobError
-from worker.log import get_logger
-from worker.ports import Vectors
+from docmill.worker.errors import JobError
+from docmill.worker.log import get_logger
+from docmill.worker.ports import Vectors
 
 log = get_logger(__name__)
 

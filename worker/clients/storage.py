@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
-from worker.errors import NO_SPACE, JobError
-from worker.ports import StopCheck, StoredObject
+from docmill.worker.errors import NO_SPACE, JobError
+from docmill.worker.ports import StopCheck, StoredObject
 
 #: Longest silence of the other side, connecting or reading; a slow but steady transfer goes on.
 TIMEOUT: Final = httpx.Timeout(30, connect=10)

@@ -11,7 +11,7 @@ import httpx
 from storage3.exceptions import StorageApiError
 from supabase import Client, ClientOptions, create_client
 
-from worker.errors import DocmillError
+from docmill.worker.errors import DocmillError
 
 #: Characters that Storage takes in a name (supabase/storage, src/storage/limits.ts).
 _REFUSED: Final = re.compile(r"[^A-Za-z0-9_/!.*'() &$=@;:+,?-]")

@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from worker.errors import JobError
-from worker.ports import Embedder, Vectors
+from docmill.worker.errors import JobError
+from docmill.worker.ports import Embedder, Vectors
 
 #: How long the first text of a request waits for company. Measured in a model of 2,000 documents
 #: of one chunk: 5 ms need 1,336 requests, 50 ms the ideal 8, 2 s no fewer but more time.

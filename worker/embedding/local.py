@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from safetensors import safe_open
 
-from worker.embedding.tokens import wordllama_folder, wordllama_tokenizer
-from worker.ports import Vectors
+from docmill.worker.embedding.tokens import wordllama_folder, wordllama_tokenizer
+from docmill.worker.ports import Vectors
 
 MODEL = "wordllama-l2-supercat-256"
 DIMENSIONS = 256

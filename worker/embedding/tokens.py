@@ -12,7 +12,7 @@ from typing import Final
 from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
 
-from worker.errors import SettingsError
+from docmill.worker.errors import SettingsError
 
 #: For models whose vocabulary is not at hand. About right for English under every BPE of the last
 #: years; texts are cut by the real vocabulary of this model, which stands for them.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.errors import JobError
+from docmill.worker.errors import JobError
 
 
 class Allowance:

@@ -3,7 +3,7 @@
 import zipfile
 from typing import BinaryIO
 
-from worker.errors import JobError
+from docmill.worker.errors import JobError
 
 MAX_ENTRIES = 10_000
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024

@@ -16,14 +16,14 @@ from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.errors import NO_SPACE, JobError
-from worker.extraction import convert, protocol, sandbox, seccomp
-from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
-from worker.extraction.kinds.registry import open_reading
-from worker.extraction.lines import END, header_line, part_line
-from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
-from worker.extraction.sanitize import sanitize
-from worker.models import Element, JsonObject
+from docmill.worker.errors import NO_SPACE, JobError
+from docmill.worker.extraction import convert, protocol, sandbox, seccomp
+from docmill.worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
+from docmill.worker.extraction.kinds.registry import open_reading
+from docmill.worker.extraction.lines import END, header_line, part_line
+from docmill.worker.extraction.protocol import MAX_ELEMENT_CHARACTERS, Request
+from docmill.worker.extraction.sanitize import sanitize
+from docmill.worker.models import Element, JsonObject
 
 _DOCUMENT, _RESULT = 3, 4
 _OUT_OF_THE_WAY = 16

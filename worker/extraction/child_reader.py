@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.errors import JobError
-from worker.extraction import convert, profiles
-from worker.extraction.allowance import TimeAllowance
-from worker.extraction.folders import PrivateFolders
-from worker.extraction.kinds.base import Bounds, PageEnd, ReadPart
-from worker.extraction.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
-from worker.extraction.results import (
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import convert, profiles
+from docmill.worker.extraction.allowance import TimeAllowance
+from docmill.worker.extraction.folders import PrivateFolders
+from docmill.worker.extraction.kinds.base import Bounds, PageEnd, ReadPart
+from docmill.worker.extraction.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
+from docmill.worker.extraction.results import (
     End,
     Failure,
     Header,
@@ -23,11 +23,11 @@ from worker.extraction.results import (
     ResultLines,
     Wanted,
 )
-from worker.extraction.supervisor import ChildHandle, Supervisor, code_of_ending
-from worker.fair_gate import Share
-from worker.log import get_logger
-from worker.models import Element
-from worker.ports import StopCheck
+from docmill.worker.extraction.supervisor import ChildHandle, Supervisor, code_of_ending
+from docmill.worker.fair_gate import Share
+from docmill.worker.log import get_logger
+from docmill.worker.models import Element
+from docmill.worker.ports import StopCheck
 
 log = get_logger(__name__)
 

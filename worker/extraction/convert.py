@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.errors import JobError
-from worker.extraction import profiles, sandbox, seccomp
-from worker.extraction.kinds.base import Source
-from worker.extraction.protocol import Request
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import profiles, sandbox, seccomp
+from docmill.worker.extraction.kinds.base import Source
+from docmill.worker.extraction.protocol import Request
 
 #: Where programs and what they load may lie. Running is allowed here for a while, no more.
 _PROGRAM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt")

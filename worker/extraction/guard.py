@@ -11,22 +11,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from worker.errors import NO_SPACE, JobError
-from worker.extraction import profiles
-from worker.extraction.allowance import Allowance, TimeAllowance
-from worker.extraction.child_reader import POLL_SECONDS, Child, ChildReader, OpenedWindow, Task
-from worker.extraction.folders import PrivateFolders
-from worker.extraction.ordered import (
+from docmill.worker.errors import NO_SPACE, JobError
+from docmill.worker.extraction import profiles
+from docmill.worker.extraction.allowance import Allowance, TimeAllowance
+from docmill.worker.extraction.child_reader import (
+    POLL_SECONDS,
+    Child,
+    ChildReader,
+    OpenedWindow,
+    Task,
+)
+from docmill.worker.extraction.folders import PrivateFolders
+from docmill.worker.extraction.ordered import (
     NOTHING_KEPT,
     OrderedExtraction,
     ordered_windows,
 )
-from worker.extraction.protocol import Limits
-from worker.extraction.results import Header, Wanted
-from worker.extraction.sniff import name_hint
-from worker.extraction.supervisor import Supervisor, ZygoteUnavailableError
-from worker.fair_gate import FairGate
-from worker.ports import KeptWindows, StopCheck
+from docmill.worker.extraction.protocol import Limits
+from docmill.worker.extraction.results import Header, Wanted
+from docmill.worker.extraction.sniff import name_hint
+from docmill.worker.extraction.supervisor import Supervisor, ZygoteUnavailableError
+from docmill.worker.fair_gate import FairGate
+from docmill.worker.ports import KeptWindows, StopCheck
 
 #: Bump when the elements of an unchanged file change: documents are then read again.
 EXTRACTION_VERSION = "4"

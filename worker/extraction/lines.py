@@ -4,10 +4,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from worker.extraction.kinds.base import PageEnd, ReadPart
-from worker.extraction.protocol import encode
-from worker.extraction.results import Header, Item, ResultLines
-from worker.models import Element, JsonObject
+from docmill.worker.extraction.kinds.base import PageEnd, ReadPart
+from docmill.worker.extraction.protocol import encode
+from docmill.worker.extraction.results import Header, Item, ResultLines
+from docmill.worker.models import Element, JsonObject
 
 _BLOCK_BYTES = 256 * 1024
 END = encode({"end": True}) + b"\n"

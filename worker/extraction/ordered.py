@@ -6,18 +6,18 @@ from dataclasses import replace
 from threading import Semaphore
 from typing import Final
 
-from worker.errors import JobError
-from worker.extraction import profiles
-from worker.extraction.allowance import Allowance
-from worker.extraction.child_reader import OpenedWindow, ReadWindow, Task
-from worker.extraction.kinds.base import PageEnd, ReadPart
-from worker.extraction.lines import Record, replayed
-from worker.extraction.read_ahead import ReadAhead
-from worker.extraction.results import Header
-from worker.extraction.running import RunningLines
-from worker.extraction.windows import size_of, windows_of
-from worker.log import get_logger
-from worker.ports import KeptWindows, StopCheck, Window
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import profiles
+from docmill.worker.extraction.allowance import Allowance
+from docmill.worker.extraction.child_reader import OpenedWindow, ReadWindow, Task
+from docmill.worker.extraction.kinds.base import PageEnd, ReadPart
+from docmill.worker.extraction.lines import Record, replayed
+from docmill.worker.extraction.read_ahead import ReadAhead
+from docmill.worker.extraction.results import Header
+from docmill.worker.extraction.running import RunningLines
+from docmill.worker.extraction.windows import size_of, windows_of
+from docmill.worker.log import get_logger
+from docmill.worker.ports import KeptWindows, StopCheck, Window
 
 log = get_logger(__name__)
 

@@ -11,8 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from worker.extraction import profiles
-from worker.models import JsonObject
+from docmill.worker.extraction import profiles
+from docmill.worker.models import JsonObject
 
 #: A control message is one datagram; the longest carries a file name and a folder.
 CONTROL_BYTES = 32 * 1024

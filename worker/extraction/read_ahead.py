@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from threading import Semaphore
 from typing import Final
 
-from worker.extraction.child_reader import POLL_SECONDS, ReadWindow, Task
-from worker.extraction.kinds.base import ReadPart
-from worker.extraction.windows import size_of
-from worker.ports import StopCheck
+from docmill.worker.extraction.child_reader import POLL_SECONDS, ReadWindow, Task
+from docmill.worker.extraction.kinds.base import ReadPart
+from docmill.worker.extraction.windows import size_of
+from docmill.worker.ports import StopCheck
 
 #: A window with more is read when its turn comes, piece by piece: only then does its child wait
 #: for whoever uses them. None has that much but a sheet, and what means harm.

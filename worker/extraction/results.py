@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from worker.errors import DocmillError
-from worker.extraction import profiles
-from worker.extraction.kinds.base import Bounds, PageEnd, windows_between
-from worker.extraction.protocol import (
+from docmill.worker.errors import DocmillError
+from docmill.worker.extraction import profiles
+from docmill.worker.extraction.kinds.base import Bounds, PageEnd, windows_between
+from docmill.worker.extraction.protocol import (
     CATEGORIES,
     MAX_CONTEXT_BYTES,
     MAX_ELEMENT_CHARACTERS,
@@ -24,8 +24,8 @@ from worker.extraction.protocol import (
     MAX_WINDOWS,
     METADATA_LIMITS,
 )
-from worker.extraction.sanitize import sanitize
-from worker.models import Element
+from docmill.worker.extraction.sanitize import sanitize
+from docmill.worker.models import Element
 
 #: What a child may say went wrong; how it was ended it cannot know.
 CHILD_CODES = frozenset(

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from worker.extraction.kinds.base import ReadPart
-from worker.models import Element
+from docmill.worker.extraction.kinds.base import ReadPart
+from docmill.worker.models import Element
 
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
 #: Longer lines are text, wherever they stand.

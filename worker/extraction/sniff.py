@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import olefile  # type: ignore[import-untyped]  # ships no types
 
-from worker.extraction.encodings import decode_start, looks_like_text
+from docmill.worker.extraction.encodings import decode_start, looks_like_text
 
 EMPTY = "application/x-empty"
 UNKNOWN = "application/octet-stream"

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worker.errors import DocmillError
-from worker.extraction import protocol
-from worker.extraction.protocol import Limits, Request
-from worker.log import get_logger
+from docmill.worker.errors import DocmillError
+from docmill.worker.extraction import protocol
+from docmill.worker.extraction.protocol import Limits, Request
+from docmill.worker.log import get_logger
 
 log = get_logger(__name__)
 
 #: The program, followed by the number of its socket and our process id.
-ZYGOTE = (sys.executable, "-I", "-m", "worker.extraction.zygote")
+ZYGOTE = (sys.executable, "-I", "-m", "docmill.worker.extraction.zygote")
 #: All of the environment that a zygote gets: no setting of ours, no secret.
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _FIXED_VARIABLES = {

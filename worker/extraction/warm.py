@@ -13,9 +13,9 @@ import pptx
 import spacy
 import unstructured.nlp.tokenize
 
-from worker.extraction.kinds.base import Source
-from worker.extraction.kinds.registry import open_reading
-from worker.extraction.kinds.shortcuts import take_shortcuts
+from docmill.worker.extraction.kinds.base import Source
+from docmill.worker.extraction.kinds.registry import open_reading
+from docmill.worker.extraction.kinds.shortcuts import take_shortcuts
 
 _PARAGRAPHS = (
     "A Title\n\nA sentence of the body. And another one, with a verb in it.\n\n- an item\n"

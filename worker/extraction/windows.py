@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from worker.extraction.kinds.base import PageEnd, ReadPart
-from worker.extraction.sanitize import count_hidden
-from worker.models import Element
-from worker.ports import Window
+from docmill.worker.extraction.kinds.base import PageEnd, ReadPart
+from docmill.worker.extraction.sanitize import count_hidden
+from docmill.worker.models import Element
+from docmill.worker.ports import Window
 
 #: From this on a window ends at the next page end or title; at twice this, anywhere. Windows that
 #: a document is read in have less: see kinds.cuts.

@@ -1,4 +1,4 @@
-"""The warm process that children are forked from: `python -I -m worker.extraction.zygote`.
+"""The warm process that children are forked from: `python -I -m docmill.worker.extraction.zygote`.
 
 It imports the parsers once, reads nothing of a stranger's, and forks one child per document. It
 has one thread and never waits for a child, so that no document can hold up another. It dies with
@@ -19,9 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from worker.extraction import descendants, protocol, sandbox
-from worker.extraction.protocol import Request
-from worker.models import JsonObject
+from docmill.worker.extraction import descendants, protocol, sandbox
+from docmill.worker.extraction.protocol import Request
+from docmill.worker.models import JsonObject
 
 #: How often what a child has started is counted. A fork takes a tenth of a millisecond.
 _COUNT_MILLISECONDS = 50
@@ -187,7 +187,7 @@ def main(arguments: list[str]) -> None:
     sandbox.die_with_parent(parent_pid)
     no_network = sandbox.leave_network()
     # Imported here, so that no line of a parser, not even at import, ever has a network.
-    from worker.extraction import child, warm
+    from docmill.worker.extraction import child, warm
 
     warm.warm_up()
     # After the imports: the packages may be in a folder that only root's privileges open.

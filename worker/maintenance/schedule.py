@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from worker.log import get_logger
-from worker.maintenance import sweeps
-from worker.queue import Dispatcher
-from worker.store import jobs, maintenance
-from worker.store.database import Database
+from docmill.worker.log import get_logger
+from docmill.worker.maintenance import sweeps
+from docmill.worker.queue import Dispatcher
+from docmill.worker.store import jobs, maintenance
+from docmill.worker.store.database import Database
 
 log = get_logger(__name__)
 

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from uuid import UUID
 
-from worker.store import maintenance
-from worker.store.database import Connection
-from worker.store.maintenance import Difference
+from docmill.worker.store import maintenance
+from docmill.worker.store.database import Connection
+from docmill.worker.store.maintenance import Difference
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 

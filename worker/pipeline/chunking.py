@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.models import Chunk, Element, JsonObject
-from worker.ports import TokenSplitter
+from docmill.worker.models import Chunk, Element, JsonObject
+from docmill.worker.ports import TokenSplitter
 
 #: Version of these rules; part of what decides whether a document must be read again.
 CHUNKING_VERSION: Final = "1"

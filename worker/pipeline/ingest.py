@@ -7,25 +7,25 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from worker.embedding.batcher import Batcher
-from worker.errors import (
+from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
     JobError,
     LeaseLostError,
 )
-from worker.log import get_logger
-from worker.models import Chunk, Claim, Element
-from worker.pipeline.chunking import CHUNKING_VERSION, chunk_elements
-from worker.pipeline.lease import Run
-from worker.pipeline.progress import ProgressReporter
-from worker.pipeline.spool import Spool
-from worker.pipeline.stager import Stager, StagingLimits
-from worker.ports import Extraction, Extractor, ObjectStorage, TokenSplitter
-from worker.store import chunks as chunk_store
-from worker.store.chunks import PublishedDocument, PublishResult
-from worker.store.database import Database, cancel_statement
-from worker.store.windows import WindowStore
+from docmill.worker.log import get_logger
+from docmill.worker.models import Chunk, Claim, Element
+from docmill.worker.pipeline.chunking import CHUNKING_VERSION, chunk_elements
+from docmill.worker.pipeline.lease import Run
+from docmill.worker.pipeline.progress import ProgressReporter
+from docmill.worker.pipeline.spool import Spool
+from docmill.worker.pipeline.stager import Stager, StagingLimits
+from docmill.worker.ports import Extraction, Extractor, ObjectStorage, TokenSplitter
+from docmill.worker.store import chunks as chunk_store
+from docmill.worker.store.chunks import PublishedDocument, PublishResult
+from docmill.worker.store.database import Database, cancel_statement
+from docmill.worker.store.windows import WindowStore
 
 log = get_logger(__name__)
 

@@ -16,12 +16,12 @@ from uuid import UUID
 
 import psycopg
 
-from worker.errors import CancelledRunError, DrainError, JobError, LeaseLostError
-from worker.log import get_logger
-from worker.models import Claim
-from worker.store import jobs
-from worker.store.database import Connection
-from worker.store.jobs import RunKey, WorkerState
+from docmill.worker.errors import CancelledRunError, DrainError, JobError, LeaseLostError
+from docmill.worker.log import get_logger
+from docmill.worker.models import Claim
+from docmill.worker.store import jobs
+from docmill.worker.store.database import Connection
+from docmill.worker.store.jobs import RunKey, WorkerState
 
 log = get_logger(__name__)
 

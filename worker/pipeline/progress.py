@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from worker.errors import LeaseLostError
-from worker.models import Claim, Stage
-from worker.store import jobs
-from worker.store.database import Database
-from worker.store.jobs import Progress
+from docmill.worker.errors import LeaseLostError
+from docmill.worker.models import Claim, Stage
+from docmill.worker.store import jobs
+from docmill.worker.store.database import Database
+from docmill.worker.store.jobs import Progress
 
 REPORT_SECONDS: Final = 1.0
 

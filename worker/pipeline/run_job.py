@@ -11,22 +11,22 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from worker.errors import (
+from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
     DrainError,
     JobError,
     LeaseLostError,
 )
-from worker.log import get_logger
-from worker.models import Claim, Stage
-from worker.pipeline.ingest import Ingest
-from worker.pipeline.lease import LeaseKeeper, Run
-from worker.pipeline.progress import ProgressReporter
-from worker.retry import Fail, Release, RetryPolicy, decide
-from worker.store import jobs, maintenance
-from worker.store.database import CONTENTION, Connection, Database
-from worker.store.hints import ObjectHint
+from docmill.worker.log import get_logger
+from docmill.worker.models import Claim, Stage
+from docmill.worker.pipeline.ingest import Ingest
+from docmill.worker.pipeline.lease import LeaseKeeper, Run
+from docmill.worker.pipeline.progress import ProgressReporter
+from docmill.worker.retry import Fail, Release, RetryPolicy, decide
+from docmill.worker.store import jobs, maintenance
+from docmill.worker.store.database import CONTENTION, Connection, Database
+from docmill.worker.store.hints import ObjectHint
 
 log = get_logger(__name__)
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from worker.errors import NO_SPACE, JobError
-from worker.fair_gate import FairGate
-from worker.ports import StopCheck
+from docmill.worker.errors import NO_SPACE, JobError
+from docmill.worker.fair_gate import FairGate
+from docmill.worker.ports import StopCheck
 
 
 def _nameless_file(folder: Path) -> IO[bytes]:

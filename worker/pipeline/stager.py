@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from worker.embedding.batcher import Batcher, EmbeddedBatch
-from worker.errors import JobError
-from worker.models import Chunk
-from worker.pipeline.lease import Run
-from worker.pipeline.progress import ProgressReporter
-from worker.store import chunks as chunk_store
-from worker.store.chunks import content_hash
-from worker.store.database import Database
+from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch
+from docmill.worker.errors import JobError
+from docmill.worker.models import Chunk
+from docmill.worker.pipeline.lease import Run
+from docmill.worker.pipeline.progress import ProgressReporter
+from docmill.worker.store import chunks as chunk_store
+from docmill.worker.store.chunks import content_hash
+from docmill.worker.store.database import Database
 
 _POLL_SECONDS: Final = 0.5
 

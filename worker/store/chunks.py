@@ -12,10 +12,10 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
 
-from worker.errors import LeaseLostError
-from worker.models import Chunk, Claim, IndexVersion
-from worker.ports import Vectors
-from worker.store.database import Connection
+from docmill.worker.errors import LeaseLostError
+from docmill.worker.models import Chunk, Claim, IndexVersion
+from docmill.worker.ports import Vectors
+from docmill.worker.store.database import Connection
 
 KNOWN_HASHES: Final[LiteralString] = """
     select content_hash from ingest_private.known_hashes(%(document_id)s, %(index_version)s)

@@ -14,9 +14,9 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from worker.errors import JobError, ServiceError
-from worker.log import get_logger, redact
-from worker.store.hints import SYNC_OBJECT, ObjectHint
+from docmill.worker.errors import JobError, ServiceError
+from docmill.worker.log import get_logger, redact
+from docmill.worker.store.hints import SYNC_OBJECT, ObjectHint
 
 log = get_logger(__name__)
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row, scalar_row
 
-from worker.models import Claim, IndexVersion, Stage
-from worker.store.database import Connection
+from docmill.worker.models import Claim, IndexVersion, Stage
+from docmill.worker.store.database import Connection
 
 TAKE_READY: Final[LiteralString] = """
     select job_id, isolated, bucket_id, object_name

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from worker.models import IndexVersion
-from worker.store.database import Connection
-from worker.store.hints import SYNC_OBJECT, ObjectHint
+from docmill.worker.models import IndexVersion
+from docmill.worker.store.database import Connection
+from docmill.worker.store.hints import SYNC_OBJECT, ObjectHint
 
 DRAIN: Final[LiteralString] = "select settled, failed from ingest_private.drain_pending_events()"
 RECONCILE: Final[LiteralString] = """

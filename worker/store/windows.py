@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Final, LiteralString
 
-from worker.errors import JobError, LeaseLostError
-from worker.models import Claim
-from worker.store.database import Database
+from docmill.worker.errors import JobError, LeaseLostError
+from docmill.worker.models import Claim
+from docmill.worker.store.database import Database
 
 KEPT_WINDOWS: Final[LiteralString] = """
     select number from ingest_private.kept_windows(%(document_id)s, %(sha256)s, %(version)s)

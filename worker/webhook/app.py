@@ -16,12 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from worker.log import get_logger
-from worker.request_body import read_bounded
-from worker.store.database import AsyncDatabase
-from worker.store.hints import ObjectHint
-from worker.webhook.events import BadEventError, parse_event
-from worker.webhook.signatures import Verifier
+from docmill.worker.log import get_logger
+from docmill.worker.store.database import AsyncDatabase
+from docmill.worker.store.hints import ObjectHint
+from docmill.worker.webhook.events import BadEventError, parse_event
+from docmill.worker.webhook.request_body import read_bounded
+from docmill.worker.webhook.signatures import Verifier
 
 log = get_logger(__name__)
 

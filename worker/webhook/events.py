@@ -4,8 +4,8 @@ import json
 from typing import Any
 from uuid import UUID
 
-from worker.errors import DocmillError
-from worker.store.hints import ObjectHint
+from docmill.worker.errors import DocmillError
+from docmill.worker.store.hints import ObjectHint
 
 #: Longest name that is looked up; Storage itself refuses keys beyond about a thousand.
 _MAX_NAME = 4096

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from standardwebhooks import Webhook
 
-from worker.errors import SettingsError
+from docmill.worker.errors import SettingsError
 
 SHARED_HEADER = "x-webhook-secret"
 SIGNATURE_HEADER = "webhook-signature"

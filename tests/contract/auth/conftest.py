@@ -9,6 +9,10 @@ import psycopg
 import pytest
 from supabase import Client, create_client
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.auth import install_users
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.stack import ALICE, BOB, DEMO_USERS
 from tests.support.api import (
     DEMO_PASSWORD,
     KEYS,
@@ -17,10 +21,6 @@ from tests.support.api import (
     start_test_api,
 )
 from tests.support.database import Database, make_database
-from worker.local.api import ApiServer
-from worker.local.auth import install_users
-from worker.local.postgres import PostgresServer
-from worker.local.stack import ALICE, BOB, DEMO_USERS
 
 ALICE_EMAIL = DEMO_USERS[ALICE]
 BOB_EMAIL = DEMO_USERS[BOB]

@@ -7,9 +7,9 @@ import jwt
 import pytest
 from supabase import AuthApiError
 
+from docmill.embedded.stack import ALICE
 from tests.contract.auth.conftest import ALICE_EMAIL, VERSION, AuthApi
 from tests.support.api import DEMO_PASSWORD, KEYS
-from worker.local.stack import ALICE
 
 #: Parameters are made when the tests are collected, which may be long before they run.
 FAR_FUTURE = 2**33

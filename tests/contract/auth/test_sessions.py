@@ -9,9 +9,9 @@ import httpx
 import pytest
 from supabase import AuthApiError
 
+from docmill.embedded.stack import ALICE, BOB, DEFAULT_OWNER
 from tests.contract.auth.conftest import ALICE_EMAIL, BOB_EMAIL, AuthApi
 from tests.support.api import DEMO_PASSWORD, KEYS, start_test_api
-from worker.local.stack import ALICE, BOB, DEFAULT_OWNER
 
 
 def test_supabase_py_goes_all_the_way(auth: AuthApi) -> None:

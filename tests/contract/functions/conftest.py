@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.process import ChildProcess, free_port, log_tail, start_child
 from tests.support.api import KEYS, start_test_api
 from tests.support.database import Database, make_database
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.installation import until
 from tests.support.javascript import deno_environ, deno_path
-from worker.local.api import ApiServer
-from worker.local.postgres import PostgresServer
-from worker.local.process import ChildProcess, free_port, log_tail, start_child
 
 ROOT = Path(__file__).parents[3]
 FUNCTION = ROOT / "examples" / "functions" / "embed" / "index.ts"

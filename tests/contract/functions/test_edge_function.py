@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docmill.embedded.api import ApiServer
 from tests.contract.functions.conftest import (
     FUNCTION,
     PROVIDER_KEY,
@@ -17,7 +18,6 @@ from tests.support.api import KEYS
 from tests.support.database import INDEX, Database
 from tests.support.fake_openai import Answer, FakeOpenAI, embeddings, error
 from tests.support.javascript import deno_environ, deno_path
-from worker.local.api import ApiServer
 
 
 @contextmanager

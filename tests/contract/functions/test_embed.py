@@ -7,10 +7,10 @@ import httpx
 import jwt
 import pytest
 
+from docmill.embedded.api import ApiServer
 from tests.contract.functions.conftest import ALICE, Function, token
 from tests.support.api import KEYS, user_client
 from tests.support.database import INDEX, Database, as_client
-from worker.local.api import ApiServer
 
 
 def test_a_query_becomes_a_vector_of_the_index(function: Function, project: Database) -> None:

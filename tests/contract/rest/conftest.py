@@ -9,6 +9,8 @@ import jwt
 import pytest
 from supabase import create_client
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import upload
 from tests.support.api import (
     KEYS,
@@ -18,8 +20,6 @@ from tests.support.api import (
     user_client,
 )
 from tests.support.database import Database, make_database, watch_bucket
-from worker.local.api import ApiServer
-from worker.local.postgres import PostgresServer
 
 ALICE = "11111111-1111-4111-8111-111111111111"
 BOB = "22222222-2222-4222-8222-222222222222"

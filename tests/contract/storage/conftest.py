@@ -13,12 +13,12 @@ import pytest
 from storage3._sync.file_api import SyncBucketProxy
 from supabase import Client, create_client
 
+from docmill.embedded.api import ApiServer
+from docmill.embedded.postgres import PostgresServer
+from docmill.embedded.storage import install_webhook
 from tests.contract.storage.receiver import Delivery, Receiver
 from tests.support.api import KEYS, http_client, start_test_api, user_client
 from tests.support.database import Database, make_database
-from worker.local.api import ApiServer
-from worker.local.postgres import PostgresServer
-from worker.local.storage import install_webhook
 
 ALICE = "11111111-1111-4111-8111-111111111111"
 BOB = "22222222-2222-4222-8222-222222222222"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from docmill.embedded.api import ApiServer
 from tests.contract.storage.conftest import (
     SECRET_KEY,
     Bucket,
@@ -18,7 +19,6 @@ from tests.contract.storage.conftest import (
     mine,
 )
 from tests.support.api import start_test_api
-from worker.local.api import ApiServer
 
 
 def raw_request(

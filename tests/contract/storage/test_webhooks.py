@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from docmill.embedded.storage import install_webhook
 from tests.contract.storage.conftest import ALICE, WEBHOOK_SECRET, Bucket, Project, mine
 from tests.contract.storage.receiver import Delivery
 from tests.support.recorded import recorded_bodies
-from worker.local.storage import install_webhook
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:

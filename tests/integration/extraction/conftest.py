@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from worker.errors import JobError
-from worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from docmill.worker.models import Element
 
 MIB = 1024 * 1024
 HOSTILE = (sys.executable, "-I", str(Path(__file__).with_name("hostile_zygote.py")))

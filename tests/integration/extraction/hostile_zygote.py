@@ -24,11 +24,11 @@ def _stub(name: str, **attributes: object) -> None:
 
 
 # The parsers take seconds to import and are not what is tested.
-_stub("worker.extraction.kinds.registry", open_reading=None)
-_stub("worker.extraction.warm", warm_up=lambda: None)
+_stub("docmill.worker.extraction.kinds.registry", open_reading=None)
+_stub("docmill.worker.extraction.warm", warm_up=lambda: None)
 
-from worker.extraction import child, seccomp, zygote  # noqa: E402 -- after the stubs
-from worker.models import JsonObject  # noqa: E402
+from docmill.worker.extraction import child, seccomp, zygote  # noqa: E402 -- after the stubs
+from docmill.worker.models import JsonObject  # noqa: E402
 
 _ELEMENT: JsonObject = {"category": "Text", "page": None, "depth": None, "metadata": {}}
 

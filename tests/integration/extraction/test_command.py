@@ -13,7 +13,7 @@ from tests.integration.extraction import documents
 def run(folder: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run it in a folder, without settings and without a stack."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "extract", *arguments],
+        [sys.executable, "-m", "docmill", "extract", *arguments],
         cwd=folder,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,

@@ -15,6 +15,16 @@ from typing import Any
 
 import pytest
 
+from docmill.worker.errors import DrainError, JobError
+from docmill.worker.extraction import (
+    ExtractionLimits,
+    GuardedExtractor,
+    child_reader,
+    folders,
+    guard,
+    supervisor,
+)
+from docmill.worker.extraction.protocol import Limits
 from tests.integration.extraction import documents
 from tests.integration.extraction.conftest import (
     HOSTILE,
@@ -26,16 +36,6 @@ from tests.integration.extraction.conftest import (
     read_document,
     wait_until,
 )
-from worker.errors import DrainError, JobError
-from worker.extraction import (
-    ExtractionLimits,
-    GuardedExtractor,
-    child_reader,
-    folders,
-    guard,
-    supervisor,
-)
-from worker.extraction.protocol import Limits
 
 Order = Callable[[str], Path]
 MakeHostile = Callable[..., GuardedExtractor]
@@ -341,8 +341,8 @@ def test_closing_ends_everything(make_hostile: MakeHostile, order: Order):
 _WORKER = """
 import sys, threading
 from pathlib import Path
-from worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
-from worker.log import configure_logging
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from docmill.worker.log import configure_logging
 configure_logging(log_format="json", level="error")
 supervisor.ZYGOTE = tuple(sys.argv[3:])
 extractor = GuardedExtractor(ExtractionLimits(children=1), temp_dir=Path(sys.argv[1]))
@@ -397,8 +397,8 @@ def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
 _ORDINARY = """
 import json, os, sys
 from pathlib import Path
-from worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
-from worker.log import configure_logging
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from docmill.worker.log import configure_logging
 configure_logging(log_format="json", level="error")
 supervisor.ZYGOTE = tuple(sys.argv[3:])
 extractor = GuardedExtractor(ExtractionLimits(children=1), temp_dir=Path(sys.argv[1]))

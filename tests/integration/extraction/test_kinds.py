@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from docmill.worker.extraction import GuardedExtractor, profiles
+from docmill.worker.models import Element
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import assert_nothing_left, code_of, read_document
-from worker.extraction import GuardedExtractor, profiles
-from worker.models import Element
 
 Store = Callable[[str, bytes], Path]
 

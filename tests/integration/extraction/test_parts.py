@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from docmill.worker.extraction import GuardedExtractor
+from docmill.worker.models import Element
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import MIB, read_document
-from worker.extraction import GuardedExtractor
-from worker.models import Element
 
 
 def read_mail(extractor: GuardedExtractor, tmp_path: Path, content: bytes):

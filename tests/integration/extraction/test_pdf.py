@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from docmill.worker.extraction import GuardedExtractor
 from tests.integration.extraction.conftest import Document, read_document
 from tests.integration.extraction.documents import draw, make_drawn_pdf
-from worker.extraction import GuardedExtractor
 
 Read = Callable[[bytes], Document]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, profiles
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import (
     MIB,
@@ -22,7 +23,6 @@ from tests.integration.extraction.conftest import (
     read_document,
     running_extractor,
 )
-from worker.extraction import ExtractionLimits, GuardedExtractor, profiles
 
 needs_ocr = pytest.mark.skipif(
     not profiles.is_available(profiles.OCR), reason="docmill[ocr] is not installed"

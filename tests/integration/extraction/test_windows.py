@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from docmill.worker.errors import CancelledRunError, JobError
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, read_ahead
+from docmill.worker.extraction.allowance import Allowance
+from docmill.worker.extraction.child_reader import OpenedWindow, Task
+from docmill.worker.extraction.kinds import office, pdf
+from docmill.worker.extraction.kinds.base import Bounds, PageEnd, Source
+from docmill.worker.extraction.kinds.registry import open_reading
+from docmill.worker.extraction.lines import replayed
+from docmill.worker.extraction.ordered import NOTHING_KEPT, OrderedExtraction
+from docmill.worker.extraction.read_ahead import ReadAhead
+from docmill.worker.extraction.results import Header
+from docmill.worker.models import Element
+from docmill.worker.ports import KeptWindows, StopCheck
 from tests.integration.extraction.conftest import MIB, assert_nothing_left, running_extractor
 from tests.integration.extraction.documents import make_large_xlsx, make_pdf
-from worker.errors import CancelledRunError, JobError
-from worker.extraction import ExtractionLimits, GuardedExtractor, read_ahead
-from worker.extraction.allowance import Allowance
-from worker.extraction.child_reader import OpenedWindow, Task
-from worker.extraction.kinds import office, pdf
-from worker.extraction.kinds.base import Bounds, PageEnd, Source
-from worker.extraction.kinds.registry import open_reading
-from worker.extraction.lines import replayed
-from worker.extraction.ordered import NOTHING_KEPT, OrderedExtraction
-from worker.extraction.read_ahead import ReadAhead
-from worker.extraction.results import Header
-from worker.models import Element
-from worker.ports import KeptWindows, StopCheck
 
 #: Three windows: more than two times what one holds.
 PAGES = 2 * pdf.WINDOW_PAGES + 20

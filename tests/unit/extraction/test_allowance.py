@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from worker.errors import JobError
-from worker.extraction.allowance import Allowance, TimeAllowance
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.allowance import Allowance, TimeAllowance
 
 
 def test_an_amount_can_be_used_up_to_the_last() -> None:

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from worker.errors import JobError
-from worker.extraction import archive
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import archive
 
 
 def zipped(entries, compression=zipfile.ZIP_DEFLATED) -> bytes:

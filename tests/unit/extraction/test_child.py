@@ -2,9 +2,9 @@
 
 import pytest
 
-from worker.extraction.child import _presentable
-from worker.extraction.protocol import MAX_ELEMENT_CHARACTERS
-from worker.models import Element
+from docmill.worker.extraction.child import _presentable
+from docmill.worker.extraction.protocol import MAX_ELEMENT_CHARACTERS
+from docmill.worker.models import Element
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from worker.extraction.protocol import Limits
-from worker.extraction.supervisor import Ending, code_of_ending
+from docmill.worker.extraction.protocol import Limits
+from docmill.worker.extraction.supervisor import Ending, code_of_ending
 
 MIB = 1024 * 1024
 LIMITS = Limits(memory_bytes=1000 * MIB, cpu_seconds=10)
@@ -40,7 +40,9 @@ def test_a_child_that_had_started_too_many_processes_has_not_used_up_memory():
 
 
 def test_the_worker_loads_no_parser():
-    program = "import sys, worker.extraction; print(*{m.split('.')[0] for m in sys.modules})"
+    program = (
+        "import sys, docmill.worker.extraction; print(*{m.split('.')[0] for m in sys.modules})"
+    )
     loaded = subprocess.check_output([sys.executable, "-I", "-c", program], text=True).split()
     parsers = {"unstructured", "spacy", "pypdfium2", "pandas", "lxml", "docx", "pptx", "openpyxl"}
     assert not parsers & set(loaded)

@@ -1,7 +1,7 @@
 """Lines on a page become paragraphs and titles."""
 
-from worker.extraction.kinds.layout import Line
-from worker.extraction.kinds.pdf import (
+from docmill.worker.extraction.kinds.layout import Line
+from docmill.worker.extraction.kinds.pdf import (
     Style,
     join_fragments,
     page_elements,

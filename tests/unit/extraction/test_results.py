@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.extraction import protocol
-from worker.extraction.kinds.base import PageEnd
-from worker.extraction.results import (
+from docmill.worker.extraction import protocol
+from docmill.worker.extraction.kinds.base import PageEnd
+from docmill.worker.extraction.results import (
     End,
     Failure,
     Header,
@@ -18,7 +18,7 @@ from worker.extraction.results import (
     ResultLines,
     Wanted,
 )
-from worker.models import Element, JsonObject
+from docmill.worker.models import Element, JsonObject
 
 
 def header(**changes: object) -> JsonObject:

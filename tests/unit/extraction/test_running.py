@@ -1,7 +1,7 @@
 """Running lines pass once; what a child sends in their place costs little."""
 
-from worker.extraction.running import RunningLines, marks_of
-from worker.models import Element
+from docmill.worker.extraction.running import RunningLines, marks_of
+from docmill.worker.models import Element
 
 
 def header(text: str, page: int) -> Element:

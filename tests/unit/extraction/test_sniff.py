@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.extraction import sniff
-from worker.extraction.encodings import decode, looks_like_text
+from docmill.worker.extraction import sniff
+from docmill.worker.extraction.encodings import decode, looks_like_text
 
 
 def sniffed(content: bytes, name: str = "") -> str:

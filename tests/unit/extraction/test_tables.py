@@ -1,8 +1,8 @@
 """Tables become lines that stand for themselves."""
 
-from worker.extraction.kinds import tables
-from worker.extraction.kinds.grouping import GROUP_CHARACTERS
-from worker.models import Element
+from docmill.worker.extraction.kinds import tables
+from docmill.worker.extraction.kinds.grouping import GROUP_CHARACTERS
+from docmill.worker.models import Element
 
 
 def test_a_small_table_is_one_element_with_its_html():

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import JobError
-from worker.extraction.kinds.base import Source
-from worker.extraction.kinds.registry import open_reading
-from worker.extraction.kinds.text import blocks_of
-from worker.extraction.warm import use_blank_sentence_splitter
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.kinds.base import Source
+from docmill.worker.extraction.kinds.registry import open_reading
+from docmill.worker.extraction.kinds.text import blocks_of
+from docmill.worker.extraction.warm import use_blank_sentence_splitter
+from docmill.worker.models import Element
 
 use_blank_sentence_splitter()
 

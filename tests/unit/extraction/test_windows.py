@@ -1,8 +1,8 @@
 """Windows bound what a document takes in memory."""
 
-from worker.extraction.kinds.base import PageEnd
-from worker.extraction.windows import windows_of
-from worker.models import Element
+from docmill.worker.extraction.kinds.base import PageEnd
+from docmill.worker.extraction.windows import windows_of
+from docmill.worker.models import Element
 
 Parts = list[Element | PageEnd]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
 
-from worker.extraction import profiles
-from worker.models import Element, JsonObject
+from docmill.worker.extraction import profiles
+from docmill.worker.models import Element, JsonObject
 
 #: Where a window begins, and where the next one does: pages, sheets or bytes. None: to the end.
 Bounds = tuple[int, int | None]

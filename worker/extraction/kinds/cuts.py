@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from worker.extraction.encodings import Encoding, encoding_of
-from worker.extraction.kinds.base import Source
-from worker.models import JsonObject
+from docmill.worker.extraction.encodings import Encoding, encoding_of
+from docmill.worker.extraction.kinds.base import Source
+from docmill.worker.models import JsonObject
 
 #: Size of a window of text or records; it ends at the next place where it may.
 WINDOW_BYTES = 1024 * 1024

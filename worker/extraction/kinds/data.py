@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
-from worker.errors import JobError
-from worker.extraction.encodings import decode, plain_newlines
-from worker.extraction.kinds import cuts
-from worker.extraction.kinds.base import Reading, Source
-from worker.extraction.kinds.grouping import grouped
-from worker.extraction.kinds.tables import TableForm, continued, table_elements
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.encodings import decode, plain_newlines
+from docmill.worker.extraction.kinds import cuts
+from docmill.worker.extraction.kinds.base import Reading, Source
+from docmill.worker.extraction.kinds.grouping import grouped
+from docmill.worker.extraction.kinds.tables import TableForm, continued, table_elements
+from docmill.worker.models import Element
 
 Item = TypeVar("Item")
 

@@ -10,20 +10,20 @@ from typing import Any
 
 from oxmsg import Message
 
-from worker.extraction import sniff
-from worker.extraction.encodings import decode
-from worker.extraction.kinds.base import Reading, Source
-from worker.extraction.kinds.partitioned import body_titles_demoted
-from worker.extraction.kinds.parts import (
+from docmill.worker.extraction import sniff
+from docmill.worker.extraction.encodings import decode
+from docmill.worker.extraction.kinds.base import Reading, Source
+from docmill.worker.extraction.kinds.partitioned import body_titles_demoted
+from docmill.worker.extraction.kinds.parts import (
     Part,
     ask_for_recognition,
     joined,
     part_count,
     with_parts,
 )
-from worker.extraction.kinds.text import text_elements
-from worker.extraction.kinds.web import html_reading
-from worker.models import Element
+from docmill.worker.extraction.kinds.text import text_elements
+from docmill.worker.extraction.kinds.web import html_reading
+from docmill.worker.models import Element
 
 _SHOWN = ("From", "To", "Cc", "Date")
 #: Says that the rest was not changed on its way; nothing to read.

@@ -14,10 +14,10 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from worker.errors import JobError
-from worker.extraction.kinds.base import PageEnd, Reading, Source
-from worker.extraction.kinds.layout import Line, Row, arranged
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.kinds.base import PageEnd, Reading, Source
+from docmill.worker.extraction.kinds.layout import Line, Row, arranged
+from docmill.worker.models import Element
 
 #: A page of A3 at 600 dpi has so many.
 MAX_PIXELS = 70_000_000
@@ -165,7 +165,7 @@ def _row(pieces: list[Line]) -> Row:
 
 def elements_of_lines(lines: Sequence[Line], page: int) -> Iterator[Element]:
     """Paragraphs and titles of a page that was recognised."""
-    from worker.extraction.kinds.pdf import Style, page_elements
+    from docmill.worker.extraction.kinds.pdf import Style, page_elements
 
     if not lines:
         return

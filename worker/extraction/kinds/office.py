@@ -14,14 +14,14 @@ import xlrd  # type: ignore[import-untyped]  # ships no types
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from unstructured.partition.pptx import partition_pptx
 
-from worker.errors import JobError
-from worker.extraction.archive import check_archive
-from worker.extraction.kinds.base import PageEnd, Reading, Source
-from worker.extraction.kinds.partitioned import elements_of
-from worker.extraction.kinds.shortcuts import bare
-from worker.extraction.kinds.tables import table_elements
-from worker.extraction.kinds.word import partition_word
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.archive import check_archive
+from docmill.worker.extraction.kinds.base import PageEnd, Reading, Source
+from docmill.worker.extraction.kinds.partitioned import elements_of
+from docmill.worker.extraction.kinds.shortcuts import bare
+from docmill.worker.extraction.kinds.tables import table_elements
+from docmill.worker.extraction.kinds.word import partition_word
+from docmill.worker.models import Element
 
 _CORE_PROPERTIES = "docProps/core.xml"
 _MAX_CORE_BYTES = 1024 * 1024

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from worker.extraction.kinds import tables
-from worker.extraction.protocol import MAX_LINKS_CHARACTERS
-from worker.models import Element, JsonObject
+from docmill.worker.extraction.kinds import tables
+from docmill.worker.extraction.protocol import MAX_LINKS_CHARACTERS
+from docmill.worker.models import Element, JsonObject
 
 #: unstructured detects languages by default, which takes longer than the parsing.
 NO_LANGUAGES = [""]

@@ -4,10 +4,10 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 
-from worker.errors import JobError
-from worker.extraction import profiles, sniff
-from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import profiles, sniff
+from docmill.worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
+from docmill.worker.models import Element
 
 #: Mail in mail in mail is read; what is in there stays unread.
 _MAX_NESTING = 3
@@ -56,8 +56,8 @@ def ask_for_recognition(parts: Iterable[Part], source: Source, media_type: str) 
 
 def _shows_pictures(source: Source) -> bool:
     # The registry knows the readers of mail, which know this module.
-    from worker.extraction.kinds.pdf import has_pictures_of_text
-    from worker.extraction.kinds.registry import READERS
+    from docmill.worker.extraction.kinds.pdf import has_pictures_of_text
+    from docmill.worker.extraction.kinds.registry import READERS
 
     media_type = sniff.sniff(source.file, source.file_name)
     if media_type in profiles.IMAGES:
@@ -104,7 +104,7 @@ def _read(part: Part, number: int, source: Source) -> Generator[Element, None, b
 def _named(name: str, number: int, source: Source) -> Generator[Element, None, bool]:
     """The part's elements under a title with its name. Returns whether all pages have text."""
     # The registry knows the readers of mail, which know this module.
-    from worker.extraction.kinds.registry import open_reading
+    from docmill.worker.extraction.kinds.registry import open_reading
 
     media_type, reading = open_reading(source)
     unread = False

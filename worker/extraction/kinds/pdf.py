@@ -17,15 +17,15 @@ from typing import Any, Literal
 import pypdfium2
 from pypdfium2 import raw
 
-from worker.errors import JobError
-from worker.extraction import profiles
-from worker.extraction.kinds import ocr
-from worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
-from worker.extraction.kinds.layout import WIDE_GAP, Line, Row, arranged
-from worker.extraction.kinds.pdf_notes import notes_of
-from worker.extraction.kinds.tables import table_elements
-from worker.extraction.running import RunningLines, marks_of
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import profiles
+from docmill.worker.extraction.kinds import ocr
+from docmill.worker.extraction.kinds.base import PageEnd, ProfileNeededError, Reading, Source
+from docmill.worker.extraction.kinds.layout import WIDE_GAP, Line, Row, arranged
+from docmill.worker.extraction.kinds.pdf_notes import notes_of
+from docmill.worker.extraction.kinds.tables import table_elements
+from docmill.worker.extraction.running import RunningLines, marks_of
+from docmill.worker.models import Element
 
 #: Pages of a window; more in a document that would have too many windows: each opens it anew, and
 #: in a file of 50,000 pages that takes as long as reading hundreds of them.

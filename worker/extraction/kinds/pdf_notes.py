@@ -7,7 +7,7 @@ from typing import Any
 import pypdfium2
 from pypdfium2 import raw
 
-from worker.models import Element
+from docmill.worker.models import Element
 
 #: Annotations whose contents somebody wrote; links, sounds and the like say nothing.
 _COMMENTS = frozenset(

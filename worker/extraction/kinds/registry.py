@@ -3,11 +3,11 @@
 import zipfile
 from collections.abc import Callable
 
-from worker.errors import JobError
-from worker.extraction import profiles, sniff
-from worker.extraction.archive import check_archive
-from worker.extraction.kinds import data, mail, ocr, office, pdf, text, web
-from worker.extraction.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import profiles, sniff
+from docmill.worker.extraction.archive import check_archive
+from docmill.worker.extraction.kinds import data, mail, ocr, office, pdf, text, web
+from docmill.worker.extraction.kinds.base import ProfileNeededError, Reading, Source
 
 Reader = Callable[[Source], Reading]
 

@@ -6,8 +6,8 @@ from itertools import chain, islice
 
 from lxml import html as lxml_html  # type: ignore[import-untyped]  # ships no types
 
-from worker.extraction.kinds.grouping import GROUP_CHARACTERS
-from worker.models import Element
+from docmill.worker.extraction.kinds.grouping import GROUP_CHARACTERS
+from docmill.worker.models import Element
 
 #: A header that would fill a group by itself is not repeated.
 _MAX_HEADER_CHARACTERS = GROUP_CHARACTERS // 3

@@ -8,12 +8,12 @@ from statistics import median
 
 from unstructured.partition.text import element_from_text
 
-from worker.extraction.encodings import decode, plain_newlines
-from worker.extraction.kinds import cuts
-from worker.extraction.kinds.base import Reading, Source
-from worker.extraction.kinds.grouping import grouped
-from worker.extraction.kinds.partitioned import body_titles_demoted
-from worker.models import Element
+from docmill.worker.extraction.encodings import decode, plain_newlines
+from docmill.worker.extraction.kinds import cuts
+from docmill.worker.extraction.kinds.base import Reading, Source
+from docmill.worker.extraction.kinds.grouping import grouped
+from docmill.worker.extraction.kinds.partitioned import body_titles_demoted
+from docmill.worker.models import Element
 
 #: Longer paragraphs are never titles: unstructured need not be asked, which is slow.
 _MAX_TITLE_CHARACTERS = 120

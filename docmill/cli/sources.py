@@ -1,0 +1,128 @@
+"""`docmill sources`: which buckets are ingested, and who owns what is found there."""
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import psycopg
+from rich.progress import Progress
+
+from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.output import Row, console, print_json, print_rows
+from docmill.worker.admin.sources import (
+    add_source,
+    backfill,
+    bucket_exists,
+    count_source,
+    find_source,
+    list_sources,
+    remove_source,
+)
+from docmill.worker.errors import RefusedError, UsageError
+from docmill.worker.store.database import Connection
+
+_COLUMNS: Final = (
+    *("bucket_id", "prefix", "owner_from", "access", "priority", "max_bytes"),
+    *("documents", "retired_at"),
+)
+#: What is wrong with an option, by the constraint of the table that refuses it.
+_REFUSALS: Final = {
+    "sources_owner_from_check": (
+        "--owner-from is none of uploader, folder:N (N from 1 to 99), fixed:SUB"
+    ),
+    "sources_access_check": "--access is neither owner nor inherit",
+    "sources_priority_check": "--priority is not from 0 (first) to 9",
+    "sources_max_bytes_check": "--max-bytes is not at least 1",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `sources add` takes; fields named like the columns."""
+
+    bucket_id: str
+    prefix: str
+    owner_from: str
+    access: str
+    priority: int
+    max_bytes: int | None
+
+
+def add(source: Source, *, dry_run: bool, as_json: bool) -> int:
+    """Say what is there already, ingest it, and everything that comes."""
+    with admin_connection(settings_in_use()) as connection:
+        if not bucket_exists(connection, source.bucket_id):
+            print(
+                f"docmill: there is no bucket {source.bucket_id!r} yet; what it will hold is "
+                "ingested once it exists",
+                file=sys.stderr,
+            )
+        with connection.transaction(force_rollback=dry_run):
+            row = _added(connection, source)
+            found = count_source(connection, row["id"])
+        if not as_json:
+            _print_count(found)
+        queued = 0 if dry_run else _backfill(connection, row["id"], found, quiet=as_json)
+    if as_json:
+        print_json(row | found | {"queued": queued})
+    elif not dry_run:
+        console().print(f"ingesting {source.bucket_id}/{source.prefix}, {queued} jobs are queued")
+    return ExitCode.DONE
+
+
+def _added(connection: Connection, source: Source) -> Row:
+    try:
+        return add_source(connection, asdict(source))
+    except psycopg.errors.CheckViolation as error:
+        raise UsageError(_REFUSALS[error.diag.constraint_name or ""]) from None
+    except psycopg.errors.NumericValueOutOfRange:
+        raise UsageError(_REFUSALS["sources_priority_check"]) from None
+
+
+def _print_count(found: Row) -> None:
+    out = console()
+    mebibytes = found["bytes"] / 1024**2
+    out.print(f"{found['objects']} files are there ({mebibytes:,.1f} MiB), {found['fresh']} new")
+    if found["unowned"]:
+        out.print(
+            f"{found['unowned']} of them have no owner by this rule: only the secret key will "
+            "find them (see --owner-from)"
+        )
+
+
+def _backfill(connection: Connection, source_id: int, found: Row, *, quiet: bool) -> int:
+    queued = 0
+    with Progress(disable=quiet or not sys.stdout.isatty(), transient=True) as progress:
+        task = progress.add_task("queueing", total=found["fresh"])
+        for page in backfill(connection, source_id):
+            queued += page
+            progress.update(task, completed=queued)
+    return queued
+
+
+def remove(bucket: str, *, prefix: str, forget: bool, as_json: bool) -> int:
+    """Stop ingesting a bucket or a prefix of it."""
+    with admin_connection(settings_in_use()) as connection:
+        source_id = find_source(connection, bucket, prefix)
+        if source_id is None:
+            raise RefusedError(
+                f"{bucket}/{prefix} is not a source: docmill sources list shows what is"
+            )
+        removed = remove_source(connection, source_id, forget=forget)
+    if as_json:
+        print_json({"id": source_id, "bucket_id": bucket, "prefix": prefix} | removed)
+    else:
+        console().print(
+            f"{bucket}/{prefix} is no longer ingested: {removed['kept']} documents stay searchable "
+            f"until their files change, {removed['forgotten']} are gone"
+        )
+    return ExitCode.DONE
+
+
+def list_all(*, as_json: bool) -> int:
+    """List the sources."""
+    with admin_connection(settings_in_use()) as connection:
+        rows = list_sources(connection)
+    print_rows(rows, _COLUMNS, as_json=as_json)
+    return ExitCode.DONE

@@ -1,0 +1,52 @@
+"""What the process is started with, passed to it through the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from docmill.embedded.auth import AuthSettings
+from docmill.embedded.keys import ApiKeys
+from docmill.embedded.rest import RestSettings
+from docmill.embedded.storage import StorageSettings
+from docmill.worker.errors import SettingsError
+
+#: Not DOCMILL_: workers refuse variables of that prefix that they do not know.
+VARIABLE: Final = "EMBEDDED_API_SETTINGS"
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """Frozen settings of the process and of its parts. Secrets stay out of its repr."""
+
+    keys: ApiKeys
+    storage: StorageSettings
+    rest: RestSettings
+    auth: AuthSettings
+    console_bucket: str = "documents"
+    console_hint: str = ""  #: what the page says below the form to sign in
+    host: str = "127.0.0.1"
+    port: int = 54321
+
+    @property
+    def url(self) -> str:
+        """What clients know as SUPABASE_URL."""
+        return f"http://{self.host}:{self.port}"
+
+    def environ(self) -> dict[str, str]:
+        """The variable that `from_environ` reads back. A command line everyone could read."""
+        return {VARIABLE: TypeAdapter(ApiSettings).dump_json(self).decode()}
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the variable. Raises SettingsError naming what is missing or bad, never a value."""
+        if VARIABLE not in environ:
+            raise SettingsError(f"set {VARIABLE}: the embedded stack does")
+        try:
+            return TypeAdapter(cls).validate_json(environ[VARIABLE])
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise SettingsError(f"{VARIABLE}: {place}: {first['msg']}") from None

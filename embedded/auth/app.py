@@ -1,0 +1,220 @@
+"""Routes of Auth: sign in with a password, refresh, who am I, sign out. Nobody can sign up."""
+
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import jwt
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from docmill.embedded.auth import errors
+from docmill.embedded.auth.errors import AuthError
+from docmill.embedded.auth.sessions import SCOPES, Grant, Sessions
+from docmill.embedded.auth.settings import AuthSettings
+from docmill.embedded.auth.users import Row, shown_user
+from docmill.embedded.keys import ApiKeys, same
+from docmill.embedded.part import Part
+from docmill.worker.webhook.request_body import read_bounded
+
+ACCESS_SECONDS: Final = 3600
+MAX_BODY_BYTES: Final = 1024 * 1024
+_BEARER: Final = re.compile(r"bearer (\S+)", re.IGNORECASE)
+_SHORTEST_TOKEN: Final = 12
+
+
+def create_auth(settings: AuthSettings, keys: ApiKeys, *, issuer: str) -> Part:
+    """Auth; it connects when it begins to run. `issuer` is its own address."""
+    sessions = Sessions(settings)
+    service = AuthService(settings, keys, sessions, issuer)
+    app = Starlette(
+        routes=[
+            Route("/token", _endpoint(service.token), methods=["POST"]),
+            Route("/user", _endpoint(service.user), methods=["GET"]),
+            Route("/logout", _endpoint(service.logout), methods=["POST"]),
+            Route("/signup", _endpoint(service.signup), methods=["POST"]),
+        ],
+        exception_handlers={404: _no_route, 405: _no_route},
+    )
+    app.router.redirect_slashes = False
+    return Part(app, sessions.running)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _endpoint(handler: Handler) -> Handler:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as error:
+            # Every error has an answer; the unforeseen ones are logged there.
+            return errors.answer(error, request)
+
+    return endpoint
+
+
+async def _no_route(request: Request, _error: Exception) -> Response:
+    message = f"The embedded mode's Auth does not have {request.method} {request.url.path}"
+    return errors.answer(AuthError(404, "feature_disabled", message), request)
+
+
+class AuthService:
+    """The parts of one running Auth."""
+
+    def __init__(
+        self, settings: AuthSettings, keys: ApiKeys, sessions: Sessions, issuer: str
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._sessions = sessions
+        self._issuer = issuer
+
+    async def token(self, request: Request) -> Response:
+        """POST /token: tokens for a password or for a refresh token."""
+        grant_type = request.query_params.get("grant_type")
+        if grant_type == "password":
+            grant = await self._password_grant(await _body(request))
+        elif grant_type == "refresh_token":
+            grant = await self._refresh_grant(await _body(request))
+        else:
+            raise errors.invalid_credentials("unsupported_grant_type")
+        return JSONResponse(self._tokens(grant))
+
+    async def user(self, request: Request) -> Response:
+        """GET /user: whose access token it is."""
+        user, _session_id = await self._caller(request)
+        return JSONResponse(shown_user(user))
+
+    async def logout(self, request: Request) -> Response:
+        """POST /logout: end sessions, hence their refresh tokens. Access tokens stay valid."""
+        user, session_id = await self._caller(request)
+        scope = request.query_params.get("scope") or "global"
+        if scope not in SCOPES:
+            raise errors.validation_failed(f'Unsupported logout scope "{scope}"')
+        await self._sessions.end(scope, user["id"], session_id)
+        return Response(status_code=204)
+
+    async def signup(self, _request: Request) -> Response:
+        """POST /signup: no."""
+        raise AuthError(422, "signup_disabled", "Signups not allowed for this instance")
+
+    async def _password_grant(self, body: Mapping[str, Any]) -> Grant:
+        email, password = _text(body, "email"), _text(body, "password")
+        if not email:
+            if _text(body, "phone"):
+                raise AuthError(422, "phone_provider_disabled", "Phone logins are disabled")
+            raise errors.validation_failed("missing email or phone")
+        user = await self._sessions.user_by_email(email)
+        is_right = same(password, self._settings.password)
+        if user is None or not is_right:
+            raise errors.invalid_credentials()
+        return await self._sessions.begin(user["id"])
+
+    async def _refresh_grant(self, body: Mapping[str, Any]) -> Grant:
+        token = _text(body, "refresh_token")
+        if len(token) < _SHORTEST_TOKEN:
+            raise errors.validation_failed("Refresh token is not valid")
+        return await self._sessions.refresh(token)
+
+    def _tokens(self, grant: Grant) -> dict[str, Any]:
+        now = int(time.time())
+        user = shown_user(grant.user)
+        claims = {
+            "iss": self._issuer,
+            "sub": user["id"],
+            "aud": user["aud"],
+            "role": user["role"],
+            "email": user["email"],
+            "phone": user["phone"],
+            "app_metadata": user["app_metadata"],
+            "user_metadata": user["user_metadata"],
+            "aal": "aal1",
+            "amr": [{"method": "password", "timestamp": int(grant.signed_in_at.timestamp())}],
+            "session_id": str(grant.session_id),
+            "is_anonymous": user["is_anonymous"],
+        }
+        return {
+            "access_token": self._keys.sign(claims, seconds=ACCESS_SECONDS, issued_at=now),
+            "token_type": "bearer",
+            "expires_in": ACCESS_SECONDS,
+            "expires_at": now + ACCESS_SECONDS,
+            "refresh_token": grant.refresh_token,
+            "user": user,
+        }
+
+    async def _caller(self, request: Request) -> tuple[Row, UUID | None]:
+        """User and session of the access token. Raises AuthError when it proves neither."""
+        bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
+        if bearer is None:
+            message = "This endpoint requires a valid Bearer token"
+            raise AuthError(401, "no_authorization", message)
+        try:
+            claims = self._keys.decode(bearer[1])
+        except jwt.PyJWTError as error:
+            message = f"invalid JWT: unable to parse or verify signature, {_explain(error)}"
+            raise errors.bad_jwt(message) from None
+        subject, session = claims.get("sub"), claims.get("session_id")
+        if not subject:
+            raise errors.bad_jwt("invalid claim: missing sub claim")
+        user_id = _uuid(subject, "sub", status=400)
+        session_id = _uuid(session, "session_id", status=403) if session else None
+        return await self._sessions.user_of(user_id, session_id), session_id
+
+
+def _uuid(value: object, claim: str, *, status: int) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        message = f"invalid claim: {claim} claim must be a UUID"
+        raise errors.bad_jwt(message, status=status) from None
+
+
+#: Auth passes on the texts of its JWT library, golang-jwt. First match counts.
+_TOKEN_ERRORS: Final[tuple[tuple[type[jwt.PyJWTError], str], ...]] = (
+    (jwt.ExpiredSignatureError, "token has invalid claims: token is expired"),
+    (jwt.ImmatureSignatureError, "token has invalid claims: token is not valid yet"),
+    (jwt.InvalidSignatureError, "token signature is invalid: signature is invalid"),
+    (jwt.InvalidAlgorithmError, "token signature is invalid: signing method is invalid"),
+    (jwt.DecodeError, "token is malformed"),
+)
+
+
+def _explain(error: jwt.PyJWTError) -> str:
+    for kind, text in _TOKEN_ERRORS:
+        if isinstance(error, kind):
+            return text
+    return "token has invalid claims"
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    message = f"Request body too large (max {MAX_BODY_BYTES} bytes)"
+    too_large = AuthError(413, "request_entity_too_large", message)
+    body = await read_bounded(request, MAX_BODY_BYTES, too_large=too_large)
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise AuthError(400, "bad_json", "Could not parse request body as JSON: not an object")
+    return parsed
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not _is_storable(value):
+        message = f"Could not parse request body as JSON: {name} is not a text"
+        raise AuthError(400, "bad_json", message)
+    return value
+
+
+def _is_storable(text: str) -> bool:
+    """PostgreSQL has no NUL in texts, and UTF-8 no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,69 @@
+"""Auth's error answers: codes, texts and statuses as in supabase/auth.
+
+Their form depends on the API version that the client asks for in a header.
+"""
+
+from typing import Final
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from docmill.worker.log import get_logger
+
+log = get_logger(__name__)
+
+VERSION_HEADER: Final = "X-Supabase-Api-Version"
+#: From this version on the body is {code, message} instead of {code, error_code, msg}.
+_CODED_VERSION: Final = "2024-01-01"
+
+
+class AuthError(Exception):
+    """A refusal, as it is answered."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def validation_failed(message: str) -> AuthError:
+    """The request as a whole makes no sense."""
+    return AuthError(400, "validation_failed", message)
+
+
+def invalid_credentials(message: str = "Invalid login credentials") -> AuthError:
+    """Nobody is told whether the address or the password is wrong."""
+    return AuthError(400, "invalid_credentials", message)
+
+
+def bad_jwt(message: str, *, status: int = 403) -> AuthError:
+    """The access token proves nothing."""
+    return AuthError(status, "bad_jwt", message)
+
+
+def answer(error: Exception, request: Request) -> Response:
+    """The answer to a request that failed. What was not foreseen is logged and told to nobody."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)  # nobody reads it
+    refusal = error if isinstance(error, AuthError) else _unexpected(error)
+    headers = {"x-sb-error-code": refusal.code}
+    if request.headers.get(VERSION_HEADER, "") >= _CODED_VERSION:
+        headers[VERSION_HEADER] = _CODED_VERSION
+        body: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+    else:
+        body = {"code": refusal.status, "error_code": refusal.code, "msg": refusal.message}
+    return JSONResponse(body, refusal.status, headers)
+
+
+def _unexpected(error: Exception) -> AuthError:
+    if isinstance(error, PoolTimeout):
+        return AuthError(504, "request_timeout", "The database does not answer")
+    if isinstance(error, psycopg.Error):
+        log.error("auth_database_failed", sqlstate=error.sqlstate)
+    else:
+        log.error("auth_request_failed", exc_info=error)
+    message = "Unexpected failure, please check server logs for more information"
+    return AuthError(500, "unexpected_failure", message)

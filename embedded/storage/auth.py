@@ -1,0 +1,115 @@
+"""Who asks: API keys, users' tokens and the tokens of signed URLs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import jwt
+
+from docmill.embedded.keys import ANON, SERVICE_ROLE, ApiKeys, is_browser, same
+from docmill.embedded.storage.errors import StorageError, access_denied, invalid_request
+
+_BEARER: Final = re.compile(r"^Bearer\s+", re.IGNORECASE)
+
+#: Storage passes on the texts of its JWT library, jose. First match counts.
+_TOKEN_ERRORS: Final[tuple[tuple[type[jwt.PyJWTError], str], ...]] = (
+    (jwt.ExpiredSignatureError, '"exp" claim timestamp check failed'),
+    (jwt.ImmatureSignatureError, '"nbf" claim timestamp check failed'),
+    (jwt.InvalidSignatureError, "signature verification failed"),
+    (jwt.InvalidAlgorithmError, '"alg" (Algorithm) Header Parameter value not allowed'),
+    (jwt.DecodeError, "Invalid Compact JWS"),
+)
+
+Purpose = Literal["download", "upload"]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The role and claims that a request's statements run with."""
+
+    role: str
+    claims: Mapping[str, Any]
+    token: str = field(default="", repr=False)  #: the user's JWT; empty for an API key
+    authenticated: bool = True
+
+    @property
+    def owner(self) -> str | None:
+        """The `sub` that becomes owner of what is written; None for an API key."""
+        return self.claims.get("sub")
+
+
+SERVICE: Final = Caller(SERVICE_ROLE, {"role": SERVICE_ROLE})
+NOBODY: Final = Caller(ANON, {"role": ANON}, authenticated=False)
+
+
+class Authenticator:
+    """Knows the project's keys. Reads and signs tokens."""
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
+
+    def identify(self, headers: Mapping[str, str]) -> Caller:
+        """Who sends these headers. Raises StorageError when they do not say or do not prove it."""
+        authorization = headers.get("authorization")
+        if authorization is None:
+            raise invalid_request(
+                "headers must have required property 'authorization'", error="Error"
+            )
+        token = _BEARER.sub("", authorization)
+        key = headers.get("apikey")
+        if key is not None:
+            key_holder = self._key_holder(key, headers.get("user-agent", ""))
+            # The gateway knows an opaque key by the apikey header alone: in Authorization it
+            # counts only as the same key again. On its own Storage takes it for a broken JWT.
+            if same(token, key):
+                return key_holder
+        return self._user(token)
+
+    def identify_or_nobody(self, headers: Mapping[str, str]) -> Caller:
+        """As `identify`, but whoever proves nothing is nobody, who may read public buckets."""
+        try:
+            return self.identify(headers)
+        except StorageError as error:
+            if error.http_status == 401:
+                raise
+            return NOBODY
+
+    def sign(self, claims: Mapping[str, Any], purpose: Purpose, *, seconds: int) -> str:
+        """A token for a signed URL, good for one purpose only."""
+        return self._keys.sign({**claims, "scope": purpose}, seconds=seconds)
+
+    def read_signed(self, token: str, path: str, purpose: Purpose) -> dict[str, Any]:
+        """Claims of a signed URL's token. Raises InvalidJWT or InvalidSignature."""
+        try:
+            claims = self._keys.decode(token)
+        except jwt.PyJWTError as error:
+            raise StorageError(400, "InvalidJWT", _explain(error)) from None
+        if claims.get("scope") != purpose:
+            raise StorageError(400, "InvalidSignature", f"Token is not scoped for {purpose}")
+        if claims.get("url") != path:
+            raise StorageError(400, "InvalidSignature", "Invalid signature")
+        return claims
+
+    def _key_holder(self, key: str, user_agent: str) -> Caller:
+        role = self._keys.role_of(key)
+        if role is None:
+            return self._user(key)  # the legacy anon and service_role keys are JWTs
+        if role == SERVICE_ROLE and is_browser(user_agent):
+            message = "Forbidden use of secret API key in browser"
+            raise StorageError(401, "AccessDenied", message, http_status=401)
+        return Caller(role, {"role": role})
+
+    def _user(self, token: str) -> Caller:
+        try:
+            claims = self._keys.decode(token)
+        except jwt.PyJWTError as error:
+            raise access_denied(_explain(error)) from None
+        return Caller(str(claims.get("role") or ANON), claims, token)
+
+
+def _explain(error: jwt.PyJWTError) -> str:
+    for kind, text in _TOKEN_ERRORS:
+        if isinstance(error, kind):
+            return text
+    return "Invalid JWT"

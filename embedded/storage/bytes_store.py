@@ -1,0 +1,147 @@
+"""The objects' bytes: one immutable file for each version.
+
+A path is made of the version, which is a uuid that we drew, and never of an object's name.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+from uuid import UUID, uuid4
+
+from docmill.embedded.storage.errors import BytesMissingError, too_large
+
+#: Bytes held in memory per upload, and per step of a download.
+BLOCK_BYTES: Final = 512 * 1024
+
+
+@dataclass(frozen=True)
+class StoredBytes:
+    """One version on disk."""
+
+    version: str
+    size: int
+    etag: str  #: md5 in double quotes
+    modified: datetime
+
+
+class ByteStore:
+    """A folder of versions. Safe for many uploads at once; readers never see half a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._versions = folder / "versions"
+        self._incoming = folder / "incoming"
+
+    def prepare(self) -> None:
+        """Make the folders, and drop uploads that a killed process left unfinished."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        for path in (self._versions, self._incoming):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def write(self, chunks: AsyncIterator[bytes], *, max_bytes: int) -> StoredBytes:
+        """Store a stream as a new version. Raises EntityTooLarge as soon as it is too long.
+
+        Whatever goes wrong, the disk is as before.
+        """
+        version = str(uuid4())
+        temporary = self._incoming / version
+        digest = hashlib.md5(usedforsecurity=False)
+        size = 0
+        try:
+            with await asyncio.to_thread(temporary.open, "wb") as file:
+                async for block in _blocks(chunks):
+                    size += len(block)
+                    if size > max_bytes:
+                        raise too_large()
+                    await asyncio.to_thread(_append, file, digest, block)
+            await asyncio.to_thread(self._publish, temporary, version)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return StoredBytes(version, size, f'"{digest.hexdigest()}"', datetime.now(UTC))
+
+    async def duplicate(self, version: str, new_version: str) -> datetime:
+        """Give the same bytes to another version. Raises BytesMissingError."""
+        await asyncio.to_thread(self._link, version, new_version)
+        return datetime.now(UTC)
+
+    async def open(self, version: str | None) -> tuple[BinaryIO, int]:
+        """The bytes and their number; the file stays readable when the version is removed.
+
+        Raises BytesMissingError.
+        """
+        return await asyncio.to_thread(self._open, version)
+
+    async def remove(self, versions: Iterable[str | None]) -> None:
+        """Forget these versions. Repeatable."""
+        await asyncio.to_thread(self._remove, list(versions))
+
+    def _path(self, version: str | None) -> Path:
+        # A row written by SQL may hold any text: only a uuid ever becomes a path.
+        try:
+            name = str(UUID(version))
+        except (ValueError, TypeError, AttributeError):
+            raise BytesMissingError("the row's version is not one of ours") from None
+        return self._versions / name[:2] / name
+
+    def _publish(self, temporary: Path, version: str) -> None:
+        target = self._path(version)
+        target.parent.mkdir(exist_ok=True)
+        temporary.rename(target)
+
+    def _link(self, version: str, new_version: str) -> None:
+        source, target = self._path(version), self._path(new_version)
+        target.parent.mkdir(exist_ok=True)
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            raise BytesMissingError(version) from None
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+
+    def _open(self, version: str | None) -> tuple[BinaryIO, int]:
+        try:
+            file = self._path(version).open("rb")
+        except FileNotFoundError:
+            raise BytesMissingError(version) from None
+        return file, os.fstat(file.fileno()).st_size
+
+    def _remove(self, versions: list[str | None]) -> None:
+        for version in versions:
+            try:
+                self._path(version).unlink(missing_ok=True)
+            except BytesMissingError:
+                continue  # there never were bytes of such a version
+
+
+async def read_blocks(file: BinaryIO, start: int, length: int) -> AsyncIterator[bytes]:
+    """`length` bytes from `start`, closing the file at the end."""
+    with file:
+        await asyncio.to_thread(file.seek, start)
+        while length > 0:
+            block = await asyncio.to_thread(file.read, min(BLOCK_BYTES, length))
+            if not block:
+                return
+            length -= len(block)
+            yield block
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The stream in fewer, larger pieces: each costs a switch to a thread."""
+    buffer = bytearray()
+    async for chunk in chunks:
+        buffer += chunk
+        if len(buffer) >= BLOCK_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
+
+
+def _append(file: BinaryIO, digest: "hashlib._Hash", block: bytes) -> None:
+    digest.update(block)
+    file.write(block)

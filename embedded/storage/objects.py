@@ -1,0 +1,197 @@
+"""What happens to objects that exist: move, copy, remove."""
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from docmill.embedded.storage.bodies import read_body
+from docmill.embedded.storage.database import Row, Scope
+from docmill.embedded.storage.errors import access_denied
+from docmill.embedded.storage.names import (
+    bucket_of,
+    check_bucket_name,
+    check_object_name,
+    object_of,
+)
+from docmill.embedded.storage.rows import (
+    DELETE_BATCH,
+    ObjectValues,
+    delete_names,
+    iso,
+    lock_object,
+    move_object,
+    require_object,
+)
+from docmill.embedded.storage.service import StorageService
+from docmill.embedded.storage.upload import (
+    REHEARSED_VERSION,
+    complete,
+    parse_header_metadata,
+    rehearse,
+)
+
+# The bodies' property names are Storage's.
+# ruff: noqa: N815
+
+#: What a row without metadata (written by SQL) counts as.
+_UNKNOWN_BYTES = {"cacheControl": "no-cache", "mimetype": "application/octet-stream"}
+
+
+class _MoveBody(BaseModel):
+    bucketId: str
+    sourceKey: str
+    destinationKey: str
+    destinationBucket: str | None = None
+
+    @property
+    def source(self) -> tuple[str, str]:
+        return check_bucket_name(self.bucketId), self.sourceKey
+
+    @property
+    def target(self) -> tuple[str, str]:
+        bucket_id = self.destinationBucket or self.bucketId
+        return check_bucket_name(bucket_id), check_object_name(self.destinationKey)
+
+
+class _FileMetadata(BaseModel):
+    cacheControl: str | None = None
+    mimetype: str | None = None
+
+
+class _CopyBody(_MoveBody):
+    metadata: _FileMetadata = _FileMetadata()
+    copyMetadata: bool = True
+
+
+class _RemoveBody(BaseModel):
+    prefixes: list[str] = Field(min_length=1)
+
+
+async def move(service: StorageService, request: Request) -> Response:
+    """Give the object another name: same id, another version.
+
+    The rehearsal as the caller carries the final version, not '1' as elsewhere.
+    """
+    scope = service.scope(request, "storage.object.move")
+    body = await read_body(request, _MoveBody)
+    source, target = body.source, body.target
+    version = str(uuid4())
+    owner = scope.caller.owner
+    async with service.database.rehearsal(scope) as connection:
+        await require_object(connection, *source)
+        await move_object(connection, source, target, version=version, owner_id=owner)
+    if source != target:
+        await _move(service, scope, source, target, version=version)
+    return JSONResponse({"message": "Successfully moved"})
+
+
+async def copy(service: StorageService, request: Request) -> Response:
+    """Another object with the same bytes: new id, new version, owned by the copier."""
+    scope = service.scope(request, "storage.object.copy")
+    body = await read_body(request, _CopyBody)
+    (bucket_id, name), owner = body.target, scope.caller.owner
+    async with service.database.reading(scope) as connection:
+        origin = await require_object(connection, *body.source)
+    metadata, user_metadata = _copied_metadata(origin, body, request)
+    asked = ObjectValues(bucket_id, name, REHEARSED_VERSION, owner, metadata, user_metadata)
+    await rehearse(service, scope, asked, upsert=request.headers.get("x-upsert") == "true")
+    version = str(uuid4())
+    modified = await service.store.duplicate(origin["version"], version)
+    metadata = {**metadata, "lastModified": iso(modified)}
+    values = ObjectValues(bucket_id, name, version, owner, metadata, user_metadata)
+    row = await complete(service, scope, values)
+    return JSONResponse({"Id": str(row["id"]), "Key": f"{bucket_id}/{name}", **rendered(row)})
+
+
+async def remove_many(service: StorageService, request: Request) -> Response:
+    """Delete as the caller. What is absent or not the caller's is left out of the answer."""
+    scope = service.scope(request, "storage.object.delete_many")
+    bucket_id = bucket_of(request)
+    names = (await read_body(request, _RemoveBody)).prefixes
+    removed: list[Row] = []
+    for start in range(0, len(names), DELETE_BATCH):
+        async with service.database.transaction(scope) as connection:
+            rows = await delete_names(connection, bucket_id, names[start : start + DELETE_BATCH])
+            # Bytes go before the commit, as in Storage: in between the object is a row without.
+            await service.store.remove(row["version"] for row in rows)
+        removed += rows
+    return JSONResponse([rendered(row) for row in removed])
+
+
+async def remove_one(service: StorageService, request: Request) -> Response:
+    """Delete one object as the caller. Raises NoSuchKey, or AccessDenied when policies forbid."""
+    scope = service.scope(request, "storage.object.delete")
+    bucket_id, name = bucket_of(request), object_of(request)
+    async with service.database.unscoped() as connection:
+        await require_object(connection, bucket_id, name)
+    async with service.database.transaction(scope) as connection:
+        rows = await delete_names(connection, bucket_id, [name])
+        if not rows:
+            raise access_denied("Access denied")
+        await service.store.remove(row["version"] for row in rows)
+    return JSONResponse({"message": "Successfully deleted"})
+
+
+def rendered(row: Row) -> dict[str, Any]:
+    """A row as Storage's serialiser prints it: a null owner is an empty string."""
+    return {
+        "name": row["name"],
+        "bucket_id": row["bucket_id"],
+        "owner": str(row["owner"] or ""),
+        "owner_id": row["owner_id"] or "",
+        "version": row["version"] or "",
+        "id": str(row["id"]),
+        "updated_at": iso(row["updated_at"]),
+        "created_at": iso(row["created_at"]),
+        "last_accessed_at": iso(row["last_accessed_at"]),
+        "metadata": row["metadata"],
+        "user_metadata": row["user_metadata"],
+    }
+
+
+async def _move(
+    service: StorageService,
+    scope: Scope,
+    source: tuple[str, str],
+    target: tuple[str, str],
+    *,
+    version: str,
+) -> None:
+    async with service.database.unscoped() as connection:
+        found = await require_object(connection, *source)
+    modified = await service.store.duplicate(found["version"], version)
+    try:
+        async with service.database.transaction(scope.as_service()) as connection:
+            await lock_object(connection, source[0], target[1])
+            current = await require_object(connection, *source, for_update=True)
+            await move_object(
+                connection,
+                source,
+                target,
+                version=version,
+                owner_id=scope.caller.owner,
+                metadata=_moved_metadata(found, modified),
+            )
+    except BaseException:
+        await service.store.remove([version])
+        raise
+    await service.store.remove([found["version"], current["version"]])
+
+
+def _moved_metadata(row: Row, modified: datetime) -> dict[str, Any]:
+    return {**_UNKNOWN_BYTES, **(row["metadata"] or {}), "lastModified": iso(modified)}
+
+
+def _copied_metadata(
+    origin: Row, body: _CopyBody, request: Request
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    metadata = dict(origin["metadata"] or {})
+    if body.copyMetadata:
+        return metadata, origin["user_metadata"]
+    encoded = request.headers.get("x-metadata")
+    user_metadata = None if encoded is None else parse_header_metadata(encoded)
+    return {**metadata, **body.metadata.model_dump(exclude_none=True)}, user_metadata

@@ -1,0 +1,103 @@
+"""Plays pg_net's worker: sends what committed transactions queued in net.http_request_queue.
+
+As pg_net 0.20 does it: a batch of up to 200 is taken out of the queue, sent all at once, each
+request exactly once, whatever comes of it; the next batch waits for the slowest of this one.
+Nothing is retried and nothing is in order.
+"""
+
+import asyncio
+from typing import Any, Final, LiteralString
+
+import httpx
+import psycopg
+
+from docmill.embedded.storage.database import Row, StorageDatabase
+from docmill.worker.log import get_logger
+
+log = get_logger(__name__)
+
+BATCH: Final = 200
+#: How long a request queued by plain SQL may lie: nobody tells us of such commits.
+POLL_SECONDS: Final = 0.5
+#: Between two looks at a database that does not answer.
+OUTAGE_SECONDS: Final = 2.0
+USER_AGENT: Final = "pg_net/0.20.4"
+
+_TAKE: Final[LiteralString] = """
+    delete from net.http_request_queue
+     where id = any(array(select id from net.http_request_queue order by id limit %s
+                             for update skip locked))
+    returning id, method, url, headers, body, timeout_milliseconds
+"""
+
+
+class Poster:
+    """One sender. Runs as a task of the app's event loop until it is stopped."""
+
+    def __init__(self) -> None:
+        self._awake = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """A transaction has committed: look at the queue now."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """End `run` once the batch under way is sent."""
+        self._stopping = True
+        self._awake.set()
+
+    async def run(self, database: StorageDatabase) -> None:
+        """Send until stopped. What is queued by then stays queued for the next start."""
+        async with _client() as client:
+            while not self._stopping:
+                self._awake.clear()
+                batch = await self._take(database)
+                await asyncio.gather(*(_send(client, row) for row in batch))
+                if len(batch) < BATCH:
+                    await self._wait(POLL_SECONDS)
+
+    async def _take(self, database: StorageDatabase) -> list[Row]:
+        try:
+            async with database.unscoped() as connection:
+                return await (await connection.execute(_TAKE, [BATCH])).fetchall()
+        except psycopg.Error as error:
+            log.warning("webhook_queue_unreadable", sqlstate=error.sqlstate)
+            await self._wait(OUTAGE_SECONDS)
+            return []
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
+        except TimeoutError:
+            return
+
+
+def _client() -> httpx.AsyncClient:
+    client = httpx.AsyncClient(
+        headers={"User-Agent": USER_AGENT},
+        follow_redirects=True,  # curl does, and turns the POST of a 302 into a GET, as httpx does
+        limits=httpx.Limits(max_connections=None),
+        timeout=None,  # noqa: S113 -- each request has its own, as a whole
+        trust_env=False,
+    )
+    for name in ("accept-encoding", "connection"):
+        del client.headers[name]
+    return client
+
+
+async def _send(client: httpx.AsyncClient, row: Row) -> None:
+    """One try. The receiver's body and the request's headers stay out of the log: secrets."""
+    outcome: dict[str, Any]
+    try:
+        async with asyncio.timeout(row["timeout_milliseconds"] / 1000):
+            response = await client.request(
+                row["method"], row["url"], headers=row["headers"], content=row["body"]
+            )
+        outcome = {"status": response.status_code}
+    except Exception as error:
+        # Whatever a row holds (headers and url are anybody's), the others of its batch go on.
+        outcome = {"error": type(error).__name__}
+    if outcome.get("status", 500) >= 300:
+        log.warning("webhook_lost", request_id=row["id"], **outcome)

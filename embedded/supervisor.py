@@ -1,0 +1,322 @@
+"""Starts the embedded stack, watches it, and stops exactly what it started."""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from docmill.embedded.api import ApiSettings
+from docmill.embedded.auth import AuthSettings, install_users
+from docmill.embedded.postgres import PostgresServer, start_postgres
+from docmill.embedded.process import (
+    ChildProcess,
+    free_port,
+    log_tail,
+    never_stops,
+    port_is_free,
+    start_child,
+)
+from docmill.embedded.redis import RedisServer, start_redis
+from docmill.embedded.rest import RestSettings
+from docmill.embedded.stack import (
+    DEFAULT_BUCKET,
+    DEMO_USERS,
+    LOCK_NAME,
+    SERVICES,
+    Keys,
+    Ports,
+    StackInfo,
+    load_keys,
+    lock_holder,
+    process_start_time,
+    temporary_folder,
+    write_info,
+    write_private,
+)
+from docmill.embedded.storage import StorageSettings, install_webhook
+from docmill.embedded.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
+from docmill.embedded.tokens import api_keys
+from docmill.embedded.watched import WatchedChild
+from docmill.worker.admin.schema import IndexSettings, apply_schema
+from docmill.worker.admin.sources import add_source
+from docmill.worker.admin.status import list_workers
+from docmill.worker.errors import ServiceError
+from docmill.worker.ports import StopCheck
+from docmill.worker.settings import load_settings
+
+READY_SECONDS: Final = 90.0
+
+#: May everything with their own objects of the default bucket; the usual policies of a project.
+_BUCKET_POLICIES: Final = """
+    create policy "own documents: read" on storage.objects for select to authenticated
+        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'));
+    create policy "own documents: write" on storage.objects for insert to authenticated
+        with check (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub')
+                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy "own documents: change" on storage.objects for update to authenticated
+        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'))
+        with check (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub')
+                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy "own documents: delete" on storage.objects for delete to authenticated
+        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'));
+"""
+
+
+class EmbeddedStack:
+    """PostgreSQL, Redis, the API and docmill's own processes, as child processes.
+
+    Start it from the main thread: children are signalled when the thread that started them ends.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        flower: bool = True,
+        check: StopCheck = never_stops,
+    ) -> None:
+        """`environ` is for all children. Without Flower it starts a little sooner.
+
+        `check` is called while it starts; when it raises, what was started is stopped.
+        """
+        self.home = home
+        self._extra = dict(environ or {})
+        self._has_flower = flower
+        self._check = check
+        self._stops = ExitStack()
+        self._watched: dict[str, WatchedChild] = {}
+
+    @contextmanager
+    def running(self) -> Iterator[StackInfo]:
+        """Start everything and wait until it is ready; stop it in reverse order at the end.
+
+        Raises ServiceError when a stack already runs on this folder or a part does not start.
+        """
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._stops:
+            self._lock()
+            yield self._start()
+
+    def restart_ended(self) -> list[str]:
+        """Start again what ended by itself, where it was; returns the names. Never waits."""
+        return [name for name, watched in self._watched.items() if watched.restart()]
+
+    def hurry(self) -> None:
+        """Kill docmill's own processes, which may be waiting for their jobs. Safe in a handler."""
+        for name in (*SERVICES, "api"):
+            if name in self._watched:
+                self._watched[name].child.process.kill()
+
+    def _lock(self) -> None:
+        lock = self._stops.enter_context((self.home / LOCK_NAME).open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = lock_holder(self.home)
+            who = f" (process {holder.pid})" if holder else ""
+            raise ServiceError(f"a stack already runs on {self.home}{who}: docmill down") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} {process_start_time(os.getpid())}")
+        lock.flush()
+
+    def _start(self) -> StackInfo:
+        keys = load_keys(self.home)
+        ports = _choose_ports(self.home)
+        postgres = start_postgres(self.home / "postgres", port=ports.postgres, check=self._check)
+        self._stops.callback(postgres.data.wait_until_free)
+        self._watch(postgres.child, may_start=postgres.data.is_free)
+        redis = start_redis(self.home / "redis", port=ports.redis, check=self._check)
+        self._watch(redis.child)
+        info = _info(self.home, redis, ports, keys)
+        prepare_database(postgres, info)
+        self._stops.callback((self.home / "stack.json").unlink, missing_ok=True)
+        self._start_services(info)
+        self._wait_until_ready(info)
+        write_info(self.home, info)
+        return info
+
+    def _watch(self, child: ChildProcess, *, may_start: Callable[[], bool] = lambda: True) -> None:
+        watched = self._watched[child.name] = WatchedChild(child, may_start=may_start)
+        self._stops.callback(watched.stop)
+
+    def _start_services(self, info: StackInfo) -> None:
+        environ = {**_base_environ(), **info.environ(), **self._own_folders(), **self._extra}
+        own = {
+            "api": _api_settings(info).environ(),
+            "flower": info.flower_environ(),
+        }
+        for name, command in self._commands().items():
+            self._check()
+            child = start_child(
+                name,
+                command,
+                log_path=self.home / "logs" / f"{name}.log",
+                environ={**environ, **own.get(name, {})},
+            )
+            self._watch(child)
+        # They end side by side; what they rest upon ends one after the other, after them.
+        self._stops.callback(self._ask_services_to_stop)
+
+    def _ask_services_to_stop(self) -> None:
+        for name in SERVICES:
+            if name in self._watched:
+                self._watched[name].ask_to_stop()
+
+    def _own_folders(self) -> dict[str, str]:
+        # What a process leaves behind lies here, and is gone with the next start at the latest.
+        temporary = temporary_folder(self.home)
+        if temporary.parent == self.home:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(mode=0o700, exist_ok=True)
+        spool = os.environ.get("DOCMILL_SPOOL_DIR") or str(temporary)
+        return {"TMPDIR": str(temporary), "DOCMILL_SPOOL_DIR": spool}
+
+    def _commands(self) -> dict[str, list[str]]:
+        commands = {"api": [sys.executable, "-m", "docmill.embedded.api"]}
+        for name, arguments in SERVICES.items():
+            if name != "flower" or self._has_flower:
+                commands[name] = [sys.executable, "-m", "docmill", *arguments]
+        return commands
+
+    def _wait_until_ready(self, info: StackInfo) -> None:
+        checks: dict[str, Callable[[], bool]] = {
+            "api": lambda: _answers(f"{info.api_url}/status"),
+            "webhook": lambda: _answers(f"http://127.0.0.1:{info.ports.webhook}/readyz"),
+            "worker": lambda: _has_worker(info, isolated=False),
+            "isolated": lambda: _has_worker(info, isolated=True),
+            "flower": lambda: not self._has_flower or _answers(f"{info.flower_url}/healthcheck"),
+        }
+        deadline = time.monotonic() + READY_SECONDS
+        for name, is_ready in checks.items():
+            while not is_ready():
+                self._check()
+                child = self._watched[name].child
+                if child.ended() or time.monotonic() > deadline:
+                    raise ServiceError(f"{name} did not start:\n{log_tail(child.log_path)}")
+                time.sleep(0.05)
+
+
+def _info(home: Path, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
+    started = process_start_time(os.getpid())
+    assert started is not None
+    return StackInfo(os.getpid(), started, str(home), ports, keys, redis.url)
+
+
+def _choose_ports(home: Path) -> Ports:
+    # The same ports as last time when they are free, so that addresses in a client's settings
+    # stay valid.
+    path = home / "ports.json"
+    wanted = json.loads(path.read_text()) if path.exists() else {}
+    chosen = {
+        name: wanted[name] if name in wanted and port_is_free(wanted[name]) else free_port()
+        for name in (field.name for field in fields(Ports))
+    }
+    write_private(path, json.dumps(chosen))
+    return Ports(**chosen)
+
+
+def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
+    """Make the database a Supabase project with docmill's schema. Repeatable."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        is_new = _scalar(connection, "select to_regclass('storage.objects') is null")
+    if is_new:
+        bootstrap_supabase(postgres)
+    for role in LOGIN_ROLES:
+        set_password(postgres, role, info.keys.role_password)
+    settings = load_settings()
+    index = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": settings.chunk_tokens})
+    with psycopg.connect(info.database_url("postgres")) as connection:
+        apply_schema(connection, index)
+    set_password(postgres, "docmill_worker", info.keys.role_password)
+    _add_default_bucket(postgres)
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        install_webhook(
+            connection,
+            f"http://127.0.0.1:{info.ports.webhook}/webhooks/storage",
+            info.keys.webhook_secret,
+        )
+        install_users(connection, DEMO_USERS)
+
+
+def _add_default_bucket(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.url()) as connection:
+        # Sources that are removed stay as rows: without any, none was ever added.
+        if _scalar(connection, "select exists (select from ingest_private.sources)"):
+            return
+        connection.execute(
+            "insert into storage.buckets (id, name) values (%s, %s)",
+            [DEFAULT_BUCKET, DEFAULT_BUCKET],
+        )
+        connection.execute(sql.SQL(_BUCKET_POLICIES).format(bucket=sql.Literal(DEFAULT_BUCKET)))
+        add_source(
+            connection,
+            {
+                "bucket_id": DEFAULT_BUCKET,
+                "prefix": "",
+                "owner_from": "uploader",
+                "access": "owner",
+                "priority": 5,
+                "max_bytes": None,
+            },
+        )
+
+
+def _scalar(connection: "psycopg.Connection[tuple[object, ...]]", query: str) -> object:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _base_environ() -> dict[str, str]:
+    # Settings of another installation in this shell are not for the embedded stack.
+    foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "OPENAI_")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(foreign) and name != "DOCMILL_ADMIN_DATABASE_URL"
+    }
+
+
+def _api_settings(info: StackInfo) -> ApiSettings:
+    return ApiSettings(
+        api_keys(info),
+        StorageSettings(
+            info.database_url("supabase_storage_admin"),
+            Path(info.home) / "objects",
+            max_file_bytes=load_settings().max_document_bytes,
+        ),
+        RestSettings(info.database_url("authenticator")),
+        AuthSettings(info.database_url("supabase_auth_admin"), info.keys.demo_password),
+        console_bucket=DEFAULT_BUCKET,
+        console_hint=(
+            f"Users of this machine: {', '.join(DEMO_USERS.values())}. "
+            "docmill status shows their password."
+        ),
+        port=info.ports.api,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 -- our own URL
+            return bool(response.status < 400)
+    except OSError:
+        return False
+
+
+def _has_worker(info: StackInfo, *, isolated: bool) -> bool:
+    with psycopg.connect(info.database_url("postgres"), autocommit=True) as connection:
+        return any(worker["isolated"] == isolated for worker in list_workers(connection))

@@ -1,0 +1,1 @@
+"""What needs the admin URL: the schema, and what operators read and set."""

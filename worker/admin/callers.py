@@ -1,0 +1,46 @@
+"""The users of the project: who they are, and what each of them may search."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, LiteralString, cast
+
+from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
+from docmill.worker.ports import Vectors
+from docmill.worker.store.database import Connection
+
+FIND_USER: Final[LiteralString] = """
+    select id::text from auth.users where lower(email) = lower(%(email)s) limit 1
+"""
+IMPERSONATE: Final[LiteralString] = """
+    select set_config('role', 'authenticated', true),
+           set_config('request.jwt.claims', %(claims)s, true)
+"""
+MATCH: Final[LiteralString] = """
+    select score, bucket_id, object_name, title, page_start, page_end, headings, content,
+           document_id, chunk_id
+      from ingest.match_chunks(%(embedding)s, %(model)s, %(limit)s)
+"""
+
+
+def find_user(connection: Connection, email: str) -> str | None:
+    """Id of the project's user with this address."""
+    return cast("str | None", fetch_value(connection, FIND_USER, {"email": email}))
+
+
+@contextmanager
+def impersonated(connection: Connection, owner: str) -> Iterator[Connection]:
+    """One transaction as this user, exactly as the Data API would run it: policies apply."""
+    claims = {"sub": owner, "role": "authenticated"}
+    with connection.transaction():
+        connection.execute(IMPERSONATE, {"claims": json.dumps(claims)})
+        yield connection
+
+
+def search(
+    connection: Connection, *, owner: str, embedding: Vectors, model: str, limit: int
+) -> list[Row]:
+    """The chunks nearest to an embedding, as their owner finds them: policies apply."""
+    text = "[" + ",".join(repr(float(value)) for value in embedding) + "]"
+    with impersonated(connection, owner):
+        return fetch_rows(connection, MATCH, {"embedding": text, "model": model, "limit": limit})

@@ -1,5 +1,0 @@
-"""`python -m worker.cli`."""
-
-from worker.cli.entry import main
-
-main()

@@ -1,0 +1,258 @@
+"""The objects of a worker process, built from its settings."""
+
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from secrets import token_hex
+from typing import Final
+
+from celery import Celery
+
+from docmill import __version__
+from docmill.worker.app import create_app
+from docmill.worker.clients.storage import SupabaseStorage
+from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.errors import DocmillError, SettingsError
+from docmill.worker.extraction import GuardedExtractor
+from docmill.worker.log import get_logger
+from docmill.worker.maintenance.schedule import Maintenance
+from docmill.worker.pipeline.ingest import Ingest, IngestLimits
+from docmill.worker.pipeline.lease import LeaseKeeper
+from docmill.worker.pipeline.run_job import JobRunner, RunnerSettings
+from docmill.worker.pipeline.spool import Spool
+from docmill.worker.pipeline.stager import StagingLimits
+from docmill.worker.processes.connections import build_database, build_dispatcher, build_embedder
+from docmill.worker.processes.heartbeat import Heartbeat
+from docmill.worker.processes.liveness import Liveness
+from docmill.worker.processes.reading import build_splitter, extraction_limits
+from docmill.worker.queue import BackgroundDispatcher
+from docmill.worker.retry import RetryPolicy
+from docmill.worker.settings import Settings
+from docmill.worker.store import jobs, maintenance
+from docmill.worker.store.database import Database, require_database, single_connection
+from docmill.worker.store.jobs import RunKey, WorkerState
+
+log = get_logger(__name__)
+
+#: Exit code of a worker whose runs did not stop in time.
+EXIT_DRAIN_TIMEOUT: Final = 75
+
+#: Exit code of a worker that took no hints while hints waited.
+EXIT_STARVED: Final = 76
+
+#: Parts of a worker that its heartbeat stands for: leases are renewed, hints are taken.
+LEASES: Final = "leases"
+HINTS: Final = "hints"
+
+
+@dataclass
+class WorkerRuntime:
+    """Everything that a worker process runs on."""
+
+    settings: Settings
+    app: Celery
+    database: Database
+    extractor: GuardedExtractor
+    batcher: Batcher
+    keeper: LeaseKeeper
+    heartbeat: Heartbeat
+    liveness: Liveness
+    dispatcher: BackgroundDispatcher
+    runner: JobRunner
+    maintenance: Maintenance
+
+    def start(self) -> None:
+        """Announce this worker. Raises DocmillError when it does not fit the database."""
+        require_database(self.settings.require("database_url"))
+        self.database.open()
+        check_index_version(self.database, self.settings)
+        self.keeper.start()
+        self.dispatcher.start()
+        self.liveness.start()
+        threading.Thread(target=self._watch_drain, name="drain-watchdog", daemon=True).start()
+
+    def drain(self) -> None:
+        """Ask every run to give its job back at its next staged batch. For a signal handler."""
+        self.keeper.drain()
+        _draining.set()
+
+    def _watch_drain(self) -> None:
+        _draining.wait()
+        if _closed.wait(self.settings.drain_seconds):
+            return
+        # Something hangs where no check reaches. Its lease goes back by hand, so that the job
+        # starts elsewhere at once and counts no crash; the fence refuses whatever it still writes.
+        stuck = [run.key for run in self.keeper.held()]
+        log.warning("drain_timed_out", runs=len(stuck))
+        self._release_all(stuck)
+        os._exit(EXIT_DRAIN_TIMEOUT if stuck else os.EX_OK)
+
+    def _release_all(self, runs: list[RunKey]) -> None:
+        for run in runs:
+            try:
+                with self.database.transaction() as transaction:
+                    jobs.release(
+                        transaction, run, code=None, hold_reason=None, retry_in=timedelta()
+                    )
+            except Exception as error:  # the process ends now: the lease expires instead
+                log.warning("release_failed", error=type(error).__name__)
+
+    def close(self) -> None:
+        """End in order. The watchdog ends the process if a part does not end in time."""
+        _draining.set()
+        self.liveness.close()
+        self.dispatcher.close()
+        self.keeper.close()
+        self.extractor.close()
+        self.batcher.close()
+        self.database.close()
+        _closed.set()
+
+
+_draining = threading.Event()
+_closed = threading.Event()
+_current: WorkerRuntime | None = None
+
+
+def set_current(runtime: WorkerRuntime | None) -> None:
+    """Make a runtime the one that Celery tasks of this process use."""
+    global _current  # noqa: PLW0603 -- Celery calls tasks by name: they need a place to look
+    _current = runtime
+
+
+def current() -> WorkerRuntime:
+    """The runtime of this process."""
+    if _current is None:
+        raise DocmillError("no worker runs in this process: start one with docmill worker")
+    return _current
+
+
+def check_index_version(database: Database, settings: Settings) -> None:
+    """Refuse to embed with another model than the index was made for. Raises SettingsError."""
+    with database.transaction() as transaction:
+        index = maintenance.active_index_version(transaction)
+    if index is None:
+        raise SettingsError("the database has no index version: run docmill schema apply")
+    misfit = settings.misfit(index.model, index.dimensions)
+    if misfit:
+        raise SettingsError(misfit)
+
+
+def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
+    """Build a worker process. Nothing runs before `start`."""
+    app = create_app(settings)
+    database = build_database(settings)
+    embedder = build_embedder(settings)
+    batcher = Batcher(
+        embedder,
+        max_texts=settings.embedding_batch_size,
+        max_tokens=settings.embedding_batch_tokens,
+        requests=settings.embedding_requests,
+    )
+    extractor = GuardedExtractor(
+        extraction_limits(settings, children=1 if isolated else settings.extraction_children),
+        temp_dir=settings.spool_dir,
+        # A worker for jobs that run alone is idle nearly always: its zygote's memory can wait.
+        eager=not isolated,
+    )
+    heartbeat = Heartbeat(settings.heartbeat_file, LEASES, HINTS)
+    keeper = LeaseKeeper(
+        lambda: single_connection(settings.require("database_url")),
+        WorkerState(
+            worker_id=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            slots=1 if isolated else settings.slots,
+            isolated=isolated,
+            draining=False,
+            version=__version__,
+        ),
+        lease_for=timedelta(seconds=settings.lease_seconds),
+        on_alive=lambda: heartbeat.beat(LEASES),
+    )
+    liveness = _build_liveness(settings, database, keeper, isolated=isolated)
+    dispatcher = build_dispatcher(settings, app, database)
+    background = BackgroundDispatcher(dispatcher.dispatch)
+    runner = JobRunner(
+        database=database,
+        keeper=keeper,
+        ingest=_build_ingest(settings, database, extractor, batcher),
+        settings=_runner_settings(settings, isolated=isolated),
+        on_hint=liveness.consumed,
+        on_finished=background.kick,
+    )
+    upkeep = Maintenance(
+        database,
+        dispatcher,
+        keep_jobs=timedelta(days=settings.keep_jobs_days),
+        keep_staged=timedelta(days=settings.keep_staged_days),
+    )
+    return WorkerRuntime(
+        settings=settings,
+        app=app,
+        database=database,
+        extractor=extractor,
+        batcher=batcher,
+        keeper=keeper,
+        heartbeat=heartbeat,
+        liveness=liveness,
+        dispatcher=background,
+        runner=runner,
+        maintenance=upkeep,
+    )
+
+
+def _build_liveness(
+    settings: Settings, database: Database, keeper: LeaseKeeper, *, isolated: bool
+) -> Liveness:
+    def hints_wait() -> bool:
+        with database.transaction() as transaction:
+            return jobs.hints_wait(transaction, isolated=isolated)
+
+    def end() -> None:
+        # No run is lost: there is none. What hangs could not be ended in order anyway.
+        log.error("worker_starved", seconds=settings.starved_seconds)
+        os._exit(EXIT_STARVED)
+
+    return Liveness(
+        hints_wait=hints_wait,
+        is_busy=lambda: bool(keeper.held()) or _draining.is_set(),
+        on_starved=end,
+        limit_seconds=settings.starved_seconds,
+    )
+
+
+def _runner_settings(settings: Settings, *, isolated: bool) -> RunnerSettings:
+    return RunnerSettings(
+        isolated=isolated,
+        lease_for=timedelta(seconds=settings.lease_seconds),
+        policy=RetryPolicy(
+            base=timedelta(seconds=settings.retry_base_seconds),
+            longest=timedelta(seconds=settings.retry_max_seconds),
+        ),
+    )
+
+
+def _build_ingest(
+    settings: Settings, database: Database, extractor: GuardedExtractor, batcher: Batcher
+) -> Ingest:
+    return Ingest(
+        database=database,
+        storage=SupabaseStorage(
+            settings.require("supabase_url"), settings.require("supabase_secret_key")
+        ),
+        extractor=extractor,
+        splitter=build_splitter(settings),
+        batcher=batcher,
+        spool=Spool(settings.spool_dir, capacity_bytes=settings.spool_bytes),
+        limits=IngestLimits(
+            max_bytes=settings.max_document_bytes,
+            parse_seconds=settings.parse_timeout_seconds,
+            chunk_tokens=settings.chunk_tokens,
+            staging=StagingLimits(
+                max_chunks=settings.max_chunks,
+                batch_size=settings.embedding_batch_size,
+                usd_per_million_tokens=settings.embedding_usd_per_million_tokens,
+            ),
+        ),
+    )

@@ -1,0 +1,124 @@
+"""`docmill worker`: Celery's threads pool with our own start, drain and end."""
+
+import os
+import signal
+import socket
+from functools import cached_property, partial
+from types import FrameType
+from typing import Any, Final
+
+from celery import Celery, signals
+from celery.worker import state
+from kombu.transport import redis
+
+from docmill.worker.log import configure_logging, get_logger
+from docmill.worker.processes.connections import warn_without_redis
+from docmill.worker.processes.runtime import HINTS, WorkerRuntime, build_worker, set_current
+from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
+from docmill.worker.settings import Settings
+
+log = get_logger(__name__)
+
+#: Threads beside the slots, for the schedule: rescue and dispatch must not wait behind jobs.
+_MAINTENANCE_THREADS: Final = 4
+#: What the rest of a broadcast may take to come.
+_BROADCAST_SECONDS: Final = 1.0
+
+
+class _HintChannel(redis.Channel):
+    """A channel whose messages are lost with its connection, which hints may be.
+
+    Kombu's own puts them back when the connection is lost, and acknowledges them when their tasks
+    end: both through a connection that is gone by then, and the AttributeError ends the worker.
+    """
+
+    do_restore = False
+
+    @cached_property
+    def subclient(self) -> Any:
+        """The subscription to broadcasts (Flower's questions), read when something has come.
+
+        When Redis was restarted, what has come is the end of the connection: a new one is made, and
+        kombu's own would then wait on it for the next broadcast, taking no hints meanwhile.
+        """
+        subscription = super().subclient
+        subscription.parse_response = partial(
+            subscription.parse_response, block=False, timeout=_BROADCAST_SECONDS
+        )
+        return subscription
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Acknowledge a message, if there is still somebody to tell."""
+        if self.connection is not None:
+            super().basic_ack(delivery_tag, multiple=multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give a message back, if there is still somebody to give it to."""
+        if self.connection is not None:
+            super().basic_reject(delivery_tag, requeue=requeue)
+
+
+redis.Transport.Channel = _HintChannel
+
+
+def run_worker(settings: Settings, *, isolated: bool) -> int:
+    """Work until SIGTERM, SIGINT or SIGQUIT; returns the exit code.
+
+    Raises DocmillError when the worker does not fit the database.
+    """
+    runtime = build_worker(settings, isolated=isolated)
+    try:
+        runtime.start()
+        warn_without_redis(settings)
+        set_current(runtime)
+        _install_handlers(runtime)
+        worker = _celery_worker(runtime.app, settings, isolated=isolated)
+        worker.start()
+        return int(worker.exitcode or 0)
+    finally:
+        set_current(None)
+        runtime.close()
+
+
+def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
+    queues = [ISOLATED_QUEUE] if isolated else [JOBS_QUEUE, MAINTENANCE_QUEUE]
+    slots = 1 if isolated else settings.slots + _MAINTENANCE_THREADS
+    return app.Worker(
+        pool="threads",
+        concurrency=slots,
+        queues=queues,
+        # In containers every worker has the same pid: the host's name tells them apart.
+        hostname=f"{'isolated' if isolated else 'worker'}-{os.getpid()}@{socket.gethostname()}",
+        # No banner: our own first line says what matters.
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel=settings.log_level.upper(),
+    )
+
+
+def _install_handlers(runtime: WorkerRuntime) -> None:
+    settings = runtime.settings
+
+    def setup_logging(**_: object) -> None:
+        configure_logging(log_format=settings.log_format, level=settings.log_level)
+
+    def take_over_signals(**_: object) -> None:
+        # Celery's own: SIGTERM waits for every thread without telling the runs, and SIGQUIT
+        # raises NotImplementedError in the threads pool.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, on_signal)
+        log.info("worker_ready", worker_id=runtime.keeper.worker_id, slots=settings.slots)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        runtime.drain()
+        state.should_stop = os.EX_OK  # type: ignore[assignment]  # celery-types knows None only
+
+    def take_pulse(**_: object) -> None:
+        # Celery sends its own heartbeat from the loop that takes messages from Redis, and stops
+        # while it has no connection.
+        runtime.heartbeat.beat(HINTS)
+
+    signals.setup_logging.connect(setup_logging, weak=False)
+    signals.heartbeat_sent.connect(take_pulse, weak=False)
+    signals.worker_ready.connect(take_over_signals, weak=False)
