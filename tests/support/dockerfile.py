@@ -49,7 +49,9 @@ def context_files(root: Path) -> set[Path]:
 def _files(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if name not in _SKIPPED]
-        for name in files:
+        # A link to a folder is copied as a link, not entered.
+        links = [name for name in names if (Path(folder) / name).is_symlink()]
+        for name in (*files, *links):
             yield (Path(folder) / name).relative_to(root)
 
 
@@ -108,7 +110,7 @@ class Build:
         for path in found:
             to = target / (path.name if path == Path(source) else path.relative_to(source))
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._context / path, to)
+            shutil.copyfile(self._context / path, to, follow_symlinks=False)
 
     def _run(self, command: str) -> None:
         moved = re.sub(r"(?<![\w.])/opt/", f"{self._root}/opt/", command)
