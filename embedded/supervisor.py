@@ -54,7 +54,8 @@ from docmill.worker.admin.sources import add_source
 from docmill.worker.admin.status import list_workers
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
-from docmill.worker.settings import load_settings
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.parts import DocumentSettings
 
 READY_SECONDS: Final = 90.0
 
@@ -236,7 +237,7 @@ def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
         bootstrap_supabase(postgres)
     for role in LOGIN_ROLES:
         set_password(postgres, role, info.keys.role_password)
-    settings = load_settings()
+    settings = load_settings(DocumentSettings)
     index = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": settings.chunk_tokens})
     with psycopg.connect(info.database_url("postgres")) as connection:
         apply_schema(connection, index)
@@ -296,7 +297,7 @@ def _api_settings(info: StackInfo) -> ApiSettings:
         StorageSettings(
             info.database_url("supabase_storage_admin"),
             Path(info.home) / "objects",
-            max_file_bytes=load_settings().max_document_bytes,
+            max_file_bytes=load_settings(DocumentSettings).max_document_bytes,
         ),
         RestSettings(info.database_url("authenticator")),
         AuthSettings(info.database_url("supabase_auth_admin"), info.keys.demo_password),

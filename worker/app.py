@@ -6,7 +6,7 @@ from celery import Celery
 from kombu import Queue
 
 from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
-from docmill.worker.settings import Settings
+from docmill.worker.settings.parts import ScheduleSettings
 
 #: Only settings that act on the threads pool: it knows no time limits, no max-tasks-per-child and
 #: no soft shutdown, so leases, extraction children and our own drain do those jobs.
@@ -61,17 +61,16 @@ CELERY_SETTINGS: Final[dict[str, Any]] = {
 MESSAGE_SECONDS: Final = 7_200.0
 
 
-def create_app(settings: Settings) -> Celery:
-    """The app for the Redis of these settings. Raises SettingsError when none is set."""
-    app = Celery("docmill", broker=settings.require("redis_url"), include=["docmill.tasks"])
+def create_app(redis_url: str) -> Celery:
+    """The app whose messages go through this Redis."""
+    app = Celery("docmill", broker=redis_url, include=["docmill.tasks"])
     app.conf.update(CELERY_SETTINGS)
     app.conf.task_queues = [Queue(name) for name in (JOBS_QUEUE, ISOLATED_QUEUE, MAINTENANCE_QUEUE)]
     app.conf.task_default_queue = MAINTENANCE_QUEUE
-    app.conf.beat_schedule = beat_schedule(settings)
     return app
 
 
-def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+def beat_schedule(settings: ScheduleSettings) -> dict[str, dict[str, Any]]:
     """When the maintenance tasks run."""
     periods = {
         "docmill.dispatch": settings.dispatch_seconds,

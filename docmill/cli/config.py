@@ -1,8 +1,6 @@
 """`docmill config`: every setting, its value and where it comes from; and their reference."""
 
-import inspect
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -11,14 +9,13 @@ from annotated_types import Ge, Le, MaxLen
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docmill.cli.context import settings_if_any
+from docmill.cli.context import complete_settings
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_rows
 from docmill.worker.log import REDACTED, redact
-from docmill.worker.settings import Settings, is_secret, load_settings, variables_of
-
-_SECTION = re.compile(r"^    # -- (.+)$")
-_FIELD = re.compile(r"^    (\w+): ")
+from docmill.worker.settings.environment import is_secret
+from docmill.worker.settings.parts import SettingsPart, variables_of
+from docmill.worker.settings.processes import PARTS, PROCESSES, Settings
 
 
 @dataclass(frozen=True)
@@ -30,29 +27,28 @@ class Reference:
     default: str  #: empty: none
     allowed: str  #: bounds or choices; empty: anything of its type
     meaning: str
+    read_by: tuple[str, ...]  #: processes; none: commands only
 
 
 def references() -> list[Reference]:
-    """All settings in the order of the code, which says the sections too."""
+    """All settings, part by part, in the order of the code."""
     return [
         Reference(
-            section,
-            variables_of(name),
-            _default(Settings.model_fields[name]),
-            _allowed(Settings.model_fields[name]),
-            Settings.model_fields[name].description or "",
+            part.section,
+            variables_of(part, name),
+            _default(field),
+            _allowed(field),
+            field.description or "",
+            tuple(process for process, kind in PROCESSES.items() if name in kind.model_fields),
         )
-        for section, name in _fields_by_section()
+        for part, name, field in _fields()
     ]
 
 
-def _fields_by_section() -> Iterator[tuple[str, str]]:
-    section = ""
-    for line in inspect.getsource(Settings).splitlines():
-        if match := _SECTION.match(line):
-            section = match[1]
-        elif (match := _FIELD.match(line)) and match[1] in Settings.model_fields:
-            yield section, match[1]
+def _fields() -> Iterator[tuple[type[SettingsPart], str, FieldInfo]]:
+    for part in PARTS:
+        for name, field in part.model_fields.items():
+            yield part, name, field
 
 
 def _default(field: FieldInfo) -> str:
@@ -81,7 +77,7 @@ def _allowed(field: FieldInfo) -> str:
 
 def config(*, as_json: bool) -> int:
     """Print every setting as it is in use, secrets redacted."""
-    settings = settings_if_any() or load_settings()
+    settings = complete_settings(Settings)
     rows = [
         {
             "variable": reference.variables[0],
@@ -90,7 +86,7 @@ def config(*, as_json: bool) -> int:
             "allowed": reference.allowed,
             "meaning": reference.meaning,
         }
-        for reference, (_, name) in zip(references(), _fields_by_section(), strict=True)
+        for reference, (_, name, _) in zip(references(), _fields(), strict=True)
     ]
     if as_json:
         print_rows(rows, (), as_json=True)

@@ -14,7 +14,9 @@ from docmill.embedded.stack import StackInfo, find_running
 from docmill.worker.admin.callers import find_user
 from docmill.worker.errors import RefusedError, ServiceError
 from docmill.worker.log import redact
-from docmill.worker.settings import Settings, load_settings
+from docmill.worker.settings.environment import Loaded, load_settings
+from docmill.worker.settings.parts import AdminSettings
+from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import CONNECT_OPTIONS, Connection, connection_failure
 
 #: With one of these set, the environment means a project of its own.
@@ -41,32 +43,26 @@ def settings_in_use() -> Settings:
 
     Raises SettingsError, or ServiceError when there is neither a project nor a stack.
     """
-    settings = settings_if_any()
-    if settings is None:
+    return project_settings(Settings)
+
+
+def project_settings(kind: type[Loaded]) -> Loaded:
+    """The same for a process, which reads a part of them."""
+    if running_stack() is None and not _names_project():
         raise ServiceError(
             "no project and no embedded stack: set DATABASE_URL, DOCMILL_ADMIN_DATABASE_URL and "
             "SUPABASE_URL, or start a stack with docmill up --detach"
         )
-    return settings
+    return complete_settings(kind)
 
 
-def settings_if_any() -> Settings | None:
-    """As `settings_in_use`, but None when there is neither a project nor a stack."""
-    if running_stack() is None and not _names_project():
-        return None
-    return settings_of_redis()
-
-
-def settings_of_redis() -> Settings:
-    """The same for a process that needs nothing of a project but its Redis.
-
-    Raises SettingsError.
-    """
+def complete_settings(kind: type[Loaded]) -> Loaded:
+    """The same where no project is needed, but at most its Redis. Raises SettingsError."""
     stack = running_stack()
     if stack is not None:
         for name, value in stack.environ().items():
             os.environ.setdefault(name, value)
-    return load_settings()
+    return load_settings(kind)
 
 
 def _names_project() -> bool:
@@ -74,7 +70,7 @@ def _names_project() -> bool:
 
 
 @contextmanager
-def admin_connection(settings: Settings) -> Iterator[Connection]:
+def admin_connection(settings: AdminSettings) -> Iterator[Connection]:
     """An autocommit connection with the admin URL. Raises ServiceError when it is refused."""
     url = settings.require("admin_database_url")
     try:
@@ -93,7 +89,7 @@ def admin_connection(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def owner_id(settings: Settings, owner: str | None) -> str | None:
+def owner_id(settings: AdminSettings, owner: str | None) -> str | None:
     """The owner as documents name them: an address is taken for the user who signs in with it.
 
     Raises RefusedError when nobody does.

@@ -28,7 +28,8 @@ from docmill.worker.admin.jobs import current_jobs
 from docmill.worker.clients.uploads import Uploader
 from docmill.worker.embedding.local import LocalEmbedder
 from docmill.worker.models import Chunk
-from docmill.worker.settings import load_settings
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.parts import DocumentSettings
 from docmill.worker.store.database import Connection
 
 _POLL_SECONDS: Final = 0.1
@@ -114,7 +115,7 @@ def _upload(info: StackInfo, person: Person, findings: Findings) -> None:
         person.files,
         DEFAULT_BUCKET,
         lambda: Uploader(info.api_url, info.keys.publishable_key, user_token=token),
-        max_bytes=load_settings().max_document_bytes,
+        max_bytes=load_settings(DocumentSettings).max_document_bytes,
     )
     for uploaded in uploads:
         findings.expect(

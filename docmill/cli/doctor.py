@@ -16,7 +16,7 @@ from docmill.cli.context import admin_connection, running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
 from docmill.worker.errors import DocmillError, ServiceError
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import require_database
 
 State = Literal["ok", "warning", "failed"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from docmill.cli.context import settings_if_any
+from docmill.cli.context import complete_settings
 from docmill.cli.error_texts import error_texts
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, count_of, print_json
@@ -16,7 +16,7 @@ from docmill.worker.models import Chunk, Element
 from docmill.worker.pipeline.chunking import chunk_elements
 from docmill.worker.ports import Extraction
 from docmill.worker.processes.reading import build_splitter, extraction_limits
-from docmill.worker.settings import Settings, load_settings
+from docmill.worker.settings.processes import Settings
 
 
 def extract(path: Path, *, chunks: bool, as_json: bool) -> int:
@@ -24,7 +24,7 @@ def extract(path: Path, *, chunks: bool, as_json: bool) -> int:
 
     It is read as a worker reads it: in a guarded child, under the same limits.
     """
-    settings = settings_if_any() or load_settings()
+    settings = complete_settings(Settings)
     level = settings.log_level if settings.log_level == "debug" else "error"
     configure_logging(log_format="console", level=level)
     limits = extraction_limits(settings, children=1)
@@ -53,7 +53,7 @@ def _print(extraction: Extraction, settings: Settings, *, chunks: bool, as_json:
     reading = _Reading(extraction)
     elements = reading.elements()
     if chunks:
-        splitter = build_splitter(settings)
+        splitter = build_splitter(settings, chunk_tokens=settings.chunk_tokens)
         for chunk in chunk_elements(elements, splitter, max_tokens=settings.chunk_tokens):
             print_json(asdict(chunk)) if as_json else _print_chunk(chunk)
     else:

@@ -23,7 +23,7 @@ from docmill.worker.admin.jobs import current_jobs
 from docmill.worker.admin.sources import list_sources
 from docmill.worker.clients.uploads import Uploader, UploadError, storage_name
 from docmill.worker.errors import ServiceError, UsageError
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import Connection
 
 _UPLOADS_AT_ONCE: Final = 4

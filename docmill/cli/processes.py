@@ -1,9 +1,15 @@
-"""The long-running processes."""
+"""The processes that stay, each with the settings that it reads."""
 
 from importlib.util import find_spec
 
-from docmill.cli.context import settings_in_use, settings_of_redis
+from docmill.cli.context import complete_settings, project_settings
 from docmill.worker.errors import ServiceError
+from docmill.worker.settings.processes import (
+    BeatSettings,
+    FlowerSettings,
+    WebhookSettings,
+    WorkerSettings,
+)
 
 
 def worker(*, isolated: bool) -> int:
@@ -11,7 +17,7 @@ def worker(*, isolated: bool) -> int:
     from docmill.worker.log import configure_logging
     from docmill.worker.processes.worker import run_worker
 
-    settings = settings_in_use()
+    settings = project_settings(WorkerSettings)
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     return run_worker(settings, isolated=isolated)
 
@@ -20,14 +26,14 @@ def webhook() -> int:
     """Receive events until a signal."""
     from docmill.worker.processes.webhook import run_webhook
 
-    return run_webhook(settings_in_use())
+    return run_webhook(project_settings(WebhookSettings))
 
 
 def beat() -> int:
     """Send the schedule's messages until a signal."""
     from docmill.worker.processes.beat import run_beat
 
-    return run_beat(settings_of_redis())
+    return run_beat(complete_settings(BeatSettings))
 
 
 def flower() -> int:
@@ -36,4 +42,4 @@ def flower() -> int:
         raise ServiceError("Flower is not installed: install docmill with the extra flower")
     from docmill.worker.processes.flower import run_flower
 
-    return run_flower(settings_of_redis())
+    return run_flower(complete_settings(FlowerSettings))

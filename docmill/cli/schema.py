@@ -9,7 +9,8 @@ from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
 from docmill.worker.admin.export import ExportedSchema, export_schema
 from docmill.worker.admin.schema import AppliedSchema, IndexSettings, apply_schema, check_schema
-from docmill.worker.settings import Settings, load_settings
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.processes import Settings
 from docmill.worker.store.maintenance import active_index_version
 
 _LAST_STEP: Final = (
@@ -51,7 +52,7 @@ def _print_applied(applied: AppliedSchema) -> None:
 
 def export(folder: Path, *, as_json: bool) -> int:
     """Write the schema as a migration file; settings are read for the first index version only."""
-    exported = export_schema(folder, _index_settings(load_settings()), datetime.now(UTC))
+    exported = export_schema(folder, _index_settings(load_settings(Settings)), datetime.now(UTC))
     if as_json:
         print_json(
             {

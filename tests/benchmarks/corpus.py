@@ -21,7 +21,8 @@ from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
 from docmill.worker.pipeline.chunking import chunk_elements
 from docmill.worker.processes.reading import build_splitter, extraction_limits
-from docmill.worker.settings import Settings, load_settings
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.processes import Settings
 from tests.benchmarks.figures import machine
 
 READY_SECONDS = 60
@@ -105,7 +106,11 @@ def read(path: Path, extractor: GuardedExtractor, settings: Settings) -> Outcome
         detail = "" if str(error) == error.code else f" ({error})"
         return Outcome("-", time.perf_counter() - began, lost=[f"all: `{error.code}`{detail}"])
     seconds = time.perf_counter() - began
-    chunks = chunk_elements(elements, build_splitter(settings), max_tokens=settings.chunk_tokens)
+    chunks = chunk_elements(
+        elements,
+        build_splitter(settings, chunk_tokens=settings.chunk_tokens),
+        max_tokens=settings.chunk_tokens,
+    )
     found = code_path(media_type, path)
     lost = list(_lost(found, unread, hidden))
     return Outcome(found.reader, seconds, len(elements), sum(1 for _ in chunks), lost)
@@ -126,7 +131,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     configure_logging(log_format="console", level="error")
-    settings = load_settings()
+    settings = load_settings(Settings)
     limits = extraction_limits(settings, children=1)
     with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
         extractor = GuardedExtractor(limits, temp_dir=Path(name))

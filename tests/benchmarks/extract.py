@@ -40,7 +40,7 @@ from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
 from docmill.worker.pipeline.chunking import chunk_elements
 from docmill.worker.ports import Extraction
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import Settings
 from tests.benchmarks import made_documents
 from tests.benchmarks.figures import Figures, machine, print_table
 

@@ -19,7 +19,6 @@ from docmill.embedded.stack import SERVICES
 from docmill.worker.admin.schema import reapplied_files
 from docmill.worker.app import create_app
 from docmill.worker.queue import JOBS_QUEUE, RUN_JOB
-from docmill.worker.settings import Settings
 from tests.faults.stack import FULL, Stack
 from tests.support.database import delete_objects, put_object
 from tests.support.fake_openai import Answer
@@ -121,8 +120,7 @@ def test_without_any_webhook_everything_is_found(stack: Stack) -> None:
 def test_hints_of_nothing_and_of_another_release_do_no_harm(stack: Stack) -> None:
     """A job that is unknown, or over; an argument too many; no job at all."""
     (done,) = stack.succeed(stack.upload("hinted once more"))
-    settings = Settings.model_validate({"redis_url": stack.installation.settings["REDIS_URL"]})
-    app = create_app(settings)
+    app = create_app(stack.installation.settings["REDIS_URL"])
     with app.connection() as connection:
         for arguments in ([str(uuid4())], [str(done["id"])], [str(done["id"]), "more"], ["?"], []):
             app.send_task(RUN_JOB, args=arguments, queue=JOBS_QUEUE, connection=connection)

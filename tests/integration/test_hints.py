@@ -12,7 +12,7 @@ from docmill.embedded.redis import RedisServer
 from docmill.worker.app import create_app
 from docmill.worker.processes.connections import build_database
 from docmill.worker.queue import Dispatcher
-from docmill.worker.settings import Settings
+from docmill.worker.settings.parts import DatabaseSettings
 from tests.support.database import Database, put_object, watch_bucket
 
 
@@ -29,12 +29,8 @@ def broker(redis_server: RedisServer) -> Iterator["redis.Redis"]:
 def test_a_hint_holds_the_jobs_id_alone(
     database: Database, redis_server: RedisServer, broker: "redis.Redis"
 ) -> None:
-    settings = Settings.model_validate(
-        {
-            "database_url": database.url("docmill_worker"),
-            "redis_url": redis_server.url.removesuffix("/0") + "/7",
-        }
-    )
+    redis_url = redis_server.url.removesuffix("/0") + "/7"
+    settings = DatabaseSettings.model_validate({"database_url": database.url("docmill_worker")})
     watch_bucket(database)
     with database.connect() as admin:
         put_object(admin, "folder/hinted.txt")
@@ -46,7 +42,7 @@ def test_a_hint_holds_the_jobs_id_alone(
     assert job_id is not None
     pool = build_database(settings)
     pool.open()
-    dispatcher = Dispatcher(create_app(settings), pool, resend_after=timedelta(minutes=1))
+    dispatcher = Dispatcher(create_app(redis_url), pool, resend_after=timedelta(minutes=1))
     assert dispatcher.dispatch() == 1
     pool.close()
 

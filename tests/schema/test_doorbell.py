@@ -24,7 +24,7 @@ from docmill.worker.admin.doorbell import (
     rotate_secret,
 )
 from docmill.worker.errors import UsageError
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import Settings
 from docmill.worker.store.hints import ObjectHint
 from docmill.worker.webhook.app import MAX_BODY_BYTES
 from docmill.worker.webhook.events import parse_event

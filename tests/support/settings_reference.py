@@ -1,4 +1,4 @@
-"""docs/settings.md and .env.example, made from worker/settings.py."""
+"""docs/settings.md and .env.example, made from worker/settings/parts.py."""
 
 from itertools import groupby
 from pathlib import Path
@@ -28,11 +28,17 @@ EXAMPLES = {
 }
 
 
+_HEADER = "| variable | default | allowed | meaning | read by |\n" + "| --- " * 5 + "|"
+
+
 def settings_table() -> str:
     """All settings as Markdown tables, one for each section."""
     parts = []
     for section, group in groupby(references(), key=lambda reference: reference.section):
-        rows = ["| variable | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+        rows = [
+            "| variable | default | allowed | meaning | read by |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         rows += [_row(reference) for reference in group]
         parts.append(f"## {section.capitalize()}\n\n" + "\n".join(rows))
     return "\n\n".join(parts) + "\n"
@@ -40,7 +46,8 @@ def settings_table() -> str:
 
 def _row(reference: Reference) -> str:
     variables = ", ".join(f"`{name}`" for name in reference.variables)
-    return f"| {variables} | {reference.default} | {reference.allowed} | {reference.meaning} |"
+    said = (variables, reference.default, reference.allowed, reference.meaning)
+    return f"| {' | '.join(said)} | {', '.join(reference.read_by) or 'commands'} |"
 
 
 def env_example() -> str:

@@ -13,7 +13,8 @@ from pydantic import AliasChoices, SecretStr
 
 from docmill import __version__
 from docmill.embedded.stack import SERVICES
-from docmill.worker.settings import PREFIX, Settings
+from docmill.worker.settings.parts import PREFIX
+from docmill.worker.settings.processes import Settings
 from tests.support import compose
 from tests.support.dockerfile import is_ignored
 

@@ -18,7 +18,9 @@ from docmill.worker.errors import ERROR_CODES
 from docmill.worker.extraction.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
 from docmill.worker.models import Stage
 from docmill.worker.pipeline.run_job import RunEnd
-from docmill.worker.settings import MIB, Settings, load_settings
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.parts import MIB
+from docmill.worker.settings.processes import Settings
 from docmill.worker.webhook.app import MAX_BODY_BYTES
 from tests.support import settings_reference
 from tests.support.error_table import MARK, error_table
@@ -58,7 +60,7 @@ def test_the_example_of_an_environment_file_is_one() -> None:
             patch.delenv(name)
         for name, value in environ.items():
             patch.setenv(name, value)
-        assert load_settings().slots == Settings.model_fields["slots"].default
+        assert load_settings(Settings).slots == Settings.model_fields["slots"].default
 
 
 def test_every_exit_code_is_documented() -> None:

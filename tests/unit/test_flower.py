@@ -7,12 +7,12 @@ import pytest
 from docmill.worker.errors import SettingsError
 from docmill.worker.processes.flower import login_of
 from docmill.worker.queue import shown_document
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import FlowerSettings
 from docmill.worker.store.jobs import ReadyJob
 
 
-def settings(host: str, user: str | None = None, password: str | None = None) -> Settings:
-    return Settings.model_validate(
+def settings(host: str, user: str | None = None, password: str | None = None) -> FlowerSettings:
+    return FlowerSettings.model_validate(
         {"flower_host": host, "flower_user": user, "flower_password": password}
     )
 

@@ -3,7 +3,8 @@
 import pytest
 
 from docmill.worker.errors import SettingsError
-from docmill.worker.settings import load_settings
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.processes import PROCESSES, BeatSettings, Settings, WorkerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +23,9 @@ def test_standard_names_are_honoured_and_our_own_come_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://standard")
-    assert load_settings().require("database_url") == "postgresql://standard"
+    assert load_settings(Settings).require("database_url") == "postgresql://standard"
     monkeypatch.setenv("DOCMILL_DATABASE_URL", "postgresql://own")
-    assert load_settings().require("database_url") == "postgresql://own"
+    assert load_settings(Settings).require("database_url") == "postgresql://own"
 
 
 @pytest.mark.parametrize(
@@ -44,39 +45,55 @@ def test_a_bad_value_is_answered_by_name(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
-        load_settings()
+        load_settings(Settings)
 
 
 def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCMILL_SLOT", "4")
     with pytest.raises(SettingsError, match="unknown setting DOCMILL_SLOT: use DOCMILL_SLOTS"):
-        load_settings()
+        load_settings(Settings)
 
 
 def test_a_bad_value_is_shown_unless_it_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCMILL_SLOTS", "many")
     monkeypatch.setenv("DOCMILL_WEBHOOK_SIGNING_SECRETS", "canary")
     with pytest.raises(SettingsError) as raised:
-        load_settings()
+        load_settings(Settings)
     assert "DOCMILL_SLOTS is 'many'" in str(raised.value)
     assert "canary" not in str(raised.value)
 
 
 def test_a_missing_setting_names_its_variables() -> None:
     with pytest.raises(SettingsError, match="DOCMILL_DATABASE_URL or DATABASE_URL"):
-        load_settings().require("database_url")
+        load_settings(Settings).require("database_url")
 
 
 def test_the_width_of_an_unknown_model_must_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCMILL_EMBEDDING_MODEL", "somebody/else")
     with pytest.raises(SettingsError, match="DOCMILL_EMBEDDING_DIMENSIONS"):
-        _ = load_settings().dimensions
+        _ = load_settings(Settings).dimensions
+
+
+def test_a_process_is_not_ended_by_what_it_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCMILL_SLOTS", "many")
+    monkeypatch.setenv("REDIS_URL", "redis://here")
+    assert load_settings(BeatSettings).require("redis_url") == "redis://here"
+    with pytest.raises(SettingsError, match="DOCMILL_SLOTS"):
+        load_settings(WorkerSettings)
+
+
+def test_no_process_has_the_admin_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCMILL_ADMIN_DATABASE_URL", "postgresql://canary")
+    assert "canary" in str(load_settings(Settings).require("admin_database_url"))
+    for kind in PROCESSES.values():
+        assert "admin_database_url" not in kind.model_fields
+        assert "canary" not in str(load_settings(kind).model_dump())
 
 
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_canary")
     monkeypatch.setenv("DOCMILL_WEBHOOK_SIGNING_SECRETS", "whsec_Y2FuYXJ5,whsec_Y2FuYXJ5Mg==")
-    settings = load_settings()
+    settings = load_settings(Settings)
     assert len(settings.webhook_signing_secrets) == 2
     assert "canary" not in repr(settings)
     assert "whsec_Y2" not in repr(settings)

@@ -12,13 +12,13 @@ from celery import Celery
 from docmill.worker.log import get_logger, redact
 from docmill.worker.ports import Embedder
 from docmill.worker.queue import Dispatcher
-from docmill.worker.settings import Settings
+from docmill.worker.settings.parts import DatabaseSettings, EmbedderSettings, HintSettings
 from docmill.worker.store.database import Database
 
 log = get_logger(__name__)
 
 
-def build_embedder(settings: Settings) -> Embedder:
+def build_embedder(settings: EmbedderSettings) -> Embedder:
     """The embedder that the settings name. Raises SettingsError when it cannot be built."""
     # Only the one in use is imported: openai alone takes longer than everything else together.
     if settings.embedder == "local":
@@ -38,13 +38,12 @@ def build_embedder(settings: Settings) -> Embedder:
     )
 
 
-def warn_without_redis(settings: Settings) -> None:
+def warn_without_redis(url: str) -> None:
     """Say once, at the start of a process, that Redis does not answer. Returns at once."""
-    threading.Thread(target=_warn_without_redis, args=(settings,), daemon=True).start()
+    threading.Thread(target=_warn_without_redis, args=(url,), daemon=True).start()
 
 
-def _warn_without_redis(settings: Settings) -> None:
-    url = settings.require("redis_url")
+def _warn_without_redis(url: str) -> None:
     client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
     try:
         client.ping()
@@ -59,11 +58,11 @@ def _warn_without_redis(settings: Settings) -> None:
         client.close()
 
 
-def build_database(settings: Settings) -> Database:
+def build_database(settings: DatabaseSettings) -> Database:
     """The pool of the role docmill_worker."""
     return Database(settings.require("database_url"), connections=settings.database_connections)
 
 
-def build_dispatcher(settings: Settings, app: Celery, database: Database) -> Dispatcher:
+def build_dispatcher(settings: HintSettings, app: Celery, database: Database) -> Dispatcher:
     """The dispatcher of these settings."""
     return Dispatcher(app, database, resend_after=timedelta(seconds=settings.resend_seconds))

@@ -19,7 +19,8 @@ from tornado.web import RequestHandler, stream_request_body
 from docmill.worker.app import create_app
 from docmill.worker.errors import ServiceError, SettingsError
 from docmill.worker.log import configure_logging, get_logger
-from docmill.worker.settings import Settings
+from docmill.worker.settings.parts import DashboardSettings
+from docmill.worker.settings.processes import FlowerSettings
 
 log = get_logger(__name__)
 
@@ -33,7 +34,7 @@ _FORGET_WORKERS_SECONDS: Final = 3600
 _RECONNECT_SECONDS: Final = 2.0
 
 
-def run_flower(settings: Settings) -> int:
+def run_flower(settings: FlowerSettings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
     Raises SettingsError where anybody could look in, ServiceError where it cannot listen.
@@ -43,7 +44,7 @@ def run_flower(settings: Settings) -> int:
     # A line for each refused request would show what others look for.
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     _set_options(settings, login)
-    app = create_app(settings)
+    app = create_app(settings.require("redis_url"))
     # Names and states come with the events: the tasks' code is not needed.
     app.conf.include = ()
     events = _Events(app, IOLoop.current(), max_tasks_in_memory=_REMEMBERED_TASKS)
@@ -62,7 +63,7 @@ def run_flower(settings: Settings) -> int:
     return 0
 
 
-def login_of(settings: Settings) -> str | None:
+def login_of(settings: DashboardSettings) -> str | None:
     """User and password as `user:password`; None when none is asked for, which loopback allows.
 
     Raises SettingsError that names what is missing.
@@ -93,7 +94,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _set_options(settings: Settings, login: str | None) -> None:
+def _set_options(settings: DashboardSettings, login: str | None) -> None:
     # Flower's options are one object for the process; its environment variables are not read.
     options.address = settings.flower_host
     options.port = settings.flower_port

@@ -3,10 +3,10 @@
 from docmill.worker.embedding.tokens import splitter_for
 from docmill.worker.extraction import ExtractionLimits
 from docmill.worker.ports import TokenSplitter
-from docmill.worker.settings import Settings
+from docmill.worker.settings.parts import EmbedderSettings, ExtractionSettings
 
 
-def extraction_limits(settings: Settings, *, children: int) -> ExtractionLimits:
+def extraction_limits(settings: ExtractionSettings, *, children: int) -> ExtractionLimits:
     """What reading so many documents at a time may take."""
     return ExtractionLimits(
         children=children,
@@ -17,6 +17,6 @@ def extraction_limits(settings: Settings, *, children: int) -> ExtractionLimits:
     )
 
 
-def build_splitter(settings: Settings) -> TokenSplitter:
+def build_splitter(settings: EmbedderSettings, *, chunk_tokens: int) -> TokenSplitter:
     """What cuts and counts for the model. Raises SettingsError when it cannot be built."""
-    return splitter_for(settings.model, settings.chunk_tokens, local=settings.embedder == "local")
+    return splitter_for(settings.model, chunk_tokens, local=settings.embedder == "local")

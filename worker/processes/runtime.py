@@ -29,7 +29,8 @@ from docmill.worker.processes.liveness import Liveness
 from docmill.worker.processes.reading import build_splitter, extraction_limits
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.retry import RetryPolicy
-from docmill.worker.settings import Settings
+from docmill.worker.settings.parts import EmbedderSettings, RunSettings
+from docmill.worker.settings.processes import WorkerSettings
 from docmill.worker.store import jobs, maintenance
 from docmill.worker.store.database import Database, require_database, single_connection
 from docmill.worker.store.jobs import RunKey, WorkerState
@@ -51,7 +52,7 @@ HINTS: Final = "hints"
 class WorkerRuntime:
     """Everything that a worker process runs on."""
 
-    settings: Settings
+    settings: WorkerSettings
     app: Celery
     database: Database
     extractor: GuardedExtractor
@@ -129,7 +130,7 @@ def current() -> WorkerRuntime:
     return _current
 
 
-def check_index_version(database: Database, settings: Settings) -> None:
+def check_index_version(database: Database, settings: EmbedderSettings) -> None:
     """Refuse to embed with another model than the index was made for. Raises SettingsError."""
     with database.transaction() as transaction:
         index = maintenance.active_index_version(transaction)
@@ -140,9 +141,9 @@ def check_index_version(database: Database, settings: Settings) -> None:
         raise SettingsError(misfit)
 
 
-def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
+def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
     """Build a worker process. Nothing runs before `start`."""
-    app = create_app(settings)
+    app = create_app(settings.require("redis_url"))
     database = build_database(settings)
     embedder = build_embedder(settings)
     batcher = Batcher(
@@ -203,7 +204,7 @@ def build_worker(settings: Settings, *, isolated: bool) -> WorkerRuntime:
 
 
 def _build_liveness(
-    settings: Settings, database: Database, keeper: LeaseKeeper, *, isolated: bool
+    settings: RunSettings, database: Database, keeper: LeaseKeeper, *, isolated: bool
 ) -> Liveness:
     def hints_wait() -> bool:
         with database.transaction() as transaction:
@@ -222,7 +223,7 @@ def _build_liveness(
     )
 
 
-def _runner_settings(settings: Settings, *, isolated: bool) -> RunnerSettings:
+def _runner_settings(settings: RunSettings, *, isolated: bool) -> RunnerSettings:
     return RunnerSettings(
         isolated=isolated,
         lease_for=timedelta(seconds=settings.lease_seconds),
@@ -234,7 +235,7 @@ def _runner_settings(settings: Settings, *, isolated: bool) -> RunnerSettings:
 
 
 def _build_ingest(
-    settings: Settings, database: Database, extractor: GuardedExtractor, batcher: Batcher
+    settings: WorkerSettings, database: Database, extractor: GuardedExtractor, batcher: Batcher
 ) -> Ingest:
     return Ingest(
         database=database,
@@ -242,7 +243,7 @@ def _build_ingest(
             settings.require("supabase_url"), settings.require("supabase_secret_key")
         ),
         extractor=extractor,
-        splitter=build_splitter(settings),
+        splitter=build_splitter(settings, chunk_tokens=settings.chunk_tokens),
         batcher=batcher,
         spool=Spool(settings.spool_dir, capacity_bytes=settings.spool_bytes),
         limits=IngestLimits(

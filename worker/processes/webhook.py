@@ -9,13 +9,13 @@ from docmill.worker.processes.connections import (
 )
 from docmill.worker.processes.serving import serve
 from docmill.worker.queue import BackgroundDispatcher
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import WebhookSettings
 from docmill.worker.store.database import AsyncDatabase, require_database
 from docmill.worker.webhook.app import Receiver, create_webhook_app
 from docmill.worker.webhook.signatures import Verifier
 
 
-def run_webhook(settings: Settings) -> int:
+def run_webhook(settings: WebhookSettings) -> int:
     """Answer events until SIGTERM or SIGINT; returns the exit code."""
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     verifier = Verifier(
@@ -23,11 +23,12 @@ def run_webhook(settings: Settings) -> int:
         [secret.get_secret_value() for secret in settings.webhook_signing_secrets],
     )
     require_database(settings.require("database_url"))
-    warn_without_redis(settings)
+    redis_url = settings.require("redis_url")
+    warn_without_redis(redis_url)
     hints_database = build_database(settings)
     hints_database.open()
     dispatcher = BackgroundDispatcher(
-        build_dispatcher(settings, create_app(settings), hints_database).dispatch
+        build_dispatcher(settings, create_app(redis_url), hints_database).dispatch
     )
     dispatcher.start()
     database = AsyncDatabase(

@@ -15,7 +15,7 @@ from docmill.worker.log import configure_logging, get_logger
 from docmill.worker.processes.connections import warn_without_redis
 from docmill.worker.processes.runtime import HINTS, WorkerRuntime, build_worker, set_current
 from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
-from docmill.worker.settings import Settings
+from docmill.worker.settings.processes import WorkerSettings
 
 log = get_logger(__name__)
 
@@ -61,7 +61,7 @@ class _HintChannel(redis.Channel):
 redis.Transport.Channel = _HintChannel
 
 
-def run_worker(settings: Settings, *, isolated: bool) -> int:
+def run_worker(settings: WorkerSettings, *, isolated: bool) -> int:
     """Work until SIGTERM, SIGINT or SIGQUIT; returns the exit code.
 
     Raises DocmillError when the worker does not fit the database.
@@ -69,9 +69,9 @@ def run_worker(settings: Settings, *, isolated: bool) -> int:
     runtime = build_worker(settings, isolated=isolated)
     try:
         runtime.start()
-        warn_without_redis(settings)
+        warn_without_redis(settings.require("redis_url"))
         set_current(runtime)
-        _install_handlers(runtime)
+        _install_handlers(runtime, settings)
         worker = _celery_worker(runtime.app, settings, isolated=isolated)
         worker.start()
         return int(worker.exitcode or 0)
@@ -80,7 +80,7 @@ def run_worker(settings: Settings, *, isolated: bool) -> int:
         runtime.close()
 
 
-def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
+def _celery_worker(app: Celery, settings: WorkerSettings, *, isolated: bool) -> Any:
     queues = [ISOLATED_QUEUE] if isolated else [JOBS_QUEUE, MAINTENANCE_QUEUE]
     slots = 1 if isolated else settings.slots + _MAINTENANCE_THREADS
     return app.Worker(
@@ -97,9 +97,7 @@ def _celery_worker(app: Celery, settings: Settings, *, isolated: bool) -> Any:
     )
 
 
-def _install_handlers(runtime: WorkerRuntime) -> None:
-    settings = runtime.settings
-
+def _install_handlers(runtime: WorkerRuntime, settings: WorkerSettings) -> None:
     def setup_logging(**_: object) -> None:
         configure_logging(log_format=settings.log_format, level=settings.log_level)
 

@@ -1,0 +1,83 @@
+"""What each process reads of the settings: no more than it needs."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from docmill.worker.settings import parts
+
+
+class WorkerSettings(
+    parts.DatabaseSettings,
+    parts.RedisSettings,
+    parts.StorageSettings,
+    parts.EmbedderSettings,
+    parts.DocumentSettings,
+    parts.ExtractionSettings,
+    parts.RunSettings,
+    parts.HintSettings,
+    parts.HealthSettings,
+    parts.RetentionSettings,
+    parts.LogSettings,
+):
+    """`docmill worker`."""
+
+    @model_validator(mode="after")
+    def _spool_holds_a_document(self) -> Self:
+        if self.spool_bytes < self.max_document_bytes:
+            raise ValueError(
+                "DOCMILL_SPOOL_BYTES must hold a document of DOCMILL_MAX_DOCUMENT_BYTES"
+            )
+        return self
+
+
+class WebhookSettings(
+    parts.DatabaseSettings,
+    parts.RedisSettings,
+    parts.ReceiverSettings,
+    parts.HintSettings,
+    parts.LogSettings,
+):
+    """`docmill webhook`."""
+
+
+class BeatSettings(
+    parts.RedisSettings, parts.ScheduleSettings, parts.HealthSettings, parts.LogSettings
+):
+    """`docmill beat`."""
+
+
+class FlowerSettings(parts.RedisSettings, parts.DashboardSettings, parts.LogSettings):
+    """`docmill flower`."""
+
+
+class Settings(WorkerSettings, WebhookSettings, BeatSettings, FlowerSettings, parts.AdminSettings):
+    """All settings: of commands that an operator runs, which alone have the admin URL."""
+
+
+#: The parts in the order in which docs list them.
+PARTS: tuple[type[parts.SettingsPart], ...] = (
+    parts.DatabaseSettings,
+    parts.AdminSettings,
+    parts.RedisSettings,
+    parts.StorageSettings,
+    parts.ReceiverSettings,
+    parts.DashboardSettings,
+    parts.EmbedderSettings,
+    parts.DocumentSettings,
+    parts.ExtractionSettings,
+    parts.RunSettings,
+    parts.HintSettings,
+    parts.HealthSettings,
+    parts.ScheduleSettings,
+    parts.RetentionSettings,
+    parts.LogSettings,
+)
+
+#: What each process reads, by the name of its command.
+PROCESSES: dict[str, type[parts.SettingsPart]] = {
+    "worker": WorkerSettings,
+    "webhook": WebhookSettings,
+    "beat": BeatSettings,
+    "flower": FlowerSettings,
+}
