@@ -270,6 +270,7 @@ def _add_default_bucket(postgres: PostgresServer) -> None:
                 "owner_from": "uploader",
                 "access": "owner",
                 "priority": 5,
+                "weight": 1,
                 "max_bytes": None,
             },
         )

@@ -27,13 +27,13 @@ def run_job(task: "Task[..., Any]", job_id: str) -> None:
 
 
 @contextmanager
-def _upkeep(work: str) -> Iterator[None]:
+def _in_one_line(work: str) -> Iterator[None]:
     """Say in one line why work of the schedule was not done. Its next round does it."""
     try:
         yield
     except _PASSING as error:
         reason = error.code if isinstance(error, JobError) else type(error).__name__
-        log.warning("upkeep_not_done", work=work, error=reason)
+        log.warning("maintenance_not_done", work=work, error=reason)
         raise
 
 
@@ -43,26 +43,26 @@ def _upkeep(work: str) -> Iterator[None]:
 @shared_task(name="docmill.dispatch", send_events=False, throws=_PASSING)
 def dispatch() -> None:
     """Settle pending events and send hints. Safe twice: dispatched jobs are not ready."""
-    with _upkeep("dispatch"):
+    with _in_one_line("dispatch"):
         current().maintenance.dispatch()
 
 
 @shared_task(name="docmill.rescue", send_events=False, throws=_PASSING)
 def rescue() -> None:
     """Take back expired leases. Safe twice: a rescued lease is gone."""
-    with _upkeep("rescue"):
+    with _in_one_line("rescue"):
         current().maintenance.rescue()
 
 
 @shared_task(name="docmill.reconcile", throws=_PASSING)
 def reconcile() -> None:
     """Compare Storage with documents. Safe twice: sync is level-triggered."""
-    with _upkeep("reconcile"):
+    with _in_one_line("reconcile"):
         current().maintenance.reconcile()
 
 
 @shared_task(name="docmill.prune", throws=_PASSING)
 def prune() -> None:
     """Remove old rows. Safe twice: what is gone is gone."""
-    with _upkeep("prune"):
+    with _in_one_line("prune"):
         current().maintenance.prune()

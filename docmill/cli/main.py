@@ -390,6 +390,9 @@ def sources_add(
         ),
     ] = "owner",
     priority: Annotated[int, typer.Option(help="0 (first) to 9.")] = 5,
+    weight: Annotated[
+        float, typer.Option(help="Share of the workers beside other sources of this priority.")
+    ] = 1.0,
     max_bytes: Annotated[int | None, typer.Option(help="Larger files are refused.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is there.")] = False,
     json: Json = False,
@@ -397,7 +400,7 @@ def sources_add(
     """Ingest a bucket: what is there already, and what comes. Again: with other rules."""
     from docmill.cli import sources
 
-    source = sources.Source(bucket, prefix, owner_from, access, priority, max_bytes)
+    source = sources.Source(bucket, prefix, owner_from, access, priority, weight, max_bytes)
     return sources.add(source, dry_run=dry_run, as_json=json)
 
 

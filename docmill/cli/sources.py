@@ -23,7 +23,7 @@ from docmill.worker.errors import RefusedError, UsageError
 from docmill.worker.store.database import Connection
 
 _COLUMNS: Final = (
-    *("bucket_id", "prefix", "owner_from", "access", "priority", "max_bytes"),
+    *("bucket_id", "prefix", "owner_from", "access", "priority", "weight", "max_bytes"),
     *("documents", "retired_at"),
 )
 #: What is wrong with an option, by the constraint of the table that refuses it.
@@ -33,6 +33,7 @@ _REFUSALS: Final = {
     ),
     "sources_access_check": "--access is neither owner nor inherit",
     "sources_priority_check": "--priority is not from 0 (first) to 9",
+    "sources_weight_check": "--weight is not above 0 and at most 1000",
     "sources_max_bytes_check": "--max-bytes is not at least 1",
 }
 
@@ -46,6 +47,7 @@ class Source:
     owner_from: str
     access: str
     priority: int
+    weight: float
     max_bytes: int | None
 
 

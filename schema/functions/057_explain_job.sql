@@ -5,7 +5,7 @@
 --   retrying   after error_code, at next_attempt_at
 --   working    in a stage, with progress from 0 to 1, a rate and, once it is known how much there
 --              is to do, an estimate of the seconds left
---   parked     failed with error_code; remedy says what to do
+--   failed     with error_code; remedy says what to do
 --   done, cancelled, superseded
 -- Reading is half of the work and embedding the other half; the estimate assumes that it goes on
 -- as fast as so far. Jobs before it are counted to a thousand, so that asking stays cheap.
@@ -123,8 +123,7 @@ begin
             else format('%s job(s) are before it.', jobs_before) end;
 
     else
-        situation := case v_job.state when 'failed' then 'parked' when 'succeeded' then 'done'
-                     else v_job.state end;
+        situation := case v_job.state when 'succeeded' then 'done' else v_job.state end;
         explanation := case v_job.state
             when 'failed' then concat_ws(' ', error_message, remedy)
             when 'succeeded' then 'The document is searchable.'

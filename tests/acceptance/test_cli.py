@@ -122,12 +122,12 @@ def test_a_failed_job_is_explained_and_retried(shell: Shell) -> None:
         if row["error_code"] == "unsupported_type"
     ]
     (explained,) = shell.rows("explain", failed["id"])
-    assert (explained["situation"], explained["error_code"]) == ("parked", "unsupported_type")
+    assert (explained["situation"], explained["error_code"]) == ("failed", "unsupported_type")
     assert explained["remedy"] in shell.run("explain", failed["id"])
     (retried,) = shell.rows("retry", failed["id"])
     assert retried["id"] != failed["id"]
     shell.run("watch", "--until-idle")
-    assert shell.rows("explain", retried["id"])[0]["situation"] == "parked"
+    assert shell.rows("explain", retried["id"])[0]["situation"] == "failed"
     assert "it has failed already" in shell.run("cancel", retried["id"], code=1)
     (done,) = shell.rows("jobs", "--state", "succeeded", "--limit", "1")
     assert "nothing to retry" in shell.run("retry", done["id"], code=1)
@@ -185,6 +185,7 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
         ("--priority", "10", "from 0 (first) to 9"),
         ("--priority", "99999", "from 0 (first) to 9"),
         ("--max-bytes", "0", "at least 1"),
+        ("--weight", "0", "above 0"),
     ):
         assert says in shell.run("sources", "add", "x", option, bad, code=2)
     assert "no longer ingested" in shell.run("sources", "remove", "extra", "--forget")

@@ -17,7 +17,7 @@ _HEAD: Final = """\
 
 A committed upload becomes searchable or says why not. Work may run twice, but only one run can
 publish, and nobody sees a half-ingested, stale or foreign document. A document that kills its
-worker is parked after two deaths alone, by name, and no other is.
+worker fails after two deaths alone, by name, and no other is.
 
 This page is written by `make faults` and `make chaos` from what they measured.
 

@@ -183,10 +183,10 @@ def o8_it_settles_in_time(evidence: Evidence) -> None:
 
 def no_innocent_document_is_parked(evidence: Evidence) -> None:
     """No document of a run of chaos is at fault for anything."""
-    parked = evidence.rows(
+    failed = evidence.rows(
         "select object_name, error_code from ingest.documents where status = 'failed'"
     )
-    assert not parked, f"innocent documents that are parked: {parked}"
+    assert not failed, f"innocent documents that failed: {failed}"
 
 
 ORACLES: Final[tuple[Callable[[Evidence], None], ...]] = (

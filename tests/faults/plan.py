@@ -11,7 +11,7 @@ FILES: Final = tuple(f"file-{number}.md" for number in range(30))
 OPERATIONS_PER_SECOND: Final = 8.0
 #: Between the begin of one fault and that of the next.
 PAUSES: Final = (0.7, 1.7)
-#: A job that the isolated worker takes twice to its death is parked: that worker dies seldom
+#: A job that the isolated worker takes twice to its death fails: that worker dies seldom
 #: enough that no job meets two of its deaths.
 ISOLATED_PAUSE: Final = 20.0
 

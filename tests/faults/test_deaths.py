@@ -173,7 +173,7 @@ def _crashes(stack: Stack, name: str) -> int:
     return int(row["count"])
 
 
-def test_a_document_that_kills_its_workers_is_parked_and_hurts_nobody(stack: Stack) -> None:
+def test_a_document_that_kills_its_workers_is_failed_and_hurts_nobody(stack: Stack) -> None:
     deaths: list[int] = []
 
     def kill_who_asks(texts: Any) -> Answer | None:
@@ -198,13 +198,13 @@ def test_a_document_that_kills_its_workers_is_parked_and_hurts_nobody(stack: Sta
     for _ in range(2):
         stack.isolated.process.wait(30)
         stack.start_isolated()
-    parked = stack.installation.wait_for_job(poison, "failed")
-    assert parked["error_code"] == "worker_lost"
-    assert stack.runs(parked) == [("crashed", False), ("crashed", True), ("failed", True)]
+    failed = stack.installation.wait_for_job(poison, "failed")
+    assert failed["error_code"] == "worker_lost"
+    assert stack.runs(failed) == [("crashed", False), ("crashed", True), ("failed", True)]
     assert len(deaths) == 3
     for job in stack.succeed(*innocents):
         assert ("crashed", True) not in stack.runs(job)
-    # It stays parked, and others are served as before.
+    # It stays failed, and others are served as before.
     started = time.monotonic()
     stack.succeed(stack.upload("served as before"))
     assert time.monotonic() - started < 5

@@ -47,10 +47,10 @@ class TestWindow:
         heartbeat(worker, "w2", slots=4)
         heartbeat(worker, "draining", slots=100, draining=True)
         heartbeat(worker, "isolated", slots=100, isolated=True)
-        heartbeat(worker, "dead", slots=100)
+        heartbeat(worker, "vanished", slots=100)
         admin.execute(
             "update ingest_private.workers set expires_at = now() - interval '1 s' "
-            "where id = 'dead'"
+            "where id = 'vanished'"
         )
         assert len(take(worker)) == 7
         assert take(worker) == []

@@ -404,7 +404,7 @@ class TestExplain:
     def test_parked(self, wiped: Database, worker: Connection, job_id: UUID):
         fail(worker, job_id, "encrypted")
         found = explain(wiped, job_id)
-        assert (found["situation"], found["error_code"]) == ("parked", "encrypted")
+        assert (found["situation"], found["error_code"]) == ("failed", "encrypted")
         assert found["explanation"] == f"{found['error_message']} {found['remedy']}"
 
     @pytest.mark.parametrize("state", ["done", "cancelled", "superseded"])

@@ -39,6 +39,7 @@ def add(admin: Connection, bucket: str = "other", **columns: Any) -> int:
             "owner_from": "uploader",
             "access": "owner",
             "priority": 5,
+            "weight": 1,
             "max_bytes": None,
         }
         | columns,

@@ -9,16 +9,19 @@ from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
 from docmill.worker.store.database import CONTENTION, Connection
 
 ADD_SOURCE: Final[LiteralString] = """
-    insert into ingest_private.sources (bucket_id, prefix, owner_from, access, priority, max_bytes)
-    values (%(bucket_id)s, %(prefix)s, %(owner_from)s, %(access)s, %(priority)s, %(max_bytes)s)
+    insert into ingest_private.sources (bucket_id, prefix, owner_from, access, priority, weight,
+                                        max_bytes)
+    values (%(bucket_id)s, %(prefix)s, %(owner_from)s, %(access)s, %(priority)s, %(weight)s,
+            %(max_bytes)s)
         on conflict (bucket_id, prefix) do update
            set owner_from = excluded.owner_from, access = excluded.access,
-               priority = excluded.priority, max_bytes = excluded.max_bytes, retired_at = null
-    returning id, bucket_id, prefix, owner_from, access, priority, max_bytes, created_at
+               priority = excluded.priority, weight = excluded.weight,
+               max_bytes = excluded.max_bytes, retired_at = null
+    returning id, bucket_id, prefix, owner_from, access, priority, weight, max_bytes, created_at
 """
 LIST_SOURCES: Final[LiteralString] = """
     select source.id, source.bucket_id, source.prefix, source.owner_from, source.access,
-           source.priority, source.max_bytes, source.created_at, source.retired_at,
+           source.priority, source.weight, source.max_bytes, source.created_at, source.retired_at,
            (select count(*) from ingest.documents where source_id = source.id) as documents
       from ingest_private.sources as source order by bucket_id, prefix
 """

@@ -182,7 +182,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         on_hint=liveness.consumed,
         on_finished=background.kick,
     )
-    upkeep = Maintenance(
+    maintenance = Maintenance(
         database,
         dispatcher,
         keep_jobs=timedelta(days=settings.keep_jobs_days),
@@ -199,7 +199,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         liveness=liveness,
         dispatcher=background,
         runner=runner,
-        maintenance=upkeep,
+        maintenance=maintenance,
     )
 
 

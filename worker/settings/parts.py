@@ -321,7 +321,7 @@ class RunSettings(SettingsPart):
         le=1000,
     )
     lease_seconds: float = _setting(
-        "A worker that has not been heard of for so long is taken for dead.", 60, ge=0.2, le=3600
+        "A worker that renews no lease for so long loses its jobs to others.", 60, ge=0.2, le=3600
     )
     drain_seconds: float = _setting(
         "Time that a worker has to stop after SIGTERM. Below the grace period of whatever stops "
@@ -350,10 +350,6 @@ class RunSettings(SettingsPart):
             )
         return self
 
-    @property
-    def heartbeat_seconds(self) -> float:
-        """Time between two renewals: three of them may fail before a lease ends."""
-        return self.lease_seconds / 4
 
 
 class HintSettings(SettingsPart):
@@ -385,7 +381,7 @@ class ScheduleSettings(SettingsPart):
         "How often beat settles what triggers left and sends hints.", 5, ge=0.2, le=300
     )
     rescue_seconds: float = _setting(
-        "How often it takes back the jobs of dead workers.", 10, ge=0.2, le=300
+        "How often it takes back the jobs of vanished workers.", 10, ge=0.2, le=300
     )
     reconcile_seconds: float = _setting(
         "How often it compares the newest files with documents; all of them daily.",

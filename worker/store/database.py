@@ -42,7 +42,7 @@ CONNECT_OPTIONS: Final[dict[str, Any]] = {
 CANCEL_SECONDS: Final = 2.0
 
 #: The database cannot be used now: it is away, it is a standby that takes no writes, or it took a
-#: suspended process for dead.
+#: suspended process for one that had vanished.
 UNAVAILABLE: Final = (
     PoolTimeout,
     psycopg.OperationalError,

@@ -34,4 +34,4 @@ def test_a_round_without_a_database_is_one_line(
     assert result.state == "FAILURE"
     said = capsys.readouterr()
     assert "Traceback" not in caplog.text + said.out + said.err
-    assert (caplog.text + said.out + said.err).count("upkeep_not_done") == 1
+    assert (caplog.text + said.out + said.err).count("maintenance_not_done") == 1
