@@ -1,5 +1,6 @@
 """The download client against the Storage stand-in."""
 
+import gzip
 import hashlib
 import socket
 import threading
@@ -12,6 +13,7 @@ from docmill.embedded.api import ApiServer
 from docmill.embedded.postgres import PostgresServer
 from docmill.worker.clients.storage import SupabaseStorage, object_path
 from docmill.worker.errors import JobError
+from docmill.worker.pipeline.spool import Spool
 from tests.support.api import KEYS, start_test_api
 from tests.support.database import make_database
 
@@ -126,6 +128,71 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
         with pytest.raises(StopError):
             storage.download("docs", "x", tmp_path / "spool", max_bytes=9, check=check)
         assert server.is_alive()
+        storage.close()
+        server.join(10)
+
+
+def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None:
+    """The target is a descriptor's number, which the next document's file gets."""
+    begun, go_on, abandoned_done = threading.Event(), threading.Event(), threading.Event()
+
+    def check() -> None:
+        if begun.is_set():
+            raise StopError
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_late() -> None:
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            begun.set()
+            go_on.wait(10)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nalice")
+            connection.recv(1)
+            connection.close()
+            abandoned_done.set()
+
+        server = threading.Thread(target=answer_late, daemon=True)
+        server.start()
+        storage = SupabaseStorage(f"http://127.0.0.1:{listener.getsockname()[1]}", SECRET_KEY)
+        spool = Spool(tmp_path, capacity_bytes=100)
+        with (
+            pytest.raises(StopError),
+            spool.file(5, owner="alice", check=lambda: None) as alices,
+        ):
+            storage.download("docs", "x", alices, max_bytes=9, check=check)
+        with spool.file(5, owner="bob", check=lambda: None) as bobs:
+            # Where alice's file was, bob's is now.
+            assert bobs == alices
+            bobs.write_bytes(b"bob's")
+            threads = [t for t in threading.enumerate() if t.name == "storage"]
+            go_on.set()
+            for thread in threads:
+                thread.join(10)
+            storage.close()
+            assert abandoned_done.wait(10)
+            assert bobs.read_bytes() == b"bob's"
+        server.join(10)
+
+
+def test_a_compressed_answer_is_unpacked_and_whole(tmp_path: Path) -> None:
+    packed = gzip.compress(b"text " * 1000)
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            connection.sendall(head.encode() + packed)
+            connection.recv(1)
+            connection.close()
+
+        server = threading.Thread(target=answer, daemon=True)
+        server.start()
+        storage = SupabaseStorage(f"http://127.0.0.1:{listener.getsockname()[1]}", SECRET_KEY)
+        target = tmp_path / "spool"
+        assert download(storage, "x", target) == hashlib.sha256(b"text " * 1000).digest()
+        assert target.read_bytes() == b"text " * 1000
         storage.close()
         server.join(10)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -29,7 +29,12 @@ class SupabaseStorage:
             base_url=f"{supabase_url.rstrip('/')}/storage/v1",
             # A secret key may stand in Authorization because it equals apikey; the old
             # service_role tokens must stand there.
-            headers={"apikey": secret_key, "Authorization": f"Bearer {secret_key}"},
+            headers={
+                "apikey": secret_key,
+                "Authorization": f"Bearer {secret_key}",
+                # Most files are compressed already; a proxy would compress them once more.
+                "Accept-Encoding": "identity",
+            },
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=connections),
         )
@@ -45,6 +50,7 @@ class SupabaseStorage:
         `check` is called while the answer is waited for.
         """
         path = object_path(bucket_id, object_name)
+        self._wait_for_turn(check)
         return self._attended(lambda _abandoned: self._info(path), check)
 
     def _info(self, path: str) -> StoredObject | None:
@@ -65,18 +71,27 @@ class SupabaseStorage:
         `object_changed` when the object is gone or came short.
         """
         path = object_path(bucket_id, object_name)
+        # The request owns a descriptor from here on. A request that is left behind may outlive the
+        # target, and by then the target's name can lead to another document's file.
+        with _errors_translated():
+            file = target.open("wb")
+        try:
+            self._wait_for_turn(check)
+        except BaseException:
+            file.close()
+            raise
         return self._attended(
-            lambda abandoned: self._download(path, target, max_bytes, abandoned), check
+            lambda abandoned: self._download(path, file, max_bytes, abandoned), check
         )
 
     def _download(
-        self, path: str, target: Path, max_bytes: int, abandoned: threading.Event
+        self, path: str, file: IO[bytes], max_bytes: int, abandoned: threading.Event
     ) -> bytes:
         digest = hashlib.sha256()
         with (
             _errors_translated(),
+            file,
             self._client.stream("GET", f"/object/authenticated/{path}") as response,
-            target.open("wb") as file,
         ):
             if response.status_code != httpx.codes.OK:
                 response.read()
@@ -90,14 +105,16 @@ class SupabaseStorage:
                 file.write(block)
         return digest.digest()
 
+    def _wait_for_turn(self, check: StopCheck) -> None:
+        while not self._gate.acquire(timeout=POLL_SECONDS):
+            check()
+
     def _attended(self, request: Callable[[threading.Event], T], check: StopCheck) -> T:
         """Make a request on a thread of its own, which is left behind when the run must stop.
 
         A server that sends nothing, or a byte now and then, is waited for by that thread alone,
-        until its time-out or its next byte.
+        until its time-out or its next byte. The caller has waited for its turn.
         """
-        while not self._gate.acquire(timeout=POLL_SECONDS):
-            check()
         future: Future[T] = Future()
         abandoned = threading.Event()
 
@@ -138,8 +155,10 @@ def _limited(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
             raise JobError("document_too_large", f"more than {max_bytes} bytes")
         yield block
     announced = response.headers.get("content-length")
-    if announced is not None and received != int(announced):
-        raise JobError("object_changed", f"{received} of {announced} bytes arrived")
+    # Of a compressed answer the length is announced as it is sent, not as it is unpacked.
+    sent = response.num_bytes_downloaded
+    if announced is not None and sent != int(announced):
+        raise JobError("object_changed", f"{sent} of {announced} bytes arrived")
 
 
 def _stored_object(response: httpx.Response) -> StoredObject:

@@ -351,7 +351,6 @@ class RunSettings(SettingsPart):
         return self
 
 
-
 class HintSettings(SettingsPart):
     """When a hint counts as lost."""
 
