@@ -1,6 +1,7 @@
 """The real openai client against a server that answers well, badly, or not at all."""
 
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.fake_openai import (
     MODEL,
     Answer,
     FakeOpenAI,
+    Raw,
     embeddings,
     error,
     vector_of,
@@ -40,7 +42,7 @@ def embedder(url: str, *, timeout: float = 5, dimensions: int = DIMENSIONS) -> O
     )
 
 
-def refused(fake: FakeOpenAI, answer: Answer) -> JobError:
+def refused(fake: FakeOpenAI, answer: Answer | Raw) -> JobError:
     fake.respond = lambda _texts: answer
     with pytest.raises(JobError) as caught:
         embedder(fake.url).embed(TEXTS)
@@ -128,6 +130,61 @@ def test_how_long_to_wait_is_handed_on(fake: FakeOpenAI) -> None:
     assert (
         refused(fake, error(429, "rate_limit_exceeded", retry_after="7")).retry_after_seconds == 7
     )
+
+
+@pytest.mark.parametrize("asked", ["inf", "-inf", "nan", "1e400", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_wait_that_is_no_number_is_our_own_to_choose(fake: FakeOpenAI, asked: str) -> None:
+    raised = refused(fake, error(429, "rate_limit_exceeded", retry_after=asked))
+    assert (raised.code, raised.retry_after_seconds) == ("rate_limited", None)
+
+
+@pytest.mark.parametrize("usage", [None, {}, [], "4", {"total_tokens": None}, {"total_tokens": "4"},
+                                   {"total_tokens": -1}, {"total_tokens": 1e300},
+                                   {"prompt_tokens": 4}])  # fmt: skip
+def test_an_answer_without_a_count_of_tokens_is_an_answer(fake: FakeOpenAI, usage: Any) -> None:
+    fake.respond = lambda _texts: (200, {**embeddings(TEXTS), "usage": usage}, {})
+    vectors, tokens = embedder(fake.url).embed(TEXTS)
+    assert np.allclose(vectors, [vector_of(text) for text in TEXTS])
+    assert tokens == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Raw(b""),
+        Raw(b"", status=204),
+        Raw(b"<html>gateway</html>", content_type="text/html"),
+        Raw(b"<html>gateway</html>"),
+        Raw(b"[]"),
+        Raw(b"null"),
+        Raw(b"7"),
+        Raw(b'"text"'),
+        Raw(b'{"data": 7}'),
+        Raw(b'{"data": {"a": 1}}'),
+        Raw(b'{"data": [null, null, null]}'),
+        Raw(b'{"data": [{"index": "0"}, {"index": 1}, {"index": 2}]}'),
+        Raw(b'{"data": [[], [], []]}'),
+        Raw(b"\xff\xfe\x00"),
+        Raw(b"{" * 5000),
+    ],
+)
+def test_whatever_is_answered_becomes_a_code(fake: FakeOpenAI, answer: Raw) -> None:
+    assert refused(fake, answer).code in ("provider_invalid_response", "provider_unavailable")
+
+
+@pytest.mark.parametrize("value", [65_505.0, -1e30, 1e-9])
+def test_what_halfvec_cannot_hold_is_refused(fake: FakeOpenAI, value: float) -> None:
+    change = lambda data: data[0].update(embedding=[value] * DIMENSIONS)  # noqa: E731
+    assert refused(fake, (200, _changed(change), {})).code == "provider_invalid_response"
+
+
+def test_an_answer_that_drips_ends_at_the_deadline(fake: FakeOpenAI) -> None:
+    fake.respond = lambda _texts: Raw(b" " * 10_000, seconds_per_byte=0.05)
+    began = time.monotonic()
+    with pytest.raises(JobError) as caught:
+        embedder(fake.url, timeout=0.5).embed(TEXTS)
+    assert caught.value.code == "provider_unavailable"
+    assert time.monotonic() - began < 10  # 500 s of drops
 
 
 def test_a_provider_that_is_silent_or_away_is_unavailable(fake: FakeOpenAI) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from tests.faults.stack import FULL, LEASE_SECONDS, Stack
 from tests.faults.test_deaths import HELD
 from tests.support.database import Database as MadeDatabase
 from tests.support.database import delete_objects
-from tests.support.fake_openai import Answer, error
+from tests.support.fake_openai import Answer, embeddings, error
 from tests.support.installation import ALICE, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -256,6 +257,43 @@ def test_a_wrong_answer_of_the_provider_is_never_stored(stack: Stack, way: str) 
     stack.note("wrong vectors", name)
 
 
+def test_what_a_provider_embeds_beside_a_refusal_is_kept(stack: Stack) -> None:
+    """One request of a document is refused, and those that were under way with it are paid for."""
+    together = threading.Barrier(4)
+    refused = threading.Event()
+
+    def answer(texts: Sequence[str]) -> Answer | None:
+        (text,) = texts
+        if "is half refused" not in text or refused.is_set():
+            return None
+        together.wait(30)
+        if ", part 0." in text:
+            refused.set()
+            return error(429, "rate_limit_exceeded", retry_after="1")
+        # The refusal is on its way before this answer is.
+        assert refused.wait(30)
+        return None
+
+    stack.on_request = answer
+    name = stack.upload("half refused", 9)
+    (job,) = stack.succeed(name)
+    stack.is_whole(name, 9)
+    assert [outcome for outcome, _alone in stack.runs(job)] == ["released", "succeeded"]
+    asked = stack.asked(name)
+    assert {text for text, times in asked.items() if times > 1} == {
+        text for text in asked if ", part 0." in text
+    }
+    stack.note("a request refused beside others", name)
+
+
+@pytest.mark.parametrize("usage", [None, {"total_tokens": None}, {"total_tokens": "four"}])
+def test_an_answer_without_a_count_of_tokens_ends_no_worker(stack: Stack, usage: object) -> None:
+    stack.on_request = lambda texts: (200, {**embeddings(list(texts)), "usage": usage}, {})
+    name = stack.upload("uncounted", 2)
+    (job,) = stack.succeed(name)
+    assert job["tokens_used"] == 0
+
+
 def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) -> None:
     """Another worker has them within a minute, and nothing is counted."""
     first = stack.worker
@@ -270,6 +308,9 @@ def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) 
     for job in jobs:
         assert job["attempt"] == 1
         assert {outcome for outcome, _alone in stack.runs(job)} <= {"released", "succeeded"}
+    for name in names:
+        # What was under way when the worker was stopped was waited for, and kept.
+        assert set(stack.asked(name).values()) == {1}
     assert first.process.wait(20) == 0
     stack.note("worker told to stop", *names)
 

@@ -19,6 +19,16 @@ DIMENSIONS = 256
 Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
+@dataclass(frozen=True)
+class Raw:
+    """An answer that need not be OpenAI's, or JSON at all."""
+
+    content: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    seconds_per_byte: float = 0  #: a server that drips
+
+
 def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """A vector of length 1 that depends on the text alone."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
@@ -41,7 +51,8 @@ class FakeOpenAI:
     gate: threading.Event = field(default_factory=threading.Event)
     requests: list[list[str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    respond: Callable[[list[str]], Answer | None] = lambda _texts: None
+    closed: threading.Event = field(default_factory=threading.Event)
+    respond: Callable[[list[str]], Answer | Raw | None] = lambda _texts: None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -67,6 +78,7 @@ class FakeOpenAI:
 
     def close(self) -> None:
         """Let everybody go and stop."""
+        self.closed.set()
         self.gate.set()
         self._server.shutdown()
         self._server.server_close()
@@ -79,7 +91,10 @@ class FakeOpenAI:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                status, answer, headers = fake._answer(body)
+                answered = fake._answer(body)
+                if isinstance(answered, Raw):
+                    return _send_raw(self, answered, fake.closed)
+                status, answer, headers = answered
                 content = json.dumps(answer).encode()
                 try:
                     self.send_response(status)
@@ -91,13 +106,14 @@ class FakeOpenAI:
                     self.wfile.write(content)
                 except OSError:
                     self.close_connection = True  # the caller was killed, as tests do
+                return None
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         return Handler
 
-    def _answer(self, body: dict[str, Any]) -> Answer:
+    def _answer(self, body: dict[str, Any]) -> Answer | Raw:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         with self._changed:
             self.requests.append(texts)
@@ -108,6 +124,23 @@ class FakeOpenAI:
         dimensions = body.get("dimensions", DIMENSIONS)
         encoding = body.get("encoding_format", "float")
         return special or (200, embeddings(texts, dimensions, encoding), {})
+
+
+def _send_raw(handler: BaseHTTPRequestHandler, answer: Raw, closed: threading.Event) -> None:
+    handler.close_connection = True
+    try:
+        handler.send_response(answer.status)
+        handler.send_header("content-type", answer.content_type)
+        handler.end_headers()
+        if not answer.seconds_per_byte:
+            handler.wfile.write(answer.content)
+            return
+        for byte in answer.content:
+            handler.wfile.write(bytes([byte]))
+            if closed.wait(answer.seconds_per_byte):
+                return
+    except OSError:
+        return  # the caller has hung up
 
 
 def embeddings(

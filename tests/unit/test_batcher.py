@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch
+from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch, Submission
 from docmill.worker.errors import JobError
 from docmill.worker.ports import Vectors
 
@@ -50,16 +50,21 @@ def batcher(embedder: FakeEmbedder) -> Iterator[Batcher]:
     made.close()
 
 
-def submit(batcher: Batcher, *texts: str, owner: str = "anna") -> "Future[EmbeddedBatch]":
+def submit(batcher: Batcher, *texts: str, owner: str = "anna") -> Submission:
     return batcher.submit(owner, texts, [len(text) for text in texts])
+
+
+def result(submission: Submission) -> EmbeddedBatch:
+    assert submission.wait(5)
+    return submission.result(2)
 
 
 def test_texts_of_several_jobs_share_one_request(batcher: Batcher, embedder: FakeEmbedder) -> None:
     futures = [submit(batcher, f"job {number}", "x" * number) for number in range(1, 5)]
     for number, future in enumerate(futures, start=1):
-        result = future.result(5)
-        assert result.vectors[:, 0].tolist() == [5, number]
-        assert result.tokens == 5 + number
+        embedded = result(future)
+        assert embedded.vectors[:, 0].tolist() == [5, number]
+        assert (embedded.tokens, embedded.error) == (5 + number, None)
     assert len(embedder.requests) == 1
 
 
@@ -67,14 +72,14 @@ def test_a_large_submission_is_spread_over_requests(
     batcher: Batcher, embedder: FakeEmbedder
 ) -> None:
     texts = ["y" * number for number in range(1, 21)]
-    result = submit(batcher, *texts).result(5)
-    assert result.vectors[:, 0].tolist() == list(range(1, 21))
+    embedded = result(submit(batcher, *texts))
+    assert embedded.vectors[:, 0].tolist() == list(range(1, 21))
     assert max(map(len, embedder.requests)) == 8
 
 
 def test_a_request_holds_no_more_tokens_than_allowed(embedder: FakeEmbedder) -> None:
     batcher = Batcher(embedder, max_texts=100, max_tokens=10, requests=1, linger_seconds=0.01)
-    submit(batcher, *["zzzz"] * 6).result(5)
+    result(submit(batcher, *["zzzz"] * 6))
     batcher.close()
     assert all(sum(map(len, request)) <= 10 for request in embedder.requests)
 
@@ -83,38 +88,43 @@ def test_a_refused_text_fails_its_own_job_only(batcher: Batcher, embedder: FakeE
     good = [submit(batcher, f"good {number}") for number in range(3)]
     bad = submit(batcher, "bad", "innocent")
     for future in good:
-        assert future.result(5).vectors.shape == (1, 2)
-    with pytest.raises(JobError) as caught:
-        bad.result(5)
-    assert caught.value.code == "embedding_rejected"
+        assert result(future).vectors.shape == (1, 2)
+    embedded = result(bad)
+    assert embedded.error is not None
+    assert embedded.error.code == "embedding_rejected"
+    # The other text was paid for.
+    assert embedded.positions == [1]
+    assert embedded.vectors[:, 0].tolist() == [8]
 
 
 def test_an_outage_fails_every_job_of_the_request(batcher: Batcher, embedder: FakeEmbedder) -> None:
     embedder.error = JobError("provider_unavailable")
     futures = [submit(batcher, "one"), submit(batcher, "two")]
     for future in futures:
-        with pytest.raises(JobError) as caught:
-            future.result(5)
-        assert caught.value.code == "provider_unavailable"
+        embedded = result(future)
+        assert embedded.error is not None
+        assert (embedded.error.code, embedded.positions) == ("provider_unavailable", [])
     embedder.error = None
-    assert submit(batcher, "later").result(5).tokens == 5
+    assert result(submit(batcher, "later")).tokens == 5
 
 
-def test_a_cancelled_submission_is_not_paid_for(batcher: Batcher, embedder: FakeEmbedder) -> None:
+def test_a_withdrawn_submission_is_not_paid_for(batcher: Batcher, embedder: FakeEmbedder) -> None:
     embedder.may_answer.clear()
     blocked = [submit(batcher, *["b"] * 8) for _ in range(2)]
     assert embedder.asked.wait(5)
-    cancelled = submit(batcher, "never sent")
-    assert cancelled.cancel()
+    withdrawn = submit(batcher, "never sent")
+    withdrawn.withdraw()
+    assert withdrawn.wait(0)
     embedder.may_answer.set()
     for future in blocked:
-        future.result(5)
-    assert submit(batcher, "after").result(5).tokens == 5
+        result(future)
+    assert result(submit(batcher, "after")).tokens == 5
     assert not any("never sent" in request for request in embedder.requests)
 
 
 def test_nothing_to_embed_is_answered_at_once(batcher: Batcher) -> None:
-    assert batcher.submit("anna", [], []).result(0).vectors.shape == (0, 2)
+    assert batcher.submit("anna", [], []).wait(0)
+    assert result(batcher.submit("anna", [], [])).vectors.shape == (0, 2)
 
 
 def test_owners_take_turns_however_much_one_of_them_has(
@@ -130,9 +140,68 @@ def test_owners_take_turns_however_much_one_of_them_has(
     single = submit(batcher, "single", owner="berta")
     two = submit(batcher, "two", "three", owner="carl")
     embedder.may_answer.set()
-    single.result(5)
-    two.result(5)
-    assert [future.result(5).tokens for future in (*blocked, *flood)]
+    result(single)
+    result(two)
+    assert [result(future).tokens for future in (*blocked, *flood)]
     first = embedder.requests[2]
     assert {"single", "two", "three"} < set(first)
     assert len(first) == 8
+
+
+class Crashing(FakeEmbedder):
+    """Answers what no embedder should."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return cast("tuple[Vectors, int]", self.answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (np.ones((1, 2), dtype=np.float32), None),
+        (np.ones((1, 2), dtype=np.float32), "4"),
+        (np.ones((2, 2), dtype=np.float32), 4),
+        (np.ones((0, 2), dtype=np.float32), 4),
+        (None, 4),
+        None,
+        MemoryError(),
+        SystemExit(),
+    ],
+    ids=repr,
+)
+def test_whatever_happens_every_submission_ends(answer: Any) -> None:
+    batcher = Batcher(Crashing(answer), max_texts=8, max_tokens=99, requests=1, linger_seconds=0)
+    try:
+        for _ in range(2):  # the request's thread goes on
+            embedded = result(submit(batcher, "text"))
+            assert embedded.error is not None
+            assert (embedded.error.code, embedded.positions) == ("internal_error", [])
+    finally:
+        batcher.close()
+
+
+def test_what_arrived_is_handed_over_when_another_request_fails(
+    batcher: Batcher, embedder: FakeEmbedder
+) -> None:
+    embedder.may_answer.clear()
+    submission = submit(batcher, *[str(number) for number in range(40)])
+    while len(embedder.requests) < 2:
+        assert embedder.asked.wait(5)
+
+    def embed_once(texts: Sequence[str]) -> tuple[Vectors, int]:
+        raise JobError("rate_limited")
+
+    embedder.embed = embed_once  # type: ignore[method-assign]
+    embedder.may_answer.set()
+    embedded = result(submission)
+    assert embedded.error is not None
+    assert embedded.error.code == "rate_limited"
+    # Two requests were under way and are paid for; what waited behind them was not asked for.
+    assert embedded.positions == list(range(16))
+    assert embedded.tokens == sum(len(str(number)) for number in range(16))

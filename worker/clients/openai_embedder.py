@@ -1,13 +1,15 @@
 """Embeddings from OpenAI, or from anything that speaks its API."""
 
+import asyncio
 import base64
 import binascii
+import math
+import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import openai
-from openai.types import CreateEmbeddingResponse
 
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
@@ -29,8 +31,19 @@ QUOTA_CODES: Final = frozenset(
 )
 
 
+#: More than the 2,048 texts of a request can have: 8,191 tokens each, with room.
+MAX_BILLED_TOKENS: Final = 100_000_000
+#: The largest number that halfvec, the type of stored vectors, can hold: IEEE 754 binary16.
+HALFVEC_MAX: Final = 65_504.0
+
+
 class OpenAIEmbedder:
-    """Embeds over the network. Retries are ours, because only we know the lease."""
+    """Embeds over the network. Retries are ours, because only we know the lease.
+
+    Whatever the provider answers becomes vectors or a JobError. A request runs in an event loop on
+    a thread of its own, where it can be ended at its deadline whatever it is waiting for: the
+    client's own time-outs begin anew with each byte.
+    """
 
     def __init__(
         self,
@@ -45,9 +58,13 @@ class OpenAIEmbedder:
         self.model = model
         self.dimensions = dimensions
         self._send_dimensions = send_dimensions
-        self._client = openai.OpenAI(
+        self._timeout = timeout_seconds
+        self._client = openai.AsyncOpenAI(
             api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout_seconds
         )
+        self._loop = asyncio.new_event_loop()
+        # Daemon: the end of the process does not wait for it.
+        threading.Thread(target=self._loop.run_forever, name="provider", daemon=True).start()
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Vectors of shape (len(texts), dimensions) in the order of the texts, and tokens billed.
@@ -55,20 +72,39 @@ class OpenAIEmbedder:
         Raises JobError; `embedding_rejected` when the provider refuses one of the texts.
         """
         try:
-            response = self._client.embeddings.create(
+            response = asyncio.run_coroutine_threadsafe(self._ask(texts), self._loop).result()
+            vectors = _checked_vectors(response, count=len(texts), dimensions=self.dimensions)
+            return vectors, _billed_tokens(response)
+        except TimeoutError as error:
+            raise JobError("provider_unavailable", "deadline") from error
+        except openai.OpenAIError as error:
+            raise _as_job_error(error) from error
+        except JobError:
+            raise
+        except Exception as error:  # an answer of a form that the client does not expect
+            raise JobError("provider_invalid_response", type(error).__name__) from error
+
+    async def _ask(self, texts: Sequence[str]) -> Any:
+        async with asyncio.timeout(self._timeout):
+            return await self._client.embeddings.create(
                 model=self.model,
                 input=list(texts),
                 # As text, straight into numpy: lists of floats cost ten times the time.
                 encoding_format="base64",
                 dimensions=self.dimensions if self._send_dimensions else openai.omit,
             )
-        except openai.OpenAIError as error:
-            raise _as_job_error(error) from error
-        vectors = _checked_vectors(response, count=len(texts), dimensions=self.dimensions)
-        return vectors, response.usage.total_tokens if response.usage else 0
 
 
-def _checked_vectors(response: CreateEmbeddingResponse, *, count: int, dimensions: int) -> Vectors:
+def _billed_tokens(response: Any) -> int:
+    """What the answer says was billed; 0 where it says nothing that is a number."""
+    tokens = getattr(getattr(response, "usage", None), "total_tokens", None)
+    if not isinstance(tokens, int | float):
+        return 0
+    # More than any request can hold is no count of tokens, and would overflow its column.
+    return int(tokens) if 0 <= tokens <= MAX_BILLED_TOKENS else 0
+
+
+def _checked_vectors(response: Any, *, count: int, dimensions: int) -> Vectors:
     # Peers have paired texts with the wrong vectors by trusting the length and order of an answer.
     items = response.data or []
     if sorted(item.index for item in items) != list(range(count)):
@@ -82,8 +118,10 @@ def _checked_vectors(response: CreateEmbeddingResponse, *, count: int, dimension
                 f"embedding of shape {vector.shape} instead of {dimensions} dimensions",
             )
         vectors[item.index] = vector
-    if not np.isfinite(vectors).all() or not np.linalg.norm(vectors, axis=1).all():
-        raise JobError("provider_invalid_response", "embedding with NaN, infinity or length 0")
+    if not (np.abs(vectors) <= HALFVEC_MAX).all():  # NaN and infinity neither
+        raise JobError("provider_invalid_response", "embedding with NaN or beyond halfvec's range")
+    if not vectors.astype(np.float16).any(axis=1).all():  # as it is stored
+        raise JobError("provider_invalid_response", "embedding of length 0")
     return vectors
 
 
@@ -129,6 +167,7 @@ def _code_of(status: int, machine_codes: set[str]) -> str:
 
 def _retry_after(header: str | None) -> float | None:
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header or "nan")
     except ValueError:  # an HTTP date: our own backoff will do
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -2,22 +2,25 @@
 
 One small document fills no request; a hundred of them do. Jobs submit their texts and wait for
 their vectors; a thread collects what is there, and a few request threads keep as many requests
-in flight. A text that the provider refuses is found by halving its request and fails alone.
+in flight. A text that the provider refuses is found by halving its request and fails alone. What
+arrived is handed over even when another request of the same job failed: it was paid for.
 """
 
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from docmill.worker.errors import JobError
+from docmill.worker.log import get_logger
 from docmill.worker.ports import Embedder, Vectors
+
+log = get_logger(__name__)
 
 #: How long the first text of a request waits for company. Measured in a model of 2,000 documents
 #: of one chunk: 5 ms need 1,336 requests, 50 ms the ideal 8, 2 s no fewer but more time.
@@ -26,27 +29,90 @@ LINGER_SECONDS: Final = 0.05
 
 @dataclass(frozen=True)
 class EmbeddedBatch:
-    """Vectors of one submission, in its order, and its share of the tokens that were billed."""
+    """What came of a submission: vectors of the texts at these positions, in order.
 
-    vectors: Vectors
-    tokens: int
+    Without an error these are all of its texts. With one they are what arrived all the same.
+    """
+
+    positions: Sequence[int]
+    vectors: Vectors  #: shape (len(positions), dimensions)
+    tokens: int  #: its share of the tokens that were billed
+    error: JobError | None
 
 
-@dataclass(eq=False)
-class _Submission:
-    texts: Sequence[str]
-    token_counts: Sequence[int]
-    future: "Future[EmbeddedBatch]" = field(default_factory=Future)
-    vectors: list["np.ndarray[tuple[int], np.dtype[np.float32]] | None"] = field(
-        default_factory=list
-    )
-    billed: float = 0.0
-    missing: int = 0
+class Submission:
+    """Texts of one job on their way through requests. Made by `Batcher.submit`."""
+
+    def __init__(
+        self, texts: Sequence[str], token_counts: Sequence[int], *, changed: threading.Condition
+    ) -> None:
+        self.texts = texts
+        self.token_counts = token_counts
+        self._changed = changed
+        self._vectors: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+        self._billed = 0.0
+        self._error: JobError | None = None
+        self._queued = len(texts)  # texts that no request has taken yet
+        self._asked = 0  # texts of requests that are under way
+        self._settled = threading.Event()
+        self._settle_if_over()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until every text has arrived, failed or been withdrawn. False: not yet."""
+        return self._settled.wait(seconds)
+
+    def withdraw(self) -> None:
+        """Leave the texts that no request has taken out of later ones. Repeatable."""
+        with self._changed:
+            self._leave_queue()
+
+    def result(self, dimensions: int) -> EmbeddedBatch:
+        """What has come so far; all there will be once `wait` has returned True."""
+        with self._changed:
+            positions = sorted(self._vectors)
+            vectors = np.empty((len(positions), dimensions), dtype=np.float32)
+            for row, position in enumerate(positions):
+                vectors[row] = self._vectors[position]
+            return EmbeddedBatch(positions, vectors, round(self._billed), self._error)
+
+    # The rest is for the batcher, which holds the lock.
+
+    def is_withdrawn(self) -> bool:
+        """Whether its queued texts are to be passed over."""
+        return not self._queued
+
+    def ask(self) -> None:
+        """One of its texts is taken into a request."""
+        self._queued -= 1
+        self._asked += 1
+
+    def deliver(
+        self, position: int, vector: "np.ndarray[tuple[int], np.dtype[np.float32]]", billed: float
+    ) -> None:
+        """A text's vector has arrived."""
+        self._vectors[position] = vector
+        self._billed += billed
+        self._asked -= 1
+        self._settle_if_over()
+
+    def fail(self, error: JobError) -> None:
+        """A text's request has failed: those that wait need not be asked for."""
+        self._error = self._error or error
+        self._asked -= 1
+        self._leave_queue()
+
+    def _leave_queue(self) -> None:
+        self._queued = 0
+        self._settle_if_over()
+
+    def _settle_if_over(self) -> None:
+        if not self._queued and not self._asked:
+            self._settled.set()
 
 
 @dataclass(frozen=True)
 class _Item:
-    submission: _Submission
+    submission: Submission
     position: int
 
     @property
@@ -85,28 +151,21 @@ class Batcher:
         self._thread = threading.Thread(target=self._loop, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, owner: str, texts: Sequence[str], token_counts: Sequence[int]
-    ) -> "Future[EmbeddedBatch]":
-        """Ask for the vectors of some texts. The future raises JobError.
+    def submit(self, owner: str, texts: Sequence[str], token_counts: Sequence[int]) -> Submission:
+        """Ask for the vectors of some texts.
 
-        However many texts of other owners wait, the next request takes some of these. A cancelled
-        future's texts are left out of requests that have not begun.
+        However many texts of other owners wait, the next request takes some of these.
         """
-        submission = _Submission(texts, token_counts)
-        submission.vectors = [None] * len(texts)
-        submission.missing = len(texts)
+        submission = Submission(texts, token_counts, changed=self._changed)
         if not texts:
-            empty = np.empty((0, self._embedder.dimensions), dtype=np.float32)
-            submission.future.set_result(EmbeddedBatch(empty, 0))
-            return submission.future
+            return submission
         with self._changed:
             queue = self._queues.setdefault(owner, deque())
             queue.extend(_Item(submission, position) for position in range(len(texts)))
             self._queued += len(texts)
             self._queued_tokens += sum(token_counts)
             self._changed.notify()
-        return submission.future
+        return submission
 
     def close(self) -> None:
         """Take no more texts and wait for the requests in flight."""
@@ -147,7 +206,7 @@ class Batcher:
         return self._queued >= self._max_texts or self._queued_tokens >= self._max_tokens
 
     def _take(self) -> list[_Item]:
-        # May be empty: the texts of a cancelled submission are passed over.
+        # May be empty: the texts of a withdrawn submission are passed over.
         batch: list[_Item] = []
         tokens = 0
         while self._queued and len(batch) < self._max_texts:
@@ -160,7 +219,8 @@ class Batcher:
                 del self._queues[owner]
             self._queued -= 1
             self._queued_tokens -= item.tokens
-            if not item.submission.future.done():
+            if not item.submission.is_withdrawn():
+                item.submission.ask()
                 batch.append(item)
                 tokens += item.tokens
         return batch
@@ -172,8 +232,10 @@ class Batcher:
             self._free.release()
 
     def _request(self, batch: list[_Item]) -> None:
+        # Whatever happens here, every text of the batch gets its vector or an error: jobs wait.
         try:
             vectors, tokens = self._embedder.embed([item.text for item in batch])
+            shares = _shares(batch, vectors, tokens)
         except JobError as error:
             if error.code == "embedding_rejected" and len(batch) > 1:
                 middle = len(batch) // 2
@@ -181,27 +243,29 @@ class Batcher:
                 self._request(batch[middle:])
             else:
                 self._fail(batch, error)
-        except Exception as error:
+        except BaseException as error:
+            log.exception("embedding_crashed")
             self._fail(batch, JobError("internal_error", type(error).__name__))
-            raise
         else:
-            self._deliver(batch, vectors, tokens)
-
-    def _deliver(self, batch: list[_Item], vectors: Vectors, tokens: int) -> None:
-        estimated = sum(item.tokens for item in batch) or 1
-        with self._changed:
-            for item, vector in zip(batch, vectors, strict=True):
-                submission = item.submission
-                submission.vectors[item.position] = vector
-                submission.billed += tokens * item.tokens / estimated
-                submission.missing -= 1
-            done = {item.submission for item in batch if item.submission.missing == 0}
-        for submission in done:
-            stacked = np.stack([vector for vector in submission.vectors if vector is not None])
-            with suppress(InvalidStateError):  # cancelled meanwhile: nobody waits for it
-                submission.future.set_result(EmbeddedBatch(stacked, round(submission.billed)))
+            with self._changed:
+                for item, vector, billed in shares:
+                    item.submission.deliver(item.position, vector, billed)
 
     def _fail(self, batch: list[_Item], error: JobError) -> None:
-        for submission in {item.submission for item in batch}:
-            with suppress(InvalidStateError):  # cancelled, or failed by another request
-                submission.future.set_exception(error)
+        with self._changed:
+            for item in batch:
+                item.submission.fail(error)
+
+
+def _shares(
+    batch: list[_Item], vectors: Vectors, tokens: int
+) -> "list[tuple[_Item, np.ndarray[tuple[int], np.dtype[np.float32]], float]]":
+    """Each text with its vector and its share of the tokens. Raises ValueError if they do not pair.
+
+    Nothing is delivered before all of it is known to fit.
+    """
+    estimated = sum(item.tokens for item in batch) or 1
+    return [
+        (item, vector, tokens * item.tokens / estimated)
+        for item, vector in zip(batch, vectors, strict=True)
+    ]

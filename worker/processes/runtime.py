@@ -43,6 +43,9 @@ EXIT_DRAIN_TIMEOUT: Final = 75
 #: Exit code of a worker that took no hints while hints waited.
 EXIT_STARVED: Final = 76
 
+#: Share of the time to drain in which requests that are under way may still be answered.
+KEEP_SHARE: Final = 0.7
+
 #: Parts of a worker that its heartbeat stands for: leases are renewed, hints are taken.
 LEASES: Final = "leases"
 HINTS: Final = "hints"
@@ -254,6 +257,10 @@ def _build_ingest(
                 max_chunks=settings.max_chunks,
                 batch_size=settings.embedding_batch_size,
                 usd_per_million_tokens=settings.embedding_usd_per_million_tokens,
+                # A drained worker must still have time to give its jobs back.
+                keep_seconds=min(
+                    settings.embedding_timeout_seconds, settings.drain_seconds * KEEP_SHARE
+                ),
             ),
         ),
     )
