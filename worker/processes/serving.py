@@ -13,54 +13,89 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Whoever has not sent a request's headers by then is hung up on; uvicorn itself waits for ever.
 HEADER_SECONDS: Final = 10.0
+#: Of a request, without its body: request line, headers, framing of chunks, trailers. Framing of
+#: chunks may be as much as the body again.
 MAX_HEADER_BYTES: Final = 64 * 1024
+#: What has come is looked at in slices of this size: less than the bound above.
+_SLICE_BYTES: Final = 16 * 1024
 #: Connections cost a descriptor each; the usual soft limit of 1,024 is soon reached.
 _MOST_FILES: Final = 65_536
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection: its requests' headers must come in time, and be of reasonable size."""
+    """One connection: each request must come in time, and be of reasonable size beside its body.
 
-    _timer: asyncio.TimerHandle | None = None
-    _header_bytes = 0
+    The bounds count what arrives, not what the parser makes of it: the parser keeps an unfinished
+    header, URL or trailer without telling anybody.
+    """
+
+    #: Time for a whole request, body and trailers included; None where large uploads are served.
+    request_seconds: float | None = None
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _request_timer: asyncio.TimerHandle | None = None
+    _received = 0  # bytes since the request began
+    _body = 0  # bytes of its body
+    _slice = 0  # bytes of the slice that is being parsed
 
     def connection_made(self, transport: Any) -> None:
         """A stranger has connected."""
         super().connection_made(transport)
-        self._expect_headers()
+        self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The stranger is gone."""
-        self._headers_are_there()
+        self._stop_timers()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come."""
+        for start in range(0, len(data), _SLICE_BYTES):
+            piece = data[start : start + _SLICE_BYTES]
+            self._slice = len(piece)
+            self._received += self._slice
+            super().data_received(piece)
+            if self.transport.is_closing():
+                return
+            if self._received - 2 * self._body > MAX_HEADER_BYTES:
+                self.transport.abort()
+                return
 
     def on_message_begin(self) -> None:
         """Another request begins on the connection."""
         super().on_message_begin()
-        self._header_bytes = 0
-        self._expect_headers()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header has come."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self.transport.abort()
-            return
-        super().on_header(name, value)
+        self._received, self._body = self._slice, 0
+        self._expect_request()
 
     def on_headers_complete(self) -> None:
-        """The rest of the request has bounds of its own."""
-        self._headers_are_there()
+        """The body has a bound of its own, which the application knows."""
         super().on_headers_complete()
+        _stop(self._header_timer)
 
-    def _expect_headers(self) -> None:
-        self._headers_are_there()
-        self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+    def on_body(self, body: bytes) -> None:
+        """A part of the body has come."""
+        self._body += len(body)
+        super().on_body(body)
 
-    def _headers_are_there(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def on_message_complete(self) -> None:
+        """The request is there as a whole."""
+        super().on_message_complete()
+        self._stop_timers()
+
+    def _expect_request(self) -> None:
+        self._stop_timers()
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+        if self.request_seconds is not None:
+            self._request_timer = self.loop.call_later(self.request_seconds, self.transport.abort)
+
+    def _stop_timers(self) -> None:
+        _stop(self._header_timer)
+        _stop(self._request_timer)
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -73,15 +108,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(app: ASGIApp, *, host: str, port: int) -> int:
-    """Serve until SIGTERM or SIGINT; running requests get five seconds. Returns the exit code."""
+def serve(app: ASGIApp, *, host: str, port: int, request_seconds: float | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; running requests get five seconds. Returns the exit code.
+
+    `request_seconds` is the time for a whole request to arrive, None for as long as it takes.
+    """
+    protocol = type("Protocol", (BoundedProtocol,), {"request_seconds": request_seconds})
     _allow_files()
     server = _Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http=BoundedProtocol,
+            http=protocol,
             loop="uvloop",
             log_config=None,
             # A line for each request would show object names and the tokens of signed URLs.

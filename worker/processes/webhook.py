@@ -11,7 +11,7 @@ from docmill.worker.processes.serving import serve
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.settings.processes import WebhookSettings
 from docmill.worker.store.database import AsyncDatabase, require_database
-from docmill.worker.webhook.app import Receiver, create_webhook_app
+from docmill.worker.webhook.app import REQUEST_SECONDS, Receiver, create_webhook_app
 from docmill.worker.webhook.signatures import Verifier
 
 
@@ -40,6 +40,7 @@ def run_webhook(settings: WebhookSettings) -> int:
             create_webhook_app(receiver, database),
             host=settings.webhook_host,
             port=settings.webhook_port,
+            request_seconds=REQUEST_SECONDS,
         )
     finally:
         dispatcher.close()

@@ -29,6 +29,9 @@ log = get_logger(__name__)
 MAX_BODY_BYTES: Final = 64 * 1024
 #: pg_net gives up after five seconds at most; nobody honest sends for longer.
 BODY_SECONDS: Final = 10.0
+#: A request that has not arrived as a whole by then, trailers included, is hung up on: by then it
+#: has been answered with 408.
+REQUEST_SECONDS: Final = 12.0
 READY_SECONDS: Final = 2.0
 
 
@@ -36,6 +39,8 @@ class _RefusedError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+        # What follows of a body that nobody reads must not pass for the next request.
+        self.headers = {"connection": "close"} if status in (400, 408, 413) else None
 
 
 class Receiver:
@@ -62,7 +67,9 @@ class Receiver:
             job_id = await self._sync(await self._verified_hint(request))
             response = JSONResponse({"job_id": str(job_id) if job_id else None}, status_code=202)
         except _RefusedError as refused:
-            response = JSONResponse({"error": str(refused)}, status_code=refused.status)
+            response = JSONResponse(
+                {"error": str(refused)}, status_code=refused.status, headers=refused.headers
+            )
         self._answered.labels(response.status_code).inc()
         self._seconds.observe(time.perf_counter() - started)
         return response

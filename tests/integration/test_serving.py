@@ -1,0 +1,139 @@
+"""What a stranger's connection may take of an HTTP service, in bytes and in time."""
+
+import itertools
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from docmill.worker.processes import serving
+from tests.support.installation import until
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+#: Far above every bound, and above what the kernel holds for both ends of a connection.
+FLOOD_BYTES = 32 * 1024 * 1024
+
+
+async def answer(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A service whose requests must have arrived within a second."""
+    app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
+    protocol = type("Hasty", (serving.BoundedProtocol,), {"request_seconds": 1.0})
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started, "the service", 30)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join(30)
+
+
+def connect(port: int) -> "closing[socket.socket]":
+    return closing(socket.create_connection(("127.0.0.1", port), timeout=20))
+
+
+def is_refused(peer: socket.socket, blocks: Iterable[bytes]) -> bool:
+    """Whether the other side hangs up before all of this is sent."""
+    sent = 0
+    try:
+        for block in blocks:
+            peer.sendall(block)
+            sent += len(block)
+            if sent > FLOOD_BYTES:
+                return False
+        # A thing that was sent in one go is refused with a reset, or with an end.
+        return peer.recv(1) == b""
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("head", "block"),
+    [
+        (b"GET /", b"a" * 4096),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx: ", b"a" * 4096),
+        (b"GET / HTTP/1.1\r\nhost: a\r\n", b"x: a\r\n" * 500),
+        (CHUNKED + b"0\r\nx: ", b"a" * 4096),
+        (CHUNKED + b"0\r\n", b"x: a\r\n" * 500),
+        (CHUNKED + b"1;", b"a" * 4096),
+        (CHUNKED + b"1\r\na\r\n0\r\n", b"trailer: a\r\n" * 300),
+        (CHUNKED, b"1;aaaaaaaaaaaaaaaaaaaaaaaa\r\na\r\n" * 150),
+    ],
+    ids=["url", "header", "headers", "trailer", "trailers", "extension", "late", "framing"],
+)
+def test_what_never_ends_is_not_collected(port: int, head: bytes, block: bytes) -> None:
+    with connect(port) as peer:
+        peer.sendall(head)
+        assert is_refused(peer, itertools.repeat(block))
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /",
+        b"GET / HTTP/1.1\r\nhost: a\r\nx: ",
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\na",
+        CHUNKED + b"1\r\na\r\n",
+        CHUNKED + b"1\r\na\r\n0\r\n",
+        CHUNKED + b"1\r\na\r\n0\r\nx: ",
+        CHUNKED + b"1\r\na\r\n0\r\n\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\na",
+    ],
+    ids=["nothing", "url", "header", "body", "chunk", "trailers", "trailer", "second"],
+)
+def test_what_does_not_come_is_not_waited_for(
+    port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 1.0)
+    with connect(port) as peer:
+        peer.sendall(begun)
+        # A byte now and then changes nothing.
+        dripping = threading.Event()
+
+        def drip() -> None:
+            while not dripping.wait(0.2):
+                try:
+                    peer.sendall(b"a" if begun else b"")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            while peer.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        finally:
+            dripping.set()
+            thread.join(10)
+
+
+def test_honest_requests_are_served_however_they_are_sent(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    with httpx.Client() as client:
+        for size in (0, 1, 100_000, 8_000_000):
+            assert client.post(url, content=b"a" * size).text == str(size)
+        assert client.post(url, content=iter([b"a" * 1000] * 3000)).text == "3000000"
+        assert client.post(url, content=iter([b"a"] * 5000)).text == "5000"
+        assert client.get(url, headers={"x": "a" * 30_000}).text == "0"
+    with connect(port) as peer:
+        # One after another without waiting, more than a slice of them.
+        peer.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 3000)
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 3000:
+            block = peer.recv(65_536)
+            assert block
+            received += block
