@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 
 from docmill.worker.errors import CancelledRunError, JobError
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, read_ahead
-from docmill.worker.extraction.allowance import Allowance
-from docmill.worker.extraction.child_reader import OpenedWindow, Task
-from docmill.worker.extraction.kinds import office, pdf
-from docmill.worker.extraction.kinds.base import Bounds, PageEnd, Source
-from docmill.worker.extraction.kinds.registry import open_reading
-from docmill.worker.extraction.lines import replayed
-from docmill.worker.extraction.ordered import NOTHING_KEPT, OrderedExtraction
-from docmill.worker.extraction.read_ahead import ReadAhead
-from docmill.worker.extraction.results import Header
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.child.kinds import office, pdf
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.parent import read_ahead
+from docmill.worker.extraction.parent.allowance import Allowance
+from docmill.worker.extraction.parent.child_reader import OpenedWindow, Task
+from docmill.worker.extraction.parent.ordered import NOTHING_KEPT, OrderedExtraction
+from docmill.worker.extraction.parent.read_ahead import ReadAhead
+from docmill.worker.extraction.parent.records import replayed
+from docmill.worker.extraction.parent.results import Header
+from docmill.worker.extraction.shared.parts import Bounds, PageEnd
 from docmill.worker.models import Element
 from docmill.worker.ports import KeptWindows, StopCheck
 from tests.integration.extraction.conftest import MIB, assert_nothing_left, running_extractor

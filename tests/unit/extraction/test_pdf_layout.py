@@ -1,7 +1,7 @@
 """Lines on a page become paragraphs and titles."""
 
-from docmill.worker.extraction.kinds.layout import Line
-from docmill.worker.extraction.kinds.pdf import (
+from docmill.worker.extraction.child.kinds.layout import Line
+from docmill.worker.extraction.child.kinds.pdf import (
     Style,
     join_fragments,
     page_elements,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction.kinds.base import Source
-from docmill.worker.extraction.kinds.registry import open_reading
-from docmill.worker.extraction.kinds.text import blocks_of
-from docmill.worker.extraction.warm import use_blank_sentence_splitter
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.child.kinds.text import blocks_of
+from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 
 use_blank_sentence_splitter()
