@@ -211,4 +211,4 @@ def test_markdown_front_matter_is_no_heading():
 
 def test_no_url_is_ever_passed_to_a_partitioner():
     kinds = Path(open_reading.__code__.co_filename).parent
-    assert not [path for path in kinds.glob("*.py") if "url=" in path.read_text()]
+    assert not [path for path in kinds.rglob("*.py") if "url=" in path.read_text()]

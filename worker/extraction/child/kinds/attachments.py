@@ -1,12 +1,13 @@
 """Files inside a file: each is read by its own kind and carries the name of its part."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.extraction.child.kinds.pdf import has_pictures_of_text
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
@@ -27,101 +28,113 @@ class Part:
     data: bytes | None
 
 
-def with_parts(
-    body: Iterable[Element], parts: Sequence[Part], source: Source
-) -> Iterator[Element | PageEnd]:
-    """The body as page 1, then each part as a page. Parts that cannot be read have no text.
-
-    Without parts there are no pages.
-    """
-    if not parts:
-        yield from body
-        return
-    yield from (replace(element, page=1) for element in body)
-    yield PageEnd(1, has_text=True)
-    for number, part in enumerate(parts, start=2):
-        was_read = yield from _read(part, number, source)
-        yield PageEnd(number, has_text=was_read)
+#: Reads a file as what it is, and says what that is. A part may be mail again: its reader, who
+#: knows this module, is passed in by whoever knows all readers.
+OpenPart = Callable[[Source], tuple[str, Reading]]
 
 
-def ask_for_recognition(parts: Iterable[Part], source: Source, media_type: str) -> None:
-    """Raise ProfileNeededError where a part shows text in pictures, and recognition is to be had.
+class Attached:
+    """The files inside one message."""
 
-    Called before anything is said of the message. `media_type` is the message's.
-    """
-    if source.profile != profiles.PLAIN or not profiles.is_available(profiles.OCR):
-        return
-    inner = (_inner(part, source) for part in parts if part.data is not None)
-    if source.nesting < _MAX_NESTING and any(map(_shows_pictures, inner)):
-        raise ProfileNeededError(profiles.OCR, media_type)
+    def __init__(self, parts: Sequence[Part], source: Source, open_part: OpenPart) -> None:
+        """`source` is the message."""
+        self._parts = parts
+        self._source = source
+        self._open_part = open_part
 
+    @property
+    def names(self) -> list[str]:
+        """What they are called."""
+        return [part.name for part in self._parts]
 
-def _shows_pictures(source: Source) -> bool:
-    # The registry knows the readers of mail, which know this module.
-    from docmill.worker.extraction.child.kinds.pdf import has_pictures_of_text
-    from docmill.worker.extraction.child.kinds.registry import READERS
+    @property
+    def page_count(self) -> int | None:
+        """What `after` counts as pages."""
+        return len(self._parts) + 1 if self._parts else None
 
-    media_type = sniff.sniff(source.file, source.file_name)
-    if media_type in profiles.IMAGES:
-        return True
-    if media_type == media_types.PDF:
-        return has_pictures_of_text(source)
-    if media_type in (media_types.EML, media_types.MSG):
-        try:
-            READERS[media_type](source)
-        except ProfileNeededError:
+    def ask_for_recognition(self, media_type: str) -> None:
+        """Raise ProfileNeededError where one shows text in pictures, and recognition is to be had.
+
+        Called before anything is said of the message. `media_type` is the message's.
+        """
+        plain = self._source.profile == profiles.PLAIN
+        if not plain or not profiles.is_available(profiles.OCR):
+            return
+        inner = (self._inner(part) for part in self._parts if part.data is not None)
+        if self._source.nesting < _MAX_NESTING and any(map(self._shows_pictures, inner)):
+            raise ProfileNeededError(profiles.OCR, media_type)
+
+    def after(self, body: Iterable[Element]) -> Iterator[Element | PageEnd]:
+        """The body as page 1, then each file as a page. Those that cannot be read have no text.
+
+        Without files there are no pages.
+        """
+        if not self._parts:
+            yield from body
+            return
+        yield from (replace(element, page=1) for element in body)
+        yield PageEnd(1, has_text=True)
+        for number, part in enumerate(self._parts, start=2):
+            was_read = yield from self._read(part, number)
+            yield PageEnd(number, has_text=was_read)
+
+    def _inner(self, part: Part) -> Source:
+        return Source(
+            file=BytesIO(part.data or b""),
+            file_name=part.name,
+            nesting=self._source.nesting + 1,
+            budget=self._source.budget,
+            profile=self._source.profile,
+        )
+
+    def _shows_pictures(self, inner: Source) -> bool:
+        media_type = sniff.sniff(inner.file, inner.file_name)
+        if media_type in profiles.IMAGES:
             return True
+        if media_type == media_types.PDF:
+            return has_pictures_of_text(inner)
+        if media_type in (media_types.EML, media_types.MSG):
+            try:
+                self._open_part(inner)
+            except ProfileNeededError:
+                return True
+            except MemoryError:
+                raise
+            except Exception:  # parsers raise whatever they like
+                return False
+        return False
+
+    def _read(self, part: Part, number: int) -> Generator[Element, None, bool]:
+        """Elements of one file. Returns whether all of it was read: what fails spoils no other."""
+        source = self._source
+        if part.data is None or source.nesting >= _MAX_NESTING or not source.budget.take():
+            return False
+        try:
+            return (yield from self._named(part, number))
         except MemoryError:
             raise
+        except JobError as error:
+            # Nothing in it is nothing that was missed.
+            return error.code == "empty_document"
         except Exception:  # parsers raise whatever they like
             return False
-    return False
 
-
-def _inner(part: Part, source: Source) -> Source:
-    return Source(
-        file=BytesIO(part.data or b""),
-        file_name=part.name,
-        nesting=source.nesting + 1,
-        budget=source.budget,
-        profile=source.profile,
-    )
-
-
-def _read(part: Part, number: int, source: Source) -> Generator[Element, None, bool]:
-    """Elements of one part. Returns whether all of it was read: what fails spoils no other."""
-    if part.data is None or source.nesting >= _MAX_NESTING or not source.budget.take():
-        return False
-    try:
-        return (yield from _named(part.name, number, _inner(part, source)))
-    except MemoryError:
-        raise
-    except JobError as error:
-        # Nothing in it is nothing that was missed.
-        return error.code == "empty_document"
-    except Exception:  # parsers raise whatever they like
-        return False
-
-
-def _named(name: str, number: int, source: Source) -> Generator[Element, None, bool]:
-    """The part's elements under a title with its name. Returns whether all pages have text."""
-    # The registry knows the readers of mail, which know this module.
-    from docmill.worker.extraction.child.kinds.registry import open_reading
-
-    media_type, reading = open_reading(source)
-    unread = False
-    is_first = True
-    for found in reading.parts:
-        if isinstance(found, PageEnd):
-            unread = unread or not found.has_text
-            continue
-        if is_first:
-            yield Element("Title", name, page=number, depth=_NAME_DEPTH)
-        is_first = False
-        depth = None if found.depth is None else found.depth + _NAME_DEPTH + 1
-        metadata = {**found.metadata, "page_name": _place(name, found, media_type)}
-        yield replace(found, page=number, depth=depth, metadata=metadata)
-    return not unread
+    def _named(self, part: Part, number: int) -> Generator[Element, None, bool]:
+        """The file's elements under a title with its name. Returns whether all pages have text."""
+        media_type, reading = self._open_part(self._inner(part))
+        unread = False
+        is_first = True
+        for found in reading.parts:
+            if isinstance(found, PageEnd):
+                unread = unread or not found.has_text
+                continue
+            if is_first:
+                yield Element("Title", part.name, page=number, depth=_NAME_DEPTH)
+            is_first = False
+            depth = None if found.depth is None else found.depth + _NAME_DEPTH + 1
+            metadata = {**found.metadata, "page_name": _place(part.name, found, media_type)}
+            yield replace(found, page=number, depth=depth, metadata=metadata)
+        return not unread
 
 
 def _place(name: str, element: Element, media_type: str) -> str:
@@ -130,11 +143,6 @@ def _place(name: str, element: Element, media_type: str) -> str:
     if inner is None and element.page is not None and media_type not in _UNPAGED:
         inner = f"page {element.page}"
     return f"{name}, {inner}" if inner else name
-
-
-def part_count(parts: Sequence[Part]) -> int | None:
-    """What `with_parts` counts as pages."""
-    return len(parts) + 1 if parts else None
 
 
 def joined(readings: Iterable[Reading]) -> Iterator[Element]:

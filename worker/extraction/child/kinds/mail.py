@@ -11,13 +11,7 @@ from typing import Any
 from oxmsg import Message
 
 from docmill.worker.extraction.child.encodings import decode
-from docmill.worker.extraction.child.kinds.attachments import (
-    Part,
-    ask_for_recognition,
-    joined,
-    part_count,
-    with_parts,
-)
+from docmill.worker.extraction.child.kinds.attachments import Attached, OpenPart, Part, joined
 from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.partitioned import body_titles_demoted
 from docmill.worker.extraction.child.kinds.text import text_elements
@@ -33,19 +27,20 @@ _SIGNATURES = frozenset(
 _MAX_NAME_CHARACTERS = 200
 
 
-def read_eml(source: Source) -> Reading:
-    """A message as Internet mail stores it."""
+def read_eml(source: Source, open_part: OpenPart) -> Reading:
+    """A message as Internet mail stores it. `open_part` begins to read what is attached."""
     message = email.message_from_bytes(source.read(), policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     leaves = list(_leaves(message))
     bodies = [leaf for leaf in leaves if _is_body(leaf)]
-    attached = [leaf for leaf in leaves if not _is_body(leaf) and not _is_decoration(leaf)]
+    others = [leaf for leaf in leaves if not _is_body(leaf) and not _is_decoration(leaf)]
     parts = [
         Part(_name(_file_name(leaf), number), _content(leaf))
-        for number, leaf in enumerate(attached, start=1)
+        for number, leaf in enumerate(others, start=1)
     ]
-    ask_for_recognition(parts, source, media_types.EML)
-    return _message(_headers(message), map(_body_reading, bodies), parts, source)
+    attached = Attached(parts, source, open_part)
+    attached.ask_for_recognition(media_types.EML)
+    return _message(_headers(message), map(_body_reading, bodies), attached)
 
 
 def _headers(message: EmailMessage) -> dict[str, str]:
@@ -143,8 +138,8 @@ def _text_reading(text: str, *, is_html: bool) -> Reading:
     return html_reading(text) if is_html else Reading(text_elements(text))
 
 
-def read_msg(source: Source) -> Reading:
-    """A message as Outlook stores it."""
+def read_msg(source: Source, open_part: OpenPart) -> Reading:
+    """A message as Outlook stores it. `open_part` begins to read what is attached."""
     message = Message.load(source.file)
     headers = {"Subject": message.subject or "", "From": message.sender or ""}
     headers["To"] = ", ".join(str(recipient.email_address) for recipient in message.recipients)
@@ -156,8 +151,9 @@ def read_msg(source: Source) -> Reading:
         Part(_name(attachment.file_name, number), _attached_bytes(attachment))
         for number, attachment in enumerate(message.attachments, start=1)
     ]
-    ask_for_recognition(parts, source, media_types.MSG)
-    return _message(headers, [body], parts, source)
+    attached = Attached(parts, source, open_part)
+    attached.ask_for_recognition(media_types.MSG)
+    return _message(headers, [body], attached)
 
 
 def _attached_bytes(attachment: Any) -> bytes | None:
@@ -178,25 +174,21 @@ def _name(file_name: str | None, number: int) -> str:
     return " ".join(last.split())[-_MAX_NAME_CHARACTERS:] or f"attachment {number}"
 
 
-def _message(
-    headers: Mapping[str, str], bodies: Iterable[Reading], parts: list[Part], source: Source
-) -> Reading:
+def _message(headers: Mapping[str, str], bodies: Iterable[Reading], attached: Attached) -> Reading:
     subject = " ".join(headers.get("Subject", "").split())
-    body = _elements(subject, headers, bodies, parts)
-    return Reading(
-        with_parts(body, parts, source), page_count=part_count(parts), title=subject or None
-    )
+    body = _elements(subject, headers, bodies, attached.names)
+    return Reading(attached.after(body), page_count=attached.page_count, title=subject or None)
 
 
 def _elements(
-    subject: str, headers: Mapping[str, str], bodies: Iterable[Reading], parts: list[Part]
+    subject: str, headers: Mapping[str, str], bodies: Iterable[Reading], attached: list[str]
 ) -> Iterator[Element]:
     if subject:
         yield Element("Title", subject, depth=0)
     lines = [f"{name}: {' '.join(headers[name].split())}" for name in _SHOWN if headers.get(name)]
-    if parts:
+    if attached:
         # Named here, one that cannot be read can still be found.
-        lines.append("Attachments: " + ", ".join(part.name for part in parts))
+        lines.append("Attachments: " + ", ".join(attached))
     yield Element("Text", "\n".join(lines))
     for element in body_titles_demoted(joined(bodies)):
         # Below the subject, or it would not hold for what follows.

@@ -12,7 +12,7 @@ from docmill.worker.extraction.shared import media_types, profiles
 
 Reader = Callable[[Source], Reading]
 
-READERS: dict[str, Reader] = {
+_READERS: dict[str, Reader] = {
     media_types.PDF: pdf.read_pdf,
     media_types.DOCX: office.read_docx,
     media_types.PPTX: office.read_pptx,
@@ -25,8 +25,8 @@ READERS: dict[str, Reader] = {
     "application/json": data.read_json,
     "application/x-ndjson": data.read_json_lines,
     "application/xml": data.read_xml,
-    media_types.EML: mail.read_eml,
-    media_types.MSG: mail.read_msg,
+    media_types.EML: lambda source: mail.read_eml(source, open_reading),
+    media_types.MSG: lambda source: mail.read_msg(source, open_reading),
     # Where pandoc is not at hand; all of their words are there.
     "text/x-org": text.read_text,
     "text/x-rst": text.read_text,
@@ -51,7 +51,7 @@ def open_reading(source: Source) -> tuple[str, Reading]:
         raise JobError(_REFUSED[media_type])
     if source.nesting == 0 and source.profile == profiles.PLAIN:
         _ask_for_help(media_type, source)
-    reader = READERS.get(media_type)
+    reader = _READERS.get(media_type)
     if reader is None and source.profile == profiles.OCR:
         reader = ocr.read_image if media_type in profiles.IMAGES else None
     if reader is None and media_type.startswith("text/x-"):
