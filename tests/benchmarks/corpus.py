@@ -16,7 +16,7 @@ from pathlib import Path
 from docmill.worker.errors import JobError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.extraction.child.kinds.base import Source
-from docmill.worker.extraction.child.kinds.pdf import has_pictures_of_text
+from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Element

@@ -32,7 +32,7 @@ from docmill.worker.embedding.tokens import splitter_for
 from docmill.worker.errors import JobError
 from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Source
-from docmill.worker.extraction.child.kinds.pdf import read_pdf
+from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.parent import guard
 from docmill.worker.extraction.parent.supervisor import ChildHandle, Supervisor

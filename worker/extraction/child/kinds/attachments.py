@@ -7,7 +7,7 @@ from io import BytesIO
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
-from docmill.worker.extraction.child.kinds.pdf import has_pictures_of_text
+from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element

@@ -16,7 +16,9 @@ from PIL import Image, ImageOps
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.kinds.base import Reading, Source
-from docmill.worker.extraction.child.kinds.layout import Line, Row, arranged
+from docmill.worker.extraction.child.kinds.page.elements import page_elements
+from docmill.worker.extraction.child.kinds.page.layout import Line, Row, arranged
+from docmill.worker.extraction.child.kinds.page.style import Style
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
@@ -166,8 +168,6 @@ def _row(pieces: list[Line]) -> Row:
 
 def elements_of_lines(lines: Sequence[Line], page: int) -> Iterator[Element]:
     """Paragraphs and titles of a page that was recognised."""
-    from docmill.worker.extraction.child.kinds.pdf import Style, page_elements
-
     if not lines:
         return
     # Boxes are as high as the letters in them: a line without a tall one is no smaller text. So

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
 from docmill.worker.extraction.child.archive import check_archive
-from docmill.worker.extraction.child.kinds import data, mail, ocr, office, pdf, text, web
+from docmill.worker.extraction.child.kinds import data, mail, ocr, office, text, web
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.shared import media_types, profiles
 
 Reader = Callable[[Source], Reading]
 
 _READERS: dict[str, Reader] = {
-    media_types.PDF: pdf.read_pdf,
+    media_types.PDF: read_pdf,
     media_types.DOCX: office.read_docx,
     media_types.PPTX: office.read_pptx,
     media_types.XLSX: office.read_xlsx,
