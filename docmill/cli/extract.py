@@ -10,7 +10,7 @@ from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, count_of, print_json
 from docmill.worker.errors import JobError, RefusedError
 from docmill.worker.extraction import GuardedExtractor
-from docmill.worker.extraction.profiles import need_of
+from docmill.worker.extraction.shared.profiles import need_of
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Chunk, Element
 from docmill.worker.pipeline.chunking import chunk_elements

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import errors as pg
 
-from docmill.worker.extraction.kinds.pdf import WINDOW_PAGES
+from docmill.worker.extraction.child.kinds.pdf.reading import WINDOW_PAGES
 from tests.integration.extraction.documents import make_pdf
 from tests.support.database import as_client
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, until

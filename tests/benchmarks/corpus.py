@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction import GuardedExtractor, profiles, sniff
-from docmill.worker.extraction.kinds.base import Source
-from docmill.worker.extraction.kinds.pdf import has_pictures_of_text
+from docmill.worker.extraction import GuardedExtractor
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
+from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
 from docmill.worker.pipeline.chunking import chunk_elements
@@ -40,11 +41,11 @@ _WEB = "navigation, banners, footers, scripts"
 _PICTURES = "pictures"
 _CELLS = "formulas (their values stay), charts, comments"
 PATHS = {
-    profiles.PDF: CodePath("pdfium", "repeated running heads, pictures"),
-    sniff.DOCX: CodePath("unstructured, docx", "pictures, footnotes, comments"),
-    sniff.PPTX: CodePath("unstructured, pptx", "pictures, charts"),
-    sniff.XLSX: CodePath("openpyxl", _CELLS),
-    sniff.XLS: CodePath("xlrd", _CELLS),
+    media_types.PDF: CodePath("pdfium", "repeated running heads, pictures"),
+    media_types.DOCX: CodePath("unstructured, docx", "pictures, footnotes, comments"),
+    media_types.PPTX: CodePath("unstructured, pptx", "pictures, charts"),
+    media_types.XLSX: CodePath("openpyxl", _CELLS),
+    media_types.XLS: CodePath("xlrd", _CELLS),
     "text/html": CodePath("unstructured, html", _WEB),
     "text/markdown": CodePath("unstructured, md", _PICTURES),
     "text/csv": CodePath("Python's csv"),
@@ -52,8 +53,8 @@ PATHS = {
     "application/json": CodePath("Python's json"),
     "application/x-ndjson": CodePath("Python's json"),
     "application/xml": CodePath("lxml", "comments, attributes of elements with text"),
-    sniff.EML: CodePath("Python's email", "headers but a few, pictures in the text"),
-    sniff.MSG: CodePath("oxmsg", "headers but a few, pictures in the text"),
+    media_types.EML: CodePath("Python's email", "headers but a few, pictures in the text"),
+    media_types.MSG: CodePath("oxmsg", "headers but a few, pictures in the text"),
     "text/plain": CodePath("docmill, unstructured's titles"),
 }
 
@@ -82,10 +83,12 @@ def code_path(media_type: str, path: Path) -> CodePath:
         return CodePath(f"{program}, then as what it wrote", _PICTURES)
     if profile == profiles.OCR:
         return CodePath("RapidOCR", "all but text")
-    if media_type == profiles.PDF and profiles.is_available(profiles.OCR):
+    if media_type == media_types.PDF and profiles.is_available(profiles.OCR):
         with path.open("rb") as file:
             if has_pictures_of_text(Source(file=file, file_name=path.name)):
-                return CodePath("pdfium; RapidOCR for scanned pages", PATHS[profiles.PDF].left_out)
+                return CodePath(
+                    "pdfium; RapidOCR for scanned pages", PATHS[media_types.PDF].left_out
+                )
     return PATHS.get(media_type, CodePath("docmill"))
 
 

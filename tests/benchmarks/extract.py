@@ -30,12 +30,14 @@ from rapidfuzz.distance import Indel
 
 from docmill.worker.embedding.tokens import splitter_for
 from docmill.worker.errors import JobError
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, guard, warm
-from docmill.worker.extraction.kinds.base import ProfileNeededError, Source
-from docmill.worker.extraction.kinds.pdf import read_pdf
-from docmill.worker.extraction.kinds.registry import open_reading
-from docmill.worker.extraction.protocol import Request
-from docmill.worker.extraction.supervisor import ChildHandle, Supervisor
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Source
+from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.parent import guard
+from docmill.worker.extraction.parent.supervisor import ChildHandle, Supervisor
+from docmill.worker.extraction.shared.protocol import Request
+from docmill.worker.extraction.zygote import warm
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
 from docmill.worker.pipeline.chunking import chunk_elements

@@ -28,11 +28,11 @@ from unstructured.partition.html import partition_html
 from unstructured.partition.md import partition_md
 from unstructured.partition.pptx import partition_pptx
 
-from docmill.worker.extraction import warm
-from docmill.worker.extraction.kinds import shortcuts
-from docmill.worker.extraction.kinds.base import Source
-from docmill.worker.extraction.kinds.office import read_docx
-from docmill.worker.extraction.kinds.partitioned import elements_of
+from docmill.worker.extraction.child.kinds import shortcuts
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.office import read_docx
+from docmill.worker.extraction.child.kinds.partitioned import elements_of
+from docmill.worker.extraction.zygote import warm
 from docmill.worker.models import Element
 from tests.integration.extraction.documents import make_pptx
 

@@ -10,7 +10,7 @@ import pytest
 
 from docmill.embedded.process import ChildProcess
 from docmill.embedded.stack import SERVICES
-from docmill.worker.extraction.kinds.pdf import WINDOW_PAGES
+from docmill.worker.extraction.child.kinds.pdf.reading import WINDOW_PAGES
 from tests.faults.stack import FULL, RECOVERY_SECONDS, Stack, Stage
 from tests.integration.extraction.documents import make_pdf
 from tests.support.fake_openai import Answer

@@ -15,7 +15,7 @@ from docmill.cli.config import references
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.main import app
 from docmill.worker.errors import ERROR_CODES
-from docmill.worker.extraction.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
+from docmill.worker.extraction.child.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
 from docmill.worker.models import Stage
 from docmill.worker.pipeline.run_job import RunEnd
 from docmill.worker.settings.environment import load_settings

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.parent import supervisor
 from docmill.worker.models import Element
 
 MIB = 1024 * 1024

@@ -24,10 +24,11 @@ def _stub(name: str, **attributes: object) -> None:
 
 
 # The parsers take seconds to import and are not what is tested.
-_stub("docmill.worker.extraction.kinds.registry", open_reading=None)
-_stub("docmill.worker.extraction.warm", warm_up=lambda: None)
+_stub("docmill.worker.extraction.child.kinds.registry", open_reading=None)
+_stub("docmill.worker.extraction.zygote.warm", warm_up=lambda: None)
 
-from docmill.worker.extraction import child, seccomp, zygote  # noqa: E402 -- after the stubs
+from docmill.worker.extraction.child import life, seccomp  # noqa: E402 -- after the stubs
+from docmill.worker.extraction.zygote import process  # noqa: E402
 from docmill.worker.models import JsonObject  # noqa: E402
 
 _ELEMENT: JsonObject = {"category": "Text", "page": None, "depth": None, "metadata": {}}
@@ -183,9 +184,9 @@ def _obey(*_arguments: object) -> None:
     _ACTIONS[action](*arguments)
 
 
-vars(child)["_read"] = _obey
+vars(life)["_read"] = _obey
 if "--without-seccomp" in sys.argv:
     vars(seccomp)["refuse_system_calls"] = lambda **_: False
 
 if __name__ == "__main__":
-    zygote.main(sys.argv[-2:])
+    process.main(sys.argv[-2:])

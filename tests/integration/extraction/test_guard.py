@@ -16,15 +16,9 @@ from typing import Any
 import pytest
 
 from docmill.worker.errors import DrainError, JobError
-from docmill.worker.extraction import (
-    ExtractionLimits,
-    GuardedExtractor,
-    child_reader,
-    folders,
-    guard,
-    supervisor,
-)
-from docmill.worker.extraction.protocol import Limits
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.parent import child_reader, folders, guard, supervisor
+from docmill.worker.extraction.shared.protocol import Limits
 from tests.integration.extraction import documents
 from tests.integration.extraction.conftest import (
     HOSTILE,
@@ -341,7 +335,8 @@ def test_closing_ends_everything(make_hostile: MakeHostile, order: Order):
 _WORKER = """
 import sys, threading
 from pathlib import Path
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.parent import supervisor
 from docmill.worker.log import configure_logging
 configure_logging(log_format="json", level="error")
 supervisor.ZYGOTE = tuple(sys.argv[3:])
@@ -397,7 +392,8 @@ def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
 _ORDINARY = """
 import json, os, sys
 from pathlib import Path
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, supervisor
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.parent import supervisor
 from docmill.worker.log import configure_logging
 configure_logging(log_format="json", level="error")
 supervisor.ZYGOTE = tuple(sys.argv[3:])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from docmill.worker.extraction import GuardedExtractor, profiles
+from docmill.worker.extraction import GuardedExtractor
+from docmill.worker.extraction.shared import profiles
 from docmill.worker.models import Element
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import assert_nothing_left, code_of, read_document

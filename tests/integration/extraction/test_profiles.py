@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, profiles
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.shared import profiles
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import (
     MIB,

@@ -9,23 +9,26 @@ from pathlib import Path
 import pytest
 
 from docmill.worker.errors import CancelledRunError, JobError
-from docmill.worker.extraction import ExtractionLimits, GuardedExtractor, read_ahead
-from docmill.worker.extraction.allowance import Allowance
-from docmill.worker.extraction.child_reader import OpenedWindow, Task
-from docmill.worker.extraction.kinds import office, pdf
-from docmill.worker.extraction.kinds.base import Bounds, PageEnd, Source
-from docmill.worker.extraction.kinds.registry import open_reading
-from docmill.worker.extraction.lines import replayed
-from docmill.worker.extraction.ordered import NOTHING_KEPT, OrderedExtraction
-from docmill.worker.extraction.read_ahead import ReadAhead
-from docmill.worker.extraction.results import Header
+from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.child.kinds import office
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.pdf.reading import WINDOW_PAGES
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.parent import read_ahead
+from docmill.worker.extraction.parent.allowance import Allowance
+from docmill.worker.extraction.parent.child_reader import OpenedWindow, Task
+from docmill.worker.extraction.parent.ordered import NOTHING_KEPT, OrderedExtraction
+from docmill.worker.extraction.parent.read_ahead import ReadAhead
+from docmill.worker.extraction.parent.records import replayed
+from docmill.worker.extraction.parent.results import Header
+from docmill.worker.extraction.shared.parts import Bounds, PageEnd
 from docmill.worker.models import Element
 from docmill.worker.ports import KeptWindows, StopCheck
 from tests.integration.extraction.conftest import MIB, assert_nothing_left, running_extractor
 from tests.integration.extraction.documents import make_large_xlsx, make_pdf
 
 #: Three windows: more than two times what one holds.
-PAGES = 2 * pdf.WINDOW_PAGES + 20
+PAGES = 2 * WINDOW_PAGES + 20
 
 
 class Kept:
@@ -91,13 +94,13 @@ def test_the_windows_are_the_document(extractor: GuardedExtractor, path: Path) -
     assert unread == [
         part.number for part in whole if isinstance(part, PageEnd) and not part.has_text
     ]
-    assert done == [pdf.WINDOW_PAGES, 2 * pdf.WINDOW_PAGES, PAGES]
+    assert done == [WINDOW_PAGES, 2 * WINDOW_PAGES, PAGES]
 
 
 def test_what_is_kept_is_not_read_again(
     extractor: GuardedExtractor, path: Path, started: list[Bounds | None]
 ) -> None:
-    first, second = pdf.WINDOW_PAGES + 1, 2 * pdf.WINDOW_PAGES + 1
+    first, second = WINDOW_PAGES + 1, 2 * WINDOW_PAGES + 1
     kept = Kept()
     found = read(extractor, path, kept)
     assert set(started) == {None, (first, second), (second, None)}
@@ -133,7 +136,7 @@ def test_a_run_that_is_stopped_has_kept_what_it_has_used(
     started.clear()
     read(extractor, path, kept)
     assert None not in started
-    assert (2 * pdf.WINDOW_PAGES + 1, None) in started
+    assert (2 * WINDOW_PAGES + 1, None) in started
 
 
 def test_a_small_document_is_not_kept(extractor: GuardedExtractor, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction.allowance import Allowance, TimeAllowance
+from docmill.worker.extraction.parent.allowance import Allowance, TimeAllowance
 
 
 def test_an_amount_can_be_used_up_to_the_last() -> None:

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction import archive
+from docmill.worker.extraction.child import archive
 
 
 def zipped(entries, compression=zipfile.ZIP_DEFLATED) -> bytes:

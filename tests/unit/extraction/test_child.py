@@ -2,8 +2,8 @@
 
 import pytest
 
-from docmill.worker.extraction.child import _presentable
-from docmill.worker.extraction.protocol import MAX_ELEMENT_CHARACTERS
+from docmill.worker.extraction.child.life import _presentable
+from docmill.worker.extraction.shared.protocol import MAX_ELEMENT_CHARACTERS
 from docmill.worker.models import Element
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docmill.worker.extraction.kinds.layout import Line, Row, arranged
+from docmill.worker.extraction.child.kinds.page.layout import Line, Row, arranged
 
 PROSE = "words of a column that go on"
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pytest
 
-from docmill.worker.extraction.kinds import ocr
+from docmill.worker.extraction.child.kinds import ocr
 
 
 def test_a_page_that_takes_too_long_is_unread_whatever_the_engine_makes_of_it(

@@ -1,13 +1,9 @@
 """Lines on a page become paragraphs and titles."""
 
-from docmill.worker.extraction.kinds.layout import Line
-from docmill.worker.extraction.kinds.pdf import (
-    Style,
-    join_fragments,
-    page_elements,
-    repaired,
-    style_of,
-)
+from docmill.worker.extraction.child.kinds.page.elements import page_elements
+from docmill.worker.extraction.child.kinds.page.layout import Line
+from docmill.worker.extraction.child.kinds.page.style import Style, style_of
+from docmill.worker.extraction.child.kinds.pdf.lines import join_fragments, repaired
 
 STYLE = Style(body_size=10, running=frozenset())
 

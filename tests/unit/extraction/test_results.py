@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docmill.worker.extraction import protocol
-from docmill.worker.extraction.kinds.base import PageEnd
-from docmill.worker.extraction.results import (
+from docmill.worker.extraction.parent.results import (
     End,
     Failure,
     Header,
@@ -18,6 +16,8 @@ from docmill.worker.extraction.results import (
     ResultLines,
     Wanted,
 )
+from docmill.worker.extraction.shared import protocol
+from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element, JsonObject
 
 

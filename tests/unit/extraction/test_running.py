@@ -1,6 +1,6 @@
 """Running lines pass once; what a child sends in their place costs little."""
 
-from docmill.worker.extraction.running import RunningLines, marks_of
+from docmill.worker.extraction.shared.running import RunningLines, marks_of
 from docmill.worker.models import Element
 
 

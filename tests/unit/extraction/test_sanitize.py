@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docmill.worker.extraction.sanitize import count_hidden, sanitize
+from docmill.worker.extraction.shared.sanitize import count_hidden, sanitize
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()))
 any_json = st.recursive(

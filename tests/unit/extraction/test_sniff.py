@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docmill.worker.extraction import sniff
-from docmill.worker.extraction.encodings import decode, looks_like_text
+from docmill.worker.extraction.child import sniff
+from docmill.worker.extraction.child.encodings import decode, looks_like_text
+from docmill.worker.extraction.shared import media_types
 
 
 def sniffed(content: bytes, name: str = "") -> str:
@@ -51,9 +52,9 @@ def test_bytes_decide(content, expected):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (zipped("[Content_Types].xml", "word/document.xml"), sniff.DOCX),
-        (zipped("[Content_Types].xml", "ppt/presentation.xml"), sniff.PPTX),
-        (zipped("[Content_Types].xml", "xl/workbook.xml"), sniff.XLSX),
+        (zipped("[Content_Types].xml", "word/document.xml"), media_types.DOCX),
+        (zipped("[Content_Types].xml", "ppt/presentation.xml"), media_types.PPTX),
+        (zipped("[Content_Types].xml", "xl/workbook.xml"), media_types.XLSX),
         (zipped(mimetype=b"application/epub+zip"), "application/epub+zip"),
         (
             zipped(mimetype=b"application/vnd.oasis.opendocument.text"),
@@ -83,7 +84,7 @@ def test_containers_are_told_apart_by_what_is_in_them(content, expected):
         ("a.jsonl", "application/x-ndjson"),
         ("a.html", "text/html"),
         ("a.xml", "application/xml"),
-        ("a.eml", sniff.EML),
+        ("a.eml", media_types.EML),
         ("a.py", "text/x-py"),
         ("a.yaml", "text/x-yaml"),
         ("deploy/Dockerfile", "text/x-dockerfile"),
@@ -106,7 +107,7 @@ def test_a_name_tells_text_formats_apart(name, expected):
         (b'<?xml version="1.0"?><html xmlns="x"/>', "text/html"),
         (b'<?xml version="1.0"?><svg/>', "image/svg+xml"),
         (b'{"a": 1}', "application/json"),
-        (b"From: a@b.c\nTo: d@e.f\nSubject: x\n\nbody", sniff.EML),
+        (b"From: a@b.c\nTo: d@e.f\nSubject: x\n\nbody", media_types.EML),
         (b"From: the start\nthis is prose", "text/plain"),
         (b"BMW and MZ are vehicles", "text/plain"),
         (b"{curly} prose", "text/plain"),

@@ -1,7 +1,7 @@
 """Tables become lines that stand for themselves."""
 
-from docmill.worker.extraction.kinds import tables
-from docmill.worker.extraction.kinds.grouping import GROUP_CHARACTERS
+from docmill.worker.extraction.child.kinds import tables
+from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS
 from docmill.worker.models import Element
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction.kinds.base import Source
-from docmill.worker.extraction.kinds.registry import open_reading
-from docmill.worker.extraction.kinds.text import blocks_of
-from docmill.worker.extraction.warm import use_blank_sentence_splitter
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.child.kinds.text import blocks_of
+from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 
 use_blank_sentence_splitter()
@@ -211,4 +211,4 @@ def test_markdown_front_matter_is_no_heading():
 
 def test_no_url_is_ever_passed_to_a_partitioner():
     kinds = Path(open_reading.__code__.co_filename).parent
-    assert not [path for path in kinds.glob("*.py") if "url=" in path.read_text()]
+    assert not [path for path in kinds.rglob("*.py") if "url=" in path.read_text()]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from docmill.worker.extraction.kinds import cuts, text
-from docmill.worker.extraction.kinds.base import Reading, Source
-from docmill.worker.extraction.kinds.data import read_delimited, read_json_lines
-from docmill.worker.extraction.kinds.text import read_text
-from docmill.worker.extraction.warm import use_blank_sentence_splitter
+from docmill.worker.extraction.child.kinds import cuts, text
+from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.data import read_delimited, read_json_lines
+from docmill.worker.extraction.child.kinds.text import read_text
+from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 
 Reader = Callable[[Source], Reading]

@@ -1,7 +1,7 @@
 """Windows bound what a document takes in memory."""
 
-from docmill.worker.extraction.kinds.base import PageEnd
-from docmill.worker.extraction.windows import windows_of
+from docmill.worker.extraction.parent.windows import windows_of
+from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
 Parts = list[Element | PageEnd]

@@ -1,0 +1,153 @@
+"""Files inside a file: each is read by its own kind and carries the name of its part."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child import sniff
+from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
+from docmill.worker.extraction.shared import media_types, profiles
+from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.models import Element
+
+#: Mail in mail in mail is read; what is in there stays unread.
+_MAX_NESTING = 3
+#: Headings of a part stand below its name, which stands below the subject.
+_NAME_DEPTH = 1
+#: Of these a part's page number says nothing.
+_UNPAGED = frozenset({media_types.EML, media_types.MSG, media_types.XLSX, media_types.XLS})
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file inside a file. `data` is None where its bytes cannot be had."""
+
+    name: str  #: as its sender wrote it: shown, never opened
+    data: bytes | None
+
+
+#: Reads a file as what it is, and says what that is. A part may be mail again: its reader, who
+#: knows this module, is passed in by whoever knows all readers.
+OpenPart = Callable[[Source], tuple[str, Reading]]
+
+
+class Attached:
+    """The files inside one message."""
+
+    def __init__(self, parts: Sequence[Part], source: Source, open_part: OpenPart) -> None:
+        """`source` is the message."""
+        self._parts = parts
+        self._source = source
+        self._open_part = open_part
+
+    @property
+    def names(self) -> list[str]:
+        """What they are called."""
+        return [part.name for part in self._parts]
+
+    @property
+    def page_count(self) -> int | None:
+        """What `after` counts as pages."""
+        return len(self._parts) + 1 if self._parts else None
+
+    def ask_for_recognition(self, media_type: str) -> None:
+        """Raise ProfileNeededError where one shows text in pictures, and recognition is to be had.
+
+        Called before anything is said of the message. `media_type` is the message's.
+        """
+        plain = self._source.profile == profiles.PLAIN
+        if not plain or not profiles.is_available(profiles.OCR):
+            return
+        inner = (self._inner(part) for part in self._parts if part.data is not None)
+        if self._source.nesting < _MAX_NESTING and any(map(self._shows_pictures, inner)):
+            raise ProfileNeededError(profiles.OCR, media_type)
+
+    def after(self, body: Iterable[Element]) -> Iterator[Element | PageEnd]:
+        """The body as page 1, then each file as a page. Those that cannot be read have no text.
+
+        Without files there are no pages.
+        """
+        if not self._parts:
+            yield from body
+            return
+        yield from (replace(element, page=1) for element in body)
+        yield PageEnd(1, has_text=True)
+        for number, part in enumerate(self._parts, start=2):
+            was_read = yield from self._read(part, number)
+            yield PageEnd(number, has_text=was_read)
+
+    def _inner(self, part: Part) -> Source:
+        return Source(
+            file=BytesIO(part.data or b""),
+            file_name=part.name,
+            nesting=self._source.nesting + 1,
+            budget=self._source.budget,
+            profile=self._source.profile,
+        )
+
+    def _shows_pictures(self, inner: Source) -> bool:
+        media_type = sniff.sniff(inner.file, inner.file_name)
+        if media_type in profiles.IMAGES:
+            return True
+        if media_type == media_types.PDF:
+            return has_pictures_of_text(inner)
+        if media_type in (media_types.EML, media_types.MSG):
+            try:
+                self._open_part(inner)
+            except ProfileNeededError:
+                return True
+            except MemoryError:
+                raise
+            except Exception:  # parsers raise whatever they like
+                return False
+        return False
+
+    def _read(self, part: Part, number: int) -> Generator[Element, None, bool]:
+        """Elements of one file. Returns whether all of it was read: what fails spoils no other."""
+        source = self._source
+        if part.data is None or source.nesting >= _MAX_NESTING or not source.budget.take():
+            return False
+        try:
+            return (yield from self._named(part, number))
+        except MemoryError:
+            raise
+        except JobError as error:
+            # Nothing in it is nothing that was missed.
+            return error.code == "empty_document"
+        except Exception:  # parsers raise whatever they like
+            return False
+
+    def _named(self, part: Part, number: int) -> Generator[Element, None, bool]:
+        """The file's elements under a title with its name. Returns whether all pages have text."""
+        media_type, reading = self._open_part(self._inner(part))
+        unread = False
+        is_first = True
+        for found in reading.parts:
+            if isinstance(found, PageEnd):
+                unread = unread or not found.has_text
+                continue
+            if is_first:
+                yield Element("Title", part.name, page=number, depth=_NAME_DEPTH)
+            is_first = False
+            depth = None if found.depth is None else found.depth + _NAME_DEPTH + 1
+            metadata = {**found.metadata, "page_name": _place(part.name, found, media_type)}
+            yield replace(found, page=number, depth=depth, metadata=metadata)
+        return not unread
+
+
+def _place(name: str, element: Element, media_type: str) -> str:
+    """Name of the part, and where in it the element stands."""
+    inner = element.metadata.get("page_name")
+    if inner is None and element.page is not None and media_type not in _UNPAGED:
+        inner = f"page {element.page}"
+    return f"{name}, {inner}" if inner else name
+
+
+def joined(readings: Iterable[Reading]) -> Iterator[Element]:
+    """The elements of several readings, one after the other, without their pages."""
+    for reading in readings:
+        for found in reading.parts:
+            if isinstance(found, Element):
+                yield found

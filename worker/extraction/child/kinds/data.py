@@ -1,0 +1,271 @@
+"""Records: CSV, JSON, JSON lines, XML."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child.encodings import decode, plain_newlines
+from docmill.worker.extraction.child.kinds import cuts
+from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.grouping import grouped
+from docmill.worker.extraction.child.kinds.tables import TableForm, continued, table_elements
+from docmill.worker.models import Element
+
+Item = TypeVar("Item")
+
+_SNIFF_CHARACTERS = 16 * 1024
+_MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
+#: So many records of a window have elements of their own.
+_SEPARATE_RECORDS = 10_000
+
+
+def read_delimited(source: Source) -> Reading:
+    """Rows in groups, each group under the header."""
+    csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    file = cuts.TextFile.of(source)
+    context = source.context if source.window else _table_context(file)
+    delimiter, form = context["delimiter"], TableForm(*context["form"])
+    starts = () if source.window else tuple(_in_range(_row_starts(file, delimiter)))
+    windows = (
+        table_elements(_rows(file.text(begin, end), delimiter), caption_depth=0)
+        if begin == file.begin
+        else continued(_rows(file.text(begin, end), delimiter), form)
+        for begin, end in source.wanted(starts)
+    )
+    elements = _in_range(chain.from_iterable(windows))
+    return Reading(elements, starts=starts, context=context)
+
+
+def _table_context(file: cuts.TextFile) -> dict[str, Any]:
+    """What is known of a table in each of its windows."""
+    start = file.text(file.begin, file.begin + _SNIFF_CHARACTERS)
+    delimiter = _delimiter(start)
+    first_window = file.text(file.begin, file.begin + cuts.WINDOW_BYTES)
+    form = TableForm.of(_in_range(_rows(first_window, delimiter)))
+    return {**file.context, "delimiter": delimiter, "form": [form.category, form.repeated]}
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    # The csv module stumbles over NUL and over a lone CR; newline=None makes every line end one.
+    lines = io.StringIO(text.replace("\x00", ""), newline=None)
+    return csv.reader(lines, delimiter=delimiter)
+
+
+def _row_starts(file: cuts.TextFile, delimiter: str) -> Iterator[int]:
+    """Where the windows begin: between two rows. A line may end within a cell in quotes."""
+    if not file.is_cuttable:
+        yield file.begin
+        return
+    if not _has_quotes(file):
+        yield from cuts.starts_of(file, cuts.at_line_end)
+        return
+    yield file.begin
+    place: int | None = None
+    last = file.begin
+
+    def lines() -> Iterator[str]:
+        nonlocal place
+        for end, line in file.all_lines():
+            text = file.encoding.decode(line).replace("\x00", "")
+            *inner, last_line = list(io.StringIO(text, newline=None)) or [""]
+            place = None  # a lone CR ends lines too, but none that a window can begin after
+            yield from inner
+            place = end
+            yield last_line
+
+    for _row in csv.reader(lines(), delimiter=delimiter):
+        if place is not None and place < file.size and place - last >= file.window_bytes:
+            yield place
+            last = place
+
+
+def _has_quotes(file: cuts.TextFile) -> bool:
+    quote = '"'.encode(file.encoding.name)
+    return any(quote in block for block in file.blocks())
+
+
+def _in_range(elements: Iterable[Item]) -> Iterator[Item]:
+    try:
+        yield from elements
+    except csv.Error as error:
+        if "field larger" in str(error):
+            raise JobError("document_too_large", "a field of a table") from None
+        raise
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that the most lines of the beginning agree on."""
+    lines = [line for line in text[:_SNIFF_CHARACTERS].splitlines() if line.strip()][:50]
+
+    def agreement(delimiter: str) -> tuple[int, int]:
+        counts = [line.count(delimiter) for line in lines]
+        usual = max(set(counts), key=counts.count, default=0)
+        return (counts.count(usual) if usual else 0, usual)
+
+    return max(",\t;|", key=agreement)
+
+
+def read_json(source: Source) -> Reading:
+    """One element or more for each top-level item, as lines of `path: value`.
+
+    unstructured's own reader is not used: it would take JSON in the shape of its elements for
+    elements, and believe the metadata that the uploader wrote there.
+    """
+    text = decode(source.read())
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise JobError("corrupt", "nested too deeply") from None
+    except ValueError:
+        # With comments, cut off, or several values: still text that can be searched.
+        return Reading(_json_lines(text))
+    return Reading(_record_elements(_items(value)))
+
+
+def read_json_lines(source: Source) -> Reading:
+    """As `read_json`, for a file with one value a line."""
+    file = cuts.TextFile.of(source)
+    starts = () if source.window else cuts.starts_of(file, cuts.at_line_end)
+    windows = (_json_lines(file.text(*bounds)) for bounds in source.wanted(starts))
+    return Reading(chain.from_iterable(windows), starts=starts, context=file.context)
+
+
+def _json_lines(text: str) -> Iterator[Element]:
+    # Other signs that end lines elsewhere may stand within a value.
+    lines = filter(str.strip, plain_newlines(text).split("\n"))
+    return _record_elements(map(_json_line, lines))
+
+
+def _json_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return ({key: item} for key, item in value.items())
+    return [value]
+
+
+def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
+    """Elements of each record. After very many they share: millions of tiny ones help nobody."""
+    rest = iter(records)
+    for record in islice(rest, _SEPARATE_RECORDS):
+        yield from _text_elements(_flat_lines(record))
+    yield from _text_elements(chain.from_iterable(map(_flat_lines, rest)))
+
+
+def _flat_lines(value: Any) -> Iterator[str]:
+    """Lines `path: value` of everything below a value. Keeps its own stack: any depth is fine."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        path, current = stack.pop()
+        if isinstance(current, dict):
+            below = [(f"{path}.{key}" if path else key, item) for key, item in current.items()]
+            stack.extend(reversed(below))
+        elif isinstance(current, list):
+            stack.extend((path, item) for item in reversed(current))
+        elif current is not None and current != "":
+            shown = current if isinstance(current, str) else json.dumps(current)
+            yield f"{path}: {shown}" if path else shown
+
+
+def _text_elements(lines: Iterable[str]) -> Iterator[Element]:
+    return (Element("Text", group) for group in grouped(lines, "\n"))
+
+
+def read_xml(source: Source) -> Reading:
+    """The text of the elements below the root, one group of `tag: text` lines for each.
+
+    Entities are not resolved, nothing is loaded from outside.
+    """
+    return Reading(_xml_elements(source))
+
+
+def _xml_elements(source: Source) -> Iterator[Element]:
+    events = etree.iterparse(
+        source.file,
+        events=("start", "end"),
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    depth = 0
+    for event, node in _without_huge_text(events):
+        depth += 1 if event == "start" else -1
+        if event == "end" and depth <= 1:
+            # Unresolved entities are nodes without a name.
+            etree.strip_tags(node, etree.Entity)
+        if event == "end" and depth == 1:
+            yield from _text_elements(chain(_text_before(node), _xml_lines(node)))
+            node.clear(keep_tail=True)
+        elif event == "end" and depth == 0:
+            yield from _text_elements(_texts([node.text, *(child.tail for child in node)]))
+
+
+def _without_huge_text(events: Iterator[Any]) -> Iterator[Any]:
+    """libxml2 reads no text of 10 MB and more in one piece; that is no damage."""
+    try:
+        yield from events
+    except etree.XMLSyntaxError as error:
+        # It names the same remedy for nesting, which is damage.
+        if "huge" in str(error).lower() and "depth" not in str(error).lower():
+            raise JobError("document_too_large", "a text of 10 MB") from None
+        raise
+
+
+def _text_before(node: Any) -> Iterator[str]:
+    """Text of the root between the last element and this one; frees what stands before it.
+
+    Else the tree would grow to the size of the file and more.
+    """
+    root = node.getparent()
+    between = [root.text]
+    root.text = None
+    while root[0] is not node:
+        between.append(root[0].tail)
+        del root[0]
+    yield from _texts(between)
+
+
+def _xml_lines(node: Any) -> Iterator[str]:
+    """One line for each element that holds text, mixed content in one piece."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        children = list(current)
+        if children and not _has_own_text(current, children):
+            stack.extend(reversed(children))
+            continue
+        yield from _xml_leaf_lines(current)
+
+
+def _xml_leaf_lines(leaf: Any) -> Iterator[str]:
+    """The text of an element; where it has none, its attributes."""
+    name = etree.QName(leaf).localname
+    text = " ".join("".join(leaf.itertext()).split())
+    if text:
+        yield f"{name}: {text}"
+        return
+    for attribute, value in leaf.attrib.items():
+        yield f"{name}.{etree.QName(attribute).localname}: {value}"
+
+
+def _has_own_text(node: Any, children: list[Any]) -> bool:
+    return any((text or "").strip() for text in [node.text, *(child.tail for child in children)])
+
+
+def _texts(texts: Iterable[str | None]) -> Iterator[str]:
+    return filter(None, (" ".join((text or "").split()) for text in texts))

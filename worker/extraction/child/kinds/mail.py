@@ -1,0 +1,196 @@
+"""E-mail: subject and correspondents as text, the body, then each attachment by its own kind."""
+
+import email
+import email.policy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from email.message import EmailMessage, MIMEPart
+from typing import Any
+
+from oxmsg import Message
+
+from docmill.worker.extraction.child.encodings import decode
+from docmill.worker.extraction.child.kinds.attachments import Attached, OpenPart, Part, joined
+from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.partitioned import body_titles_demoted
+from docmill.worker.extraction.child.kinds.text import text_elements
+from docmill.worker.extraction.child.kinds.web import html_reading
+from docmill.worker.extraction.shared import media_types
+from docmill.worker.models import Element
+
+_SHOWN = ("From", "To", "Cc", "Date")
+#: Says that the rest was not changed on its way; nothing to read.
+_SIGNATURES = frozenset(
+    {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
+)
+_MAX_NAME_CHARACTERS = 200
+
+
+def read_eml(source: Source, open_part: OpenPart) -> Reading:
+    """A message as Internet mail stores it. `open_part` begins to read what is attached."""
+    message = email.message_from_bytes(source.read(), policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    leaves = list(_leaves(message))
+    bodies = [leaf for leaf in leaves if _is_body(leaf)]
+    others = [leaf for leaf in leaves if not _is_body(leaf) and not _is_decoration(leaf)]
+    parts = [
+        Part(_name(_file_name(leaf), number), _content(leaf))
+        for number, leaf in enumerate(others, start=1)
+    ]
+    attached = Attached(parts, source, open_part)
+    attached.ask_for_recognition(media_types.EML)
+    return _message(_headers(message), map(_body_reading, bodies), attached)
+
+
+def _headers(message: EmailMessage) -> dict[str, str]:
+    headers = {}
+    for name in ("Subject", *_SHOWN):
+        # A header that breaks the rules may raise when it is looked at: then it is not shown.
+        with suppress(Exception):
+            headers[name] = str(message.get(name, ""))
+    return headers
+
+
+def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
+    """Parts that hold something themselves, in order; of alternatives the richest."""
+    stack: list[MIMEPart] = [message]
+    while stack:
+        part = stack.pop()
+        if not part.is_multipart() or part.get_content_maintype() == "message":
+            yield part
+            continue
+        inner: list[Any] = list(part.iter_parts())
+        if part.get_content_type() == "multipart/alternative":
+            inner = _chosen(inner)
+        stack.extend(reversed(inner))
+
+
+def _chosen(alternatives: list[MIMEPart]) -> list[MIMEPart]:
+    """The best of several forms of one text, and files that stand among them by mistake."""
+    for kind in ("text/html", "text/plain"):
+        for alternative in alternatives:
+            if any(part.get_content_type() == kind for part in alternative.walk()):
+                files = [part for part in alternatives if part.get_filename() is not None]
+                return [alternative, *(part for part in files if part is not alternative)]
+    return alternatives
+
+
+def _is_body(leaf: MIMEPart) -> bool:
+    return (
+        leaf.get_content_type() in ("text/plain", "text/html")
+        and leaf.get_content_disposition() != "attachment"
+        and not leaf.get_filename()
+    )
+
+
+def _is_decoration(leaf: MIMEPart) -> bool:
+    """Pictures that the text shows in itself, and signatures of machines: nobody attached them."""
+    if leaf.get_content_maintype() == "image":
+        return leaf.get_content_disposition() == "inline" or "Content-ID" in leaf
+    return leaf.get_content_type() in _SIGNATURES
+
+
+def _file_name(leaf: MIMEPart) -> str | None:
+    if name := leaf.get_filename():
+        return name
+    if leaf.get_content_maintype() != "message":
+        return None
+    with suppress(Exception):  # a header that breaks the rules
+        return f"{_inner_message(leaf).get('Subject', 'message')}.eml"
+    return "message.eml"
+
+
+def _inner_message(leaf: MIMEPart) -> EmailMessage:
+    inner: Any = leaf.get_payload(0)
+    assert isinstance(inner, EmailMessage)
+    return inner
+
+
+def _content(leaf: MIMEPart) -> bytes | None:
+    try:
+        if leaf.get_content_maintype() == "message" and leaf.is_multipart():
+            return _inner_message(leaf).as_bytes()
+        return _payload(leaf)
+    except MemoryError:
+        raise
+    except Exception:  # what its sender's program has broken raises whatever it likes
+        return None
+
+
+def _payload(leaf: MIMEPart) -> bytes:
+    payload = leaf.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _body_reading(leaf: MIMEPart) -> Reading:
+    data = _payload(leaf)
+    charset = str(leaf.get_content_charset() or "")
+    try:
+        # What calls itself ASCII and is not says nothing of what it is.
+        text = data.decode("utf-8" if charset in ("", "us-ascii") else charset)
+    except (LookupError, UnicodeError):
+        text = decode(data, html=leaf.get_content_type() == "text/html")
+    return _text_reading(text, is_html=leaf.get_content_type() == "text/html")
+
+
+def _text_reading(text: str, *, is_html: bool) -> Reading:
+    return html_reading(text) if is_html else Reading(text_elements(text))
+
+
+def read_msg(source: Source, open_part: OpenPart) -> Reading:
+    """A message as Outlook stores it. `open_part` begins to read what is attached."""
+    message = Message.load(source.file)
+    headers = {"Subject": message.subject or "", "From": message.sender or ""}
+    headers["To"] = ", ".join(str(recipient.email_address) for recipient in message.recipients)
+    if message.sent_date:
+        headers["Date"] = message.sent_date.isoformat()
+    html = message.html_body
+    body = _text_reading(html or message.body or "", is_html=bool(html))
+    parts = [
+        Part(_name(attachment.file_name, number), _attached_bytes(attachment))
+        for number, attachment in enumerate(message.attachments, start=1)
+    ]
+    attached = Attached(parts, source, open_part)
+    attached.ask_for_recognition(media_types.MSG)
+    return _message(headers, [body], attached)
+
+
+def _attached_bytes(attachment: Any) -> bytes | None:
+    """None for what is only linked, and for a message that Outlook keeps in its own form."""
+    try:
+        data = attachment.file_bytes
+    except MemoryError:
+        raise
+    except Exception:  # what its sender's program has broken raises whatever it likes
+        return None
+    return data if isinstance(data, bytes) else None
+
+
+def _name(file_name: str | None, number: int) -> str:
+    """A name to show: no folders, one line."""
+    last = (file_name or "").replace("\\", "/").rpartition("/")[2]
+    # The ending stays: among texts it tells what it is.
+    return " ".join(last.split())[-_MAX_NAME_CHARACTERS:] or f"attachment {number}"
+
+
+def _message(headers: Mapping[str, str], bodies: Iterable[Reading], attached: Attached) -> Reading:
+    subject = " ".join(headers.get("Subject", "").split())
+    body = _elements(subject, headers, bodies, attached.names)
+    return Reading(attached.after(body), page_count=attached.page_count, title=subject or None)
+
+
+def _elements(
+    subject: str, headers: Mapping[str, str], bodies: Iterable[Reading], attached: list[str]
+) -> Iterator[Element]:
+    if subject:
+        yield Element("Title", subject, depth=0)
+    lines = [f"{name}: {' '.join(headers[name].split())}" for name in _SHOWN if headers.get(name)]
+    if attached:
+        # Named here, one that cannot be read can still be found.
+        lines.append("Attachments: " + ", ".join(attached))
+    yield Element("Text", "\n".join(lines))
+    for element in body_titles_demoted(joined(bodies)):
+        # Below the subject, or it would not hold for what follows.
+        depth = None if element.depth is None else element.depth + 1
+        yield replace(element, depth=depth)

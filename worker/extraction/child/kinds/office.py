@@ -1,0 +1,205 @@
+"""Word, PowerPoint and Excel of 2007 and later; Excel of before."""
+
+import datetime as dt
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, BinaryIO
+
+import openpyxl
+import xlrd  # type: ignore[import-untyped]  # ships no types
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from unstructured.partition.pptx import partition_pptx
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child.archive import check_archive
+from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.partitioned import elements_of
+from docmill.worker.extraction.child.kinds.shortcuts import bare
+from docmill.worker.extraction.child.kinds.tables import table_elements
+from docmill.worker.extraction.child.kinds.word import partition_word
+from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.models import Element
+
+_CORE_PROPERTIES = "docProps/core.xml"
+_MAX_CORE_BYTES = 1024 * 1024
+#: Excel's own. A row may claim any number, and the reader fills in those that are missing.
+_MAX_ROWS = 1_048_576
+#: What spreadsheet programs call a sheet that nobody has named: it says nothing about the rows.
+_DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
+#: Sheets are put together in a window up to about this much XML.
+_WINDOW_BYTES = 4 * 1024 * 1024
+#: A window is worth it that is so many times what every window reads anew; and so many at most.
+_SHARED_TIMES, _MOST_WINDOWS = 4, 16
+_DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
+
+
+def read_docx(source: Source) -> Reading:
+    """Paragraphs by style, lists, tables; pages where Word left its page breaks."""
+    check_archive(source.file)
+    title = _title(source.file)
+    return Reading(elements_of(partition_word(source.file)), title=title)
+
+
+def read_pptx(source: Source) -> Reading:
+    """Slide by slide, with the speaker's notes."""
+    check_archive(source.file)
+    title = _title(source.file)
+    found = bare(partition_pptx)(file=source.file, include_slide_notes=True)
+    # Between two slides there is a page break, also where a slide holds nothing else.
+    slides = 1 + sum(1 for element in found if element.category == "PageBreak")
+    return Reading(_by_slide(elements_of(found), slides), page_count=slides, title=title)
+
+
+def _by_slide(elements: Iterable[Element], slides: int) -> Iterator[Element | PageEnd]:
+    done = 0
+    for slide, on_slide in groupby(elements, key=lambda element: element.page or 1):
+        yield from (PageEnd(number, has_text=False) for number in range(done + 1, slide))
+        yield from map(_only_slide_titles, on_slide)
+        yield PageEnd(slide, has_text=True)
+        done = slide
+    yield from (PageEnd(number, has_text=False) for number in range(done + 1, slides + 1))
+
+
+def _only_slide_titles(element: Element) -> Element:
+    """A title shape has depth 0; what is deeper is a short line that was taken for a title."""
+    if element.category == "Title" and element.depth:
+        return Element("Text", element.text, page=element.page)
+    return element
+
+
+def read_xlsx(source: Source) -> Reading:
+    """The rows of each sheet, in groups under their header.
+
+    Read row by row with openpyxl rather than by unstructured, which holds the whole workbook as
+    data frames and took five times as long.
+    """
+    check_archive(source.file)
+    title = _title(source.file)
+    book = openpyxl.load_workbook(source.file, read_only=True, data_only=True)
+    starts = _window_starts(_sheet_sizes(book), shared=_shared_size(book))
+    numbered = (
+        (number, book.worksheets[number - 1])
+        for number in source.wanted_pages(starts, len(book.worksheets))
+    )
+    sheets = ((number, sheet.title, _rows_of_xlsx(sheet)) for number, sheet in numbered)
+    return Reading(_sheets(sheets), page_count=len(book.worksheets), title=title, starts=starts)
+
+
+def _sheet_sizes(book: openpyxl.Workbook) -> list[int]:
+    """Size of each sheet's XML."""
+    paths = [sheet._worksheet_path for sheet in book.worksheets]  # noqa: SLF001 -- has no other name
+    return [book._archive.getinfo(path).file_size for path in paths]  # noqa: SLF001
+
+
+def _shared_size(book: openpyxl.Workbook) -> int:
+    """Size of what every window has to read before its rows."""
+    entries = book._archive.infolist()  # noqa: SLF001
+    return sum(entry.file_size for entry in entries if "sharedStrings" in entry.filename)
+
+
+def _window_starts(sizes: Sequence[int], *, shared: int) -> tuple[int, ...]:
+    """Numbers of the sheets with which the windows begin.
+
+    A sheet is not cut: its rows can only be read from the first one on.
+    """
+    least = max(_WINDOW_BYTES, _SHARED_TIMES * shared, sum(sizes) // _MOST_WINDOWS)
+    starts, in_window = [1], 0
+    for number, size in enumerate(sizes, start=1):
+        if in_window >= least:
+            starts.append(number)
+            in_window = 0
+        in_window += size
+    return tuple(starts)
+
+
+def _rows_of_xlsx(sheet: Any) -> Iterator[tuple[object, ...]]:
+    # The declared dimensions may be wrong, or a lie that pads every row to 16,384 cells.
+    sheet.reset_dimensions()
+    yield from sheet.iter_rows(max_row=_MAX_ROWS, values_only=True)
+
+
+def read_xls(source: Source) -> Reading:
+    """As `read_xlsx`, for workbooks of Excel 97 to 2003 and older."""
+    try:
+        # Its own messages would go to stdout.
+        book = xlrd.open_workbook(
+            file_contents=source.read(), on_demand=True, ragged_rows=True, logfile=io.StringIO()
+        )
+    except xlrd.XLRDError as error:
+        encrypted = "encrypted" in str(error).lower()
+        raise JobError("encrypted" if encrypted else "corrupt", "xlrd") from None
+    names = book.sheet_names()
+    sheets = (
+        (number, name, _rows_of_xls(book, number - 1)) for number, name in enumerate(names, 1)
+    )
+    return Reading(_sheets(sheets), page_count=len(names))
+
+
+def _rows_of_xls(book: Any, number: int) -> Iterator[tuple[object, ...]]:
+    sheet = book.sheet_by_index(number)
+    for row in range(sheet.nrows):
+        yield tuple(_value_of_xls(cell, book.datemode) for cell in sheet.row(row))
+    book.unload_sheet(number)
+
+
+def _value_of_xls(cell: Any, datemode: int) -> object:
+    if cell.ctype == xlrd.XL_CELL_DATE:
+        with suppress(xlrd.xldate.XLDateError, ValueError, OverflowError):
+            return xlrd.xldate_as_datetime(cell.value, datemode)
+    if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        return bool(cell.value)
+    if cell.ctype == xlrd.XL_CELL_ERROR:
+        return xlrd.error_text_from_code.get(cell.value)
+    return cell.value
+
+
+def _sheets(
+    sheets: Iterable[tuple[int, str, Iterable[tuple[object, ...]]]],
+) -> Iterator[Element | PageEnd]:
+    for number, name, rows in sheets:
+        named = False
+        for block in _blocks(rows):
+            if not (named or _DEFAULT_SHEET_NAME.fullmatch(name)):
+                yield Element("Title", name, page=number, depth=0)
+            named = True
+            yield from table_elements(block, page=number, page_name=name, caption_depth=1)
+        # An empty sheet is nothing that could not be read: new workbooks come with some.
+        yield PageEnd(number, has_text=True)
+
+
+def _blocks(rows: Iterable[tuple[object, ...]]) -> Iterator[Iterator[list[str]]]:
+    """Runs of rows between empty ones: each is a table of its own."""
+    shown = ([_shown(value) for value in row] for row in rows)
+    for filled, block in groupby(shown, key=any):
+        if filled:
+            yield block
+
+
+def _shown(value: object) -> str:
+    """A cell's value as a reader would write it."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, dt.datetime):
+        midnight = value.time() == dt.time()
+        return value.date().isoformat() if midnight else value.isoformat(sep=" ")
+    return str(value)
+
+
+def _title(file: BinaryIO) -> str | None:
+    """The title in the document's properties, if any: not worth failing for."""
+    title = None
+    with (
+        suppress(KeyError, etree.XMLSyntaxError, zipfile.BadZipFile),
+        zipfile.ZipFile(file) as book,
+    ):
+        if book.getinfo(_CORE_PROPERTIES).file_size <= _MAX_CORE_BYTES:
+            parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+            title = etree.fromstring(book.read(_CORE_PROPERTIES), parser).findtext(_DC_TITLE)
+    file.seek(0)
+    return title

@@ -1,0 +1,50 @@
+"""A PDF's file: how it is opened, its pages, its outline."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import pypdfium2
+from pypdfium2 import raw
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.page.style import letters_of
+
+#: So much of an outline is looked at.
+_MAX_OUTLINE_ENTRIES, _MAX_OUTLINE_DEPTH = 20_000, 6
+
+
+def opened(source: Source) -> pypdfium2.PdfDocument:
+    """The document. Raises JobError where pdfium cannot open it, or only with a password."""
+    try:
+        return pypdfium2.PdfDocument(source.file)
+    except pypdfium2.PdfiumError as error:
+        protected = error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY)
+        raise JobError("encrypted" if protected else "corrupt", "pdfium") from None
+
+
+@contextmanager
+def loaded(document: pypdfium2.PdfDocument, number: int) -> Iterator[pypdfium2.PdfPage | None]:
+    """A page; None for one that pdfium cannot load."""
+    try:
+        page = document[number - 1]
+    except pypdfium2.PdfiumError:
+        yield None
+        return
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+def outline_of(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
+    """What the outline names: page, title and depth."""
+    found: dict[int, dict[str, int]] = {}
+    for entry in islice(document.get_toc(max_depth=_MAX_OUTLINE_DEPTH), _MAX_OUTLINE_ENTRIES):
+        place = entry.get_dest()
+        page = place.get_index() if place else None
+        title = letters_of(entry.get_title())
+        if page is not None and title:
+            found.setdefault(page + 1, {}).setdefault(title, entry.level)
+    return found

@@ -1,0 +1,58 @@
+"""Pages that are pictures of text: how they are told, and how their text is recognised."""
+
+from typing import Literal
+
+import pypdfium2
+from pypdfium2 import raw
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child.kinds import ocr
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened
+from docmill.worker.extraction.shared import profiles
+from docmill.worker.models import Element
+
+_OCR_DPI = 150
+#: A page of A3 has fewer at that resolution; a larger one is shown smaller.
+_OCR_PIXELS = 6_000_000
+
+
+def recognition_for(source: Source) -> Literal["here", "elsewhere"] | None:
+    """Where the text of pictures can be recognised: by this process, by another kind, or not."""
+    if source.profile == profiles.OCR:
+        return "here"
+    is_plain = source.profile == profiles.PLAIN and source.nesting == 0
+    return "elsewhere" if is_plain and profiles.is_available(profiles.OCR) else None
+
+
+def has_pictures_of_text(source: Source) -> bool:
+    """Whether a page shows something and has no text. A file that cannot be read has none."""
+    try:
+        document = opened(source)
+    except JobError:
+        return False
+    for number in range(1, len(document) + 1):
+        with loaded(document, number) as page:
+            if page is not None and is_picture(page):
+                return True
+    return False
+
+
+def is_picture(page: pypdfium2.PdfPage) -> bool:
+    """Whether a page shows something and has no text."""
+    text_page = page.get_textpage()
+    try:
+        if text_page.count_chars() and text_page.get_text_range().strip():
+            return False
+    finally:
+        text_page.close()
+    objects = page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH))
+    return next(iter(objects), None) is not None
+
+
+def recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
+    """What can be recognised on a page that is a picture."""
+    width, height = page.get_size()
+    scale = min(_OCR_DPI / 72, (_OCR_PIXELS / max(1.0, width * height)) ** 0.5)
+    pixels = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False).to_numpy()
+    return list(ocr.elements_of_lines(ocr.recognised(pixels[:, :, :3]), number))

@@ -1,0 +1,85 @@
+"""Which kind reads which media type."""
+
+import zipfile
+from collections.abc import Callable
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child import sniff
+from docmill.worker.extraction.child.archive import check_archive
+from docmill.worker.extraction.child.kinds import data, mail, ocr, office, text, web
+from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
+from docmill.worker.extraction.shared import media_types, profiles
+
+Reader = Callable[[Source], Reading]
+
+_READERS: dict[str, Reader] = {
+    media_types.PDF: read_pdf,
+    media_types.DOCX: office.read_docx,
+    media_types.PPTX: office.read_pptx,
+    media_types.XLSX: office.read_xlsx,
+    media_types.XLS: office.read_xls,
+    "text/html": web.read_html,
+    "text/markdown": web.read_markdown,
+    "text/csv": data.read_delimited,
+    "text/tab-separated-values": data.read_delimited,
+    "application/json": data.read_json,
+    "application/x-ndjson": data.read_json_lines,
+    "application/xml": data.read_xml,
+    media_types.EML: lambda source: mail.read_eml(source, open_reading),
+    media_types.MSG: lambda source: mail.read_msg(source, open_reading),
+    # Where pandoc is not at hand; all of their words are there.
+    "text/x-org": text.read_text,
+    "text/x-rst": text.read_text,
+    "text/plain": text.read_text,
+}
+
+_MANIFEST = "META-INF/manifest.xml"
+#: What can be told of a file before anything reads it.
+_REFUSED = {
+    sniff.EMPTY: "empty_document",
+    sniff.ENCRYPTED_OFFICE: "encrypted",
+    sniff.BROKEN: "corrupt",
+}
+
+
+def open_reading(source: Source) -> tuple[str, Reading]:
+    """Sniff the file and begin to read it as what it is. Raises JobError, or anything at all."""
+    media_type = sniff.sniff(source.file, source.file_name)
+    if source.media_type not in ("", media_type):
+        raise JobError("internal_error", "a window of another kind")
+    if media_type in _REFUSED:
+        raise JobError(_REFUSED[media_type])
+    if source.nesting == 0 and source.profile == profiles.PLAIN:
+        _ask_for_help(media_type, source)
+    reader = _READERS.get(media_type)
+    if reader is None and source.profile == profiles.OCR:
+        reader = ocr.read_image if media_type in profiles.IMAGES else None
+    if reader is None and media_type.startswith("text/x-"):
+        reader = text.read_source
+    if reader is None:
+        raise JobError("unsupported_type", media_type)
+    source.file.seek(0)
+    return media_type, reader(source)
+
+
+def _ask_for_help(media_type: str, source: Source) -> None:
+    """Raise ProfileNeededError where another kind of child can read this, and is to be had."""
+    profile = profiles.profile_of(media_type)
+    if profile == profiles.PLAIN or not profiles.is_available(profile):
+        return
+    if zipfile.is_zipfile(source.file):
+        # Before a program unpacks it.
+        check_archive(source.file)
+        _check_unlocked(source)
+    raise ProfileNeededError(profile, media_type)
+
+
+def _check_unlocked(source: Source) -> None:
+    """Raise JobError for a book or an OpenDocument that only its owner's key opens."""
+    with zipfile.ZipFile(source.file) as archive:
+        names = set(archive.namelist())
+        manifest = _MANIFEST in names and archive.read(_MANIFEST)
+    if "META-INF/rights.xml" in names or (manifest and b"encryption-data" in manifest):
+        raise JobError("encrypted")
+    source.file.seek(0)

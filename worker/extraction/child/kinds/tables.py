@@ -1,0 +1,131 @@
+"""Tables as text: one line a row, cells between bars, long tables in groups under their header."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from lxml import html as lxml_html  # type: ignore[import-untyped]  # ships no types
+
+from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS
+from docmill.worker.models import Element
+
+#: A header that would fill a group by itself is not repeated.
+_MAX_HEADER_CHARACTERS = GROUP_CHARACTERS // 3
+#: Rows above the header with one cell only (a caption, a date) are looked for this far.
+_MAX_LEADING_ROWS = 10
+
+Row = Sequence[str]
+
+
+def table_elements(
+    rows: Iterable[Row],
+    *,
+    page: int | None = None,
+    page_name: str | None = None,
+    caption_depth: int | None = None,
+    html: str = "",
+) -> Iterator[Element]:
+    """Elements of one table: captions above it, then its rows in groups that repeat the header.
+
+    Rows are taken one by one: a table of any length is read in little memory. `html` is kept
+    where the whole table fits into one element. A list in the shape of a table, one column wide,
+    is text. With `caption_depth` the last caption is the title of the rows.
+    """
+    metadata = {"page_name": page_name} if page_name else {}
+    captions, table = _without_captions(_filled_rows(rows))
+    for left, caption in zip(range(len(captions) - 1, -1, -1), captions, strict=True):
+        title = caption_depth is not None and left == 0
+        depth = caption_depth if title else None
+        yield Element("Title" if title else "Text", caption, page, depth, metadata)
+    header = next(table, None)
+    if header is None:
+        return
+    form = _form(header)
+    groups = _groups([_line(header)], table, form.repeated)
+    first, second = next(groups), next(groups, None)
+    whole = {"text_as_html": html} if html and second is None else {}
+    yield Element(form.category, first, page=page, metadata={**metadata, **whole})
+    for group in chain([] if second is None else [second], groups):
+        yield Element(form.category, group, page=page, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """What the beginning of a table decides for the rest of it."""
+
+    category: str
+    repeated: list[str]  #: lines that stand at the top of every group
+
+    @staticmethod
+    def of(rows: Iterable[Row]) -> "TableForm":
+        """The form of a table that begins with these rows."""
+        _captions, table = _without_captions(_filled_rows(rows))
+        return _form(next(table, []))
+
+
+def continued(rows: Iterable[Row], form: TableForm) -> Iterator[Element]:
+    """Elements of rows that stand further down in a table."""
+    for group in _groups(form.repeated, _filled_rows(rows), form.repeated):
+        yield Element(form.category, group)
+
+
+def _form(header: list[str]) -> TableForm:
+    line = _line(header)
+    if len(header) < 2:
+        return TableForm("Text", [])
+    return TableForm("Table", [line] if len(line) <= _MAX_HEADER_CHARACTERS else [])
+
+
+def _filled_rows(rows: Iterable[Row]) -> Iterator[list[str]]:
+    return (row for row in map(_trimmed, rows) if row)
+
+
+def _trimmed(row: Row) -> list[str]:
+    """Cells in one line each, without the empty ones at the end."""
+    cells = [" ".join(cell.split()) for cell in row]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _without_captions(rows: Iterator[list[str]]) -> tuple[list[str], Iterator[list[str]]]:
+    """Cells that stand alone above the first row of several cells, and the rows from there on."""
+    leading = list(islice(rows, _MAX_LEADING_ROWS))
+    wide = next((number for number, row in enumerate(leading) if _filled(row) > 1), 0)
+    captions = ["".join(row) for row in leading[:wide]]
+    return captions, chain(leading[wide:], rows)
+
+
+def _filled(row: Row) -> int:
+    return sum(1 for cell in row if cell.strip())
+
+
+def _groups(top: list[str], rows: Iterable[list[str]], repeated: list[str]) -> Iterator[str]:
+    """Lines in groups. The first one begins with `top`, the others with what is repeated."""
+    lines, size = list(top), sum(map(len, top))
+    for row in rows:
+        line = _line(row)
+        if size + len(line) > GROUP_CHARACTERS and len(lines) > len(repeated):
+            yield "\n".join(lines)
+            lines, size = list(repeated), sum(map(len, repeated))
+        lines.append(line)
+        size += len(line) + 1
+    if lines:
+        yield "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    return " | ".join(row)
+
+
+def rows_of_html(html: str) -> list[list[str]]:
+    """Rows of a table that unstructured rendered; spans are not repeated."""
+    table = lxml_html.fragment_fromstring(html)
+    return [
+        [cell.text_content() for cell in row.iterchildren("td", "th")] for row in table.iter("tr")
+    ]
+
+
+def is_layout(rows: Iterable[Row]) -> bool:
+    """Whether a table arranges a page rather than holding data: no row has two filled cells."""
+    return all(_filled(row) < 2 for row in rows)

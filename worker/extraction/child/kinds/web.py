@@ -1,0 +1,171 @@
+"""HTML and Markdown."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from lxml import html as lxml_html
+from unstructured.partition.html import partition_html
+from unstructured.partition.md import partition_md
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction.child.encodings import decode
+from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.partitioned import NO_LANGUAGES, elements_of
+from docmill.worker.extraction.child.kinds.shortcuts import bare
+from docmill.worker.extraction.child.kinds.tables import is_layout
+from docmill.worker.models import Element
+
+_TOO_DEEP = etree.ErrorTypes.ERR_RESOURCE_LIMIT
+#: Tags that only hold other things together.
+_CONTAINERS = re.compile(
+    r"</?(?:div|span|section|article|main|aside|nav|center|font|blockquote|ul|ol|dl|b|i|em|strong)"
+    r"\b[^<>]{0,2000}>",
+    re.IGNORECASE,
+)
+#: Half of what libxml2 takes; the other half is for what the body of a page adds.
+_DEEPEST = 128
+_NO_TEXT = frozenset({"script", "style", "noscript", "template"})
+_TEXT = etree.XPath(".//text()", smart_strings=False)
+_HIDDEN_TEXT = etree.XPath(
+    ".//script//text() | .//style//text() | .//noscript//text()", smart_strings=False
+)
+_ROLES = frozenset({"navigation", "contentinfo", "search"})
+_BANNER_TAGS = frozenset({"div", "section", "aside", "dialog", "form"})
+#: Names that sites and consent services give to the box that asks for cookies.
+_BANNER = re.compile(
+    r"(?<![a-z])(cookie|gdpr|consent|onetrust|cookiebot|cc)[-_ ]?"
+    r"(banner|bar|notice|consent|popup|modal|dialog|overlay|window|message|law|box|sdk)",
+    re.IGNORECASE,
+)
+#: A page that is nearly all navigation is a list of links: that is its content then.
+_MOST = 0.8
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+#: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+
+def read_html(source: Source) -> Reading:
+    """What unstructured finds in the page, without what is the same on every page of a site."""
+    return html_reading(decode(source.read(), html=True))
+
+
+def html_reading(markup: str) -> Reading:
+    """As `read_html`, for a page that is text already."""
+    tree = _parsed(_XML_DECLARATION.sub("", markup).replace("\x00", ""))
+    if tree is None:
+        return Reading(iter(()))
+    title = tree.findtext(".//title")
+    _drop_boilerplate(tree)
+    _flatten(tree)
+    _unwrap_layout_tables(tree)
+    page = lxml_html.tostring(tree, encoding="unicode")
+    return Reading(elements_of(bare(partition_html)(text=page)), title=title)
+
+
+def _parsed(text: str) -> etree._Element | None:
+    """The page as a tree; None where there is nothing in it. Raises JobError when it is too deep.
+
+    libxml2 leaves out, almost without a word, what is nested deeper than 256, or with huge_tree
+    2048: whatever is deeper is read without its containers.
+    """
+    for text_so_far in (text, _CONTAINERS.sub("\n", text)):
+        parser = lxml_html.HTMLParser(huge_tree=True)
+        try:
+            tree = lxml_html.document_fromstring(text_so_far, parser)
+        except etree.ParserError:  # lxml's word for a page with nothing in it
+            return None
+        if not any(entry.type == _TOO_DEEP for entry in parser.error_log):
+            return tree
+    raise JobError("corrupt", "nested too deeply")
+
+
+def _flatten(tree: etree._Element) -> None:
+    """Take out the containers below the deepest level that unstructured's own parser reads.
+
+    Pages of broken markup, whose blocks are never closed, are nested as deep as they are long.
+    """
+    depth = 0
+    too_deep = []
+    for event, node in etree.iterwalk(tree, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        if event == "start" and depth > _DEEPEST and len(node):
+            too_deep.append(node)
+    for node in too_deep:
+        # A line end where a block began, or its words would grow together with those before it.
+        node.text = "\n" + (node.text or "")
+        node.drop_tag()
+
+
+def _drop_boilerplate(tree: etree._Element) -> None:
+    """Take out navigation, banners and footers, unless that is most of what the page says."""
+    found = [node for node in tree.iter(etree.Element) if _is_boilerplate(node)]
+    known = set(found)
+    outermost = [node for node in found if not any(up in known for up in node.iterancestors())]
+    dropped = sum(_text_length(node) for node in outermost)
+    if dropped > _MOST * _text_length(tree):
+        for node in tree.iter("nav"):
+            node.tag = "div"  # unstructured leaves it out
+        return
+    for node in outermost:
+        node.drop_tree()
+
+
+def _is_boilerplate(node: etree._Element) -> bool:
+    if node.tag in _NO_TEXT or node.tag == "nav" or node.get("role") in _ROLES:
+        return True
+    if node.tag in ("header", "footer"):
+        # That of an article or a section belongs to it.
+        return next(node.iterancestors("article", "section", "main"), None) is None and (
+            node.tag == "footer" or next(node.iter("h1", "h2"), None) is None
+        )
+    if node.tag not in _BANNER_TAGS:
+        return False
+    return bool(_BANNER.search(f"{node.get('id', '')} {node.get('class', '')}"))
+
+
+def _text_length(node: etree._Element) -> int:
+    """Length of what is shown in a node that stands in nothing hidden."""
+    if node.tag in _NO_TEXT:
+        return 0
+    return _stripped_length(_TEXT(node)) - _stripped_length(_HIDDEN_TEXT(node))
+
+
+def _stripped_length(texts: Iterable[str]) -> int:
+    return sum(len(text.strip()) for text in texts)
+
+
+def _unwrap_layout_tables(tree: etree._Element) -> None:
+    """Turn tables that arrange the page into blocks: their text is prose, not rows."""
+    for table in list(tree.iter("table")):
+        rows = list(table.iter("tr"))
+        nested = next(table.iterdescendants("table"), None) is not None
+        if nested or is_layout([[c.text_content() for c in row] for row in rows]):
+            for part in table.iter("table", "tbody", "thead", "tfoot", "tr", "td", "th"):
+                if part is table or _table_of(part) is table:
+                    part.tag = "div"
+
+
+def _table_of(part: etree._Element) -> etree._Element | None:
+    return next(part.iterancestors("table"), None)
+
+
+def read_markdown(source: Source) -> Reading:
+    """What unstructured finds in the text; front matter is kept as text and names the title."""
+    text = decode(source.read()).replace("\r\n", "\n").replace("\x00", "")
+    front = _FRONT_MATTER.match(text)
+    matter = front.group(1) if front else ""
+    body = text[front.end() :] if front else text
+    title = _FRONT_TITLE.search(matter)
+    return Reading(
+        _markdown_elements(matter, body),
+        title=title.group(1).strip().strip("\"'") if title else None,
+    )
+
+
+def _markdown_elements(matter: str, body: str) -> Iterator[Element]:
+    if matter.strip():
+        yield Element("Text", matter)
+    if body.strip():
+        yield from elements_of(partition_md(text=body, languages=NO_LANGUAGES))

@@ -1,0 +1,262 @@
+"""The life of one child: give up everything, read one document, write its elements, end.
+
+Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an exit status.
+"""
+
+import errno
+import json
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from fcntl import F_DUPFD, fcntl
+from pathlib import Path
+from typing import BinaryIO
+
+from docmill.worker.errors import NO_SPACE, JobError
+from docmill.worker.extraction.child import convert, sandbox, seccomp
+from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.shared import protocol
+from docmill.worker.extraction.shared.lines import END, header_line, part_line
+from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.extraction.shared.protocol import MAX_ELEMENT_CHARACTERS, Request
+from docmill.worker.extraction.shared.sanitize import sanitize
+from docmill.worker.models import Element, JsonObject
+
+_DOCUMENT, _RESULT = 3, 4
+_OUT_OF_THE_WAY = 16
+_BUFFER_BYTES = 64 * 1024
+#: Of a document that is read in one go.
+_NO_PLAN: JsonObject = {"starts": [], "context": ""}
+#: Joiners, skin tones and halves of flags: they belong to the character before.
+_JOINS = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]")
+_MAX_GRAPHEME = 64
+#: Made in advance: there may be no memory left to make it when it is needed.
+_OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""}}) + b"\n"
+
+
+def run(
+    request: Request, document: int, result: int, *, zygote_pid: int, readable: Sequence[str]
+) -> int:
+    """Read the document behind one descriptor, write its lines to the other.
+
+    Returns the exit status: 0 when the last line says how it ended.
+    """
+    os.setsid()
+    sandbox.die_with_parent(zygote_pid)
+    _keep_only(document, result)
+    writer = _Writer(_RESULT)
+    try:
+        _give_up(request, readable)
+    except OSError as error:
+        # Ours to repair, not the document's fault: it is tried again.
+        writer.error("internal_error", _where(error))
+        return 0
+    try:
+        _read(request, writer, readable)
+    except BrokenPipeError:
+        return 1  # the worker has lost interest
+    except ProfileNeededError as error:
+        writer.wanted(error.profile, error.media_type)
+    except MemoryError:
+        writer.write_raw(_OUT_OF_MEMORY)
+    except JobError as error:
+        writer.error(error.code, str(error))
+    except Exception as error:  # parsers raise whatever they like
+        writer.error(_code_of(error), _where(error))
+    return 0
+
+
+def _keep_only(document: int, result: int) -> None:
+    """Leave the two descriptors, at fixed numbers, and /dev/null for the standard ones."""
+    null = os.open(os.devnull, os.O_RDWR)
+    # First out of the way of the fixed numbers: one of the three may sit on another's.
+    null, document, result = (
+        fcntl(fd, F_DUPFD, _OUT_OF_THE_WAY) for fd in (null, document, result)
+    )
+    fixed = (null, null, null, document, result)
+    for number, descriptor in enumerate(fixed):
+        os.dup2(descriptor, number)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- a Path per descriptor costs more
+        if int(name) >= len(fixed):
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
+
+
+def _give_up(request: Request, readable: Sequence[str]) -> None:
+    sandbox.volunteer_for_oom_killer()
+    _move_into(request.folder)
+    sandbox.limit_resources(request.limits)
+    if request.limits.may_start_program:
+        convert.confine_for(request.profile, list(readable), request.folder)
+        return
+    sandbox.confine(readable, request.folder)
+    seccomp.refuse_system_calls()
+
+
+def _move_into(folder: str) -> None:
+    os.chdir(folder)
+    os.environ["TMPDIR"] = folder
+    tempfile.tempdir = folder
+
+
+def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
+    with os.fdopen(_DOCUMENT, "rb") as file:
+        source = _source(request, file, readable)
+        media_type, reading = open_reading(source)
+        if request.limits.may_start_program:
+            media_type = request.media_type  # of the document, not of what a program made of it
+        plan = _plan(reading) if source.first_only else _NO_PLAN
+        writer.header(media_type, reading, plan)
+        for part in reading.parts:
+            for shown in [part] if isinstance(part, PageEnd) else _presentable(part):
+                writer.line(part_line(shown))
+        writer.end()
+
+
+def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source:
+    if request.limits.may_start_program:
+        return convert.converted(request, file, list(readable))
+    return Source(
+        file=file,
+        file_name=request.file_name,
+        profile=request.profile,
+        first_only=request.window is None,
+        window=request.window,
+        context=json.loads(request.context) if request.context else {},
+        media_type=request.media_type if request.window is not None else "",
+    )
+
+
+def _plan(reading: Reading) -> JsonObject:
+    """Where the windows begin, and what the other ones have to know."""
+    if len(reading.starts) < 2:
+        return _NO_PLAN
+    if len(reading.starts) > protocol.MAX_WINDOWS:
+        raise JobError("document_too_large", "too many windows")
+    context = json.dumps(reading.context, ensure_ascii=False)
+    # Only a PDF's may be too long, whose windows can find it out themselves.
+    fits = len(context.encode(errors="replace")) <= protocol.MAX_CONTEXT_BYTES
+    return {"starts": list(reading.starts), "context": context if fits else ""}
+
+
+def _presentable(element: Element) -> Iterator[Element]:
+    """The element as it may be shown: sanitized, allow-listed, cut; nothing when it is blank."""
+    text = sanitize(element.text).strip("\n")
+    if element.category != "CodeSnippet":
+        text = text.strip()
+    if not text.strip():
+        return
+    known = element.category in protocol.CATEGORIES
+    clean = replace(
+        element,
+        category=element.category if known else "Text",
+        metadata=_allowed(sanitize(element.metadata)),
+    )
+    for number, piece in enumerate(_pieces(text)):
+        # The HTML of a table that was cut belongs to none of its pieces.
+        yield replace(clean, text=piece, metadata={} if number else clean.metadata)
+
+
+def _allowed(metadata: JsonObject) -> JsonObject:
+    return {
+        name: metadata[name]
+        for name, limit in protocol.METADATA_LIMITS.items()
+        if isinstance(metadata.get(name), str) and 0 < len(metadata[name]) <= limit
+    }
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut what is too long for one element, at a line end or a space where there is one."""
+    start = 0
+    while len(text) - start > MAX_ELEMENT_CHARACTERS:
+        limit = start + MAX_ELEMENT_CHARACTERS
+        half = start + MAX_ELEMENT_CHARACTERS // 2
+        cut = max(text.rfind("\n", half, limit), text.rfind(" ", half, limit))
+        end = cut + 1 if cut != -1 else _before_grapheme(text, limit)
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _before_grapheme(text: str, end: int) -> int:
+    """The last place up to `end` where a character begins as readers see it."""
+    for place in range(end, max(0, end - _MAX_GRAPHEME), -1):
+        joins = _JOINS.match(text[place]) or text[place - 1] == "\u200d"
+        if not joins and not unicodedata.category(text[place]).startswith("M"):
+            return place
+    return end
+
+
+def _code_of(error: Exception) -> str:
+    """What a parser's exception means. It was reading a file that is not as it should be."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return "no_space"
+    # libxml2 and the kernel say it in words of their own.
+    if getattr(error, "errno", None) == errno.ENOMEM or "memory alloc" in str(error).lower():
+        return "parse_memory"
+    return "corrupt"
+
+
+def _where(error: Exception) -> str:
+    """Type and place of an exception, for the log. Its message may quote the document: left out."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return type(error).__name__
+    module = Path(place.tb_frame.f_code.co_filename).stem
+    return f"{type(error).__name__} in {module} line {place.tb_lineno}"
+
+
+class _Writer:
+    """Writes lines to the pipe, in large pieces."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = bytearray()
+
+    def header(self, media_type: str, reading: Reading, plan: JsonObject) -> None:
+        title = sanitize(reading.title or "").strip()[: protocol.MAX_NAME_CHARACTERS]
+        header = {
+            "mime_type": media_type,
+            "page_count": reading.page_count,
+            "title": title or None,
+            **plan,
+        }
+        self.line(header_line(header))
+        self._flush()
+
+    def wanted(self, profile: str, media_type: str) -> None:
+        self._last_word({"wanted": {"profile": profile, "mime_type": media_type}})
+
+    def end(self) -> None:
+        self.line(END)
+        self._flush()
+
+    def error(self, code: str, detail: str) -> None:
+        self._last_word({"error": {"code": code, "detail": detail}})
+
+    def write_raw(self, line: bytes) -> None:
+        self._buffer.clear()
+        with suppress(BrokenPipeError):
+            os.write(self._descriptor, line)
+
+    def line(self, line: bytes) -> None:
+        self._buffer += line
+        if len(self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def _last_word(self, message: JsonObject) -> None:
+        with suppress(BrokenPipeError):
+            self.line(protocol.encode(message) + b"\n")
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._buffer:
+            written = os.write(self._descriptor, self._buffer)
+            del self._buffer[:written]

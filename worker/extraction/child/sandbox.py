@@ -1,0 +1,204 @@
+"""What a process gives up before it meets a stranger's file.
+
+Layers, each of use without the others: no network (a namespace of its own), no privileges of
+root, no way to gain any, hard limits, and Landlock: no file but the interpreter's is readable, no
+program can be run, and no other process can be inspected or signalled. The last matters because
+the worker's secrets are in /proc/PID/environ, which any process of the same user may read.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import stat
+import struct
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from docmill.worker.extraction.shared.protocol import Limits
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+_SYS_LANDLOCK_CREATE_RULESET = 444  # the numbers are the same on every architecture
+_SYS_LANDLOCK_ADD_RULE = 445
+_SYS_LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_EXECUTE, _READ_FILE, _READ_DIR, _MAKE_SOCKET = 1, 1 << 2, 1 << 3, 1 << 9
+#: Rights that came with each version of Landlock's interface.
+_FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
+_TCP_RIGHTS_SINCE, _TCP_RIGHTS = 4, 0b11
+_SCOPES_SINCE, _SCOPES = 6, 0b11
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> int:
+    result: int = getattr(_libc, name)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel for SIGKILL when the parent's thread ends; leave if it has ended already.
+
+    Call it again after anything that changes credentials, which forgets the request.
+    """
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        raise SystemExit("the parent process is gone")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants that lost theirs, so that none can slip away."""
+    _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def leave_network() -> bool:
+    """Enter a network namespace without interfaces. False where the kernel does not allow it."""
+    with suppress(OSError):
+        _call("unshare", _CLONE_NEWNET)
+        return True
+    uid, gid = os.geteuid(), os.getegid()
+    with suppress(OSError):
+        _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNET)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        return True
+    return False
+
+
+def drop_privileges() -> None:
+    """Give up every capability, and the ways to gain one: a root without powers remains."""
+    header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
+    _call("capset", header, bytes(24))
+    _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _memory_bytes() -> tuple[int, int]:
+    """Address space and resident memory of this process."""
+    pages = Path("/proc/self/statm").read_text().split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()
+
+
+def resident_bytes() -> int:
+    """What of this process is in memory."""
+    return _memory_bytes()[1]
+
+
+def limit_resources(limits: Limits) -> None:
+    """Set hard limits on this process. They count from the fork, so they are this document's."""
+    # No fork, no thread. The kernel does not apply it to root, Landlock forbids exec anyway.
+    processes = resource.RLIM_INFINITY if limits.may_start_program else 0
+    own_space, _ = _memory_bytes()
+    for what, limit in (
+        (resource.RLIMIT_AS, own_space + limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, processes),
+    ):
+        _, hard = resource.getrlimit(what)
+        allowed = _lower(limit, hard)
+        resource.setrlimit(what, (allowed, allowed))
+
+
+def _lower(limit: int, hard: int) -> int:
+    """The lower of two limits; infinity is written as -1."""
+    finite = [value for value in (limit, hard) if value != resource.RLIM_INFINITY]
+    return min(finite, default=resource.RLIM_INFINITY)
+
+
+def volunteer_for_oom_killer() -> None:
+    """When the machine has no memory left, this process shall go, not the worker."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def interpreter_folders() -> list[str]:
+    """Folders that a parser may read: the interpreter's and its packages', the system's libraries.
+
+    Not the prefixes themselves, nor the project's folder: a .env may lie there. Our own modules
+    are imported before the fork.
+    """
+    packages = [path for path in sys.path if path.rstrip("/").endswith("-packages")]
+    prefixes = {sys.prefix, sys.base_prefix, "/usr", "/usr/local", "/"}
+    parts = [str(Path(prefix, part)) for prefix in prefixes for part in ("lib", "lib64", "share")]
+    standard_library = str(Path(os.__file__).parent)
+    return [path for path in {*packages, *parts, standard_library} if os.path.isdir(path)]  # noqa: PTH112 -- Path.is_dir raises where it may not look
+
+
+def landlock_version() -> int:
+    """Version of Landlock's interface; 0 where the kernel has none."""
+    with suppress(OSError):
+        return _call(
+            "syscall",
+            _SYS_LANDLOCK_CREATE_RULESET,
+            None,
+            ctypes.c_size_t(0),
+            _LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    return 0
+
+
+def confine(
+    readable: Iterable[str],
+    writable: str,
+    *,
+    runnable: Iterable[str] = (),
+    sockets: Iterable[str] = (),
+) -> bool:
+    """Confine this process to reading some folders and writing one; no TCP, no signals, no exec.
+
+    But for programs in `runnable`, and Unix sockets that may be made in `sockets`. What was given
+    up once does not come back by a second call.
+    False where the kernel has no Landlock. Files that are open already stay usable. Needs
+    `drop_privileges` first.
+    """
+    version = landlock_version()
+    if version == 0:
+        return False
+    every_right = sum(bits for since, bits in _FILE_RIGHTS.items() if since <= version)
+    ruleset = struct.pack(
+        "QQQ",
+        every_right,
+        _TCP_RIGHTS if version >= _TCP_RIGHTS_SINCE else 0,
+        _SCOPES if version >= _SCOPES_SINCE else 0,
+    )
+    rules = _call(
+        "syscall", _SYS_LANDLOCK_CREATE_RULESET, ruleset, ctypes.c_size_t(len(ruleset)), 0
+    )
+    try:
+        for path in readable:
+            _allow(rules, path, _READ_FILE | _READ_DIR)
+        for path in runnable:
+            _allow(rules, path, _READ_FILE | _READ_DIR | _EXECUTE)
+        for path in sockets:
+            _allow(rules, path, _MAKE_SOCKET)
+        _allow(rules, writable, every_right & ~_EXECUTE)
+        _call("syscall", _SYS_LANDLOCK_RESTRICT_SELF, rules, 0)
+    finally:
+        os.close(rules)
+    return True
+
+
+def _allow(rules: int, path: str, rights: int) -> None:
+    folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if not stat.S_ISDIR(os.fstat(folder).st_mode):
+        rights &= ~_READ_DIR  # which no file has
+    try:
+        rule = struct.pack("=Qi", rights, folder)
+        _call("syscall", _SYS_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+    finally:
+        os.close(folder)

@@ -1,4 +1,0 @@
-"""One module per family of formats; `registry` says which reads what.
-
-Nothing is imported here: the worker needs `base` and must not load a parser.
-"""

@@ -1,0 +1,220 @@
+"""The worker's side of extraction: a child for each window, and whatever it does, a clean end."""
+
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from docmill.worker.errors import NO_SPACE, JobError
+from docmill.worker.extraction.parent.allowance import Allowance, TimeAllowance
+from docmill.worker.extraction.parent.child_reader import (
+    POLL_SECONDS,
+    Child,
+    ChildReader,
+    OpenedWindow,
+    Task,
+)
+from docmill.worker.extraction.parent.folders import PrivateFolders
+from docmill.worker.extraction.parent.ordered import (
+    NOTHING_KEPT,
+    OrderedExtraction,
+    ordered_windows,
+)
+from docmill.worker.extraction.parent.results import Header, Wanted
+from docmill.worker.extraction.parent.supervisor import Supervisor, ZygoteUnavailableError
+from docmill.worker.extraction.shared import profiles
+from docmill.worker.extraction.shared.media_types import name_hint
+from docmill.worker.extraction.shared.protocol import Limits
+from docmill.worker.fair_gate import FairGate
+from docmill.worker.ports import KeptWindows, StopCheck
+
+#: Bump when the elements of an unchanged file change: documents are then read again.
+EXTRACTION_VERSION = "4"
+#: A zygote that is not ready after this is not going to be.
+START_SECONDS = 60.0
+#: Windows that were read ahead and wait in memory, of all documents together.
+_HELD_PER_CHILD = 2
+#: What the models and the picture of one page take, as address space on top of the zygote's.
+OCR_MEMORY_BYTES = 1536 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ExtractionLimits:
+    """What reading documents may take."""
+
+    children: int  #: windows read at the same time
+    timeout_seconds: float = 300  #: that one document may be waited for; CPU time of each child
+    memory_bytes: int = 2048 * 1024 * 1024  #: of one child, on top of what it shares
+    max_characters: int = 50_000_000  #: of one document
+    ocr_timeout_seconds: float = 1800  #: as `timeout_seconds`, for pages that are pictures
+
+    def for_profile(self, profile: str) -> "ExtractionLimits":
+        """Limits of a document that a child of this kind reads."""
+        if profile != profiles.OCR:
+            return self
+        return replace(
+            self, timeout_seconds=self.ocr_timeout_seconds, memory_bytes=OCR_MEMORY_BYTES
+        )
+
+    def of_child(self) -> Limits:
+        """What the kernel is to enforce."""
+        cpu_seconds = math.ceil(self.timeout_seconds)
+        return Limits(memory_bytes=self.memory_bytes, cpu_seconds=cpu_seconds)
+
+
+class _Document:
+    """A document being read: whose it is, what may stop it, what it may still take."""
+
+    def __init__(self, owner: str, limits: ExtractionLimits) -> None:
+        self.owner = owner
+        self._seconds = {
+            profile: TimeAllowance(
+                limits.for_profile(profile).timeout_seconds,
+                code="parse_timeout",
+                detail="wall clock",
+            )
+            for profile in (profiles.PLAIN, *profiles.SPECIAL)
+        }
+        self.characters = Allowance(
+            limits.max_characters, code="document_too_large", detail="too many characters"
+        )
+
+    def seconds(self, profile: str) -> TimeAllowance:
+        """Time that its children of this kind may be waited for."""
+        return self._seconds[profile]
+
+
+class GuardedExtractor:
+    """Reads files in children forked from a zygote. Safe to use from many threads.
+
+    The zygote is started in the background; `open` waits for it. When it dies, the documents that
+    were being read fail with internal_error, which is tried again, and another one is started.
+    """
+
+    def __init__(
+        self, limits: ExtractionLimits, *, temp_dir: Path | None = None, eager: bool = True
+    ) -> None:
+        """Start the zygote, at the first document if not `eager`.
+
+        Children have their private folders below `temp_dir`.
+        """
+        self._limits = limits
+        self._slots = FairGate(limits.children)
+        # Each takes a core and a gigabyte, for minutes: they must not take all slots.
+        self._special_slots = {profile: FairGate(1) for profile in profiles.SPECIAL}
+        self._held = threading.Semaphore(_HELD_PER_CHILD * limits.children)
+        self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
+        self._supervisor = Supervisor(self._folders.root, eager=eager)
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """Process id of the zygote, if there is one."""
+        return self._supervisor.zygote_pid
+
+    def version(self, file_name: str) -> str:
+        """Changes when unchanged bytes may be read otherwise: rules, name, what is installed.
+
+        A document whose pages could not be read is thus read again once the extra `ocr` is there.
+        """
+        found = [profile for profile in profiles.SPECIAL if profiles.is_available(profile)]
+        return "+".join(filter(None, [EXTRACTION_VERSION, *found, name_hint(file_name)]))
+
+    @property
+    def isolation(self) -> dict[str, Any]:
+        """What the kernel granted: `no_network`, `landlock_version`; empty before the start."""
+        return dict(self._supervisor.isolation)
+
+    def ready(self, timeout_seconds: float = 0) -> bool:
+        """Wait until documents can be read; False when they still cannot."""
+        return self._supervisor.wait_ready(timeout_seconds)
+
+    def close(self) -> None:
+        """End the zygote and all children, remove all folders. Repeatable."""
+        self._supervisor.close()
+        self._folders.close()
+
+    @contextmanager
+    def open(
+        self,
+        path: Path,
+        *,
+        file_name: str,
+        check: StopCheck,
+        owner: str = "",
+        kept: KeptWindows = NOTHING_KEPT,
+    ) -> Iterator[OrderedExtraction]:
+        """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
+
+        Windows that wait for a slot get one in the order of FairGate. Whatever `check` raises,
+        and whatever ends the `with`, no child, folder or descriptor is left.
+        """
+        document = _Document(owner, self._limits)
+        with ordered_windows(
+            partial(self._read, document),
+            Task(path, file_name),
+            check=check,
+            kept=kept,
+            characters=document.characters,
+            ahead=self._limits.children,
+            held=self._held,
+        ) as extraction:
+            yield extraction
+
+    @contextmanager
+    def _read(self, document: _Document, task: Task, check: StopCheck) -> Iterator[OpenedWindow]:
+        """Read one window in a child of its own, or in a second one of the kind that it needs."""
+        with self._slot(document.owner, check) as child:
+            self._start(child, task, check)
+            reader = ChildReader(child, document.seconds(profiles.PLAIN), check)
+            header = reader.header()
+            if isinstance(header, Header):
+                seconds = document.seconds(profiles.PLAIN).drawn
+                yield OpenedWindow(header, reader.parts(), profiles.PLAIN, seconds)
+                return
+        with self._special_slot(header, document.owner, check) as child:
+            self._start(child, task, check)
+            reader = ChildReader(child, document.seconds(header.profile), check)
+            yield OpenedWindow(reader.only_header(), reader.parts(), header.profile)
+
+    @contextmanager
+    def _special_slot(self, wanted: Wanted, owner: str, check: StopCheck) -> Iterator[Child]:
+        """A slot for a child of another kind. One waits for it without holding an ordinary one."""
+        place = self._special_slots[wanted.profile].acquire(owner, 1, check)
+        try:
+            with self._slot(owner, check) as child:
+                limits = self._limits.for_profile(wanted.profile).of_child()
+                child.become(wanted, limits)
+                yield child
+        finally:
+            place.release()
+
+    @contextmanager
+    def _slot(self, owner: str, check: StopCheck) -> Iterator[Child]:
+        slot = self._slots.acquire(owner, 1, check)
+        child = Child(self._supervisor, self._folders, slot, self._limits.of_child())
+        try:
+            yield child
+        finally:
+            child.close()
+
+    def _start(self, child: Child, task: Task, check: StopCheck) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and not self._supervisor.closing:
+            check()
+            if not self._supervisor.wait_ready(POLL_SECONDS):
+                continue
+            try:
+                child.start(task)
+            except ZygoteUnavailableError:
+                continue  # it died since the line above; another is being started
+            except OSError as error:
+                code = "no_space" if error.errno in NO_SPACE else "internal_error"
+                raise JobError(code, type(error).__name__) from error
+            return
+        raise JobError("internal_error", "there is no extraction zygote")

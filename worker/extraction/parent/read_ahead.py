@@ -1,0 +1,126 @@
+"""Reads the next windows of a document while one is used."""
+
+import contextvars
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from threading import Semaphore
+from typing import Final
+
+from docmill.worker.extraction.parent.child_reader import POLL_SECONDS, ReadWindow, Task
+from docmill.worker.extraction.parent.windows import size_of
+from docmill.worker.extraction.shared.parts import ReadPart
+from docmill.worker.ports import StopCheck
+
+#: A window with more is read when its turn comes, piece by piece: only then does its child wait
+#: for whoever uses them. None has that much but a sheet, and what means harm.
+_MOST_CHARACTERS: Final = 4_000_000
+
+
+class _ClosedError(Exception):
+    """The document is not read any more."""
+
+
+class _TooLongError(Exception):
+    """A window is too long to be held as a whole."""
+
+
+class ReadAhead:
+    """Up to so many windows of one document, each in a thread that waits for its child.
+
+    No thread ever waits for the windows before its own: it holds what it has read, or gives up.
+    What could not be read ahead is read when it is asked for.
+    """
+
+    def __init__(
+        self,
+        read: ReadWindow,
+        tasks: Mapping[int, Task],
+        *,
+        ahead: int,
+        held: Semaphore,
+        check: StopCheck,
+    ) -> None:
+        """`tasks` are the windows to read, by number, in order; `held` is shared by documents."""
+        self._read = read
+        self._tasks = tasks
+        self._check = check
+        self._ahead = ahead
+        self._held = held
+        self._waiting = deque(tasks)
+        self._reading: dict[int, Future[list[ReadPart]]] = {}
+        self._direct = ExitStack()
+        self._closed = False
+        self._executor: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> "ReadAhead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+        while self._reading:
+            self._forget(next(iter(self._reading)))
+        self._direct.close()
+
+    def begin(self) -> None:
+        """Begin to read as many as there is room for; there may be none."""
+        while self._waiting and len(self._reading) < self._ahead:
+            if not self._held.acquire(blocking=False):
+                return
+            self._submit(self._waiting.popleft())
+
+    def parts(self, number: int) -> Iterator[ReadPart]:
+        """What is in a window; asked for in order. Raises JobError."""
+        if number not in self._reading:
+            self._waiting.remove(number)
+            yield from self._parts_from_child(number)
+            return
+        try:
+            parts = self._result(self._reading[number])
+        except _TooLongError:
+            self._forget(number)
+            yield from self._parts_from_child(number)
+            return
+        yield from parts
+        self._forget(number)
+        self.begin()
+
+    def _parts_from_child(self, number: int) -> Iterator[ReadPart]:
+        self.begin()
+        yield from self._direct.enter_context(self._read(self._tasks[number], self._check)).parts
+        self._direct.close()
+
+    def _submit(self, number: int) -> None:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._ahead, thread_name_prefix="docmill-window")
+        context = contextvars.copy_context()  # what is logged names the job
+        self._reading[number] = self._executor.submit(
+            context.run, self._read_whole, self._tasks[number]
+        )
+
+    def _forget(self, number: int) -> None:
+        del self._reading[number]
+        self._held.release()
+
+    def _read_whole(self, task: Task) -> list[ReadPart]:
+        parts, size = [], 0
+        with self._read(task, self._check_open) as opened:
+            for part in opened.parts:
+                parts.append(part)
+                size += size_of(part)
+                if size > _MOST_CHARACTERS:
+                    raise _TooLongError
+        return parts
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise _ClosedError
+        self._check()
+
+    def _result(self, future: "Future[list[ReadPart]]") -> list[ReadPart]:
+        while not wait([future], timeout=POLL_SECONDS).done:
+            self._check()
+        return future.result()

@@ -1,0 +1,260 @@
+"""Read the lines of a child and believe none of them.
+
+A parser that a document has taken over may write anything: every line is checked for its shape,
+its sizes and its place in the order before it becomes an element.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NoReturn
+
+from docmill.worker.errors import DocmillError
+from docmill.worker.extraction.shared import profiles
+from docmill.worker.extraction.shared.parts import Bounds, PageEnd, windows_between
+from docmill.worker.extraction.shared.protocol import (
+    CATEGORIES,
+    MAX_CONTEXT_BYTES,
+    MAX_ELEMENT_CHARACTERS,
+    MAX_LINE_BYTES,
+    MAX_NAME_CHARACTERS,
+    MAX_PAGES,
+    MAX_WINDOWS,
+    METADATA_LIMITS,
+)
+from docmill.worker.extraction.shared.sanitize import sanitize
+from docmill.worker.models import Element
+
+#: What a child may say went wrong; how it was ended it cannot know.
+CHILD_CODES = frozenset(
+    {
+        "archive_too_large",
+        "corrupt",
+        "document_too_large",
+        "empty_document",
+        "encrypted",
+        "internal_error",
+        "no_space",
+        # Of a program that it ran: how it was ended itself, a child cannot know.
+        "parse_memory",
+        "parse_timeout",
+        "unsupported_type",
+    }
+)
+_MAX_DEPTH = 100
+_MAX_PLACE = 2**40
+_MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
+#: What is left of a detail: enough for a type's name or a number, too little for a path or a key.
+_NOT_IN_DETAIL = re.compile(r"[^A-Za-z0-9 _.,:-]|[A-Za-z0-9_-]{40,}")
+_MAX_DETAIL_CHARACTERS = 120
+
+
+class MalformedResultError(DocmillError):
+    """A child wrote what no child of ours writes."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a document before its elements."""
+
+    mime_type: str
+    page_count: int | None
+    title: str | None
+    starts: tuple[int, ...] = ()  #: where its windows begin; empty: it is read in one go
+    context: str = ""  #: for the children that read the other windows: no other reads it
+
+    @property
+    def windows(self) -> list[Bounds]:
+        """Where the windows after the first begin and end."""
+        return windows_between(self.starts)[1:]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A child's last word when it could not read the document."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A child's only word when another kind of child is needed to read the document."""
+
+    profile: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class End:
+    """A child's last word when it has read the document."""
+
+
+Item = Header | Element | PageEnd | Failure | Wanted | End
+
+
+class ResultLines:
+    """Turns the bytes of one child into items, in the only order they may have."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._header: Header | None = None
+        self._last_page = 0
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the child has said its last word."""
+        return self._ended
+
+    def feed(self, data: bytes) -> Iterator[Item]:
+        """Items of the lines that are complete now. Raises MalformedResultError."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield self._item(line)
+        if len(self._rest) > MAX_LINE_BYTES or (self._ended and self._rest):
+            _refuse("overlong line")
+
+    def _item(self, line: bytes) -> Item:
+        if self._ended or len(line) > MAX_LINE_BYTES:
+            _refuse("line after the end, or overlong")
+        item = self._parsed(_object(line))
+        if isinstance(item, Failure | Wanted | End):
+            self._ended = True
+        return item
+
+    def _parsed(self, message: dict[str, Any]) -> Item:
+        kind = next(iter(message), "")
+        if kind == "error" and len(message) == 1:
+            return _failure(_mapping(message["error"]))
+        if kind == "header" and len(message) == 1 and self._header is None:
+            self._header = _header(_mapping(message["header"]))
+            return self._header
+        if kind == "wanted" and len(message) == 1 and self._header is None:
+            return _wanted(_mapping(message["wanted"]))
+        if self._header is None:
+            _refuse("no header yet")
+        return self._body_item(kind, message, self._header)
+
+    def _body_item(self, kind: str, message: dict[str, Any], header: Header) -> Item:
+        if kind == "element" and len(message) == 1:
+            return _element(_mapping(message["element"]))
+        if message.keys() == {"page", "read"}:
+            return self._page_end(message["page"], message["read"], header)
+        if message != {"end": True}:
+            _refuse("unknown line")
+        return End()
+
+    def _page_end(self, number: object, read: object, header: Header) -> PageEnd:
+        page = _integer(number, self._last_page + 1, header.page_count or 0)
+        if not isinstance(read, bool):
+            _refuse("page")
+        self._last_page = page
+        return PageEnd(page, has_text=read)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise MalformedResultError(why)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        _refuse("not JSON")
+    if not isinstance(message, dict):
+        _refuse("not an object")
+    return message
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _refuse("not an object")
+    return value
+
+
+def _header(body: dict[str, Any]) -> Header:
+    _keys(body, {"mime_type", "page_count", "title", "starts", "context"})
+    mime_type = _text(body["mime_type"], MAX_NAME_CHARACTERS)
+    if not _MEDIA_TYPE.fullmatch(mime_type):
+        _refuse("media type")
+    count, title = body["page_count"], body["title"]
+    return Header(
+        mime_type=mime_type,
+        page_count=None if count is None else _integer(count, 0, MAX_PAGES),
+        title=None if title is None else _text(title, MAX_NAME_CHARACTERS),
+        starts=_starts(body["starts"]),
+        context=_context(body["context"]),
+    )
+
+
+def _starts(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MAX_WINDOWS:
+        _refuse("starts")
+    starts = tuple(_integer(start, 0, _MAX_PLACE) for start in value)
+    if any(later <= earlier for earlier, later in pairwise(starts)):
+        _refuse("starts")
+    return starts
+
+
+def _context(value: object) -> str:
+    if not isinstance(value, str) or len(value.encode(errors="ignore")) > MAX_CONTEXT_BYTES:
+        _refuse("context")
+    return sanitize(value)
+
+
+def _element(body: dict[str, Any]) -> Element:
+    _keys(body, {"category", "text", "page", "depth", "metadata"})
+    if not isinstance(body["category"], str) or body["category"] not in CATEGORIES:
+        _refuse("category")
+    page, depth = body["page"], body["depth"]
+    return Element(
+        category=body["category"],
+        text=_text(body["text"], MAX_ELEMENT_CHARACTERS),
+        page=None if page is None else _integer(page, 1, MAX_PAGES),
+        depth=None if depth is None else _integer(depth, 0, _MAX_DEPTH),
+        metadata=_metadata(body["metadata"]),
+    )
+
+
+def _metadata(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value.keys() <= METADATA_LIMITS.keys():
+        _refuse("metadata")
+    return {name: _text(item, METADATA_LIMITS[name]) for name, item in value.items()}
+
+
+def _wanted(body: dict[str, Any]) -> Wanted:
+    _keys(body, {"profile", "mime_type"})
+    profile, media_type = body["profile"], body["mime_type"]
+    if not isinstance(media_type, str) or not profiles.is_wanted(profile, media_type):
+        _refuse("profile")
+    return Wanted(profile, media_type)
+
+
+def _failure(body: dict[str, Any]) -> Failure:
+    _keys(body, {"code", "detail"})
+    if not isinstance(body["code"], str) or body["code"] not in CHILD_CODES:
+        _refuse("code")
+    detail = _text(body["detail"], MAX_LINE_BYTES)
+    if not _MEDIA_TYPE.fullmatch(detail):
+        detail = _NOT_IN_DETAIL.sub("", detail)[:_MAX_DETAIL_CHARACTERS]
+    return Failure(body["code"], detail)
+
+
+def _keys(body: dict[str, Any], expected: set[str]) -> None:
+    if body.keys() != expected:
+        _refuse("fields")
+
+
+def _text(value: object, limit: int) -> str:
+    if not isinstance(value, str) or len(value) > limit:
+        _refuse("text")
+    return sanitize(value)
+
+
+def _integer(value: object, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        _refuse("number")
+    return value

@@ -1,0 +1,29 @@
+"""The lines that a child writes, and that are kept of it.
+
+How they are read, and why none is believed: see parent.results.
+"""
+
+from docmill.worker.extraction.shared.parts import PageEnd, ReadPart
+from docmill.worker.extraction.shared.protocol import encode
+from docmill.worker.models import JsonObject
+
+END = encode({"end": True}) + b"\n"
+
+
+def header_line(header: JsonObject) -> bytes:
+    """What is known of a document, or of a window of it, before its elements."""
+    return encode({"header": header}) + b"\n"
+
+
+def part_line(part: ReadPart) -> bytes:
+    """An element, or the end of a page."""
+    if isinstance(part, PageEnd):
+        return encode({"page": part.number, "read": part.has_text}) + b"\n"
+    element = {
+        "category": part.category,
+        "text": part.text,
+        "page": part.page,
+        "depth": part.depth,
+        "metadata": part.metadata,
+    }
+    return encode({"element": element}) + b"\n"

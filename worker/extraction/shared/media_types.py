@@ -1,0 +1,53 @@
+"""Media types that have a name here, and what a file's name says of its type."""
+
+from pathlib import PurePosixPath
+
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLS = "application/vnd.ms-excel"
+PDF = "application/pdf"
+EML, MSG = "message/rfc822", "application/vnd.ms-outlook"
+
+_TEXT_NAMES = {
+    "csv": "text/csv",
+    "eml": EML,
+    "htm": "text/html",
+    "html": "text/html",
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "markdown": "text/markdown",
+    "md": "text/markdown",
+    "mdx": "text/markdown",
+    "ndjson": "application/x-ndjson",
+    "org": "text/x-org",
+    "rst": "text/x-rst",
+    "tab": "text/tab-separated-values",
+    "tsv": "text/tab-separated-values",
+    "xhtml": "text/html",
+    "xml": "application/xml",
+}
+#: Files of programmers that have no ending.
+_SOURCE_FILES = {"dockerfile": "dockerfile", "makefile": "mk", "gnumakefile": "mk"}
+#: Text whose indentation carries meaning, by the ending of its name.
+_SOURCE_NAMES = frozenset(
+    """bash c cc cfg clj conf cpp cs css cxx dart ex exs go gradle graphql h hpp hs ini ipynb java
+    jl js jsx kt kts less lua m mjs mk ml nix pas php pl proto ps1 py pyi r rb rs scala scss sh sol
+    sql svelte swift tcl tf toml ts tsx vb vue yaml yml zig zsh""".split()  # noqa: SIM905 -- literals would take a page
+)
+
+
+def named_text_type(file_name: str) -> str | None:
+    """The type of text that the ending of a name stands for; None where it stands for none."""
+    path = PurePosixPath(file_name.lower())
+    if path.name in _SOURCE_FILES:
+        return f"text/x-{_SOURCE_FILES[path.name]}"
+    ending = path.suffix.removeprefix(".")
+    if ending in _SOURCE_NAMES:
+        return f"text/x-{ending}"
+    return _TEXT_NAMES.get(ending)
+
+
+def name_hint(file_name: str) -> str:
+    """What a name can decide: files of other names with the same hint are taken for the same."""
+    return named_text_type(file_name) or ""

@@ -1,0 +1,98 @@
+"""What worker, zygote and child say to each other.
+
+Control messages travel as JSON datagrams between worker and zygote; a request carries two file
+descriptors, the document to read and the pipe to write to. The result comes through that pipe as
+JSON lines: `header`, then `element` and `page` lines in reading order, then one `end` or `error`.
+A child that cannot read the document alone writes one line only, `wanted`: another kind of child.
+The first child of a document reads its first window, and says in the header where the others begin.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from docmill.worker.extraction.shared import profiles
+from docmill.worker.models import JsonObject
+
+#: A control message is one datagram; the longest carries a file name and a folder.
+CONTROL_BYTES = 32 * 1024
+MAX_FILE_NAME_CHARACTERS = 255
+
+#: Longest text of one element; longer ones are cut by the child, refused by the worker.
+MAX_ELEMENT_CHARACTERS = 100_000
+MAX_HTML_CHARACTERS = 20_000
+MAX_NAME_CHARACTERS = 500
+MAX_LINKS_CHARACTERS = 2_000
+MAX_PAGES = 1_000_000
+MAX_WINDOWS = 300
+#: What the first child may pass on to the children that read the other windows.
+MAX_CONTEXT_BYTES = 8_000
+#: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
+MAX_LINE_BYTES = 1024 * 1024
+
+#: Categories that an element may have; others of unstructured's become Text.
+CATEGORIES = frozenset(
+    {
+        "Address",
+        "CodeSnippet",
+        "EmailAddress",
+        "FigureCaption",
+        "Footer",
+        "Footnote",
+        "Formula",
+        "Header",
+        "Image",
+        "ListItem",
+        "NarrativeText",
+        "Table",
+        "Text",
+        "Title",
+    }
+)
+#: What a parser may say about an element beside its text, and how long that may be.
+METADATA_LIMITS = {
+    "text_as_html": MAX_HTML_CHARACTERS,
+    "page_name": MAX_NAME_CHARACTERS,
+    "links": MAX_LINKS_CHARACTERS,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use."""
+
+    memory_bytes: int  #: address space on top of what the zygote had at the fork
+    cpu_seconds: int
+    file_bytes: int = 256 * 1024 * 1024
+    open_files: int = 64
+    may_start_program: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One document to read."""
+
+    id: int
+    file_name: str  #: a hint that tells text formats apart; never opened
+    folder: str  #: the child's private folder, made and removed by the worker
+    limits: Limits
+    profile: str = profiles.PLAIN  #: what the child may do beside reading: see profiles
+    media_type: str = ""  #: what a child before it found
+    window: tuple[int, int | None] | None = None  #: where it begins and ends; None: the first one
+    context: str = ""  #: with a window: what the first child said of the whole document
+
+
+def encode(message: JsonObject) -> bytes:
+    """One control message or one line without its newline."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encode_request(request: Request) -> bytes:
+    """The datagram of a request."""
+    return encode({"request": asdict(request)})
+
+
+def decode_request(body: dict[str, Any]) -> Request:
+    """The request in a datagram's body. The worker is trusted: nothing is checked."""
+    window = body["window"] and tuple(body["window"])
+    return Request(**{**body, "limits": Limits(**body["limits"]), "window": window})
