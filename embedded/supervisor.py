@@ -62,16 +62,16 @@ READY_SECONDS: Final = 90.0
 #: May everything with their own objects of the default bucket; the usual policies of a project.
 _BUCKET_POLICIES: Final = """
     create policy "own documents: read" on storage.objects for select to authenticated
-        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'));
+        using (bucket_id = {bucket} and owner_id = ((select auth.jwt()) ->> 'sub'));
     create policy "own documents: write" on storage.objects for insert to authenticated
-        with check (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub')
-                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+        with check (bucket_id = {bucket} and owner_id = ((select auth.jwt()) ->> 'sub')
+                    and (storage.foldername(name))[1] = ((select auth.jwt()) ->> 'sub'));
     create policy "own documents: change" on storage.objects for update to authenticated
-        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'))
-        with check (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub')
-                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+        using (bucket_id = {bucket} and owner_id = ((select auth.jwt()) ->> 'sub'))
+        with check (bucket_id = {bucket} and owner_id = ((select auth.jwt()) ->> 'sub')
+                    and (storage.foldername(name))[1] = ((select auth.jwt()) ->> 'sub'));
     create policy "own documents: delete" on storage.objects for delete to authenticated
-        using (bucket_id = {bucket} and owner_id = (select auth.jwt() ->> 'sub'));
+        using (bucket_id = {bucket} and owner_id = ((select auth.jwt()) ->> 'sub'));
 """
 
 

@@ -1,6 +1,5 @@
 -- promote_due_jobs: waiting or dispatched -> ready once due_at has passed (a retry whose time
--- has come, or a hint that was lost). Then lets low priorities age: a job that has been ready for
--- five minutes moves up one priority, so that nothing waits for ever.
+-- has come, or a hint that was lost).
 -- The time is asked for in a subquery: clock_timestamp() itself is volatile, which no index can
 -- look for, and every job that is not due would be read and passed over.
 create or replace function ingest_private.promote_due_jobs(p_limit integer default 1000)
@@ -15,15 +14,41 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
       from due where entry.job_id = due.job_id;
 $$;
 
-create or replace function ingest_private.age_jobs(p_limit integer default 1000)
+-- age_jobs: lets low priorities age, so that nothing waits for ever. Of each owner, the job that has
+-- waited longest moves up one priority once it has been ready for five minutes, and another
+-- five minutes later the next one. No second job of an owner is lifted before that one is over: a
+-- backlog that moved up as a whole would precede every newcomer.
+-- Owners are found by skipping from one to the next in the index: a backlog of one owner costs no
+-- more than a single job.
+create or replace function ingest_private.age_jobs()
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    with old as materialized (
-        select job_id from ingest_private.job_queue
-         where phase = 'ready' and priority > 0
-           and aged_at < (select clock_timestamp() - interval '5 minutes')
-         order by aged_at limit p_limit for update skip locked)
+    with recursive owners as (
+        (select fairness_key from ingest_private.job_queue
+          where phase = 'ready' and priority > 0
+          order by fairness_key limit 1)
+        union all
+        select (select entry.fairness_key from ingest_private.job_queue as entry
+                 where entry.phase = 'ready' and entry.priority > 0
+                   and entry.fairness_key > owners.fairness_key
+                 order by entry.fairness_key limit 1)
+          from owners where owners.fairness_key is not null),
+    old as materialized (
+        select coalesce(
+                   (select entry.job_id from ingest_private.job_queue as entry
+                     where entry.fairness_key = owners.fairness_key and entry.lifted limit 1),
+                   (select entry.job_id from ingest_private.job_queue as entry
+                     where entry.fairness_key = owners.fairness_key
+                       and entry.phase = 'ready' and entry.priority > 0
+                     order by entry.aged_at limit 1)) as job_id
+          from owners where owners.fairness_key is not null),
+    aged as materialized (
+        select entry.job_id from ingest_private.job_queue as entry
+         where entry.job_id in (select old.job_id from old)
+           and entry.phase = 'ready' and entry.priority > 0
+           and entry.aged_at < (select clock_timestamp() - interval '5 minutes')
+         order by entry.job_id for update skip locked)
     update ingest_private.job_queue as entry
-       set priority = priority - 1, aged_at = clock_timestamp()
-      from old where entry.job_id = old.job_id;
+       set priority = priority - 1, lifted = true, aged_at = clock_timestamp()
+      from aged where entry.job_id = aged.job_id;
 $$;

@@ -1,6 +1,8 @@
 -- prune: finished jobs older than p_keep (a document's latest one stays while the document
 -- does), staged chunks and windows that no unfinished job will take up, and workers long gone.
 -- Returns how many rows went; call again while it returns p_limit or more.
+-- The time is asked for in a subquery: clock_timestamp() itself is volatile, which no index can
+-- look for.
 create or replace function ingest_private.prune(
     p_keep interval, p_keep_staged interval, p_limit integer default 5000)
 returns integer
@@ -23,7 +25,7 @@ begin
     delete from ingest_private.staged_chunks as staged
      where staged.ctid = any(array(
         select old.ctid from ingest_private.staged_chunks as old
-         where old.staged_at < clock_timestamp() - p_keep_staged
+         where old.staged_at < (select clock_timestamp() - p_keep_staged)
            and not exists (select from ingest.jobs as job
                             where job.document_id = old.document_id
                               and job.index_version = old.index_version
@@ -35,7 +37,7 @@ begin
     delete from ingest_private.document_windows as kept
      where kept.ctid = any(array(
         select old.ctid from ingest_private.document_windows as old
-         where old.created_at < clock_timestamp() - p_keep_staged
+         where old.created_at < (select clock_timestamp() - p_keep_staged)
            and not exists (select from ingest.jobs as job
                             where job.document_id = old.document_id
                               and job.state in ('queued', 'running'))

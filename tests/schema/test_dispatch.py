@@ -285,6 +285,35 @@ class TestAging:
         priorities = rows(admin, "select priority from ingest_private.job_queue order by rank")
         assert [row["priority"] for row in priorities] == [4, 5]
 
+    def test_of_a_backlog_one_job_of_each_owner_moves_up_at_a_time(
+        self, admin: Connection, worker: Connection
+    ):
+        put_many(admin, 200, "alice")
+        put_many(admin, 3, "bob")
+        admin.execute("update ingest_private.job_queue set aged_at = now() - interval '9 minutes'")
+        for _ in range(3):
+            worker.execute("select ingest_private.age_jobs()")
+        lifted = rows(
+            admin,
+            "select fairness_key, priority, job_id from ingest_private.job_queue where priority < 5",
+        )
+        assert sorted(row["fairness_key"] for row in lifted) == ["owner:alice", "owner:bob"]
+        assert {row["priority"] for row in lifted} == {4}
+        # A newcomer waits for those that are lifted and a turn of each owner, not for the backlog.
+        newcomer = job_of(admin, put_object(admin, "new", owner="carol"))
+        heartbeat(worker, slots=7)
+        assert newcomer in take(worker)
+        # Another one of the owner moves up once that one is over.
+        first = next(row["job_id"] for row in lifted if row["fairness_key"] == "owner:alice")
+        finish(admin, [first])
+        worker.execute("select ingest_private.age_jobs()")
+        again = rows(
+            admin,
+            "select job_id from ingest_private.job_queue"
+            " where priority < 5 and fairness_key = 'owner:alice'",
+        )
+        assert len(again) == 1
+
     def test_it_never_moves_beyond_the_highest(self, admin: Connection, worker: Connection):
         put_many(admin, 1, "alice")
         for _ in range(7):

@@ -47,14 +47,14 @@ FAST = {
 
 POLICIES = """
     create policy own_read on storage.objects for select to authenticated
-        using (owner_id = (select auth.jwt() ->> 'sub'));
+        using (owner_id = ((select auth.jwt()) ->> 'sub'));
     create policy own_write on storage.objects for insert to authenticated
-        with check ((storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+        with check ((storage.foldername(name))[1] = ((select auth.jwt()) ->> 'sub'));
     create policy own_update on storage.objects for update to authenticated
-        using (owner_id = (select auth.jwt() ->> 'sub'))
-        with check ((storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+        using (owner_id = ((select auth.jwt()) ->> 'sub'))
+        with check ((storage.foldername(name))[1] = ((select auth.jwt()) ->> 'sub'));
     create policy own_delete on storage.objects for delete to authenticated
-        using (owner_id = (select auth.jwt() ->> 'sub'));
+        using (owner_id = ((select auth.jwt()) ->> 'sub'));
 """
 
 

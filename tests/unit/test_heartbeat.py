@@ -58,7 +58,13 @@ def test_a_file_that_cannot_be_written_is_told_once(
         "docmill.worker.processes.heartbeat.log",
         SimpleNamespace(warning=lambda event, **_: said.append(event)),
     )
-    heartbeat = Heartbeat(tmp_path / "nowhere" / "heartbeat", "part")
+    path = tmp_path / "nowhere" / "heartbeat"
+    heartbeat = Heartbeat(path, "part")
     heartbeat.beat("part")
     heartbeat.beat("part")
+    assert said == ["heartbeat_not_written"]
+    # What was in the way is gone: health checks see the process again.
+    path.parent.mkdir()
+    heartbeat.beat("part")
+    assert path.exists()
     assert said == ["heartbeat_not_written"]

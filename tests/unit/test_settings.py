@@ -38,6 +38,8 @@ def test_standard_names_are_honoured_and_our_own_come_first(
         ("DOCMILL_WEBHOOK_SIGNING_SECRETS", "plain"),
         ("DOCMILL_RETRY_MAX_SECONDS", "0.5"),
         ("DOCMILL_SPOOL_BYTES", "1"),
+        ("DOCMILL_STARVED_SECONDS", "30"),
+        ("DOCMILL_RESEND_SECONDS", "120"),
     ],
 )
 def test_a_bad_value_is_answered_by_name(

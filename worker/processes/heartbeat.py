@@ -19,6 +19,7 @@ class Heartbeat:
         """Nothing is touched before every part has moved once, nor without a path."""
         self._path = path
         self._moved = dict.fromkeys(parts, float("-inf"))
+        self._is_told = False
 
     def beat(self, part: str) -> None:
         """Say that this part has just moved."""
@@ -29,5 +30,9 @@ class Heartbeat:
         try:
             self._path.touch()
         except OSError as error:
-            log.warning("heartbeat_not_written", error=type(error).__name__)
-            self._path = None
+            # A disk that is full now may have room again: one line, and the next beat tries anew.
+            if not self._is_told:
+                log.warning("heartbeat_not_written", error=type(error).__name__)
+            self._is_told = True
+        else:
+            self._is_told = False

@@ -30,6 +30,13 @@ class WorkerSettings(
             )
         return self
 
+    @model_validator(mode="after")
+    def _starved_after_a_hint_is_sent_again(self) -> Self:
+        # A single lost hint would end the worker, and the next one, and the next.
+        if self.starved_seconds <= self.resend_seconds:
+            raise ValueError("DOCMILL_STARVED_SECONDS must be above DOCMILL_RESEND_SECONDS")
+        return self
+
 
 class WebhookSettings(
     parts.DatabaseSettings,
