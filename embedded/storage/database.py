@@ -88,13 +88,14 @@ class StorageDatabase:
             name="storage",
         )
 
-    async def open(self) -> None:
-        """Connect. Raises PoolTimeout when the database cannot be reached."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connected. Raises PoolTimeout when the database cannot be reached."""
         await self._pool.open(wait=True)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._pool.close()
+        try:
+            yield
+        finally:
+            await self._pool.close()
 
     @asynccontextmanager
     async def transaction(self, scope: Scope) -> AsyncIterator[Connection]:
