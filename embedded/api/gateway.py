@@ -47,7 +47,7 @@ class Gateway:
     """
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
-        self._app = app
+        self.app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class Gateway:
         scope = {**scope, "headers": list(scope["headers"])}
         if _holds_key(headers.get("authorization")):
             MutableHeaders(scope=scope)["authorization"] = f"Bearer {self._token_of(key)}"
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _refusal(self, key: str | None, user_agent: str) -> Response | None:
         if key is None:

@@ -5,8 +5,8 @@ project's own policies, keeps Storage's order of events, and plays pg_net's work
 Webhooks. It gives no guarantee about bytes when the machine loses power.
 """
 
-from docmill.embedded.storage.app import ROUTES, create_storage
+from docmill.embedded.storage.app import create_storage
 from docmill.embedded.storage.settings import StorageSettings
 from docmill.embedded.storage.webhooks import install_webhook
 
-__all__ = ["ROUTES", "StorageSettings", "create_storage", "install_webhook"]
+__all__ = ["StorageSettings", "create_storage", "install_webhook"]

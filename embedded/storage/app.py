@@ -22,7 +22,7 @@ from docmill.embedded.storage.service import Handler, StorageService
 from docmill.embedded.storage.settings import StorageSettings
 
 #: First match counts, so fixed words come before `{bucket}`.
-ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+_ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/bucket", buckets.create_bucket),
     ("GET", "/bucket", buckets.list_buckets),
     ("DELETE", "/bucket/{bucket}", buckets.delete_bucket),
@@ -53,7 +53,7 @@ def create_storage(settings: StorageSettings, keys: ApiKeys) -> Part:
     )
     routes = [
         Route(path, _endpoint(service, handler), methods=[method])
-        for method, path, handler in ROUTES
+        for method, path, handler in _ROUTES
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
     app.router.redirect_slashes = False
