@@ -3,23 +3,21 @@
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
 import jwt
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from docmill.embedded.auth import errors
 from docmill.embedded.auth.errors import AuthError
 from docmill.embedded.auth.sessions import SCOPES, Grant, Sessions
 from docmill.embedded.auth.settings import AuthSettings
-from docmill.embedded.auth.users import Row, shown_user
+from docmill.embedded.auth.users import shown_user
 from docmill.embedded.keys import ApiKeys, same
-from docmill.embedded.part import Part
+from docmill.embedded.part import Part, Row, make_app
 from docmill.worker.webhook.request_body import read_bounded
 
 ACCESS_SECONDS: Final = 3600
@@ -31,35 +29,17 @@ def create_auth(settings: AuthSettings, keys: ApiKeys, *, issuer: str) -> Part:
     """Auth; it connects when it begins to run. `issuer` is its own address."""
     sessions = Sessions(settings)
     service = AuthService(settings, keys, sessions, issuer)
-    app = Starlette(
-        routes=[
-            Route("/token", _endpoint(service.token), methods=["POST"]),
-            Route("/user", _endpoint(service.user), methods=["GET"]),
-            Route("/logout", _endpoint(service.logout), methods=["POST"]),
-        ],
-        exception_handlers={404: _no_route, 405: _no_route},
+    routes = (
+        ("POST", "/token", service.token),
+        ("GET", "/user", service.user),
+        ("POST", "/logout", service.logout),
     )
-    app.router.redirect_slashes = False
-    return Part(app, sessions.running)
+    return Part(make_app(routes, errors.answer, _missing), sessions.running)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _endpoint(handler: Handler) -> Handler:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except Exception as error:
-            # Every error has an answer; the unforeseen ones are logged there.
-            return errors.answer(error)
-
-    return endpoint
-
-
-async def _no_route(request: Request, _error: Exception) -> Response:
+def _missing(request: Request, _status: int) -> AuthError:
     message = f"The embedded mode's Auth does not have {request.method} {request.url.path}"
-    return errors.answer(AuthError(404, "feature_disabled", message))
+    return AuthError(404, "feature_disabled", message)
 
 
 class AuthService:

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from docmill.embedded.keys import ApiKeys
-from docmill.embedded.part import Part
+from docmill.embedded.part import Connection, Part
 from docmill.embedded.rest import errors
 from docmill.embedded.rest.catalog import Target, check_table, find_function
-from docmill.embedded.rest.database import Connection, RestDatabase
+from docmill.embedded.rest.database import RestDatabase
 from docmill.embedded.rest.query import Query, read_query
 from docmill.embedded.rest.settings import RestSettings
 from docmill.embedded.rest.statements import Page, call_function, read_table

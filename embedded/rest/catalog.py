@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
-from psycopg import AsyncConnection
-
+from docmill.embedded.part import Connection
 from docmill.embedded.rest import errors
 
 _TABLE: Final[LiteralString] = """
@@ -88,7 +87,7 @@ class Function:
         return required <= arguments <= {one.name for one in self.parameters} - {""}
 
 
-async def check_table(connection: AsyncConnection[Any], target: Target) -> None:
+async def check_table(connection: Connection, target: Target) -> None:
     """Raise RestError PGRST205 when there is no such table or view."""
     cursor = await connection.execute(_TABLE, [target.schema, target.name])
     if await cursor.fetchone() is None:
@@ -96,7 +95,7 @@ async def check_table(connection: AsyncConnection[Any], target: Target) -> None:
 
 
 async def find_function(
-    connection: AsyncConnection[Any], target: Target, arguments: frozenset[str]
+    connection: Connection, target: Target, arguments: frozenset[str]
 ) -> Function:
     """The one function that takes these arguments. Raises RestError PGRST202."""
     cursor = await connection.execute(_FUNCTIONS, [target.schema, target.name])

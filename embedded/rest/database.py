@@ -2,23 +2,16 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final, LiteralString
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, LiteralString
 
-from psycopg import AsyncConnection, AsyncRawCursor
-from psycopg.rows import dict_row
+from psycopg import AsyncRawCursor
 from psycopg.sql import Identifier
-from psycopg_pool import AsyncConnectionPool
 
+from docmill.embedded.part import Connection, Row, make_pool, opened
 from docmill.embedded.rest.settings import RestSettings
 from docmill.embedded.rest.statements import Statement
 from docmill.embedded.rest.tokens import Caller
-
-Row = dict[str, Any]
-Connection = AsyncConnection[Row]
-
-#: PostgREST's own: a database that gives no connection for this long is overloaded or gone.
-POOL_SECONDS: Final = 10.0
 
 #: What `alter role` has set for the caller's role, but for what only a superuser may set.
 #: Before the role: afterwards it could lack the right to set them.
@@ -37,32 +30,18 @@ class RestDatabase:
 
     def __init__(self, settings: RestSettings) -> None:
         self._settings = settings
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool = make_pool(
             settings.database_url,
-            connection_class=AsyncConnection[Row],
-            min_size=2,
-            max_size=settings.connections,
-            timeout=POOL_SECONDS,
-            kwargs={
-                "row_factory": dict_row,
-                # `$1` instead of `%s`: a percent sign in a name means nothing.
-                "cursor_factory": AsyncRawCursor,
-                "autocommit": True,  # the catalog is read before the transaction begins
-                "application_name": "postgrest",
-                "options": "-c search_path=",
-            },
-            open=False,
-            name="rest",
+            "postgrest",
+            settings.connections,
+            cursor_factory=AsyncRawCursor,  # `$1` for `%s`: a percent sign in a name means nothing
+            autocommit=True,  # the catalog is read before the transaction begins
+            options="-c search_path=",
         )
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Connected. Raises PoolTimeout when the database cannot be reached."""
-        await self._pool.open(wait=True)
-        try:
-            yield
-        finally:
-            await self._pool.close()
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Connected to the database."""
+        return opened(self._pool)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

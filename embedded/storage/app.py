@@ -1,18 +1,13 @@
 """The routes of Storage, under /storage/v1."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from docmill.embedded.keys import ApiKeys
-from docmill.embedded.part import Part
+from docmill.embedded.part import Part, make_app
 from docmill.embedded.storage import buckets, errors, listing, objects, reading, upload
 from docmill.embedded.storage.auth import Authenticator
 from docmill.embedded.storage.bytes_store import ByteStore
@@ -51,12 +46,8 @@ def create_storage(settings: StorageSettings, keys: ApiKeys) -> Part:
         ByteStore(settings.data_dir),
         Authenticator(keys),
     )
-    routes = [
-        Route(path, _endpoint(service, handler), methods=[method])
-        for method, path, handler in _ROUTES
-    ]
-    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
-    app.router.redirect_slashes = False
+    routes = [(method, path, partial(handler, service)) for method, path, handler in _ROUTES]
+    app = make_app(routes, errors.answer, errors.route_not_found)
     return Part(app, partial(_running, service, poster))
 
 
@@ -73,20 +64,3 @@ async def _running(service: StorageService, poster: Poster) -> AsyncIterator[Non
             poster.stop()
             if task is not None:
                 await task
-
-
-def _endpoint(
-    service: StorageService, handler: Handler
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(service, request)
-        except Exception as error:
-            # Every error has an answer; the unforeseen ones are logged there.
-            return errors.answer(error)
-
-    return endpoint
-
-
-async def _not_found(request: Request, _error: Exception) -> Response:
-    return errors.route_not_found(request.method, request.url.path)

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from docmill.embedded.part import Row
 from docmill.embedded.storage.bodies import read_body
-from docmill.embedded.storage.database import Row
 from docmill.embedded.storage.errors import (
     StorageError,
     already_exists,

@@ -6,7 +6,7 @@ src/storage/database/errors.ts, src/http/error-handler.ts), because clients bran
 
 import psycopg
 from psycopg_pool import PoolTimeout
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from docmill.worker.log import get_logger
@@ -129,8 +129,7 @@ def answer(error: Exception) -> Response:
     return JSONResponse(internal.body, internal.http_status)
 
 
-def route_not_found(method: str, path: str) -> Response:
-    """The answer to a path or method that is not there."""
-    message = f"Route {method}:{path} not found"
-    error = StorageError(404, "InvalidRequest", message, error="Not Found", http_status=404)
-    return JSONResponse(error.body, error.http_status)
+def route_not_found(request: Request, _status: int) -> StorageError:
+    """A path or method that is not there."""
+    message = f"Route {request.method}:{request.url.path} not found"
+    return StorageError(404, "InvalidRequest", message, error="Not Found", http_status=404)

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from docmill.embedded.part import Row
 from docmill.embedded.storage.bodies import read_body
-from docmill.embedded.storage.database import Row
 from docmill.embedded.storage.names import bucket_of
 from docmill.embedded.storage.rows import iso
 from docmill.embedded.storage.service import StorageService

@@ -7,8 +7,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from docmill.embedded.part import Row
 from docmill.embedded.storage.bodies import read_body
-from docmill.embedded.storage.database import Row, Scope
+from docmill.embedded.storage.database import Scope
 from docmill.embedded.storage.names import bucket_of, check_bucket_name, check_object_name
 from docmill.embedded.storage.rows import (
     DELETE_BATCH,

@@ -8,10 +8,11 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from docmill.embedded.part import Row
 from docmill.embedded.storage.auth import SERVICE
 from docmill.embedded.storage.bodies import read_body
 from docmill.embedded.storage.bytes_store import read_blocks
-from docmill.embedded.storage.database import Row, Scope
+from docmill.embedded.storage.database import Scope
 from docmill.embedded.storage.errors import (
     BytesMissingError,
     StorageError,

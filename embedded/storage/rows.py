@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from docmill.embedded.storage.database import Connection, Row
+from docmill.embedded.part import Connection, Row
 from docmill.embedded.storage.errors import no_such_key
 
 #: Storage deletes rows in statements of at most this many.

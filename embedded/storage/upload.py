@@ -22,8 +22,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from docmill.embedded.part import Row
 from docmill.embedded.storage.bytes_store import BLOCK_BYTES, StoredBytes
-from docmill.embedded.storage.database import Row, Scope
+from docmill.embedded.storage.database import Scope
 from docmill.embedded.storage.errors import (
     StorageError,
     already_exists,
