@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test faults chaos mutants supabase bench-webhook bench-dispatch \
+.PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-dispatch \
 	bench-start bench-idle bench-extract bench-corpus upgrade-fixture format constraints clean
 
 help: ## List the targets
@@ -27,6 +27,18 @@ check: $(VENV)/.dev ## Lint, types, import rules, known vulnerabilities of what 
 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
+
+# From here to the tests by the environment: a command line everyone on the machine could read.
+contract: export CONTRACT_URL := $(SUPABASE_URL)
+contract: export CONTRACT_KEY := $(SUPABASE_KEY)
+contract: export CONTRACT_PUBLISHABLE_KEY := $(SUPABASE_PUBLISHABLE_KEY)
+contract: export CONTRACT_EMAIL := $(SUPABASE_EMAIL)
+contract: export CONTRACT_OTHER_EMAIL := $(SUPABASE_OTHER_EMAIL)
+contract: export CONTRACT_PASSWORD := $(SUPABASE_PASSWORD)
+contract: export CONTRACT_DB_URL := $(SUPABASE_DB_URL)
+contract: $(VENV)/.dev ## Ask a project what the embedded API is asked: SUPABASE_URL=... SUPABASE_KEY=secret
+	@$(BIN)/python -m pytest tests/contract/storage tests/contract/rest tests/contract/auth \
+		tests/contract/functions
 
 faults: $(VENV)/.dev ## Inject every fault in full amounts, and record it for docs/guarantees.md
 	DOCMILL_FAULTS_FULL=1 DOCMILL_FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults \

@@ -13,11 +13,7 @@ SERVICE_ROLE: Final = "service_role"
 _ALGORITHM: Final = "HS256"
 
 #: jose, PostgREST and Auth check neither; users' tokens carry an audience of their own.
-_TIMES_ONLY: Final = {"verify_aud": False, "verify_iat": False}
-_SIGNATURE_ONLY: Final = {
-    **_TIMES_ONLY,
-    **{f"verify_{claim}": False for claim in ("exp", "nbf", "sub", "jti", "iss")},
-}
+_OPTIONS: Final[Any] = {"verify_aud": False, "verify_iat": False}
 
 
 @dataclass(frozen=True)
@@ -40,13 +36,9 @@ class ApiKeys:
         payload = {**claims, "iat": begin, "exp": begin + seconds}
         return jwt.encode(payload, self.jwt_secret, _ALGORITHM)
 
-    def decode(self, token: str, *, signature_only: bool = False) -> dict[str, Any]:
-        """Claims of a token that this project signed, while it is valid.
-
-        `signature_only` leaves all claims to the caller. Raises jwt.PyJWTError.
-        """
-        options: Any = _SIGNATURE_ONLY if signature_only else _TIMES_ONLY
-        claims: dict[str, Any] = jwt.decode(token, self.jwt_secret, [_ALGORITHM], options=options)
+    def decode(self, token: str) -> dict[str, Any]:
+        """Claims of a token that this project signed, while it is valid. Raises jwt.PyJWTError."""
+        claims: dict[str, Any] = jwt.decode(token, self.jwt_secret, [_ALGORITHM], options=_OPTIONS)
         return claims
 
 

@@ -20,6 +20,7 @@ alter role authenticator set lock_timeout = '8s';
 
 -- Schemas and extensions ------------------------------------------------------------------------
 grant usage on schema public to anon, authenticated, service_role;
+grant all on schema public to postgres;
 create schema extensions;
 grant usage on schema extensions to public;
 grant all on schema extensions to postgres;

@@ -31,6 +31,11 @@ STORAGE_PREFIX: Final = "/storage/v1"
 
 def create_app(settings: ApiSettings) -> ASGIApp:
     """The API as an ASGI app; it connects to the database when its lifespan begins."""
+    return _undecoded(create_router(settings))
+
+
+def create_router(settings: ApiSettings) -> Starlette:
+    """All of it, for paths that are not decoded yet."""
     keys = settings.keys
     storage = create_storage(settings.storage, keys)
     rest = create_rest(settings.rest, keys)
@@ -65,7 +70,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         lifespan=_lifespan([storage, rest, auth, functions]),
     )
     app.router.redirect_slashes = False
-    return _undecoded(app)
+    return app
 
 
 def _lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import jwt
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from docmill.embedded.keys import ANON, SERVICE_ROLE, ApiKeys, is_browser
@@ -16,28 +16,22 @@ from docmill.embedded.keys import ANON, SERVICE_ROLE, ApiKeys, is_browser
 _TOKEN_SECONDS: Final = 3600
 
 
-def _refusal(message: str, hint: str) -> Response:
-    return JSONResponse({"message": message, "hint": hint}, status_code=401)
-
-
-def _no_key() -> Response:
-    return _refusal(
-        "No API key found in request", "No `apikey` request header or url param was found."
-    )
-
-
-def _bad_key() -> Response:
-    return _refusal(
-        "Invalid API key", "Double check your Supabase `anon` or `service_role` API key."
-    )
-
-
-def _secret_in_browser() -> Response:
-    return _refusal(
-        "Forbidden use of secret API key in browser",
-        "Secret API keys can only be used in a protected environment and should never be used in "
-        "a browser. Delete this secret API key immediately.",
-    )
+#: Message and hint.
+_NO_KEY: Final = (
+    "No API key found in request",
+    "No `apikey` request header or url param was found.",
+)
+_BAD_KEY: Final = (
+    "Invalid API key",
+    "Double check your Supabase `anon` or `service_role` API key.",
+)
+_SECRET_IN_BROWSER: Final = (
+    "Forbidden use of secret API key in browser",
+    (
+        "Secret API keys can only be used in a protected environment and should never be used in a "
+        "browser. Delete this secret API key immediately."
+    ),
+)
 
 
 class Gateway:
@@ -47,7 +41,7 @@ class Gateway:
     """
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
-        self._app = app
+        self.app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,22 +50,24 @@ class Gateway:
         key = headers.get("apikey")
         refusal = self._refusal(key, headers.get("user-agent", ""))
         if refusal is not None:
-            await refusal(scope, receive, send)
+            message, hint = refusal
+            answer = JSONResponse({"message": message, "hint": hint}, status_code=401)
+            await answer(scope, receive, send)
             return
         assert key is not None
         scope = {**scope, "headers": list(scope["headers"])}
         if _holds_key(headers.get("authorization")):
             MutableHeaders(scope=scope)["authorization"] = f"Bearer {self._token_of(key)}"
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
-    def _refusal(self, key: str | None, user_agent: str) -> Response | None:
+    def _refusal(self, key: str | None, user_agent: str) -> tuple[str, str] | None:
         if key is None:
-            return _no_key()
+            return _NO_KEY
         role = self._keys.role_of(key)
         if role == SERVICE_ROLE and is_browser(user_agent):
-            return _secret_in_browser()
+            return _SECRET_IN_BROWSER
         if role is None and not self._is_legacy_key(key):
-            return _bad_key()
+            return _BAD_KEY
         return None
 
     def _is_legacy_key(self, key: str) -> bool:

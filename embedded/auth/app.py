@@ -3,65 +3,43 @@
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
 import jwt
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from docmill.embedded.auth import errors
 from docmill.embedded.auth.errors import AuthError
 from docmill.embedded.auth.sessions import SCOPES, Grant, Sessions
 from docmill.embedded.auth.settings import AuthSettings
-from docmill.embedded.auth.users import Row, shown_user
+from docmill.embedded.auth.users import shown_user
 from docmill.embedded.keys import ApiKeys, same
-from docmill.embedded.part import Part
+from docmill.embedded.part import Part, Row, make_app
 from docmill.worker.webhook.request_body import read_bounded
 
 ACCESS_SECONDS: Final = 3600
 MAX_BODY_BYTES: Final = 1024 * 1024
 _BEARER: Final = re.compile(r"bearer (\S+)", re.IGNORECASE)
-_SHORTEST_TOKEN: Final = 12
 
 
 def create_auth(settings: AuthSettings, keys: ApiKeys, *, issuer: str) -> Part:
     """Auth; it connects when it begins to run. `issuer` is its own address."""
     sessions = Sessions(settings)
     service = AuthService(settings, keys, sessions, issuer)
-    app = Starlette(
-        routes=[
-            Route("/token", _endpoint(service.token), methods=["POST"]),
-            Route("/user", _endpoint(service.user), methods=["GET"]),
-            Route("/logout", _endpoint(service.logout), methods=["POST"]),
-            Route("/signup", _endpoint(service.signup), methods=["POST"]),
-        ],
-        exception_handlers={404: _no_route, 405: _no_route},
+    routes = (
+        ("POST", "/token", service.token),
+        ("GET", "/user", service.user),
+        ("POST", "/logout", service.logout),
     )
-    app.router.redirect_slashes = False
-    return Part(app, sessions.running)
+    return Part(make_app(routes, errors.answer, _missing), sessions.running)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _endpoint(handler: Handler) -> Handler:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except Exception as error:
-            # Every error has an answer; the unforeseen ones are logged there.
-            return errors.answer(error, request)
-
-    return endpoint
-
-
-async def _no_route(request: Request, _error: Exception) -> Response:
+def _missing(request: Request, _status: int) -> AuthError:
     message = f"The embedded mode's Auth does not have {request.method} {request.url.path}"
-    return errors.answer(AuthError(404, "feature_disabled", message), request)
+    return AuthError(404, "feature_disabled", message)
 
 
 class AuthService:
@@ -83,7 +61,7 @@ class AuthService:
         elif grant_type == "refresh_token":
             grant = await self._refresh_grant(await _body(request))
         else:
-            raise errors.invalid_credentials("unsupported_grant_type")
+            raise errors.validation_failed("unsupported_grant_type")
         return JSONResponse(self._tokens(grant))
 
     async def user(self, request: Request) -> Response:
@@ -100,16 +78,8 @@ class AuthService:
         await self._sessions.end(scope, user["id"], session_id)
         return Response(status_code=204)
 
-    async def signup(self, _request: Request) -> Response:
-        """POST /signup: no."""
-        raise AuthError(422, "signup_disabled", "Signups not allowed for this instance")
-
     async def _password_grant(self, body: Mapping[str, Any]) -> Grant:
         email, password = _text(body, "email"), _text(body, "password")
-        if not email:
-            if _text(body, "phone"):
-                raise AuthError(422, "phone_provider_disabled", "Phone logins are disabled")
-            raise errors.validation_failed("missing email or phone")
         user = await self._sessions.user_by_email(email)
         is_right = same(password, self._settings.password)
         if user is None or not is_right:
@@ -117,10 +87,7 @@ class AuthService:
         return await self._sessions.begin(user["id"])
 
     async def _refresh_grant(self, body: Mapping[str, Any]) -> Grant:
-        token = _text(body, "refresh_token")
-        if len(token) < _SHORTEST_TOKEN:
-            raise errors.validation_failed("Refresh token is not valid")
-        return await self._sessions.refresh(token)
+        return await self._sessions.refresh(_text(body, "refresh_token"))
 
     def _tokens(self, grant: Grant) -> dict[str, Any]:
         now = int(time.time())
@@ -157,39 +124,15 @@ class AuthService:
         try:
             claims = self._keys.decode(bearer[1])
         except jwt.PyJWTError as error:
-            message = f"invalid JWT: unable to parse or verify signature, {_explain(error)}"
+            reason = "token is expired" if isinstance(error, jwt.ExpiredSignatureError) else error
+            message = f"invalid JWT: unable to parse or verify signature, {reason}"
             raise errors.bad_jwt(message) from None
-        subject, session = claims.get("sub"), claims.get("session_id")
-        if not subject:
-            raise errors.bad_jwt("invalid claim: missing sub claim")
-        user_id = _uuid(subject, "sub", status=400)
-        session_id = _uuid(session, "session_id", status=403) if session else None
+        try:
+            user_id, session = UUID(str(claims.get("sub"))), claims.get("session_id")
+            session_id = UUID(str(session)) if session else None
+        except ValueError:
+            raise errors.bad_jwt("invalid claim: missing sub claim") from None
         return await self._sessions.user_of(user_id, session_id), session_id
-
-
-def _uuid(value: object, claim: str, *, status: int) -> UUID:
-    try:
-        return UUID(str(value))
-    except ValueError:
-        message = f"invalid claim: {claim} claim must be a UUID"
-        raise errors.bad_jwt(message, status=status) from None
-
-
-#: Auth passes on the texts of its JWT library, golang-jwt. First match counts.
-_TOKEN_ERRORS: Final[tuple[tuple[type[jwt.PyJWTError], str], ...]] = (
-    (jwt.ExpiredSignatureError, "token has invalid claims: token is expired"),
-    (jwt.ImmatureSignatureError, "token has invalid claims: token is not valid yet"),
-    (jwt.InvalidSignatureError, "token signature is invalid: signature is invalid"),
-    (jwt.InvalidAlgorithmError, "token signature is invalid: signing method is invalid"),
-    (jwt.DecodeError, "token is malformed"),
-)
-
-
-def _explain(error: jwt.PyJWTError) -> str:
-    for kind, text in _TOKEN_ERRORS:
-        if isinstance(error, kind):
-            return text
-    return "token has invalid claims"
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -1,22 +1,20 @@
 """Auth's error answers: codes, texts and statuses as in supabase/auth.
 
-Their form depends on the API version that the client asks for in a header.
+Their form is that of the API version which supabase-js and supabase-py ask for.
 """
 
 from typing import Final
 
 import psycopg
 from psycopg_pool import PoolTimeout
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from docmill.worker.log import get_logger
 
 log = get_logger(__name__)
 
-VERSION_HEADER: Final = "X-Supabase-Api-Version"
-#: From this version on the body is {code, message} instead of {code, error_code, msg}.
-_CODED_VERSION: Final = "2024-01-01"
+_API_VERSION: Final = "2024-01-01"
 
 
 class AuthError(Exception):
@@ -34,27 +32,23 @@ def validation_failed(message: str) -> AuthError:
     return AuthError(400, "validation_failed", message)
 
 
-def invalid_credentials(message: str = "Invalid login credentials") -> AuthError:
+def invalid_credentials() -> AuthError:
     """Nobody is told whether the address or the password is wrong."""
-    return AuthError(400, "invalid_credentials", message)
+    return AuthError(400, "invalid_credentials", "Invalid login credentials")
 
 
-def bad_jwt(message: str, *, status: int = 403) -> AuthError:
+def bad_jwt(message: str) -> AuthError:
     """The access token proves nothing."""
-    return AuthError(status, "bad_jwt", message)
+    return AuthError(403, "bad_jwt", message)
 
 
-def answer(error: Exception, request: Request) -> Response:
+def answer(error: Exception) -> Response:
     """The answer to a request that failed. What was not foreseen is logged and told to nobody."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)  # nobody reads it
     refusal = error if isinstance(error, AuthError) else _unexpected(error)
-    headers = {"x-sb-error-code": refusal.code}
-    if request.headers.get(VERSION_HEADER, "") >= _CODED_VERSION:
-        headers[VERSION_HEADER] = _CODED_VERSION
-        body: dict[str, object] = {"code": refusal.code, "message": refusal.message}
-    else:
-        body = {"code": refusal.status, "error_code": refusal.code, "msg": refusal.message}
+    headers = {"x-sb-error-code": refusal.code, "X-Supabase-Api-Version": _API_VERSION}
+    body = {"code": refusal.code, "message": refusal.message}
     return JSONResponse(body, refusal.status, headers)
 
 

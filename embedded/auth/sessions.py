@@ -6,26 +6,18 @@ answer; any other that is used again later than a moment after its use ends the 
 """
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID, uuid4
 
-from psycopg import AsyncConnection
-from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
-
 from docmill.embedded.auth.errors import AuthError
 from docmill.embedded.auth.settings import AuthSettings
-from docmill.embedded.auth.users import Row
-
-Connection = AsyncConnection[Row]
+from docmill.embedded.part import Connection, Row, make_pool, opened
 
 #: For how long requests that were sent at the same time may use the same refresh token.
 REUSE_SECONDS: Final = 10
-POOL_SECONDS: Final = 10.0
 
 _USER: Final[LiteralString] = "select * from auth.users where id = %s"
 _USER_BY_EMAIL: Final[LiteralString] = "select * from auth.users where email = lower(%s)"
@@ -84,25 +76,11 @@ class Sessions:
     """Users and their sessions, through connections of supabase_auth_admin."""
 
     def __init__(self, settings: AuthSettings) -> None:
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            settings.database_url,
-            connection_class=AsyncConnection[Row],
-            min_size=1,
-            max_size=settings.connections,
-            timeout=POOL_SECONDS,
-            kwargs={"row_factory": dict_row, "application_name": "auth"},
-            open=False,
-            name="auth",
-        )
+        self._pool = make_pool(settings.database_url, "auth", settings.connections)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Connected to the database."""
-        await self._pool.open(wait=True)
-        try:
-            yield
-        finally:
-            await self._pool.close()
+        return opened(self._pool)
 
     async def user_by_email(self, email: str) -> Row | None:
         """The user with this address, however it is written."""

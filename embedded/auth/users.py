@@ -7,7 +7,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
-Row = dict[str, Any]
+from docmill.embedded.part import Row
 
 ROLE: Final = "authenticated"
 #: The provider of all users: they sign in with an address and a password.

@@ -6,13 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import jwt
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from docmill.embedded.keys import ApiKeys
-from docmill.embedded.part import Part
+from docmill.embedded.part import Part, make_app
 from docmill.worker.embedding.local import LocalEmbedder
 from docmill.worker.webhook.request_body import read_bounded
 
@@ -32,22 +30,21 @@ class _RefusedError(Exception):
 def create_functions(keys: ApiKeys) -> Part:
     """The functions; the model is read when they begin to run."""
     service = _Functions(keys)
-    app = Starlette(
-        routes=[Route("/embed", service.embed, methods=["POST"])],
-        exception_handlers={404: _not_found, 405: _not_allowed},
-    )
-    app.router.redirect_slashes = False
+    app = make_app([("POST", "/embed", service.embed)], _answer, _missing)
     return Part(app, service.running)
 
 
-async def _not_found(_request: Request, _error: Exception) -> Response:
-    return JSONResponse(
-        {"code": "NOT_FOUND", "message": "Requested function was not found"}, status_code=404
-    )
+def _missing(_request: Request, status: int) -> Exception:
+    return _RefusedError(status, "send a POST request" if status == 405 else "")
 
 
-async def _not_allowed(_request: Request, _error: Exception) -> Response:
-    return JSONResponse({"error": "send a POST request"}, status_code=405)
+def _answer(error: Exception) -> Response:
+    if not isinstance(error, _RefusedError):
+        raise error
+    if error.status == 404:
+        body = {"code": "NOT_FOUND", "message": "Requested function was not found"}
+        return JSONResponse(body, 404)
+    return JSONResponse({"error": str(error)}, error.status)
 
 
 class _Functions:
@@ -63,11 +60,8 @@ class _Functions:
 
     async def embed(self, request: Request) -> Response:
         """`{"input": text}` to `{"model": name, "embedding": [numbers]}`."""
-        try:
-            self._check_caller(request)
-            text = await _input(request)
-        except _RefusedError as refused:
-            return JSONResponse({"error": str(refused)}, status_code=refused.status)
+        self._check_caller(request)
+        text = await _input(request)
         assert self._embedder is not None
         vectors, _tokens = self._embedder.embed([text])
         return JSONResponse({"model": self._embedder.model, "embedding": vectors[0].tolist()})

@@ -1,9 +1,11 @@
 """Answers requests of the Data API: understand, look up, run as the caller, answer."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Final, NoReturn
+from urllib.parse import unquote_to_bytes
 
 import psycopg
 from starlette.requests import Request
@@ -11,52 +13,55 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from docmill.embedded.keys import ApiKeys
-from docmill.embedded.part import Part
+from docmill.embedded.part import Connection, Part
 from docmill.embedded.rest import errors
-from docmill.embedded.rest.arguments import Arguments, TextArguments, read_json
-from docmill.embedded.rest.asked import Asked, read_request
-from docmill.embedded.rest.catalog import Function, find_function, find_table
-from docmill.embedded.rest.database import Connection, RestDatabase, request_settings
-from docmill.embedded.rest.media import Media, negotiate
-from docmill.embedded.rest.ranges import content_range, range_status
+from docmill.embedded.rest.catalog import Target, check_table, find_function
+from docmill.embedded.rest.database import RestDatabase
+from docmill.embedded.rest.query import Query, read_query
 from docmill.embedded.rest.settings import RestSettings
-from docmill.embedded.rest.statements import Page, call_function, plan_table, read_table
+from docmill.embedded.rest.statements import Page, call_function, read_table
 from docmill.embedded.rest.tokens import Caller, identify
+from docmill.worker.webhook.request_body import read_bounded
+
+#: What is answered of a table or view, and of a function.
+METHODS: Final = {"/{table}": ("GET", "HEAD"), "/rpc/{function}": ("POST",)}
+#: More than any gateway in front of PostgREST lets through.
+MAX_QUERY_BYTES: Final = 32 * 1024
+#: An embedding of a few thousand numbers is some tens of kilobytes.
+MAX_BODY_BYTES: Final = 1024 * 1024
+
+_JSON: Final = "application/json"
+_OBJECT: Final = "application/vnd.pgrst.object+json"
+#: Every kind of count is the exact one here. The others change nothing where nothing is written.
+_PREFERENCES: Final = re.compile(
+    r"count=(exact|planned|estimated)|handling=(strict|lenient)|tx=commit"
+    r"|return=(minimal|representation|headers-only)|missing=default"
+)
 
 
 def create_rest(settings: RestSettings, keys: ApiKeys) -> Part:
     """The Data API; it connects when it begins to run."""
-    service = RestService(settings, keys)
-    return Part(service.serve, service.running)
+    database = RestDatabase(settings)
+    return Part(_Rest(settings, keys, database).serve, database.running)
 
 
 @dataclass(frozen=True)
-class _Result:
-    """What the database answered."""
+class _Asked:
+    """A request, understood as far as it can be without the database."""
 
-    media: Media
-    body: str
-    rows: int  #: of this page
-    total: int | None  #: of the whole, when it was to be counted
-    is_void: bool = False  #: of a function that returns nothing
+    target: Target
+    query: Query
+    accept: str  #: the one form that is answered
+    counted: bool
+    body: str  #: a JSON object, the arguments of a function
+    names: frozenset[str]  #: of its members
 
 
-class RestService:
-    """The parts of one running Data API."""
-
-    def __init__(self, settings: RestSettings, keys: ApiKeys) -> None:
+class _Rest:
+    def __init__(self, settings: RestSettings, keys: ApiKeys, database: RestDatabase) -> None:
         self._settings = settings
         self._keys = keys
-        self._database = RestDatabase(settings)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Connected to the database."""
-        await self._database.open()
-        try:
-            yield
-        finally:
-            await self._database.close()
+        self._database = database
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI app."""
@@ -70,132 +75,153 @@ class RestService:
 
     async def _answer(self, request: Request) -> Response:
         caller = identify(self._keys, request.headers)
-        asked = read_request(
-            request.method,
-            request.scope["path"].removeprefix(request.scope["root_path"]),
-            request.scope["query_string"],
-            request.headers,
-            self._settings.schemas,
-        )
         # Before a connection is taken: a body may come slowly.
-        arguments = await _arguments(request, asked)
+        asked = await _understand(request, self._settings.schemas)
         try:
             async with self._database.connection() as connection:
-                work = _Work(self._database, connection, caller, asked, request)
-                if arguments is None:
-                    result = await work.read_table(self._settings.max_rows)
-                else:
-                    result = await work.call_function(arguments, self._settings.max_rows)
+                return await self._run(connection, caller, request, asked)
         except psycopg.Error as error:
             raise errors.from_database(error, anonymous=caller.is_anonymous) from error
-        return _respond(asked, result)
 
-
-async def _arguments(request: Request, asked: Asked) -> Arguments | None:
-    if asked.target.kind == "table":
-        return None
-    return TextArguments(asked.query.arguments) if asked.reads else await read_json(request)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One request on its connection."""
-
-    database: RestDatabase
-    connection: Connection
-    caller: Caller
-    asked: Asked
-    request: Request
-
-    async def read_table(self, max_rows: int) -> _Result:
-        """A page of a table, and how many rows there are if that is wanted."""
-        table = await find_table(self.connection, self.asked.target)
-        page = self._page(max_rows, counts=self.asked.preferences.count)
-        await self._begin(read_only=True)
-        row = await self.database.run(self.connection, read_table(table, page))
-        rows, total = row["page_rows"], row["total_rows"]
-        self._check(page.media, rows)
-        if page.count == "planned" or (page.count == "estimated" and total > max_rows):
-            plan = await self.database.run(self.connection, plan_table(table, page))
-            total = max(total or 0, plan["QUERY PLAN"][0]["Plan"]["Plan Rows"])
-        return _Result(page.media, row["body"], rows, total)
-
-    async def call_function(self, arguments: Arguments, max_rows: int) -> _Result:
-        """What a function returns; read only unless it is posted to and may change something."""
-        function = await find_function(
-            self.connection, self.asked.target, arguments.names, posted=not self.asked.reads
+    async def _run(
+        self, connection: Connection, caller: Caller, request: Request, asked: _Asked
+    ) -> Response:
+        target, single = asked.target, asked.accept == _OBJECT
+        page = Page(asked.query, single, asked.counted, self._settings.max_rows)
+        function = None
+        if target.is_function:
+            function = await find_function(connection, target, asked.names)
+            statement = call_function(function, asked.body, asked.names, page)
+        else:
+            await check_table(connection, target)
+            statement = read_table(target, page)
+        await self._database.begin(
+            connection,
+            caller,
+            _shown(request),
+            schema=target.schema,
+            read_only=function is None or function.changes_nothing,
         )
-        # The planner knows nothing of functions: an estimate is a count, a plan is no number.
-        counts = self.asked.preferences.count
-        page = self._page(max_rows, counts="exact" if counts == "estimated" else counts)
-        limit = self._affected_limit(function)
-        await self._begin(
-            read_only=self.asked.reads or function.changes_nothing,
-            function_settings=function.settings,
-        )
-        statement = call_function(function, arguments, page)
-        row = await self.database.run(self.connection, statement)
-        self._check(page.media, row["page_rows"], limit)
-        return _Result(
-            page.media, row["body"], row["page_rows"], row["total_rows"], function.returns_void
-        )
-
-    def _page(self, max_rows: int, *, counts: str | None) -> Page:
-        media = negotiate(self.request.headers.get("accept"))
-        preferences = self.asked.preferences
-        if preferences.strict and preferences.unknown:
-            raise errors.invalid_preferences(preferences.unknown)
-        with_body = self.asked.method != "HEAD"
-        return Page(self.asked.query, self.asked.range, media, counts, max_rows, with_body)
-
-    def _affected_limit(self, function: Function) -> int | None:
-        preferences = self.asked.preferences
-        if preferences.max_affected is None or not preferences.strict:
-            return None
-        if not function.returns_set:
-            raise errors.max_affected_needs_set()
-        return preferences.max_affected
-
-    async def _begin(self, *, read_only: bool, function_settings: Sequence[str] = ()) -> None:
-        request, asked = self.request, self.asked
-        await self.database.begin(
-            self.connection,
-            self.caller,
-            request_settings(asked, request.headers, request.cookies),
-            schema=asked.target.schema,
-            read_only=read_only,
-            function_settings=function_settings,
-        )
-
-    def _check(self, media: Media, rows: int, limit: int | None = None) -> None:
-        """Refuse, hence roll back, what is not the one row or the few rows that were wanted."""
-        if media.single and rows != 1:
-            raise errors.not_singular(rows)
-        if limit is not None and rows > limit:
-            raise errors.too_many_affected(rows)
+        row = await self._database.run(connection, statement)
+        if single and row["page_rows"] != 1:
+            raise errors.not_singular(row["page_rows"])  # which rolls back
+        status, content_range = _range(asked.query, row["page_rows"], row["total_rows"])
+        headers = {"Content-Range": content_range}
+        if function is not None and function.returns_void:
+            return Response(status_code=204, headers=headers)
+        media_type = f"{asked.accept}; charset=utf-8"
+        return Response(row["body"], status, headers, media_type)
 
 
-def _respond(asked: Asked, result: _Result) -> Response:
-    status = range_status(asked.range, result.rows, result.total)
-    to_function = asked.target.kind == "function"
-    headers = {
-        "Content-Range": content_range(asked.range, result.rows, result.total),
-        "Vary": "Accept, Prefer, Range",
+def _shown(request: Request) -> dict[str, str]:
+    """What a policy or function may know of the request."""
+    shown = {name: value for name, value in request.headers.items() if name != "cookie"}
+    return {
+        "request.method": request.method,
+        "request.path": _path(request),
+        "request.headers": json.dumps(shown),
     }
-    applied = asked.preferences.applied(to_function=to_function)
-    if applied:
-        headers["Preference-Applied"] = applied
-    if result.is_void:
-        return Response(status_code=204, headers=headers)
-    headers["Content-Profile"] = asked.target.schema
-    if not to_function:
-        headers["Content-Location"] = _location(asked)
-    response = Response(result.body, status, headers, media_type=result.media.content_type)
-    if asked.method == "HEAD":
-        del response.headers["content-length"]
-    return response
 
 
-def _location(asked: Asked) -> str:
-    query = asked.query.canonical
-    return f"/{quote(asked.target.name)}{'?' + query if query else ''}"
+def _range(query: Query, rows: int, total: int | None) -> tuple[int, str]:
+    """Status and Content-Range. Raises RestError PGRST103 for rows behind the last."""
+    shown = f"{query.first}-{query.first + rows - 1}" if rows and total != 0 else "*"
+    if total is None:
+        return 200, f"{shown}/*"
+    if query.first > total:
+        details = f"An offset of {query.first} was requested, but there are only {total} rows."
+        raise errors.range_not_satisfiable(details, total=total)
+    return 206 if rows < total else 200, f"{shown}/{total}"
+
+
+async def _understand(request: Request, schemas: Sequence[str]) -> _Asked:
+    target = _target(request, schemas)
+    query = read_query(_pairs(request.scope["query_string"]))
+    return _Asked(
+        target,
+        query,
+        _form(request.headers.get("accept", "*/*")),
+        _is_counted(request.headers.getlist("prefer")),
+        *(await _arguments(request) if target.is_function else ("{}", frozenset())),
+    )
+
+
+def _path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope["root_path"])
+
+
+def _target(request: Request, schemas: Sequence[str]) -> Target:
+    segments = [_decode(part.encode("latin-1")) for part in _path(request).split("/")[1:]]
+    is_function = len(segments) == 2 and segments[0] == "rpc"
+    if segments in ([], [""]) or (len(segments) != 1 and not is_function):
+        raise errors.invalid_path()
+    posts = request.method not in {"GET", "HEAD"}
+    schema = request.headers.get("content-profile" if posts else "accept-profile", schemas[0])
+    if schema not in schemas:
+        raise errors.invalid_schema(schema, schemas)
+    allowed = METHODS["/rpc/{function}" if is_function else "/{table}"]
+    if request.method not in allowed:
+        raise errors.unsupported_method(request.method, allowed)
+    return Target(schema, segments[-1], is_function)
+
+
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    """Names and values; a name without `=` is as if it were not there."""
+    if len(query_string) > MAX_QUERY_BYTES:
+        raise errors.query_too_long(MAX_QUERY_BYTES)
+    parts = [part.partition(b"=") for part in query_string.replace(b"+", b" ").split(b"&")]
+    return [(_decode(name), _decode(value)) for name, equals, value in parts if equals]
+
+
+def _decode(encoded: bytes) -> str:
+    try:
+        text = unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        raise errors.invalid_text() from None
+    if "\0" in text:
+        raise errors.invalid_text()
+    return text
+
+
+def _form(accept: str) -> str:
+    """The first of the accepted forms that can be produced. Raises RestError PGRST107."""
+    for accepted in accept.lower().split(","):
+        kind = accepted.strip()
+        if kind == _OBJECT:
+            return _OBJECT
+        if kind.partition(";")[0] in {"*/*", _JSON}:
+            return _JSON
+    raise errors.unknown_media_type(accept)
+
+
+def _is_counted(headers: Sequence[str]) -> bool:
+    """Whether the whole is to be counted. Raises RestError PGRST122 for a strict unknown wish."""
+    wishes = [wish.strip() for header in headers for wish in header.split(",")]
+    unknown = [wish for wish in wishes if not _PREFERENCES.fullmatch(wish)]
+    if unknown and "handling=strict" in wishes:
+        raise errors.invalid_preferences(unknown)
+    return any(wish.startswith("count=") for wish in wishes if wish not in unknown)
+
+
+async def _arguments(request: Request) -> tuple[str, frozenset[str]]:
+    """A posted object and its members. Raises RestError PGRST102 for any other body."""
+    kind = request.headers.get("content-type", _JSON).partition(";")[0].strip()
+    if kind.lower() != _JSON:
+        raise errors.invalid_body(f"Content-Type not acceptable: {kind}")
+    message = f"The body is over {MAX_BODY_BYTES} bytes"
+    too_large = errors.invalid_body(message, status=413)
+    body = await read_bounded(request, MAX_BODY_BYTES, too_large=too_large)
+    try:
+        text = body.decode() or "{}"
+        parsed = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise errors.invalid_body("Empty or invalid json")
+    return text, frozenset(parsed)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and Infinity, which Python's reader knows but JSON does not."""
+    raise ValueError(name)

@@ -5,49 +5,35 @@ change of the schema counts from the next request on. Types are qualified, becau
 look them up with an empty search_path.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, LiteralString
 
+from docmill.embedded.part import Connection
 from docmill.embedded.rest import errors
-from docmill.embedded.rest.asked import Target
-from docmill.embedded.rest.database import Connection
-
-#: How alike a name must be to be suggested: of tables and functions, and of parameters.
-_LIKE_NAME: Final = 0.75
-_LIKE_PARAMETERS: Final = 0.33
 
 _TABLE: Final[LiteralString] = """
-    select coalesce((select json_object_agg(attribute.attname, format_type(
-                                coalesce(nullif(type.typbasetype, 0), type.oid), null))
-                       from pg_attribute as attribute
-                       join pg_type as type on type.oid = attribute.atttypid
-                      where attribute.attrelid = class.oid
-                        and attribute.attnum > 0 and not attribute.attisdropped), '{}') as columns
-      from pg_class as class join pg_namespace as namespace on namespace.oid = class.relnamespace
-     where namespace.nspname = $1 and class.relname = $2
-       and class.relkind in ('r', 'v', 'm', 'f', 'p') and not class.relispartition
+    select from pg_class as class
+      join pg_namespace as namespace on namespace.oid = class.relnamespace
+     where namespace.nspname = $1 and class.relname = $2 and class.relkind in ('r', 'v', 'm', 'p')
 """
 
 _FUNCTIONS: Final[LiteralString] = """
-    select proc.proname as name, proc.proretset as returns_set, proc.provolatile as volatility,
+    select proc.proretset as returns_set, proc.provolatile in ('i', 's') as changes_nothing,
            type.oid = 'void'::regtype as returns_void,
            type.typtype = 'c' or coalesce(proc.proargmodes && '{t,b,o}', false) as returns_rows,
            coalesce(class.relname, type.typname) as row_type,
-           coalesce(proc.proconfig, '{}') as settings,
            coalesce((
                select json_agg(json_build_object(
                           'name', coalesce(argument.name, ''),
                           'type', format_type(argument.type, -1),
-                          'required', argument.place <= proc.pronargs - proc.pronargdefaults,
-                          'variadic', coalesce(argument.mode = 'v', false))
+                          'required', argument.place <= proc.pronargs - proc.pronargdefaults)
                           order by argument.place)
-                 from (select name, type, mode, row_number() over (order by place) as place
+                 from (select name, type, row_number() over (order by place) as place
                          from unnest(proc.proargnames, proc.proargmodes,
                                      coalesce(proc.proallargtypes, proc.proargtypes::oid[]))
                                   with ordinality as all_arguments (name, mode, type, place)
-                        where coalesce(mode, 'i') in ('i', 'b', 'v')) as argument),
+                        where coalesce(mode, 'i') in ('i', 'b')) as argument),
                '[]') as parameters
       from pg_proc as proc
       join pg_namespace as namespace on namespace.oid = proc.pronamespace
@@ -56,33 +42,16 @@ _FUNCTIONS: Final[LiteralString] = """
       left join pg_class as class on class.oid = type.typrelid
      where namespace.nspname = $1 and proc.proname = $2 and proc.prokind = 'f'
        and type.oid not in ('trigger'::regtype, 'event_trigger'::regtype)
-     order by proc.oid
 """
-
-_TABLE_NAMES: Final[LiteralString] = """
-    select class.relname as name
-      from pg_class as class join pg_namespace as namespace on namespace.oid = class.relnamespace
-     where namespace.nspname = $1
-       and class.relkind in ('r', 'v', 'm', 'f', 'p') and not class.relispartition
-"""
-
-_FUNCTION_NAMES: Final[LiteralString] = """
-    select distinct proc.proname as name
-      from pg_proc as proc join pg_namespace as namespace on namespace.oid = proc.pronamespace
-     where namespace.nspname = $1 and proc.prokind = 'f'
-"""
-
-#: Without a name, a parameter of one of these types takes the whole body.
-_WHOLE_BODY: Final = ("json", "jsonb")
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table or view, with the base type of each column."""
+class Target:
+    """The table or function that a path names."""
 
     schema: str
     name: str
-    columns: Mapping[str, str]
+    is_function: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +61,6 @@ class Parameter:
     name: str  #: empty when it has none
     type: str
     required: bool
-    variadic: bool
 
 
 @dataclass(frozen=True)
@@ -106,97 +74,38 @@ class Function:
     returns_rows: bool  #: rows with named columns, not single values
     returns_void: bool
     row_type: str
-    volatility: str  #: i, s or v
-    settings: Sequence[str]
+    changes_nothing: bool  #: promises to, so that it runs read only
 
     @property
     def title(self) -> str:
         """What its result is called in a query, hence in errors about a column."""
         return self.row_type if self.returns_rows else self.name
 
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether it promises to, so that it runs read only however it is called."""
-        return self.volatility in {"i", "s"}
-
-    @property
-    def takes_body(self) -> bool:
-        """Whether its one parameter is the whole body."""
-        return _names(self) == [""] and self.parameters[0].type in _WHOLE_BODY
-
     def accepts(self, arguments: frozenset[str]) -> bool:
         """Whether it can be called with exactly these arguments."""
         required = {one.name for one in self.parameters if one.required}
-        return required <= arguments <= set(_names(self)) and "" not in required
-
-    def signature(self) -> str:
-        """For an error that has to tell overloads apart."""
-        listed = ", ".join(f"{one.name} => {one.type}" for one in self.parameters)
-        return f"{self.schema}.{self.name}({listed})"
+        return required <= arguments <= {one.name for one in self.parameters} - {""}
 
 
-def _names(function: Function) -> list[str]:
-    return [parameter.name for parameter in function.parameters]
-
-
-async def find_table(connection: Connection, target: Target) -> Table:
-    """The table or view. Raises RestError PGRST205 with a suggestion."""
+async def check_table(connection: Connection, target: Target) -> None:
+    """Raise RestError PGRST205 when there is no such table or view."""
     cursor = await connection.execute(_TABLE, [target.schema, target.name])
-    row = await cursor.fetchone()
-    if row is None:
-        names = await _all_names(connection, _TABLE_NAMES, target.schema)
-        hint = _most_like(target.name, names, _LIKE_NAME)
-        raise errors.no_table(target.schema, target.name, hint=hint)
-    return Table(target.schema, target.name, row["columns"])
+    if await cursor.fetchone() is None:
+        raise errors.no_table(f"{target.schema}.{target.name}")
 
 
 async def find_function(
-    connection: Connection, target: Target, arguments: frozenset[str], *, posted: bool
+    connection: Connection, target: Target, arguments: frozenset[str]
 ) -> Function:
-    """The function that takes these arguments, else the one that takes the whole posted body.
-
-    Raises RestError PGRST202 when there is none, PGRST203 when there are several.
-    """
+    """The one function that takes these arguments. Raises RestError PGRST202."""
     cursor = await connection.execute(_FUNCTIONS, [target.schema, target.name])
-    overloads = [_function(target.schema, row) for row in await cursor.fetchall()]
-    found = [one for one in overloads if one.accepts(arguments)] or [
-        one for one in overloads if posted and one.takes_body
-    ]
-    if len(found) > 1:
-        raise errors.ambiguous_function([one.signature() for one in found])
-    if found:
-        return found[0]
-    names = await _all_names(connection, _FUNCTION_NAMES, target.schema)
-    raise errors.no_function(
-        f"{target.schema}.{target.name}",
-        sorted(arguments),
-        posted=posted,
-        hint=_suggestion(target, overloads, names, arguments),
-    )
+    overloads = [_function(target, row) for row in await cursor.fetchall()]
+    found = [one for one in overloads if one.accepts(arguments)]
+    if len(found) != 1:
+        raise errors.no_function(f"{target.schema}.{target.name}", sorted(arguments))
+    return found[0]
 
 
-def _function(schema: str, row: Mapping[str, Any]) -> Function:
+def _function(target: Target, row: Mapping[str, Any]) -> Function:
     parameters = tuple(Parameter(**parameter) for parameter in row["parameters"])
-    return Function(schema, **{**row, "parameters": parameters})
-
-
-def _suggestion(
-    target: Target, overloads: Sequence[Function], names: Sequence[str], arguments: frozenset[str]
-) -> str | None:
-    """A function with another name, or with other parameters."""
-    if not overloads:
-        name = _most_like(target.name, names, _LIKE_NAME)
-        return name and f"{target.schema}.{name}"
-    known = ["(" + ", ".join(sorted(_names(one))) + ")" for one in overloads]
-    asked = "(" + ", ".join(sorted(arguments)) + ")"
-    best = _most_like(asked, known, _LIKE_PARAMETERS)
-    return best and f"{target.schema}.{target.name}{best}"
-
-
-def _most_like(word: str, words: Sequence[str], at_least: float) -> str | None:
-    return next(iter(get_close_matches(word, words, n=1, cutoff=at_least)), None)
-
-
-async def _all_names(connection: Connection, query: LiteralString, schema: str) -> list[str]:
-    cursor = await connection.execute(query, [schema])
-    return [row["name"] for row in await cursor.fetchall()]
+    return Function(target.schema, target.name, **{**row, "parameters": parameters})

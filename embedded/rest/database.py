@@ -1,31 +1,28 @@
 """Transactions as PostgREST runs them: logged in as authenticator, then as the caller."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final, LiteralString
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, LiteralString
 
-from psycopg import AsyncConnection, AsyncRawCursor
-from psycopg.rows import dict_row
-from psycopg.sql import SQL, Identifier
-from psycopg_pool import AsyncConnectionPool
+from psycopg import AsyncRawCursor
+from psycopg.sql import Identifier
 
-from docmill.embedded.rest.asked import Asked
-from docmill.embedded.rest.clauses import Statement
+from docmill.embedded.part import Connection, Row, make_pool, opened
 from docmill.embedded.rest.settings import RestSettings
+from docmill.embedded.rest.statements import Statement
 from docmill.embedded.rest.tokens import Caller
 
-Row = dict[str, Any]
-Connection = AsyncConnection[Row]
-#: Settings of a transaction, in the order in which they are set.
-TransactionSettings = Sequence[tuple[str, str]]
-
-#: PostgREST's own: a database that gives no connection for this long is overloaded or gone.
-POOL_SECONDS: Final = 10.0
-
-#: The others would be refused: only a superuser may set them.
-_SETTABLE: Final[LiteralString] = "select name from pg_settings where context = 'user'"
-_ROLE_SETTINGS: Final[LiteralString] = "select rolconfig from pg_roles where rolname = $1"
+#: What `alter role` has set for the caller's role, but for what only a superuser may set.
+#: Before the role: afterwards it could lack the right to set them.
+_ROLE_SETTINGS: Final[LiteralString] = """
+    select set_config(name, substr(setting, length(name) + 2), true)
+      from pg_roles, unnest(rolconfig) as setting, split_part(setting, '=', 1) as name
+     where rolname = $1 and name in (select name from pg_settings where context = 'user')
+"""
+_REQUEST: Final[LiteralString] = """
+    select set_config(name, value, true) from json_each_text($1) as settings (name, value)
+"""
 
 
 class RestDatabase:
@@ -33,35 +30,18 @@ class RestDatabase:
 
     def __init__(self, settings: RestSettings) -> None:
         self._settings = settings
-        self._settable: frozenset[str] = frozenset()
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool = make_pool(
             settings.database_url,
-            connection_class=AsyncConnection[Row],
-            min_size=2,
-            max_size=settings.connections,
-            timeout=POOL_SECONDS,
-            kwargs={
-                "row_factory": dict_row,
-                # `$1` instead of `%s`: a percent sign in a name means nothing.
-                "cursor_factory": AsyncRawCursor,
-                "autocommit": True,  # the catalog is read before the transaction begins
-                "application_name": "postgrest",
-                "options": "-c search_path=",
-            },
-            open=False,
-            name="rest",
+            "postgrest",
+            settings.connections,
+            cursor_factory=AsyncRawCursor,  # `$1` for `%s`: a percent sign in a name means nothing
+            autocommit=True,  # the catalog is read before the transaction begins
+            options="-c search_path=",
         )
 
-    async def open(self) -> None:
-        """Connect. Raises PoolTimeout when the database cannot be reached."""
-        await self._pool.open(wait=True)
-        async with self.connection() as connection:
-            rows = await (await connection.execute(_SETTABLE)).fetchall()
-        self._settable = frozenset(row["name"] for row in rows)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._pool.close()
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Connected to the database."""
+        return opened(self._pool)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -73,26 +53,22 @@ class RestDatabase:
         self,
         connection: Connection,
         caller: Caller,
-        request: TransactionSettings,
+        request: dict[str, str],
         *,
         schema: str,
         read_only: bool,
-        function_settings: Sequence[str] = (),
     ) -> None:
-        """Begin a transaction of this caller, with everything that policies can read."""
-        own = await self._role_settings(connection, caller.role)
+        """Begin a transaction of this caller; policies can read `request` and the claims."""
         path = [schema, *self._settings.extra_search_path]
-        settings: TransactionSettings = [
-            ("search_path", ", ".join(Identifier(name).as_string(connection) for name in path)),
-            # Before the role: afterwards it could lack the right to set them.
-            *own,
-            ("role", caller.role),
-            ("request.jwt.claims", json.dumps(caller.claims)),
-            *request,
-            *hoisted(function_settings),
-        ]
+        settings = {
+            "search_path": ", ".join(Identifier(name).as_string(connection) for name in path),
+            "role": caller.role,
+            "request.jwt.claims": json.dumps(caller.claims),
+            **request,
+        }
         await connection.execute("begin read only" if read_only else "begin")
-        await self.run(connection, _set_all(settings))
+        await connection.execute(_ROLE_SETTINGS, [caller.role])
+        await connection.execute(_REQUEST, [json.dumps(settings)])
 
     async def run(self, connection: Connection, statement: Statement) -> Row:
         """The one row of a statement."""
@@ -100,43 +76,3 @@ class RestDatabase:
         row = await cursor.fetchone()
         assert row is not None
         return row
-
-    async def _role_settings(self, connection: Connection, role: str) -> TransactionSettings:
-        cursor = await connection.execute(_ROLE_SETTINGS, [role])
-        row = await cursor.fetchone()
-        configured = (row["rolconfig"] if row else None) or []
-        return [pair for pair in map(_pair, configured) if pair[0] in self._settable]
-
-
-def request_settings(
-    asked: Asked, headers: Mapping[str, str], cookies: Mapping[str, str]
-) -> TransactionSettings:
-    """What a policy or function may know of the request. Cookies are apart from the headers."""
-    shown = {name: value for name, value in headers.items() if name != "cookie"}
-    timezone = asked.preferences.timezone
-    return [
-        ("request.method", asked.method),
-        ("request.path", asked.path),
-        ("request.headers", json.dumps(shown)),
-        ("request.cookies", json.dumps(dict(cookies))),
-        *([] if timezone is None else [("timezone", timezone)]),
-    ]
-
-
-def hoisted(function_settings: Sequence[str]) -> TransactionSettings:
-    """Settings of a function that must hold before it is called: its own would come too late."""
-    return [pair for pair in map(_pair, function_settings) if pair[0] == "statement_timeout"]
-
-
-def _pair(setting: str) -> tuple[str, str]:
-    name, _equals, value = setting.partition("=")
-    return name, value
-
-
-def _set_all(settings: TransactionSettings) -> Statement:
-    places = [
-        SQL(f"set_config(${number}, ${number + 1}, true)")
-        for number in range(1, 2 * len(settings), 2)
-    ]
-    parameters = tuple(text for pair in settings for text in pair)
-    return Statement(SQL("select {}").format(SQL(", ").join(places)), parameters)

@@ -37,16 +37,11 @@ class RestError(Exception):
         self.status = status
         self.code = code
         self.body = {"code": code, "details": details, "hint": hint, "message": message}
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
 
     def response(self) -> Response:
         """The answer with its body."""
-        return Response(
-            encode(self.body),
-            self.status,
-            {"Proxy-Status": f"PostgREST; error={self.code}", **self.headers},
-            media_type=JSON_TYPE,
-        )
+        return Response(encode(self.body), self.status, self.headers, media_type=JSON_TYPE)
 
 
 def encode(value: Any) -> bytes:
@@ -55,30 +50,21 @@ def encode(value: Any) -> bytes:
 
 
 def unparsable(what: str, text: str, column: int, details: str) -> RestError:
-    """A parameter of the query string does not follow its grammar."""
+    """A parameter of the query string says what is not understood here."""
     place = f'"failed to parse {what} ({text})" (line 1, column {column})'
     return RestError(400, "PGRST100", place, details=details)
 
 
-def wrong_rpc_method(method: str) -> RestError:
-    """Functions are called with GET, HEAD or POST."""
-    return RestError(405, "PGRST101", f"Cannot use the {method} method on RPC")
-
-
-def invalid_body(message: str) -> RestError:
+def invalid_body(message: str, *, status: int = 400) -> RestError:
     """The body is not what a function takes."""
-    return RestError(400, "PGRST102", message)
+    return RestError(status, "PGRST102", message)
 
 
-def range_not_satisfiable(details: str, *, content_range: str | None = None) -> RestError:
+def range_not_satisfiable(details: str, *, total: int | None = None) -> RestError:
     """The rows that were asked for cannot exist."""
-    return RestError(
-        416,
-        "PGRST103",
-        "Requested range not satisfiable",
-        details=details,
-        headers={"Content-Range": content_range} if content_range else {},
-    )
+    headers = {} if total is None else {"Content-Range": f"*/{total}"}
+    message = "Requested range not satisfiable"
+    return RestError(416, "PGRST103", message, details=details, headers=headers)
 
 
 def invalid_schema(name: str, exposed: Sequence[str]) -> RestError:
@@ -92,16 +78,6 @@ def unknown_media_type(accepted: str) -> RestError:
     return RestError(406, "PGRST107", f"None of these media types are available: {accepted}")
 
 
-def not_embedded(name: str) -> RestError:
-    """A filter or an order concerns a table that is not embedded."""
-    return RestError(
-        400,
-        "PGRST108",
-        f"'{name}' is not an embedded resource in this request",
-        hint=f"Verify that '{name}' is included in the 'select' query parameter.",
-    )
-
-
 def not_singular(rows: int) -> RestError:
     """One object was asked for, and there is none or more than one."""
     return RestError(
@@ -112,19 +88,19 @@ def not_singular(rows: int) -> RestError:
     )
 
 
-def unsupported_method(method: str) -> RestError:
-    """A method that tables do not have here: this Data API only reads them."""
+def unsupported_method(method: str, allowed: Sequence[str]) -> RestError:
+    """Tables are only read here, and functions only posted to."""
     return RestError(
         405,
         "PGRST117",
         f"Unsupported HTTP method: {method}",
-        hint="The embedded mode's Data API reads tables; write through a function or SQL.",
-        headers={"Allow": "GET, HEAD"},
+        hint="The embedded mode's Data API reads tables and posts to functions.",
+        headers={"Allow": ", ".join(allowed)},
     )
 
 
 def invalid_preferences(names: Sequence[str]) -> RestError:
-    """With handling=strict an unknown preference is an error."""
+    """With handling=strict a preference that is unknown here is an error."""
     return RestError(
         400,
         "PGRST122",
@@ -133,98 +109,31 @@ def invalid_preferences(names: Sequence[str]) -> RestError:
     )
 
 
-def aggregates_disabled() -> RestError:
-    """Aggregates are off, as they are on Supabase unless switched on."""
-    return RestError(400, "PGRST123", "Use of aggregate functions is not allowed")
-
-
-def too_many_affected(rows: int) -> RestError:
-    """The result has more rows than the max-affected preference allows."""
-    return RestError(
-        400,
-        "PGRST124",
-        "Query result exceeds max-affected preference constraint",
-        details=f"The query affects {rows} rows",
-    )
-
-
 def invalid_path() -> RestError:
     """The path is neither a table's nor a function's."""
     return RestError(404, "PGRST125", "Invalid path specified in request URL")
 
 
-def no_root() -> RestError:
-    """There is no OpenAPI description here."""
-    return RestError(404, "PGRST126", "Root endpoint metadata is disabled")
-
-
-def max_affected_needs_set() -> RestError:
-    """A max-affected preference makes no sense for a function that returns one value."""
-    return RestError(
-        400,
-        "PGRST128",
-        "Function must return SETOF or TABLE when max-affected preference is used with "
-        "handling=strict",
-    )
-
-
-def no_relationship(schema: str, table: str, embedded: str) -> RestError:
+def no_relationship(embedded: str) -> RestError:
     """Other tables cannot be embedded here."""
     return RestError(
         400,
         "PGRST200",
-        f"Could not find a relationship between '{table}' and '{embedded}' in the schema cache",
-        details=f"Searched for a foreign key relationship between '{table}' and '{embedded}' in "
-        f"the schema '{schema}', but no matches were found.",
+        f"Could not find a relationship to '{embedded}' in the schema cache",
         hint="The embedded mode's Data API does not embed tables: ask for each by itself.",
     )
 
 
-def no_function(
-    name: str, arguments: Sequence[str], *, posted: bool, hint: str | None
-) -> RestError:
-    """No function of this name takes exactly these arguments."""
-    listed = ", ".join(arguments)
-    called = f"({listed})" if arguments else " without parameters"
-    plural = "s" if len(arguments) > 1 else ""
-    searched = f" with parameter{plural} {listed}" if arguments else called
-    or_else = " or with a single unnamed json/jsonb parameter" if posted else ""
-    return RestError(
-        404,
-        "PGRST202",
-        f"Could not find the function {name}{called} in the schema cache",
-        details=f"Searched for the function {name}{searched}{or_else}, but no matches were found "
-        "in the schema cache.",
-        hint=hint and f"Perhaps you meant to call the function {hint}",
-    )
+def no_function(name: str, arguments: Sequence[str]) -> RestError:
+    """No function of this name, or more than one, takes exactly these arguments."""
+    called = f"({', '.join(arguments)})" if arguments else " without parameters"
+    message = f"Could not find the function {name}{called} in the schema cache"
+    return RestError(404, "PGRST202", message)
 
 
-def ambiguous_function(signatures: Sequence[str]) -> RestError:
-    """Several functions of this name take these arguments."""
-    candidates = ", ".join(signatures)
-    return RestError(
-        300,
-        "PGRST203",
-        f"Could not choose the best candidate function between: {candidates}",
-        hint="Try renaming the parameters or the function itself in the database so function "
-        "overloading can be resolved",
-    )
-
-
-def no_table(schema: str, name: str, *, hint: str | None) -> RestError:
+def no_table(name: str) -> RestError:
     """There is no such table or view in this schema."""
-    return RestError(
-        404,
-        "PGRST205",
-        f"Could not find the table '{schema}.{name}' in the schema cache",
-        hint=hint and f"Perhaps you meant the table '{schema}.{hint}'",
-    )
-
-
-def invalid_token(code: str, message: str, *, details: str | None = None) -> RestError:
-    """The token is not one (PGRST301) or its claims do not hold (PGRST303)."""
-    challenge = f'Bearer error="invalid_token", error_description="{message}"'
-    return RestError(401, code, message, details=details, headers={"WWW-Authenticate": challenge})
+    return RestError(404, "PGRST205", f"Could not find the table '{name}' in the schema cache")
 
 
 def query_too_long(limit: int) -> RestError:
@@ -232,68 +141,36 @@ def query_too_long(limit: int) -> RestError:
     return RestError(414, "PGRST100", f"The query string is over {limit} bytes")
 
 
-def body_too_large(limit: int) -> RestError:
-    """The same for a body."""
-    return RestError(413, "PGRST102", f"The body is over {limit} bytes")
-
-
 def invalid_text() -> RestError:
     """A text holds what PostgreSQL cannot store."""
     return RestError(400, "22021", 'invalid byte sequence for encoding "UTF8"')
 
 
-#: By SQLSTATE, the longest prefix that fits; whatever is not here is the client's fault: 400.
-_STATUSES: Final[Mapping[str, int]] = {
-    "08": 503,
-    "09": 500,
-    "0L": 403,
-    "0P": 403,
-    "21000": 500,
-    "23503": 409,
-    "23505": 409,
-    "25": 500,
-    "25006": 405,
-    "28": 403,
-    "2D": 500,
-    "38": 500,
-    "39": 500,
-    "3B": 500,
-    "40": 500,
-    "42883": 404,
-    "42P01": 404,
-    "42P17": 500,
-    "53": 503,
-    "53400": 500,
-    "54": 500,
-    "55": 500,
-    "57": 500,
-    "57P01": 503,
-    "58": 500,
-    "F0": 500,
-    "HV": 500,
-    "P0": 500,
-    "P0001": 400,
-    "XX": 500,
+#: SQLSTATEs, or the classes that they begin with, by status. Whatever is in none is the client's
+#: fault: 400.
+_SQLSTATES: Final[Mapping[int, Sequence[str]]] = {
+    400: ("P0001",),
+    403: ("0L", "0P", "28"),
+    404: ("42883", "42P01"),
+    405: ("25006",),
+    409: ("23503", "23505"),
+    500: ("21000", "25", "40", "42P17", "53400", "54", "55", "57", "58", "P0", "XX"),
+    503: ("08", "53", "57P01"),
 }
+_STATUSES: Final = {state: status for status, states in _SQLSTATES.items() for state in states}
 
 
 def status_of(sqlstate: str, message: str, *, anonymous: bool) -> int:
     """The HTTP status of a PostgreSQL error."""
     if sqlstate == "42501":
         return 401 if anonymous else 403
-    if sqlstate.startswith("PT"):
-        return _status_in(sqlstate)
+    if sqlstate.startswith("PT"):  # `raise sqlstate 'PT404'` answers 404
+        digits = sqlstate[2:]
+        is_status = digits.isascii() and digits.isdigit() and 200 <= int(digits) <= 599
+        return int(digits) if is_status else 500
     if sqlstate == "22023" and message.startswith("role") and message.endswith("does not exist"):
         return 401  # the role of a token
-    found = _STATUSES.get(sqlstate) or _STATUSES.get(sqlstate[:2])
-    return found or 400
-
-
-def _status_in(sqlstate: str) -> int:
-    """`raise sqlstate 'PT404'` answers 404."""
-    digits = sqlstate[2:]
-    is_status = digits.isascii() and digits.isdigit() and 200 <= int(digits) <= 599
-    return int(digits) if is_status else 500
+    return _STATUSES.get(sqlstate) or _STATUSES.get(sqlstate[:2]) or 400
 
 
 def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
@@ -307,14 +184,12 @@ def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
             return invalid_text()
         return RestError(503, "PGRST001", "Database client error. Retrying the connection.")
     message = error.diag.message_primary or ""
-    status = status_of(error.sqlstate, message, anonymous=anonymous)
     return RestError(
-        status,
+        status_of(error.sqlstate, message, anonymous=anonymous),
         error.sqlstate,
         message,
         details=error.diag.message_detail,
         hint=error.diag.message_hint,
-        headers={"WWW-Authenticate": "Bearer"} if status == 401 else {},
     )
 
 

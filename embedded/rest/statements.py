@@ -1,24 +1,45 @@
 """The statements that answer requests: a page of a table, or of a function's result.
 
-Each gives one row: total_rows (null when the whole is not counted), page_rows, and the body.
+Names become quoted identifiers, values become parameters of unknown type: PostgreSQL gives them
+the type of the column that they are compared with, as it would to a literal. Nothing that a client
+says is used in any other way. Each statement gives one row: total_rows (null when the whole is not
+counted), page_rows, and the body.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from docmill.embedded.rest.arguments import Arguments, JsonArguments, TextArguments
-from docmill.embedded.rest.asked import Query
-from docmill.embedded.rest.catalog import Function, Parameter, Table
-from docmill.embedded.rest.clauses import Clauses, Statement, array_literal
-from docmill.embedded.rest.media import Media
-from docmill.embedded.rest.ranges import Range
+from docmill.embedded.rest.catalog import Function, Target
+from docmill.embedded.rest.query import Condition, Field, Query, Selected, Sorted, Term
 
 #: Names of our own, such as no column has: a column of the same name would hide them.
 _SOURCE: Final = Identifier("pgrst_source")
 _PAGE: Final = Identifier("pgrst_page")
-_SCALAR: Final = "pgrst_scalar"
+_SCALAR: Final = Identifier("pgrst_scalar")
+
+_OPERATORS: Final[Mapping[str, SQL]] = {
+    "eq": SQL("="),
+    "neq": SQL("<>"),
+    "gt": SQL(">"),
+    "gte": SQL(">="),
+    "lt": SQL("<"),
+    "lte": SQL("<="),
+    "like": SQL("like"),
+    "ilike": SQL("ilike"),
+    "cs": SQL("@>"),
+}
+_STATES: Final[Mapping[str, SQL]] = {
+    state: SQL(f"is {state}") for state in ("null", "true", "false")
+}
+_DIRECTIONS: Final = {None: SQL(""), "asc": SQL(" asc"), "desc": SQL(" desc")}
+_NULLS: Final = {
+    None: SQL(""),
+    "nullsfirst": SQL(" nulls first"),
+    "nullslast": SQL(" nulls last"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,148 +47,175 @@ class Page:
     """Which part of a result is answered, in which form."""
 
     query: Query
-    rows: Range
-    media: Media
-    count: str | None  #: of the whole: exact, estimated or planned
+    single: bool  #: one object instead of a list
+    counted: bool  #: the whole, not only the page
     max_rows: int
-    with_body: bool
 
 
-def read_table(table: Table, page: Page) -> Statement:
+@dataclass(frozen=True)
+class Statement:
+    """A query and its parameters, `$1` being the first."""
+
+    query: Composed
+    parameters: tuple[str, ...]
+
+
+def read_table(table: Target, page: Page) -> Statement:
     """A page of a table's rows as one JSON text."""
     source = Identifier(table.schema, table.name)
-    clauses = Clauses(source, table.columns)
+    clauses = _Clauses(source)
     return clauses.statement(
         SQL("select {}, count(*) as page_rows, {} as body from ({}) as {}").format(
-            _total(clauses, source, page),
-            _json(_PAGE, page, single=page.media.single),
-            _rows(clauses, source, page),
+            clauses.total(source, page),
+            _json(_PAGE, single=page.single),
+            clauses.page(source, page),
             _PAGE,
         )
     )
 
 
-def plan_table(table: Table, page: Page) -> Statement:
-    """How many rows the planner expects the whole to have."""
-    source = Identifier(table.schema, table.name)
-    clauses = Clauses(source, table.columns)
-    query = SQL("explain (format json) select 1 from {}{}")
-    return clauses.statement(query.format(source, clauses.where(page.query.filters)))
-
-
-def call_function(function: Function, arguments: Arguments, page: Page) -> Statement:
+def call_function(function: Function, body: str, names: frozenset[str], page: Page) -> Statement:
     """A function's result, filtered, sorted and cut like a table's rows, as one JSON text."""
     title = Identifier(function.title)
-    clauses = Clauses(title, {})
-    called = _call(clauses, function, arguments)
+    clauses = _Clauses(title)
+    called = clauses.call(function, body, names)
     source = SQL("{} as {}").format(_SOURCE, title)
+    # A single value is answered as it is; who asks for one object gets one, also out of a set.
+    is_value = not function.returns_rows and not (function.returns_set and page.single)
     return clauses.statement(
         SQL("with {} as ({}) select {}, {} as page_rows, {} as body from ({}) as {}").format(
             _SOURCE,
             called,
-            _total(clauses, source, page),
+            clauses.total(source, page),
             SQL("count(*)") if function.returns_set else SQL("1"),
-            _result(function, page),
-            _rows(clauses, source, page),
+            _json(
+                SQL("{}.{}").format(_PAGE, _SCALAR) if is_value else _PAGE,
+                single=page.single or not function.returns_set,
+            ),
+            clauses.page(source, page),
             _PAGE,
         )
     )
 
 
-def _rows(clauses: Clauses, source: Composable, page: Page) -> Composed:
-    query = page.query
-    return SQL("select {} from {}{}{}{}").format(
-        clauses.columns(query.columns),
-        source,
-        clauses.where(query.filters),
-        clauses.order(query.order),
-        clauses.limit(page.rows.at_most(page.max_rows)),
-    )
-
-
-def _total(clauses: Clauses, source: Composable, page: Page) -> Composed:
-    if page.count not in {"exact", "estimated"}:
-        return SQL("null::bigint as total_rows").format()
-    whole = SQL("select 1 from {}{}").format(source, clauses.where(page.query.filters))
-    if page.count == "estimated":
-        # One row more than a page holds: then the planner is asked for the rest.
-        whole = SQL("{} limit {}").format(whole, clauses.parameter(str(page.max_rows + 1)))
-    return SQL("(select count(*) from ({}) as pgrst_whole) as total_rows").format(whole)
-
-
-def _result(function: Function, page: Page) -> Composed:
-    """A single value is answered as it is, a row or a set of rows as a table's are."""
-    value: Composable = _PAGE
-    # Who asks for one object gets one, also out of a set of single values.
-    if not function.returns_rows and not (function.returns_set and page.media.single):
-        value = SQL("{}.{}").format(_PAGE, Identifier(_SCALAR))
-    return _json(value, page, single=page.media.single or not function.returns_set)
-
-
-def _json(value: Composable, page: Page, *, single: bool) -> Composed:
-    if not page.with_body:
-        return SQL("''").format()
-    aggregate = SQL("json_agg({})").format(value)
+def _json(value: Composable, *, single: bool) -> Composed:
+    rows = SQL("json_agg({})").format(value)
     if single:
-        aggregate = SQL("{}->0").format(aggregate)
-    if page.media.strip_nulls:
-        aggregate = SQL("json_strip_nulls({})").format(aggregate)
-    empty = SQL("'null'") if single else SQL("'[]'")
-    return SQL("coalesce({}, {})::text").format(aggregate, empty)
+        return SQL("coalesce({}->0, 'null')::text").format(rows)
+    return SQL("coalesce({}, '[]')::text").format(rows)
 
 
-def _call(clauses: Clauses, function: Function, arguments: Arguments) -> Composed:
-    if isinstance(arguments, TextArguments):
-        passed, before = _texts(clauses, function, arguments), Composed([])
-    elif function.accepts(arguments.names):
-        passed, before = _members(clauses, function, arguments)
-    else:
-        kind = Identifier(function.parameters[0].type)
-        whole = SQL("{}::{}").format(clauses.parameter(arguments.body), kind)
-        passed, before = whole, Composed([])
-    called = SQL("{}({})").format(Identifier(function.schema, function.name), passed)
-    if function.returns_rows:
-        return SQL("select pgrst_call.* from {}{} as pgrst_call").format(before, called)
-    # In the select list: a single value has no column in FROM that could be named.
-    query = SQL("select pgrst_call.{0} from {1}(select {2} as {0}) as pgrst_call")
-    return query.format(Identifier(_SCALAR), before, called)
+class _Clauses:
+    """Clauses of one statement, and the parameters that they have come to need."""
+
+    def __init__(self, source: Composable) -> None:
+        self._source = source  #: what qualifies a column
+        self._parameters: list[str] = []
+
+    def statement(self, query: Composed) -> Statement:
+        return Statement(query, tuple(self._parameters))
+
+    def page(self, source: Composable, page: Page) -> Composed:
+        query = page.query
+        limit = page.max_rows if query.limit is None else min(query.limit, page.max_rows)
+        return SQL("select {} from {}{}{} limit {} offset {}").format(
+            SQL(", ").join(map(self._column, query.columns)),
+            source,
+            self._where(query.filters),
+            self._order(query.order),
+            self._parameter(str(limit)),
+            self._parameter(str(query.first)),
+        )
+
+    def total(self, source: Composable, page: Page) -> Composed:
+        if not page.counted:
+            return SQL("null::bigint as total_rows").format()
+        count = SQL("(select count(*) from {}{}) as total_rows")
+        return count.format(source, self._where(page.query.filters))
+
+    def call(self, function: Function, body: str, names: frozenset[str]) -> Composed:
+        """Members of a JSON object, converted as PostgreSQL converts JSON to a parameter's type."""
+        given = [one for one in function.parameters if one.name in names]
+        passed = SQL(", ").join(
+            SQL("{0} := pgrst_body.{0}").format(Identifier(one.name)) for one in given
+        )
+        record: Composable = SQL("")
+        if given:
+            # The catalog has written the types as SQL, qualified and quoted.
+            typed = SQL(", ").join(
+                SQL("{} {}").format(Identifier(one.name), SQL(one.type)) for one in given
+            )
+            record = SQL("json_to_record({}::json) as pgrst_body ({}), lateral ").format(
+                self._parameter(body), typed
+            )
+        called = SQL("{}({})").format(Identifier(function.schema, function.name), passed)
+        if function.returns_rows:
+            return SQL("select pgrst_call.* from {}{} as pgrst_call").format(record, called)
+        # In the select list: a single value has no column in FROM that could be named.
+        query = SQL("select pgrst_call.{0} from {1}(select {2} as {0}) as pgrst_call")
+        return query.format(_SCALAR, record, called)
+
+    def _parameter(self, value: str) -> Composable:
+        self._parameters.append(value)
+        return SQL(f"${len(self._parameters)}")
+
+    def _column(self, selected: Selected) -> Composable:
+        field = selected.field
+        alias = selected.alias
+        if alias is None and field.path:
+            # What a place inside a JSON value is called: its last key that is no index.
+            keys = [key for key in field.path if not key.lstrip("-").isdigit()]
+            alias = keys[-1] if keys else field.name
+        value = self._field(field)
+        return value if alias is None else SQL("{} as {}").format(value, Identifier(alias))
+
+    def _field(self, field: Field) -> Composed:
+        if field.name == "*":
+            return SQL("{}.*").format(self._source)
+        column = SQL("{}.{}").format(self._source, Identifier(field.name))
+        if not field.path:
+            return column
+        arrow = SQL("#>>") if field.as_text else SQL("#>")
+        path = self._parameter(_array_literal(field.path))
+        return SQL("(to_jsonb({}) {} {}::text[])").format(column, arrow, path)
+
+    def _where(self, terms: Sequence[Term]) -> Composed:
+        if not terms:
+            return Composed([])
+        return SQL(" where {}").format(SQL(" and ").join(map(self._term, terms)))
+
+    def _order(self, terms: Sequence[Sorted]) -> Composed:
+        if not terms:
+            return Composed([])
+        return SQL(" order by {}").format(SQL(", ").join(map(self._sorted, terms)))
+
+    def _sorted(self, term: Sorted) -> Composed:
+        return SQL("{}{}{}").format(
+            self._field(term.field), _DIRECTIONS[term.direction], _NULLS[term.nulls]
+        )
+
+    def _term(self, term: Term) -> Composed:
+        if isinstance(term, Condition):
+            inner = self._condition(term)
+        else:
+            joint = SQL(" and ") if term.operator == "and" else SQL(" or ")
+            inner = joint.join(map(self._term, term.terms))
+        return SQL("not ({})" if term.negated else "({})").format(inner)
+
+    def _condition(self, term: Condition) -> Composed:
+        field, value = self._field(term.field), term.value
+        if isinstance(value, tuple):
+            # `in.()` has one empty item and means: in nothing.
+            array = "{}" if value == ("",) else _array_literal(value)
+            return SQL("{} = any({})").format(field, self._parameter(array))
+        if term.operator == "is":
+            return SQL("{} {}").format(field, _STATES[value])
+        if term.operator in {"like", "ilike"}:
+            value = value.replace("*", "%")
+        return SQL("{} {} {}").format(field, _OPERATORS[term.operator], self._parameter(value))
 
 
-def _members(
-    clauses: Clauses, function: Function, arguments: JsonArguments
-) -> tuple[Composed, Composed]:
-    """Members of a JSON object, converted as PostgreSQL converts JSON to a parameter's type."""
-    given = [one for one in function.parameters if one.name in arguments.names]
-    if not given:
-        return Composed([]), Composed([])
-    passed = SQL(", ").join(
-        _named(one, SQL("pgrst_body.{}").format(Identifier(one.name))) for one in given
-    )
-    typed = SQL(", ").join(
-        SQL("{} {}").format(Identifier(one.name), _parameter_type(one)) for one in given
-    )
-    record = SQL("json_to_record({}::json) as pgrst_body ({}), lateral ").format(
-        clauses.parameter(arguments.body), typed
-    )
-    return passed, record
-
-
-def _texts(clauses: Clauses, function: Function, arguments: TextArguments) -> Composed:
-    """Texts, each read as its parameter's type."""
-    passed = []
-    for one in function.parameters:
-        values = arguments.values(one.name)
-        if values:
-            text = clauses.parameter(array_literal(values) if one.variadic else values[-1])
-            passed.append(_named(one, SQL("{}::{}").format(text, _parameter_type(one))))
-    return SQL(", ").join(passed)
-
-
-def _named(parameter: Parameter, value: Composable) -> Composed:
-    variadic = SQL("variadic ") if parameter.variadic else SQL("")
-    return SQL("{}{} := {}").format(variadic, Identifier(parameter.name), value)
-
-
-def _parameter_type(parameter: Parameter) -> SQL:
-    """The catalog has written it as SQL, qualified and quoted."""
-    return SQL(parameter.type)
+def _array_literal(values: Iterable[str]) -> str:
+    """An array as PostgreSQL reads it."""
+    escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in escaped) + "}"

@@ -1,9 +1,8 @@
 """A stand-in for Supabase Storage, for development and tests. Never for production.
 
-It answers the REST routes that supabase-py and supabase-js use, runs every statement as the
-caller under the project's own policies, keeps Storage's order of events, and plays pg_net's
-worker for Database Webhooks. What it leaves out: resumable uploads, the S3 protocol, image
-transformation, any guarantee about bytes when the machine loses power.
+It answers the routes that clients of docmill use, runs every statement as the caller under the
+project's own policies, keeps Storage's order of events, and plays pg_net's worker for Database
+Webhooks. It gives no guarantee about bytes when the machine loses power.
 """
 
 from docmill.embedded.storage.app import create_storage

@@ -1,19 +1,14 @@
 """The routes of Storage, under /storage/v1."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from docmill.embedded.keys import ApiKeys
-from docmill.embedded.part import Part
-from docmill.embedded.storage import buckets, errors, listing, objects, reading, signing, upload
+from docmill.embedded.part import Part, make_app
+from docmill.embedded.storage import buckets, errors, listing, objects, reading, upload
 from docmill.embedded.storage.auth import Authenticator
 from docmill.embedded.storage.bytes_store import ByteStore
 from docmill.embedded.storage.database import StorageDatabase
@@ -25,31 +20,17 @@ from docmill.embedded.storage.settings import StorageSettings
 _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/bucket", buckets.create_bucket),
     ("GET", "/bucket", buckets.list_buckets),
-    ("GET", "/bucket/{bucket}", buckets.get_bucket),
-    ("PUT", "/bucket/{bucket}", buckets.update_bucket),
     ("DELETE", "/bucket/{bucket}", buckets.delete_bucket),
-    ("POST", "/bucket/{bucket}/empty", buckets.empty_bucket),
     ("POST", "/object/move", objects.move),
     ("POST", "/object/copy", objects.copy),
-    ("POST", "/object/list/{bucket}", listing.list_v1),
-    ("POST", "/object/list-v2/{bucket}", listing.list_v2),
-    ("POST", "/object/sign/{bucket}", signing.sign_many),
-    ("POST", "/object/sign/{bucket}/{name:path}", signing.sign_one),
+    ("POST", "/object/list/{bucket}", listing.list_objects),
+    ("POST", "/object/sign/{bucket}/{name:path}", reading.sign),
     ("GET", "/object/sign/{bucket}/{name:path}", reading.download_signed),
-    ("POST", "/object/upload/sign/{bucket}/{name:path}", signing.sign_upload),
-    ("PUT", "/object/upload/sign/{bucket}/{name:path}", upload.upload_signed),
-    ("HEAD", "/object/public/{bucket}/{name:path}", reading.head_public),
-    ("GET", "/object/public/{bucket}/{name:path}", reading.download_public),
-    ("HEAD", "/object/authenticated/{bucket}/{name:path}", reading.head_authenticated),
     ("GET", "/object/authenticated/{bucket}/{name:path}", reading.download_authenticated),
-    ("GET", "/object/info/public/{bucket}/{name:path}", reading.info_public),
     ("GET", "/object/info/authenticated/{bucket}/{name:path}", reading.info_authenticated),
     ("GET", "/object/info/{bucket}/{name:path}", reading.info),
-    ("DELETE", "/object/{bucket}", objects.remove_many),
-    ("POST", "/object/{bucket}/{name:path}", upload.create_object),
-    ("PUT", "/object/{bucket}/{name:path}", upload.update_object),
-    ("DELETE", "/object/{bucket}/{name:path}", objects.remove_one),
-    ("HEAD", "/object/{bucket}/{name:path}", reading.head),
+    ("DELETE", "/object/{bucket}", objects.remove),
+    ("POST", "/object/{bucket}/{name:path}", upload.upload),
     ("GET", "/object/{bucket}/{name:path}", reading.download),
 )
 
@@ -65,46 +46,21 @@ def create_storage(settings: StorageSettings, keys: ApiKeys) -> Part:
         ByteStore(settings.data_dir),
         Authenticator(keys),
     )
-    app = Starlette(routes=_routes(service), exception_handlers={404: _not_found, 405: _not_found})
-    app.router.redirect_slashes = False
+    routes = [(method, path, partial(handler, service)) for method, path, handler in _ROUTES]
+    app = make_app(routes, errors.answer, errors.route_not_found)
     return Part(app, partial(_running, service, poster))
 
 
 @asynccontextmanager
 async def _running(service: StorageService, poster: Poster) -> AsyncIterator[None]:
     service.store.prepare()
-    await service.database.open()
-    task = None
-    if service.settings.deliver_webhooks:
-        task = asyncio.create_task(poster.run(service.database))
-    try:
-        yield
-    finally:
-        poster.stop()
-        if task is not None:
-            await task
-        await service.database.close()
-
-
-def _routes(service: StorageService) -> list[Route]:
-    return [
-        Route(path, _endpoint(service, handler), methods=[method])
-        for method, path, handler in _ROUTES
-    ]
-
-
-def _endpoint(
-    service: StorageService, handler: Handler
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
+    async with service.database.running():
+        task = None
+        if service.settings.deliver_webhooks:
+            task = asyncio.create_task(poster.run(service.database))
         try:
-            return await handler(service, request)
-        except Exception as error:
-            # Every error has an answer; the unforeseen ones are logged there.
-            return errors.answer(error)
-
-    return endpoint
-
-
-async def _not_found(request: Request, _error: Exception) -> Response:
-    return errors.route_not_found(request.method, request.url.path)
+            yield
+        finally:
+            poster.stop()
+            if task is not None:
+                await task

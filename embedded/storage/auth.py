@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import jwt
 
@@ -12,16 +12,11 @@ from docmill.embedded.storage.errors import StorageError, access_denied, invalid
 
 _BEARER: Final = re.compile(r"^Bearer\s+", re.IGNORECASE)
 
-#: Storage passes on the texts of its JWT library, jose. First match counts.
-_TOKEN_ERRORS: Final[tuple[tuple[type[jwt.PyJWTError], str], ...]] = (
-    (jwt.ExpiredSignatureError, '"exp" claim timestamp check failed'),
-    (jwt.ImmatureSignatureError, '"nbf" claim timestamp check failed'),
-    (jwt.InvalidSignatureError, "signature verification failed"),
-    (jwt.InvalidAlgorithmError, '"alg" (Algorithm) Header Parameter value not allowed'),
-    (jwt.DecodeError, "Invalid Compact JWS"),
-)
-
-Purpose = Literal["download", "upload"]
+#: Storage passes on the texts of its JWT library, jose.
+_TOKEN_ERRORS: Final[Mapping[type[jwt.PyJWTError], str]] = {
+    jwt.ExpiredSignatureError: '"exp" claim timestamp check failed',
+    jwt.InvalidSignatureError: "signature verification failed",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,6 @@ class Caller:
     role: str
     claims: Mapping[str, Any]
     token: str = field(default="", repr=False)  #: the user's JWT; empty for an API key
-    authenticated: bool = True
 
     @property
     def owner(self) -> str | None:
@@ -40,7 +34,6 @@ class Caller:
 
 
 SERVICE: Final = Caller(SERVICE_ROLE, {"role": SERVICE_ROLE})
-NOBODY: Final = Caller(ANON, {"role": ANON}, authenticated=False)
 
 
 class Authenticator:
@@ -53,9 +46,7 @@ class Authenticator:
         """Who sends these headers. Raises StorageError when they do not say or do not prove it."""
         authorization = headers.get("authorization")
         if authorization is None:
-            raise invalid_request(
-                "headers must have required property 'authorization'", error="Error"
-            )
+            raise invalid_request("headers must have required property 'authorization'")
         token = _BEARER.sub("", authorization)
         key = headers.get("apikey")
         if key is not None:
@@ -66,28 +57,17 @@ class Authenticator:
                 return key_holder
         return self._user(token)
 
-    def identify_or_nobody(self, headers: Mapping[str, str]) -> Caller:
-        """As `identify`, but whoever proves nothing is nobody, who may read public buckets."""
-        try:
-            return self.identify(headers)
-        except StorageError as error:
-            if error.http_status == 401:
-                raise
-            return NOBODY
+    def sign(self, path: str, *, seconds: int) -> str:
+        """A token for a URL that reads one object."""
+        return self._keys.sign({"url": path, "scope": "download"}, seconds=seconds)
 
-    def sign(self, claims: Mapping[str, Any], purpose: Purpose, *, seconds: int) -> str:
-        """A token for a signed URL, good for one purpose only."""
-        return self._keys.sign({**claims, "scope": purpose}, seconds=seconds)
-
-    def read_signed(self, token: str, path: str, purpose: Purpose) -> dict[str, Any]:
+    def read_signed(self, token: str, path: str) -> dict[str, Any]:
         """Claims of a signed URL's token. Raises InvalidJWT or InvalidSignature."""
         try:
             claims = self._keys.decode(token)
         except jwt.PyJWTError as error:
             raise StorageError(400, "InvalidJWT", _explain(error)) from None
-        if claims.get("scope") != purpose:
-            raise StorageError(400, "InvalidSignature", f"Token is not scoped for {purpose}")
-        if claims.get("url") != path:
+        if (claims.get("scope"), claims.get("url")) != ("download", path):
             raise StorageError(400, "InvalidSignature", "Invalid signature")
         return claims
 
@@ -109,7 +89,4 @@ class Authenticator:
 
 
 def _explain(error: jwt.PyJWTError) -> str:
-    for kind, text in _TOKEN_ERRORS:
-        if isinstance(error, kind):
-            return text
-    return "Invalid JWT"
+    return _TOKEN_ERRORS.get(type(error), "Invalid Compact JWS")

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from docmill.embedded.storage.errors import BytesMissingError, too_large
 
-#: Bytes held in memory per upload, and per step of a download.
+#: Bytes of a file that are held in memory at a time.
 BLOCK_BYTES: Final = 512 * 1024
 
 
@@ -54,7 +54,7 @@ class ByteStore:
         size = 0
         try:
             with await asyncio.to_thread(temporary.open, "wb") as file:
-                async for block in _blocks(chunks):
+                async for block in chunks:
                     size += len(block)
                     if size > max_bytes:
                         raise too_large()
@@ -118,28 +118,11 @@ class ByteStore:
                 continue  # there never were bytes of such a version
 
 
-async def read_blocks(file: BinaryIO, start: int, length: int) -> AsyncIterator[bytes]:
-    """`length` bytes from `start`, closing the file at the end."""
+async def read_blocks(file: BinaryIO) -> AsyncIterator[bytes]:
+    """All of a file, closing it at the end."""
     with file:
-        await asyncio.to_thread(file.seek, start)
-        while length > 0:
-            block = await asyncio.to_thread(file.read, min(BLOCK_BYTES, length))
-            if not block:
-                return
-            length -= len(block)
+        while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
             yield block
-
-
-async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The stream in fewer, larger pieces: each costs a switch to a thread."""
-    buffer = bytearray()
-    async for chunk in chunks:
-        buffer += chunk
-        if len(buffer) >= BLOCK_BYTES:
-            yield bytes(buffer)
-            buffer.clear()
-    if buffer:
-        yield bytes(buffer)
 
 
 def _append(file: BinaryIO, digest: "hashlib._Hash", block: bytes) -> None:

@@ -2,22 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
-from psycopg import AsyncConnection
-from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
-
+from docmill.embedded.part import Connection, make_pool, opened
 from docmill.embedded.storage.auth import SERVICE, Caller
 
-Row = dict[str, Any]
-Connection = AsyncConnection[Row]
-
 STATEMENT_TIMEOUT_SECONDS: Final = 30
-#: A database that gives no connection for this long is overloaded or gone.
-POOL_SECONDS: Final = 10.0
 
 #: What policies and triggers can read. Storage sets the legacy claims too, and they win in
 #: auth.uid(); only Storage's own deletes pass storage.protect_delete().
@@ -69,32 +61,19 @@ class StorageDatabase:
     def __init__(self, url: str, *, connections: int, on_commit: Callable[[], None]) -> None:
         """`on_commit` is called after every commit; it must not wait."""
         self._on_commit = on_commit
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool = make_pool(
             url,
-            connection_class=AsyncConnection[Row],
-            min_size=2,
-            max_size=connections,
-            timeout=POOL_SECONDS,
-            # A database that was started again must not fail the next request of each connection.
-            check=AsyncConnectionPool.check_connection,
-            kwargs={
-                "row_factory": dict_row,
-                "autocommit": True,  # `_begun` begins
-                "prepare_threshold": None,
-                "application_name": "storage",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
-            },
-            open=False,
-            name="storage",
+            "storage",
+            connections,
+            checked=True,
+            autocommit=True,  # `_begun` begins
+            prepare_threshold=None,
+            options=f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
         )
 
-    async def open(self) -> None:
-        """Connect. Raises PoolTimeout when the database cannot be reached."""
-        await self._pool.open(wait=True)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._pool.close()
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Connected to the database."""
+        return opened(self._pool)
 
     @asynccontextmanager
     async def transaction(self, scope: Scope) -> AsyncIterator[Connection]:

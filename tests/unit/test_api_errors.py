@@ -6,7 +6,6 @@ from collections.abc import Callable
 import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
-from starlette.requests import Request
 from starlette.responses import Response
 
 from docmill.embedded.auth import errors as auth
@@ -32,10 +31,6 @@ def test_what_no_server_said_is_told_without_its_text(
     assert b"canary" not in bytes(response.body)
 
 
-def auth_answer(error: Exception) -> Response:
-    return auth.answer(error, Request({"type": "http", "headers": []}))
-
-
 @pytest.mark.parametrize(
     ("answer", "body"),
     [
@@ -49,11 +44,10 @@ def auth_answer(error: Exception) -> Response:
             },
         ),
         (
-            auth_answer,
+            auth.answer,
             {
-                "code": 500,
-                "error_code": "unexpected_failure",
-                "msg": "Unexpected failure, please check server logs for more information",
+                "code": "unexpected_failure",
+                "message": "Unexpected failure, please check server logs for more information",
             },
         ),
     ],
@@ -66,9 +60,9 @@ def test_a_fault_of_ours_is_told_to_nobody(
 
 
 def test_auth_tells_a_database_that_does_not_answer() -> None:
-    response = auth_answer(PoolTimeout(SECRET))
-    assert (response.status_code, json.loads(bytes(response.body))["error_code"]) == (
+    response = auth.answer(PoolTimeout(SECRET))
+    assert (response.status_code, json.loads(bytes(response.body))["code"]) == (
         504,
         "request_timeout",
     )
-    assert auth_answer(psycopg.OperationalError(SECRET)).status_code == 500
+    assert auth.answer(psycopg.OperationalError(SECRET)).status_code == 500

@@ -1,18 +1,16 @@
 """The function `embed` twice: the embedded mode's, and the one that a project deploys."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from docmill.embedded.api import ApiServer
-from docmill.embedded.postgres import PostgresServer
 from docmill.embedded.process import ChildProcess, free_port, log_tail, start_child
-from tests.support.api import KEYS, start_test_api
-from tests.support.database import Database, make_database
+from tests.contract.target import Target, User
+from tests.support.api import KEYS
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.installation import until
 from tests.support.javascript import deno_environ, deno_path
@@ -24,7 +22,7 @@ PROVIDER_KEY = "sk-canary-0123456789"
 
 
 def token(seconds: int = 3600, **claims: Any) -> str:
-    """A token as Auth issues it to Alice."""
+    """A token as our own Auth would issue it."""
     return KEYS.sign({"sub": ALICE, "role": "authenticated", **claims}, seconds=seconds)
 
 
@@ -33,13 +31,8 @@ class Function:
     """Where it answers, and who is asking unless a test says otherwise."""
 
     url: str
-    log_path: Path
-    headers: dict[str, str] = field(
-        default_factory=lambda: {
-            "apikey": KEYS.publishable_key,
-            "authorization": f"Bearer {token()}",
-        }
-    )
+    headers: dict[str, str]
+    log_path: Path | None = None  #: of one of ours
 
     def post(self, body: Any = None, **options: Any) -> httpx.Response:
         """A request like supabase-js's; a header None is left out."""
@@ -50,22 +43,8 @@ class Function:
 
     @property
     def log(self) -> str:
+        assert self.log_path is not None
         return self.log_path.read_text()
-
-
-@pytest.fixture(scope="package")
-def project(postgres: PostgresServer) -> Iterator[Database]:
-    with make_database(postgres) as made:
-        yield made
-
-
-@pytest.fixture(scope="package")
-def api(project: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    server = start_test_api(project, tmp_path_factory.mktemp("api"))
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="package")
@@ -90,7 +69,8 @@ def start_function(folder: Path, **variables: str) -> tuple[ChildProcess, Functi
         log_path=folder / "embed.log",
         environ=deno_environ(folder, DENO_SERVE_ADDRESS=f"tcp:127.0.0.1:{port}", **variables),
     )
-    function = Function(f"http://127.0.0.1:{port}/embed", child.log_path)
+    headers = {"apikey": KEYS.publishable_key, "authorization": f"Bearer {token()}"}
+    function = Function(f"http://127.0.0.1:{port}/embed", headers, child.log_path)
 
     def listens() -> bool:
         assert not child.ended(), log_tail(child.log_path)
@@ -105,12 +85,12 @@ def start_function(folder: Path, **variables: str) -> tuple[ChildProcess, Functi
 
 @pytest.fixture(scope="package")
 def deployed(
-    api: ApiServer, openai: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+    target: Target, openai: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Function]:
     """examples/functions/embed, as Supabase's runtime runs it."""
     child, function = start_function(
         tmp_path_factory.mktemp("deployed"),
-        SUPABASE_URL=api.url,
+        SUPABASE_URL=target.url,
         OPENAI_BASE_URL=openai.url,
         OPENAI_API_KEY=PROVIDER_KEY,
     )
@@ -120,10 +100,13 @@ def deployed(
         child.stop()
 
 
-@pytest.fixture(params=["embedded", "deployed"])
-def function(request: pytest.FixtureRequest, api: ApiServer) -> Function:
-    """Both, one after the other."""
-    if request.param == "embedded":
-        return Function(f"{api.url}/functions/v1/embed", api.child.log_path)
+@pytest.fixture(params=["of the project", "deployed"])
+def function(request: pytest.FixtureRequest, target: Target, alice: User) -> Function:
+    """The project's own, and with our stack the one that is to be deployed."""
+    if request.param == "of the project":
+        headers = {"apikey": target.public_key(), "authorization": f"Bearer {alice.token}"}
+        return Function(f"{target.url}/functions/v1/embed", headers)
+    if target.inside is None:
+        pytest.skip("embedded only: runs the function beside our own stack")
     found: Function = request.getfixturevalue("deployed")
     return found

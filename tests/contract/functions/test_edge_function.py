@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from docmill.embedded.api import ApiServer
 from tests.contract.functions.conftest import (
     FUNCTION,
     PROVIDER_KEY,
     Function,
     start_function,
 )
+from tests.contract.target import Inside, Target
 from tests.support.api import KEYS
-from tests.support.database import INDEX, Database
+from tests.support.database import INDEX
 from tests.support.fake_openai import Answer, FakeOpenAI, embeddings, error
 from tests.support.javascript import deno_environ, deno_path
+
+pytestmark = pytest.mark.embedded_only("runs the function beside our own stack")
 
 
 @contextmanager
@@ -90,10 +92,10 @@ def test_what_the_provider_refuses_is_said_without_its_words(
         assert KEYS.jwt_secret not in text
 
 
-def test_a_provider_out_of_reach_is_named(api: ApiServer, tmp_path: Path) -> None:
+def test_a_provider_out_of_reach_is_named(target: Target, tmp_path: Path) -> None:
     with function_with(
         tmp_path,
-        SUPABASE_URL=api.url,
+        SUPABASE_URL=target.url,
         OPENAI_BASE_URL="http://127.0.0.1:9",
         OPENAI_API_KEY=PROVIDER_KEY,
     ) as function:
@@ -105,8 +107,8 @@ def test_a_provider_out_of_reach_is_named(api: ApiServer, tmp_path: Path) -> Non
         assert PROVIDER_KEY not in function.log
 
 
-def test_a_missing_key_is_named(api: ApiServer, tmp_path: Path) -> None:
-    with function_with(tmp_path, SUPABASE_URL=api.url) as function:
+def test_a_missing_key_is_named(target: Target, tmp_path: Path) -> None:
+    with function_with(tmp_path, SUPABASE_URL=target.url) as function:
         answer = function.post({"input": "roof"})
         assert answer.status_code == 503
         assert answer.json() == {"error": "the secret OPENAI_API_KEY is not set"}
@@ -121,8 +123,8 @@ def test_a_data_api_out_of_reach_is_named(tmp_path: Path) -> None:
         assert answer.json() == {"error": "the Data API did not answer"}
 
 
-def test_without_an_active_index_it_says_so(deployed: Function, project: Database) -> None:
-    with project.connect() as connection:
+def test_without_an_active_index_it_says_so(deployed: Function, inside: Inside) -> None:
+    with inside.database.connect() as connection:
         connection.execute("update ingest.index_versions set state = 'retired'")
         try:
             answer = deployed.post({"input": "roof"})
@@ -133,9 +135,9 @@ def test_without_an_active_index_it_says_so(deployed: Function, project: Databas
 
 
 def test_it_asks_for_the_model_of_the_index_and_its_dimensions(
-    deployed: Function, project: Database, openai: FakeOpenAI
+    deployed: Function, inside: Inside, openai: FakeOpenAI
 ) -> None:
-    with project.connect() as connection:
+    with inside.database.connect() as connection:
         change = "update ingest.index_versions set model = %s"
         connection.execute(change, ["text-embedding-3-small"])
         try:

@@ -1,5 +1,6 @@
-"""One project with docmill's schema and its Data API for all tests here. Tests only read it."""
+"""What a project may have beside docmill: tables, one under RLS, and functions. Made by SQL."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -7,168 +8,171 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from supabase import create_client
 
-from docmill.embedded.api import ApiServer
-from docmill.embedded.postgres import PostgresServer
+from tests.contract.target import Target, User
 from tests.schema.actors import upload
-from tests.support.api import (
-    KEYS,
-    assert_nothing_went_wrong,
-    http_client,
-    start_test_api,
-    user_client,
-)
-from tests.support.database import Database, make_database, watch_bucket
+from tests.support.api import KEYS
+from tests.support.database import watch_bucket
 
-ALICE = "11111111-1111-4111-8111-111111111111"
-BOB = "22222222-2222-4222-8222-222222222222"
-
-#: What a project may have beside docmill: a table of many types, one under RLS, functions.
-PROJECT = """
-    create table public.things (
-        id integer primary key, name text, size numeric, made date, data jsonb, plain json,
-        tags text[], span int4range, words tsvector, flag boolean, "odd ""name%s" text,
-        code varchar(3));
-    insert into public.things
+MAKE = """
+    create table public.docmill_test_things (
+        id integer primary key, name text, size numeric, made date, data jsonb, tags text[],
+        flag boolean, "odd ""name%s" text);
+    insert into public.docmill_test_things
     select n, 'thing ' || n, n / 2.0, date '2026-01-01' + n,
            jsonb_build_object('n', n, 'deep', jsonb_build_object('list', jsonb_build_array(n, 'x')),
                               'a.b', 'dotted', 'nothing', null),
-           json_build_object('n', n), array['t' || n % 3, 'all'], int4range(n, n + 3),
-           to_tsvector('english', 'running number ' || n), nullif(n % 3, 0) = 1, 'odd' || n, n
+           array['t' || n % 3, 'all'], nullif(n % 3, 0) = 1, 'odd' || n
       from generate_series(1, 12) as n;
-    insert into public.things (id, name) values (13, null), (14, 'a,b.c(d)"e\\f*%');
-    grant select on public.things to anon, authenticated, service_role;
+    insert into public.docmill_test_things (id, name) values
+        (13, null), (14, 'a,b.c(d)"e\\f*%');
+    grant select on public.docmill_test_things to anon, authenticated, service_role;
+    create table public.docmill_test_many as select n as id from generate_series(1, 2500) as n;
+    grant select on public.docmill_test_many to anon, authenticated, service_role;
 
-    create view public.small_things as select id, name from public.things where id < 4;
-    grant select on public.small_things to anon;
-
-    create table public.many as select n as id from generate_series(1, 2500) as n;
-    analyze public.many;
-    grant select on public.many to anon, authenticated;
-
-    create table public.notes (id integer primary key, owner_id text, content text);
-    alter table public.notes enable row level security;
-    create policy notes_own on public.notes for select to authenticated
+    create table public.docmill_test_notes (id integer primary key, owner_id text, content text);
+    alter table public.docmill_test_notes enable row level security;
+    create policy notes_own on public.docmill_test_notes for select to authenticated
         using (owner_id = (select auth.jwt() ->> 'sub'));
-    insert into public.notes values
-        (1, '11111111-1111-4111-8111-111111111111', 'alice''s'),
-        (2, '22222222-2222-4222-8222-222222222222', 'bob''s');
-    grant select on public.notes to authenticated, service_role;
-    create table public.secrets (id integer);
+    grant select on public.docmill_test_notes to authenticated, service_role;
+    create table public.docmill_test_secrets (id integer);
+    revoke all on public.docmill_test_secrets from anon, authenticated, service_role;
 
-    create function public.add(a integer, b integer default 10) returns integer
+    create function public.docmill_test_add(a integer, b integer default 10) returns integer
         language sql immutable as 'select a + b';
-    create function public.numbers(up_to integer) returns setof integer
+    create function public.docmill_test_numbers(up_to integer) returns setof integer
         language sql stable as 'select n from generate_series(1, up_to) as n';
-    create function public.pairs(up_to integer) returns table (number integer, text text)
+    create function public.docmill_test_pairs(up_to integer)
+        returns table (number integer, text text)
         language sql stable as 'select n, ''n'' || n from generate_series(1, up_to) as n';
-    create function public.thing(which integer) returns public.things
-        language sql stable as 'select * from public.things where id = which';
-    create function public.things_from(first integer) returns setof public.things
-        language sql stable as 'select * from public.things where id >= first order by id';
-    create function public.nothing() returns void language sql as 'select null::void';
-    create function public.joined(variadic words text[]) returns text
-        language sql stable as 'select array_to_string(words, ''+'')';
-    create function public.echo(value jsonb, kind text default null) returns jsonb
+    create function public.docmill_test_thing(which integer) returns public.docmill_test_things
+        language sql stable as 'select * from public.docmill_test_things where id = which';
+    create function public.docmill_test_nothing() returns void
+        language sql as 'select null::void';
+    create function public.docmill_test_echo(value jsonb) returns jsonb
         language sql stable as 'select value';
-    create function public.whole(json) returns json language sql stable as 'select $1';
-    create function public.both(a integer) returns text language sql as 'select ''integer''';
-    create function public.both(a text) returns text language sql as 'select ''text''';
-    create function public.raise(state text, words text default 'said so') returns void
-        language plpgsql as $$
+    create function public.docmill_test_raise(state text) returns void language plpgsql as $$
     begin
-        raise exception '%', words using errcode = state, detail = 'a detail', hint = 'a hint';
+        raise exception 'said so' using errcode = state, detail = 'a detail', hint = 'a hint';
     end $$;
-    create function public.write_note() returns integer language sql security definer as
-        $$ insert into public.notes values ((select max(id) + 1 from public.notes), 'nobody', '')
-           returning id $$;
-    create function public.write_though_stable() returns integer
-        language plpgsql stable as $$ begin return public.write_note(); end $$;
-    create function public.guarded() returns integer language sql as 'select 1';
-    revoke execute on function public.guarded from public;
-    grant execute on function public.guarded to authenticated;
-    create function public.sleep(seconds float) returns void
+    create function public.docmill_test_write() returns setof integer
+        language sql security definer as
+        $$ insert into public.docmill_test_notes
+           select max(id) + n, 'nobody', ''
+             from public.docmill_test_notes, generate_series(1, 2) as n group by n returning id $$;
+    create function public.docmill_test_write_though_stable() returns setof integer
+        language plpgsql stable as
+        $$ begin return query select * from public.docmill_test_write(); end $$;
+    create function public.docmill_test_guarded() returns integer language sql as 'select 1';
+    revoke execute on function public.docmill_test_guarded from public, anon;
+    grant execute on function public.docmill_test_guarded to authenticated;
+    create function public.docmill_test_sleep(seconds float) returns void
         language sql as 'select pg_sleep(seconds)';
-    create function public.sleep_shortly(seconds float) returns void
-        language sql set statement_timeout = '200ms' as 'select pg_sleep(seconds)';
-    create function public.context() returns jsonb language sql stable as $$
+    create function public.docmill_test_context() returns jsonb language sql stable as $$
         select jsonb_build_object(
             'user', current_user, 'login', session_user, 'sub', auth.uid(),
             'claims', current_setting('request.jwt.claims')::jsonb,
             'method', current_setting('request.method'),
             'path', current_setting('request.path'),
             'headers', current_setting('request.headers')::jsonb,
-            'cookies', current_setting('request.cookies')::jsonb,
             'search_path', current_setting('search_path'),
             'timeout', current_setting('statement_timeout'),
-            'timezone', current_setting('timezone'),
             'read_only', current_setting('transaction_read_only')) $$;
+    notify pgrst, 'reload schema';
 """
-
-
-def token(sub: str = ALICE, **claims: Any) -> str:
-    """A user's token as Supabase Auth makes it."""
-    payload = {"role": "authenticated", "aud": "authenticated", "sub": sub}
-    return KEYS.sign({**payload, **claims}, seconds=3600)
+DROP = """
+    do $$ declare
+        one text;
+    begin
+        for one in select format('drop function %s', oid::regprocedure) from pg_proc
+                    where pronamespace = 'public'::regnamespace
+                      and proname like 'docmill\\_test\\_%'
+        loop execute one; end loop;
+        for one in select format('drop table %s', oid::regclass) from pg_class
+                    where relnamespace = 'public'::regnamespace and relkind = 'r'
+                      and relname like 'docmill\\_test\\_%'
+        loop execute one; end loop;
+    end $$;
+    notify pgrst, 'reload schema';
+"""
+SEEN_SECONDS = 30
 
 
 def signed(secret: str = KEYS.jwt_secret, algorithm: str = "HS256", **claims: Any) -> str:
-    """A token of exactly these claims."""
+    """A token of exactly these claims, of our own stack."""
     return jwt.encode(claims, secret, algorithm)
 
 
 @dataclass(frozen=True)
 class DataApi:
-    """The running API, its database, and supabase-py as each kind of caller."""
+    """The Data API over plain HTTP; as anon, unless a bearer is named."""
 
-    database: Database
-    server: ApiServer
-    #: supabase-py; its types of answers are too wide to be looked into.
-    alice: Any
-    bob: Any
-    anon: Any
-    service: Any
-    http: httpx.Client
+    target: Target
+    alice: User
+    bob: User
+    plain: httpx.Client
+
+    @property
+    def anon(self) -> Any:
+        """supabase-py; its types of answers are too wide to be looked into."""
+        return self.target.anonymous()
+
+    @property
+    def service(self) -> Any:
+        """The same with the secret key."""
+        return self.target.service
 
     def get(self, path: str, bearer: str | None = None, **headers: str) -> httpx.Response:
-        """Plain HTTP, for what supabase-py hides."""
+        """Plain HTTP, for what supabase-py hides. Paths begin below the tests' names."""
         return self.request("GET", path, bearer, **headers)
+
+    def post(self, path: str, bearer: str | None = None, **headers: Any) -> httpx.Response:
+        """The same with a body: `json` or `content`."""
+        return self.request("POST", path, bearer, **headers)
 
     def request(
         self, method: str, path: str, bearer: str | None = None, **headers: Any
     ) -> httpx.Response:
-        """The same with any method; `json` and `content` are bodies."""
+        """The same with any method."""
         bodies = {name: headers.pop(name) for name in ("json", "content") if name in headers}
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.request(method, path, headers=named, **bodies)
+        start = "/rpc/docmill_test_" if path.startswith("/rpc/") else "/docmill_test_"
+        full = start + path.removeprefix("/rpc").removeprefix("/")
+        return self.plain.request(method, full, headers=named, **bodies)
 
 
 @pytest.fixture(scope="session")
-def api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataApi]:
-    """The project and its API."""
-    folder = tmp_path_factory.mktemp("rest")
-    with make_database(postgres) as database:
-        watch_bucket(database)
-        with database.connect() as admin:
-            admin.execute(PROJECT.encode())
-        for owner in (ALICE, BOB):
-            upload(database, f"{owner}/report.pdf", [f"text of {owner}"], owner=owner)
-        server = start_test_api(database, folder, deliver_webhooks=False)
-        http = http_client(f"{server.url}/rest/v1")
-        try:
-            yield DataApi(
-                database,
-                server,
-                user_client(server.url, token(ALICE)),
-                user_client(server.url, token(BOB)),
-                create_client(server.url, KEYS.publishable_key),
-                create_client(server.url, KEYS.secret_key),
-                http,
-            )
-        finally:
-            http.close()
-            server.stop()
-    assert_nothing_went_wrong(folder)
+def api(target: Target, alice: User, bob: User) -> Iterator[DataApi]:
+    """The tables and functions, and the Data API that shows them."""
+    with target.connect() as admin:
+        admin.execute(DROP.encode())  # what a run that was killed left
+        admin.execute(MAKE.encode())
+        admin.execute(
+            "insert into public.docmill_test_notes values (1, %s, 'alice''s'), (2, %s, 'bob''s')",
+            [alice.id, bob.id],
+        )
+    plain = target.http("rest", bearer=target.public_key())
+    made = DataApi(target, alice, bob, plain)
+    deadline = time.monotonic() + SEEN_SECONDS
+    while made.post("/rpc/add", json={"a": 1}).status_code == 404:
+        # PostgREST reads the schema anew when it is told to, and does not say when it has.
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    try:
+        yield made
+    finally:
+        plain.close()
+        with target.connect() as admin:
+            admin.execute(DROP.encode())
+
+
+@pytest.fixture(scope="session")
+def own_documents(target: Target, alice: User, bob: User) -> None:
+    """A document of each user's, in our own stack."""
+    assert target.inside is not None
+    database = target.inside.database
+    watch_bucket(database)
+    for owner in (alice.id, bob.id):
+        upload(database, f"{owner}/report.pdf", [f"text of {owner}"], owner=owner)

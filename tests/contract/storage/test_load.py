@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.contract.storage.conftest import Bucket
+import pytest
+
+from tests.contract.storage.conftest import Watched
+
+pytestmark = pytest.mark.embedded_only("looks at the process")
 
 MIB = 1024 * 1024
 LARGE_MIB = 192
@@ -27,9 +31,10 @@ def reset_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def test_a_thousand_small_uploads_are_all_stored_and_told(bucket: Bucket) -> None:
-    pid = bucket.project.storage.child.pid
-    with bucket.project.http() as http:
+def test_a_thousand_small_uploads_are_all_stored_and_told(watched: Watched) -> None:
+    bucket = watched.bucket
+    pid = watched.inside.server.child.pid
+    with bucket.target.http("storage") as http:
 
         def upload(number: int) -> int:
             url = f"/object/{bucket.name}/{number % 10}/{number}.txt"
@@ -41,13 +46,14 @@ def test_a_thousand_small_uploads_are_all_stored_and_told(bucket: Bucket) -> Non
         # Of its own time, not the clock's: other programs may want the machine as well.
         assert cpu_seconds(pid) - begun < 20
     assert statuses == [200] * 1000
-    assert len(bucket.rows()) == 1000
-    told = [delivery.event["record"]["name"] for delivery in bucket.deliveries()]
-    assert sorted(told) == sorted(row[0] for row in bucket.rows())
+    assert len(watched.rows()) == 1000
+    told = [delivery.event["record"]["name"] for delivery in watched.deliveries()]
+    assert sorted(told) == sorted(row[0] for row in watched.rows())
 
 
-def test_a_large_upload_and_download_keep_memory_flat(bucket: Bucket) -> None:
-    pid = bucket.project.storage.child.pid
+def test_a_large_upload_and_download_keep_memory_flat(watched: Watched) -> None:
+    bucket = watched.bucket
+    pid = watched.inside.server.child.pid
     block = bytes(MIB)
 
     def form() -> Iterator[bytes]:
@@ -58,7 +64,7 @@ def test_a_large_upload_and_download_keep_memory_flat(bucket: Bucket) -> None:
 
     url = f"/object/{bucket.name}/large.bin"
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    with bucket.project.http() as http:
+    with bucket.target.http("storage") as http:
         before = resident_mib(pid, "VmRSS")
         reset_peak(pid)
         assert http.post(url, content=form(), headers=headers, timeout=60).status_code == 200

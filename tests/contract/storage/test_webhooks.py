@@ -12,9 +12,11 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from docmill.embedded.storage import install_webhook
-from tests.contract.storage.conftest import ALICE, WEBHOOK_SECRET, Bucket, Project, mine
+from tests.contract.storage.conftest import WEBHOOK_SECRET, Watched
 from tests.contract.storage.receiver import Delivery
 from tests.support.recorded import recorded_bodies
+
+pytestmark = pytest.mark.embedded_only("receives the project's webhooks")
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
@@ -22,16 +24,16 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 
 
 def queue(
-    project: Project, path: str, *, timeout: int = 5000, body: bytes = b"{}", count: int = 1
+    watched: Watched, path: str, *, timeout: int = 5000, body: bytes = b"{}", count: int = 1
 ) -> None:
     """Queue requests by SQL, committed as one transaction."""
-    with project.database.connect() as connection, connection.transaction():
+    with watched.inside.database.connect() as connection, connection.transaction():
         for _ in range(count):
             connection.execute(
                 """insert into net.http_request_queue
                        (method, url, headers, body, timeout_milliseconds)
                    values ('POST', %s, %s, %s, %s)""",
-                [project.receiver.url + path, Jsonb({"x-test": "1"}), body, timeout],
+                [watched.receiver.url + path, Jsonb({"x-test": "1"}), body, timeout],
             )
 
 
@@ -47,32 +49,36 @@ def at(path: str, deliveries: list[Delivery]) -> list[Delivery]:
     return [delivery for delivery in deliveries if delivery.path == path]
 
 
-def test_each_operation_emits_what_the_real_storage_was_seen_to_emit(bucket: Bucket) -> None:
-    alice, path = bucket.alice, mine("a.txt")
+def test_each_operation_emits_what_the_real_storage_was_seen_to_emit(watched: Watched) -> None:
+    alice, mine = watched.alice, watched.mine
+    path = mine("a.txt")
 
-    (new,) = bucket.events_of(lambda: alice.upload(path, b"1"))
+    (new,) = watched.events_of(lambda: alice.upload(path, b"1"))
     assert (new["type"], new["old_record"]) == ("INSERT", None)
     record = new["record"]
-    assert (record["name"], record["owner_id"], record["owner"]) == (path, ALICE, ALICE)
+    assert (record["name"], record["owner_id"], record["owner"]) == (
+        path,
+        watched.users[0].id,
+        watched.users[0].id,
+    )
     assert record["path_tokens"] == path.split("/")
 
-    (overwritten,) = bucket.events_of(lambda: alice.upload(path, b"2", {"upsert": "true"}))
-    (same_bytes,) = bucket.events_of(lambda: alice.upload(path, b"2", {"upsert": "true"}))
-    (updated,) = bucket.events_of(lambda: alice.update(path, b"3"))
-    chain = [new, overwritten, same_bytes, updated]
-    assert types(chain) == ["INSERT", "UPDATE", "UPDATE", "UPDATE"]
+    (overwritten,) = watched.events_of(lambda: alice.upload(path, b"2", {"upsert": "true"}))
+    (same_bytes,) = watched.events_of(lambda: alice.upload(path, b"2", {"upsert": "true"}))
+    chain = [new, overwritten, same_bytes]
+    assert types(chain) == ["INSERT", "UPDATE", "UPDATE"]
     assert len({event["record"]["id"] for event in chain}) == 1
-    assert len({event["record"]["version"] for event in chain}) == 4
+    assert len({event["record"]["version"] for event in chain}) == 3
     assert len({event["record"]["created_at"] for event in chain}) == 1
     etags = [event["record"]["metadata"]["eTag"] for event in chain]
     assert etags[1] == etags[2]
     for earlier, later in pairwise(chain):
         assert later["old_record"] == earlier["record"]
 
-    (upserted,) = bucket.events_of(lambda: alice.upload(mine("b"), b"1", {"upsert": "true"}))
+    (upserted,) = watched.events_of(lambda: alice.upload(mine("b"), b"1", {"upsert": "true"}))
     assert upserted["type"] == "INSERT"
 
-    (moved,) = bucket.events_of(lambda: alice.move(path, mine("sub/c.txt")))
+    (moved,) = watched.events_of(lambda: alice.move(path, mine("sub/c.txt")))
     before, after = moved["old_record"], moved["record"]
     assert moved["type"] == "UPDATE"
     assert (before["id"], before["name"]) == (after["id"], path)
@@ -82,132 +88,110 @@ def test_each_operation_emits_what_the_real_storage_was_seen_to_emit(bucket: Buc
         "lastModified"
     }
 
-    (copied,) = bucket.events_of(lambda: alice.copy(mine("b"), mine("d")))
+    (copied,) = watched.events_of(lambda: alice.copy(mine("b"), mine("d")))
     assert copied["type"] == "INSERT"
     assert copied["record"]["id"] != upserted["record"]["id"]
     assert copied["record"]["version"] != upserted["record"]["version"]
 
-    (removed,) = bucket.events_of(lambda: alice.remove([mine("b"), mine("absent")]))
+    (removed,) = watched.events_of(lambda: alice.remove([mine("b"), mine("absent")]))
     assert (removed["type"], removed["record"]) == ("DELETE", None)
     assert removed["old_record"]["id"] == upserted["record"]["id"]
 
-    token = alice.create_signed_upload_url(mine("signed"))["token"]
-    (signed,) = bucket.events_of(lambda: alice.upload_to_signed_url(mine("signed"), token, b"1"))
-    assert (signed["type"], signed["record"]["owner_id"]) == ("INSERT", ALICE)
-
-    by_key = bucket.events_of(lambda: bucket.admin.upload("by-key", b"1"))
+    by_key = watched.events_of(lambda: watched.admin.upload("by-key", b"1"))
     assert (by_key[0]["record"]["owner_id"], by_key[0]["record"]["owner"]) == (None, None)
 
-    emptied = bucket.events_of(
-        lambda: bucket.project.clients["admin"].storage.empty_bucket(bucket.name)
-    )
-    assert types(emptied) == ["DELETE"] * 4
 
-
-def test_a_copy_onto_a_taken_name_is_an_update_with_upsert(bucket: Bucket) -> None:
-    bucket.admin.upload("a", b"a")
-    bucket.admin.upload("b", b"b")
-
-    def copy() -> None:
-        with bucket.project.http(**{"x-upsert": "true"}) as http:
-            body = {"bucketId": bucket.name, "sourceKey": "a", "destinationKey": "b"}
-            assert http.post("/object/copy", json=body).status_code == 200
-
-    (event,) = bucket.events_of(copy)
-    assert event["type"] == "UPDATE"
-    assert event["record"]["id"] == event["old_record"]["id"]
-
-
-def test_a_move_to_another_bucket_is_one_update_that_names_both(bucket: Bucket) -> None:
-    bucket.project.clients["admin"].storage.create_bucket(f"{bucket.name}-target")
-    bucket.admin.upload("a", b"a")
+def test_a_move_to_another_bucket_is_one_update_that_names_both(watched: Watched) -> None:
+    storage = watched.bucket.target.service.storage
+    storage.create_bucket(f"{watched.name}-target")
+    watched.admin.upload("a", b"a")
 
     def move() -> None:
         body = {
-            "bucketId": bucket.name,
+            "bucketId": watched.name,
             "sourceKey": "a",
-            "destinationBucket": f"{bucket.name}-target",
+            "destinationBucket": f"{watched.name}-target",
             "destinationKey": "a",
         }
-        with bucket.project.http() as http:
+        with watched.bucket.target.http("storage") as http:
             assert http.post("/object/move", json=body).status_code == 200
 
-    (event,) = bucket.events_of(move)
+    (event,) = watched.events_of(move)
     assert event["type"] == "UPDATE"
-    assert event["old_record"]["bucket_id"] == bucket.name
-    assert event["record"]["bucket_id"] == f"{bucket.name}-target"
+    assert event["old_record"]["bucket_id"] == watched.name
+    assert event["record"]["bucket_id"] == f"{watched.name}-target"
 
 
-def test_what_changes_nothing_emits_nothing(bucket: Bucket) -> None:
-    alice, path = bucket.alice, mine("a.txt")
+def test_what_changes_nothing_emits_nothing(watched: Watched) -> None:
+    alice, mine = watched.alice, watched.mine
+    path = mine("a.txt")
     alice.upload(path, b"1")
 
     def change_nothing() -> None:
         alice.download(path)
-        alice.list(ALICE)
+        alice.list(watched.users[0].id)
         alice.info(path)
         alice.create_signed_url(path, 60)
-        alice.create_signed_upload_url(mine("never-uploaded"))
-        bucket.bob.remove([path])
+        watched.bob.remove([path])
         for refused in (
             lambda: alice.upload(path, b"taken"),
-            lambda: bucket.bob.upload(mine("not-his"), b"1"),
+            lambda: watched.bob.upload(mine("not-his"), b"1"),
             lambda: alice.move(path, mine("ä")),
             lambda: alice.copy(mine("absent"), mine("b")),
         ):
             with pytest.raises(Exception, match="statusCode"):
                 refused()
 
-    assert bucket.events_of(change_nothing) == []
+    assert watched.events_of(change_nothing) == []
 
 
-def test_a_change_by_sql_is_told_as_well_and_a_rolled_back_one_is_not(bucket: Bucket) -> None:
-    bucket.alice.upload(mine("a"), b"1")
+def test_a_change_by_sql_is_told_as_well_and_a_rolled_back_one_is_not(watched: Watched) -> None:
+    watched.alice.upload(watched.mine("a"), b"1")
 
     def change() -> None:
-        with bucket.project.database.connect() as connection:
+        with watched.inside.database.connect() as connection:
             connection.execute(
                 "update storage.objects set user_metadata = '{\"k\": 1}' where bucket_id = %s",
-                [bucket.name],
+                [watched.name],
             )
             with connection.transaction(force_rollback=True):
                 connection.execute("set local storage.allow_delete_query = 'true'")
                 connection.execute(
-                    "delete from storage.objects where bucket_id = %s", [bucket.name]
+                    "delete from storage.objects where bucket_id = %s", [watched.name]
                 )
 
-    (event,) = bucket.events_of(change)
+    (event,) = watched.events_of(change)
     assert event["type"] == "UPDATE"
     assert event["record"]["version"] == event["old_record"]["version"]
 
 
-def test_sql_may_not_delete_behind_storages_back(bucket: Bucket) -> None:
+def test_sql_may_not_delete_behind_storages_back(watched: Watched) -> None:
     with (
-        bucket.project.database.connect() as connection,
+        watched.inside.database.connect() as connection,
         pytest.raises(Exception, match="Direct deletion from storage tables is not allowed"),
     ):
-        connection.execute("delete from storage.objects where bucket_id = %s", [bucket.name])
+        connection.execute("delete from storage.objects where bucket_id = %s", [watched.name])
 
 
-def test_one_removal_of_450_objects_is_450_webhooks(bucket: Bucket) -> None:
+def test_one_removal_of_450_objects_is_450_webhooks(watched: Watched) -> None:
     names = [f"{number:03}" for number in range(450)]
-    with bucket.project.database.connect() as connection, connection.transaction():
+    with watched.inside.database.connect() as connection, connection.transaction():
         connection.execute("set local session_replication_role = replica")  # no webhooks for these
         connection.execute(
             """insert into storage.objects (bucket_id, name, version)
                select %s, name, gen_random_uuid()::text from unnest(%s::text[]) as name""",
-            [bucket.name, names],
+            [watched.name, names],
         )
-    events = bucket.events_of(lambda: bucket.admin.remove(names))
+    events = watched.events_of(lambda: watched.admin.remove(names))
     assert types(events) == ["DELETE"] * 450
     assert sorted(event["old_record"]["name"] for event in events) == names
 
 
-def test_a_body_is_the_exact_text_that_jsonb_prints(bucket: Bucket) -> None:
+def test_a_body_is_the_exact_text_that_jsonb_prints(watched: Watched) -> None:
     awkward = {"title": 'ä "quoted" \\ 日本 \n', "b": [1.50, 1e3, None], "aa": {}}
-    bucket.alice.upload(mine("a"), b"1", {"metadata": awkward})
-    (delivery,) = bucket.deliveries()
-    with bucket.project.database.connect() as connection:
+    watched.alice.upload(watched.mine("a"), b"1", {"metadata": awkward})
+    (delivery,) = watched.deliveries()
+    with watched.inside.database.connect() as connection:
         row = connection.execute(
             "select convert_to((%s::jsonb)::text, 'UTF8')", [delivery.body.decode()]
         ).fetchone()
@@ -216,9 +200,9 @@ def test_a_body_is_the_exact_text_that_jsonb_prints(bucket: Bucket) -> None:
     assert delivery.body.startswith(b'{"type": "INSERT", "table": "objects", "record": {"id": "')
 
 
-def test_a_request_has_the_headers_of_pg_net_and_the_secret(bucket: Bucket) -> None:
-    bucket.alice.upload(mine("a"), b"1")
-    (delivery,) = bucket.deliveries()
+def test_a_request_has_the_headers_of_pg_net_and_the_secret(watched: Watched) -> None:
+    watched.alice.upload(watched.mine("a"), b"1")
+    (delivery,) = watched.deliveries()
     headers = {name.lower(): value for name, value in delivery.headers.items()}
     assert headers.pop("host").startswith("127.0.0.1:")
     assert headers.pop("content-length") == str(len(delivery.body))
@@ -230,13 +214,13 @@ def test_a_request_has_the_headers_of_pg_net_and_the_secret(bucket: Bucket) -> N
     }
 
 
-def test_bodies_have_the_keys_of_recorded_ones_in_their_order(bucket: Bucket) -> None:
+def test_bodies_have_the_keys_of_recorded_ones_in_their_order(watched: Watched) -> None:
     expected = {body["type"]: shape(body) for body in recorded_bodies() if not is_s3(body)}
     assert set(expected) == {"INSERT", "UPDATE", "DELETE"}
-    bucket.alice.upload(mine("a"), b"1", {"metadata": {"k": "v"}})
-    bucket.alice.update(mine("a"), b"2")
-    bucket.alice.remove([mine("a")])
-    ours = {delivery.event["type"]: shape(delivery.event) for delivery in bucket.deliveries()}
+    watched.alice.upload(watched.mine("a"), b"1", {"metadata": {"k": "v"}})
+    watched.alice.upload(watched.mine("a"), b"2", {"upsert": "true"})
+    watched.alice.remove([watched.mine("a")])
+    ours = {delivery.event["type"]: shape(delivery.event) for delivery in watched.deliveries()}
     assert ours == expected
 
 
@@ -258,35 +242,35 @@ def shape(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_commit_of_storage_wakes_the_sender_at_once(bucket: Bucket) -> None:
+def test_a_commit_of_storage_wakes_the_sender_at_once(watched: Watched) -> None:
     """Ten in a row: were they only found by polling, that would take about five seconds."""
-    receiver = bucket.project.receiver
+    receiver = watched.receiver
     begun = time.monotonic()
     for number in range(10):
-        bucket.admin.upload(str(number), b"x")
-        receiver.wait(partial(named, bucket.name, str(number)))
+        watched.admin.upload(str(number), b"x")
+        receiver.wait(partial(named, watched.name, str(number)))
     assert time.monotonic() - begun < 3
 
 
-def test_a_request_that_fails_is_never_sent_again(storage_project: Project) -> None:
-    storage_project.receiver.answers["/failing"] = 500
-    queue(storage_project, "/failing")
-    storage_project.receiver.wait(lambda all_of_them: bool(at("/failing", all_of_them)))
-    storage_project.settle()
-    storage_project.settle()
-    assert len(at("/failing", storage_project.receiver.deliveries)) == 1
-    with storage_project.database.connect() as connection:
+def test_a_request_that_fails_is_never_sent_again(watched: Watched) -> None:
+    watched.receiver.answers["/failing"] = 500
+    queue(watched, "/failing")
+    watched.receiver.wait(lambda all_of_them: bool(at("/failing", all_of_them)))
+    watched.settle()
+    watched.settle()
+    assert len(at("/failing", watched.receiver.deliveries)) == 1
+    with watched.inside.database.connect() as connection:
         assert connection.execute("select count(*) from net.http_request_queue").fetchone() == (0,)
 
 
-def test_requests_that_cannot_be_sent_stop_nobody(storage_project: Project) -> None:
-    with storage_project.database.connect() as connection:
+def test_requests_that_cannot_be_sent_stop_nobody(watched: Watched) -> None:
+    with watched.inside.database.connect() as connection:
         for url, headers in (
             ("http://127.0.0.1:1/nobody-listens", {}),
             ("not a url", {}),
             ("http://[::bad", {}),
-            (f"{storage_project.receiver.url}/bad-header", {"x": "line\nbreak"}),
-            (f"{storage_project.receiver.url}/bad-header", [1]),
+            (f"{watched.receiver.url}/bad-header", {"x": "line\nbreak"}),
+            (f"{watched.receiver.url}/bad-header", [1]),
         ):
             connection.execute(
                 """insert into net.http_request_queue
@@ -294,25 +278,25 @@ def test_requests_that_cannot_be_sent_stop_nobody(storage_project: Project) -> N
                    values ('POST', %s, %s, '{}', 500)""",
                 [url, Jsonb(headers)],
             )
-    queue(storage_project, "/after-the-bad")
-    storage_project.receiver.wait(lambda all_of_them: bool(at("/after-the-bad", all_of_them)))
+    queue(watched, "/after-the-bad")
+    watched.receiver.wait(lambda all_of_them: bool(at("/after-the-bad", all_of_them)))
 
 
 def test_a_receiver_that_hangs_holds_up_the_next_batch_until_its_timeout(
-    storage_project: Project,
+    watched: Watched,
 ) -> None:
-    receiver = storage_project.receiver
+    receiver = watched.receiver
     receiver.hanging.add("/hanging")
-    queue(storage_project, "/hanging", timeout=600)
+    queue(watched, "/hanging", timeout=600)
     receiver.wait(lambda all_of_them: bool(at("/hanging", all_of_them)))
     begun = time.monotonic()
-    queue(storage_project, "/behind-it")
+    queue(watched, "/behind-it")
     receiver.wait(lambda all_of_them: bool(at("/behind-it", all_of_them)))
     assert 0.3 < time.monotonic() - begun < 3
     receiver.release.set()
 
 
-def test_a_batch_is_sent_all_at_once(storage_project: Project) -> None:
+def test_a_batch_is_sent_all_at_once(watched: Watched) -> None:
     """Each of 60 receivers answers only when all 60 requests are there."""
     barrier = threading.Barrier(60)
     together: list[bool] = []
@@ -322,27 +306,27 @@ def test_a_batch_is_sent_all_at_once(storage_project: Project) -> None:
             barrier.wait(10)
             together.append(True)
 
-    storage_project.receiver.on_delivery = meet
+    watched.receiver.on_delivery = meet
     try:
-        queue(storage_project, "/together", count=60)
-        storage_project.receiver.wait(lambda all_of_them: len(at("/together", all_of_them)) == 60)
+        queue(watched, "/together", count=60)
+        watched.receiver.wait(lambda all_of_them: len(at("/together", all_of_them)) == 60)
     finally:
-        storage_project.receiver.on_delivery = lambda _: None
+        watched.receiver.on_delivery = lambda _: None
     assert len(together) == 60
 
 
-def test_bytes_of_a_queued_body_are_not_touched(storage_project: Project) -> None:
+def test_bytes_of_a_queued_body_are_not_touched(watched: Watched) -> None:
     body = '{"b": 1,  "a" : "ä\\u00e4"}'.encode()
-    queue(storage_project, "/exact", body=body)
-    (delivery,) = at("/exact", storage_project.receiver.wait(lambda them: bool(at("/exact", them))))
+    queue(watched, "/exact", body=body)
+    (delivery,) = at("/exact", watched.receiver.wait(lambda them: bool(at("/exact", them))))
     assert delivery.body == body
 
 
-def test_a_webhook_is_installed_again_with_another_secret(storage_project: Project) -> None:
+def test_a_webhook_is_installed_again_with_another_secret(watched: Watched) -> None:
     """As role postgres, as on hosted; the trigger's arguments survive any character."""
-    with storage_project.database.connect("postgres") as connection:
+    with watched.inside.database.connect("postgres") as connection:
         for secret in ("another", WEBHOOK_SECRET):
-            install_webhook(connection, f"{storage_project.receiver.url}/hook", secret)
+            install_webhook(connection, f"{watched.receiver.url}/hook", secret)
         ((definition,),) = connection.execute(
             "select pg_get_triggerdef(oid) from pg_trigger where tgname = 'docmill_webhook'"
         ).fetchall()
