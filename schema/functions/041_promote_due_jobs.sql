@@ -18,14 +18,17 @@ $$;
 -- waited longest moves up one priority once it has been ready for five minutes, and another
 -- five minutes later the next one. No second job of an owner is lifted before that one is over: a
 -- backlog that moved up as a whole would precede every newcomer.
--- Owners are found by skipping from one to the next in the index: a backlog of one owner costs no
--- more than a single job.
+-- Owners are found by skipping from one to the next in the index, once any job is that old: a
+-- backlog of one owner costs no more than a single job.
 create or replace function ingest_private.age_jobs()
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     with recursive owners as (
         (select fairness_key from ingest_private.job_queue
           where phase = 'ready' and priority > 0
+            and exists (select from ingest_private.job_queue
+                         where phase = 'ready' and priority > 0
+                           and aged_at < (select clock_timestamp() - interval '5 minutes'))
           order by fairness_key limit 1)
         union all
         select (select entry.fairness_key from ingest_private.job_queue as entry
@@ -42,13 +45,15 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
                        and entry.phase = 'ready' and entry.priority > 0
                      order by entry.aged_at limit 1)) as job_id
           from owners where owners.fairness_key is not null),
+    -- Locked one by one: a join could be planned as one that reads the whole queue.
     aged as materialized (
-        select entry.job_id from ingest_private.job_queue as entry
-         where entry.job_id in (select old.job_id from old)
-           and entry.phase = 'ready' and entry.priority > 0
-           and entry.aged_at < (select clock_timestamp() - interval '5 minutes')
-         order by entry.job_id for update skip locked)
+        select (select entry.job_id from ingest_private.job_queue as entry
+                 where entry.job_id = old.job_id
+                   and entry.phase = 'ready' and entry.priority > 0
+                   and entry.aged_at < (select clock_timestamp() - interval '5 minutes')
+                   for update skip locked) as job_id
+          from old where old.job_id is not null)
     update ingest_private.job_queue as entry
        set priority = priority - 1, lifted = true, aged_at = clock_timestamp()
-      from aged where entry.job_id = aged.job_id;
+     where entry.job_id = any(array(select aged.job_id from aged where aged.job_id is not null));
 $$;

@@ -7,7 +7,6 @@ comment on column ingest_private.job_queue.lifted is
 create index job_queue_lifted on ingest_private.job_queue (fairness_key) where lifted;
 create index job_queue_oldest on ingest_private.job_queue (fairness_key, aged_at)
     where phase = 'ready' and priority > 0;
-drop index ingest_private.job_queue_aging;
 
 -- It takes no limit any more; both forms side by side would be one too many.
 drop function if exists ingest_private.age_jobs(integer);
