@@ -1,12 +1,15 @@
 """Servers for the whole session and databases for single tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.embedded.redis import RedisServer, start_redis
+from tests.support import distribution
 from tests.support.database import Database, make_database, make_template
 
 #: A crash of the machine may lose what a test wrote: nobody misses it. Nothing works beside the
@@ -18,6 +21,20 @@ FAST = (
     "max_wal_size=4GB",
     "autovacuum=off",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Our own order, where whole files are handed out."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    return distribution.LongestFirst(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` stands for."""
+    return distribution.workers(len(os.sched_getaffinity(0)))
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,17 @@
 """One installation for the tests that leave it alone, and fresh ones for those that break it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from docmill.embedded.postgres import PostgresServer
 from docmill.embedded.redis import RedisServer, start_redis
-from docmill.embedded.stack import StackInfo
-from docmill.embedded.supervisor import EmbeddedStack
+from docmill.embedded.stack import StackInfo, read_info
 from tests.support.database import make_database
 from tests.support.installation import Installation, install
+from tests.support.shell import Shell
 
 
 @pytest.fixture(scope="package")
@@ -28,23 +29,57 @@ def running(
         yield made
 
 
+#: Whatever a folder may be called.
+HOME = "a \"b' c/é #$(x)\\"
+
+
 @pytest.fixture(scope="package")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackInfo]:
-    """What `docmill up` starts, shared by the tests of its clients."""
-    home = tmp_path_factory.mktemp("embedded") / "stack"
-    with EmbeddedStack(home, flower=False).running() as info:
-        yield info
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """The embedded stack of a folder, for the tests of the command line and those of clients."""
+    folder = tmp_path_factory.mktemp("shell") / HOME
+    folder.mkdir(parents=True)
+    made = Shell(folder)
+    (row,) = made.rows("up", "--detach")
+    assert row == made.status_of_stack()
+    yield made
+    made.run("down")
+    assert list((folder / ".docmill" / "tmp").iterdir()) == []
+    assert made.run("down").strip() == "nothing is running here"
 
 
-@pytest.fixture
-def installation(postgres: PostgresServer, tmp_path: Path) -> Iterator[Installation]:
-    """An installation of its own, nothing started yet, with a Redis of its own."""
-    redis = start_redis(tmp_path / "redis")
+@pytest.fixture(scope="package")
+def stack(shell: Shell) -> StackInfo:
+    """Where it is, and its keys."""
+    info = read_info(shell.folder / ".docmill")
+    assert info is not None
+    return info
+
+
+@contextmanager
+def fresh_installation(postgres: PostgresServer, folder: Path) -> Iterator[Installation]:
+    """An installation with a Redis of its own, nothing started yet."""
+    redis = start_redis(folder / "redis")
     try:
         with (
             make_database(postgres, "project") as database,
-            install(database, redis, tmp_path) as made,
+            install(database, redis, folder) as made,
         ):
             yield made
     finally:
         redis.stop()
+
+
+@pytest.fixture
+def installation(postgres: PostgresServer, tmp_path: Path) -> Iterator[Installation]:
+    """An installation of the test's own."""
+    with fresh_installation(postgres, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_installation(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """An installation that the tests of a module share, with all that they start."""
+    with fresh_installation(postgres, tmp_path_factory.mktemp("shared")) as made:
+        yield made

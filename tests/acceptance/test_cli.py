@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from supabase import create_client
 
 from tests.support.installation import until
-from tests.support.shell import Shell, descendants, is_running
+from tests.support.shell import Shell
 
 OWNER = "33333333-3333-4333-8333-333333333333"
 INGEST_FIELDS = {
@@ -25,23 +24,10 @@ SEARCH_FIELDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    made = Shell(tmp_path_factory.mktemp("shell"))
-    made.run("up", "--detach")
-    yield made
-    made.run("down")
-    assert made.run("down").strip() == "nothing is running here"
-
-
-def stack_pid(shell: Shell) -> int:
-    return int(json.loads((shell.folder / ".docmill" / "stack.json").read_text())["pid"])
-
-
 def test_a_second_up_finds_the_first(shell: Shell) -> None:
-    pid = stack_pid(shell)
+    pid = shell.stack_pid()
     assert f"already running, process {pid}" in shell.run("up", "--detach")
-    assert stack_pid(shell) == pid
+    assert shell.stack_pid() == pid
 
 
 def test_the_doctor_finds_everything_well(shell: Shell) -> None:
@@ -297,41 +283,6 @@ def test_a_service_that_dies_is_started_again(shell: Shell) -> None:
     (shell.folder / "after.txt").write_text("Life goes on. " * 9)
     (report,) = shell.rows("ingest", "after.txt", "--wait")
     assert report["state"] == "succeeded"
-
-
-def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
-    own = Shell(tmp_path)
-    assert "Flower" in own.run("up", "--detach")
-    pid = stack_pid(own)
-    children = descendants(pid)
-    assert len(children) >= 8
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(is_running(child) for child in children), "all children gone", 20)
-    assert own.run("down").strip() == "nothing is running here"
-
-
-def test_the_demo_holds_what_it_claims(tmp_path: Path) -> None:
-    said = Shell(tmp_path).in_terminal("demo")
-    assert "NOT TRUE" not in said
-    assert "Bob sees 0 of Alice's 5 documents and 0 of their chunks" in said
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_demo_takes_ones_own_documents(tmp_path: Path) -> None:
-    documents = tmp_path / "mine"
-    documents.mkdir()
-    (documents / "garden.txt").write_text(
-        "The roses are cut in March, when the forsythia flowers. " * 4
-    )
-    (documents / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing more")
-    for number in range(3):
-        # Lines that no model of this size can tell apart.
-        (documents / f"{number}.log").write_text(
-            "".join(f"12:{minute:02} GET /{number} 200\n" for minute in range(60))
-        )
-    said = Shell(tmp_path).run("demo", "mine")
-    assert "4 of 5 are searchable" in said
-    assert "Bob sees 0 of Alice's 5 documents" in said
 
 
 def test_files_that_would_get_one_name_are_refused_and_links_stay_inside(shell: Shell) -> None:

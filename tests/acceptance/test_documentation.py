@@ -28,7 +28,7 @@ OPENAI_MODEL, OPENAI_DIMENSIONS = "text-embedding-3-small", 1536
 
 #: Beginnings of commands that are not run here, and why.
 NOT_RUN = {
-    "make demo": "tests/acceptance/test_cli.py runs what it runs",
+    "make demo": "tests/acceptance/test_demo.py runs what it runs",
     "make test": "this is it",
     "python3 -m venv": "the environment of the tests stands for it",
     "pip install": "the same; test_containers.py installs docmill as the Dockerfile does",

@@ -140,6 +140,12 @@ def test_an_upload_is_noticed_by_each_of_the_ways(bare: Installation, shell: She
         connection.execute(trigger.replace(PUBLIC_URL, bare.webhook_url).encode())
     ingest(bare, "by-a-webhook.txt")
     assert (answered(bare, 202), answered(bare, 401)) == (2, 0)
+
+    # A webhook finds what no trigger saw, and no schedule either: beat is gone.
+    with bare.database.connect() as connection:
+        connection.execute("alter table storage.objects disable trigger docmill_object_inserted")
+    ingest(bare, "seen-by-no-trigger.txt")
+    assert (answered(bare, 202), answered(bare, 401)) == (3, 0)
     assert receiver.stop() == 0
     assert not any(secret in bare.logs() for secret in (first, second))
 

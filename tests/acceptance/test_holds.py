@@ -64,42 +64,40 @@ def test_a_refused_key_costs_one_request_until_somebody_mends_it(
 
 
 def test_what_an_operator_pauses_waits_and_is_ingested_afterwards(
-    installation: Installation,
+    running: Installation,
 ) -> None:
-    installation.start_all()
-    (said,) = docmill(installation, "pause", "--owner", ALICE)
+    (said,) = docmill(running, "pause", "--owner", ALICE)
     assert (said["action"], said["scope"], said["jobs"]) == ("paused", "owner", 0)
-    hers = installation.upload(ALICE, "hers.txt", "She waits until she may go on.")
-    his = installation.upload(BOB, "his.txt", "He does not have to wait for anybody.")
-    assert installation.wait_for_job(his)["state"] == "succeeded"
-    found = explain(installation, hers)
+    hers = running.upload(ALICE, "hers.txt", "She waits until she may go on.")
+    his = running.upload(BOB, "his.txt", "He does not have to wait for anybody.")
+    assert running.wait_for_job(his)["state"] == "succeeded"
+    found = explain(running, hers)
     assert (found["state"], found["hold_reason"]) == ("queued", "paused")
-    (status,) = docmill(installation, "status")
+    (status,) = docmill(running, "status")
     assert [pause["key"] for pause in status["pauses"]] == [ALICE]
-    (said,) = docmill(installation, "resume", "--owner", ALICE)
+    (said,) = docmill(running, "resume", "--owner", ALICE)
     assert (said["action"], said["jobs"]) == ("resumed", 1)
-    assert installation.wait_for_job(hers)["state"] == "succeeded"
+    assert running.wait_for_job(hers)["state"] == "succeeded"
 
 
 def test_reconcile_says_what_differs_and_what_it_costs_and_repairs_it(
-    installation: Installation,
+    running: Installation,
 ) -> None:
-    installation.start_all()
-    kept = installation.upload(ALICE, "kept.txt", "What was there before. " * 20)
-    installation.wait_for_job(kept)
-    lost = installation.upload(ALICE, "lost.txt", "What somebody has deleted by hand. " * 20)
-    installation.wait_for_job(lost)
-    with installation.database.connect() as admin:
+    kept = running.upload(ALICE, "kept.txt", "What was there before. " * 20)
+    running.wait_for_job(kept)
+    lost = running.upload(ALICE, "lost.txt", "What somebody has deleted by hand. " * 20)
+    running.wait_for_job(lost)
+    with running.database.connect() as admin:
         admin.execute("delete from ingest.documents where object_name = %s", [lost])
-    *differences, summary = docmill(installation, "reconcile", "--dry-run")
+    *differences, summary = docmill(running, "reconcile", "--dry-run")
     assert [(one["object_name"], one["difference"]) for one in differences] == [(lost, "missing")]
     assert (summary["missing"], summary["stale"], summary["repaired"]) == (1, 0, False)
     assert summary["orphaned_chunks"] > 0
     assert 0 < summary["tokens"] < summary["bytes"]
-    assert installation.document(lost) is None
-    assert docmill(installation, "reconcile")[-1]["repaired"] is True
-    assert installation.wait_for_job(lost)["state"] == "succeeded"
-    *differences, summary = docmill(installation, "reconcile")
+    assert running.document(lost) is None
+    assert docmill(running, "reconcile")[-1]["repaired"] is True
+    assert running.wait_for_job(lost)["state"] == "succeeded"
+    *differences, summary = docmill(running, "reconcile")
     assert (differences, summary["orphaned_chunks"]) == ([], 0)
 
 

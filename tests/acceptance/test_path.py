@@ -3,17 +3,47 @@
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from psycopg import errors as pg
 
+from docmill.embedded.process import ChildProcess
 from docmill.worker.extraction.child.kinds.pdf.reading import WINDOW_PAGES
 from tests.integration.extraction.documents import make_pdf
 from tests.support.database import as_client
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, until
 
 LONG = "This sentence is about nothing in particular but it fills the section. " * 6
+
+
+@dataclass
+class Relay:
+    """An installation whose worker asks for one text at a time, and is replaced by a next one."""
+
+    installation: Installation
+    worker: ChildProcess
+
+    def next_worker(self) -> None:
+        """Start one in the place of one that ended."""
+        self.worker = self.installation.start_worker(DOCMILL_EMBEDDING_BATCH_SIZE="1")
+
+    def outcomes(self, job: dict[str, Any]) -> list[str]:
+        """How each run of a job ended."""
+        query = "select outcome from ingest_private.attempts where job_id = %s order by id"
+        return [row["outcome"] for row in self.installation.rows(query, job["id"])]
+
+
+@pytest.fixture(scope="module")
+def relay(shared_installation: Installation) -> Relay:
+    """Beat, a webhook and a first worker, which gives up soon when it is told to stop."""
+    shared_installation.start("beat")
+    shared_installation.start_webhook()
+    first = shared_installation.start_worker(
+        DOCMILL_EMBEDDING_BATCH_SIZE="1", DOCMILL_DRAIN_SECONDS="1"
+    )
+    return Relay(shared_installation, first)
 
 
 def test_an_upload_becomes_searchable_for_its_owner_alone(running: Installation) -> None:
@@ -48,18 +78,16 @@ def test_a_document_says_what_was_not_read_and_what_is_hidden_in_it(running: Ins
     assert (document["unread_page_numbers"], document["hidden_characters"]) == ([], 2)
 
 
-def test_a_large_document_is_embedded_while_it_is_read(installation: Installation) -> None:
+def test_a_large_document_is_embedded_while_it_is_read(relay: Relay) -> None:
     """The provider is asked for its beginning before its last window is read."""
-    running = installation
+    running = relay.installation
+    requests_before = len(running.openai.requests)
     pages = [f"Kiln {17 * page % 101} is fired. {LONG}" for page in range(2 * WINDOW_PAGES + 1)]
     with running.database.connect() as connection:
         connection.execute(HOLD_THIRD_WINDOW)
         connection.execute("select pg_advisory_lock(4713)")
-        running.start("beat")
-        running.start_webhook()
-        running.start_worker(isolated=False, DOCMILL_EMBEDDING_BATCH_SIZE="1")
         name = running.upload(ALICE, "kilns.pdf", make_pdf(pages))
-        running.openai.wait_for_requests(1)
+        running.openai.wait_for_requests(requests_before + 1)
         (kept,) = running.rows("select count(*) from ingest_private.document_windows")
         assert kept["count"] < 3
     job = running.wait_for_job(name)
@@ -92,9 +120,7 @@ def test_a_polled_job_is_readable_by_its_owner_and_nobody_else(running: Installa
         connection.execute(query, [name])
 
 
-def test_the_old_version_is_searchable_until_the_new_one_is(installation: Installation) -> None:
-    running = installation
-    running.start_all()
+def test_the_old_version_is_searchable_until_the_new_one_is(running: Installation) -> None:
     old, new = f"The harbour opens at six. {LONG}", f"The harbour opens at nine. {LONG}"
     name = running.upload(ALICE, "harbour.txt", old)
     running.wait_for_job(name)
@@ -246,49 +272,33 @@ def test_a_hundred_identical_webhooks_make_one_job(running: Installation) -> Non
     assert len([text for text in running.openai.texts if "Only once" in text]) == 1
 
 
-def test_webhooks_alone_find_an_upload_that_no_trigger_saw(installation: Installation) -> None:
-    with installation.database.connect() as connection:
-        connection.execute("alter table storage.objects disable trigger docmill_object_inserted")
-    installation.start_webhook()
-    installation.start_worker()
-    name = installation.upload(ALICE, "unseen.txt", f"Unseen. {LONG}")
+def test_a_stuck_thread_does_not_keep_a_draining_worker(relay: Relay) -> None:
+    """The first of the relay is told to stop here: the others have time to drain."""
+    installation, worker = relay.installation, relay.worker
+    # The run waits for the database, where no check is reached.
+    with installation.slow_publish():
+        name = installation.upload(ALICE, "stuck.txt", f"Stuck. {LONG}")
+        installation.wait_for_publish()
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(20) == 75
+    job = installation.latest_job(name)
+    assert job is not None
+    assert (job["state"], job["attempt"]) == ("queued", 1)
+    assert relay.outcomes(job) == ["released"]
+
+    relay.next_worker()
     assert installation.wait_for_job(name)["state"] == "succeeded"
-
-
-def test_a_killed_workers_job_finishes_elsewhere(installation: Installation) -> None:
-    installation.start("beat")
-    installation.start_webhook()
-    worker = installation.start_worker()
-    installation.openai.gate.clear()
-    name = installation.upload(ALICE, "survivor.txt", f"It survives. {LONG}")
-    installation.openai.wait_for_requests(1)
-    installation.kill(worker)
-    installation.openai.gate.set()
-
-    installation.start_worker()
-    installation.start_worker(isolated=True)
-    job = installation.wait_for_job(name)
-    assert (job["state"], job["attempt"]) == ("succeeded", 1)
-    attempts = installation.rows(
-        "select outcome, isolated from ingest_private.attempts where job_id = %s order by id",
-        job["id"],
-    )
-    assert [(row["outcome"], row["isolated"]) for row in attempts] == [
-        ("crashed", False),
-        ("succeeded", True),
-    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
 def test_a_draining_worker_gives_its_jobs_back_uncounted(
-    installation: Installation, number: signal.Signals
+    relay: Relay, number: signal.Signals
 ) -> None:
-    installation.start("beat")
-    installation.start_webhook()
-    worker = installation.start_worker(DOCMILL_EMBEDDING_BATCH_SIZE="1")
+    installation, worker = relay.installation, relay.worker
+    requests_before = len(installation.openai.requests)
     installation.openai.gate.clear()
-    name = installation.upload(ALICE, "drained.md", _sections(8))
-    installation.openai.wait_for_requests(1)
+    name = installation.upload(ALICE, f"{number.name}.md", _sections(number.name, 8))
+    installation.openai.wait_for_requests(requests_before + 1)
     os.kill(worker.pid, number)
     installation.openai.gate.set()
     assert worker.process.wait(20) == 0
@@ -298,34 +308,15 @@ def test_a_draining_worker_gives_its_jobs_back_uncounted(
     assert (job["state"], job["error_code"]) == ("queued", None)
     staged_before = installation.rows("select content_hash from ingest_private.staged_chunks")
     texts_before = len(installation.openai.texts)
-    installation.start_worker()
+    relay.next_worker()
     done = installation.wait_for_job(name)
     assert (done["state"], done["attempt"]) == ("succeeded", 1)
     # What was staged before the drain was not paid for again.
     assert len(installation.openai.texts) - texts_before == 8 - len(staged_before)
 
 
-def _sections(count: int) -> str:
-    return "\n".join(f"# Part {n}\n\nText of part {n}. {LONG}\n" for n in range(count))
-
-
-def test_a_stuck_thread_does_not_keep_a_draining_worker(installation: Installation) -> None:
-    name = installation.upload(ALICE, "stuck.txt", f"Stuck. {LONG}")
-    installation.start("beat")
-    worker = installation.start_worker(DOCMILL_DRAIN_SECONDS="1")
-    # The run waits for the database, where no check is reached.
-    with installation.slow_publish():
-        installation.wait_for_publish()
-        worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(20) == 75
-    job = installation.latest_job(name)
-    assert job is not None
-    assert (job["state"], job["attempt"]) == ("queued", 1)
-    attempts = installation.rows("select outcome from ingest_private.attempts")
-    assert [row["outcome"] for row in attempts] == ["released"]
-
-    installation.start_worker()
-    assert installation.wait_for_job(name)["state"] == "succeeded"
+def _sections(subject: str, count: int) -> str:
+    return "\n".join(f"# Part {n}\n\n{subject}, part {n}. {LONG}\n" for n in range(count))
 
 
 def test_no_process_logs_a_secret_or_a_traceback(running: Installation) -> None:

@@ -10,6 +10,12 @@ from docmill.embedded.process import ChildProcess, free_port
 from tests.support.installation import Installation, until
 
 
+@pytest.fixture(scope="module")
+def installation(shared_installation: Installation) -> Installation:
+    """One for all: nothing that is started here does anything to it."""
+    return shared_installation
+
+
 def ended(child: ChildProcess) -> tuple[int, str]:
     code = child.process.wait(30)
     said = child.log_path.read_text()

@@ -16,6 +16,7 @@ import pytest
 from docmill.worker.errors import JobError
 from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
 from tests.faults import hostile_documents as hostile
+from tests.faults.stack import FULL
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import (
     MIB,
@@ -79,8 +80,14 @@ REFUSED: dict[str, tuple[Callable[[], bytes], set[str]]] = {
         {"empty_document", "parse_memory", "parse_crashed"},
     ),
     "arrays.pdf": (lambda: hostile.pdf_of_nested_arrays(1_000_000), {"corrupt", "empty_document"}),
-    "paths.pdf": (lambda: hostile.pdf_of_many_paths(334_000), {"empty_document", "parse_timeout"}),
-    "pages.pdf": (lambda: hostile.pdf_of_many_pages(50_000), {"empty_document"}),
+    "paths.pdf": (
+        lambda: hostile.pdf_of_many_paths(334_000 if FULL else 34_000),
+        {"empty_document", "parse_timeout"},
+    ),
+    "pages.pdf": (
+        lambda: hostile.pdf_of_many_pages(50_000 if FULL else 2_000),
+        {"empty_document"},
+    ),
     "locked.pdf": (hostile.encrypted_pdf, {"encrypted"}),
     "locked.docx": (lambda: ole.make_ole({"EncryptedPackage": b"x" * 5000}), {"encrypted"}),
     "cut.pdf": (lambda: documents.make_pdf(["A page."])[:60], {"corrupt"}),

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -20,6 +21,11 @@ from docmill.embedded.stack import process_start_time
 from tests.support.installation import until
 
 DOCMILL = (sys.executable, "-m", "docmill")
+#: What `status` says of the stack alone.
+STACK_FIELDS = {
+    *("pid", "api_url", "publishable_key", "database_url", "users", "password"),
+    *("flower_url", "flower_user", "flower_password"),
+}
 #: Makes the terminal that of its session, and hears Ctrl-C, which shells in the background ignore.
 _TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios
@@ -105,6 +111,15 @@ class Shell:
         lines = self.run(*arguments, "--json", code=code).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def stack_pid(self) -> int:
+        """The process that runs the stack of this folder."""
+        return int(json.loads((self.folder / ".docmill" / "stack.json").read_text())["pid"])
+
+    def status_of_stack(self) -> dict[str, Any]:
+        """What `status` says of the stack alone."""
+        (row,) = self.rows("status")
+        return {name: value for name, value in row.items() if name in STACK_FIELDS}
+
 
 class Terminal:
     """A terminal with one program in it."""
@@ -129,6 +144,13 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         """As a key: the terminal signals everything that runs in its foreground."""
         os.write(self._descriptor, b"\x03")
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """Send a signal; SIGINT as the key that people press."""
+        if number == signal.SIGINT:
+            self.press_ctrl_c()
+        else:
+            self.process.send_signal(number)
 
     def ended(self, code: int) -> str:
         """Wait for the end; what was shown."""

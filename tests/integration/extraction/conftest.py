@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,17 @@ def running_extractor(folder: Path, limits: ExtractionLimits) -> Iterator[Guarde
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def limited(extractor: GuardedExtractor, **limits: Any) -> Iterator[None]:
+    """Other limits for what is opened meanwhile: for them, no second zygote has to start."""
+    ordinary = extractor._limits
+    extractor._limits = replace(ordinary, **limits)
+    try:
+        yield
+    finally:
+        extractor._limits = ordinary
 
 
 @pytest.fixture(scope="session")

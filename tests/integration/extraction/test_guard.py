@@ -26,6 +26,7 @@ from tests.integration.extraction.conftest import (
     children_of,
     code_of,
     is_running,
+    limited,
     pid_of,
     read_document,
     wait_until,
@@ -453,20 +454,18 @@ def test_it_is_safe_in_256_threads(hostile: GuardedExtractor, tmp_path: Path):
     ids=["too long", "too much"],
 )
 def test_documents_that_take_a_parser_too_long_or_too_much(
-    tmp_path: Path, name: str, content: str, seconds: float, code: str
+    extractor: GuardedExtractor,
+    tmp_path: Path,
+    name: str,
+    content: str,
+    seconds: float,
+    code: str,
 ):
     path = tmp_path / name
     path.write_text(content)
-    # One of its own: the session's extractor has ordinary limits.
-    limits = guard.ExtractionLimits(
-        children=1, timeout_seconds=seconds, memory_bytes=256 * 1024 * 1024
-    )
-    extractor = GuardedExtractor(limits, temp_dir=tmp_path)
-    try:
+    with limited(extractor, timeout_seconds=seconds, memory_bytes=256 * 1024 * 1024):
         assert code_of(extractor, path) == code
-        assert_nothing_left(extractor)
-    finally:
-        extractor.close()
+    assert_nothing_left(extractor)
 
 
 def test_a_zygote_that_is_not_wanted_yet_is_started_by_the_first_document(tmp_path: Path) -> None:

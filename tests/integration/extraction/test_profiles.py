@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 import socket
 import stat
 import struct
@@ -21,6 +20,7 @@ from tests.integration.extraction.conftest import (
     MIB,
     assert_nothing_left,
     code_of,
+    limited,
     read_document,
     running_extractor,
 )
@@ -206,22 +206,27 @@ END
 """
 
 
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for programs, first in the PATH of extractors that are made after this."""
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
+    """One in whose PATH a folder for programs comes first."""
     if profiles.soffice():
         pytest.skip("LibreOffice is installed")
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return folder
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "programs").mkdir()
+    limits = ExtractionLimits(children=2, timeout_seconds=30, memory_bytes=512 * MIB)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", f"{folder / 'programs'}:/usr/bin:/bin")
+        with running_extractor(folder, limits) as made:
+            yield made
 
 
 @pytest.fixture
-def own(programs: Path, tmp_path: Path) -> Iterator[GuardedExtractor]:
-    limits = ExtractionLimits(children=2, timeout_seconds=6, memory_bytes=512 * MIB)
-    with running_extractor(tmp_path, limits) as made:
-        yield made
+def programs(own: GuardedExtractor) -> Iterator[Path]:
+    """The folder for programs: empty."""
+    folder = own._folders.root.parent / "programs"
+    yield folder
+    for program in folder.iterdir():
+        program.unlink()
 
 
 @pytest.fixture
@@ -247,7 +252,7 @@ def test_what_is_missing_is_found_once_it_is_installed(
     document = read_document(own, doc)
     assert document.mime_type == "application/msword"
     assert document.elements[0].text == "Annual Report"
-    shutil.rmtree(programs)
+    (programs / "soffice").unlink()
     assert code_of(own, doc) == "unsupported_type"
 
 
@@ -302,7 +307,7 @@ def test_a_program_that_starts_too_many_processes_is_ended(
     install(programs, bomb)
     zygote, began = own.zygote_pid, time.monotonic()
     assert code_of(own, doc) == "parse_crashed"
-    assert time.monotonic() - began < 4, "only the clock ended it"
+    assert time.monotonic() - began < 20, "only the clock ended it"
     assert_nothing_left(own)
     # Who read it lives, and reads the next.
     install(programs)
@@ -321,5 +326,6 @@ def test_a_program_that_hangs_or_fails(own: GuardedExtractor, programs: Path, do
     install(programs, "exit 3")
     assert code_of(own, doc) == "corrupt"
     install(programs, "sleep 600")
-    assert code_of(own, doc) == "parse_timeout"
+    with limited(own, timeout_seconds=3):
+        assert code_of(own, doc) == "parse_timeout"
     assert_nothing_left(own)

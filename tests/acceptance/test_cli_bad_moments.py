@@ -1,4 +1,4 @@
-"""The embedded stack when something dies, and commands that are told to end."""
+"""The stack of test_cli.py when something in it dies, and commands that are told to end."""
 
 import json
 import os
@@ -15,38 +15,13 @@ import pytest
 from docmill.embedded.stack import DEFAULT_OWNER, read_info
 from tests.support.database import delete_objects, put_object
 from tests.support.installation import until
-from tests.support.shell import Shell, Terminal, descendants, is_running
-
-STACK_FIELDS = {
-    *("pid", "api_url", "publishable_key", "database_url", "users", "password"),
-    *("flower_url", "flower_user", "flower_password"),
-}
-#: Whatever a folder may be called.
-HOME = "a \"b' c/é #$(x)\\"
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    folder = tmp_path_factory.mktemp("shell") / HOME
-    folder.mkdir(parents=True)
-    made = Shell(folder)
-    (row,) = made.rows("up", "--detach")
-    assert row == status_of_stack(made)
-    yield made
-    made.run("down")
-    assert list((folder / ".docmill" / "tmp").iterdir()) == []
-
-
-def status_of_stack(shell: Shell) -> dict[str, Any]:
-    """What `status` says of the stack alone."""
-    (row,) = shell.rows("status")
-    return {name: value for name, value in row.items() if name in STACK_FIELDS}
+from tests.support.shell import Shell, descendants
 
 
 def children(shell: Shell) -> dict[str, int]:
     """Process ids of the stack's children, by what their command line ends with."""
     found = {}
-    for pid in descendants(status_of_stack(shell)["pid"]):
+    for pid in descendants(shell.status_of_stack()["pid"]):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         except OSError:
@@ -71,7 +46,7 @@ def test_a_stack_lives_in_a_folder_of_any_name(shell: Shell) -> None:
 
 
 def test_a_killed_postgres_loses_no_upload_and_comes_back_where_it_was(shell: Shell) -> None:
-    before = status_of_stack(shell)
+    before = shell.status_of_stack()
     data = shell.folder / ".docmill" / "postgres" / "data"
     old = (data / "postmaster.pid").read_text().partition("\n")[0]
     info = read_info(shell.folder / ".docmill")
@@ -100,7 +75,7 @@ def test_a_killed_postgres_loses_no_upload_and_comes_back_where_it_was(shell: Sh
         # It is a row without a file.
         delete_objects(connection, [name], bucket="documents")
     ingest(shell, "After the server died, the ferry still left at noon. " * 5)
-    assert status_of_stack(shell) == before
+    assert shell.status_of_stack() == before
 
 
 def test_a_killed_redis_comes_back_where_it_was(shell: Shell) -> None:
@@ -132,7 +107,7 @@ def test_waiting_for_documents_can_be_interrupted(shell: Shell, number: signal.S
     (shell.folder / name).write_text("It takes its time. " * 9)
     with paused_worker(shell), shell.terminal("ingest", name, "--wait") as terminal:
         terminal.wait_for(name)
-        interrupt(terminal, number)
+        terminal.interrupt(number)
         said = terminal.ended(128 + number)
         assert "docmill: interrupted: what was uploaded is ingested all the same" in said
     shell.run("watch", "--until-idle")
@@ -144,91 +119,8 @@ def test_watching_can_be_interrupted(shell: Shell, number: signal.Signals) -> No
     ingest(shell, "Something to see. " * 9)
     with shell.terminal("watch") as terminal:
         terminal.wait_for("succeeded")
-        interrupt(terminal, number)
+        terminal.interrupt(number)
         assert "docmill: interrupted: the jobs go on" in terminal.ended(128 + number)
-
-
-def interrupt(terminal: Terminal, number: signal.Signals) -> None:
-    """Send a signal; SIGINT as the key that people press."""
-    if number == signal.SIGINT:
-        terminal.press_ctrl_c()
-    else:
-        terminal.process.send_signal(number)
-
-
-#: Moments of a start, by the file of the data folder that appears then.
-MOMENTS = ("lock", "postgres/postgres.log", "redis/redis.log", "logs/worker.log")
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_start_can_be_interrupted(tmp_path: Path, moment: str) -> None:
-    own = Shell(tmp_path)
-    with own.terminal("up") as terminal:
-        until((tmp_path / ".docmill" / moment).exists, moment)
-        terminal.press_ctrl_c()
-        terminal.wait_for("docmill: stopping what was started")
-        started = descendants(terminal.process.pid)
-        terminal.press_ctrl_c()
-        said = terminal.ended(130)
-        assert "docmill: interrupted; everything that was started is stopped" in said
-    assert not any(is_running(pid) for pid in started)
-    assert own.run("down").strip() == "nothing is running here"
-
-
-def test_a_stack_in_the_foreground_says_how_to_stop_it(tmp_path: Path) -> None:
-    own = Shell(tmp_path)
-    with own.terminal("up") as terminal:
-        terminal.wait_for("Stop it with: Ctrl-C")
-        started = descendants(terminal.process.pid)
-        assert len(started) >= 8
-        # Twice in a row: the second one is for the impatient.
-        terminal.press_ctrl_c()
-        terminal.wait_for("docmill: stopping what was started")
-        terminal.press_ctrl_c()
-        assert "docmill: interrupted" in terminal.ended(130)
-    assert not any(is_running(pid) for pid in started)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_start_in_the_background_can_be_interrupted(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    own = Shell(tmp_path)
-    with own.terminal("up", "--detach") as terminal:
-        until((tmp_path / ".docmill" / "postgres" / "postgres.log").exists, "a start")
-        started = descendants(terminal.process.pid)
-        assert started
-        interrupt(terminal, number)
-        said = terminal.ended(128 + number)
-        assert "docmill: interrupted; everything that was started is stopped" in said
-    assert not any(is_running(pid) for pid in started)
-    assert own.run("down").strip() == "nothing is running here"
-
-
-@pytest.mark.parametrize(
-    ("shown", "number"),
-    [("== Starting", signal.SIGINT), ("== Alice searches", signal.SIGTERM)],
-)
-def test_a_demo_can_be_interrupted_and_leaves_nothing(
-    tmp_path: Path, shown: str, number: signal.Signals
-) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    with Shell(tmp_path).terminal("demo", TMPDIR=str(temporary)) as terminal:
-        terminal.wait_for(shown)
-        started = descendants(terminal.process.pid)
-        interrupt(terminal, number)
-        assert "docmill: interrupted" in terminal.ended(128 + number)
-    assert not any(is_running(pid) for pid in started)
-    assert list(temporary.iterdir()) == []
-
-
-def test_a_stack_that_starts_can_be_stopped_from_elsewhere(tmp_path: Path) -> None:
-    own = Shell(tmp_path)
-    with own.terminal("up") as terminal:
-        until((tmp_path / ".docmill" / "redis" / "redis.log").exists, "a start")
-        assert own.run("down").strip() == "stopped"
-        terminal.ended(143)
 
 
 @pytest.mark.parametrize(

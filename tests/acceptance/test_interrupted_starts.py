@@ -1,0 +1,77 @@
+"""Embedded stacks that are told to end while they start, or killed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import until
+from tests.support.shell import Shell, descendants, is_running
+
+#: Moments of a start, by the file of the data folder that appears then.
+MOMENTS = ("lock", "postgres/postgres.log", "redis/redis.log", "logs/worker.log")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_start_can_be_interrupted(tmp_path: Path, moment: str) -> None:
+    own = Shell(tmp_path)
+    with own.terminal("up") as terminal:
+        until((tmp_path / ".docmill" / moment).exists, moment)
+        terminal.press_ctrl_c()
+        terminal.wait_for("docmill: stopping what was started")
+        started = descendants(terminal.process.pid)
+        terminal.press_ctrl_c()
+        said = terminal.ended(130)
+        assert "docmill: interrupted; everything that was started is stopped" in said
+    assert not any(is_running(pid) for pid in started)
+    assert own.run("down").strip() == "nothing is running here"
+
+
+def test_a_stack_in_the_foreground_says_how_to_stop_it(tmp_path: Path) -> None:
+    own = Shell(tmp_path)
+    with own.terminal("up") as terminal:
+        terminal.wait_for("Stop it with: Ctrl-C")
+        started = descendants(terminal.process.pid)
+        assert len(started) >= 8
+        # Twice in a row: the second one is for the impatient.
+        terminal.press_ctrl_c()
+        terminal.wait_for("docmill: stopping what was started")
+        terminal.press_ctrl_c()
+        assert "docmill: interrupted" in terminal.ended(130)
+    assert not any(is_running(pid) for pid in started)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_in_the_background_can_be_interrupted(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    own = Shell(tmp_path)
+    with own.terminal("up", "--detach") as terminal:
+        until((tmp_path / ".docmill" / "postgres" / "postgres.log").exists, "a start")
+        started = descendants(terminal.process.pid)
+        assert started
+        terminal.interrupt(number)
+        said = terminal.ended(128 + number)
+        assert "docmill: interrupted; everything that was started is stopped" in said
+    assert not any(is_running(pid) for pid in started)
+    assert own.run("down").strip() == "nothing is running here"
+
+
+def test_a_stack_that_starts_can_be_stopped_from_elsewhere(tmp_path: Path) -> None:
+    own = Shell(tmp_path)
+    with own.terminal("up") as terminal:
+        until((tmp_path / ".docmill" / "redis" / "redis.log").exists, "a start")
+        assert own.run("down").strip() == "stopped"
+        terminal.ended(143)
+
+
+def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    own = Shell(tmp_path)
+    assert "Flower" in own.run("up", "--detach")
+    pid = own.stack_pid()
+    children = descendants(pid)
+    assert len(children) >= 8
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(is_running(child) for child in children), "all children gone", 20)
+    assert own.run("down").strip() == "nothing is running here"
