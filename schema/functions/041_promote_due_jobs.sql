@@ -26,9 +26,10 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     with recursive owners as (
         (select fairness_key from ingest_private.job_queue
           where phase = 'ready' and priority > 0
-            and exists (select from ingest_private.job_queue
-                         where phase = 'ready' and priority > 0
-                           and aged_at < (select clock_timestamp() - interval '5 minutes'))
+            -- The oldest, and not whether there is one: that could be planned as a look at all.
+            and (select aged_at from ingest_private.job_queue
+                  where phase = 'ready' and priority > 0 order by aged_at limit 1)
+                < (select clock_timestamp() - interval '5 minutes')
           order by fairness_key limit 1)
         union all
         select (select entry.fairness_key from ingest_private.job_queue as entry
