@@ -295,7 +295,8 @@ class TestAging:
             worker.execute("select ingest_private.age_jobs()")
         lifted = rows(
             admin,
-            "select fairness_key, priority, job_id from ingest_private.job_queue where priority < 5",
+            "select fairness_key, priority, job_id from ingest_private.job_queue"
+            " where priority < 5",
         )
         assert sorted(row["fairness_key"] for row in lifted) == ["owner:alice", "owner:bob"]
         assert {row["priority"] for row in lifted} == {4}
