@@ -37,7 +37,7 @@ def make_app(
     answer: Callable[[Exception], Response],
     missing: Callable[[Request, int], Exception],
 ) -> Starlette:
-    """Methods, paths and what handles them; the first match counts.
+    """Methods, paths and what answers them; the first match counts.
 
     Every error has an answer. `missing` is the error of what is not there, by its status.
     """

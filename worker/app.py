@@ -36,7 +36,7 @@ CELERY_SETTINGS: Final[dict[str, Any]] = {
         # Longer than any job's hint stays unacknowledged by a live worker; a vanished worker's
         # jobs come back through their leases long before.
         "visibility_timeout": 3600,
-        # Without these a publish or a read on a dead connection waits for ever.
+        # Without these a publish or a read on a connection that was cut waits for ever.
         "socket_timeout": 15,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,

@@ -17,7 +17,7 @@ from tests.support.installation import until
 ROOT: Final = Path(__file__).parents[2]
 #: Languages of blocks that are carried out, and of those that are only read.
 RUN: Final = ("sh", "sql")
-READ: Final = ("text", "yaml", "js", "ts", "tsx", "python", "psql")
+READ: Final = ("text", "yaml", "js", "ts", "tsx", "python", "psql", "mermaid")
 
 #: Commands that stay, and what each logs once it works.
 _STAYS: Final = {
@@ -32,8 +32,9 @@ _FENCE: Final = re.compile(r"^ *```(.*)$")
 
 
 def pages() -> list[Path]:
-    """Every page that a user or an operator reads."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "ops" / "README.md"]
+    """Every page that a user, an operator or an engineer reads."""
+    top = [ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
+    return [*top, *sorted((ROOT / "docs").glob("*.md")), ROOT / "ops" / "README.md"]
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ class Supervisor:
             handle.ended.set()
 
     def _bury(self, process: "subprocess.Popen[bytes]") -> None:
-        """Take the zygote out of service, make sure it is dead, give up on its children.
+        """Take the zygote out of service, make sure it has ended, give up on its children.
 
         They die with it: the kernel sends each of them SIGKILL.
         """
