@@ -79,7 +79,7 @@ class StackInfo:
     """A running stack, as written to `stack.json` for other commands to find."""
 
     pid: int
-    started: float  #: start time of the supervisor in clock ticks: tells it from a later pid
+    started: float  #: start time of `docmill up` in clock ticks: tells it from a later pid
     home: str  #: its data folder
     ports: Ports
     keys: Keys

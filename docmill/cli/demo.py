@@ -18,9 +18,9 @@ from docmill.cli.observe import FINAL_STATES, progress_line, progress_table
 from docmill.cli.output import Row, cell, console, count_of, short_name
 from docmill.cli.search import print_hit
 from docmill.cli.stopping import StopSignals
+from docmill.embedded.lifecycle import EmbeddedStack
 from docmill.embedded.samples import ALICE_QUERIES, BOB_QUERIES, write_samples
 from docmill.embedded.stack import ALICE, BOB, DEFAULT_BUCKET, StackInfo
-from docmill.embedded.supervisor import EmbeddedStack
 from docmill.embedded.tokens import user_token
 from docmill.worker.admin import callers
 from docmill.worker.admin.callers import impersonated

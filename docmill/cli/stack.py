@@ -48,7 +48,7 @@ def up(*, detach: bool, as_json: bool) -> int:
 
 
 def _up_here(home: Path, signals: StopSignals, *, as_json: bool) -> int:
-    from docmill.embedded.supervisor import EmbeddedStack
+    from docmill.embedded.lifecycle import EmbeddedStack
 
     stack = EmbeddedStack(home, check=signals.check)
     signals.hurry = stack.hurry

@@ -66,7 +66,7 @@ def test_a_stack_that_starts_can_be_stopped_from_elsewhere(tmp_path: Path) -> No
         terminal.ended(143)
 
 
-def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_stack(tmp_path: Path) -> None:
     own = Shell(tmp_path)
     assert "Flower" in own.run("up", "--detach")
     pid = own.stack_pid()

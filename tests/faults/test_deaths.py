@@ -177,12 +177,12 @@ def test_a_document_that_kills_its_workers_is_failed_and_hurts_nobody(stack: Sta
     deaths: list[int] = []
 
     def kill_who_asks(texts: Any) -> Answer | None:
-        if any("poison" in text for text in texts):
+        if any("deadly" in text for text in texts):
             (row,) = stack.installation.rows(
                 """select split_part(lease.worker_id, ':', 2)::integer as pid
                      from ingest_private.leases as lease
                      join ingest.jobs as job on job.id = lease.job_id
-                    where job.object_name like '%%poison%%'"""
+                    where job.object_name like '%%deadly%%'"""
             )
             deaths.append(row["pid"])
             os.killpg(row["pid"], signal.SIGKILL)
@@ -192,13 +192,13 @@ def test_a_document_that_kills_its_workers_is_failed_and_hurts_nobody(stack: Sta
     with stack.holding("embed"):
         innocents = [stack.upload("hold embed", 3) for _ in range(3)]
         stack.wait_for("embed", 3)
-        poison = stack.upload("poison")
+        deadly = stack.upload("deadly")
         stack.worker.process.wait(30)
     stack.start_worker()
     for _ in range(2):
         stack.isolated.process.wait(30)
         stack.start_isolated()
-    failed = stack.installation.wait_for_job(poison, "failed")
+    failed = stack.installation.wait_for_job(deadly, "failed")
     assert failed["error_code"] == "worker_lost"
     assert stack.runs(failed) == [("crashed", False), ("crashed", True), ("failed", True)]
     assert len(deaths) == 3
@@ -209,4 +209,4 @@ def test_a_document_that_kills_its_workers_is_failed_and_hurts_nobody(stack: Sta
     stack.succeed(stack.upload("served as before"))
     assert time.monotonic() - started < 5
     assert len(deaths) == 3
-    stack.note("document that kills its workers", poison, *innocents)
+    stack.note("document that kills its workers", deadly, *innocents)

@@ -55,7 +55,8 @@ from docmill.worker.admin.status import list_workers
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
 from docmill.worker.settings.environment import load_settings
-from docmill.worker.settings.parts import DocumentSettings
+from docmill.worker.settings.parts import PREFIX, DocumentSettings, variables_of
+from docmill.worker.settings.processes import PROCESSES
 
 READY_SECONDS: Final = 90.0
 
@@ -85,16 +86,14 @@ class EmbeddedStack:
         self,
         home: Path,
         *,
-        environ: Mapping[str, str] | None = None,
         flower: bool = True,
         check: StopCheck = never_stops,
     ) -> None:
-        """`environ` is for all children. Without Flower it starts a little sooner.
+        """Without Flower it starts a little sooner.
 
         `check` is called while it starts; when it raises, what was started is stopped.
         """
         self.home = home
-        self._extra = dict(environ or {})
         self._has_flower = flower
         self._check = check
         self._stops = ExitStack()
@@ -154,18 +153,18 @@ class EmbeddedStack:
         self._stops.callback(watched.stop)
 
     def _start_services(self, info: StackInfo) -> None:
-        environ = {**_base_environ(), **info.environ(), **self._own_folders(), **self._extra}
-        own = {
-            "api": _api_settings(info).environ(),
-            "flower": info.flower_environ(),
-        }
+        folders = self._own_folders()
+        environ = {**_base_environ(), "TMPDIR": folders["TMPDIR"]}
+        settings = {**info.environ(), **info.flower_environ(), **folders}
+        own = {"api": _api_settings(info).environ()}
+        own |= {name: _settings_of(arguments[0], settings) for name, arguments in SERVICES.items()}
         for name, command in self._commands().items():
             self._check()
             child = start_child(
                 name,
                 command,
                 log_path=self.home / "logs" / f"{name}.log",
-                environ={**environ, **own.get(name, {})},
+                environ={**environ, **own[name]},
             )
             self._watch(child)
         # They end side by side; what they rest upon ends one after the other, after them.
@@ -208,6 +207,13 @@ class EmbeddedStack:
                 if child.ended() or time.monotonic() > deadline:
                     raise ServiceError(f"{name} did not start:\n{log_tail(child.log_path)}")
                 time.sleep(0.05)
+
+
+def _settings_of(process: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What a process reads of these variables: it is given no key that it does not need."""
+    kind = PROCESSES[process]
+    read = {variable for name in kind.model_fields for variable in variables_of(kind, name)}
+    return {name: value for name, value in settings.items() if name in read}
 
 
 def _info(home: Path, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
@@ -288,7 +294,7 @@ def _base_environ() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(foreign) and name != "DOCMILL_ADMIN_DATABASE_URL"
+        if not name.removeprefix(PREFIX).startswith((*foreign, "ADMIN_DATABASE_URL"))
     }
 
 
