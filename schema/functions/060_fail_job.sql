@@ -26,6 +26,7 @@ $$;
 
 -- release_job: running -> queued without a failure counted: a rate limit, an outage, a hold, a
 -- worker that drains. p_error_code says what was met, p_hold_reason why the job now waits.
+-- running -> failed when the error is not the passing one that it says: see is_hopeless.
 create or replace function ingest_private.release_job(
     p_job_id uuid, p_token bigint, p_error_code text, p_hold_reason text, p_retry_in interval)
 returns boolean
@@ -38,8 +39,12 @@ begin
     if p_hold_reason = 'breaker_open' then
         perform ingest_private.open_breaker(p_error_code, clock_timestamp() + p_retry_in);
     end if;
-    perform ingest_private.requeue_job(
-        p_job_id, 'released', p_error_code, p_hold_reason, p_retry_in);
+    if ingest_private.is_hopeless(p_job_id, p_error_code) then
+        perform ingest_private.end_failed(p_job_id, p_error_code);
+    else
+        perform ingest_private.requeue_job(
+            p_job_id, 'released', p_error_code, p_hold_reason, p_retry_in);
+    end if;
     return true;
 end
 $$;

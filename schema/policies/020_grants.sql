@@ -44,6 +44,8 @@ grant execute on function
     ingest_private.release_job,
     ingest_private.cancel_run,
     ingest_private.rescue_jobs,
+    ingest_private.probes_wanted,
+    ingest_private.note_probe,
     ingest_private.end_stalled_sessions,
     ingest_private.apply_pauses,
     ingest_private.reconcile,

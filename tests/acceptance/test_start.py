@@ -8,6 +8,7 @@ import pytest
 
 from docmill.embedded.process import ChildProcess, free_port
 from tests.support.installation import Installation, until
+from tests.support.pooler import PoolerOfNothing
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,21 @@ def test_a_database_that_is_not_there_yet_is_waited_for(installation: Installati
     until(lambda: "database_not_ready" in child.log_path.read_text(), "it waits")
     os.kill(child.pid, signal.SIGTERM)
     assert child.process.wait(20) != 0
+
+
+@pytest.mark.parametrize("command", ["worker", "webhook"])
+def test_a_pooler_before_a_database_that_is_away_is_waited_for(
+    installation: Installation, command: str
+) -> None:
+    with PoolerOfNothing() as pooler:
+        url = f"postgresql://docmill_worker:x@127.0.0.1:{pooler.port}/postgres"
+        child = installation.start(command, DATABASE_URL=url)
+        until(lambda: pooler.queries > 1, "it is tried again")
+        said = child.log_path.read_text()
+        assert "server login has been failing" in said
+        assert "Traceback" not in said
+        assert not child.ended()
+        installation.kill(child)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ PRIVATE_TABLES = {
     "ingest_private.migrations",
     "ingest_private.pauses",
     "ingest_private.pending_events",
+    "ingest_private.probes",
     "ingest_private.published_versions",
     "ingest_private.quarantine",
     "ingest_private.settings",
@@ -86,6 +87,8 @@ WORKER_FUNCTIONS = {
     "ingest_private.kept_window",
     "ingest_private.kept_windows",
     "ingest_private.known_hashes",
+    "ingest_private.note_probe",
+    "ingest_private.probes_wanted",
     "ingest_private.prune",
     "ingest_private.publish_document",
     "ingest_private.publish_unchanged",
@@ -106,6 +109,7 @@ INNER_FUNCTIONS = {
     "ingest_private.close_breakers",
     "ingest_private.count_source",
     "ingest_private.create_index_version",
+    "ingest_private.dependency_of",
     "ingest_private.differences",
     "ingest_private.end_cancelled",
     "ingest_private.end_failed",
@@ -117,6 +121,7 @@ INNER_FUNCTIONS = {
     "ingest_private.forget_documents",
     "ingest_private.guard_job",
     "ingest_private.hold_paused",
+    "ingest_private.is_hopeless",
     "ingest_private.hmac_sha256",
     "ingest_private.is_paused",
     "ingest_private.is_stuck",
@@ -179,6 +184,7 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
                 f"""insert into ingest_private.document_windows
                     values ('{document_id}', sha256('x'), '1', 1, 'x')""",
+                "insert into ingest_private.probes (dependency, served) values ('storage', true)",
                 """insert into ingest_private.pending_events (object_id, reason)
                    values (gen_random_uuid(), 'x')""",
             ):
@@ -427,6 +433,7 @@ class TestFunctions:
         sweeps = {
             "age_jobs",
             "note_full_reconcile",
+            "note_probe",
             "drain_pending_events",
             "prune",
             "rescue_jobs",
@@ -474,6 +481,7 @@ class TestFunctions:
             invoker = {row["name"] for row in functions(connection) if not row["is_definer"]}
         assert invoker == (CLIENT_FUNCTIONS - OWNER_REQUESTS) | {
             "ingest_private.create_index_version",
+            "ingest_private.dependency_of",
             "ingest_private.end_stalled_sessions",
             "ingest_private.event_row",
             "ingest_private.guard_job",
@@ -506,6 +514,8 @@ class TestFunctions:
                 "kept_window",
                 "kept_windows",
                 "known_hashes",
+                "note_probe",
+                "probes_wanted",
                 "prune",
                 "record_spend",
                 "renew_leases",

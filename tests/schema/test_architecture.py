@@ -237,6 +237,19 @@ def fail_and_release(admin: Connection) -> None:
     run = claimed(admin, run.job_id)
     assert release(admin, run)
     assert fail(admin, claimed(admin, run.job_id), "corrupt", None)
+    end_hopeless(admin)
+
+
+def end_hopeless(admin: Connection) -> None:
+    """Give a job back until nobody believes any more that its error will pass."""
+    run = start(admin, "hopeless.txt")
+    for _ in range(4):
+        assert release(admin, run)
+        run = claimed(admin, run.job_id)
+    admin.execute("update ingest_private.attempts set started_at = now() - interval '1 hour'")
+    for _ in range(10):
+        admin.execute("select ingest_private.note_probe('provider', true)")
+    assert release(admin, run)
 
 
 def vanish(admin: Connection, _run: Run) -> None:

@@ -327,6 +327,12 @@ REFUSED: Mapping[str, list[str]] = {
             "overriding system value values (1, gen_random_uuid(), 'x')"
         )
     ],
+    "probes_pkey": [
+        twice("insert into ingest_private.probes values ('storage', '2026-01-01', true)")
+    ],
+    "probes_dependency_check": [
+        "insert into ingest_private.probes (dependency, served) values ('moon', true)"
+    ],
     "breakers_pkey": [twice("insert into ingest_private.breakers values ('b', now())")],
     "pauses_pkey": [twice("insert into ingest_private.pauses values ('owner', 'b')")],
     "pauses_scope_check": ["insert into ingest_private.pauses values ('bucket', 'b')"],

@@ -105,6 +105,16 @@ class SupabaseStorage:
                 file.write(block)
         return digest.digest()
 
+    def serves(self, bucket_id: str, object_name: str) -> bool:
+        """Whether the first bytes of an object can be had now."""
+        path = object_path(bucket_id, object_name)
+        try:
+            with self._client.stream("GET", f"/object/authenticated/{path}") as response:
+                next(response.iter_bytes(), b"")
+                return response.status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
     def _wait_for_turn(self, check: StopCheck) -> None:
         while not self._gate.acquire(timeout=POLL_SECONDS):
             check()

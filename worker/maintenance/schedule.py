@@ -1,5 +1,6 @@
 """What beat asks for. Every function is safe to run twice, and at once with itself."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from docmill.worker.log import get_logger
@@ -7,12 +8,17 @@ from docmill.worker.maintenance import sweeps
 from docmill.worker.queue import Dispatcher
 from docmill.worker.store import jobs, maintenance
 from docmill.worker.store.database import Database
+from docmill.worker.store.maintenance import WantedProbe
 
 log = get_logger(__name__)
 
 #: How far back the frequent reconcile looks: well beyond its period, so that an outage of a few
 #: rounds leaves no gap before the daily one.
 NEWEST = timedelta(hours=1)
+
+
+#: Whether a dependency serves a request of our own. Never raises.
+Probe = Callable[[WantedProbe], bool]
 
 
 class Maintenance:
@@ -23,11 +29,13 @@ class Maintenance:
         database: Database,
         dispatcher: Dispatcher,
         *,
+        probe: Probe,
         keep_jobs: timedelta,
         keep_staged: timedelta,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
+        self._probe = probe
         self._keep_jobs = keep_jobs
         self._keep_staged = keep_staged
 
@@ -42,7 +50,10 @@ class Maintenance:
         self._dispatcher.dispatch()
 
     def rescue(self) -> None:
-        """End the leases of vanished workers and send hints for their jobs."""
+        """End the leases of vanished workers and send hints for their jobs.
+
+        Tries what jobs have met without success for long, so that each comes to an end.
+        """
         with self._database.transaction() as transaction:
             ended = jobs.end_stalled_sessions(transaction)
         if ended:
@@ -52,6 +63,17 @@ class Maintenance:
         if rescued:
             log.warning("jobs_rescued", count=rescued)
             self._dispatcher.dispatch()
+        self._try_dependencies()
+
+    def _try_dependencies(self) -> None:
+        # Last, because it may take as long as a request to a provider.
+        with self._database.transaction() as transaction:
+            wanted = maintenance.probes_wanted(transaction)
+        for one in wanted:
+            served = self._probe(one)
+            log.info("dependency_tried", dependency=one.dependency, served=served)
+            with self._database.transaction() as transaction:
+                maintenance.note_probe(transaction, one.dependency, served=served)
 
     def reconcile(self) -> None:
         """Compare what was written to Storage lately with documents; once a day, everything.

@@ -26,6 +26,7 @@ from docmill.worker.pipeline.stager import StagingLimits
 from docmill.worker.processes.connections import build_database, build_dispatcher, build_embedder
 from docmill.worker.processes.heartbeat import Heartbeat
 from docmill.worker.processes.liveness import Liveness
+from docmill.worker.processes.probes import DependencyProbe
 from docmill.worker.processes.reading import build_splitter, extraction_limits
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.retry import RetryPolicy
@@ -161,26 +162,18 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         # A worker for jobs that run alone is idle nearly always: its zygote's memory can wait.
         eager=not isolated,
     )
-    heartbeat = Heartbeat(settings.heartbeat_file, LEASES, HINTS)
-    keeper = LeaseKeeper(
-        lambda: single_connection(settings.require("database_url")),
-        WorkerState(
-            worker_id=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
-            slots=1 if isolated else settings.slots,
-            isolated=isolated,
-            draining=False,
-            version=__version__,
-        ),
-        lease_for=timedelta(seconds=settings.lease_seconds),
-        on_alive=lambda: heartbeat.beat(LEASES),
+    storage = SupabaseStorage(
+        settings.require("supabase_url"), settings.require("supabase_secret_key")
     )
+    heartbeat = Heartbeat(settings.heartbeat_file, LEASES, HINTS)
+    keeper = _build_keeper(settings, heartbeat, isolated=isolated)
     liveness = _build_liveness(settings, database, keeper, isolated=isolated)
     dispatcher = build_dispatcher(settings, app, database)
     background = BackgroundDispatcher(dispatcher.dispatch)
     runner = JobRunner(
         database=database,
         keeper=keeper,
-        ingest=_build_ingest(settings, database, extractor, batcher),
+        ingest=_build_ingest(settings, database, storage, extractor, batcher),
         settings=_runner_settings(settings, isolated=isolated),
         on_hint=liveness.consumed,
         on_finished=background.kick,
@@ -188,6 +181,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
     maintenance = Maintenance(
         database,
         dispatcher,
+        probe=DependencyProbe(storage, embedder),
         keep_jobs=timedelta(days=settings.keep_jobs_days),
         keep_staged=timedelta(days=settings.keep_staged_days),
     )
@@ -203,6 +197,21 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         dispatcher=background,
         runner=runner,
         maintenance=maintenance,
+    )
+
+
+def _build_keeper(settings: WorkerSettings, heartbeat: Heartbeat, *, isolated: bool) -> LeaseKeeper:
+    return LeaseKeeper(
+        lambda: single_connection(settings.require("database_url")),
+        WorkerState(
+            worker_id=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            slots=1 if isolated else settings.slots,
+            isolated=isolated,
+            draining=False,
+            version=__version__,
+        ),
+        lease_for=timedelta(seconds=settings.lease_seconds),
+        on_alive=lambda: heartbeat.beat(LEASES),
     )
 
 
@@ -238,13 +247,15 @@ def _runner_settings(settings: RunSettings, *, isolated: bool) -> RunnerSettings
 
 
 def _build_ingest(
-    settings: WorkerSettings, database: Database, extractor: GuardedExtractor, batcher: Batcher
+    settings: WorkerSettings,
+    database: Database,
+    storage: SupabaseStorage,
+    extractor: GuardedExtractor,
+    batcher: Batcher,
 ) -> Ingest:
     return Ingest(
         database=database,
-        storage=SupabaseStorage(
-            settings.require("supabase_url"), settings.require("supabase_secret_key")
-        ),
+        storage=storage,
         extractor=extractor,
         splitter=build_splitter(settings, chunk_tokens=settings.chunk_tokens),
         batcher=batcher,

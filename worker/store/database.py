@@ -4,7 +4,8 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -116,29 +117,43 @@ def cancel_statement(connection: Connection) -> None:
 
 
 def require_database(url: str, *, patience_seconds: float = 30) -> None:
-    """Return once the database accepts this URL. For the start of a process.
+    """Return once the database answers a query with this URL. For the start of a process.
 
     A database that is not up yet is waited for. Raises ServiceError with the reason when it refuses
     the login, or when patience ends.
     """
     deadline = time.monotonic() + patience_seconds
-    while True:
+    while failure := _failure_to_answer(url):
+        if failure.is_final or time.monotonic() > deadline:
+            raise ServiceError(
+                f"cannot connect with DATABASE_URL ({failure.reason}): check its host, user and "
+                "password; docmill schema apply prints the line that sets the password"
+            )
+        log.warning("database_not_ready", reason=failure.reason)
+        time.sleep(1)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    reason: str
+    is_final: bool  #: the same will be said again
+
+
+def _failure_to_answer(url: str) -> _Failure | None:
+    try:
+        connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
+    except psycopg.OperationalError as error:
+        reason = connection_failure(error)
+        # What answers with FATAL is up, and will say the same again; unless it starts or ends.
+        passing = r"starting up|shutting down|recovery|not yet accepting|too many|remaining"
+        return _Failure(reason, "FATAL" in reason and not re.search(passing, reason))
+    with closing(connection):
         try:
-            psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS).close()
+            # A pooler takes the login itself: only a query shows whether Postgres is behind it.
+            connection.execute("select 1")
         except psycopg.OperationalError as error:
-            reason = connection_failure(error)
-            # What answers with FATAL is up, and will say the same again; unless it starts or ends.
-            passing = r"starting up|shutting down|recovery|not yet accepting|too many|remaining"
-            refused = "FATAL" in reason and not re.search(passing, reason)
-            if refused or time.monotonic() > deadline:
-                raise ServiceError(
-                    f"cannot connect with DATABASE_URL ({reason}): check its host, user and "
-                    "password; docmill schema apply prints the line that sets the password"
-                ) from None
-            log.warning("database_not_ready", reason=reason)
-            time.sleep(1)
-        else:
-            return
+            return _Failure(connection_failure(error), is_final=False)
+    return None
 
 
 def connection_failure(error: psycopg.Error) -> str:

@@ -23,6 +23,10 @@ ORPHANED_CHUNKS: Final[LiteralString] = "select ingest_private.forget_orphaned_c
 APPLY_PAUSES: Final[LiteralString] = """
     select changed, next_after from ingest_private.apply_pauses(%(after)s)
 """
+PROBES_WANTED: Final[LiteralString] = """
+    select dependency, bucket_id, object_name from ingest_private.probes_wanted()
+"""
+NOTE_PROBE: Final[LiteralString] = "select ingest_private.note_probe(%(dependency)s, %(served)s)"
 PRUNE: Final[LiteralString] = "select ingest_private.prune(%(keep_jobs)s, %(keep_staged)s)"
 ACTIVE_INDEX: Final[LiteralString] = """
     select id, model, dimensions, chunking from ingest_private.active_index_version()
@@ -49,6 +53,15 @@ class DrainedEvents:
 
     settled: int
     failed: int
+
+
+@dataclass(frozen=True)
+class WantedProbe:
+    """A dependency that is to be tried, Storage with an object that it has handed out before."""
+
+    dependency: Literal["storage", "provider"]
+    bucket_id: str | None
+    object_name: str | None
 
 
 def sync_object(connection: Connection, hint: ObjectHint) -> UUID | None:
@@ -107,6 +120,17 @@ def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, 
     row = connection.execute(query, parameters).fetchone()
     assert row is not None
     return row[0]
+
+
+def probes_wanted(connection: Connection) -> list[WantedProbe]:
+    """What a worker should try by itself, because jobs meet it without success."""
+    with connection.cursor(row_factory=class_row(WantedProbe)) as cursor:
+        return cursor.execute(PROBES_WANTED).fetchall()
+
+
+def note_probe(connection: Connection, dependency: str, *, served: bool) -> None:
+    """What a try has shown."""
+    connection.execute(NOTE_PROBE, {"dependency": dependency, "served": served})
 
 
 def prune(connection: Connection, *, keep_jobs: timedelta, keep_staged: timedelta) -> int:
