@@ -76,7 +76,7 @@ class Sessions:
     """Users and their sessions, through connections of supabase_auth_admin."""
 
     def __init__(self, settings: AuthSettings) -> None:
-        self._pool = make_pool(settings.database_url, "auth", settings.connections)
+        self._pool = make_pool(settings.database_url, "auth", settings.connections, checked=True)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Connected to the database."""

@@ -29,7 +29,11 @@ class Older:
 
 
 @pytest.fixture
-def older(postgres: PostgresServer, tmp_path: Path) -> Iterator[Older]:
+def older(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Older]:
+    # Celery looks for modules here first, and those of 0.1.0 have the names of our folders.
+    monkeypatch.chdir(tmp_path)
     (wheel,) = FOLDER.glob("*.whl")
     program = str(install_wheel(wheel, tmp_path / "older") / "docmill")
 
