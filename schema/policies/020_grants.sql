@@ -23,6 +23,7 @@ grant usage on schema ingest_private, extensions to docmill_worker;
 grant insert on ingest_private.staged_chunks to docmill_worker;
 grant execute on function
     ingest_private.sync_object,
+    ingest_private.sync_hints,
     ingest_private.drain_pending_events,
     ingest_private.take_ready_jobs,
     ingest_private.age_jobs,

@@ -100,6 +100,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.rescue_jobs",
     "ingest_private.end_stalled_sessions",
     "ingest_private.stop_flags",
+    "ingest_private.sync_hints",
     "ingest_private.sync_object",
     "ingest_private.take_ready_jobs",
 }

@@ -168,8 +168,13 @@ def reconcile(admin: Connection, _object_id: UUID, _name: str) -> None:
 
 
 #: What finds out later what no trigger told, for one object and its name.
+def sync_together(admin: Connection, object_id: UUID, name: str) -> None:
+    admin.execute("select ingest_private.sync_hints(%s, %s, %s)", [[object_id], ["docs"], [name]])
+
+
 SWEEPS: Final[Mapping[str, Callable[[Connection, UUID, str], None]]] = {
     "sync_object": sync,
+    "sync_hints": sync_together,
     "drain_pending_events": drain,
     "reconcile": reconcile,
     "backfill_source": backfill,

@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from docmill.worker.errors import JobError, ServiceError
 from docmill.worker.log import get_logger, redact
-from docmill.worker.store.hints import SYNC_OBJECT, ObjectHint
+from docmill.worker.store.hints import SYNC_HINTS, SYNC_OBJECT, ObjectHint
 
 log = get_logger(__name__)
 
@@ -179,8 +180,14 @@ class AsyncDatabase:
     #: schedule does the work.
     POOL_SECONDS: Final = 4.0
     TRIES: Final = 3
+    #: Events that are settled in one transaction at most, and such transactions at a time: one that
+    #: waits for a lock does not stop the others.
+    TOGETHER: Final = 100
+    TRANSACTIONS: Final = 4
 
     def __init__(self, url: str, *, connections: int) -> None:
+        self._waiting: deque[tuple[ObjectHint, asyncio.Future[UUID | None]]] = deque()
+        self._syncing: set[asyncio.Task[None]] = set()
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -205,7 +212,61 @@ class AsyncDatabase:
             await connection.execute("select 1")
 
     async def sync_object(self, hint: ObjectHint) -> UUID | None:
-        """`maintenance.sync_object`, committed; tried again when somebody held the rows."""
+        """`maintenance.sync_object`, committed: alone, or with others that wait at this moment.
+
+        Tried again when somebody held the rows.
+        """
+        answer: asyncio.Future[UUID | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((hint, answer))
+        if len(self._syncing) < self.TRANSACTIONS:
+            task = asyncio.create_task(self._sync_what_waits())
+            self._syncing.add(task)
+            task.add_done_callback(self._syncing.discard)
+        return await answer
+
+    async def _sync_what_waits(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.TOGETHER))]
+            if len(batch) > 1 and await self._answer_together(batch):
+                continue
+            await asyncio.gather(*(self._answer_alone(hint, answer) for hint, answer in batch))
+
+    async def _answer_together(
+        self, batch: "Sequence[tuple[ObjectHint, asyncio.Future[UUID | None]]]"
+    ) -> bool:
+        """Settle all at once. False: one of them is in the way, and each is to be tried alone."""
+        try:
+            jobs = await self._sync_together([hint for hint, _ in batch])
+        except CONTENTION:
+            return False
+        except UNAVAILABLE as error:
+            for _, answer in batch:
+                _settle(answer, error)
+        except psycopg.Error:
+            return False
+        else:
+            for (_, answer), job_id in zip(batch, jobs, strict=True):
+                _settle(answer, job_id)
+        return True
+
+    async def _sync_together(self, hints: Sequence[ObjectHint]) -> list[UUID | None]:
+        together = {
+            "object_ids": [hint.object_id for hint in hints],
+            "bucket_ids": [hint.bucket_id for hint in hints],
+            "names": [hint.name for hint in hints],
+        }
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(SYNC_HINTS, together)).fetchone()
+        assert row is not None
+        return list(row[0])
+
+    async def _answer_alone(self, hint: ObjectHint, answer: "asyncio.Future[UUID | None]") -> None:
+        try:
+            _settle(answer, await self._sync_alone(hint))
+        except Exception as error:  # the caller is told
+            _settle(answer, error)
+
+    async def _sync_alone(self, hint: ObjectHint) -> UUID | None:
         for attempt in range(self.TRIES):
             try:
                 async with self._pool.connection() as connection:
@@ -220,3 +281,12 @@ class AsyncDatabase:
                 job_id: UUID | None = row[0]
                 return job_id
         raise AssertionError
+
+
+def _settle(answer: "asyncio.Future[UUID | None]", outcome: UUID | Exception | None) -> None:
+    if answer.done():  # whoever waited has hung up
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -7,6 +7,9 @@ from uuid import UUID
 SYNC_OBJECT: Final[LiteralString] = """
     select ingest_private.sync_object(%(object_id)s, %(bucket_id)s, %(name)s)
 """
+SYNC_HINTS: Final[LiteralString] = """
+    select ingest_private.sync_hints(%(object_ids)s::uuid[], %(bucket_ids)s, %(names)s)
+"""
 
 
 @dataclass(frozen=True)
