@@ -20,7 +20,7 @@ from typing import Any
 from docmill.worker.extraction.child import sandbox
 from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.protocol import Request
-from docmill.worker.extraction.zygote import descendants
+from docmill.worker.extraction.zygote import descendants, unneeded
 from docmill.worker.models import JsonObject
 
 #: How often what a child has started is counted. A fork takes a tenth of a millisecond.
@@ -188,6 +188,8 @@ def main(arguments: list[str]) -> None:
     no_network = sandbox.leave_network()
     # Imported here, so that no line of a parser, not even at import, ever has a network.
     from docmill.worker.extraction.child import life
+
+    unneeded.leave_out()
     from docmill.worker.extraction.zygote import warm
 
     warm.warm_up()
