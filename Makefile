@@ -90,6 +90,8 @@ clean: ## Remove what was installed and built
 
 # Stamps: nothing is installed again until a dependency changes.
 $(VENV)/bin/python:
+	@test -d docmill/worker || { echo "This clone lacks its symbolic links:" \
+		"git config core.symlinks true, then git checkout docmill"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python

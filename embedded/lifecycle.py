@@ -54,8 +54,8 @@ from docmill.worker.admin.sources import add_source
 from docmill.worker.admin.status import list_workers
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
-from docmill.worker.settings.environment import load_settings
-from docmill.worker.settings.parts import PREFIX, DocumentSettings, variables_of
+from docmill.worker.settings.environment import load_settings, variables_read
+from docmill.worker.settings.parts import PREFIX, DocumentSettings
 from docmill.worker.settings.processes import PROCESSES
 
 READY_SECONDS: Final = 90.0
@@ -211,8 +211,7 @@ class EmbeddedStack:
 
 def _settings_of(process: str, settings: Mapping[str, str]) -> dict[str, str]:
     """What a process reads of these variables: it is given no key that it does not need."""
-    kind = PROCESSES[process]
-    read = {variable for name in kind.model_fields for variable in variables_of(kind, name)}
+    read = variables_read(PROCESSES[process])
     return {name: value for name, value in settings.items() if name in read}
 
 

@@ -12,7 +12,8 @@ from typing import Literal
 
 import psycopg
 
-from docmill.cli.context import admin_connection, running_stack, settings_in_use
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
 from docmill.worker.errors import DocmillError, ServiceError

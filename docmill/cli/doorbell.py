@@ -1,6 +1,7 @@
 """`docmill schema webhook`."""
 
-from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import cell, console, print_json
 from docmill.worker.admin.doorbell import (

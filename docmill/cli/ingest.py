@@ -13,7 +13,8 @@ from typing import Final
 
 from rich.live import Live
 
-from docmill.cli.context import admin_connection, owner_id, running_stack, settings_in_use
+from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.observe import FINAL_STATES, progress_table
 from docmill.cli.output import Row, cell, console, count_of, print_json, short_id

@@ -102,7 +102,7 @@ def _explain(error: Exception) -> tuple[str, ExitCode]:
     if format_message is not None:  # the command line's own
         command = getattr(getattr(error, "ctx", None), "command_path", "docmill")
         return f"{format_message().rstrip('.')} (see {command} --help)", ExitCode.USAGE
-    from docmill.cli.context import explain_unknown
+    from docmill.cli.unexpected import explain_unknown
 
     return explain_unknown(error)
 
@@ -178,6 +178,9 @@ def demo(
     ] = None,
 ) -> int:
     """Upload, ingest and search as two users, all on this machine."""
+    from docmill.embedded.extra import require_extra
+
+    require_extra()
     from docmill.cli import demo as demo_command
 
     return demo_command.demo(documents)

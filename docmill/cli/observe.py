@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from docmill.cli.context import admin_connection, owner_id, running_stack, settings_in_use
+from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import (
     Row,
@@ -89,6 +90,7 @@ def stack_row(stack: StackInfo) -> Row:
         "pid": stack.pid,
         "api_url": stack.api_url,
         "publishable_key": stack.keys.publishable_key,
+        "secret_key": stack.keys.secret_key,
         "database_url": stack.database_url("postgres"),
         "users": list(DEMO_USERS.values()),
         "password": stack.keys.demo_password,

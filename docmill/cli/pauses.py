@@ -2,7 +2,8 @@
 
 from contextlib import nullcontext
 
-from docmill.cli.context import admin_connection, owner_id, settings_in_use
+from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import cell, console, count_of, print_json
 from docmill.worker.admin import holds

@@ -6,7 +6,8 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Final
 
-from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, count_of, print_json, table
 from docmill.worker.admin.jobs import tokens_per_byte

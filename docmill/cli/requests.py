@@ -4,7 +4,8 @@ import re
 from typing import Final
 from uuid import UUID
 
-from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, print_json, short_id
 from docmill.worker.admin.jobs import explain_job, find_jobs, request_cancel, retry_job

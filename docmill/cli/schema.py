@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
 from docmill.worker.admin.export import ExportedSchema, export_schema

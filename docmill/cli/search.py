@@ -1,6 +1,7 @@
 """`docmill search`."""
 
-from docmill.cli.context import admin_connection, owner_id, running_stack, settings_in_use
+from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, print_json
 from docmill.embedded.stack import DEFAULT_OWNER

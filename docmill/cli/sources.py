@@ -7,7 +7,8 @@ from typing import Final
 import psycopg
 from rich.progress import Progress
 
-from docmill.cli.context import admin_connection, settings_in_use
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, console, print_json, print_rows
 from docmill.worker.admin.sources import (

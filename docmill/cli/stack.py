@@ -12,6 +12,7 @@ from docmill.cli.exit_code import ExitCode
 from docmill.cli.observe import stack_row
 from docmill.cli.output import cell, console, print_json
 from docmill.cli.stopping import StopSignals
+from docmill.embedded.extra import require_extra
 from docmill.embedded.process import log_tail
 from docmill.embedded.stack import (
     DEMO_USERS,
@@ -33,6 +34,7 @@ _POLL_SECONDS: Final = 0.05
 
 def up(*, detach: bool, as_json: bool) -> int:
     """Start the stack, here or in the background."""
+    require_extra()
     home = default_home().resolve()
     running = read_info(home)
     if running is not None:

@@ -8,7 +8,6 @@ average below.
 from collections.abc import Sequence
 
 import numpy as np
-from safetensors import safe_open
 
 from docmill.worker.embedding.tokens import wordllama_folder, wordllama_tokenizer
 from docmill.worker.ports import Vectors
@@ -24,7 +23,11 @@ class LocalEmbedder:
     dimensions = DIMENSIONS
 
     def __init__(self) -> None:
-        path = wordllama_folder() / "weights" / "l2_supercat_256.safetensors"
+        folder = wordllama_folder()
+        # With the model, and not before: whoever lacks both is told by the line above.
+        from safetensors import safe_open
+
+        path = folder / "weights" / "l2_supercat_256.safetensors"
         with safe_open(path, framework="np") as weights:
             table = weights.get_tensor("embedding.weight")
         self._table: Vectors = np.ascontiguousarray(table, dtype=np.float32)

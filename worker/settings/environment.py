@@ -30,6 +30,11 @@ def load_settings(kind: type[Loaded]) -> Loaded:
         raise SettingsError("; ".join(_explain(kind, item) for item in error.errors())) from None
 
 
+def variables_read(kind: type[SettingsPart]) -> set[str]:
+    """The environment variables that this kind of settings is read from."""
+    return {variable for name in kind.model_fields for variable in variables_of(kind, name)}
+
+
 def _known_variables() -> set[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     # Where the embedded mode keeps its data; read by the command line, not by processes.

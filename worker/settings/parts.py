@@ -238,9 +238,9 @@ class EmbedderSettings(SettingsPart):
     @property
     def dimensions(self) -> int:
         """Width of the embeddings, the default model's when none is set."""
-        default_model, default_dimensions = _DEFAULT_MODELS[self.embedder]
         if self.embedding_dimensions:
             return self.embedding_dimensions
+        default_model, default_dimensions = _DEFAULT_MODELS[self.embedder]
         if self.model == default_model:
             return default_dimensions
         raise SettingsError(
