@@ -106,7 +106,7 @@ class StopError(Exception):
     "answer", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"], ids=["nothing", "a byte"]
 )
 def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer: bytes) -> None:
-    asked = threading.Event()
+    asked, done = threading.Event(), threading.Event()
 
     def check() -> None:
         if asked.is_set():
@@ -119,7 +119,7 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
             connection.recv(4096)
             connection.sendall(answer)
             asked.set()
-            connection.recv(1)
+            assert done.wait(60)
             connection.close()
 
         server = threading.Thread(target=answer_once)
@@ -128,13 +128,15 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
         with pytest.raises(StopError):
             storage.download("docs", "x", tmp_path / "spool", max_bytes=9, check=check)
         assert server.is_alive()
+        done.set()
+        server.join(60)
         storage.close()
-        server.join(10)
 
 
 def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None:
     """The target is a descriptor's number, which the next document's file gets."""
     begun, go_on, abandoned_done = threading.Event(), threading.Event(), threading.Event()
+    before = set(threading.enumerate())
 
     def check() -> None:
         if begun.is_set():
@@ -165,12 +167,11 @@ def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None
             # Where alice's file was, bob's is now.
             assert bobs == alices
             bobs.write_bytes(b"bob's")
-            threads = [t for t in threading.enumerate() if t.name == "storage"]
+            (request,) = {t for t in threading.enumerate() if t.name == "storage"} - before
             go_on.set()
-            for thread in threads:
-                thread.join(10)
+            request.join(60)
             storage.close()
-            assert abandoned_done.wait(10)
+            assert abandoned_done.wait(60)
             assert bobs.read_bytes() == b"bob's"
         server.join(10)
 
