@@ -23,7 +23,7 @@ from tests.support.installation import until
 DOCMILL = (sys.executable, "-m", "docmill")
 #: What `status` says of the stack alone.
 STACK_FIELDS = {
-    *("pid", "api_url", "publishable_key", "database_url", "users", "password"),
+    *("pid", "api_url", "publishable_key", "secret_key", "database_url", "users", "password"),
     *("flower_url", "flower_user", "flower_password"),
 }
 #: Makes the terminal that of its session, and hears Ctrl-C, which shells in the background ignore.
