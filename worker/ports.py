@@ -12,7 +12,9 @@ if TYPE_CHECKING:  # commands that embed nothing start faster without
     import numpy as np
     from numpy.typing import NDArray
 
+#: Of several texts, shape (texts, dimensions); and of one.
 Vectors: TypeAlias = "NDArray[np.float32]"
+Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
 
 #: Raises LeaseLostError, CancelledRunError or DrainError when the run must stop.
 StopCheck = Callable[[], None]

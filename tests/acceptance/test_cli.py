@@ -49,6 +49,36 @@ def test_the_settings_in_use_are_shown_without_their_secrets(shell: Shell) -> No
         assert keys[name] not in said + json.dumps(rows)
 
 
+#: Who may hold what, of the processes that `docmill up` starts; the API stands for Supabase itself.
+HOLDERS = {
+    "secret_key": {"worker", "worker --isolated"},
+    "webhook_secret": {"webhook"},
+    "flower_password": {"flower"},
+    "role_password": {"worker", "worker --isolated", "webhook"},  # in the URL of docmill_worker
+}
+
+
+def test_each_process_holds_the_keys_that_it_reads_and_no_other(shell: Shell) -> None:
+    """The kernel says what they were given, not our settings."""
+    keys = json.loads((shell.folder / ".docmill" / "keys.json").read_text())
+    held: dict[str, set[str]] = {name: set() for name in HOLDERS}
+    seen = set()
+    tasks = Path(f"/proc/{shell.status_of_stack()['pid']}/task").glob("*/children")
+    for pid in " ".join(task.read_text() for task in tasks).split():
+        command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")
+        _, marker, arguments = command.partition(" -m docmill ")
+        if not marker:
+            continue
+        seen.add(arguments)
+        environ = Path(f"/proc/{pid}/environ").read_text()
+        assert "DOCMILL_ADMIN_DATABASE_URL" not in environ
+        for name in HOLDERS:
+            if keys[name] in environ:
+                held[name].add(arguments)
+    assert seen == {"worker", "worker --isolated", "webhook", "beat", "flower"}
+    assert held == HOLDERS
+
+
 @pytest.fixture(scope="module")
 def ingested(shell: Shell) -> dict[str, dict[str, Any]]:
     """What `ingest --wait --json` said of four files, by file name."""

@@ -1,5 +1,7 @@
 """The real openai client against a server that answers well, badly, or not at all."""
 
+import base64
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -7,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from docmill.worker.clients.openai_embedder import OpenAIEmbedder
+from docmill.worker.clients.openai_embedder import MAX_BILLED_TOKENS, OpenAIEmbedder
 from docmill.worker.errors import JobError
 from tests.support.fake_openai import (
     DIMENSIONS,
@@ -148,6 +152,30 @@ def test_an_answer_without_a_count_of_tokens_is_an_answer(fake: FakeOpenAI, usag
     assert tokens == 0
 
 
+#: Names and places of OpenAI's answer.
+_NAMES = st.sampled_from(["data", "index", "embedding", "usage", "total_tokens", "object", "x"])
+_PATHS = st.sampled_from(
+    [
+        *(("data",), ("usage",), ("usage", "total_tokens"), ("model",), ("object",)),
+        *(("data", 0), ("data", 1, "index"), ("data", 2, "embedding"), ("data", 0, "object")),
+    ]
+)
+
+
+def _edited(edits: list[tuple[tuple[Any, ...], Any]]) -> Any:
+    """A right answer in which something is put in other things' places."""
+    answer: Any = embeddings(TEXTS)
+    for path, value in edits:
+        place = answer
+        try:
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = value
+        except (TypeError, KeyError, IndexError):
+            continue  # an earlier edit took the place away
+    return answer
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -170,6 +198,41 @@ def test_an_answer_without_a_count_of_tokens_is_an_answer(fake: FakeOpenAI, usag
 )
 def test_whatever_is_answered_becomes_a_code(fake: FakeOpenAI, answer: Raw) -> None:
     assert refused(fake, answer).code in ("provider_invalid_response", "provider_unavailable")
+
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.just(base64.b64encode(vector_of("x").tobytes()).decode())
+)
+_JSON = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(answer=st.builds(_edited, st.lists(st.tuples(_PATHS, _JSON), max_size=3)) | _JSON)
+def test_any_json_becomes_the_right_vectors_or_a_code(fake: FakeOpenAI, answer: Any) -> None:
+    """Whatever is said, and wherever a right answer is changed."""
+    fake.respond = lambda _texts: Raw(json.dumps(answer).encode())
+    try:
+        vectors, tokens = embedder(fake.url).embed(TEXTS)
+    except JobError as error:
+        code = error.code
+    else:
+        code = ""
+        assert vectors.shape == (len(TEXTS), DIMENSIONS)
+        assert np.isfinite(vectors.astype(np.float16)).all()
+        assert isinstance(tokens, int)
+        assert 0 <= tokens <= MAX_BILLED_TOKENS
+    assert code in ("", "provider_invalid_response", "provider_unavailable")
 
 
 @pytest.mark.parametrize("value", [65_505.0, -1e30, 1e-9])

@@ -1,5 +1,6 @@
 """Hints that are settled together end as they would one by one."""
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -97,6 +98,15 @@ def test_each_has_the_job_that_it_would_have_alone(database: Database, hints: li
 def test_the_order_of_the_hints_does_not_matter(database: Database, hints: list[Hint]) -> None:
     jobs, documents = outcome(database, hints, together)
     assert outcome(database, hints[::-1], together) == (jobs[::-1], documents)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_of_them_in_any_order_end_as_they_would_alone(
+    database: Database, hints: list[Hint], seed: int
+) -> None:
+    chance = random.Random(seed)
+    chosen = chance.choices(hints, k=chance.randint(2, 20))
+    assert outcome(database, chosen, together) == outcome(database, chosen, alone)
 
 
 def test_none_is_none(worker: Connection) -> None:

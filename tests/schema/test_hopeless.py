@@ -1,5 +1,8 @@
 """An error that counts no attempt ends a job all the same when it is the job's own."""
 
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
@@ -159,6 +162,121 @@ def test_a_run_that_a_worker_gave_back_does_not_begin_it_anew(
     others(admin, 50, "succeeded")
     meet(worker, job_id, "no_space")
     assert state_of(admin, job_id)[0] == "failed"
+
+
+@dataclass(frozen=True)
+class Past:
+    """One earlier run: how it ended, with which code, how many minutes ago it began."""
+
+    outcome: str
+    code: str | None
+    age: int
+
+
+DEPENDENCIES = {
+    "storage": {"storage_unavailable", "object_changed"},
+    "provider": {"rate_limited", "provider_unavailable"},
+}
+ENDS = (
+    ("released", "storage_unavailable"),
+    ("released", "object_changed"),
+    ("released", "rate_limited"),
+    ("released", None),
+    ("retried", "internal_error"),
+    ("crashed", None),
+)
+
+
+def ought_to_fail(
+    history: Sequence[Past], *, served: int, refused: int, staged: int | None
+) -> bool:
+    """The rule in Python, from what docs/limits.md says; the run now meets `object_changed`."""
+    kin = DEPENDENCIES["storage"]
+    ages = [0]
+    for past in reversed(history):
+        if (past.outcome, past.code) == ("released", None):
+            continue
+        if past.outcome != "released" or past.code not in kin:
+            break
+        ages.append(past.age)
+    tries = served + refused
+    return (
+        len(ages) >= 5
+        and max(ages) > 30
+        and (staged is None or staged > max(ages))
+        and tries >= 10
+        and served * 10 >= tries * 9
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job that meets `object_changed` once more, and what else happened."""
+
+    history: Sequence[Past]
+    served: int
+    refused: int
+    staged: int | None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the job ought to fail now."""
+        return ought_to_fail(
+            self.history, served=self.served, refused=self.refused, staged=self.staged
+        )
+
+
+def case(seed: int) -> Case:
+    """Most of them near the bounds, where a wrong rule would show."""
+    chance = random.Random(seed)
+    ends = chance.choices(ENDS, weights=(60, 60, 2, 6, 1, 1), k=chance.randint(2, 9))
+    minutes = range(2, 30) if chance.random() < 0.2 else range(31, 90)
+    ages = sorted(chance.sample(minutes, len(ends)), reverse=True)
+    return Case(
+        [Past(end, code, age) for (end, code), age in zip(ends, ages, strict=True)],
+        served=chance.choice((8, 9, 10, 18, 40, 40)),
+        refused=chance.choice((0, 0, 0, 1, 2, 4, 5)),
+        staged=chance.choice((None, None, None, None, 1, 95)),
+    )
+
+
+SEEDS = range(100)
+
+
+def test_both_ends_are_among_the_histories() -> None:
+    """The test below could not fail if every history led to the same end."""
+    assert 15 < sum(case(seed).ends for seed in SEEDS) < 85
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_rule_is_the_one_that_is_documented(
+    admin: Connection, worker: Connection, job_id: UUID, seed: int
+) -> None:
+    given = case(seed)
+    for past in given.history:
+        admin.execute(
+            """insert into ingest_private.attempts
+                   (job_id, token, attempt, worker_id, isolated, started_at, finished_at,
+                    outcome, error_code)
+               values (%s, nextval('ingest_private.lease_token'), 1, 'w', false,
+                       now() - make_interval(mins => %s), now() - make_interval(mins => %s),
+                       %s, %s)""",
+            [job_id, past.age, past.age - 1, past.outcome, past.code],
+        )
+    run = claimed(worker, job_id)
+    if given.served:
+        others(admin, given.served, "succeeded")
+    if given.refused:
+        others(admin, given.refused, "released", "storage_unavailable")
+    if given.staged is not None:
+        assert stage(worker, run, ["a part of it"])
+        admin.execute(
+            "update ingest_private.staged_chunks"
+            "   set staged_at = now() - make_interval(mins => %s)",
+            [given.staged],
+        )
+    release(worker, run, "object_changed")
+    assert (state_of(admin, job_id)[0] == "failed") is given.ends
 
 
 class TestProbes:

@@ -18,7 +18,7 @@ import numpy as np
 
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
-from docmill.worker.ports import Embedder, Vectors
+from docmill.worker.ports import Embedder, Vector, Vectors
 
 log = get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Submission:
         self.texts = texts
         self.token_counts = token_counts
         self._changed = changed
-        self._vectors: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+        self._vectors: dict[int, Vector] = {}
         self._billed = 0.0
         self._error: JobError | None = None
         self._queued = len(texts)  # texts that no request has taken yet
@@ -86,9 +86,7 @@ class Submission:
         self._queued -= 1
         self._asked += 1
 
-    def deliver(
-        self, position: int, vector: "np.ndarray[tuple[int], np.dtype[np.float32]]", billed: float
-    ) -> None:
+    def deliver(self, position: int, vector: Vector, billed: float) -> None:
         """A text's vector has arrived."""
         self._vectors[position] = vector
         self._billed += billed
@@ -257,9 +255,7 @@ class Batcher:
                 item.submission.fail(error)
 
 
-def _shares(
-    batch: list[_Item], vectors: Vectors, tokens: int
-) -> "list[tuple[_Item, np.ndarray[tuple[int], np.dtype[np.float32]], float]]":
+def _shares(batch: list[_Item], vectors: Vectors, tokens: int) -> list[tuple[_Item, Vector, float]]:
     """Each text with its vector and its share of the tokens. Raises ValueError if they do not pair.
 
     Nothing is delivered before all of it is known to fit.
