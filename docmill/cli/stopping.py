@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Final, Self
 
-from docmill.worker.errors import StoppedError
+from docmill.worker.errors import DocmillError, StoppedError
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -33,9 +33,19 @@ class StopSignals:
         self._handlers.enter_context(_handling(_SIGNALS, self._on_signal))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Give them back."""
-        self._handlers.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _at: object) -> None:
+        """Give them back; or ignore them from now on, when one came.
+
+        What was asked for is done then, and only to say so is left. An error of what was being
+        stopped says nothing new. Raises StoppedError instead of it.
+        """
+        if not self.came():
+            self._handlers.close()
+            return
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if isinstance(error, DocmillError) and not isinstance(error, StoppedError):
+            raise self.stopped() from error
 
     def came(self) -> bool:
         """Whether a signal came."""

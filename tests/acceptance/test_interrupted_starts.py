@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,21 @@ def test_a_stack_that_starts_can_be_stopped_from_elsewhere(tmp_path: Path) -> No
     own = Shell(tmp_path)
     with own.terminal("up") as terminal:
         until((tmp_path / ".docmill" / "redis" / "redis.log").exists, "a start")
-        assert own.run("down").strip() == "stopped"
+        # It waits for `down`, which may take longer to begin than the rest of a start.
+        os.kill(terminal.process.pid, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(own.run, "down")
+            until(lambda: waits_for(terminal.process.pid, signal.SIGTERM), "the signal", 60)
+            os.kill(terminal.process.pid, signal.SIGCONT)
+            assert stopping.result(60).strip() == "stopped"
         terminal.ended(143)
+
+
+def waits_for(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has been sent a signal that it has not got yet."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = int(status.split("ShdPnd:")[1].split()[0], 16)
+    return bool(pending >> (number - 1) & 1)
 
 
 def test_nothing_outlives_a_killed_stack(tmp_path: Path) -> None:

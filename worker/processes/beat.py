@@ -1,8 +1,7 @@
 """`docmill beat`: the schedule."""
 
-import tempfile
-from pathlib import Path
-from typing import Final
+import signal
+from typing import Final, NoReturn
 
 from celery import signals
 
@@ -18,17 +17,30 @@ _SCHEDULE: Final = "schedule"
 def run_beat(settings: BeatSettings) -> int:
     """Send the schedule's messages until a signal; returns the exit code."""
     configure_logging(log_format=settings.log_format, level=settings.log_level)
-    app = create_app(settings.require("redis_url"))
+    redis_url = settings.require("redis_url")
+    app = create_app(redis_url)
     app.conf.beat_schedule = beat_schedule(settings)
-    warn_without_redis(settings.require("redis_url"))
+    warn_without_redis(redis_url)
     heartbeat = Heartbeat(settings.heartbeat_file, _SCHEDULE)
     # Redis has taken a message: the schedule runs, and is heard.
     signals.after_task_publish.connect(lambda **_: heartbeat.beat(_SCHEDULE), weak=False)
-    # Every task may run at any time, so nothing is lost with the record of when each ran last.
-    with tempfile.TemporaryDirectory(prefix="docmill-beat-", ignore_cleanup_errors=True) as folder:
-        app.Beat(
-            loglevel=settings.log_level.upper(),
-            schedule=str(Path(folder) / "schedule"),
-            redirect_stdouts=False,
-        ).run()
+    signals.beat_init.connect(_take_over_signals, weak=False)
+    app.Beat(
+        loglevel=settings.log_level.upper(),
+        # In memory. Every task may run at any time, so nothing is lost with the record of when each
+        # ran last; and a file could be in the middle of a write when the signal comes.
+        scheduler_cls="celery.beat:Scheduler",
+        redirect_stdouts=False,
+    ).run()
     return 0
+
+
+def _take_over_signals(**_: object) -> None:
+    # Celery's own saves the schedule and writes to the log from within the handler: both fail when
+    # the signal comes while the same is being done.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+
+
+def _stop(*_: object) -> NoReturn:
+    raise SystemExit
