@@ -7,8 +7,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	-c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-dispatch \
-	bench-start bench-idle bench-extract bench-corpus upgrade-fixture format constraints clean
+.PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
+	bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
+	bench-reindex eval upgrade-fixture format \
+	constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -56,11 +58,20 @@ mutants: $(VENV)/.dev ## Take out the guards of the schema one by one: a test mu
 bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 	$(BIN)/python -m tests.benchmarks.webhook
 
+bench-receiver: $(VENV)/.dev ## Measure what hostile connections take of the receiver
+	$(BIN)/python -m tests.benchmarks.hostile_connections $(OPTIONS)
+
+bench-fairness: $(VENV)/.dev ## Measure how long an owner waits beside another's load
+	$(BIN)/python -m tests.benchmarks.fairness $(OPTIONS)
+
 bench-dispatch: $(VENV)/.dev ## Measure how long it takes to choose what runs next
 	$(BIN)/python -m tests.benchmarks.dispatch
 
 bench-start: $(VENV)/.dev ## Measure how long a newcomer waits (needs a Chromium)
 	$(BIN)/python -m tests.benchmarks.start
+
+bench-triggers: $(VENV)/.dev ## Measure what the triggers add to the statements of Storage
+	$(BIN)/python -m tests.benchmarks.triggers
 
 bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 	$(BIN)/python -m tests.benchmarks.idle
@@ -68,11 +79,23 @@ bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
 bench-extract: $(VENV)/.dev ## Measure reading against unstructured; OPTIONS='--corpus FOLDER'
 	$(BIN)/python -m tests.benchmarks.extract $(OPTIONS)
 
+bench-tokens: $(VENV)/.dev ## Measure counting and cutting text that no language has
+	$(BIN)/python -m tests.benchmarks.tokens
+
 bench-corpus: $(VENV)/.dev ## Read every file of DOCS=folder, and say how, how fast and what was lost
 	$(BIN)/python -m tests.benchmarks.corpus "$(DOCS)"
 
 supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the tests that run it (needs npm)
 	npm install --prefix $(VENV)/supabase --no-save --ignore-scripts --no-audit --no-fund supabase@3.1.0
+
+bench-search: $(VENV)/.dev ## Measure how long searches take; OPTIONS='--dimensions 256 --callers 10,1000'
+	$(BIN)/python -m tests.benchmarks.search $(OPTIONS)
+
+bench-reindex: $(VENV)/.dev ## Measure filling another index version; OPTIONS='--chunks 20000'
+	$(BIN)/python -m tests.benchmarks.reindex $(OPTIONS)
+
+eval: $(VENV)/.dev ## Measure how well search finds what is asked; OPTIONS='--set FOLDER --keep'
+	$(BIN)/python -m tests.eval $(OPTIONS)
 
 upgrade-fixture: $(VENV)/.dev ## Keep this version's wheel and database for the test of upgrades
 	$(BIN)/python -m tests.support.upgrade_fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
+_CLONE_NEWPID = 0x20000000
 _PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 
@@ -41,9 +42,18 @@ def leave_root() -> None:
 
 def can_leave_network() -> bool:
     """Whether a process here may enter a network namespace of its own. Tried in a child."""
+    return _can_unshare(_CLONE_NEWNET)
+
+
+def can_hide_processes() -> bool:
+    """Whether a process here may make PID namespaces. Tried in a child."""
+    return _can_unshare(_CLONE_NEWPID)
+
+
+def _can_unshare(kind: int) -> bool:
     child = os.fork()
     if child == 0:
-        for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):
+        for flags in (kind, _CLONE_NEWUSER | kind):
             with contextlib.suppress(OSError):
                 _libc_call("unshare", flags)
                 os._exit(0)

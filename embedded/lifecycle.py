@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from docmill.embedded.api import ApiSettings
+from docmill.embedded.api import ApiSettings, EmbeddingKeys
 from docmill.embedded.auth import AuthSettings, install_users
 from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.embedded.process import (
@@ -52,10 +52,11 @@ from docmill.embedded.watched import WatchedChild
 from docmill.worker.admin.schema import IndexSettings, apply_schema
 from docmill.worker.admin.sources import add_source
 from docmill.worker.admin.status import list_workers
+from docmill.worker.asking import servers_of
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
 from docmill.worker.settings.environment import load_settings, variables_read
-from docmill.worker.settings.parts import PREFIX, DocumentSettings
+from docmill.worker.settings.parts import PREFIX, ChatSettings, DocumentSettings, EmbedderSettings
 from docmill.worker.settings.processes import PROCESSES
 
 READY_SECONDS: Final = 90.0
@@ -289,7 +290,7 @@ def _scalar(connection: "psycopg.Connection[tuple[object, ...]]", query: str) ->
 
 def _base_environ() -> dict[str, str]:
     # Settings of another installation in this shell are not for the embedded stack.
-    foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "OPENAI_")
+    foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "OPENAI_", "CHAT_", "RERANK_")
     return {
         name: value
         for name, value in os.environ.items()
@@ -312,6 +313,8 @@ def _api_settings(info: StackInfo) -> ApiSettings:
             f"Users of this machine: {', '.join(DEMO_USERS.values())}. "
             "docmill status shows their password."
         ),
+        asking=servers_of(load_settings(ChatSettings)),
+        embedding=EmbeddingKeys.of(load_settings(EmbedderSettings)),
         port=info.ports.api,
     )
 

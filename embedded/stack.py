@@ -110,6 +110,7 @@ class StackInfo:
             "REDIS_URL": self.redis_url,
             "SUPABASE_URL": self.api_url,
             "SUPABASE_SECRET_KEY": self.keys.secret_key,
+            "SUPABASE_PUBLISHABLE_KEY": self.keys.publishable_key,
             "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
             "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
             "DOCMILL_EMBEDDER": "local",

@@ -198,7 +198,8 @@ grant all on storage.buckets, storage.objects to anon, authenticated, service_ro
 grant all on storage.buckets, storage.objects to postgres with grant option;
 
 -- Database Webhooks -------------------------------------------------------------------------------
--- net.http_post queues; whoever plays pg_net's worker takes a row out, sends it once, forgets it.
+-- net.http_post queues; whoever plays pg_net's worker takes a row out, sends it once, and notes
+-- what came of it.
 create schema net;
 grant usage on schema net to public;
 create unlogged table net.http_request_queue (
@@ -211,6 +212,18 @@ create unlogged table net.http_request_queue (
 );
 -- As in pg_net 0.20: whoever speaks SQL may read and write the queue; no API role reaches it.
 grant all on net.http_request_queue to public;
+create unlogged table net._http_response (
+    id bigint,
+    status_code integer,
+    content_type text,
+    headers jsonb,
+    content text,
+    timed_out boolean,
+    error_msg text,
+    created timestamptz not null default now()
+);
+create index on net._http_response (created);
+grant all on net._http_response to public;
 create function net.http_post(
     url text, body jsonb default '{}', params jsonb default '{}',
     headers jsonb default '{"Content-Type": "application/json"}',

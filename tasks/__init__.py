@@ -61,8 +61,8 @@ def reconcile() -> None:
         current().maintenance.reconcile()
 
 
-@shared_task(name="docmill.prune", throws=_PASSING)
-def prune() -> None:
-    """Remove old rows. Safe twice: what is gone is gone."""
-    with _in_one_line("prune"):
-        current().maintenance.prune()
+@shared_task(name="docmill.schedules", send_events=False, throws=_PASSING)
+def schedules() -> None:
+    """Run the schedules that are due. Safe twice: each run is claimed once."""
+    with _in_one_line("schedules"):
+        current().schedules.run_due()

@@ -60,6 +60,9 @@ CELERY_SETTINGS: Final[dict[str, Any]] = {
 #: that is a few seconds ahead would stop the schedule.
 MESSAGE_SECONDS: Final = 7_200.0
 
+#: How often it is looked for schedules that are due, which are so to the minute.
+SCHEDULES_SECONDS: Final = 20.0
+
 
 def create_app(redis_url: str) -> Celery:
     """The app whose messages go through this Redis."""
@@ -76,7 +79,7 @@ def beat_schedule(settings: ScheduleSettings) -> dict[str, dict[str, Any]]:
         "docmill.dispatch": settings.dispatch_seconds,
         "docmill.rescue": settings.rescue_seconds,
         "docmill.reconcile": settings.reconcile_seconds,
-        "docmill.prune": 3_600.0,
+        "docmill.schedules": SCHEDULES_SECONDS,
     }
     return {
         task: {

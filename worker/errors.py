@@ -38,6 +38,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     **_codes(
         ErrorKind.PERMANENT,
         "unsupported_type",
+        "unsupported_name",
         "encrypted",
         "corrupt",
         "empty_document",
@@ -68,6 +69,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     **_codes(
         ErrorKind.TRANSIENT,
         "provider_invalid_response",
+        "parse_stalled",
         "internal_error",
         counted=True,
     ),
@@ -145,6 +147,18 @@ class JobError(DocmillError):
     def code(self) -> str:
         """The stable code."""
         return self.error.code
+
+
+class AskError(DocmillError):
+    """A question was not answered. `code` is stable, the message is for whoever asked.
+
+    `status` is the one of HTTP that says so.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
 
 
 class LeaseLostError(DocmillError):

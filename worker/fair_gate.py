@@ -1,6 +1,7 @@
 """A capacity that several owners share: memory for downloads, children that read documents."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,8 +44,16 @@ class FairGate:
     documents of one owner thus delay one of another by at most the time of those under way.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(
+        self, capacity: int, *, reserved: int = 0, is_open: Callable[[int], bool] = lambda _: True
+    ) -> None:
+        """So much of the capacity is `reserved` for owners who hold nothing yet.
+
+        `is_open` says whether so much may be in use now; it is asked now and then.
+        """
         self._capacity = capacity
+        self._reserved = reserved
+        self._is_open = is_open
         self._usage = _Usage()
         self._waiting: list[Share] = []  # in order of arrival
         self._changed = threading.Condition()
@@ -76,5 +85,15 @@ class FairGate:
                 self._changed.notify_all()
 
     def _is_granted(self, share: Share) -> bool:
-        first = min(self._waiting, key=lambda waiting: self._usage.by_owner.get(waiting.owner, 0))
-        return first is share and self._usage.used + share.amount <= self._capacity
+        allowed = [waiting for waiting in self._waiting if self._may_have(waiting)]
+        first = min(allowed, key=lambda waiting: self._held(waiting.owner), default=None)
+        used = self._usage.used + share.amount
+        return first is share and used <= self._capacity and self._is_open(used)
+
+    def _may_have(self, share: Share) -> bool:
+        """Whether it takes nothing of what is reserved for others."""
+        used = self._usage.used + share.amount
+        return used <= self._capacity - self._reserved or not self._held(share.owner)
+
+    def _held(self, owner: str) -> int:
+        return self._usage.by_owner.get(owner, 0)

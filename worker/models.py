@@ -1,7 +1,7 @@
 """Plain data that the stages hand to each other."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 JsonObject = dict[str, Any]
@@ -9,14 +9,54 @@ JsonObject = dict[str, Any]
 Stage = Literal["downloading", "extracting", "embedding", "publishing"]
 
 
+#: A number. Bump when the chunks of unchanged elements change: documents are then chunked again.
+CHUNKING_VERSION: Final = "2"
+
+
+@dataclass(frozen=True)
+class ChunkRules:
+    """What decides on the chunks beside the text."""
+
+    max_tokens: int  #: of one chunk, as it is embedded
+    local: bool  #: count as the local model does, not as OpenAI's
+
+    @property
+    def version(self) -> str:
+        """Changes when unchanged text may be chunked otherwise."""
+        return f"{CHUNKING_VERSION}.{self.max_tokens}" + (".local" if self.local else "")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """How a worker reads files: what is as new and has as many extras is as good."""
+
+    reader_rules: int
+    chunk_rules: int
+    extras: tuple[str, ...]  #: what is installed beside the base
+
+
+#: Of a process that reads nothing.
+NO_OFFER: Final = Offer(0, 0, ())
+
+
 @dataclass(frozen=True)
 class IndexVersion:
-    """A model, its dimensions and a chunking; chunks of different ones are never mixed."""
+    """A model, its provider and a chunking; chunks of different ones are never mixed."""
 
     id: int
     model: str
     dimensions: int
-    chunking: JsonObject
+    chunking: JsonObject  #: `max_tokens`, and `counter` where it is not the provider's
+    provider: str
+    sends_dimensions: bool  #: the provider is told how many are wanted
+    document_prefix: str  #: put before each text of a document
+    query_prefix: str  #: put before a query
+
+    @property
+    def rules(self) -> ChunkRules:
+        """How documents are cut for it."""
+        counter = self.chunking.get("counter", self.provider)
+        return ChunkRules(max_tokens=self.chunking["max_tokens"], local=counter == "local")
 
 
 @dataclass(frozen=True)
@@ -77,6 +117,24 @@ class Chunk:
     @property
     def embedded_text(self) -> str:
         """What the embedding is made of: the headings path, then the content."""
-        return "\n".join(
-            [" > ".join(self.headings), self.content] if self.headings else [self.content]
-        )
+        return headings_line(self.headings) + self.content
+
+
+def headings_line(headings: tuple[str, ...]) -> str:
+    """What stands before a chunk's content when it is embedded."""
+    return " > ".join(headings) + "\n" if headings else ""
+
+
+#: Hash, first and last page of a chunk.
+Placed = tuple[bytes, int | None, int | None]
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A chunk that the provider refuses: search goes without it."""
+
+    content_hash: bytes
+    ordinal: int  #: of the chunk that it would stand before
+    page_start: int | None
+    page_end: int | None
+    error_code: str

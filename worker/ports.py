@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from docmill.worker.models import Element
+from docmill.worker.models import Chunk, ChunkRules, Element
 
 if TYPE_CHECKING:  # commands that embed nothing start faster without
     import numpy as np
@@ -43,12 +43,14 @@ class ObjectStorage(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """A run of pages, or the whole document, as elements in reading order."""
+    """A run of pages, or the whole document, in reading order: as elements or as chunks."""
 
-    elements: Sequence[Element]
+    elements: Sequence[Element]  #: none where chunks were asked for
     pages_done: int  #: pages read so far, this window included
     unread_pages: Sequence[int]  #: pages of this window that hold no text that could be read
     hidden_characters: int = 0  #: characters of it that a reader does not see: see count_hidden
+    chunks: Sequence[Chunk] = ()  #: without ordinals; none where elements were asked for
+    title: str | None = None  #: the first title in it, where chunks were asked for
 
 
 class KeptWindows(Protocol):
@@ -90,9 +92,16 @@ class Extractor(Protocol):
         """Changes when unchanged bytes under such a name may be read otherwise than before."""
 
     def open(
-        self, path: Path, *, file_name: str, check: StopCheck, owner: str, kept: KeptWindows
+        self,
+        path: Path,
+        *,
+        file_name: str,
+        check: StopCheck,
+        owner: str,
+        kept: KeptWindows,
+        rules: ChunkRules,
     ) -> AbstractContextManager[Extraction]:
-        """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
+        """Sniff the file and begin to read and chunk it. `file_name` is a hint. Raises JobError.
 
         Where documents have to wait, those of one owner wait for each other. Windows that are kept
         are not read again; what takes time to read is kept.
@@ -110,13 +119,3 @@ class Embedder(Protocol):
 
         Raises JobError.
         """
-
-
-class TokenSplitter(Protocol):
-    """Cuts text by the token counts of the embedding model."""
-
-    def split(self, text: str) -> list[tuple[int, str]]:
-        """Pieces of at most the chunk size, each with its character offset."""
-
-    def count(self, text: str) -> int:
-        """Number of tokens; for models whose vocabulary is not at hand, an estimate."""

@@ -4,7 +4,7 @@ What Flower shows of one beside the id is in its headers, and nothing reads it t
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -24,6 +24,13 @@ RUN_JOB: Final = "docmill.run_job"
 JOBS_QUEUE: Final = "ingest"
 ISOLATED_QUEUE: Final = "isolated"
 MAINTENANCE_QUEUE: Final = "maintenance"
+
+
+def job_queues(providers: Sequence[str], *, isolated: bool) -> list[str]:
+    """What a worker listens to: see queue_of in schema/functions."""
+    common = ISOLATED_QUEUE if isolated else JOBS_QUEUE
+    return [common, *(f"{common}.{provider}" for provider in providers)]
+
 
 #: A name may have a thousand characters; this many of the end of each part are shown.
 _SHOWN_CHARACTERS: Final = 200
@@ -73,7 +80,7 @@ class Dispatcher:
                 args=[str(job.job_id)],
                 argsrepr=str(job.job_id),
                 kwargsrepr=shown_document(job),
-                queue=ISOLATED_QUEUE if job.isolated else JOBS_QUEUE,
+                queue=job.queue,
                 # The sender waits for nobody, and dispatch comes round again.
                 retry=False,
             )

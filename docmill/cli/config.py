@@ -55,11 +55,16 @@ def _default(field: FieldInfo) -> str:
     # A default that is computed differs from machine to machine; the meaning tells what it is.
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
-    return _number(field.default) if isinstance(field.default, int | float) else str(field.default)
+    return _plain(field.default)
 
 
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> str:
+    """A value as it is written in the environment."""
+    return ",".join(value) if isinstance(value, tuple) else _number(value)
 
 
 def _allowed(field: FieldInfo) -> str:
@@ -104,7 +109,7 @@ def _shown(settings: Settings, name: str) -> str:
         return redact(value.get_secret_value())
     if is_secret(name):
         return REDACTED
-    return _number(value) if isinstance(value, int | float) else str(value)
+    return _plain(value)
 
 
 def _origin(variables: tuple[str, ...]) -> str:

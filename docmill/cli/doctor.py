@@ -4,9 +4,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import psycopg
@@ -16,6 +15,7 @@ from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
 from docmill.worker.errors import DocmillError, ServiceError
+from docmill.worker.models import IndexVersion
 from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import require_database
 
@@ -30,6 +30,10 @@ class Finding:
     state: State
     seen: str
     remedy: str | None = None
+
+
+#: One finding of a service, or several.
+Check = Callable[[Settings], Finding | Iterable[Finding]]
 
 
 def doctor(*, as_json: bool) -> int:
@@ -53,7 +57,8 @@ def _print(finding: Finding) -> None:
 
 def _findings() -> Iterator[Finding]:
     yield _python()
-    yield _namespaces()
+    yield _network_namespaces()
+    yield _process_namespaces()
     yield from _embedded_parts()
     try:
         settings = settings_in_use()
@@ -66,16 +71,17 @@ def _findings() -> Iterator[Finding]:
     stack = running_stack()
     yield Finding("project", "ok", f"embedded stack, {stack.api_url}" if stack else "environment")
     for name, check in _SERVICE_CHECKS.items():
-        yield _guarded(name, check, settings)
+        yield from _guarded(name, check, settings)
 
 
-def _guarded(name: str, check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+def _guarded(name: str, check: Check, settings: Settings) -> list[Finding]:
     try:
-        return check(settings)
+        found = check(settings)
+        return [found] if isinstance(found, Finding) else list(found)
     except DocmillError as error:
-        return Finding(name, "failed", "not usable", str(error))
+        return [Finding(name, "failed", "not usable", str(error))]
     except Exception as error:  # whatever is wrong with one service, the others are still checked
-        return Finding(name, "failed", type(error).__name__, f"check the settings of {name}")
+        return [Finding(name, "failed", type(error).__name__, f"check the settings of {name}")]
 
 
 def _python() -> Finding:
@@ -85,7 +91,7 @@ def _python() -> Finding:
     return Finding("python", "failed", version, "use Python 3.11, 3.12 or 3.13")
 
 
-def _namespaces() -> Finding:
+def _network_namespaces() -> Finding:
     from docmill.embedded.launch import can_leave_network
 
     if can_leave_network():
@@ -95,6 +101,19 @@ def _namespaces() -> Finding:
         "warning",
         "not allowed here",
         "parsers keep the network; allow user namespaces, or run the worker where it has none",
+    )
+
+
+def _process_namespaces() -> Finding:
+    from docmill.embedded.launch import can_hide_processes
+
+    if can_hide_processes():
+        return Finding("process namespaces", "ok", "parsers see no other process")
+    return Finding(
+        "process namespaces",
+        "warning",
+        "not allowed here",
+        "parsers are kept from other processes by filters alone; allow user namespaces",
     )
 
 
@@ -111,7 +130,7 @@ def _embedded_parts() -> Iterator[Finding]:
         yield Finding("embedded mode", "ok", "installed")
 
     try:
-        yield Finding("embedded redis", "ok", str(redis_binary()))
+        yield Finding("embedded redis", "ok", f"{redis_binary()}: for development only")
     except ServiceError as error:
         yield Finding("embedded redis", "warning", "not found", str(error))
 
@@ -146,36 +165,56 @@ def _schema(settings: Settings) -> Finding:
 
 
 def _doorbell(settings: Settings) -> Finding:
-    from docmill.worker.admin.doorbell import read_doorbell
+    from docmill.worker.admin.doorbell import read_doorbell, try_doorbell
 
     with admin_connection(settings) as connection:
         installed = read_doorbell(connection)
-    if installed.url is None:
-        return Finding("doorbell", "ok", "none is installed")
-    if installed.problem:
-        return Finding("doorbell", "failed", "cannot ring", installed.problem)
-    if installed.failed_at and datetime.now(UTC) - installed.failed_at < timedelta(hours=1):
-        return Finding(
-            "doorbell",
-            "warning",
-            f"failed at {installed.failed_at:%H:%M} UTC",
-            f"uploads met this, the schedule found them: {installed.failure}",
-        )
-    return Finding("doorbell", "ok", installed.url)
+        if installed.url is None:
+            return Finding("doorbell", "ok", "none is installed: docs/webhook.md says who rings")
+        problem = installed.problem or try_doorbell(connection)
+    if problem is None:
+        return Finding("doorbell", "ok", f"{installed.url} answers")
+    return Finding("doorbell", "failed", f"{installed.url} is not reached", problem)
 
 
 def _index(settings: Settings) -> Finding:
+    index = _active_index(settings)
+    seen = f"{index.id}: {index.model} of {index.provider}, {index.dimensions} dimensions"
+    return Finding("index version", "ok", seen)
+
+
+def _active_index(settings: Settings) -> IndexVersion:
     from docmill.worker.processes.connections import build_database
-    from docmill.worker.processes.runtime import check_index_version
+    from docmill.worker.processes.runtime import active_index
 
     require_database(settings.require("database_url"), patience_seconds=0)
     database = build_database(settings)
     database.open()
     try:
-        check_index_version(database, settings)
+        return active_index(database)
     finally:
         database.close()
-    return Finding("index version", "ok", f"{settings.model}, {settings.dimensions} dimensions")
+
+
+def _search(settings: Settings) -> Finding:
+    from docmill.worker.admin.graph import read_graph
+
+    if settings.admin_database_url is None:
+        return Finding("search", "ok", "not looked at, because that takes the admin URL")
+    with admin_connection(settings) as connection:
+        graph = read_graph(connection)
+    if graph is None:
+        return Finding("search", "ok", "no index version yet")
+    seen = f"{graph.largest:,} chunks of the largest owner, " + (
+        "with an HNSW index" if graph.has_graph else "without an HNSW index"
+    )
+    if not graph.is_sketched:
+        return Finding(
+            "search", "warning", "older chunks are being sketched", "workers do it: wait for them"
+        )
+    if graph.advice:
+        return Finding("search", "warning", seen, f"docmill index hnsw {graph.advice}")
+    return Finding("search", "ok", seen)
 
 
 def _redis(settings: Settings) -> Finding:
@@ -222,26 +261,25 @@ def _storage(settings: Settings) -> Finding:
     return Finding("storage", "ok", f"{len(response.json())} buckets")
 
 
-def _workers(settings: Settings) -> Finding:
-    from docmill.worker.admin.status import list_workers
+def _work(settings: Settings) -> Iterator[Finding]:
+    """Whether documents get ingested: every trouble that `docmill status` shows too."""
+    from docmill.worker.admin.status import list_troubles, list_workers
 
     with admin_connection(settings) as connection:
+        troubles = list_troubles(connection)
         workers = list_workers(connection)
-    kinds = {worker["isolated"] for worker in workers}
-    if kinds == {True, False}:
-        return Finding("workers", "ok", f"{len(workers)} heard of lately")
-    missing = " and ".join(
-        command
-        for isolated, command in ((False, "docmill worker"), (True, "docmill worker --isolated"))
-        if isolated not in kinds
-    )
-    return Finding("workers", "failed", f"{len(workers)} heard of lately", f"start {missing}")
+    for trouble in troubles:
+        state: State = "failed" if trouble["is_failure"] else "warning"
+        yield Finding(
+            trouble["trouble"].replace("_", " "), state, trouble["seen"], trouble["remedy"]
+        )
+    yield Finding("workers", "ok" if workers else "failed", f"{len(workers)} heard of lately")
 
 
 def _embedder(settings: Settings) -> Finding:
     from docmill.worker.processes.connections import build_embedder
 
-    embedder = build_embedder(settings)
+    embedder = build_embedder(settings, _active_index(settings))
     vectors, _tokens = embedder.embed(["docmill"])
     return Finding("embedder", "ok", f"{embedder.model}, {vectors.shape[1]} dimensions")
 
@@ -256,14 +294,15 @@ def _spool(settings: Settings) -> Finding:
     return Finding("spool", "ok", seen)
 
 
-_SERVICE_CHECKS: dict[str, Callable[[Settings], Finding]] = {
+_SERVICE_CHECKS: dict[str, Check] = {
     "database": _database,
     "schema": _schema,
     "doorbell": _doorbell,
     "index version": _index,
+    "search": _search,
     "redis": _redis,
     "storage": _storage,
     "embedder": _embedder,
-    "workers": _workers,
+    "workers": _work,
     "spool": _spool,
 }

@@ -1,7 +1,8 @@
 """`docmill extract`: what a worker would make of a file, without any service."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 
 from docmill.cli.context import complete_settings
@@ -13,9 +14,8 @@ from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.extraction.shared.profiles import need_of
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Chunk, Element
-from docmill.worker.pipeline.chunking import chunk_elements
 from docmill.worker.ports import Extraction
-from docmill.worker.processes.reading import build_splitter, extraction_limits
+from docmill.worker.processes.reading import chunk_rules, extraction_limits
 from docmill.worker.settings.processes import Settings
 
 
@@ -31,8 +31,11 @@ def extract(path: Path, *, chunks: bool, as_json: bool) -> int:
     extractor = GuardedExtractor(limits, temp_dir=settings.spool_dir)
     try:
         _check_size(path, settings)
-        with extractor.open(path, file_name=path.name, check=lambda: None) as extraction:
-            _print(extraction, settings, chunks=chunks, as_json=as_json)
+        rules = chunk_rules(settings, chunk_tokens=settings.chunk_tokens) if chunks else None
+        with extractor.open(
+            path, file_name=path.name, check=lambda: None, rules=rules
+        ) as extraction:
+            _print(extraction, as_json=as_json)
     except JobError as error:
         row = _explained(error)
         if as_json:
@@ -49,36 +52,33 @@ def _check_size(path: Path, settings: Settings) -> None:
         raise JobError("document_too_large", f"{size} bytes")
 
 
-def _print(extraction: Extraction, settings: Settings, *, chunks: bool, as_json: bool) -> None:
+def _print(extraction: Extraction, *, as_json: bool) -> None:
     reading = _Reading(extraction)
-    elements = reading.elements()
-    if chunks:
-        splitter = build_splitter(settings, chunk_tokens=settings.chunk_tokens)
-        for chunk in chunk_elements(elements, splitter, max_tokens=settings.chunk_tokens):
-            print_json(asdict(chunk)) if as_json else _print_chunk(chunk)
-    else:
-        for element in elements:
-            print_json(asdict(element)) if as_json else _print_element(element)
+    for part in reading.parts():
+        print_json(asdict(part)) if as_json else _print_part(part)
     print_json(reading.summary()) if as_json else _print_summary(reading.summary())
 
 
 class _Reading:
-    """Hands on the elements and sums up the document."""
+    """Hands on the elements or chunks and sums up the document."""
 
     def __init__(self, extraction: Extraction) -> None:
         self._extraction = extraction
         self._unread_pages: list[int] = []
         self._hidden_characters = 0
 
-    def elements(self) -> Iterator[Element]:
-        """All elements in reading order."""
+    def parts(self) -> Iterator[Element | Chunk]:
+        """All elements, or all chunks, in reading order."""
+        ordinals = count()
         for window in self._extraction.windows():
             self._unread_pages += window.unread_pages
             self._hidden_characters += window.hidden_characters
             yield from window.elements
+            for chunk in window.chunks:
+                yield replace(chunk, ordinal=next(ordinals))
 
     def summary(self) -> Row:
-        """What is said of the document as a whole, once all elements are taken."""
+        """What is said of the document as a whole, once all parts are taken."""
         return {
             "mime_type": self._extraction.mime_type,
             "title": self._extraction.title,
@@ -86,6 +86,13 @@ class _Reading:
             "unread_pages": self._unread_pages,
             "hidden_characters": self._hidden_characters,
         }
+
+
+def _print_part(part: Element | Chunk) -> None:
+    if isinstance(part, Chunk):
+        _print_chunk(part)
+    else:
+        _print_element(part)
 
 
 def _print_element(element: Element) -> None:

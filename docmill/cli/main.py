@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,10 +22,16 @@ app = typer.Typer(
 )
 sources_app = typer.Typer()
 schema_app = typer.Typer()
+index_app = typer.Typer()
+reindex_app = typer.Typer()
 app.add_typer(sources_app, name="sources")
 app.add_typer(schema_app, name="schema")
+app.add_typer(index_app, name="index")
+app.add_typer(reindex_app, name="reindex")
 
 
+#: The largest integer of a column.
+_MOST = 2**31 - 1
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
@@ -132,6 +139,12 @@ def options(
     _help_without_command(context)
 
 
+@index_app.callback(invoke_without_command=True)
+def index_options(context: typer.Context) -> None:
+    """How the active index version is searched."""
+    _help_without_command(context)
+
+
 @sources_app.callback(invoke_without_command=True)
 def sources_options(context: typer.Context) -> None:
     """Which buckets are ingested."""
@@ -214,6 +227,212 @@ def resume(
     return pauses.resume(source, owner, as_json=json)
 
 
+class HnswChoice(StrEnum):
+    """Whether there shall be an HNSW index."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+@index_app.command("hnsw")
+def index_hnsw(
+    choice: Annotated[HnswChoice, typer.Argument(help="auto: on where an owner has very much.")],
+    json: Json = False,
+) -> int:
+    """Build or drop the HNSW index, which owners of more than 200,000 chunks are searched by."""
+    from docmill.cli import index
+
+    return index.hnsw(choice.value, as_json=json)
+
+
+@reindex_app.callback(invoke_without_command=True)
+def reindex_options(context: typer.Context) -> None:
+    """Change model, provider or size of chunks while everybody searches."""
+    _help_without_command(context)
+
+
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, max=_MOST)]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Although documents are missing.")]
+
+
+@reindex_app.command("start")
+def reindex_start(
+    provider: Annotated[
+        str | None, typer.Option(help="`local`, `openai` or a name of DOCMILL_PROVIDERS.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model.", callback=_not_empty)
+    ] = None,
+    dimensions: Annotated[int | None, typer.Option(min=1, max=4000, help="Their number.")] = None,
+    chunk_tokens: Annotated[int | None, typer.Option(min=32, max=6000)] = None,
+    document_prefix: Annotated[
+        str | None, typer.Option(help="Put before each text.", callback=_text)
+    ] = None,
+    query_prefix: Annotated[
+        str | None, typer.Option(help="Put before each query.", callback=_text)
+    ] = None,
+    send_dimensions: Annotated[
+        bool | None, typer.Option(help="Tell the provider how many dimensions are wanted.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it takes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> int:
+    """Make an index version like the active one but for what is named; the schedule fills it."""
+    from docmill.cli import reindex
+
+    return reindex.start(
+        {
+            "provider": provider,
+            "model": model,
+            "dimensions": dimensions,
+            "chunk_tokens": chunk_tokens,
+            "document_prefix": document_prefix,
+            "query_prefix": query_prefix,
+            "sends_dimensions": send_dimensions,
+        },
+        is_dry=dry_run,
+        is_sure=yes,
+        as_json=json,
+    )
+
+
+@reindex_app.command("status")
+def reindex_status(json: Json = False) -> int:
+    """Show every index version, and what is left to do."""
+    from docmill.cli import reindex
+
+    return reindex.status(as_json=json)
+
+
+@reindex_app.command("pause")
+def reindex_pause(version: Version) -> int:
+    """Make no more jobs for a version."""
+    from docmill.cli import reindex
+
+    return reindex.pause(version, is_paused=True)
+
+
+@reindex_app.command("resume")
+def reindex_resume(version: Version) -> int:
+    """Make them again."""
+    from docmill.cli import reindex
+
+    return reindex.pause(version, is_paused=False)
+
+
+@reindex_app.command("activate")
+def reindex_activate(
+    version: Version,
+    anyway: Anyway = False,
+) -> int:
+    """Answer searches from a version that is filled."""
+    from docmill.cli import reindex
+
+    return reindex.activate(version, anyway=anyway)
+
+
+@reindex_app.command("compare")
+def reindex_compare(
+    version: Version,
+    queries: Annotated[
+        Path | None, typer.Option(help="Your own queries, one on each line, with --owner.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Else so many that are drawn from documents.")
+    ] = 100,
+    owner: Annotated[
+        str | None, typer.Option(help="Search as this user, and for their documents alone.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Search the active version and another one for the same, and show how they differ."""
+    from docmill.cli import compare
+
+    return compare.compare(version, queries=queries, sample=sample, owner=owner, as_json=json)
+
+
+@reindex_app.command("rollback")
+def reindex_rollback(anyway: Anyway = False) -> int:
+    """Answer searches from the version that was active before."""
+    from docmill.cli import reindex
+
+    return reindex.rollback(anyway=anyway)
+
+
+@reindex_app.command("drop")
+def reindex_drop(version: Version) -> int:
+    """Remove a version that is not active."""
+    from docmill.cli import reindex
+
+    return reindex.drop(version)
+
+
+@reindex_app.command("documents")
+def reindex_documents(
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="A live worker reads them better than they were.")
+    ] = False,
+    failed: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Failed with this code.", callback=_not_empty)
+    ] = None,
+    unread_pages: Annotated[
+        bool, typer.Option("--unread-pages", help="Some of their pages could not be read.")
+    ] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Published longer ago: 12h, 30d, 8w.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="BUCKET[/PREFIX]", help="In this bucket.", callback=_not_empty),
+    ] = None,
+    owner: Owner = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=_MOST, help="At most so many documents.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it takes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until every document is done.")] = False,
+    json: Json = False,
+) -> int:
+    """Read documents again in the active version; they are found as before until that is done."""
+    from docmill.cli import rereading
+
+    return rereading.documents(
+        {
+            "outdated": outdated,
+            "failed": failed,
+            "unread_pages": unread_pages,
+            "older_than": older_than,
+            "source": source,
+            "owner": owner,
+        },
+        limit=limit,
+        is_dry=dry_run,
+        is_sure=yes,
+        wait=wait,
+        as_json=json,
+    )
+
+
+@app.command()
+def recall(
+    owners: Annotated[int, typer.Option(min=1, help="How many, from the largest down.")] = 5,
+    queries: Annotated[int, typer.Option(min=1, help="Stored embeddings to search for.")] = 20,
+    limit: Annotated[int, typer.Option(help="Hits of each search.")] = 10,
+    bucket: Annotated[str | None, typer.Option(help="Only in this bucket.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only in paths that begin so.")] = None,
+    json: Json = False,
+) -> int:
+    """Measure how many of the nearest passages searches find, against a comparison with all."""
+    from docmill.cli import index
+
+    return index.recall(
+        owners=owners, queries=queries, k=limit, bucket=bucket, prefix=prefix, as_json=json
+    )
+
+
 @app.command()
 def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
@@ -247,10 +466,18 @@ def worker(
 
 @app.command()
 def beat() -> int:
-    """Run the schedule: dispatch, rescue, reconcile, prune."""
+    """Send the schedule's messages: dispatch, rescue, reconcile, and what is due at a time."""
     from docmill.cli import processes
 
     return processes.beat()
+
+
+@app.command()
+def schedule(json: Json = False) -> int:
+    """What runs at which times, when next, and what its last run did and cost."""
+    from docmill.cli import schedule as schedule_command
+
+    return schedule_command.schedule(as_json=json)
 
 
 @app.command()
@@ -259,6 +486,18 @@ def flower() -> int:
     from docmill.cli import processes
 
     return processes.flower()
+
+
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve streamable HTTP, each request as its bearer.")
+    ] = False,
+) -> int:
+    """Let agents search and read as a user, by the Model Context Protocol."""
+    from docmill.cli import mcp_server
+
+    return mcp_server.mcp(over_http=http)
 
 
 @app.command()
@@ -315,6 +554,23 @@ def retry(job_id: JobId, json: Json = False) -> int:
 
 
 @app.command()
+def quarantine(
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try the documents of all that are listed again.")
+    ] = False,
+    owner: Owner = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    json: Json = False,
+) -> int:
+    """List the chunks that the embedding provider refused, or try them again."""
+    from docmill.cli import quarantine as quarantine_command
+
+    if retry:
+        return quarantine_command.retry(owner=owner, as_json=json)
+    return quarantine_command.quarantine(owner=owner, limit=limit, as_json=json)
+
+
+@app.command()
 def explain(job_id: JobId, json: Json = False) -> int:
     """Say where a job stands, why, and what to do."""
     from docmill.cli import requests
@@ -334,17 +590,36 @@ def watch(
     return observe.watch(owner=owner, until_idle=until_idle, as_json=json)
 
 
+class SearchedBy(StrEnum):
+    """What a query is compared with."""
+
+    WORDS = "words"
+    MEANING = "meaning"
+    BOTH = "both"
+
+
 @app.command()
 def search(
     query: str,
     owner: Owner = None,
+    by: Annotated[
+        SearchedBy, typer.Option(help="The words of passages, their embeddings, or both.")
+    ] = SearchedBy.BOTH,
     limit: Annotated[int, typer.Option("-k", help="Number of hits.", min=1, max=200)] = 5,
     json: Json = False,
 ) -> int:
     """Find passages, as this user may find them."""
     from docmill.cli import search as search_command
 
-    return search_command.search(query, owner=owner, limit=limit, as_json=json)
+    return search_command.search(query, by=by.value, owner=owner, limit=limit, as_json=json)
+
+
+@app.command()
+def ask(question: str, owner: Owner = None, json: Json = False) -> int:
+    """Answer a question from what this user may find, with sources."""
+    from docmill.cli import ask as ask_command
+
+    return ask_command.ask(question, owner=owner, as_json=json)
 
 
 @app.command()
@@ -373,6 +648,14 @@ def doctor(json: Json = False) -> int:
     from docmill.cli import doctor as doctor_command
 
     return doctor_command.doctor(as_json=json)
+
+
+@app.command("verify-rls")
+def verify_rls(json: Json = False) -> int:
+    """Let throw-away tenants try to read and change what is not theirs; nothing is kept."""
+    from docmill.cli import verify_rls as verify_command
+
+    return verify_command.verify_rls(as_json=json)
 
 
 @sources_app.command("add")

@@ -28,7 +28,7 @@ from docmill.cli.stopping import interruptible
 from docmill.embedded.stack import DEMO_USERS, FLOWER_USER, StackInfo
 from docmill.worker.admin.holds import list_breakers, list_pauses
 from docmill.worker.admin.jobs import get_job, list_jobs
-from docmill.worker.admin.status import count_all, list_workers
+from docmill.worker.admin.status import count_all, list_troubles, list_workers
 from docmill.worker.errors import UsageError
 
 _JOB_COLUMNS: Final = ("id", "object_name", "state", "chunks", "error_code", "created_at")
@@ -46,7 +46,9 @@ def status(*, as_json: bool) -> int:
         workers = list_workers(connection)
         pauses = list_pauses(connection)
         breakers = list_breakers(connection)
+        troubles = list_troubles(connection)
     row: Row = {**counts, "workers": workers, "pauses": pauses, "breakers": breakers}
+    row["troubles"] = troubles
     if stack is not None:
         row |= stack_row(stack)
     if as_json:
@@ -69,12 +71,11 @@ def status(*, as_json: bool) -> int:
         out.print(f"oldest queued job: since {cell(counts['oldest_queued'])}")
     for pause in pauses:
         out.print(f"paused: {_paused(pause)}")
-    for breaker in breakers:
-        out.print(f"every job is held: {breaker['message']} {breaker['remedy']}")
+    for trouble in troubles:
+        if trouble["trouble"] != "paused":
+            out.print(f"{cell(trouble['seen'])}: {cell(trouble['remedy'])}")
     if workers:
         out.print(table(workers, ("id", "slots", "running", "isolated", "draining", "last_seen")))
-    else:
-        out.print("no worker is running: start docmill worker")
     return ExitCode.DONE
 
 

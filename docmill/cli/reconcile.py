@@ -18,7 +18,7 @@ from docmill.worker.store.maintenance import Difference
 #: What is read and embedded anew when it is repaired.
 _EMBEDDED: Final = ("missing", "stale", "stuck")
 #: Tokens that a byte has before this project's own documents tell: of English text.
-_TOKENS_PER_BYTE: Final = 0.25
+TOKENS_PER_BYTE: Final = 0.25
 _SHOWN: Final = 50
 
 
@@ -30,8 +30,10 @@ def reconcile(*, dry_run: bool, as_json: bool) -> int:
             sweeps.reconcile(lambda: nullcontext(connection), newest=None, repair=not dry_run)
         )
         chunks = maintenance.orphaned_chunks(connection, repair=not dry_run)
-        rate = tokens_per_byte(connection) or _TOKENS_PER_BYTE
-    cost = _cost(found, rate, settings.embedding_usd_per_million_tokens)
+        rate = tokens_per_byte(connection) or TOKENS_PER_BYTE
+        index = maintenance.active_index_version(connection)
+    price = settings.usd_per_million_tokens(index.provider) if index else 0
+    cost = _cost(found, rate, price)
     summary: Row = {
         **dict.fromkeys(("missing", "stale", "orphaned", "renamed", "changed", "stuck"), 0),
         **Counter(difference.difference for difference in found),

@@ -12,7 +12,6 @@ from docmill.worker.admin.export import ExportedSchema, export_schema
 from docmill.worker.admin.schema import AppliedSchema, IndexSettings, apply_schema, check_schema
 from docmill.worker.settings.environment import load_settings
 from docmill.worker.settings.processes import Settings
-from docmill.worker.store.maintenance import active_index_version
 
 _LAST_STEP: Final = (
     "\nWorkers log in as docmill_worker, which has no password yet. Set one:\n"
@@ -87,18 +86,13 @@ def _print_exported(exported: ExportedSchema, folder: Path) -> None:
 
 
 def check(*, as_json: bool) -> int:
-    """Say what is wrong with the schema, and whether the settings here fit its index."""
+    """Say what is wrong with the schema."""
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         problems = check_schema(connection)
-        index = None if problems else active_index_version(connection)
-    # Not wrong with the schema: workers may have settings of their own.
-    misfit = settings.misfit(index.model, index.dimensions) if index else None
     if as_json:
-        print_json({"ok": not problems, "problems": problems, "misfit": misfit})
+        print_json({"ok": not problems, "problems": problems})
     else:
         for line in problems or ["The schema is what this version expects."]:
             console().print(line)
-        if misfit:
-            console().print(f"But {misfit}.")
     return ExitCode.FAILED if problems else ExitCode.DONE

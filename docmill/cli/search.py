@@ -1,34 +1,33 @@
 """`docmill search`."""
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from docmill.cli.admin import admin_connection, owner_id
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, print_json
 from docmill.embedded.stack import DEFAULT_OWNER
 from docmill.worker.admin import callers
-from docmill.worker.errors import UsageError
+from docmill.worker.errors import RefusedError, UsageError
+from docmill.worker.models import IndexVersion
+from docmill.worker.ports import Vector
 from docmill.worker.processes.connections import build_embedder
+from docmill.worker.settings.parts import EmbedderSettings
+from docmill.worker.settings.processes import Settings
+from docmill.worker.store.maintenance import active_index_version
 
-FIELDS = ("score", "object_name", "title", "page_start", "page_end", "headings", "content")
+#: By what is searched.
+By = Literal["words", "meaning", "both"]
+SCORES = ("score", "vector_score", "text_score")
+FIELDS = (*SCORES, "object_name", "title", "page_start", "page_end", "headings", "content")
 
 
-def search(query: str, *, owner: str | None, limit: int, as_json: bool) -> int:
-    """Print the passages nearest to a query that the owner may read."""
+def search(query: str, *, by: By, owner: str | None, limit: int, as_json: bool) -> int:
+    """Print the passages that answer a query best, of those that the owner may read."""
     check_query(query)
     settings = settings_in_use()
-    if owner is None and running_stack() is None:
-        raise UsageError("name the user who searches: --owner SUB")
-    owner = owner_id(settings, owner)
-    embedder = build_embedder(settings)
-    vectors, _tokens = embedder.embed([query])
-    with admin_connection(settings) as connection:
-        hits = callers.search(
-            connection,
-            owner=owner or DEFAULT_OWNER,
-            embedding=vectors[0],
-            model=settings.model,
-            limit=limit,
-        )
+    hits = passages(settings, query, by=by, owner=caller(settings, owner), limit=limit)
     for hit in hits:
         if as_json:
             print_json({name: hit[name] for name in FIELDS})
@@ -37,6 +36,42 @@ def search(query: str, *, owner: str | None, limit: int, as_json: bool) -> int:
     if not hits and not as_json:
         console().print("nothing found")
     return ExitCode.DONE
+
+
+def caller(settings: Settings, owner: str | None) -> str:
+    """The user under whose rights is searched. Raises UsageError where nobody is named.
+
+    On an embedded stack that is its own user, unless another one is.
+    """
+    if owner is None and running_stack() is None:
+        raise UsageError("name the user who searches: --owner SUB")
+    return owner_id(settings, owner) or DEFAULT_OWNER
+
+
+def passages(settings: Settings, query: str, *, by: By, owner: str, limit: int) -> list[Row]:
+    """What `hybrid_search` finds for this user.
+
+    Raises JobError where the query is not embedded, RefusedError where nothing is indexed.
+    """
+    with admin_connection(settings) as connection:
+        index = active_index_version(connection)
+        if index is None:
+            raise RefusedError("there is no active index version: docmill schema apply makes one")
+        return callers.hybrid_search(
+            connection,
+            owner=owner,
+            words=None if by == "meaning" else query,
+            embedding=None if by == "words" else embed_query(settings, index, query),
+            model=index.model,
+            limit=limit,
+        )
+
+
+def embed_query(settings: EmbedderSettings, index: IndexVersion, query: str) -> Vector:
+    """The embedding of a query, as an index version wants it. Raises JobError, SettingsError."""
+    vectors, _tokens = build_embedder(settings, index).embed([index.query_prefix + query])
+    vector: Vector = vectors[0]
+    return vector
 
 
 def check_query(query: str) -> None:
@@ -52,7 +87,7 @@ def check_query(query: str) -> None:
 def print_hit(hit: Row, *, width: int = 300) -> None:
     """One hit as a person reads it: score, where, and the passage."""
     out = console()
-    pages = _pages(hit["page_start"], hit["page_end"])
+    pages = pages_of(hit)
     headings = hit["headings"]
     place = " > ".join(headings[1:] if headings[:1] == [hit["title"]] else headings)
     out.print(f"{hit['score']:.2f}  {cell(hit['object_name'])}{pages}", style="bold")
@@ -62,7 +97,9 @@ def print_hit(hit: Row, *, width: int = 300) -> None:
     out.print("      " + passage[:width] + ("..." if len(passage) > width else ""))
 
 
-def _pages(start: int | None, end: int | None) -> str:
+def pages_of(hit: Mapping[str, Any]) -> str:
+    """`, page 3`; nothing where a format has no pages."""
+    start, end = hit["page_start"], hit["page_end"]
     if start is None:
         return ""
     return f", page {start}" if start == end else f", pages {start}-{end}"

@@ -40,7 +40,12 @@ def create_router(settings: ApiSettings) -> Starlette:
     storage = create_storage(settings.storage, keys)
     rest = create_rest(settings.rest, keys)
     auth = create_auth(settings.auth, keys, issuer=settings.url + AUTH_PREFIX)
-    functions = create_functions(keys)
+    functions = create_functions(
+        keys,
+        url=settings.url,
+        asking=settings.asking,
+        embedding=settings.embedding.settings(),
+    )
     app = Starlette(
         routes=[
             Route(STATUS_PATH, _status),

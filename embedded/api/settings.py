@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,10 +11,34 @@ from docmill.embedded.auth import AuthSettings
 from docmill.embedded.keys import ApiKeys
 from docmill.embedded.rest import RestSettings
 from docmill.embedded.storage import StorageSettings
+from docmill.worker.asking import NO_SERVERS, AskingServers
 from docmill.worker.errors import SettingsError
+from docmill.worker.settings.parts import EmbedderSettings
 
 #: Not DOCMILL_: workers refuse variables of that prefix that they do not know.
 VARIABLE: Final = "EMBEDDED_API_SETTINGS"
+
+
+@dataclass(frozen=True)
+class EmbeddingKeys:
+    """How providers of embeddings are reached, as EmbedderSettings has it."""
+
+    openai_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    providers: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, settings: EmbedderSettings) -> Self:
+        """Those of the settings of this process."""
+        key, providers = (
+            secret.get_secret_value() if secret else None
+            for secret in (settings.openai_api_key, settings.providers)
+        )
+        return cls(key, settings.openai_base_url, providers)
+
+    def settings(self) -> EmbedderSettings:
+        """What embedders are built from."""
+        return EmbedderSettings(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -25,6 +49,8 @@ class ApiSettings:
     storage: StorageSettings
     rest: RestSettings
     auth: AuthSettings
+    asking: AskingServers = NO_SERVERS
+    embedding: EmbeddingKeys = EmbeddingKeys()
     console_bucket: str = "documents"
     console_hint: str = ""  #: what the page says below the form to sign in
     host: str = "127.0.0.1"

@@ -1,7 +1,7 @@
-"""The one Edge Function that clients of docmill need: `embed`, with the local model.
+"""The Edge Functions that clients of docmill need, `embed` and `ask`.
 
-A project deploys examples/functions/embed, which asks its provider; this answers the same requests
-in the same form.
+They embed with the model of the active index version, the local one unless told otherwise. A
+project deploys those of examples/functions; these answer the same requests in the same form.
 """
 
 from docmill.embedded.functions.app import create_functions

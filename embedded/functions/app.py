@@ -1,70 +1,96 @@
-"""POST /embed: the vector of a query, for users who are signed in."""
+"""POST /embed and POST /ask, for users who are signed in."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import jwt
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from docmill.embedded.functions.ask import Asking
+from docmill.embedded.functions.incoming import RefusedError, body_of, text_of
+from docmill.embedded.functions.project import CallersProject, QueryEmbedder
 from docmill.embedded.keys import ApiKeys
 from docmill.embedded.part import Part, make_app
-from docmill.worker.embedding.local import LocalEmbedder
-from docmill.worker.webhook.request_body import read_bounded
+from docmill.worker.asking import AskingServers
+from docmill.worker.settings.parts import EmbedderSettings
 
 #: A query, not a document.
 MAX_CHARACTERS: Final = 8000
-_MAX_BODY_BYTES: Final = 64 * 1024
 #: Who may ask: whoever pays for it in a project.
 _ROLES: Final = ("authenticated", "service_role")
 
 
-class _RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+def create_functions(
+    keys: ApiKeys, *, url: str, asking: AskingServers, embedding: EmbedderSettings
+) -> Part:
+    """The functions of the project at `url`; the local model is read when they begin to run."""
+    service = _Functions(keys, url, asking, QueryEmbedder(embedding))
+    routes = [("POST", "/embed", service.embed), ("POST", "/ask", service.ask)]
+    return Part(make_app(routes, _answer, _missing), service.running)
 
 
-def create_functions(keys: ApiKeys) -> Part:
-    """The functions; the model is read when they begin to run."""
-    service = _Functions(keys)
-    app = make_app([("POST", "/embed", service.embed)], _answer, _missing)
-    return Part(app, service.running)
+def _missing(request: Request, status: int) -> Exception:
+    message = "send a POST request" if status == 405 else ""
+    return _error_of(request, RefusedError(status, message, "method_not_allowed"))
 
 
-def _missing(_request: Request, status: int) -> Exception:
-    return _RefusedError(status, "send a POST request" if status == 405 else "")
+class _AskRefusedError(RefusedError):
+    """One of /ask, which tells its code."""
+
+
+def _error_of(request: Request, error: RefusedError) -> RefusedError:
+    if not request.url.path.endswith("/ask"):
+        return error
+    return _AskRefusedError(error.status, str(error), error.code, error.retry_after)
 
 
 def _answer(error: Exception) -> Response:
-    if not isinstance(error, _RefusedError):
+    if not isinstance(error, RefusedError):
         raise error
-    if error.status == 404:
+    if error.status == 404 and not isinstance(error, _AskRefusedError):
         body = {"code": "NOT_FOUND", "message": "Requested function was not found"}
         return JSONResponse(body, 404)
-    return JSONResponse({"error": str(error)}, error.status)
+    content = {"error": str(error)}
+    if isinstance(error, _AskRefusedError):
+        content["code"] = error.code
+    headers = {"retry-after": error.retry_after} if error.retry_after else None
+    return JSONResponse(content, error.status, headers)
 
 
 class _Functions:
-    def __init__(self, keys: ApiKeys) -> None:
+    def __init__(
+        self, keys: ApiKeys, url: str, asking: AskingServers, embedder: QueryEmbedder
+    ) -> None:
         self._keys = keys
-        self._embedder: LocalEmbedder | None = None
+        self._url = url
+        self._servers = asking
+        self._embedder = embedder
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Read the model."""
-        self._embedder = LocalEmbedder()
+        self._embedder.load()
         yield
 
     async def embed(self, request: Request) -> Response:
         """`{"input": text}` to `{"model": name, "embedding": [numbers]}`."""
         self._check_caller(request)
-        text = await _input(request)
-        assert self._embedder is not None
-        vectors, _tokens = self._embedder.embed([text])
-        return JSONResponse({"model": self._embedder.model, "embedding": vectors[0].tolist()})
+        text = text_of(await body_of(request), "input", MAX_CHARACTERS)
+        index = await CallersProject(self._url, request.headers).index()
+        embedding = await self._embedder.embed(text, index)
+        return JSONResponse({"model": index.model, "embedding": embedding.tolist()})
+
+    async def ask(self, request: Request) -> Response:
+        """`{"question": text, "conversation_id": id}` to server-sent events."""
+        try:
+            self._check_caller(request)
+            project = CallersProject(self._url, request.headers)
+            asking = Asking(project, self._embedder, self._servers)
+            return await asking.response(await body_of(request))
+        except RefusedError as error:
+            raise _error_of(request, error) from None
 
     def _check_caller(self, request: Request) -> None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -73,26 +99,4 @@ class _Functions:
         except jwt.PyJWTError:
             role = None
         if role not in _ROLES:
-            raise _RefusedError(401, "sign in to search")
-
-
-async def _input(request: Request) -> str:
-    body = await _body(request)
-    text = body.get("input") if isinstance(body, dict) else None
-    if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARACTERS:
-        raise _RefusedError(400, f"input is a text of 1 to {MAX_CHARACTERS} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _RefusedError(400, "input is not valid Unicode") from None
-    return text
-
-
-async def _body(request: Request) -> Any:
-    too_large = _RefusedError(413, "the body is too large")
-    try:
-        return json.loads(await read_bounded(request, _MAX_BODY_BYTES, too_large=too_large))
-    except ClientDisconnect:
-        raise _RefusedError(400, "the body did not arrive") from None
-    except (ValueError, RecursionError):
-        raise _RefusedError(400, "the body is not JSON") from None
+            raise RefusedError(401, "sign in to search", "sign_in")

@@ -2,11 +2,12 @@
 
 As pg_net 0.20 does it: a batch of up to 200 is taken out of the queue, sent all at once, each
 request exactly once, whatever comes of it; the next batch waits for the slowest of this one.
-Nothing is retried and nothing is in order.
+Nothing is retried and nothing is in order. What came of a request is kept for six hours.
 """
 
 import asyncio
-from typing import Any, Final, LiteralString
+from collections.abc import Sequence
+from typing import Final, LiteralString
 
 import httpx
 import psycopg
@@ -30,6 +31,15 @@ _TAKE: Final[LiteralString] = """
                              for update skip locked))
     returning id, method, url, headers, body, timeout_milliseconds
 """
+_NOTE: Final[LiteralString] = """
+    with old as (delete from net._http_response where created < now() - interval '6 hours')
+    insert into net._http_response (id, status_code, timed_out, error_msg)
+    select * from unnest(%s::bigint[], %s::integer[], %s::boolean[], %s::text[])
+"""
+
+
+#: Id of a request, its status, whether it took too long, and its error.
+_Answer = tuple[int, int | None, bool, str | None]
 
 
 class Poster:
@@ -54,7 +64,8 @@ class Poster:
             while not self._stopping:
                 self._awake.clear()
                 batch = await self._take(database)
-                await asyncio.gather(*(_send(client, row) for row in batch))
+                answers = await asyncio.gather(*(_send(client, row) for row in batch))
+                await self._note(database, answers)
                 if len(batch) < BATCH:
                     await self._wait(POLL_SECONDS)
 
@@ -66,6 +77,16 @@ class Poster:
             log.warning("webhook_queue_unreadable", sqlstate=error.sqlstate)
             await self._wait(OUTAGE_SECONDS)
             return []
+
+    async def _note(self, database: StorageDatabase, answers: Sequence[_Answer]) -> None:
+        if not answers:
+            return
+        columns = [list(column) for column in zip(*answers, strict=True)]
+        try:
+            async with database.unscoped() as connection:
+                await connection.execute(_NOTE, columns)
+        except psycopg.Error as error:
+            log.warning("webhook_answers_not_kept", sqlstate=error.sqlstate)
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -88,17 +109,18 @@ def _client() -> httpx.AsyncClient:
     return client
 
 
-async def _send(client: httpx.AsyncClient, row: Row) -> None:
+async def _send(client: httpx.AsyncClient, row: Row) -> _Answer:
     """One try. The receiver's body and the request's headers stay out of the log: secrets."""
-    outcome: dict[str, Any]
+    status, error_name = None, None
     try:
         async with asyncio.timeout(row["timeout_milliseconds"] / 1000):
             response = await client.request(
                 row["method"], row["url"], headers=row["headers"], content=row["body"]
             )
-        outcome = {"status": response.status_code}
+        status = response.status_code
     except Exception as error:
         # Whatever a row holds (headers and url are anybody's), the others of its batch go on.
-        outcome = {"error": type(error).__name__}
-    if outcome.get("status", 500) >= 300:
-        log.warning("webhook_lost", request_id=row["id"], **outcome)
+        error_name = type(error).__name__
+    if status is None or status >= 300:
+        log.warning("webhook_lost", request_id=row["id"], status=status, error=error_name)
+    return row["id"], status, error_name == "TimeoutError", error_name

@@ -1,6 +1,7 @@
 // A page over what docmill offers to clients: upload to Storage, poll ingest.documents and
-// ingest.jobs, search with match_chunks. Everything it may see and do is decided by row-level
-// security. Texts of documents are shown as text, never as HTML.
+// ingest.jobs, search with match_chunks, ask with the function `ask`. Everything it may see and do is
+// decided by row-level security. Texts of documents, and of answers, are shown as text, never as
+// HTML.
 
 const POLL_MS = 500;          // while anything is under way
 const LONGEST_POLL_MS = 5000; // while nothing changes
@@ -34,6 +35,7 @@ function show(next) {
   clearTimeout(poll);
   $("documents").replaceChildren();
   $("hits").replaceChildren();
+  beginAnew();
   $("search-status").textContent = $("documents-status").textContent = "";
   if (user) refresh();
   else $("sign-in").elements.email.focus();
@@ -209,11 +211,12 @@ async function request(name, d) {
   refresh();
 }
 
-async function open(d) {
+async function open(d, page) {
   const { data, error } = await client.storage.from(d.bucket_id)
     .createSignedUrl(d.object_name, URL_SECONDS);
   tell(error);
-  if (data) window.open(data.signedUrl, "_blank", "noopener");
+  const place = Number.isInteger(page) ? `#page=${page}` : ""; // readers of PDF go there
+  if (data) window.open(data.signedUrl + place, "_blank", "noopener");
 }
 
 async function remove(d) {
@@ -289,8 +292,9 @@ function hitItem(hit, query) {
 // Only a passage that is cut can be shown as a whole.
 function offerWhole(item) {
   const quote = item.querySelector("blockquote");
-  item.querySelector(".actions").hidden =
+  item.querySelector(".whole").hidden =
     quote.scrollHeight <= quote.clientHeight && !quote.textContent.startsWith("\u2026");
+  item.querySelector(".actions").hidden = !item.querySelector(".actions > :not([hidden])");
 }
 
 // The text in pieces, the words of the query marked, whatever their endings.
@@ -345,6 +349,131 @@ const BEFORE = 80;
 const START = "(?<![\\p{L}\\p{N}])";
 const END = "\\p{L}{0,3}(?![\\p{L}\\p{N}])";
 const isLatin = (word) => /^[\x00-\u024f]+$/.test(word);
+
+// ---------------------------------------------------------------- ask
+
+let conversation = null;      // its id, once there is one
+let asking = null;            // aborts the question that is being answered
+
+for (const name of ["search", "ask"]) {
+  $(`${name}-tab`).addEventListener("click", () => {
+    for (const other of ["search", "ask"]) {
+      $(`${other}-panel`).hidden = other !== name;
+      $(`${other}-tab`).setAttribute("aria-selected", other === name);
+    }
+  });
+}
+
+$("new-conversation").addEventListener("click", beginAnew);
+
+function beginAnew() {
+  asking?.abort();
+  conversation = null;
+  $("new-conversation").hidden = true;
+  $("ask-status").textContent = "";
+  $("answer").replaceChildren();
+  $("sources").replaceChildren();
+}
+
+$("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  asking?.abort();
+  const mine = asking = new AbortController();
+  const { question } = event.target.elements;
+  $("ask-status").textContent = "Looking it up";
+  $("answer").replaceChildren();
+  $("sources").replaceChildren();
+  tell(null);
+  try {
+    await ask(question.value, mine.signal);
+    question.value = "";
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    // What was not checked is no answer.
+    $("answer").replaceChildren();
+    $("ask-status").textContent = "";
+    tell(error);
+  }
+});
+
+async function ask(question, signal) {
+  const { data, error } = await client.functions.invoke("ask", {
+    body: { question, conversation_id: conversation }, signal });
+  signal.throwIfAborted();
+  if (error) throw await spoken(error);
+  let sources = [];
+  for await (const [name, said] of eventsOf(data)) {
+    signal.throwIfAborted();
+    if (name === "error") throw { message: said.error };
+    if (name === "sources") {
+      conversation = said.conversation_id;
+      $("new-conversation").hidden = false;
+      sources = said.sources;
+      $("ask-status").textContent = said.query === question ? "" : `Searched for: ${said.query}`;
+    }
+    if (name === "delta") {
+      $("answer").classList.add("unchecked");
+      $("answer").append(said.text);
+    }
+    if (name === "result") showResult(said, sources);
+  }
+}
+
+async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const blocks = (text + read.value).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const [, name, data] = block.match(/^event: (.*)\ndata: (.*)$/) ?? [];
+      if (name) yield [name, JSON.parse(data)];
+    }
+  }
+}
+
+// The answer is text, whatever it looks like: a link or a picture in it could carry away what the
+// documents say. Only numbers of sources become buttons.
+function showResult({ answer, cited, removed, is_cut }, sources) {
+  $("answer").classList.remove("unchecked");
+  $("answer").replaceChildren(...answer.split(/(\[\d+\])/).map((piece) => {
+    const number = Number(piece.match(/^\[(\d+)\]$/)?.[1]);
+    return cited.includes(number) ? citation(number) : piece;
+  }));
+  const notes = [];
+  if (removed.length) notes.push(`Sources that there are not were cited: ${removed.join(", ")}.`);
+  if (is_cut) notes.push("The answer was cut: it is too long.");
+  if (notes.length) $("ask-status").textContent = notes.join(" ");
+  const shown = sources.filter(({ number }) => cited.includes(number));
+  $("sources").replaceChildren(...shown.map(sourceItem));
+  for (const item of $("sources").children) offerWhole(item);
+}
+
+function citation(number) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet";
+  button.textContent = number;
+  button.setAttribute("aria-label", `Source ${number}`);
+  button.addEventListener("click", () => {
+    const item = $("sources").querySelector(`[data-number="${number}"]`);
+    item.scrollIntoView({ block: "nearest" });
+    item.focus();
+  });
+  return button;
+}
+
+function sourceItem(source) {
+  const item = hitItem({ ...source, score: 0 }, "");
+  item.dataset.number = source.number;
+  item.tabIndex = -1;
+  set(item, ".score", `[${source.number}]`);
+  const opener = item.querySelector(".open");
+  opener.hidden = false;
+  opener.setAttribute("aria-label", `Open ${fileName(source)}`);
+  opener.addEventListener("click", () => open(source, source.page_start));
+  return item;
+}
 
 // ---------------------------------------------------------------- errors
 

@@ -1,7 +1,6 @@
 -- source_of: the source that an object of Storage belongs to, or no row when it is not ingested.
 -- The longest matching prefix of the bucket wins, a removed source only where no other matches.
--- Folder markers are nobody's: the dashboard makes a new folder by uploading
--- `.emptyFolderPlaceholder`, S3 clients by a name that ends in /.
+-- A folder that the dashboard makes, by uploading `.emptyFolderPlaceholder`, is nobody's.
 create or replace function ingest_private.source_of(p_bucket_id text, p_name text)
 returns setof ingest_private.sources
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -9,7 +8,6 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       from ingest_private.sources as source
      where source.bucket_id = p_bucket_id
        and starts_with(p_name, source.prefix)
-       and p_name not like '%/'
        and p_name not like '%.emptyFolderPlaceholder'
      order by source.retired_at nulls first, length(source.prefix) desc
      limit 1

@@ -3,6 +3,8 @@
 -- do not exist in every release of Storage. An odd value of one object must not stop the sync of
 -- others: what cannot be read is null. Nothing here depends on the session: the version of an
 -- object that has none would otherwise change with the reader's time zone.
+-- An empty object whose name ends in / is a folder that an S3 client has made; one with content is
+-- a file, which Storage cannot be asked for by such a name, and whose document says so.
 -- Under a removed source only what was ingested and has not changed since is still seen.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
 returns setof ingest_private.stored_object
@@ -21,6 +23,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                extract(epoch from object.updated_at)::text, 'none') as present_version
            cross join lateral ingest_private.source_of(object.bucket_id, object.name) as source
      where object.id = any(p_object_ids)
+       and (object.name not like '%/' or coalesce(object.metadata ->> 'size', '0') <> '0')
        and fields ->> 'archived_at' is null
        and not coalesce((fields ->> 'is_delete_marker')::boolean, false)
        and (source.retired_at is null

@@ -1,16 +1,18 @@
 -- Circuit breakers: an error of the configuration (a key that was revoked, a model that is not
--- there) would be met by every job. The first one opens the breaker of its code: nothing is
--- dispatched until its time has passed, then one job at a time, as a probe. A probe that meets the
--- error opens the breaker anew; one that was published closes that of Storage, one that was
--- embedded closes all.
+-- there) would be met by every job of its provider, and one of Storage by every job. The first one
+-- opens the breaker of provider and code: nothing that needs it is dispatched until its time has
+-- passed, then one job at a time, as a probe. A probe that meets the error opens the breaker anew;
+-- one that was published closes those of Storage, one that was embedded those of its provider.
 
--- open_breaker: no job is tried before p_until.
-create or replace function ingest_private.open_breaker(p_error_code text, p_until timestamptz)
+-- open_breaker: no job that needs it is tried before p_until.
+create or replace function ingest_private.open_breaker(
+    p_provider text, p_error_code text, p_until timestamptz)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    insert into ingest_private.breakers as breaker (error_code, open_until)
-    values (p_error_code, p_until)
-        on conflict (error_code) do update
+    insert into ingest_private.breakers as breaker (provider, error_code, open_until)
+    values (case when p_error_code = 'storage_auth' then '' else p_provider end, p_error_code,
+            p_until)
+        on conflict (provider, error_code) do update
            set open_until = greatest(breaker.open_until, excluded.open_until);
 $$;
 
@@ -35,15 +37,16 @@ begin
 end
 $$;
 
--- close_breakers: a document was read from Storage, and p_embedded.
-create or replace function ingest_private.close_breakers(p_embedded boolean)
+-- close_breakers: a document was read from Storage, and p_embedded by this provider.
+create or replace function ingest_private.close_breakers(p_provider text, p_embedded boolean)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from ingest_private.breakers
-                where p_embedded or error_code = 'storage_auth') then
+                where provider = '' or (p_embedded and provider = p_provider)) then
         perform ingest_private.probe_breakers();
-        delete from ingest_private.breakers where p_embedded or error_code = 'storage_auth';
+        delete from ingest_private.breakers
+         where provider = '' or (p_embedded and provider = p_provider);
     end if;
 end
 $$;

@@ -1,4 +1,5 @@
 -- enqueue_job: a new queued job for one document and index version, placed in the queue.
+-- A job of kind reindex never ages: it has slots for itself instead (take_ready_jobs).
 -- Start-time fair queueing without a stored counter: a job's rank follows the owner's last one,
 -- but never lies before what is being worked on now (v), so an owner who was idle has saved
 -- nothing up and waits for nobody's backlog. Each priority has a time of its own: a big urgent job
@@ -7,24 +8,29 @@
 create or replace function ingest_private.enqueue_job(
     p_document_id uuid, p_index_version integer, p_kind text, p_priority smallint, p_weight real)
 returns uuid
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     v_document ingest.documents;
+    v_provider text;
     v_fairness_key text;
     v_now_served double precision;
     v_owner_last double precision;
     v_job_id uuid;
 begin
     select * into strict v_document from ingest.documents where id = p_document_id;
+    select provider into strict v_provider from ingest.index_versions where id = p_index_version;
     v_fairness_key := coalesce(
         'owner:' || v_document.owner_id, 'source:' || v_document.source_id, 'nobody');
 
     select max(rank) into v_now_served
-      from ingest_private.job_queue where phase in ('dispatched', 'running') and priority = p_priority;
+      from ingest_private.job_queue
+     where phase in ('dispatched', 'running') and priority = p_priority and provider = v_provider;
     if v_now_served is null then
         select rank into v_now_served
           from ingest_private.job_queue
-         where phase = 'ready' and not isolated and priority = p_priority
+         where phase = 'ready' and provider = v_provider and not isolated
+           and is_reindex = (p_kind = 'reindex') and priority = p_priority
          order by rank limit 1;
     end if;
     select max(rank) into v_owner_last
@@ -38,17 +44,21 @@ begin
     returning id into v_job_id;
 
     -- A job costs one, and one more for each MiB: work grows with size.
-    insert into ingest_private.job_queue (job_id, priority, fairness_key, rank)
-    values (v_job_id, p_priority, v_fairness_key,
+    insert into ingest_private.job_queue (job_id, provider, is_reindex, aged_at, priority,
+                                          fairness_key, rank)
+    values (v_job_id, v_provider, p_kind = 'reindex',
+            case when p_kind = 'reindex' then 'infinity' else clock_timestamp() end,
+            p_priority, v_fairness_key,
             greatest(v_now_served, v_owner_last, 0)
             + (1 + coalesce(v_document.size_bytes, 0) / 1048576.0) / p_weight);
     if ingest_private.is_paused(v_document.owner_id, v_document.source_id) then
         perform ingest_private.hold_paused(v_job_id);
     end if;
 
-    -- What clients see of a document is about the index version that answers searches.
+    -- What clients see of a document is about the index version that answers searches. Reindexing
+    -- never changes that.
     update ingest.documents set latest_job_id = v_job_id
-     where id = p_document_id
+     where id = p_document_id and p_kind <> 'reindex'
        and p_index_version = (select id from ingest.index_versions where state = 'active');
     return v_job_id;
 end

@@ -11,5 +11,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                               = (select id from ingest.index_versions where state = 'active'))
        and not exists (select from ingest.jobs as job
                         where job.document_id = p_document.id
+                          and job.index_version
+                              = (select id from ingest.index_versions where state = 'active')
                           and job.state in ('queued', 'running'))
 $$;

@@ -1,11 +1,13 @@
 -- sync_objects: bring the documents and jobs of these objects in line with storage.objects.
 -- Level-triggered: what happened does not matter, only what Storage holds now, so events may be
 -- lost, repeated or out of order. Returns the newest unfinished job of each object touched.
---   gone or no longer watched -> document, chunks and jobs go
+--   gone or no longer watched -> the document is withdrawn
 --   new                       -> document and one job for each index version that is kept filled
 --   other version             -> unfinished jobs superseded, new jobs
 --   other name or metadata    -> written to the document; chunks stay
---   other owner               -> what is searchable is withdrawn at once, its embeddings are kept
+--   other owner or access     -> withdrawn, and followed by another document that takes over its
+--                                embeddings
+-- What it costs does not grow with what was made of a document: see withdraw_documents.
 -- Locks documents in id order, then jobs. Waits are the caller's to bound (lock_timeout).
 -- Storage is read once, under the locks: a version that commits between two reads would be
 -- written to the document by one statement and not be seen as new by the other, and never ingested.
@@ -24,6 +26,8 @@ declare
     v_ids uuid[] := array(select distinct id from unnest(p_object_ids) as id where id is not null);
     v_grown uuid[];
     v_documents uuid[];
+    v_changed uuid[];
+    v_changed_objects uuid[];
     v_stored ingest_private.stored_object[];
     v_new uuid[];
     v_stale uuid[];
@@ -51,40 +55,39 @@ begin
         v_ids := v_grown;
     end loop;
 
-    perform ingest_private.forget_documents(array(
+    select array_agg(document.id), array_agg(document.object_id)
+      into v_changed, v_changed_objects
+      from ingest.documents as document
+           join unnest(v_stored) as stored using (object_id)
+     where document.id = any(v_documents)
+       and (document.owner_id, document.access)
+           is distinct from (stored.owner_id, stored.access);
+    perform ingest_private.withdraw_documents(array(
         select document.id from ingest.documents as document
          where document.id = any(v_documents)
-           and not exists (select from unnest(v_stored) as stored
-                            where stored.object_id = document.object_id)));
-
-    perform ingest_private.withdraw_documents(array(
-        select document.id
-          from ingest.documents as document
-               join unnest(v_stored) as stored using (object_id)
-         where document.id = any(v_documents)
-           and (document.owner_id, document.access)
-               is distinct from (stored.owner_id, stored.access)));
+           and (document.id = any(v_changed)
+                or not exists (select from unnest(v_stored) as stored
+                                where stored.object_id = document.object_id))));
 
     select array_agg(document.object_id) into v_stale
       from ingest.documents as document
            join unnest(v_stored) as stored using (object_id)
      where document.id = any(v_documents)
-       and (document.storage_version, document.owner_id, document.access)
-           is distinct from (stored.storage_version, stored.owner_id, stored.access);
+       and document.storage_version is distinct from stored.storage_version;
 
     -- One statement for all: the unique name is checked at its end, so names may be swapped.
     update ingest.documents as document
        set bucket_id = stored.bucket_id, object_name = stored.object_name,
-           owner_id = stored.owner_id, source_id = stored.source_id, access = stored.access,
-           size_bytes = stored.size_bytes, metadata = stored.metadata,
-           storage_version = stored.storage_version, updated_at = clock_timestamp()
+           source_id = stored.source_id, size_bytes = stored.size_bytes,
+           metadata = stored.metadata, storage_version = stored.storage_version,
+           updated_at = clock_timestamp()
       from unnest(v_stored) as stored
      where document.id = any(v_documents) and document.object_id = stored.object_id
-       and (document.bucket_id, document.object_name, document.owner_id, document.source_id,
-            document.access, document.size_bytes, document.metadata, document.storage_version)
+       and (document.bucket_id, document.object_name, document.source_id,
+            document.size_bytes, document.metadata, document.storage_version)
            is distinct from
-           (stored.bucket_id, stored.object_name, stored.owner_id, stored.source_id,
-            stored.access, stored.size_bytes, stored.metadata, stored.storage_version);
+           (stored.bucket_id, stored.object_name, stored.source_id,
+            stored.size_bytes, stored.metadata, stored.storage_version);
 
     with inserted as (
         insert into ingest.documents (object_id, bucket_id, object_name, owner_id, source_id,
@@ -98,6 +101,9 @@ begin
                               and document.object_id = stored.object_id)
         returning object_id)
     select array_agg(object_id) into v_new from inserted;
+    perform ingest_private.take_over(former.id, document.id)
+       from unnest(v_changed, v_changed_objects) as former (id, object_id)
+            join ingest.documents as document on document.object_id = former.object_id;
 
     for v_row in
         select document.id as document_id, stored.priority, stored.weight
@@ -109,8 +115,7 @@ begin
         perform ingest_private.supersede_jobs(v_row.document_id);
         perform ingest_private.enqueue_job(
                     v_row.document_id, version.id, 'ingest', v_row.priority, v_row.weight)
-           from ingest.index_versions as version where version.state in ('building', 'active')
-          order by version.id;
+           from ingest.index_versions as version where version.state = 'active';
         update ingest.documents
            set status = 'pending', error_code = null, error_message = null
          where id = v_row.document_id;

@@ -1,25 +1,73 @@
 -- The triggers on storage.objects. They run inside Storage's own transactions, also in its
 -- rolled-back permission tests (as the caller), so they write to tables only, wait for nothing
--- longer than 200 ms, and turn every failure into a pending event. They fire as anon, authenticated
+-- (what is in use is found by NOWAIT, and 5 ms are what any other lock is given), do the same work
+-- for one chunk as for a hundred thousand, and turn every failure into a pending event. They fire as anon, authenticated
 -- or service_role: definer, or every upload would be refused. What is watched rings the doorbell
 -- at the end, where one is installed.
 
--- note_pending: leave objects to the drain. Never raises: the caller is an upload that must not
--- fail. What cannot be noted even here is left to reconcile.
-create or replace function ingest_private.note_pending(p_object_ids uuid[], p_reason text)
+-- note_pending: leave objects to the drain, with p_hides found by nobody until it has settled them.
+-- Never raises: the caller is an upload that must not fail. What cannot be noted even here is left
+-- to reconcile.
+create or replace function ingest_private.note_pending(
+    p_object_ids uuid[], p_reason text, p_hides boolean)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into ingest_private.pending_events (object_id, reason)
-    select unnest(p_object_ids), p_reason;
+    insert into ingest_private.pending_events (object_id, reason, hides)
+    select unnest(p_object_ids), p_reason, p_hides;
 exception when others then
     raise log 'docmill: % on noting % for %', sqlstate, p_reason, p_object_ids;
 end
 $$;
 
+-- has_same_readers: whether an object that could not be synced has a document, and may be found by
+-- the same as before: then what is searchable of it may stay so until its event is settled. Not
+-- sure of that it is while an earlier event hides it, or where the document is not what the object
+-- was: a sync that has not committed may be changing it.
+create or replace function ingest_private.has_same_readers(p_object_id uuid, p_old jsonb)
+returns boolean
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+    select exists (
+               select from ingest.documents as document
+                      cross join lateral ingest_private.stored_objects(array[p_object_id]) as stored
+                      cross join lateral ingest_private.source_of(
+                          p_old ->> 'bucket_id', p_old ->> 'name') as former
+                where document.object_id = p_object_id
+                  and (document.owner_id, document.access)
+                      is not distinct from (stored.owner_id, stored.access)
+                  and (document.owner_id, document.access)
+                      is not distinct from (
+                          ingest_private.owner_of(
+                              former.owner_from,
+                              coalesce(p_old ->> 'owner_id', p_old ->> 'owner'), p_old ->> 'name'),
+                          former.access))
+       and not exists (select from ingest_private.pending_events as event
+                        where event.object_id = p_object_id and event.hides)
+$$;
+
+-- note_unsynced: leave an object to the drain whose sync met p_reason.
+create or replace function ingest_private.note_unsynced(
+    p_object_id uuid, p_old jsonb, p_reason text)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_hides boolean := true;
+begin
+    begin
+        -- Of an object that is new, there is nothing to hide.
+        v_hides := p_old is not null
+                   and not ingest_private.has_same_readers(p_object_id, p_old);
+    exception when others then
+        raise log 'docmill: % on asking who may read %', sqlstate, p_object_id;
+    end;
+    perform ingest_private.note_pending(array[p_object_id], p_reason, v_hides);
+end
+$$;
+
 create or replace function ingest_private.on_object_written() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '5ms' as $$
 declare
     v_left_unseen boolean := false;
     v_is_watched boolean := false;
@@ -39,6 +87,8 @@ begin
                 select from ingest.documents as document where document.object_id = new.id);
         end if;
         v_is_watched := true;
+        perform from ingest.documents as document
+          where document.object_id = new.id for no key update nowait;
         perform ingest_private.sync_objects(array[new.id]);
         -- Checked here, where a failure can be caught: at commit it would break the upload.
         set constraints ingest.jobs_running_iff_leased,
@@ -48,10 +98,11 @@ begin
         -- Its document may be on its way in with a transaction that has not committed: the
         -- pending event takes it out again, as after a delete.
         if v_left_unseen then
-            perform ingest_private.note_pending(array[new.id], 'moved');
+            perform ingest_private.note_pending(array[new.id], 'moved', true);
         end if;
     exception when others then
-        perform ingest_private.note_pending(array[new.id], sqlstate);
+        perform ingest_private.note_unsynced(
+            new.id, case when tg_op = 'UPDATE' then to_jsonb(old) end, sqlstate);
     end;
     begin
         if v_is_watched then
@@ -68,41 +119,58 @@ begin
 end
 $$;
 
+-- on_objects_truncated: everything is gone; the drain finds out of what.
+create or replace function ingest_private.on_objects_truncated() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5ms' as $$
+begin
+    perform ingest_private.note_pending(
+                array_agg(document.object_id), 'deleted', true)
+       from ingest.documents as document;
+    return null;
+exception when others then
+    raise log 'docmill: % on noting that storage.objects was truncated', sqlstate;
+    return null;
+end
+$$;
+
 create or replace function ingest_private.on_objects_deleted() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '5ms'
+set enable_seqscan = off set jit = off as $$
 declare
     v_deleted uuid[];
     v_locked uuid[];
+    v_documents uuid[];
     v_left uuid[];
 begin
     begin
         select array_agg(object.id) into v_deleted
           from deleted_objects as object
-         where exists (select from ingest_private.source_of(object.bucket_id, object.name))
-            or exists (select from ingest.documents as document
-                        where document.object_id = object.id);
+         where exists (select from ingest.documents as document
+                        where document.object_id = object.id)
+            or exists (select from ingest_private.source_of(object.bucket_id, object.name));
         if v_deleted is null then
             return null;
         end if;
-        -- Documents in use are left to the drain: a delete of many must not wait for one. An
+        -- Documents in use are left to the drain, and hidden: a delete of many must not wait. An
         -- object without a document may be on its way in with a transaction that has not
         -- committed: the pending event takes it out again.
-        select array_agg(locked.object_id) into v_locked
-          from (select object_id from ingest.documents
+        select array_agg(locked.object_id), coalesce(array_agg(locked.id), '{}')
+          into v_locked, v_documents
+          from (select id, object_id from ingest.documents
                  where object_id = any(v_deleted)
                  order by id for no key update skip locked) as locked;
-        perform ingest_private.forget_documents(array(
-            select id from ingest.documents where object_id = any(v_locked)));
+        perform ingest_private.withdraw_documents(v_documents);
         set constraints ingest.jobs_running_iff_leased,
                         ingest_private.leases_only_while_running immediate;
         set constraints ingest.jobs_running_iff_leased,
                         ingest_private.leases_only_while_running deferred;
         v_left := array(select unnest(v_deleted) except select unnest(v_locked));
-        perform ingest_private.note_pending(v_left, 'deleted');
+        perform ingest_private.note_pending(v_left, 'deleted', true);
     exception when others then
         perform ingest_private.note_pending(
-            coalesce(v_deleted, array(select id from deleted_objects)), sqlstate);
+            coalesce(v_deleted, array(select id from deleted_objects)), sqlstate, true);
     end;
     begin
         -- One ring for all of them: about one that was left, which the receiver then withdraws.

@@ -1,70 +1,121 @@
 -- drain_pending_events: sync the objects whose triggers could not. Returns how many events were
--- settled and how many failed; a failed one is kept and tried again after all others.
+-- settled and how many failed; a failed one is kept and tried again after all others. One that ran
+-- into the time-out of the statement is tried alone: those beside it would have no time left. Syncs
+-- p_limit objects at most.
 -- An event that finds no document is kept for ten seconds after it was first tried: a transaction
 -- that was still inserting the document when its object was deleted has then committed or is gone
 -- (callers of sync_objects bound their transactions to less).
 -- The locks of all other events are held until commit: taken in order of document, as everywhere,
--- and for few at a time, because uploads to these documents wait. Its own waits are shorter than
--- deadlock_timeout: whoever else is in a circle never hears of it. Call again while it settles.
+-- and for few at a time, because uploads to these documents become pending events. Its own waits
+-- are shorter than deadlock_timeout: whoever else is in a circle never hears of it. Call again
+-- while it settles.
 create or replace function ingest_private.drain_pending_events(
     p_limit integer default 200, out settled integer, out failed integer)
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' set enable_seqscan = off as $$
 declare
-    c_unseen constant interval := interval '10 seconds';
+    c_timed_out constant text := '57014';
+    v_alone bigint;
     v_event record;
-    v_had_document boolean;
 begin
     failed := 0;
-    -- Neither object nor document: nothing to sync, however many there are.
+    settled := ingest_private.drop_idle_events(p_limit * 25);
+    select next.id into v_alone
+      from (select event.id, event.reason from ingest_private.pending_events as event
+             order by event.tried_at nulls first, event.id limit 1) as next
+     where next.reason = c_timed_out;
+    for v_event in
+        with taken as materialized (
+            select event.id, event.object_id
+              from ingest_private.pending_events as event
+             where (v_alone is null and event.reason <> c_timed_out or event.id = v_alone)
+               and (exists (select from ingest.documents as document
+                             where document.object_id = event.object_id)
+                    or exists (select from storage.objects as object
+                                where object.id = event.object_id))
+             order by event.tried_at nulls first, event.id
+             limit p_limit for update skip locked)
+        select taken.id, taken.object_id
+          from taken left join ingest.documents as document on document.object_id = taken.object_id
+         order by document.id, taken.id
+    loop
+        begin
+            if ingest_private.settle_event(v_event.id, v_event.object_id) then
+                settled := settled + 1;
+            end if;
+        exception
+            -- The time-out comes once: what is left would have none.
+            when query_canceled then
+                perform ingest_private.put_back_event(v_event.id, sqlstate);
+                failed := failed + 1;
+                return;
+            when others then
+                perform ingest_private.put_back_event(v_event.id, sqlstate);
+                failed := failed + 1;
+        end;
+    end loop;
+end
+$$;
+
+-- drop_idle_events: of p_limit events those with neither object nor document, which have nothing to
+-- sync: many at once, because a delete may leave many. Returns how many went.
+create or replace function ingest_private.drop_idle_events(p_limit integer)
+returns integer
+language sql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
     with idle as materialized (
         select event.id from ingest_private.pending_events as event
          where not exists (select from ingest.documents as document
                             where document.object_id = event.object_id)
            and not exists (select from storage.objects as object
                             where object.id = event.object_id)
-           for update skip locked),
+         order by event.tried_at nulls first, event.id
+         limit p_limit for update skip locked),
     waiting as (
         update ingest_private.pending_events as event
-           set tried_at = clock_timestamp()
-          from idle where event.id = idle.id and event.tried_at is null),
+           set tried_at = clock_timestamp(),
+               first_tried_at = coalesce(event.first_tried_at, clock_timestamp())
+          from idle where event.id = idle.id and event.first_tried_at is null),
     over as (
         delete from ingest_private.pending_events as event
-         using idle where event.id = idle.id and event.tried_at < clock_timestamp() - c_unseen
+         using idle
+         where event.id = idle.id
+           and event.first_tried_at < clock_timestamp() - interval '10 seconds'
         returning event.id)
-    select count(*) into settled from over;
+    select count(*)::integer from over;
+$$;
 
-    for v_event in
-        with taken as materialized (
-            select event.id, event.object_id, event.tried_at
-              from ingest_private.pending_events as event
-             where exists (select from ingest.documents as document
-                            where document.object_id = event.object_id)
-                or exists (select from storage.objects as object
-                            where object.id = event.object_id)
-             order by event.tried_at nulls first, event.id
-             limit p_limit for update skip locked)
-        select taken.id, taken.object_id, taken.tried_at
-          from taken left join ingest.documents as document on document.object_id = taken.object_id
-         order by document.id, taken.id
-    loop
-        begin
-            v_had_document := exists (
-                select from ingest.documents where object_id = v_event.object_id);
-            perform ingest_private.sync_objects(array[v_event.object_id]);
-            if v_had_document or v_event.tried_at < clock_timestamp() - c_unseen
-               or exists (select from ingest.documents where object_id = v_event.object_id) then
-                delete from ingest_private.pending_events where id = v_event.id;
-                settled := settled + 1;
-            else
-                update ingest_private.pending_events
-                   set tried_at = coalesce(tried_at, clock_timestamp()) where id = v_event.id;
-            end if;
-        exception when others then
-            update ingest_private.pending_events
-               set tried_at = clock_timestamp(), reason = sqlstate where id = v_event.id;
-            failed := failed + 1;
-        end;
-    end loop;
+-- settle_event: sync the object of one event and delete the event. False: it is kept, because its
+-- document may be on its way in. The caller has locked the event.
+create or replace function ingest_private.settle_event(p_event_id bigint, p_object_id uuid)
+returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+    c_unseen constant interval := interval '10 seconds';
+    v_had_document constant boolean := exists (
+        select from ingest.documents where object_id = p_object_id);
+begin
+    perform ingest_private.sync_objects(array[p_object_id]);
+    delete from ingest_private.pending_events as event
+     where event.id = p_event_id
+       and (v_had_document or event.first_tried_at < clock_timestamp() - c_unseen
+            or exists (select from ingest.documents where object_id = p_object_id));
+    if not found then
+        perform ingest_private.put_back_event(p_event_id, null);
+        return false;
+    end if;
+    return true;
 end
+$$;
+
+-- put_back_event: an event goes behind all others.
+create or replace function ingest_private.put_back_event(p_event_id bigint, p_reason text)
+returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    update ingest_private.pending_events
+       set tried_at = clock_timestamp(),
+           first_tried_at = coalesce(first_tried_at, clock_timestamp()),
+           reason = coalesce(p_reason, reason)
+     where id = p_event_id;
 $$;

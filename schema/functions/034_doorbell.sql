@@ -55,25 +55,27 @@ $$;
 -- ring_doorbell: queue one signed event in the form of a Database Webhook, where a doorbell is
 -- installed. Once in a transaction, however many objects it changes: whatever a ring is about, the
 -- receiver dispatches everything that is ready, and what a trigger had to leave is drained soon.
--- Raises when it cannot: an upload has to catch it. Waits for a lock 50 ms at most.
+-- Returns the request's id; null: there is no doorbell, or it has rung in this transaction.
+-- Raises when it cannot: an upload has to catch it. Waits for a lock 5 ms at most.
 create or replace function ingest_private.ring_doorbell(
     p_type text, p_record jsonb, p_old_record jsonb)
-returns void
+returns bigint
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '5ms' as $$
 declare
     v_url text;
     v_secrets text;
     v_event jsonb;
     v_id text;
     v_timestamp text;
+    v_request bigint;
 begin
     if current_setting('docmill.has_rung', true) = 'true' then
-        return;
+        return null;
     end if;
     select value ->> 'url' into v_url from ingest_private.settings where name = 'webhook';
     if v_url is null then
-        return;
+        return null;
     end if;
     select decrypted_secret into v_secrets
       from vault.decrypted_secrets where name = 'docmill_webhook_signing_secrets';
@@ -85,7 +87,7 @@ begin
                                   'record', p_record, 'old_record', p_old_record);
     v_id := 'msg_' || gen_random_uuid();
     v_timestamp := floor(extract(epoch from clock_timestamp()));
-    perform net.http_post(
+    v_request := net.http_post(
         url => v_url,
         body => v_event,
         headers => jsonb_build_object(
@@ -97,6 +99,7 @@ begin
                 v_secrets, format('%s.%s.%s', v_id, v_timestamp, v_event))),
         timeout_milliseconds => 5000);
     perform set_config('docmill.has_rung', 'true', true);
+    return v_request;
 end
 $$;
 
@@ -106,7 +109,7 @@ $$;
 create or replace function ingest_private.note_unrung(p_message text)
 returns void
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '5ms' as $$
 begin
     -- No second try in this transaction.
     perform set_config('docmill.has_rung', 'true', true);

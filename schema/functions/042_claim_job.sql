@@ -1,6 +1,7 @@
 -- claim_job: queued -> running, leased to one worker. No row: somebody else has it, it is not
--- due, it is paused, it is finished, or it must run alone and this worker does not; the hint is
--- then dropped.
+-- due, it is paused, it is finished, it must run alone and this worker does not, this worker does not
+-- have the key of its provider, it reads the file worse than it was read, or the index version has been
+-- dropped or, of a job of kind ingest, is not the active one any more; the hint is then dropped.
 -- Takes locks in the order document, job. The attempt number grows only with counted failures.
 create or replace function ingest_private.claim_job(
     p_job_id uuid, p_worker_id text, p_isolated boolean, p_lease_for interval)
@@ -17,17 +18,22 @@ declare
     v_document_id uuid;
     v_entry ingest_private.job_queue;
     v_token bigint;
+    v_is_gone boolean;
 begin
     select job.document_id into v_document_id from ingest.jobs as job where job.id = p_job_id;
     perform from ingest.documents where id = v_document_id for no key update;
+    v_is_gone := not found;
     perform from ingest.jobs as job
       where job.id = p_job_id and job.state = 'queued' for no key update skip locked;
     if not found then
         return;
     end if;
-    -- Deleting an object supersedes its jobs; somebody deleted this document by hand.
-    if v_document_id is null then
+    -- Withdrawn while somebody had the job locked, or deleted by hand.
+    if v_is_gone then
         perform ingest_private.end_job(p_job_id, 'superseded');
+        return;
+    end if;
+    if ingest_private.end_misplaced(p_job_id) then
         return;
     end if;
     select * into v_entry from ingest_private.job_queue as entry
@@ -37,11 +43,24 @@ begin
     if not found then
         return;
     end if;
+    if exists (select from ingest_private.workers as worker
+                      join ingest.jobs as job on job.id = p_job_id
+                      join ingest.index_versions as target on target.id = job.index_version
+                where worker.id = p_worker_id
+                  and not ingest_private.serves(worker.providers, target)) then
+        return;
+    end if;
     if (select ingest_private.is_paused(document.owner_id, document.source_id)
           from ingest.documents as document where document.id = v_document_id) then
         perform ingest_private.hold_paused(p_job_id);
         return;
     end if;
+
+    if ingest_private.reads_worse(p_job_id, p_worker_id, p_isolated) then
+        perform ingest_private.leave_to_others(p_job_id, p_isolated);
+        return;
+    end if;
+    perform ingest_private.note_tried(p_job_id, p_worker_id);
 
     v_token := nextval('ingest_private.lease_token');
     insert into ingest_private.leases (job_id, token, worker_id, expires_at)
@@ -70,7 +89,8 @@ begin
                document.id, document.object_id, document.bucket_id, document.object_name,
                document.owner_id, job.storage_version, document.size_bytes, source.max_bytes,
                version.id, version.model, version.dimensions, version.chunking,
-               published.content_sha256, published.pipeline_version
+               case when not v_entry.in_full then published.content_sha256 end,
+               published.pipeline_version
           from ingest.jobs as job
                join ingest.documents as document on document.id = job.document_id
                join ingest.index_versions as version on version.id = job.index_version
@@ -80,4 +100,37 @@ begin
                      and published.index_version = version.id
          where job.id = p_job_id;
 end
+$$;
+
+-- end_misplaced: a job that was made while its index version was being dropped -> superseded; one of
+-- kind ingest that was made while another version became active, too, and is followed by one there.
+-- False: it is where it belongs. The caller has locked document and job.
+create or replace function ingest_private.end_misplaced(p_job_id uuid)
+returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_job ingest.jobs;
+    v_state text;
+    v_active constant integer := (select id from ingest.index_versions where state = 'active');
+begin
+    select * into strict v_job from ingest.jobs where id = p_job_id;
+    select state into strict v_state from ingest.index_versions where id = v_job.index_version;
+    if v_job.kind = 'ingest' and v_job.index_version <> v_active then
+        perform ingest_private.ingest_in(v_job, v_active);
+    elsif v_state = 'dropped' then
+        perform ingest_private.end_job(p_job_id, 'superseded');
+    else
+        return false;
+    end if;
+    return true;
+end
+$$;
+
+-- embedding_of: how the texts of an index version are embedded; beside what claim_job says of it.
+create or replace function ingest_private.embedding_of(p_index_version integer)
+returns table (provider text, sends_dimensions boolean, document_prefix text, query_prefix text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select version.provider, version.sends_dimensions, version.document_prefix,
+           version.query_prefix
+      from ingest.index_versions as version where version.id = p_index_version
 $$;

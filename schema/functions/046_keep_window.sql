@@ -9,8 +9,8 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_document_id uuid;
 begin
-    -- The job before its lease, as in begin_stage: who deletes the document waits for the job
-    -- before anything of it is gone.
+    -- The job before its lease, as in begin_stage: what is withdrawn is not removed while somebody
+    -- has its job.
     select document_id into v_document_id from ingest.jobs
      where id = p_job_id and state = 'running' for no key update;
     perform from ingest_private.leases
@@ -31,8 +31,9 @@ create or replace function ingest_private.kept_windows(
     p_document_id uuid, p_content_sha256 bytea, p_extraction_version text)
 returns table (number integer)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select kept.number from ingest_private.document_windows as kept
-     where kept.document_id = p_document_id and kept.content_sha256 = p_content_sha256
+    select distinct kept.number from ingest_private.document_windows as kept
+     where kept.document_id = any(ingest_private.ids_of(p_document_id))
+       and kept.content_sha256 = p_content_sha256
        and kept.extraction_version = p_extraction_version
 $$;
 
@@ -42,6 +43,8 @@ create or replace function ingest_private.kept_window(
 returns bytea
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select kept.content from ingest_private.document_windows as kept
-     where kept.document_id = p_document_id and kept.content_sha256 = p_content_sha256
+     where kept.document_id = any(ingest_private.ids_of(p_document_id))
+       and kept.content_sha256 = p_content_sha256
        and kept.extraction_version = p_extraction_version and kept.number = p_number
+     limit 1
 $$;

@@ -10,6 +10,8 @@ declare
     v_document ingest.documents;
     v_job ingest.jobs;
 begin
+    -- No other version becomes active until this one has committed: see activate_index_version.
+    perform pg_advisory_xact_lock_shared(hashtext('ingest_private.activate_index_version'));
     select * into v_document from ingest.documents
      where id = p_document_id for no key update;
     if not found then

@@ -7,21 +7,31 @@
 --   cancelled    its owner has asked for that: nothing was changed
 -- and raises integrity_constraint_violation when a chunk is neither staged nor live. An empty list
 -- of positions is a document without chunks; null is an error.
--- New chunks are inserted before any lock is taken, because HNSW makes that the slow part;
+-- p_quarantine are the chunks that the provider refused: content_hash, ordinal, page_start,
+-- page_end and error_code of each. They replace those of the former publish.
+-- What the document was before its owner or access changed counts as staged, and what it is in a
+-- version that differs in chunking alone.
+-- New chunks are inserted before any lock is taken, because that is the slow part;
 -- whoever uploads, deletes or polls meanwhile waits for none of it. A publish that turns out to
 -- be refused raises internally, which takes the inserted chunks back.
+-- Staging empties and fills, and so may the tables have been when they were analysed: thousands of
+-- hashes are therefore never joined by a nested loop, which takes minutes where it meets more rows
+-- than were expected, and no table is read from end to end.
 create or replace function ingest_private.publish_document(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text,
     p_title text, p_mime_type text, p_page_count integer, p_unread_pages integer,
     p_hashes bytea[], p_pages_start integer[], p_pages_end integer[], p_locators jsonb[],
     p_text_search regconfig default 'simple', p_hidden_characters integer default 0,
-    p_unread_page_numbers integer[] default '{}')
+    p_unread_page_numbers integer[] default '{}', p_quarantine jsonb default '[]')
 returns text
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s'
+set enable_nestloop = off set enable_seqscan = off set jit = off as $$
 declare
     v_job ingest.jobs;
     v_document ingest.documents;
+    v_ids uuid[];
+    v_versions integer[];
     v_count integer;
 begin
     select * into v_job from ingest.jobs where id = p_job_id;
@@ -29,22 +39,37 @@ begin
     if v_document.id is null then
         return 'lost';
     end if;
+    -- What lies under another id is nobody's any more, whatever its owner: it is not live.
+    v_ids := ingest_private.ids_of(v_document.id);
+    v_versions := ingest_private.versions_alike(v_job.index_version);
 
     begin
         insert into ingest.chunks (index_version, document_id, object_id, owner_id, access,
                                    content, headings, token_count, content_hash, metadata,
                                    embedding, fts)
-        select staged.index_version, staged.document_id, v_document.object_id,
+        select distinct on (staged.content_hash)
+               v_job.index_version, v_document.id, v_document.object_id,
                v_document.owner_id, v_document.access, staged.content, staged.headings,
                staged.token_count, staged.content_hash, staged.metadata, staged.embedding,
                to_tsvector(p_text_search, staged.content)
-          from ingest_private.staged_chunks as staged
-         where staged.document_id = v_document.id and staged.index_version = v_job.index_version
-           and exists (select from unnest(p_hashes) as wanted (content_hash)
+          from (select staging.content_hash, staging.content,
+                       staging.headings, staging.token_count, staging.metadata, staging.embedding
+                  from ingest_private.staged_chunks as staging
+                 where staging.document_id = any(v_ids)
+                   and staging.index_version = v_job.index_version
+                union all
+                select former.content_hash, former.content,
+                       former.headings, former.token_count, former.metadata, former.embedding
+                  from ingest.chunks as former
+                 where former.document_id = any(v_ids)
+                   and former.index_version = any(v_versions)
+                   and (former.document_id, former.index_version)
+                       <> (v_document.id, v_job.index_version)) as staged
+         where exists (select from unnest(p_hashes) as wanted (content_hash)
                         where wanted.content_hash = staged.content_hash)
            and not exists (select from ingest.chunks as live
-                            where live.index_version = staged.index_version
-                              and live.document_id = staged.document_id
+                            where live.index_version = v_job.index_version
+                              and live.document_id = v_document.id
                               and live.content_hash = staged.content_hash)
          -- Two runs that insert the same chunks meet in one order.
          order by staged.content_hash;
@@ -77,7 +102,8 @@ begin
 
         perform ingest_private.finish_publish(
             p_job_id, p_content_sha256, p_pipeline_version, p_title, p_mime_type,
-            p_page_count, p_unread_pages, p_unread_page_numbers, p_hidden_characters);
+            p_page_count, p_unread_pages, p_unread_page_numbers, p_hidden_characters,
+            p_quarantine);
         return 'published';
     exception
         when sqlstate 'DM001' then

@@ -21,7 +21,10 @@ begin
     if not exists (select from ingest_private.published_versions
                     where document_id = v_document.id and index_version = v_job.index_version
                       and content_sha256 = p_content_sha256
-                      and pipeline_version = p_pipeline_version) then
+                      and pipeline_version = p_pipeline_version)
+       or exists (select from ingest_private.quarantine
+                   where document_id = v_document.id
+                     and index_version = v_job.index_version) then
         return 'changed';
     end if;
     select count(*) into v_positions from ingest.chunk_positions
@@ -33,7 +36,7 @@ begin
     perform ingest_private.finish_publish(
         p_job_id, p_content_sha256, p_pipeline_version, v_document.title, v_document.mime_type,
         v_document.page_count, v_document.unread_pages, v_document.unread_page_numbers,
-        v_document.hidden_characters);
+        v_document.hidden_characters, '[]');
     return 'published';
 exception
     when sqlstate 'DM001' then

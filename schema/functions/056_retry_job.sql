@@ -1,6 +1,8 @@
--- retry_job: a new queued job for the document of a job that failed or was cancelled; the old row
--- stays as it is. Returns the new job's id, or that of the job that is under way for the document
--- already, so asking twice does no harm. The new job brings the version that Storage holds now.
+-- retry_job: a new queued job for the document of a job that failed or was cancelled, or whose
+-- document has chunks in quarantine; the old row stays as it is. Returns the new job's id, or that of
+-- the job that is under way for the document already, so asking twice does no harm. The new job
+-- brings the version that Storage holds now. One of kind ingest brings it to the index version that
+-- is active now, whichever was active for the old one.
 -- Raises PT404 for a job that is not there and PT409 when there is nothing to retry.
 create or replace function ingest_private.retry_job(p_job_id uuid)
 returns uuid
@@ -9,6 +11,7 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_job ingest.jobs;
     v_document ingest.documents;
+    v_version ingest.index_versions;
     v_latest ingest.jobs;
     v_new_id uuid;
 begin
@@ -22,18 +25,30 @@ begin
         raise exception 'the file of this job is gone'
             using errcode = 'PT409', hint = 'Upload it again.';
     end if;
+    select * into v_version from ingest.index_versions as version
+     where case v_job.kind when 'ingest' then version.state = 'active'
+                           else version.id = v_job.index_version and version.state <> 'dropped' end;
+    if not found then
+        raise exception 'the index version of this job was dropped'
+            using errcode = 'PT409', hint = 'Nothing is searched there any more.';
+    end if;
+    -- One that is under way, of whatever kind; else the newest of this kind: that a document was read
+    -- again in vain says nothing of what its upload came to.
     select * into v_latest from ingest.jobs
-     where document_id = v_document.id and index_version = v_job.index_version
-     order by created_at desc, id limit 1;
-    if v_latest.finished_at is null then
+     where document_id = v_document.id
+       and case when finished_at is null then index_version = v_version.id
+                else kind = v_job.kind
+                     and (kind = 'ingest' or index_version = v_version.id) end
+     order by finished_at is null desc, created_at desc, id limit 1;
+    if found and v_latest.finished_at is null then
         return v_latest.id;
     end if;
-    if v_latest.state = 'succeeded' then
+    if v_latest.state = 'succeeded' and v_document.quarantined_chunks = 0 then
         raise exception 'there is nothing to retry: the document is searchable'
             using errcode = 'PT409', hint = 'Upload the file again to have it read anew.';
     end if;
     select ingest_private.enqueue_job(
-               v_document.id, v_job.index_version, v_job.kind,
+               v_document.id, v_version.id, v_job.kind,
                coalesce(source.priority, v_job.priority), coalesce(source.weight, 1))
       into v_new_id
       from (select) as always

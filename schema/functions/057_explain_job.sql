@@ -5,10 +5,12 @@
 --   retrying   after error_code, at next_attempt_at
 --   working    in a stage, with progress from 0 to 1, a rate and, once it is known how much there
 --              is to do, an estimate of the seconds left
+--   interrupted  its worker has not been heard of for as long as a lease lasts
 --   failed     with error_code; remedy says what to do
 --   done, cancelled, superseded
--- Reading is half of the work and embedding the other half; the estimate assumes that it goes on
--- as fast as so far. Jobs before it are counted to a thousand, so that asking stays cheap.
+-- Reading is half of the work, embedding most of the other half, and the last twentieth is the
+-- publish, of which nothing is known before it is over. The estimate assumes that it goes on as fast
+-- as so far. Jobs before it are counted to a thousand, so that asking stays cheap.
 create or replace function ingest_private.explain_job(p_job_id uuid)
 returns table (
     job_id uuid, object_name text, state text, situation text, explanation text,
@@ -23,6 +25,7 @@ declare
     v_entry ingest_private.job_queue;
     v_started_at timestamptz;
     v_seconds double precision;
+    v_silent_since timestamptz;
 begin
     select * into v_job from ingest.jobs where id = p_job_id;
     if not found then
@@ -39,19 +42,33 @@ begin
     select code.message, code.remedy into error_message, remedy
       from ingest_private.error_codes as code where code.code = v_job.error_code;
 
-    if v_job.state = 'running' then
+    if v_job.state = 'running'
+       and exists (select from ingest_private.leases as lease
+                    where lease.job_id = p_job_id and lease.expires_at < clock_timestamp()) then
+        situation := 'interrupted';
+        explanation := 'Its worker has not been heard of lately. It begins anew, alone, from what '
+            'is embedded already, '
+            || case when exists (select from ingest_private.troubles()
+                                  where trouble in ('no_worker', 'no_isolated_worker',
+                                                    'schedule_silent', 'leases_not_ended'))
+                    then 'as soon as the schedule and a worker for it run: an operator sees what is '
+                         'missing with docmill doctor.'
+                    else 'within a minute.' end;
+
+    elsif v_job.state = 'running' then
         select started_at into v_started_at from ingest_private.attempts as run
          where run.job_id = p_job_id and run.finished_at is null;
         v_seconds := greatest(extract(epoch from clock_timestamp() - v_started_at), 0.001);
         progress := case
             when v_job.chunks_total is not null then
-                0.5 + (v_job.chunks_embedded + v_job.chunks_reused)
-                      / (2.0 * greatest(v_job.chunks_total, 1))
+                0.5 + 0.45 * least(1.0, (v_job.chunks_embedded + v_job.chunks_reused)
+                                         / greatest(v_job.chunks_total, 1)::real)
             when v_job.pages_total > 0 then v_job.pages_done / (2.0 * v_job.pages_total)
             else 0 end;
         if v_job.chunks_total is not null then
             per_second := (v_job.chunks_embedded + v_job.chunks_reused) / v_seconds;
-            seconds_left := (v_job.chunks_total - v_job.chunks_embedded - v_job.chunks_reused)
+            seconds_left := nullif(greatest(
+                v_job.chunks_total - v_job.chunks_embedded - v_job.chunks_reused, 0), 0)
                             / nullif(per_second, 0);
         elsif v_job.pages_done > 0 then
             per_second := v_job.pages_done / v_seconds;
@@ -82,6 +99,17 @@ begin
             to_char(v_job.next_attempt_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'),
             coalesce(' ' || remedy, ''));
 
+    elsif v_job.state = 'queued' and v_entry.phase = 'waiting' and v_job.error_code is null
+          and ingest_private.is_read_again(v_job) then
+        situation := 'waiting';
+        next_attempt_at := v_entry.due_at;
+        explanation := 'It waits for a worker that reads the file as well as it was read'
+            || coalesce((select format(', with %s', array_to_string(published.extras, ', '))
+                           from ingest_private.published_versions as published
+                          where published.document_id = v_job.document_id
+                            and published.index_version = v_job.index_version
+                            and published.extras <> '{}'), '') || '.';
+
     elsif v_job.state = 'queued' and v_entry.phase = 'waiting' then
         situation := 'retrying';
         next_attempt_at := v_entry.due_at;
@@ -91,13 +119,15 @@ begin
             v_entry.failures + 1, v_job.max_attempts);
 
     elsif v_job.state = 'queued' and v_entry.phase = 'ready'
-          and exists (select from ingest_private.breakers) then
+          and exists (select from ingest_private.breakers
+                       where provider in ('', v_entry.provider)) then
         situation := 'held';
         hold_reason := 'breaker_open';
         select breaker.error_code, breaker.open_until, code.message, code.remedy
           into error_code, next_attempt_at, error_message, remedy
           from ingest_private.breakers as breaker
                left join ingest_private.error_codes as code on code.code = breaker.error_code
+         where breaker.provider in ('', v_entry.provider)
          order by breaker.open_until desc limit 1;
         explanation := format(
             'Every job would fail at present: %s One is tried at %s UTC, the others after it. %s',
@@ -106,18 +136,36 @@ begin
 
     elsif v_job.state = 'queued' then
         situation := 'waiting';
+        v_silent_since := ingest_private.silent_since('dispatch');
         select count(*) into live_workers from ingest_private.workers as worker
          where worker.isolated = v_entry.isolated and not worker.draining
-           and worker.expires_at > clock_timestamp();
+           and worker.expires_at > clock_timestamp()
+           and ingest_private.serves(
+                   worker.providers,
+                   (select target from ingest.index_versions as target
+                     where target.id = v_job.index_version));
         select count(*) into jobs_before
           from (select from ingest_private.job_queue as earlier
-                 where earlier.phase = 'ready' and earlier.isolated = v_entry.isolated
+                 where earlier.phase = 'ready' and earlier.provider = v_entry.provider
+                   and earlier.isolated = v_entry.isolated
+                   and earlier.is_reindex = v_entry.is_reindex
                    and (earlier.priority, earlier.rank) < (v_entry.priority, v_entry.rank)
                  limit c_many) as counted;
+        if live_workers = 0 and not v_entry.isolated and exists (
+               select from ingest_private.workers as worker
+                where not worker.isolated and worker.expires_at > clock_timestamp()) then
+            situation := 'held';
+            hold_reason := 'no_worker';
+        end if;
         explanation := case
             when live_workers = 0 and v_entry.isolated then
                 'Its worker died, so it runs alone, and no worker for such jobs is running.'
+            when hold_reason = 'no_worker' then
+                format('No worker has the key of its embedding provider, %s.', v_entry.provider)
             when live_workers = 0 then 'No worker is running.'
+            when v_entry.phase = 'ready' and v_silent_since is not null then
+                format('The schedule that starts jobs has not been heard of since %s UTC.',
+                       to_char(v_silent_since at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'))
             when v_entry.phase = 'dispatched' then 'It is about to begin.'
             when jobs_before >= c_many then format('%s jobs or more are before it.', c_many)
             else format('%s job(s) are before it.', jobs_before) end;
@@ -126,7 +174,23 @@ begin
         situation := case v_job.state when 'succeeded' then 'done' else v_job.state end;
         explanation := case v_job.state
             when 'failed' then concat_ws(' ', error_message, remedy)
-            when 'succeeded' then 'The document is searchable.'
+            when 'succeeded' then
+                (select case
+                        when document.id is null then
+                            'It was searchable; since then the file was deleted or moved away.'
+                        when document.storage_version <> v_job.storage_version
+                             or not document.searchable
+                             or document.id in (select ingest.withdrawn_documents()) then
+                            'It was searchable; since then the file or its owner has changed, and '
+                            'that has a job of its own.'
+                        else 'The document is searchable.'
+                             || case when document.quarantined_chunks > 0
+                                     then format(' %s passage(s) that the provider refused are '
+                                                 'missing.', document.quarantined_chunks)
+                                     else '' end end
+                   from (select) as always
+                        left join ingest.documents as document
+                               on document.id = v_job.document_id)
             when 'cancelled' then 'It was cancelled; it can be retried.'
             else 'The file was changed, moved or deleted; its newest version has a job of its own.'
             end;

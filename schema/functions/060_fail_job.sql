@@ -37,7 +37,9 @@ begin
         return false;
     end if;
     if p_hold_reason = 'breaker_open' then
-        perform ingest_private.open_breaker(p_error_code, clock_timestamp() + p_retry_in);
+        perform ingest_private.open_breaker(
+                    entry.provider, p_error_code, clock_timestamp() + p_retry_in)
+           from ingest_private.job_queue as entry where entry.job_id = p_job_id;
     end if;
     if ingest_private.is_hopeless(p_job_id, p_error_code) then
         perform ingest_private.end_failed(p_job_id, p_error_code);

@@ -25,7 +25,8 @@ begin
         select document_id into v_document_id from ingest.jobs where id = v_job_id;
         perform from ingest.documents
           where id = v_document_id for no key update skip locked;
-        continue when not found and v_document_id is not null;
+        continue when not found and exists (
+            select from ingest.documents where id = v_document_id);
         perform from ingest.jobs where id = v_job_id for no key update skip locked;
         continue when not found;
         perform from ingest_private.leases

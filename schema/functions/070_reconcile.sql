@@ -45,7 +45,7 @@ begin
             perform ingest_private.sync_objects(v_different);
             perform ingest_private.requeue_stuck(v_different);
         exception when others then
-            perform ingest_private.note_pending(v_different, sqlstate);
+            perform ingest_private.note_pending(v_different, sqlstate, false);
         end;
     end if;
 end
@@ -109,39 +109,51 @@ begin
 end
 $$;
 
--- forget_orphaned_chunks: chunks, positions and staged chunks whose document is gone, which only
--- happens when somebody deletes documents by hand. Returns how many rows there are, or were.
+-- forget_orphaned_chunks: withdraws what is left of documents that are gone without having been
+-- withdrawn, which only happens when somebody deletes documents by hand: chunks, positions, what is
+-- staged and kept. Returns how many rows of chunks, positions and staged chunks there are.
 create or replace function ingest_private.forget_orphaned_chunks(p_repair boolean)
 returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
     v_documents uuid[];
-    v_rows bigint := 0;
-    v_table text;
-    v_count bigint;
+    v_rows bigint;
 begin
-    foreach v_table in array array[
-        'ingest.chunk_positions', 'ingest.chunks', 'ingest_private.staged_chunks']
-    loop
-        execute format(
-            'select coalesce(array_agg(distinct document_id), ''{}''), count(*) from %s as piece
-              where not exists (select from ingest.documents as document
-                                 where document.id = piece.document_id)', v_table)
-           into v_documents, v_count;
-        v_rows := v_rows + v_count;
-        if p_repair and v_count > 0 then
-            execute format('delete from %s where document_id = any($1)', v_table)
-              using v_documents;
-        end if;
-    end loop;
+    with piece as (
+        select document_id, count(*) as number from ingest.chunk_positions group by document_id
+        union all
+        select document_id, count(*) from ingest.chunks group by document_id
+        union all
+        select document_id, count(*) from ingest_private.staged_chunks group by document_id
+        union all
+        select document_id, 0 from ingest_private.document_windows
+        union all
+        select document_id, 0 from ingest_private.published_versions
+        union all
+        select document_id, 0 from ingest.jobs where document_id is not null)
+    select coalesce(array_agg(distinct piece.document_id), '{}'), coalesce(sum(piece.number), 0)
+      into v_documents, v_rows
+      from piece
+     where not exists (select from ingest.documents as document
+                        where document.id = piece.document_id)
+       and not exists (select from ingest_private.withdrawn as gone
+                        where gone.document_id = piece.document_id)
+       and not exists (select from ingest_private.former_documents as former
+                              join ingest.documents as document
+                                on document.id = former.document_id
+                        where former.former_id = piece.document_id);
+    if p_repair then
+        -- Whose it was nobody knows: everybody's searches pass over it.
+        insert into ingest_private.withdrawn (document_id, access)
+        select unnest(v_documents), 'inherit' on conflict do nothing;
+    end if;
     return v_rows;
 end
 $$;
 
--- full_reconcile_due, note_full_reconcile: everything is to be compared once a day. When it was is
--- kept here, because the schedule's process may be started anew every day, and noted at the end: one
--- that fails is tried again.
+-- full_reconcile_due, note_full_reconcile: workers of the former release compare everything when it
+-- was not compared for a day.
 create or replace function ingest_private.full_reconcile_due(p_every interval default '1 day')
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

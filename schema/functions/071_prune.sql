@@ -27,7 +27,12 @@ begin
         select old.ctid from ingest_private.staged_chunks as old
          where old.staged_at < (select clock_timestamp() - p_keep_staged)
            and not exists (select from ingest.jobs as job
-                            where job.document_id = old.document_id
+                            where job.document_id = any(array(
+                                      select old.document_id
+                                      union all
+                                      select former.document_id
+                                        from ingest_private.former_documents as former
+                                       where former.former_id = old.document_id))
                               and job.index_version = old.index_version
                               and job.state in ('queued', 'running'))
          limit p_limit for update skip locked));
@@ -39,7 +44,12 @@ begin
         select old.ctid from ingest_private.document_windows as old
          where old.created_at < (select clock_timestamp() - p_keep_staged)
            and not exists (select from ingest.jobs as job
-                            where job.document_id = old.document_id
+                            where job.document_id = any(array(
+                                      select old.document_id
+                                      union all
+                                      select former.document_id
+                                        from ingest_private.former_documents as former
+                                       where former.former_id = old.document_id))
                               and job.state in ('queued', 'running'))
          limit p_limit for update skip locked));
     get diagnostics v_rows = row_count;

@@ -31,7 +31,7 @@ begin
                      order by id for no key update);
     v_leaving := array(select id from ingest.documents
                         where id = any(v_mine) and (p_forget or status <> 'ready'));
-    perform ingest_private.forget_documents(v_leaving);
+    perform ingest_private.withdraw_documents(v_leaving);
     forgotten := cardinality(v_leaving);
     kept := cardinality(v_mine) - forgotten;
     if next_after is null and p_forget then

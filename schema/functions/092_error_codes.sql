@@ -2,6 +2,9 @@
 -- Mirrored by worker/errors.py; a test compares the two.
 insert into ingest_private.error_codes (code, kind, message, remedy)
 values
+    ('unsupported_name', 'permanent',
+     'Storage cannot be asked for a file whose name ends in / or has . or .. between slashes.',
+     'Give the file another name.'),
     ('unsupported_type', 'permanent',
      'No extractor reads this kind of file.',
      'Upload one of the supported kinds, or install what reads it beside the worker and retry the job: the extra ocr for pictures and scans, pandoc for EPUB, ODT and RTF, LibreOffice for DOC, PPT and ODP.'),
@@ -33,7 +36,7 @@ values
      'The document has more text than the limit.',
      'Split the file, or raise DOCMILL_MAX_CHUNKS.'),
     ('embedding_rejected', 'permanent',
-     'The embedding provider refused the text of this document.',
+     'The embedding provider refused the text of this document, or more of it than may be left out.',
      'Look for binary or unusual content in the file; the worker''s log names the provider''s code.'),
     ('worker_lost', 'permanent',
      'The worker died twice while it worked on this document alone.',
@@ -62,6 +65,9 @@ values
     ('provider_invalid_response', 'transient',
      'The embedding provider sent a wrong answer.',
      'It is tried again by itself; if it stays, check DOCMILL_EMBEDDING_MODEL and its dimensions.'),
+    ('parse_stalled', 'transient',
+     'Reading the file did not come to its end: the worker was busy, or the file holds it up.',
+     'It is tried again by itself; if it stays, split the file or start more workers.'),
     ('database_unavailable', 'transient',
      'The database did not answer.',
      'It is tried again by itself.'),

@@ -8,6 +8,9 @@ alter table ingest.usage enable row level security;
 alter table ingest.index_versions enable row level security;
 alter table ingest.chunks enable row level security;
 alter table ingest.chunk_positions enable row level security;
+alter table ingest.chunk_lexemes enable row level security;
+alter table ingest.conversations enable row level security;
+alter table ingest.messages enable row level security;
 
 -- Partitions have no policy: readers go through the parents, a partition by itself shows nothing.
 do $$
@@ -27,14 +30,18 @@ $$;
 -- The claims are asked for once for a query, not once for a row: in a subquery of their own, as
 -- Supabase's linter wants to see it.
 
+-- What was withdrawn is still there for a while: the policies of documents and chunks pass over it,
+-- those of positions by way of their documents. For whom no policy holds, nearest_chunks does it.
+
 -- Inherit: who may read the object under Storage's policies may read what was made of it. The
 -- probe is by primary key and fenced by OFFSET 0, or it becomes a scan of all objects.
 drop policy if exists documents_select on ingest.documents;
 create policy documents_select on ingest.documents for select to authenticated
-    using (owner_id = ((select auth.jwt()) ->> 'sub')
-           or (access = 'inherit'
-               and exists (select from storage.objects as object
-                            where object.id = object_id offset 0)));
+    using ((owner_id = ((select auth.jwt()) ->> 'sub')
+            or (access = 'inherit'
+                and exists (select from storage.objects as object
+                             where object.id = object_id offset 0)))
+           and id not in (select ingest_private.withdrawn_of_caller()));
 
 drop policy if exists jobs_select on ingest.jobs;
 create policy jobs_select on ingest.jobs for select to authenticated
@@ -50,12 +57,29 @@ create policy index_versions_select on ingest.index_versions for select to authe
 
 drop policy if exists chunks_select on ingest.chunks;
 create policy chunks_select on ingest.chunks for select to authenticated
-    using (owner_id = ((select auth.jwt()) ->> 'sub')
-           or (access = 'inherit'
-               and exists (select from storage.objects as object
-                            where object.id = object_id offset 0)));
+    using ((owner_id = ((select auth.jwt()) ->> 'sub')
+            or (access = 'inherit'
+                and exists (select from storage.objects as object
+                             where object.id = object_id offset 0)))
+           and document_id not in (select ingest_private.withdrawn_of_caller()));
 
 drop policy if exists chunk_positions_select on ingest.chunk_positions;
 create policy chunk_positions_select on ingest.chunk_positions for select to authenticated
     using (exists (select from ingest.documents as document
                     where document.id = document_id offset 0));
+
+drop policy if exists chunk_lexemes_select on ingest.chunk_lexemes;
+create policy chunk_lexemes_select on ingest.chunk_lexemes for select to authenticated
+    using ((owner_id = ((select auth.jwt()) ->> 'sub')
+            or (access = 'inherit'
+                and exists (select from storage.objects as object
+                             where object.id = object_id offset 0)))
+           and document_id not in (select ingest_private.withdrawn_of_caller()));
+
+drop policy if exists conversations_select on ingest.conversations;
+create policy conversations_select on ingest.conversations for select to authenticated
+    using (owner_id = ((select auth.jwt()) ->> 'sub'));
+
+drop policy if exists messages_select on ingest.messages;
+create policy messages_select on ingest.messages for select to authenticated
+    using (owner_id = ((select auth.jwt()) ->> 'sub'));

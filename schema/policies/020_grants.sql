@@ -1,22 +1,37 @@
 -- Who may do what. First everything is taken away, because the project's default privileges may
 -- have handed out more than row-level security can take back (TRUNCATE obeys no policy).
 
-revoke all on schema ingest, ingest_private from public, anon, authenticated, service_role,
-    docmill_worker;
-revoke all on all tables in schema ingest, ingest_private
+revoke all on schema ingest, ingest_private, ingest_search
     from public, anon, authenticated, service_role, docmill_worker;
-revoke all on all sequences in schema ingest, ingest_private
+revoke all on all tables in schema ingest, ingest_private, ingest_search
     from public, anon, authenticated, service_role, docmill_worker;
-revoke all on all functions in schema ingest, ingest_private
+revoke all on all sequences in schema ingest, ingest_private, ingest_search
+    from public, anon, authenticated, service_role, docmill_worker;
+revoke all on all functions in schema ingest, ingest_private, ingest_search
     from public, anon, authenticated, service_role, docmill_worker;
 
 -- Clients read.
 grant usage on schema ingest to authenticated, service_role;
 grant select on ingest.documents, ingest.jobs, ingest.usage, ingest.index_versions,
-    ingest.chunks, ingest.chunk_positions to authenticated, service_role;
-grant execute on function ingest.match_chunks, ingest.nearest_in_branch,
+    ingest.chunks, ingest.chunk_positions, ingest.chunk_lexemes, ingest.conversations,
+    ingest.messages to authenticated, service_role;
+grant execute on function ingest.match_chunks, ingest.hybrid_search, ingest.match_documents,
+    ingest.search_facets, ingest.similar, ingest.active_index,
     ingest.cancel_job, ingest.retry_job, ingest.explain_job
     to authenticated, service_role;
+-- Asking. All but message_sources are definer functions: they take the subject from the token.
+grant execute on function ingest.ask_question, ingest.record_answer, ingest.delete_conversation,
+    ingest.message_sources
+    to authenticated, service_role;
+-- What the search functions call with their caller's rights. Not exposed to the Data API; what is
+-- a definer function here is safe by itself: it says nothing but of the caller's own rows.
+grant usage on schema ingest_search to authenticated, service_role;
+grant execute on all functions in schema ingest_search to authenticated, service_role;
+-- Named by policies alone: the schema that it lies in is closed to clients.
+grant execute on function ingest_private.withdrawn_of_caller to authenticated;
+grant execute on function ingest.withdrawn_documents to service_role;
+-- Named by nearest_chunks alone, likewise.
+grant execute on function ingest_private.nearest_allowed to authenticated, service_role;
 
 -- The worker calls functions, and COPYs into the one table that COPY needs.
 grant usage on schema ingest_private, extensions to docmill_worker;
@@ -25,6 +40,13 @@ grant execute on function
     ingest_private.sync_object,
     ingest_private.sync_hints,
     ingest_private.drain_pending_events,
+    ingest_private.drain_withdrawn,
+    ingest_private.fill_chunks,
+    ingest_private.fill_index_versions,
+    ingest_private.embedding_of,
+    ingest_private.reindex_source,
+    ingest_private.reindex_chunks,
+    ingest_private.read_again,
     ingest_private.take_ready_jobs,
     ingest_private.age_jobs,
     ingest_private.claim_job,
@@ -47,10 +69,17 @@ grant execute on function
     ingest_private.rescue_jobs,
     ingest_private.probes_wanted,
     ingest_private.note_probe,
+    ingest_private.note_tick,
+    ingest_private.forget_tick,
     ingest_private.end_stalled_sessions,
     ingest_private.apply_pauses,
     ingest_private.reconcile,
     ingest_private.forget_orphaned_chunks,
+    ingest_private.put_schedules,
+    ingest_private.claim_schedule,
+    ingest_private.renew_schedule,
+    ingest_private.finish_schedule,
+    ingest_private.retry_failed,
     ingest_private.full_reconcile_due,
     ingest_private.note_full_reconcile,
     ingest_private.prune,

@@ -7,12 +7,18 @@ create or replace trigger docmill_object_inserted
 
 create or replace trigger docmill_object_updated
     after update on storage.objects for each row
-    when (old.version is distinct from new.version
-          or old.name is distinct from new.name
-          or old.bucket_id is distinct from new.bucket_id)
+    -- Whatever it is but what says nothing of who may find it: not all columns are there in every
+    -- release. Only functions that everybody may execute: they run as whoever uploads.
+    when ((to_jsonb(old) - '{metadata,user_metadata,updated_at,last_accessed_at}'::text[])
+          is distinct from
+          (to_jsonb(new) - '{metadata,user_metadata,updated_at,last_accessed_at}'::text[]))
     execute function ingest_private.on_object_written();
 
 create or replace trigger docmill_objects_deleted
     after delete on storage.objects
     referencing old table as deleted_objects for each statement
     execute function ingest_private.on_objects_deleted();
+
+create or replace trigger docmill_objects_truncated
+    after truncate on storage.objects for each statement
+    execute function ingest_private.on_objects_truncated();

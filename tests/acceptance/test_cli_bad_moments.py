@@ -93,7 +93,10 @@ def test_a_killed_redis_comes_back_where_it_was(shell: Shell) -> None:
 def paused_worker(shell: Shell) -> Iterator[None]:
     """While this is open, jobs do not end."""
     (row,) = shell.rows("status")
-    pid = next(int(w["id"].split(":")[1]) for w in row["workers"] if not w["isolated"])
+    # A worker that ended with an earlier test's Redis is listed until its heartbeat is too old.
+    alive = set(descendants(shell.status_of_stack()["pid"]))
+    shared = {int(w["id"].split(":")[1]) for w in row["workers"] if not w["isolated"]}
+    (pid,) = shared & alive
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

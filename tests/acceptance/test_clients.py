@@ -20,6 +20,7 @@ from docmill.worker.embedding.local import LocalEmbedder
 from tests.support.installation import until
 from tests.support.javascript import deno_environ, deno_path
 from tests.support.realtime import FakeRealtime
+from tests.support.slow import SLOW_MARKDOWN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BUNDLE = next((EXAMPLES / "console" / "vendor").glob("supabase-*.js"))
@@ -145,7 +146,7 @@ def test_a_failure_is_told_with_its_remedy(runner: Runner, tmp_path: Path) -> No
 def test_what_happens_meanwhile_is_shown(runner: Runner, stack: StackInfo, tmp_path: Path) -> None:
     # Takes a Markdown parser minutes.
     slow = tmp_path / "slow.md"
-    slow.write_text("[" * 30_000)
+    slow.write_text(SLOW_MARKDOWN)
     child = runner.start(slow)
     try:
         until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=20)
@@ -165,7 +166,7 @@ const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD } = process.env;
 const client = createClient(SUPABASE_URL, SUPABASE_KEY);
 const { data } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
 const uploaded = await upload(
-  client, "documents", `${data.user.id}/requests.md`, new Blob(["[".repeat(30_000)]));
+  client, "documents", `${data.user.id}/requests.md`, new Blob(["[a](([a]((".repeat(10_000)]));
 for (const _ of ["once", "twice"]) {
   let last;
   for await (const job of follow(client, uploaded)) {
@@ -195,7 +196,7 @@ client = create_client(os.environ["SUPABASE_URL"], os.environ["SUPABASE_KEY"])
 session = client.auth.sign_in_with_password(
     {"email": os.environ["EMAIL"], "password": os.environ["PASSWORD"]})
 name = f"{session.user.id}/requests.md"
-uploaded = upload(client, "documents", name, b"[" * 30_000)
+uploaded = upload(client, "documents", name, b"[a](([a]((" * 10_000)
 for which in ("once", "twice"):
     for job in follow(client, uploaded):
         if job["state"] == "running" and not job["cancel_requested"]:
@@ -264,7 +265,7 @@ def test_events_take_the_place_of_polling(
     stack: StackInfo, realtime: FakeRealtime, tmp_path: Path
 ) -> None:
     slow = tmp_path / "live.md"
-    slow.write_text("[" * 30_000)
+    slow.write_text(SLOW_MARKDOWN)
     child = live(tmp_path, stack, realtime).start(slow)
     try:
         until(lambda: "subscribed" in realtime.log, "a subscription", timeout=20)
@@ -286,7 +287,7 @@ def test_what_ended_before_events_began_is_read_when_they_begin(
     stack: StackInfo, realtime: FakeRealtime, tmp_path: Path
 ) -> None:
     slow = tmp_path / "early.md"
-    slow.write_text("[" * 30_000)
+    slow.write_text(SLOW_MARKDOWN)
     realtime.gate.clear()
     child = live(tmp_path, stack, realtime).start(slow)
     try:

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from docmill.embedded.stack import StackInfo
 from tests.support.browser import Watched, chromium
+from tests.support.slow import SLOW_MARKDOWN
 
 LONG_WAIT = 30_000
 ROOF = (
@@ -131,7 +132,7 @@ def test_progress_is_shown_while_it_lasts_and_a_job_can_be_cancelled_and_retried
     sign_in(page, stack)
     # Takes a Markdown parser minutes.
     slow = tmp_path / "slow.md"
-    slow.write_text("[" * 30_000)
+    slow.write_text(SLOW_MARKDOWN)
     page.get_by_label("Drop files here").set_input_files(slow)
     item = page.locator(".document", has_text="slow.md")
     expect(item.get_by_role("progressbar")).to_be_visible(timeout=LONG_WAIT)

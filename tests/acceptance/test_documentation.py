@@ -30,8 +30,10 @@ OPENAI_MODEL, OPENAI_DIMENSIONS = "text-embedding-3-small", 1536
 NOT_RUN = {
     "make demo": "tests/acceptance/test_demo.py runs what it runs",
     "make test": "this is it",
+    "make eval": "takes a minute a set; tests/unit/test_eval.py tries its parts",
     "python3 -m venv": "the environment of the tests stands for it",
     "pip install": "the same; test_containers.py installs docmill as the Dockerfile does",
+    "docmill reindex compare": "needs a second version; tests/schema/test_compare.py has one",
     "docker run": "needs an engine; the tests start a Redis without one",
     "docker compose": "needs an engine; test_containers.py runs what docker-compose.yml says",
     "git pull": "needs a repository to pull from",
@@ -118,15 +120,26 @@ def reader(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ]
         assert not left, "the page does not say what to set there"
 
+    port = str(free_port())
+    address = f"http://127.0.0.1:{port}"
+
+    def know_secret() -> None:
+        found = re.findall(r"DOCMILL_WEBHOOK_SIGNING_SECRETS=(whsec_\S+)", made.said)
+        made.environ["DOCMILL_WEBHOOK_SIGNING_SECRETS"] = found[-1]
+
     made = Reader(
         folder,
         machine(folder)
         | FAST
-        | {"OPENAI_BASE_URL": project.openai.url, "DOCMILL_WEBHOOK_PORT": str(free_port())},
+        | {"OPENAI_BASE_URL": project.openai.url, "DOCMILL_WEBHOOK_PORT": port},
         NOT_RUN,
         project.run_sql,
         typed=project.database.url("postgres"),
-        by_hand={"cp .env.example .env": fill_in},
+        by_hand={
+            "cp .env.example .env": fill_in,
+            f"docmill schema webhook --url {address}": know_secret,
+        },
+        addresses={"https://docmill.example.com": address},
     )
     # Of a project that keeps its migrations with the Supabase CLI.
     (folder / "supabase").mkdir()

@@ -102,8 +102,8 @@ def test_with_the_login_pages_open(watched: Installation) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/api/task/async-apply/docmill.prune",
-        "/api/task/send-task/docmill.prune",
+        "/api/task/async-apply/docmill.schedules",
+        "/api/task/send-task/docmill.schedules",
         "/api/task/revoke/x",
         "/api/worker/shutdown/{worker}",
         "/api/worker/queue/cancel-consumer/{worker}?queue=ingest",

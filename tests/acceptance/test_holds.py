@@ -1,8 +1,5 @@
 """What holds jobs: a key that is refused, an operator; and workers that take nothing."""
 
-import json
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -11,23 +8,10 @@ from tests.support.fake_openai import error
 from tests.support.installation import ALICE, BOB, Installation, until
 
 
-def docmill(running: Installation, *arguments: str) -> list[dict[str, Any]]:
-    """What a command prints as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "docmill", *arguments, "--json"],
-        env=running.environ(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 def explain(running: Installation, name: str) -> dict[str, Any]:
     job = running.latest_job(name)
     assert job is not None
-    return docmill(running, "explain", str(job["id"]))[0]
+    return running.docmill_rows("explain", str(job["id"]))[0]
 
 
 def test_a_refused_key_costs_one_request_until_somebody_mends_it(
@@ -49,7 +33,7 @@ def test_a_refused_key_costs_one_request_until_somebody_mends_it(
         found = explain(installation, name)
         assert (found["situation"], found["hold_reason"]) == ("held", "breaker_open")
         assert found["remedy"]
-    (status,) = docmill(installation, "status")
+    (status,) = installation.docmill_rows("status")
     assert [breaker["error_code"] for breaker in status["breakers"]] == ["provider_auth"]
     assert len(installation.openai.requests) == 1
 
@@ -66,16 +50,16 @@ def test_a_refused_key_costs_one_request_until_somebody_mends_it(
 def test_what_an_operator_pauses_waits_and_is_ingested_afterwards(
     running: Installation,
 ) -> None:
-    (said,) = docmill(running, "pause", "--owner", ALICE)
+    (said,) = running.docmill_rows("pause", "--owner", ALICE)
     assert (said["action"], said["scope"], said["jobs"]) == ("paused", "owner", 0)
     hers = running.upload(ALICE, "hers.txt", "She waits until she may go on.")
     his = running.upload(BOB, "his.txt", "He does not have to wait for anybody.")
     assert running.wait_for_job(his)["state"] == "succeeded"
     found = explain(running, hers)
     assert (found["state"], found["hold_reason"]) == ("queued", "paused")
-    (status,) = docmill(running, "status")
+    (status,) = running.docmill_rows("status")
     assert [pause["key"] for pause in status["pauses"]] == [ALICE]
-    (said,) = docmill(running, "resume", "--owner", ALICE)
+    (said,) = running.docmill_rows("resume", "--owner", ALICE)
     assert (said["action"], said["jobs"]) == ("resumed", 1)
     assert running.wait_for_job(hers)["state"] == "succeeded"
 
@@ -89,15 +73,15 @@ def test_reconcile_says_what_differs_and_what_it_costs_and_repairs_it(
     running.wait_for_job(lost)
     with running.database.connect() as admin:
         admin.execute("delete from ingest.documents where object_name = %s", [lost])
-    *differences, summary = docmill(running, "reconcile", "--dry-run")
+    *differences, summary = running.docmill_rows("reconcile", "--dry-run")
     assert [(one["object_name"], one["difference"]) for one in differences] == [(lost, "missing")]
     assert (summary["missing"], summary["stale"], summary["repaired"]) == (1, 0, False)
     assert summary["orphaned_chunks"] > 0
     assert 0 < summary["tokens"] < summary["bytes"]
     assert running.document(lost) is None
-    assert docmill(running, "reconcile")[-1]["repaired"] is True
+    assert running.docmill_rows("reconcile")[-1]["repaired"] is True
     assert running.wait_for_job(lost)["state"] == "succeeded"
-    *differences, summary = docmill(running, "reconcile")
+    *differences, summary = running.docmill_rows("reconcile")
     assert (differences, summary["orphaned_chunks"]) == ([], 0)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.database import as_client
 from tests.support.installation import ALICE, Installation, until
+from tests.support.slow import SLOW_MARKDOWN
 
 LONG = "This sentence is about nothing in particular but it fills the section. " * 6
 #: "Within about a second": the worker looks once a second.
@@ -67,7 +68,7 @@ def downloading(running: Installation) -> Iterator[str]:
 @contextmanager
 def extracting(running: Installation) -> Iterator[str]:
     # Takes a Markdown parser minutes.
-    name = running.upload(ALICE, fresh("a.md"), "[" * 30_000)
+    name = running.upload(ALICE, fresh("a.md"), SLOW_MARKDOWN)
     running.wait_for_job(name, "running")
     yield name
 

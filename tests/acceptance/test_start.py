@@ -63,7 +63,7 @@ def test_a_pooler_before_a_database_that_is_away_is_waited_for(
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("DOCMILL_EMBEDDING_MODEL", "another", "the index is made for fake-embedding"),
+        ("DOCMILL_PROVIDERS", "{}x", "it is JSON of the form"),
         ("DATABASE_URL", "mysql://x", "it begins with postgresql://"),
         ("REDIS_URL", "rubbish", "it begins with redis://"),
         ("SUPABASE_URL", "project.supabase.co", "it begins with https://"),

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction import GuardedExtractor
+from docmill.worker.extraction.child.chunking.chunker import chunk_elements
+from docmill.worker.extraction.child.chunking.tokens import counter_for
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
-from docmill.worker.pipeline.chunking import chunk_elements
-from docmill.worker.processes.reading import build_splitter, extraction_limits
+from docmill.worker.processes.reading import extraction_limits
 from docmill.worker.settings.environment import load_settings
 from docmill.worker.settings.processes import Settings
 from tests.benchmarks.figures import machine
@@ -111,7 +112,7 @@ def read(path: Path, extractor: GuardedExtractor, settings: Settings) -> Outcome
     seconds = time.perf_counter() - began
     chunks = chunk_elements(
         elements,
-        build_splitter(settings, chunk_tokens=settings.chunk_tokens),
+        counter_for(local=settings.embedder == "local"),
         max_tokens=settings.chunk_tokens,
     )
     found = code_path(media_type, path)

@@ -32,13 +32,15 @@ FILL = """
                                  storage_version)
         select id, bucket_id, object_name, owner_id, 1, 'v' from documents
         returning *)
-    insert into ingest_private.job_queue (job_id, phase, due_at, priority, rank, fairness_key)
-    select id, case when n <= %(size)s / 2 then 'waiting' else 'ready' end,
+    insert into ingest_private.job_queue (job_id, provider, phase, due_at, priority, rank,
+                                          fairness_key)
+    select id, 'openai', case when n <= %(size)s / 2 then 'waiting' else 'ready' end,
            case when n <= %(size)s / 2 then now() + interval '1 day' end, 5, n, owner_id
       from (select id, owner_id, object_name::bigint as n from jobs) as numbered
 """
 HEARTBEAT = """
-    select ingest_private.renew_leases('bench', %s, false, false, 'bench', '1 day', '{}', '{}')
+    select ingest_private.renew_leases('bench', %s, false, false, 'bench', '1 day', '{}', '{}',
+                                        '{local,openai}')
 """
 #: As if what was taken had been claimed and had ended: the window is free again.
 END = "delete from ingest_private.job_queue where phase = 'dispatched'"

@@ -28,9 +28,10 @@ from unittest.mock import patch
 import pypdfium2
 from rapidfuzz.distance import Indel
 
-from docmill.worker.embedding.tokens import splitter_for
 from docmill.worker.errors import JobError
 from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.child.chunking.chunker import chunk_elements
+from docmill.worker.extraction.child.chunking.tokens import counter_for
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Source
 from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.child.kinds.registry import open_reading
@@ -40,7 +41,6 @@ from docmill.worker.extraction.shared.protocol import Request
 from docmill.worker.extraction.zygote import warm
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
-from docmill.worker.pipeline.chunking import chunk_elements
 from docmill.worker.ports import Extraction
 from docmill.worker.settings.processes import Settings
 from tests.benchmarks import made_documents
@@ -485,8 +485,8 @@ def pages_at_chunks(extraction: Extraction, max_tokens: int) -> list[int]:
             read = window.pages_done
             yield from window.elements
 
-    splitter = splitter_for("text-embedding-3-small", max_tokens, local=False)
-    return [read for _ in chunk_elements(elements(), splitter, max_tokens=max_tokens)]
+    counter = counter_for(local=False)
+    return [read for _ in chunk_elements(elements(), counter, max_tokens=max_tokens)]
 
 
 def parts(folder: Path, arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:

@@ -245,10 +245,11 @@ def test_storage_that_is_away_is_nobodys_failure() -> None:
     assert (caught.value.code, caught.value.counted) == ("storage_unavailable", False)
 
 
-@pytest.mark.parametrize("name", ["../other", "a/../b", "./a", "a/."])
-def test_dot_segments_never_reach_a_url(name: str) -> None:
-    with pytest.raises(JobError):
+@pytest.mark.parametrize("name", ["../other", "a/../b", "./a", "a/.", "a/", "/", "a//"])
+def test_what_would_name_another_object_never_reaches_a_url(name: str) -> None:
+    with pytest.raises(JobError) as caught:
         object_path("docs", name)
+    assert caught.value.code == "unsupported_name"
 
 
 def test_every_segment_is_encoded_by_us() -> None:

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,19 +36,34 @@ from docmill.embedded.redis import RedisServer, start_redis
 from docmill.embedded.stack import SERVICES
 from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
 from tests.faults.documents import make_text
-from tests.faults.fake_provider import WAYS, Provider
-from tests.faults.oracles import ORACLES, SETTLE_SECONDS, UNSETTLED, Evidence, duplicated, lost
-from tests.faults.plan import OWNERS, Fault, Operation, Plan, make_plan
+from tests.faults.fake_provider import ODD, WAYS, Provider
+from tests.faults.hostile_documents import small_monsters
+from tests.faults.oracles import (
+    ORACLES,
+    SETTLE_SECONDS,
+    UNFILLED,
+    UNSETTLED,
+    Evidence,
+    duplicated,
+    lost,
+)
+from tests.faults.plan import FAULTS, OWNERS, Fault, Mischief, Operation, Plan, make_plan
+from tests.faults.player import Player, sleep_until
 from tests.faults.reader import Reader
+from tests.faults.reindexing import Operator
 from tests.faults.results import record
 from tests.support.database import make_database, make_template
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, install
 
 CAROL: Final = "33333333-3333-4333-8333-333333333333"
+#: Uploads nothing but files that are made to do harm.
+MALLORY: Final = "44444444-4444-4444-8444-444444444444"
 SUBS: Final[dict[str, str]] = dict(zip(OWNERS, (ALICE, BOB, CAROL), strict=True))
 
 #: What a crash of the machine would lose may be lost, what a crash of Postgres would may not.
 POSTGRES_OPTIONS: Final = ("fsync=off", "full_page_writes=off", "autovacuum=off")
+
+OPEN_JOBS: Final = "select from ingest.jobs where finished_at is null"
 
 SETTINGS: Final = {
     "DOCMILL_LEASE_SECONDS": "3",
@@ -62,6 +77,8 @@ SETTINGS: Final = {
     "DOCMILL_EMBEDDING_BATCH_SIZE": "4",
     "DOCMILL_EMBEDDING_REQUESTS": "2",
     "DOCMILL_EXTRACTION_CHILDREN": "2",
+    # What is made to be read for ever ends within the run.
+    "DOCMILL_PARSE_TIMEOUT_SECONDS": "2",
 }
 #: The processes of the installation, by their place.
 PLACES: Final = {
@@ -82,6 +99,8 @@ class Result:
     seconds: float
     operations: int = 0
     operations_refused: int = 0
+    mischief: int = 0  #: hostile files that were uploaded
+    changes: dict[str, int] = field(default_factory=dict)  #: of index versions
     faults: dict[str, int] = field(default_factory=dict)
     jobs: int = 0
     runs_crashed: int = 0
@@ -156,10 +175,11 @@ class HintThief:
             self._client.lpush(queue, message)
 
 
-class Storage:
+class Storage(Player):
     """Carries out the operations of one owner in their order, on a thread."""
 
     def __init__(self, chaos: "Chaos", owner: str, operations: list[Operation]) -> None:
+        super().__init__(f"storage of {owner}")
         self._chaos = chaos
         self._owner = owner
         self._sub = SUBS[owner]
@@ -167,32 +187,17 @@ class Storage:
         self._revision = 0
         self._client: Client = chaos.installation.client(self._sub)
         self.done: Counter[str] = Counter()
-        self.failures: list[BaseException] = []
-        self._thread = threading.Thread(target=self._loop, name=f"storage of {owner}")
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until all is done, and raise what went wrong in the thread."""
-        self._thread.join()
-        if self.failures:
-            raise self.failures[0]
-
-    def _loop(self) -> None:
-        try:
-            for operation in self._operations:
-                time.sleep(max(0.0, self._chaos.started + operation.at - time.monotonic()))
-                try:
-                    self._carry_out(operation)
-                    self.done[operation.kind] += 1
-                except (StorageApiError, httpx.HTTPError, json.JSONDecodeError):
-                    # Postgres is away, or an operation before this one was refused: whatever
-                    # Storage holds in the end is the truth.
-                    self.done["refused"] += 1
-        except BaseException as error:
-            self.failures.append(error)
+    def _play(self) -> None:
+        for operation in self._operations:
+            sleep_until(self._chaos.started + operation.at)
+            try:
+                self._carry_out(operation)
+                self.done[operation.kind] += 1
+            except (StorageApiError, httpx.HTTPError, json.JSONDecodeError):
+                # Postgres is away, or an operation before this one was refused: whatever
+                # Storage holds in the end is the truth.
+                self.done["refused"] += 1
 
     def _carry_out(self, operation: Operation) -> None:
         bucket = self._client.storage.from_(BUCKET)
@@ -215,13 +220,34 @@ class Storage:
             self._chaos.reader.note_deleted(UUID(str(row["id"])) for row in removed)
 
 
+class Mallory(Player):
+    """Uploads the hostile files of a plan, each again and again under a few names, on a thread."""
+
+    def __init__(self, chaos: "Chaos", mischief: Sequence[Mischief]) -> None:
+        super().__init__("mallory")
+        self._chaos = chaos
+        self._mischief = mischief
+        self._files = small_monsters()
+        self._client: Client = chaos.installation.client(MALLORY)
+        self.done = 0
+
+    def _play(self) -> None:
+        bucket = self._client.storage.from_(BUCKET)
+        for one in self._mischief:
+            sleep_until(self._chaos.started + one.at)
+            ending, content = self._files[one.number % len(self._files)]
+            with suppress(StorageApiError, httpx.HTTPError, json.JSONDecodeError):
+                bucket.upload(f"{MALLORY}/{one.name}.{ending}", content, {"upsert": "true"})
+                self.done += 1
+
+
 class Chaos:
     """One run: start it, let the plan happen, let it settle, look."""
 
     def __init__(self, plan: Plan, postgres: "OwnPostgres", installation: Installation) -> None:
         self.plan = plan
         self.installation = installation
-        self.provider = Provider()
+        self.provider = Provider(lambda: installation.openai.asked_model)
         self.reader = Reader(installation.database, dict(SUBS), plan.seed)
         self.started = 0.0
         self.result = Result(plan.seed, plan.seconds)
@@ -248,6 +274,10 @@ class Chaos:
             for owner in OWNERS
         ]
         self.reader.start()
+        mallory = Mallory(self, self.plan.mischief)
+        mallory.start()
+        operator = Operator(self.installation.database, self.plan.changes, self.started)
+        operator.start()
         for storage in storages:
             storage.start()
         for fault in self.plan.faults:
@@ -258,7 +288,12 @@ class Chaos:
             storage.join()
             self.result.operations_refused += storage.done.pop("refused", 0)
             self.result.operations += storage.done.total()
+        operator.join()
+        self.result.changes = dict(sorted(operator.done.items()))
+        mallory.join()
+        self.result.mischief = mallory.done
         self._stop_faults()
+        operator.finish()
         self.result.settle_seconds = self._settle()
         self.reader.stop()
         self._judge()
@@ -331,7 +366,7 @@ class Chaos:
             self.installation.kill(self._redis)
             self._in(fault.seconds, self._start_redis)
         elif fault.kind == "Redis flushed":
-            self.installation.forget_hints()
+            self._flush_redis()
         elif fault.kind == "Postgres restarted":
             self.result.batches_in_flight_at_faults += self.provider.in_flight
             self._postgres.restart()
@@ -341,8 +376,15 @@ class Chaos:
             self._lock_documents(fault)
         elif fault.kind in {"429 storm", "500 storm"}:
             self.provider.storm(fault.kind.split()[0], fault.seconds)
+        elif fault.kind == "odd answers":
+            self.provider.answer_oddly(*random.Random(fault.choice).sample(ODD, 2))
         else:
             self.provider.answer_wrongly(*random.Random(fault.choice).sample(WAYS, 2))
+
+    def _flush_redis(self) -> None:
+        if self._redis.ended():  # this loop is late: it has to be started again first
+            self._until(time.monotonic() + FAULTS["Redis restarted"][1])
+        self.installation.forget_hints()
 
     def _lock_documents(self, fault: Fault) -> None:
         connection = self.installation.database.connect()
@@ -392,9 +434,7 @@ class Chaos:
         started = time.monotonic()
         while time.monotonic() - started < SETTLE_SECONDS:
             with suppress(psycopg.OperationalError):
-                if not self.installation.rows(UNSETTLED) and not self.installation.rows(
-                    "select from ingest.jobs where finished_at is null"
-                ):
+                if not any(map(self.installation.rows, (UNSETTLED, OPEN_JOBS, UNFILLED))):
                     return round(time.monotonic() - started, 1)
             time.sleep(0.1)
         return None

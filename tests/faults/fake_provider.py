@@ -4,12 +4,14 @@ import base64
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from tests.support.fake_openai import Answer, embeddings, error
+from tests.faults.hostile_documents import FORBIDDEN
+from tests.support.fake_openai import Answer, Raw, embeddings, error
 
 #: What a request takes, and each of its texts.
 REQUEST_SECONDS, TEXT_SECONDS = 0.2, 0.002
@@ -24,8 +26,10 @@ def tokens_of(text: str) -> int:
 class Provider:
     """Answers for a FakeOpenAI (`respond`), and what was answered so far."""
 
-    #: How often each text was embedded, wrong answers not counted.
-    paid: Counter[str] = field(default_factory=Counter)
+    #: The model that is asked for now.
+    model: Callable[[], str] = lambda: ""
+    #: How often each text was embedded by each model, wrong answers not counted.
+    paid: Counter[tuple[str, str]] = field(default_factory=Counter)
     batches_paid_twice: int = 0
     in_flight: int = 0
     answers: Counter[str] = field(default_factory=Counter)
@@ -34,6 +38,7 @@ class Provider:
         self._lock = threading.Lock()
         self._storm: tuple[str, float] = ("", 0.0)
         self._wrong: list[str] = []
+        self._odd: list[Raw] = []
 
     def storm(self, kind: str, seconds: float) -> None:
         """Answer nothing but errors (`429` or `500`) for some time."""
@@ -48,8 +53,9 @@ class Provider:
         """Behave from now on."""
         self._storm = ("", 0.0)
         self._wrong.clear()
+        self._odd.clear()
 
-    def respond(self, texts: list[str]) -> Answer | None:
+    def respond(self, texts: list[str]) -> Answer | Raw | None:
         """What to answer; None: the right embeddings."""
         with self._lock:
             self.in_flight += 1
@@ -60,7 +66,19 @@ class Provider:
             with self._lock:
                 self.in_flight -= 1
 
-    def _respond(self, texts: list[str]) -> Answer | None:
+    def answer_oddly(self, *answers: Raw) -> None:
+        """Answer the next requests so."""
+        with self._lock:
+            self._odd.extend(answers)
+
+    def _respond(self, texts: list[str]) -> Answer | Raw | None:
+        if any(FORBIDDEN in text for text in texts):
+            self.answers["refused"] += 1
+            return error(400, "invalid_request_error")
+        with self._lock:
+            if self._odd:
+                self.answers["odd"] += 1
+                return self._odd.pop()
         kind, until = self._storm
         if time.monotonic() < until:
             self.answers[kind] += 1
@@ -76,17 +94,31 @@ class Provider:
             else:
                 way = ""
             self.answers["embeddings"] += 1
-            self.batches_paid_twice += any(self.paid[text] for text in texts)
-            self.paid.update(texts)
+            asked = [(self.model(), text) for text in texts]
+            self.batches_paid_twice += any(self.paid[one] for one in asked)
+            self.paid.update(asked)
         return (200, wrong_answer(texts, way), {}) if way else None
 
     @property
     def spend_ratio(self) -> float:
         """Tokens embedded, as a multiple of what embedding each text once would have taken."""
-        ideal = sum(tokens_of(text) for text in self.paid)
-        spent = sum(tokens_of(text) * times for text, times in self.paid.items())
+        ideal = sum(tokens_of(text) for _model, text in self.paid)
+        spent = sum(tokens_of(text) * times for (_model, text), times in self.paid.items())
         return spent / ideal if ideal else 1.0
 
+
+#: Answers that no provider should give; none of them may hang, end or mislead a worker.
+ODD: Final = (
+    Raw(b"<html><body>502 Bad Gateway</body></html>", content_type="text/html"),
+    Raw(b""),
+    Raw(b"", status=204),
+    Raw(b"[]"),
+    Raw(b'{"data": null}'),
+    Raw(b'{"data": [{"index": 0, "embedding": "AAAA"}], "usage": {"total_tokens": "many"}}'),
+    Raw(b'{"error": "no"}', status=429, headers={"retry-after": "inf"}),
+    Raw(b'{"error": {"message": null}}', status=503, headers={"retry-after": "-1"}),
+    Raw(b" " * 600, seconds_per_byte=0.01),
+)
 
 #: `order` is what a provider may do: the indices say which vector belongs to which text.
 WAYS = ("count", "order", "dimensions", "NaN")

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 from tests.integration.extraction import documents
 from tests.integration.extraction.documents import pdf_of
+from tests.support.slow import SLOW_MARKDOWN
 
+#: What the provider of chaos refuses to embed.
+FORBIDDEN = "forbidden-word"
 MIB = 1024 * 1024
 
 
@@ -104,6 +107,12 @@ def pdf_with_a_loop() -> bytes:
                   b"<< /Type /Pages /Parent 2 0 R /Kids [2 0 R 3 0 R] /Count 9 >>")  # fmt: skip
 
 
+def pdf_that_counts_too_many(count: int) -> bytes:
+    """One page, and a list of pages that is in itself and says it holds so many."""
+    pages = b"<< /Type /Pages /Kids [2 0 R 2 0 R 3 0 R] /Count %d >>" % count
+    return pdf_of(CATALOG, pages, PAGE, stream(b""))
+
+
 def pdf_of_many_pages(count: int) -> bytes:
     """The same empty page very many times."""
     kids = b"3 0 R " * count
@@ -144,3 +153,34 @@ def sheet_of(rows: Iterable[str]) -> bytes:
         + "</sheetData></worksheet>"
     )
     return rezipped(documents.make_xlsx(), changed={"xl/worksheets/sheet1.xml": body.encode()})
+
+
+def small_monsters() -> list[tuple[str, bytes]]:
+    """Files of every kind of harm that cost their reader seconds: ending and content."""
+    word, sheet = documents.make_docx(), documents.make_xlsx()
+    return [
+        ("md", b"[" * 20_000),
+        ("md", SLOW_MARKDOWN.encode()),
+        ("md", b"> " * 5_000),
+        ("txt", "\u4e00".encode() * 100_000),
+        ("txt", b"a" * 300_000),
+        ("txt", b"\xff\xfe" + b"\x00" * 999),
+        ("txt", b""),
+        ("txt", f"A {FORBIDDEN} alone.".encode()),
+        ("md", "\n\n".join(f"# {n}\n\nA {FORBIDDEN}, {n}." for n in range(60)).encode()),
+        ("json", b"[" * 100_000),
+        ("csv", b"," * 100_000),
+        ("html", b"<table><tr><td>" * 5_000),
+        ("xml", laughs("a")),
+        ("pdf", pdf_with_a_loop()),
+        ("pdf", pdf_that_draws_itself()),
+        ("pdf", pdf_that_counts_too_many(900_000)),
+        ("pdf", pdf_of_nested_arrays(50_000)),
+        ("pdf", encrypted_pdf()),
+        ("pdf", b"%PDF-1.7\n" + b"\x00" * 1000),
+        ("docx", word[: len(word) // 2]),
+        ("docx", nested_bomb(word)),
+        ("xlsx", lying_bomb(sheet, "xl/sharedStrings.xml", b"<sst>")),
+        ("xlsx", overlapping(sheet)),
+        ("zip", documents.make_bomb()),
+    ]

@@ -36,8 +36,172 @@ _STATES: Final = "schema/test_state_machine.py"
 _PUBLISH: Final = "schema/test_publish.py"
 _DISPATCH: Final = "schema/test_dispatch.py"
 _TRIGGERS: Final = "schema/test_triggers.py"
+_QUARANTINE: Final = "schema/test_quarantine.py"
+_WITHDRAWN: Final = "schema/test_withdrawn.py"
+_HYBRID: Final = "schema/test_hybrid_search.py"
+_MATCH: Final = "schema/test_match_documents.py"
+_FACETS: Final = "schema/test_facets_and_similar.py"
+_HISTORIES: Final = (
+    "schema/test_histories.py::test_everybody_finds_what_the_state_of_storage_allows"
+)
+_HOPELESS: Final = "schema/test_hopeless.py::test_the_rule_is_the_one_that_is_documented"
+
+_RECALL: Final = "schema/test_recall.py"
+_PLANS: Final = "schema/test_plans.py"
+
+_ASKING: Final = "schema/test_asking.py"
+_REINDEX: Final = "schema/test_reindex.py"
 
 MUTANTS: Final = (
+    Mutant(
+        "no dual write",
+        "functions/049_finish_publish.sql",
+        "perform ingest_private.enqueue_for_others(v_job);",
+        "null;",
+        f"{_REINDEX}::TestDualWrites::test_what_is_published_goes_to_every_version_that_is_filled",
+    ),
+    Mutant(
+        "a version is filled with what it has",
+        "functions/037_fill_index_versions.sql",
+        "document.id = v_id and ingest_private.lacks(p_version.id, document)",
+        "document.id = v_id",
+        f"{_REINDEX}::TestFilling::test_makes_so_many_jobs_at_a_time_and_none_twice",
+    ),
+    Mutant(
+        "a version with gaps becomes active",
+        "functions/082_activate_index_version.sql",
+        "if not p_anyway and (case",
+        "if false and (case",
+        f"{_REINDEX}::TestActivation::test_looks_again_at_what_was_published_since_it_looked",
+    ),
+    Mutant(
+        "a version becomes active in the middle of a publish",
+        "functions/048_lock_for_publish.sql",
+        "perform pg_advisory_xact_lock_shared(hashtext('ingest_private.activate_index_version'));",
+        "",
+        f"{_REINDEX}::TestActivation::test_waits_for_a_publish_that_has_begun",
+    ),
+    Mutant(
+        "a version that is being filled answers",
+        "functions/088_search_parts.sql",
+        "version.state in ('active', 'retired')",
+        "true",
+        f"{_REINDEX}::TestActivation::test_answers_from_the_other_version_at_once_and_back",
+    ),
+    Mutant(
+        "reindexing is what clients wait for",
+        "functions/022_enqueue_job.sql",
+        "where id = p_document_id and p_kind <> 'reindex'",
+        "where id = p_document_id",
+        f"{_REINDEX}::TestActivation::test_anyway_fills_afterwards_what_was_missing",
+    ),
+    Mutant(
+        "a worker runs jobs whose key it lacks",
+        "functions/042_claim_job.sql",
+        "and not ingest_private.serves(worker.providers, target)",
+        "and false",
+        f"{_REINDEX}::TestProviders::test_a_worker_runs_jobs_of_the_providers_whose_keys_it_has",
+    ),
+    Mutant(
+        "a refused key stops every provider",
+        "functions/039_lanes.sql",
+        "where breaker.provider in ('', served.provider)",
+        "where true",
+        f"{_REINDEX}::TestProviders::test_a_key_that_is_refused_stops_its_own_provider",
+    ),
+    Mutant(
+        "uploads starve reindexing",
+        "functions/040_take_ready_jobs.sql",
+        "then ceil(v_lane.slots / 20.0) - v_lane.reindexing else 0 end",
+        "then 0 else 0 end",
+        f"{_REINDEX}::TestLanes::test_reindexing_has_a_twentieth_beside_uploads",
+    ),
+    Mutant(
+        "a conversation takes questions of others",
+        "functions/100_conversations.sql",
+        "known.id = ask_question.conversation_id and known.owner_id = v_sub",
+        "known.id = ask_question.conversation_id",
+        f"{_ASKING}::TestConversations::test_are_not_others",
+    ),
+    Mutant(
+        "a question takes answers of others",
+        "functions/100_conversations.sql",
+        "asked.id = record_answer.message_id and asked.owner_id = v_sub",
+        "asked.id = record_answer.message_id",
+        f"{_ASKING}::TestConversations::test_are_not_others",
+    ),
+    Mutant(
+        "questions are not counted",
+        "functions/100_conversations.sql",
+        "perform ingest_private.count_question(v_sub);",
+        "",
+        f"{_ASKING}::TestLimit::test_of_a_minute_tells_when_to_come_back",
+    ),
+    Mutant(
+        "everybody reads all messages",
+        "policies/010_rls.sql",
+        "create policy messages_select on ingest.messages for select to authenticated\n"
+        "    using (owner_id = ((select auth.jwt()) ->> 'sub'))",
+        "create policy messages_select on ingest.messages for select to authenticated\n"
+        "    using (true)",
+        f"{_ASKING}::TestConversations::test_are_not_others",
+    ),
+    Mutant(
+        "sources of what was withdrawn",
+        "functions/100_conversations.sql",
+        "and found.id <> all(v_withdrawn)",
+        "",
+        f"{_ASKING}::TestSources::test_that_a_pending_event_hides_are_gone",
+    ),
+    Mutant(
+        "candidates of every owner",
+        "functions/089_nearest_chunks.sql",
+        "else 'owner_id = $3' end",
+        "else 'true' end",
+        f"{_RECALL}::TestEveryCollection::test_yields_the_nearest_of_all_that_a_caller_may_read",
+    ),
+    Mutant(
+        "nobody may not see everything",
+        "functions/089_nearest_chunks.sql",
+        "not pg_catalog.row_security_active('ingest.chunks')",
+        "true",
+        "schema/test_search.py::TestHostileCallers::test_find_nothing_by_a_direct_call",
+    ),
+    Mutant(
+        "few candidates are enough everywhere",
+        "functions/089_nearest_chunks.sql",
+        "or v_farthest < p_distances[v_tried / 2]",
+        "or true",
+        f"{_RECALL}::TestEveryCollection::test_yields_the_nearest_of_all_that_a_caller_may_read",
+    ),
+    Mutant(
+        "what was withdrawn takes the place of others",
+        "functions/089_nearest_chunks.sql",
+        "when cardinality(p_withdrawn) > 0",
+        "when false",
+        f"{_RECALL}::TestSearch::test_passes_over_what_was_withdrawn_and_sees_what_replaced_it",
+    ),
+    Mutant(
+        "sketches are read before they are all there",
+        "functions/094_follow_chunks.sql",
+        "and fill.completed_at is not null",
+        "",
+        f"{_RECALL}::TestSearch::test_is_right_before_while_and_after_sketches_are_filled",
+    ),
+    Mutant(
+        "sketches outlive their chunks",
+        "functions/094_follow_chunks.sql",
+        "where document_id = v_gone.document_id and",
+        "where false and",
+        f"{_RECALL}::TestSearch::test_passes_over_what_was_withdrawn_and_sees_what_replaced_it",
+    ),
+    Mutant(
+        "a publish joins by nested loops",
+        "functions/050_publish_document.sql",
+        "set enable_nestloop = off set enable_seqscan = off",
+        "set enable_seqscan = off",
+        f"{_PLANS}::TestPublish::test_compares_no_chunk_with_every_other",
+    ),
     Mutant(
         "no fence before staging",
         "functions/046_begin_stage.sql",
@@ -162,16 +326,100 @@ MUTANTS: Final = (
     Mutant(
         "no lock_timeout in the triggers",
         "functions/032_storage_triggers.sql",
-        "set search_path = pg_catalog, pg_temp set lock_timeout = '200ms'",
+        "set search_path = pg_catalog, pg_temp set lock_timeout = '5ms'",
         "set search_path = pg_catalog, pg_temp",
         f"{_TRIGGERS}::TestWhatIsInUse::test_an_upload_commits_whatever_is_locked",
     ),
     Mutant(
         "no net under the triggers",
         "functions/032_storage_triggers.sql",
-        "perform ingest_private.note_pending(array[new.id], sqlstate);",
-        "raise;",
+        "perform ingest_private.note_unsynced(\n            new.id,",
+        "raise; perform ingest_private.note_unsynced(\n            new.id,",
         f"{_TRIGGERS}::TestWhatIsBroken::test_an_upload_an_overwrite_a_move_and_a_delete_succeed",
+    ),
+    Mutant(
+        "no lease for spend",
+        "functions/053_record_spend.sql",
+        "exists (select from ingest_private.leases as lease where lease.job_id = p_job_id)",
+        "true",
+        f"{_STATES}::TestSpend::test_books_nothing_without_a_lease_and_takes_nothing_back",
+    ),
+    Mutant(
+        "spend below zero",
+        "functions/053_record_spend.sql",
+        "p_tokens >= 0 and p_usd >= 0",
+        "true",
+        f"{_STATES}::TestSpend::test_books_nothing_without_a_lease_and_takes_nothing_back",
+    ),
+    Mutant(
+        "a backlog that ages as a whole",
+        "functions/041_promote_due_jobs.sql",
+        "and entry.lifted limit 1",
+        "and false limit 1",
+        f"{_DISPATCH}::TestAging::test_of_a_backlog_one_job_of_each_owner_moves_up_at_a_time",
+    ),
+    Mutant(
+        "hopeless after four runs",
+        "functions/059_is_hopeless.sql",
+        "c_runs constant integer := 5",
+        "c_runs constant integer := 4",
+        _HOPELESS,
+    ),
+    Mutant(
+        "hopeless at once",
+        "functions/059_is_hopeless.sql",
+        "v_since > clock_timestamp() - c_patience",
+        "false",
+        _HOPELESS,
+    ),
+    Mutant(
+        "hopeless in an outage",
+        "functions/059_is_hopeless.sql",
+        "and v_served >= c_served * v_tries",
+        "",
+        _HOPELESS,
+    ),
+    Mutant(
+        "hopeless without a comparison",
+        "functions/059_is_hopeless.sql",
+        "return v_tries >= c_tries and",
+        "return",
+        _HOPELESS,
+    ),
+    Mutant(
+        "hopeless in spite of progress",
+        "functions/059_is_hopeless.sql",
+        "staged.staged_at > v_since",
+        "false",
+        _HOPELESS,
+    ),
+    Mutant(
+        "hopeless by runs before another end",
+        "functions/059_is_hopeless.sql",
+        "where newest.id > coalesce((select max(id) from newest where not met_it), 0)",
+        "where met_it",
+        _HOPELESS,
+    ),
+    Mutant(
+        "a quarantine that lasts",
+        "functions/051_publish_unchanged.sql",
+        "exists (select from ingest_private.quarantine",
+        "false and exists (select from ingest_private.quarantine",
+        f"{_QUARANTINE}::test_its_owner_may_have_it_tried_again_and_then_it_is_read_anew",
+    ),
+    Mutant(
+        "a quarantine that grows",
+        "functions/049_finish_publish.sql",
+        "delete from ingest_private.quarantine\n     where document_id = v_job.document_id",
+        "delete from ingest_private.quarantine\n     where false",
+        f"{_QUARANTINE}::test_each_publish_says_what_it_goes_without",
+    ),
+    Mutant(
+        "no retry of a quarantine",
+        "functions/056_retry_job.sql",
+        "v_document.quarantined_chunks = 0",
+        "true",
+        f"{_QUARANTINE}::test_its_owner_may_have_it_tried_again_and_then_it_is_read_anew",
     ),
     Mutant(
         "no lock on the documents of a sync",
@@ -180,6 +428,265 @@ MUTANTS: Final = (
         "order by id);",
         f"{_TRIGGERS}::TestRaces"
         "::test_a_version_that_commits_between_two_looks_at_storage_is_not_lost",
+    ),
+    Mutant(
+        "chunks that were withdrawn are read",
+        "policies/010_rls.sql",
+        "and document_id not in (select ingest_private.withdrawn_of_caller())",
+        "",
+        _HISTORIES,
+    ),
+    Mutant(
+        "documents that a pending event hides are read",
+        "policies/010_rls.sql",
+        "and id not in (select ingest_private.withdrawn_of_caller())",
+        "",
+        f"{_WITHDRAWN}::TestWhatIsHidden"
+        "::test_anything_else_does_and_the_service_role_does_not_find_it_either",
+    ),
+    Mutant(
+        "the service role finds what was withdrawn",
+        "functions/089_nearest_chunks.sql",
+        "array(select ingest.withdrawn_documents())",
+        "array(select ingest.withdrawn_documents() limit 0)",
+        f"{_WITHDRAWN}::TestWhatIsHidden"
+        "::test_anything_else_does_and_the_service_role_does_not_find_it_either",
+    ),
+    Mutant(
+        "shared chunks that were withdrawn are found",
+        "functions/027_withdrawn_of_caller.sql",
+        "where gone.access = 'inherit'",
+        "where false",
+        _HISTORIES,
+    ),
+    Mutant(
+        "no pending event hides anything",
+        "functions/032_storage_triggers.sql",
+        "select unnest(p_object_ids), p_reason, p_hides;",
+        "select unnest(p_object_ids), p_reason, false;",
+        _HISTORIES,
+    ),
+    Mutant(
+        "a change of owner without a new version is not seen",
+        "policies/030_storage_triggers.sql",
+        "'{metadata,user_metadata,updated_at,last_accessed_at}'",
+        "'{metadata,user_metadata,updated_at,last_accessed_at,owner_id}'",
+        _HISTORIES,
+    ),
+    Mutant(
+        "nobody takes over embeddings",
+        "functions/024_withdraw_documents.sql",
+        "where exists (select from ingest.chunks where document_id = p_former_id)",
+        "where false and exists (select from ingest.chunks where document_id = p_former_id)",
+        f"{_WITHDRAWN}::TestTheNextVersion"
+        "::test_of_one_that_went_from_hand_to_hand_pays_for_nothing_twice",
+    ),
+    Mutant(
+        "the drain keeps no embeddings",
+        "functions/035_drain_withdrawn.sql",
+        "where document.id = former.document_id) into v_is_kept",
+        "where document.id = former.document_id and false) into v_is_kept",
+        _HISTORIES,
+    ),
+    Mutant(
+        "an earlier event is forgotten when another is to hide",
+        "functions/032_storage_triggers.sql",
+        "where event.object_id = p_object_id and event.hides)",
+        "where false)",
+        f"{_WITHDRAWN}::TestWhatIsHidden"
+        "::test_what_goes_back_to_its_owner_is_hidden_while_an_earlier_event_hides_it",
+    ),
+    Mutant(
+        "what the object was is not looked at when an event is to hide",
+        "functions/032_storage_triggers.sql",
+        "p_old ->> 'name'),\n                          former.access))",
+        "p_old ->> 'name'),\n                          former.access) or true)",
+        f"{_WITHDRAWN}::TestWhatIsHidden::test_what_is_not_yet_its_documents_is_hidden",
+    ),
+    Mutant(
+        "the drain does not ask who still writes",
+        "functions/035_drain_withdrawn.sql",
+        "if ingest_private.end_free_jobs(array[v_document_id]) = 0 then",
+        "perform ingest_private.end_free_jobs(array[v_document_id]); if true then",
+        f"{_WITHDRAWN}::TestDrain::test_leaves_what_somebody_still_writes_for",
+    ),
+    Mutant(
+        "a lease in use is waited for",
+        "functions/024_withdraw_documents.sql",
+        "and (job.state = 'queued' or job.id = any(v_leased))",
+        "",
+        f"{_WITHDRAWN}::TestDrain::test_leaves_what_somebody_still_writes_for",
+    ),
+    Mutant(
+        "no claim looks whether the document is gone",
+        "functions/042_claim_job.sql",
+        "v_is_gone := not found;",
+        "v_is_gone := false;",
+        f"{_WITHDRAWN}::TestDrain::test_a_vanished_worker_of_what_was_withdrawn_is_no_obstacle",
+    ),
+    Mutant(
+        "a time-out ends the drain of all events",
+        "functions/033_drain_pending_events.sql",
+        "when query_canceled then",
+        "when division_by_zero then",
+        f"{_WITHDRAWN}::TestPendingEvents"
+        "::test_one_that_runs_into_the_time_out_goes_behind_all_others",
+    ),
+    Mutant(
+        "what is taken over is pruned",
+        "functions/071_prune.sql",
+        "where former.former_id = old.document_id",
+        "where false",
+        f"{_WITHDRAWN}::TestTheNextVersion::test_a_prune_leaves_what_a_waiting_job_takes_over",
+    ),
+    Mutant(
+        "triggers wait for locks",
+        "functions/032_storage_triggers.sql",
+        "set lock_timeout = '5ms'",
+        "set lock_timeout = '5s'",
+        f"{_WITHDRAWN}::TestStoragesTransaction::test_waits_for_nothing_longer_than_its_bound",
+    ),
+    Mutant(
+        "match_documents passes over its filter of documents",
+        "functions/098_match_documents.sql",
+        "@> v_of_documents",
+        "@> v_of_chunks",
+        f"{_MATCH}::TestFilter::test_leaves_what_the_returned_metadata_contain",
+    ),
+    Mutant(
+        "match_documents passes over its filter of passages",
+        "functions/098_match_documents.sql",
+        "chunk.metadata) @> p_filter",
+        "chunk.metadata) is not null",
+        f"{_MATCH}::TestFilter::test_leaves_what_the_returned_metadata_contain",
+    ),
+    Mutant(
+        "passages of anybody are looked at for a filter",
+        "functions/098_match_documents.sql",
+        "security invoker rows 50",
+        "security definer rows 50",
+        f"{_MATCH}::TestNobodyElses::test_chunks_are_looked_at_for_a_filter",
+    ),
+    Mutant(
+        "one of several models is guessed",
+        "functions/098_match_documents.sql",
+        "if cardinality(v_models) > 1 then",
+        "if false then",
+        f"{_MATCH}::TestIndexVersions::test_of_several_models_of_a_width_one_has_to_be_named",
+    ),
+    Mutant(
+        "facets of everybody's passages",
+        "functions/099_facets_and_similar.sql",
+        "language plpgsql stable security invoker rows 20",
+        "language plpgsql stable security definer rows 20",
+        f"{_FACETS}::TestFacets::test_are_of_what_the_caller_may_read",
+    ),
+    Mutant(
+        "similar to a document of another's",
+        "functions/099_facets_and_similar.sql",
+        "language plpgsql stable security invoker rows 10",
+        "language plpgsql stable security definer rows 10",
+        f"{_FACETS}::TestSimilar::test_documents_are_the_callers",
+    ),
+    Mutant(
+        "a document is similar to itself",
+        "functions/099_facets_and_similar.sql",
+        "document.id <> v_document and",
+        "",
+        f"{_FACETS}::TestSimilar::test_documents_are_the_callers",
+    ),
+    Mutant(
+        "context of another's document",
+        "functions/088_search_parts.sql",
+        "returns text\nlanguage plpgsql stable security invoker",
+        "returns text\nlanguage plpgsql stable security definer",
+        f"{_HYBRID}::TestContext::test_of_others_documents_is_told_to_nobody",
+    ),
+    Mutant(
+        "no cap for each document",
+        "functions/097_hybrid_search.sql",
+        "hit.place <= max_per_document",
+        "true",
+        f"{_HYBRID}::TestPerDocument::test_no_more_than_asked_for_and_the_best",
+    ),
+    Mutant(
+        "no subject in rank_own",
+        "functions/096_text_candidates.sql",
+        "ingest_search.rank_words(\n                  p_index_version, v_sub, null",
+        "ingest_search.rank_words(\n                  p_index_version, null, null",
+        f"{_HYBRID}::TestNobodyElsesRows::test_are_returned_by_no_function",
+    ),
+    Mutant(
+        "no subject in own_term_counts",
+        "functions/096_text_candidates.sql",
+        "from ingest_search.term_counts(p_index_version, v_sub, p_terms)",
+        "from ingest_search.term_counts(p_index_version, null, p_terms)",
+        f"{_HYBRID}::TestNobodyElsesRows::test_are_not_counted",
+    ),
+    Mutant(
+        "no subject in own_stemmers",
+        "functions/096_text_candidates.sql",
+        "ingest_search.stemmers_in(p_index_version, v_sub)",
+        "ingest_search.stemmers_in(p_index_version, null)",
+        f"{_HYBRID}::TestOtherTenants::test_change_no_byte_of_an_answer_by_10000_chunks",
+    ),
+    Mutant(
+        "withdrawn documents found by their former owner's words",
+        "functions/096_text_candidates.sql",
+        "else 'found.document_id in (select ingest_private.withdrawn_of_caller())' end",
+        "else 'false' end",
+        f"{_HYBRID}::TestWithdrawn::test_documents_are_found_by_nobody",
+    ),
+    Mutant(
+        "withdrawn documents found by the service role's words",
+        "functions/096_text_candidates.sql",
+        "'found.document_id in (select ingest.withdrawn_documents())'",
+        "'false'",
+        f"{_HYBRID}::TestWithdrawn::test_documents_are_found_by_nobody",
+    ),
+    Mutant(
+        "words for everybody",
+        "policies/010_rls.sql",
+        "create policy chunk_lexemes_select on ingest.chunk_lexemes for select to authenticated\n"
+        "    using (",
+        "create policy chunk_lexemes_select on ingest.chunk_lexemes for select to authenticated\n"
+        "    using (true or ",
+        f"{_HYBRID}::TestNobodyElsesRows::test_are_returned_by_no_function",
+    ),
+    Mutant(
+        "words that outlive their chunk",
+        "functions/094_follow_chunks.sql",
+        "where chunk_id = any(v_gone.ids)",
+        "where false",
+        f"{_HYBRID}::TestLexemes::test_follow_publishes_deletes_and_changes_of_owner",
+    ),
+    Mutant(
+        "no lock on the chunks whose words are filled in",
+        "functions/094_follow_chunks.sql",
+        "limit p_limit for key share)",
+        "limit p_limit)",
+        f"{_HYBRID}::TestOlderChunks::test_that_are_deleted_meanwhile_leave_nothing",
+    ),
+    Mutant(
+        "older chunks forgotten until their words are filled in",
+        "functions/096_text_candidates.sql",
+        "if not ingest_search.is_filled('lexemes', p_index_version) then",
+        "if false then",
+        f"{_HYBRID}::TestOlderChunks::test_are_found_before_during_and_after_the_fill",
+    ),
+    Mutant(
+        "words that all chunks hold find nothing",
+        "functions/096_text_candidates.sql",
+        "where one.held <= 1\n            or",
+        "where",
+        f"{_HYBRID}::TestAmongManyChunks::test_words_that_all_chunks_hold_find_as_many_as_are_asked_for",
+    ),
+    Mutant(
+        "a word counts the same however rare it is",
+        "functions/096_text_candidates.sql",
+        "one.weight * ingest_search.rarity(v_row_count, one.count)",
+        "one.weight",
+        f"{_HYBRID}::TestAgainstTheOracle::test_and_the_order_is_that_of_bm25",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What must hold after every run of chaos: eight promises, each a function with its message."""
+"""What must hold after every run of chaos: thirteen promises, each a function with its message."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +30,20 @@ UNSETTLED: Final = """
            is distinct from (object.version, true)"""
 
 
+#: Documents that an index version lacks though nothing says why.
+UNFILLED: Final = """
+    select version.id as version, version.state, document.object_name
+      from ingest.index_versions as version cross join ingest.documents as document
+     where (version.state = 'active' or version.state <> 'dropped' and not version.is_paused)
+       and document.status = 'ready' and ingest_private.lacks(version.id, document)
+       and not exists (select from ingest.jobs as job
+                        where job.document_id = document.id and job.index_version = version.id
+                          and job.storage_version = document.storage_version
+                          and job.state in ('failed', 'cancelled'))"""
+#: Tables that name an index version, and may name one that was dropped.
+_MEMORY: Final = ("jobs", "index_versions")
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the oracles look at."""
@@ -54,6 +68,8 @@ def lost(evidence: Evidence) -> list[dict[str, Any]]:
                   left join ingest.documents as document on document.object_id = object.id
                   left join ingest_private.published_versions as published
                          on published.document_id = document.id
+                        and published.index_version
+                            = (select id from ingest.index_versions where state = 'active')
             where (document.status = 'failed') is not true
               and ((document.status, published.storage_version)
                    is distinct from ('ready', object.version))"""
@@ -75,15 +91,21 @@ def duplicated(evidence: Evidence) -> list[dict[str, Any]]:
              from ingest.chunks as chunk
             group by chunk.index_version, chunk.document_id, chunk.content having count(*) > 1
            union all
-           select 'position', document_id::text, count(*)::text
-             from ingest.chunk_positions
-            group by index_version, document_id, chunk_id having count(*) > 1
+           -- Innocent documents have no passage twice; a hostile one may be nothing else.
+           select 'position', position.document_id::text, count(*)::text
+             from ingest.chunk_positions as position
+                  join ingest.documents as document on document.id = position.document_id
+            where document.owner_id = any(%s)
+            group by position.index_version, position.document_id, position.chunk_id
+           having count(*) > 1
            union all
            select 'chunk without position', chunk.id::text, chunk.content
              from ingest.chunks as chunk
-            where not exists (select from ingest.chunk_positions as position
+            where chunk.document_id not in (select ingest.withdrawn_documents())
+              and not exists (select from ingest.chunk_positions as position
                                where position.index_version = chunk.index_version
-                                 and position.chunk_id = chunk.id)"""
+                                 and position.chunk_id = chunk.id)""",
+        list(evidence.reader.owners.values()),
     )
 
 
@@ -103,30 +125,37 @@ def o2_what_is_searchable_is_what_storage_holds(evidence: Evidence) -> None:
     assert not twice, f"published or stored twice: {twice}"
     storage = evidence.installation.client(None).storage.from_(BUCKET)
     for row in evidence.rows(
-        """select document.object_name as name, array(
+        """select document.object_name as name, version.id as version, array(
                   select chunk.content from ingest.chunk_positions as position
                     join ingest.chunks as chunk on chunk.index_version = position.index_version
                                                and chunk.id = position.chunk_id
-                   where position.document_id = document.id order by position.ordinal) as chunks
-             from ingest.documents as document where document.status = 'ready'"""
+                   where position.document_id = document.id
+                     and position.index_version = version.id order by position.ordinal) as chunks
+             from ingest.documents as document cross join ingest.index_versions as version
+            where document.status = 'ready' and document.owner_id = any(%s)
+              and (version.state = 'active' or version.state <> 'dropped'
+                   and not version.is_paused)""",
+        list(evidence.reader.owners.values()),
     ):
         stored = storage.download(row["name"]).decode().split("# Part ")[1:]
         found = [mark_of(chunk) for chunk in row["chunks"]]
         assert found == [mark_of(section) for section in stored], (
-            f"{row['name']} is searchable as {found}, Storage holds {len(stored)} parts of another"
+            f"{row['name']} is in version {row['version']} as {found}, "
+            f"Storage holds {len(stored)} parts of another"
         )
         assert tear(found) is None, f"{row['name']} is searchable in pieces: {tear(found)}"
 
 
 def o3_nothing_of_deleted_objects_is_searchable(evidence: Evidence) -> None:
-    """Neither at the end nor longer than ten seconds after the delete."""
+    """Neither at the end nor once Storage has answered that it is deleted."""
     left = evidence.rows(
         """select chunk.id, chunk.object_id from ingest.chunks as chunk
             where not exists (select from storage.objects as object
-                               where object.id = chunk.object_id)"""
+                               where object.id = chunk.object_id)
+              and chunk.document_id not in (select ingest.withdrawn_documents())"""
     )
     assert not left, f"chunks of deleted objects: {left}"
-    late = evidence.reader.seen_too_long
+    late = evidence.reader.deleted_seen
     assert not late, f"deleted objects that were seen so many seconds later: {late}"
 
 
@@ -181,10 +210,74 @@ def o8_it_settles_in_time(evidence: Evidence) -> None:
     )
 
 
+def o9_all_say_the_same(evidence: Evidence) -> None:
+    """Status, doctor, explain and reconcile, whatever has just broken."""
+    assert evidence.reader.looks, "nobody looked at what they say"
+    said = evidence.reader.contradictions
+    assert not said, f"{len(said)} contradictions, such as {said[:3]}"
+
+
+def o10_every_version_that_is_filled_has_all(evidence: Evidence) -> None:
+    """But for what has failed for it."""
+    missing = evidence.rows(UNFILLED)
+    assert not missing, f"documents that index versions lack: {missing}"
+    owners = list(evidence.reader.owners.values())
+    failed = evidence.rows(
+        """select object_name, index_version, error_code from ingest.jobs
+            where kind = 'reindex' and state = 'failed' and owner_id = any(%s)""",
+        owners,
+    )
+    assert not failed, f"innocent documents that failed for an index version: {failed}"
+
+
+def o11_nothing_is_left_of_a_dropped_version(evidence: Evidence) -> None:
+    """Neither rows nor partitions."""
+    for row in evidence.rows(
+        """select format('%%I.%%I', table_schema, table_name) as name
+             from information_schema.columns
+            where column_name = 'index_version' and table_schema in ('ingest', 'ingest_private')
+              and table_name <> all(%s)""",
+        list(_MEMORY),
+    ):
+        left = evidence.rows(
+            f"""select index_version, count(*) from {row["name"]} where index_version in (
+                    select id from ingest.index_versions where state = 'dropped') group by 1"""
+        )
+        assert not left, f"{row['name']} has rows of dropped versions: {left}"
+    partitions = evidence.rows(
+        r"""select class.relname from pg_class as class join ingest.index_versions as version
+               on version.state = 'dropped' and class.relname ~ ('^[a-z_]+_' || version.id || '$')
+            where class.relkind = 'r' and class.relnamespace = 'ingest_private'::regnamespace"""
+    )
+    assert not partitions, f"partitions of dropped versions: {partitions}"
+
+
+def o12_reindexing_leaves_documents_alone(evidence: Evidence) -> None:
+    """What they say is what their uploads came to."""
+    touched = evidence.rows(
+        """select document.object_name, document.status, document.error_code, job.kind, job.state
+             from ingest.documents as document
+                  left join ingest.jobs as job on job.id = document.latest_job_id
+            where job.kind is distinct from 'ingest'
+               or document.status = 'failed'
+                  and ((job.state in ('failed', 'cancelled')) is not true
+                       or coalesce(job.error_code, 'cancelled') <> document.error_code)"""
+    )
+    assert not touched, f"documents that say what no upload came to: {touched}"
+
+
+def o13_searches_see_one_version(evidence: Evidence) -> None:
+    """And are answered by every version that is searchable."""
+    misled = evidence.reader.misled
+    assert not misled, f"{len(misled)} misled searches, such as {misled[0]}"
+
+
 def no_innocent_document_is_parked(evidence: Evidence) -> None:
     """No document of a run of chaos is at fault for anything."""
     failed = evidence.rows(
-        "select object_name, error_code from ingest.documents where status = 'failed'"
+        """select object_name, error_code from ingest.documents
+            where status = 'failed' and owner_id = any(%s)""",
+        list(evidence.reader.owners.values()),
     )
     assert not failed, f"innocent documents that failed: {failed}"
 
@@ -198,5 +291,10 @@ ORACLES: Final[tuple[Callable[[Evidence], None], ...]] = (
     o5_no_job_has_more_attempts_or_deaths_than_it_may,
     o6_hardly_anything_is_paid_for_twice,
     o7_no_log_shows_a_secret,
+    o9_all_say_the_same,
+    o10_every_version_that_is_filled_has_all,
+    o11_nothing_is_left_of_a_dropped_version,
+    o12_reindexing_leaves_documents_alone,
+    o13_searches_see_one_version,
     no_innocent_document_is_parked,
 )

@@ -30,6 +30,20 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
     "429 storm": (1.0, 2.0),
     "500 storm": (1.0, 2.0),
     "wrong vectors": (0, 0),
+    "odd answers": (0, 0),
+}
+
+
+#: What an operator does with index versions, and how often compared with the others.
+CHANGES: Final = {
+    "start": 6,
+    "activate": 3,
+    "activate anyway": 4,
+    "rollback": 2,
+    "drop": 2,
+    "drop interrupted": 2,
+    "pause": 2,
+    "resume": 2,
 }
 
 
@@ -55,6 +69,24 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Mischief:
+    """A file that is made to do harm, uploaded by an owner who wants that."""
+
+    at: float
+    name: str
+    number: int  #: which of the hostile files
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that an operator does with index versions."""
+
+    at: float
+    kind: str
+    choice: float  #: in [0, 1): which of several is meant
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that happens, in order of time."""
 
@@ -62,6 +94,8 @@ class Plan:
     seconds: float
     operations: tuple[Operation, ...]
     faults: tuple[Fault, ...]
+    mischief: tuple[Mischief, ...]
+    changes: tuple[Change, ...]
 
 
 def make_plan(seed: int, seconds: float) -> Plan:
@@ -72,7 +106,22 @@ def make_plan(seed: int, seconds: float) -> Plan:
         seconds,
         tuple(sorted(operations, key=lambda operation: operation.at)),
         tuple(_faults(random.Random(f"{seed} faults"), seconds)),
+        tuple(_mischief(random.Random(f"{seed} mischief"), seconds)),
+        tuple(_changes(random.Random(f"{seed} changes"), seconds)),
     )
+
+
+def _changes(chance: random.Random, seconds: float) -> Iterator[Change]:
+    at = 0.0
+    while (at := at + chance.uniform(0.5, 3.5)) < seconds:
+        (kind,) = chance.choices([*CHANGES], [*CHANGES.values()])
+        yield Change(at, kind, chance.random())
+
+
+def _mischief(chance: random.Random, seconds: float) -> Iterator[Mischief]:
+    at = 0.0
+    while (at := at + chance.uniform(0.2, 1.8)) < seconds:
+        yield Mischief(at, f"harm-{chance.randrange(8)}", chance.randrange(10_000))
 
 
 def _operations(seed: int, owner: OwnerName, seconds: float) -> Iterator[Operation]:

@@ -13,24 +13,28 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.faults.documents import mark_of, tear
+from tests.support.agreement import disagreements
 from tests.support.database import Database, as_client
-from tests.support.fake_openai import MODEL, vector_of
-
-#: Until then a delete that met a lock may take: see drain_pending_events.
-DELETE_SECONDS: Final = 10.0
+from tests.support.fake_openai import vector_of
 
 _SEARCH: Final = b"""
-    select hit.document_id, document.object_id, hit.content, 'found' as owner_id
-      from ingest.match_chunks(%s, %s, 20) as hit
+    select hit.document_id, document.object_id, hit.content, 'found' as owner_id,
+           chunk.index_version
+      from ingest.match_chunks(%(vector)s, %(model)s, 20, index_version => %(version)s) as hit
+           left join ingest.chunks as chunk on chunk.id = hit.chunk_id
            left join ingest.documents as document on document.id = hit.document_id
      order by hit.document_id"""
 _READ: Final = b"""
-    select position.document_id, document.object_id, chunk.content, chunk.owner_id
+    select position.document_id, document.object_id, chunk.content, chunk.owner_id,
+           position.index_version
       from ingest.chunk_positions as position
            join ingest.chunks as chunk on chunk.index_version = position.index_version
                                       and chunk.id = position.chunk_id
            left join ingest.documents as document on document.id = position.document_id
-     order by position.document_id, position.ordinal"""
+     order by position.index_version, position.document_id, position.ordinal"""
+_SEARCHABLE: Final = b"""
+    select id, model, dimensions from ingest.index_versions
+     where state in ('active', 'retired') order by id"""
 
 
 @dataclass
@@ -44,9 +48,14 @@ class Reader:
     chunks_seen: int = 0
     outages: int = 0
     torn: list[str] = field(default_factory=list)
+    looks: int = 0  #: at what status, doctor, explain and reconcile say
+    contradictions: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
-    #: Seconds after its delete that something of an object was still seen.
+    #: Seconds after its delete that something of an object was still seen: by a reading that began
+    #: after Storage had answered.
     deleted_seen: dict[UUID, float] = field(default_factory=dict)
+    #: What searches of an index version should not have answered.
+    misled: list[str] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,32 +79,42 @@ class Reader:
         now = time.monotonic()
         self._deleted |= dict.fromkeys(object_ids, now)
 
-    @property
-    def seen_too_long(self) -> dict[UUID, float]:
-        """Objects that were seen longer after their delete than that may take."""
-        return {key: late for key, late in self.deleted_seen.items() if late > DELETE_SECONDS}
-
     def _loop(self) -> None:
         chance = random.Random(f"{self.seed} reader")
         try:
             while not self._stopped.wait(0.02):
                 name = chance.choice(sorted(self.owners))
                 try:
-                    self._read(name)
+                    self._read(name, chance)
+                    if not self.readings % 10:
+                        self._look()
                 except psycopg.OperationalError:
                     self.outages += 1  # Postgres is away: no answer is no wrong one
                     self._stopped.wait(0.2)
         except BaseException as error:
             self.failures.append(error)
 
-    def _read(self, name: str) -> None:
+    def _read(self, name: str, chance: random.Random) -> None:
+        version = self._some_version(chance)
         started = time.monotonic()
-        vector = "[" + ",".join(map(repr, vector_of(name).tolist())) + "]"
+        vector = "[" + ",".join(map(repr, vector_of(name, version["dimensions"]).tolist())) + "]"
+        asked = {"vector": vector, "model": version["model"], "version": version["id"]}
         claims = {"sub": self.owners[name]}
-        with as_client(self.database, claims, read_only=True) as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            found = cursor.execute(_SEARCH, [vector, MODEL]).fetchall()
-            whole = cursor.execute(_READ).fetchall()
+        try:
+            with as_client(self.database, claims, read_only=True) as connection:
+                cursor = connection.cursor(row_factory=dict_row)
+                found = cursor.execute(_SEARCH, asked).fetchall()
+                whole = cursor.execute(_READ).fetchall()
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            self._check_dropped(version["id"], error)
+            return
+        self.misled += [
+            f"a search of {version['id']} found a chunk of {row['index_version']}"
+            for row in found
+            if row["index_version"] not in (version["id"], None)
+        ]
         self.readings += 1
         self.chunks_seen += len(whole)
         for row in [*found, *whole]:
@@ -104,10 +123,31 @@ class Reader:
             revisions = {mark_of(row["content"]).revision for row in rows}
             if len(revisions) > 1:
                 self.torn.append(f"search found revisions {revisions} of {document_id}")
-        for document_id, rows in groupby(whole, key=lambda row: row["document_id"]):
+        for (_version, document_id), rows in groupby(
+            whole, key=lambda row: (row["index_version"], row["document_id"])
+        ):
             wrong = tear(mark_of(row["content"]) for row in rows)
             if wrong:
                 self.torn.append(f"{document_id} has {wrong}")
+
+    def _some_version(self, chance: random.Random) -> dict[str, Any]:
+        with self.database.connect(row_factory=dict_row) as connection:
+            return dict(chance.choice(connection.execute(_SEARCHABLE).fetchall()))
+
+    def _check_dropped(self, version: int, error: psycopg.Error) -> None:
+        with self.database.connect() as connection:
+            row = connection.execute(
+                "select state from ingest.index_versions where id = %s", [version]
+            ).fetchone()
+        if row != ("dropped",) or not isinstance(error, psycopg.errors.InvalidParameterValue):
+            self.misled.append(f"a search of {version}, which is {row}, met {error!r}")
+
+    def _look(self) -> None:
+        with self.database.connect() as connection:
+            found = disagreements(connection)
+            # A lease or a patience may have ended between two statements: seen twice, it is none.
+            self.contradictions += set(found) & set(disagreements(connection)) if found else ()
+        self.looks += 1
 
     def _check_right(self, row: dict[str, Any], name: str, started: float) -> None:
         if mark_of(row["content"]).owner != name or row["object_id"] is None:

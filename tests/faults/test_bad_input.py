@@ -26,14 +26,18 @@ from tests.integration.extraction.conftest import (
     running_extractor,
 )
 
-#: Much more than any of them takes here, much less than a limit that did not act would.
-BOUND_SECONDS = 25
+#: What a document may take by the clock, which others' work counts towards, and some more.
+BOUND_SECONDS = 100
 
 
 @pytest.fixture(scope="module")
 def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
     limits = ExtractionLimits(
-        children=3, timeout_seconds=15, memory_bytes=768 * MIB, max_characters=5_000_000
+        children=3,
+        timeout_seconds=15,
+        patience=6,
+        memory_bytes=768 * MIB,
+        max_characters=5_000_000,
     )
     with running_extractor(tmp_path_factory.mktemp("extraction"), limits) as made:
         yield made
@@ -206,7 +210,7 @@ def test_a_text_without_a_space_is_read_in_pieces_or_refused(
     path.write_text("x" * 4_000_000)
     found = outcome(extractor, path)
     if isinstance(found, str):
-        assert found in {"document_too_large", "parse_memory", "parse_timeout"}
+        assert found in {"document_too_large", "parse_memory", "parse_timeout", "parse_stalled"}
     else:
         assert sum(len(e.text) for e in found.elements) == 4_000_000
 
@@ -217,7 +221,7 @@ def test_200_mb_that_take_no_place_on_the_disk(extractor: GuardedExtractor, tmp_
         file.write(b"x" * 100_000)
         file.truncate(200 * MIB)
     found = outcome(extractor, path)
-    assert found in {"document_too_large", "parse_memory", "parse_timeout"} or (
+    assert found in {"document_too_large", "parse_memory", "parse_timeout", "parse_stalled"} or (
         isinstance(found, Document) and found.text.count("x") == 100_000
     )
 

@@ -102,7 +102,7 @@ def _is_newest(stack: Stack, name: str) -> bool:
 def test_an_upload_and_a_delete_during_a_long_publish_hardly_wait(
     stack: Stack, stage: Stage
 ) -> None:
-    """Not at all while it writes chunks, 0.2 s while it holds its document's lock to the end.
+    """Not at all, while it writes chunks nor while it holds its document's lock to the end.
 
     The quickest of three is what it takes without the noise of a busy machine.
     """

@@ -41,3 +41,5 @@ def test_whatever_breaks_the_promises_hold(seed: int, own: OwnPostgres, tmp_path
     assert len(FAULTS.keys() & result.faults.keys()) >= len(FAULTS) - 2
     assert result.jobs > 50
     assert result.readings > 20
+    assert result.mischief > 5
+    assert result.changes["start"] > 0

@@ -17,6 +17,7 @@ from tests.faults.fake_provider import Provider
 from tests.faults.oracles import Evidence
 from tests.faults.reader import Reader
 from tests.schema.actors import claimed, job_of, publish, stage
+from tests.support.agreement import disagreements
 from tests.support.database import make_database
 from tests.support.installation import ALICE, Installation, install
 
@@ -45,7 +46,7 @@ def installation(
 @pytest.fixture
 def evidence(installation: Installation) -> Evidence:
     reader = Reader(installation.database, {"alice": ALICE}, 1)
-    reader.readings = 1
+    reader.readings = reader.looks = 1
     return Evidence(installation, reader, Provider(), 1.0, "a log")
 
 
@@ -121,6 +122,36 @@ def test_a_sound_installation_disappoints_none(evidence: Evidence) -> None:
                  from ingest.jobs, generate_series(1, 3) as n""",
         ),
         (
+            oracles.o10_every_version_that_is_filled_has_all,
+            "select ingest_private.create_index_version('m', 256, '{\"max_tokens\": 400}')",
+        ),
+        (
+            oracles.o10_every_version_that_is_filled_has_all,
+            "update ingest.jobs set kind = 'reindex', state = 'failed', error_code = 'corrupt'",
+        ),
+        (
+            oracles.o2_what_is_searchable_is_what_storage_holds,
+            "select ingest_private.create_index_version('m', 256, '{\"max_tokens\": 400}')",
+        ),
+        (
+            oracles.o11_nothing_is_left_of_a_dropped_version,
+            "update ingest.index_versions set state = 'dropped'",
+        ),
+        (
+            oracles.o11_nothing_is_left_of_a_dropped_version,
+            """select ingest_private.create_index_version('m', 256, '{}');
+               update ingest.index_versions set state = 'dropped' where state = 'building';
+               delete from ingest_private.chunk_fills where index_version <> 1""",
+        ),
+        (
+            oracles.o12_reindexing_leaves_documents_alone,
+            "update ingest.jobs set kind = 'reindex'",
+        ),
+        (
+            oracles.o12_reindexing_leaves_documents_alone,
+            "update ingest.documents set status = 'failed', error_code = 'corrupt'",
+        ),
+        (
             oracles.no_innocent_document_is_parked,
             "update ingest.documents set status = 'failed', error_code = 'worker_lost'",
         ),
@@ -139,6 +170,31 @@ def test_damage_in_the_database_is_found(
         oracle(evidence)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from ingest.chunks",
+        "update ingest.documents set status = 'pending'",
+        "delete from storage.objects",
+        "update storage.objects set version = 'next'",
+        "update ingest.documents set storage_version = 'next'",
+    ],
+)
+def test_damage_makes_those_disagree_who_say_how_it_is(
+    undone: "psycopg.Connection[Any]", damage: str
+) -> None:
+    assert disagreements(undone) == []
+    undone.execute("set local storage.allow_delete_query = 'true'")
+    undone.execute(damage.encode())
+    assert disagreements(undone)
+
+
+def test_a_contradiction_is_told(evidence: Evidence) -> None:
+    evidence.reader.contradictions.append("black is white")
+    with pytest.raises(AssertionError, match="black is white"):
+        oracles.o9_all_say_the_same(evidence)
+
+
 def test_what_readers_have_seen_is_told(evidence: Evidence) -> None:
     for seen in (evidence.reader.torn, evidence.reader.foreign):
         seen.append("something")
@@ -150,8 +206,14 @@ def test_what_readers_have_seen_is_told(evidence: Evidence) -> None:
         oracles.o3_nothing_of_deleted_objects_is_searchable(evidence)
 
 
+def test_a_search_that_was_misled_is_told(evidence: Evidence) -> None:
+    evidence.reader.misled.append("a chunk of another version")
+    with pytest.raises(AssertionError, match="another version"):
+        oracles.o13_searches_see_one_version(evidence)
+
+
 def test_what_was_paid_twice_is_told(evidence: Evidence) -> None:
-    evidence.provider.paid.update({"once": 1, "a text that was embedded thrice": 3})
+    evidence.provider.paid.update({("m", "once"): 1, ("m", "a text that was embedded thrice"): 3})
     with pytest.raises(AssertionError, match="times the tokens"):
         oracles.o6_hardly_anything_is_paid_for_twice(evidence)
 

@@ -167,7 +167,7 @@ def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
 
 
 SYNC: Final = "ingest_private.sync_objects(uuid[])"
-FORGET: Final = "ingest_private.forget_documents(uuid[])"
+WITHDRAW: Final = "ingest_private.withdraw_documents(uuid[])"
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def test_a_statement_timeout_in_a_trigger_refuses_the_change_as_a_whole(stack: S
             for name in (new, kept):
                 with pytest.raises(pg.QueryCanceled):
                     put_object(storage, name, owner=ALICE)
-        with replaced(admin, FORGET, "perform pg_sleep(30)"), pytest.raises(pg.QueryCanceled):
+        with replaced(admin, WITHDRAW, "perform pg_sleep(30)"), pytest.raises(pg.QueryCanceled):
             delete_objects(storage, [kept])
         stored = "select name from storage.objects where name = any(%s)"
         assert stack.installation.rows(stored, [new, kept]) == [{"name": kept}]

@@ -181,10 +181,10 @@ def test_a_worker_that_sleeps_inside_a_transaction_holds_nobody_up(stack: Stack)
             sleeper.execute(
                 "select ingest_private.begin_stage(%s, %s)", [job["id"], _token(stack, job)]
             )
-            deleted = time.monotonic()
             delete_objects(admin, [name])
-            until(lambda: stack.installation.document(name) is None, "the document gone", 10)
-            assert time.monotonic() - deleted <= 10
+            assert stack.installation.document(name) is None
+            # What it holds is skipped by the drain, until Postgres ends its session.
+            until(lambda: stack.installation.job(job["id"])["finished_at"], "the job ended", 30)
         with pytest.raises(pg.IdleInTransactionSessionTimeout):
             sleeper.execute("commit")
         sleeper.close()

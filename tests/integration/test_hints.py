@@ -37,7 +37,7 @@ def test_a_hint_holds_the_jobs_id_alone(
         job_id = admin.execute("select id from ingest.jobs").fetchone()
         admin.execute(
             "select ingest_private.renew_leases("
-            "'nobody', 4, false, false, 'test', '1 minute', '{}', '{}')"
+            "'nobody', 4, false, false, 'test', '1 minute', '{}', '{}', '{local,openai}')"
         )
     assert job_id is not None
     pool = build_database(settings)

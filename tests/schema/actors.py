@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from tests.support.database import Database, put_object
 
@@ -35,10 +36,10 @@ def value(connection: Connection, query: str, *parameters: Any) -> Any:
     return None if row is None else row[0]
 
 
-def vector_of(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
+def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """A unit vector that belongs to the text."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    vector = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
+    vector = np.random.default_rng(seed).standard_normal(dimensions).astype(np.float32)
     unit: np.ndarray[Any, np.dtype[np.float32]] = vector / np.linalg.norm(vector)
     return unit
 
@@ -115,7 +116,14 @@ def claimed(connection: Connection, job_id: UUID, **options: Any) -> Run:
     return run
 
 
-def stage(connection: Connection, run: Run, texts: Sequence[str], *, tokens: int = 1) -> bool:
+def stage(
+    connection: Connection,
+    run: Run,
+    texts: Sequence[str],
+    *,
+    tokens: int = 1,
+    vector: Callable[[str], Any] = vector_of,
+) -> bool:
     """Write embedded chunks in one transaction. False: the lease is lost, nothing was written."""
     with connection.transaction():
         if not value(
@@ -131,7 +139,7 @@ def stage(connection: Connection, run: Run, texts: Sequence[str], *, tokens: int
                 copy.write_row(
                     (
                         *(run.document_id, run.index_version, hash_of(text), text, []),
-                        *(len(text.split()), "{}", literal(vector_of(text))),
+                        *(len(text.split()), "{}", literal(vector(text))),
                     )
                 )
         connection.execute(
@@ -166,6 +174,7 @@ def publish(
     pages: Sequence[int] | None = None,
     hidden_characters: int = 0,
     unread_page_numbers: Sequence[int] = (),
+    quarantine: Sequence[dict[str, Any]] = (),
 ) -> str:
     """publish_document with these chunks in this order."""
     pages = pages or [1] * len(texts)
@@ -173,13 +182,25 @@ def publish(
         connection,
         """select ingest_private.publish_document(
                %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::int[], %s::int[], %s::jsonb[],
-               p_hidden_characters => %s, p_unread_page_numbers => %s::int[])""",
+               p_hidden_characters => %s, p_unread_page_numbers => %s::int[],
+               p_quarantine => %s)""",
         *(run.job_id, run.token, hash_of("\n".join(texts)) if content is None else content),
         *(PIPELINE, "title", "text/plain", 1, 0),
         *([hash_of(text) for text in texts], list(pages), list(pages), ["{}"] * len(texts)),
-        *(hidden_characters, list(unread_page_numbers)),
+        *(hidden_characters, list(unread_page_numbers), Jsonb(list(quarantine))),
     )
     return str(result)
+
+
+def refused(text: str, ordinal: int) -> dict[str, Any]:
+    """A chunk that the provider refused, as publish_document takes it."""
+    return {
+        "content_hash": rf"\x{hash_of(text).hex()}",
+        "ordinal": ordinal,
+        "page_start": 1,
+        "page_end": 2,
+        "error_code": "embedding_rejected",
+    }
 
 
 def ingest(connection: Connection, object_id: UUID, texts: Sequence[str]) -> UUID:
@@ -207,6 +228,20 @@ def upload(
         return object_id
 
 
+def new_version(admin: Connection, **changed: Any) -> int:
+    """One more index version; its id."""
+    made = {"p_model": "m2", "p_dimensions": 256, "p_chunking": '{"max_tokens": 400}', **changed}
+    named = ", ".join(f"{name} => %s" for name in made)
+    return int(value(admin, f"select ingest_private.create_index_version({named})", *made.values()))
+
+
+def jobs_for(admin: Connection, version: int) -> list[dict[str, Any]]:
+    """Jobs of an index version, oldest first."""
+    return rows(
+        admin, "select * from ingest.jobs where index_version = %s order by created_at", version
+    )
+
+
 def heartbeat(
     connection: Connection,
     worker: str = "w1",
@@ -216,14 +251,16 @@ def heartbeat(
     draining: bool = False,
     lease: str = "1 minute",
     runs: Sequence[Run] = (),
+    providers: Sequence[str] | None = ("local", "openai"),
 ) -> list[UUID]:
     """renew_leases, as a worker process does: the jobs whose leases are none of its runs'."""
     found = rows(
         connection,
-        "select * from ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s, %s, %s)",
+        "select * from ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s, %s, %s, %s)",
         *(worker, slots, isolated, draining, lease),
         [run.job_id for run in runs],
         [run.token for run in runs],
+        list(providers) if providers is not None else None,
     )
     return [row["job_id"] for row in found if not row["renewed"]]
 
@@ -238,6 +275,21 @@ def take(connection: Connection, *, resend: str = "1 minute") -> Any:
             resend,
         )
     ]
+
+
+def drain_withdrawn(connection: Connection, limit: int = 1000) -> int:
+    """drain_withdrawn until there is no more; returns how many rows were removed."""
+    total = 0
+    while removed := value(connection, "select ingest_private.drain_withdrawn(%s)", limit):
+        total += int(removed)
+    return total
+
+
+#: A chunk whose document is there: what is left to the drain is found by nobody.
+LIVE_CHUNKS = """
+    select count(*) from ingest.chunks as chunk
+     where chunk.document_id not in (select ingest.withdrawn_documents())
+"""
 
 
 def chunks_of(connection: Connection, document_id: UUID) -> dict[str, UUID]:

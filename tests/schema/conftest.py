@@ -74,7 +74,7 @@ def workers_connection(shared_database: Database) -> Iterator[psycopg.Connection
 
 
 #: What an installation keeps however empty it is.
-KEPT = ("index_versions", "migrations", "settings", "error_codes")
+KEPT = ("index_versions", "chunk_fills", "migrations", "settings", "error_codes")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Who may do what: every role on every object of both schemas, tried out.
+"""Who may do what: every role on every object of our schemas, tried out.
 
 Objects and functions come from the catalog: a new one without an entry here fails the test.
 """
@@ -29,15 +29,18 @@ from tests.schema.actors import (
 )
 from tests.support.database import Database, as_client, make_database, put_object, watch_bucket
 
-SCHEMAS = ("ingest", "ingest_private")
+SCHEMAS = ("ingest", "ingest_private", "ingest_search")
 
 #: What clients read; everything else is closed to them.
 CLIENT_TABLES = {
+    "ingest.chunk_lexemes",
     "ingest.chunk_positions",
     "ingest.chunks",
+    "ingest.conversations",
     "ingest.documents",
     "ingest.index_versions",
     "ingest.jobs",
+    "ingest.messages",
     "ingest.usage",
 }
 PRIVATE_TABLES = {
@@ -49,15 +52,23 @@ PRIVATE_TABLES = {
     "ingest_private.error_codes",
     "ingest_private.job_queue",
     "ingest_private.leases",
+    "ingest_private.chunk_fills",
     "ingest_private.migrations",
     "ingest_private.pauses",
     "ingest_private.pending_events",
     "ingest_private.probes",
     "ingest_private.published_versions",
     "ingest_private.quarantine",
+    "ingest_private.question_counts",
+    "ingest_private.schedules",
     "ingest_private.settings",
+    "ingest_private.sketches",
+    "ingest_private.sketches_1",
     "ingest_private.sources",
     "ingest_private.staged_chunks",
+    "ingest_private.ticks",
+    "ingest_private.former_documents",
+    "ingest_private.withdrawn",
     "ingest_private.workers",
 }
 SEQUENCES = {
@@ -68,18 +79,94 @@ SEQUENCES = {
     "ingest_private.sources_id_seq",
 }
 OWNER_REQUESTS = {"ingest.cancel_job", "ingest.explain_job", "ingest.retry_job"}
-CLIENT_FUNCTIONS = {"ingest.match_chunks", "ingest.nearest_in_branch", *OWNER_REQUESTS}
+#: They take the subject from the token, as message_sources by way of policies.
+ASKING = {
+    "ingest.ask_question(text,uuid)",
+    "ingest.record_answer(uuid,text,uuid[],uuid[],smallint[])",
+    "ingest.delete_conversation(uuid)",
+}
+#: Definer functions of text search: they say nothing but of the caller's own rows.
+OWN_ROWS = {
+    "ingest_search.own_stemmers(integer)",
+    "ingest_search.own_term_counts(integer,tsquery[])",
+    "ingest_search.rank_own(integer,tsquery[],real[],tsquery,integer)",
+    "ingest_search.is_filled(text,integer)",
+}
+#: What the search functions call with their caller's rights; the Data API does not serve it.
+SEARCH_PARTS = {
+    "ingest_search.cited_chunks",
+    "ingest_search.documents_within",
+    "ingest_search.chunk_metadata",
+    "ingest_search.chunks_with",
+    "ingest_search.context_of",
+    "ingest_search.document_metadata",
+    "ingest_search.fused_candidates",
+    "ingest_search.in_pairs",
+    "ingest_search.is_end_of_pair",
+    "ingest_search.more_of",
+    "ingest_search.nearest_chunks",
+    "ingest_search.phrase_of",
+    "ingest_search.rank_words",
+    "ingest_search.rare_terms",
+    "ingest_search.rarity",
+    "ingest_search.scaled",
+    "ingest_search.scope_of",
+    "ingest_search.shared_term_counts",
+    "ingest_search.stemmers_in",
+    "ingest_search.term_counts",
+    "ingest_search.term_of",
+    "ingest_search.text_candidates",
+    "ingest_search.text_query",
+    "ingest_search.url_path",
+    "ingest_search.vector_candidates",
+    "ingest_search.version_for",
+    "ingest_search.version_of",
+    "ingest_search.version_with",
+    "ingest_search.word_terms",
+    "ingest_search.words_of",
+    "ingest_search.words_withheld",
+    *(signature.split("(")[0] for signature in OWN_ROWS),
+}
+CLIENT_FUNCTIONS = {
+    "ingest.active_index",
+    "ingest.hybrid_search",
+    "ingest.match_chunks",
+    "ingest.match_documents",
+    "ingest.message_sources",
+    "ingest.search_facets",
+    "ingest.similar",
+    *(signature.split("(")[0] for signature in ASKING),
+    *SEARCH_PARTS,
+    *OWNER_REQUESTS,
+}
+#: What the policies do for others, for whom no policy holds.
+SERVICE_FUNCTIONS = {"ingest.withdrawn_documents"}
+#: Executed within policies and nearest_chunks, and by nobody who has to name it: clients may not
+#: use its schema.
+POLICY_FUNCTIONS = {"ingest_private.withdrawn_of_caller"}
+NAMELESS_FUNCTIONS = {"ingest_private.nearest_allowed"}
 WORKER_FUNCTIONS = {
     "ingest_private.active_index_version",
     "ingest_private.age_jobs",
     "ingest_private.apply_pauses",
+    "ingest_private.claim_schedule",
+    "ingest_private.finish_schedule",
+    "ingest_private.put_schedules",
+    "ingest_private.renew_schedule",
+    "ingest_private.retry_failed",
     "ingest_private.full_reconcile_due",
     "ingest_private.note_full_reconcile",
     "ingest_private.begin_stage",
     "ingest_private.cancel_run",
     "ingest_private.claim_job",
     "ingest_private.drain_pending_events",
+    "ingest_private.drain_withdrawn",
     "ingest_private.fail_job",
+    "ingest_private.fill_chunks",
+    "ingest_private.embedding_of",
+    "ingest_private.fill_index_versions",
+    "ingest_private.reindex_chunks",
+    "ingest_private.reindex_source",
     "ingest_private.forget_orphaned_chunks",
     "ingest_private.forget_worker",
     "ingest_private.hints_wait",
@@ -88,10 +175,13 @@ WORKER_FUNCTIONS = {
     "ingest_private.kept_windows",
     "ingest_private.known_hashes",
     "ingest_private.note_probe",
+    "ingest_private.note_tick",
+    "ingest_private.forget_tick",
     "ingest_private.probes_wanted",
     "ingest_private.prune",
     "ingest_private.publish_document",
     "ingest_private.publish_unchanged",
+    "ingest_private.read_again",
     "ingest_private.reconcile",
     "ingest_private.record_spend",
     "ingest_private.release_job",
@@ -105,37 +195,90 @@ WORKER_FUNCTIONS = {
     "ingest_private.take_ready_jobs",
 }
 INNER_FUNCTIONS = {
+    "ingest_private.activate_index_version",
+    "ingest_private.chunking_of",
+    "ingest_private.end_misplaced",
+    "ingest_private.enqueue_for_others",
+    "ingest_private.fill_version",
+    "ingest_private.forget_version_rows",
+    "ingest_private.ingest_elsewhere",
+    "ingest_private.ingest_in",
+    "ingest_private.lacks",
+    "ingest_private.lanes",
+    "ingest_private.missing_from",
+    "ingest_private.missing_since",
+    "ingest_private.queue_of",
+    "ingest_private.ready_of",
+    "ingest_private.recount_documents",
+    "ingest_private.retire_for_good",
+    "ingest_private.room_of",
+    "ingest_private.serves",
+    "ingest_private.versions_alike",
+    "ingest_private.as_good",
+    "ingest_private.chosen_to_read",
+    "ingest_private.enqueue_again",
+    "ingest_private.is_read_again",
+    "ingest_private.leave_to_others",
+    "ingest_private.named_type",
+    "ingest_private.note_tried",
+    "ingest_private.offer_of",
+    "ingest_private.offers",
+    "ingest_private.reading_of",
+    "ingest_private.reads_worse",
     "ingest_private.backfill_source",
     "ingest_private.check_job_lease",
     "ingest_private.close_breakers",
+    "ingest_private.count_question",
     "ingest_private.count_source",
     "ingest_private.create_index_version",
     "ingest_private.dependency_of",
     "ingest_private.differences",
     "ingest_private.end_cancelled",
     "ingest_private.end_failed",
+    "ingest_private.drain_chunks",
+    "ingest_private.drain_document",
+    "ingest_private.drain_rest",
+    "ingest_private.drop_idle_events",
+    "ingest_private.end_free_jobs",
     "ingest_private.end_job",
+    "ingest_private.end_jobs",
     "ingest_private.enqueue_job",
+    "ingest_private.erase_conversations",
     "ingest_private.event_row",
     "ingest_private.explain_job",
     "ingest_private.finish_publish",
-    "ingest_private.forget_documents",
     "ingest_private.guard_job",
+    "ingest_private.has_same_readers",
+    "ingest_private.history_of",
     "ingest_private.hold_paused",
+    "ingest_private.ids_of",
     "ingest_private.is_hopeless",
     "ingest_private.hmac_sha256",
+    "ingest_private.in_words",
+    "ingest_private.is_due",
     "ingest_private.is_paused",
     "ingest_private.is_stuck",
+    "ingest_private.lexemes_at",
+    "ingest_private.lexemes_of",
     "ingest_private.lock_for_publish",
+    "ingest_private.follow_chunks",
     "ingest_private.lock_run",
+    "ingest_private.nearest_in_graph",
+    "ingest_private.nearest_of",
+    "ingest_private.nearest_scanned",
+    "ingest_private.nearest_query",
     "ingest_private.note_pending",
     "ingest_private.note_unrung",
+    "ingest_private.note_unsynced",
     "ingest_private.on_object_written",
     "ingest_private.on_objects_deleted",
+    "ingest_private.on_objects_truncated",
     "ingest_private.open_breaker",
     "ingest_private.owner_of",
+    "ingest_private.patience_with",
     "ingest_private.probe_breakers",
     "ingest_private.promote_due_jobs",
+    "ingest_private.put_back_event",
     "ingest_private.remove_source",
     "ingest_private.request_cancel",
     "ingest_private.requeue_job",
@@ -143,16 +286,31 @@ INNER_FUNCTIONS = {
     "ingest_private.require_own_job",
     "ingest_private.retry_job",
     "ingest_private.ring_doorbell",
+    "ingest_private.silent_since",
+    "ingest_private.settle_event",
+    "ingest_private.sketch_of",
     "ingest_private.source_of",
+    "ingest_private.standing_still",
+    "ingest_private.stemmer_of",
+    "ingest_private.stop_words",
     "ingest_private.stored_objects",
+    "ingest_private.subject_of_caller",
     "ingest_private.supersede_jobs",
     "ingest_private.sync_objects",
+    "ingest_private.troubles",
+    "ingest_private.take_over",
     "ingest_private.webhook_signature",
     "ingest_private.withdraw_documents",
 }
 #: Definer functions that a client may execute: each one is a hole in row-level security that
 #: somebody must have thought about.
-CLIENT_DEFINERS = {f"{name}(uuid)" for name in OWNER_REQUESTS}
+CLIENT_DEFINERS = {
+    *(f"{name}(uuid)" for name in OWNER_REQUESTS),
+    *ASKING,
+    *OWN_ROWS,
+    *(f"{name}()" for name in SERVICE_FUNCTIONS | POLICY_FUNCTIONS),
+    "ingest_private.nearest_allowed(integer,extensions.vector,integer,boolean,uuid[],uuid[])",
+}
 
 CLAIMS: Mapping[str, Mapping[str, str] | None] = {
     "owner": {"sub": "alice"},
@@ -166,7 +324,7 @@ ACTORS = (*CLAIMS, "worker")
 
 @pytest.fixture(scope="module", params=(18, 16), ids=lambda major: f"pg{major}")
 def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """A project where every table of both schemas has a row, those of clients alice's."""
+    """A project where every table of our schemas has a row, those of clients alice's."""
     name = "postgres" if request.param == 18 else "postgres16"
     server: PostgresServer = request.getfixturevalue(name)
     with make_database(server) as database:
@@ -177,7 +335,11 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
             heartbeat(worker)
             put_object(admin, "alice/a.txt", owner="alice")
             stage(worker, claimed(worker, job_of(admin, object_id)), ["three"])
+            with as_client(database, {"sub": "alice"}) as alice:
+                alice.execute("select ingest.ask_question('Who?')")
             put_object(admin, "alice/b.txt", owner="alice")
+            upload(database, "alice/c.txt", ["four"])
+            put_object(admin, "alice/c.txt", owner="bob")
             for statement in (
                 "insert into ingest_private.breakers values ('provider_auth', now())",
                 "insert into ingest_private.pauses values ('owner', 'nobody')",
@@ -186,6 +348,8 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                 f"""insert into ingest_private.document_windows
                     values ('{document_id}', sha256('x'), '1', 1, 'x')""",
                 "insert into ingest_private.probes (dependency, served) values ('storage', true)",
+                "insert into ingest_private.ticks (work) values ('dispatch')",
+                "insert into ingest_private.schedules (name) values ('prune')",
                 """insert into ingest_private.pending_events (object_id, reason)
                    values (gen_random_uuid(), 'x')""",
             ):
@@ -398,7 +562,12 @@ class TestFunctions:
         with populated.connect() as connection:
             found = functions(connection)
         assert {function["name"] for function in found} == (
-            CLIENT_FUNCTIONS | WORKER_FUNCTIONS | INNER_FUNCTIONS
+            CLIENT_FUNCTIONS
+            | SERVICE_FUNCTIONS
+            | POLICY_FUNCTIONS
+            | NAMELESS_FUNCTIONS
+            | WORKER_FUNCTIONS
+            | INNER_FUNCTIONS
         )
         # A second signature would be missed by grants that name the function alone.
         assert len(found) == len({function["name"] for function in found})
@@ -416,7 +585,11 @@ class TestFunctions:
                 call = f"select {function['name']}({nulls})"
                 if attempt(connection, call) == "allowed":
                     allowed.add(function["name"])
-        expected = {"worker": WORKER_FUNCTIONS, "anon": set()}.get(actor, CLIENT_FUNCTIONS)
+        expected = {
+            "worker": WORKER_FUNCTIONS,
+            "anon": set(),
+            "service_role": CLIENT_FUNCTIONS | SERVICE_FUNCTIONS,
+        }.get(actor, CLIENT_FUNCTIONS)
         assert allowed == expected
 
     def test_of_the_worker_survive_nulls(self, populated: Database):
@@ -436,6 +609,7 @@ class TestFunctions:
             "note_full_reconcile",
             "note_probe",
             "drain_pending_events",
+            "drain_withdrawn",
             "prune",
             "rescue_jobs",
             "take_ready_jobs",
@@ -480,14 +654,31 @@ class TestFunctions:
     def test_of_the_private_schema_are_definer_where_a_worker_calls_them(self, populated: Database):
         with populated.connect() as connection:
             invoker = {row["name"] for row in functions(connection) if not row["is_definer"]}
-        assert invoker == (CLIENT_FUNCTIONS - OWNER_REQUESTS) | {
+        definers = {signature.split("(")[0] for signature in CLIENT_DEFINERS}
+        assert invoker == (CLIENT_FUNCTIONS - definers) | {
+            "ingest_private.as_good",
             "ingest_private.create_index_version",
             "ingest_private.dependency_of",
             "ingest_private.end_stalled_sessions",
             "ingest_private.event_row",
             "ingest_private.guard_job",
             "ingest_private.hmac_sha256",
+            "ingest_private.in_words",
+            "ingest_private.lexemes_at",
+            "ingest_private.lexemes_of",
+            "ingest_private.activate_index_version",
+            "ingest_private.chunking_of",
+            "ingest_private.serves",
+            "ingest_private.named_type",
             "ingest_private.owner_of",
+            "ingest_private.nearest_in_graph",
+            "ingest_private.nearest_of",
+            "ingest_private.nearest_scanned",
+            "ingest_private.nearest_query",
+            "ingest_private.reading_of",
+            "ingest_private.sketch_of",
+            "ingest_private.stemmer_of",
+            "ingest_private.stop_words",
             "ingest_private.webhook_signature",
         }
 
@@ -506,16 +697,21 @@ class TestFunctions:
             f"ingest_private.{name}"
             for name in (
                 "active_index_version",
+                "embedding_of",
+                "reindex_chunks",
+                "reindex_source",
                 "age_jobs",
                 "end_stalled_sessions",
                 "full_reconcile_due",
                 "note_full_reconcile",
+                "forget_tick",
                 "forget_worker",
                 "hints_wait",
                 "kept_window",
                 "kept_windows",
                 "known_hashes",
                 "note_probe",
+                "note_tick",
                 "probes_wanted",
                 "prune",
                 "record_spend",
@@ -555,6 +751,9 @@ class TestTheWorkersEscapes:
             "update ingest.jobs set owner_id = 'mallory'",
             "select * from ingest.chunks",
             "select * from ingest_private.chunks_1",
+            "select * from ingest_private.sketches",
+            "select * from ingest_private.sketches_1",
+            "select ingest_private.nearest_allowed(1, '[1]', 10, true, null, null)",
             "select * from ingest_private.staged_chunks",
             "copy ingest_private.staged_chunks to stdout",
             "insert into ingest_private.staged_chunks default values returning document_id",
@@ -562,7 +761,7 @@ class TestTheWorkersEscapes:
             "update ingest_private.leases set expires_at = 'infinity'",
             "select ingest_private.create_index_version('m', 1, '{}'::jsonb)",
             "select ingest_private.end_job(null, 'succeeded')",
-            "select ingest_private.forget_documents('{}')",
+            "select ingest_private.withdraw_documents('{}')",
             "select ingest_private.sync_objects('{}')",
             "select ingest_private.enqueue_job(null, 1, 'ingest', 5::smallint, 1)",
             "select ingest.match_chunks(null, null)",

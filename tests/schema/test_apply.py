@@ -27,7 +27,6 @@ from tests.support.database import (
     INDEX,
     Database,
     as_client,
-    put_object,
     watch_bucket,
 )
 
@@ -379,20 +378,20 @@ def held(database: Database) -> set[tuple[str, str, str]]:
                           coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's'
                                                         else 'r' end::"char", c.relowner)) as acl
                      from pg_class as c
-                    where c.relnamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)
+                    where c.relnamespace::regnamespace::text like 'ingest%'
                       and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
                    union all
                    select p.oid::regprocedure::text, p.proowner,
                           coalesce(p.proacl, acldefault('f', p.proowner))
                      from pg_proc as p
-                    where p.pronamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)
+                    where p.pronamespace::regnamespace::text like 'ingest%'
                    union all
                    select n.nspname, n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner))
-                     from pg_namespace as n where n.nspname in ('ingest', 'ingest_private')
+                     from pg_namespace as n where n.nspname like 'ingest%'
                    union all
                    select a.attrelid::regclass || '.' || a.attname, c.relowner, a.attacl
                      from pg_attribute as a join pg_class as c on c.oid = a.attrelid
-                    where c.relnamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)
+                    where c.relnamespace::regnamespace::text like 'ingest%'
                       and a.attacl is not null
                ) as objects, aclexplode(acl) where grantee <> owner""",
         )
@@ -434,7 +433,7 @@ class TestDefaultPrivileges:
     ):
         with any_database.connect("postgres") as connection:
             before = held(any_database)
-            for name in ("ingest", "ingest_private"):
+            for name in ("ingest", "ingest_private", "ingest_search"):
                 for kind in ("tables", "functions", "sequences"):
                     connection.execute(
                         f"""alter default privileges for role postgres in schema {name}
@@ -458,26 +457,6 @@ class TestIndexVersions:
         assert found == [
             {"model": MODEL, "dimensions": 256, "state": "active"},
             {"model": "m2", "dimensions": 16, "state": "building"},
-        ]
-
-    def test_an_upload_gets_a_job_for_each_that_is_kept_filled(self, database: Database):
-        watch_bucket(database)
-        with database.connect("postgres") as connection:
-            connection.execute("select ingest_private.create_index_version('m2', 16, '{}'::jsonb)")
-            connection.execute("select ingest_private.create_index_version('m3', 16, '{}'::jsonb)")
-            connection.execute("update ingest.index_versions set state = 'retired' where id = 3")
-            object_id = put_object(connection, "a.txt")
-            found = rows(
-                connection,
-                """select job.index_version, job.id = document.latest_job_id as latest
-                     from ingest.jobs as job join ingest.documents as document
-                          on document.id = job.document_id
-                    where document.object_id = %s order by 1""",
-                object_id,
-            )
-        assert found == [
-            {"index_version": 1, "latest": True},
-            {"index_version": 2, "latest": False},
         ]
 
     def test_a_partition_refuses_embeddings_of_another_width(self, database: Database):

@@ -14,7 +14,19 @@ from uuid import UUID
 import pytest
 
 from docmill.embedded.postgres import PostgresServer
-from tests.schema.actors import Connection, Run, claim, claimed, job_of, publish, rows, stage, value
+from tests.schema.actors import (
+    Connection,
+    Run,
+    claim,
+    claimed,
+    job_of,
+    jobs_for,
+    new_version,
+    publish,
+    rows,
+    stage,
+    value,
+)
 from tests.schema.test_state_machine import (
     cancel,
     expire_leases,
@@ -76,7 +88,7 @@ def functions_of(connection: Connection) -> dict[str, str]:
         connection,
         """select format('%s.%s', pronamespace::regnamespace, proname) as name, prosrc
              from pg_proc
-            where pronamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)""",
+            where pronamespace::regnamespace::text like 'ingest%'""",
     )
     return {row["name"]: re.sub(r"--.*", "", row["prosrc"]) for row in found}
 
@@ -224,6 +236,18 @@ def lose_document(admin: Connection) -> None:
     assert claim(admin, job_id) is None
 
 
+def withdraw_in_use(project: Database, admin: Connection) -> None:
+    """Its job is locked: the drain ends it, whether it waits or runs."""
+    for name in ("waits", "runs"):
+        job_id = job_of(admin, put_object(admin, f"{name}.txt"))
+        if name == "runs":
+            claimed(admin, job_id)
+        with project.connect() as holder, holder.transaction():
+            holder.execute("select from ingest.jobs where id = %s for update", [job_id])
+            delete_objects(admin, [f"{name}.txt"])
+        admin.execute("select ingest_private.drain_withdrawn()")
+
+
 def start(admin: Connection, name: str, **options: object) -> Run:
     """A run of a new document."""
     return claimed(admin, job_of(admin, put_object(admin, name, owner="alice")), **options)
@@ -272,6 +296,45 @@ def die(admin: Connection) -> None:
     vanish(admin, run)
 
 
+def read_again(admin: Connection) -> None:
+    """A document that is searchable, once more."""
+    succeed(admin)
+    made = value(
+        admin, """select job_ids from ingest_private.read_again('{"bucket": "docs"}', 1)"""
+    )
+    assert len(made) == 1
+
+
+def reindex(admin: Connection) -> None:
+    """Two versions more: filled by publishing and by the schedule, made active, dropped."""
+    others = [new_version(admin, p_model=f"other {number}") for number in range(2)]
+    succeed(admin)
+    assert publish_unchanged(admin, start(admin, "read.txt")) == "published"
+    admin.execute("delete from ingest.jobs where kind = 'reindex' and state = 'queued'")
+    assert value(admin, "select ingest_private.fill_index_versions(9)") > 0
+    start(admin, "runs while the version changes.txt")
+    put_object(admin, "waits while the version changes.txt")
+    assert value(admin, "select ingest_private.activate_index_version(%s, true)", others[0])
+    for name in ("one more.txt", "another.txt"):
+        assert publish(admin, start(admin, name), []) == "published"
+    first, *_ = [job["id"] for job in jobs_for(admin, others[1]) if job["state"] == "queued"]
+    claimed(admin, first)
+    come_too_late(admin, former=others[1])
+    admin.execute("select ingest_private.retire_for_good(%s)", [others[1]])
+
+
+def come_too_late(admin: Connection, *, former: int) -> None:
+    """Uploads that knew this version as the active one: the last of them waits there."""
+    move = "update ingest.jobs set index_version = %s where id = %s"
+    admin.execute(move, [former, start(admin, "late and running.txt").job_id])
+    admin.execute(move, [former, job_of(admin, put_object(admin, "late.txt"))])
+    value(admin, "select ingest_private.fill_index_versions(0)")
+    claimed_late = job_of(admin, put_object(admin, "claimed late.txt"))
+    admin.execute(move, [former, claimed_late])
+    assert claim(admin, claimed_late) is None
+    admin.execute(move, [former, job_of(admin, put_object(admin, "never claimed.txt"))])
+
+
 def ask_to_cancel(project: Database, admin: Connection) -> None:
     """By an operator, by the owner; while a job waits, and while it runs."""
     request = "select ingest_private.request_cancel(%s)"
@@ -281,6 +344,9 @@ def ask_to_cancel(project: Database, admin: Connection) -> None:
         assert value(client, "select ingest.cancel_job(%s)", job_id) == "cancelled"
     with as_client(project, {"sub": "alice"}) as client:
         assert value(client, "select ingest.retry_job(%s)", job_id) != job_id
+    failed = start(admin, "again.txt")
+    assert fail(admin, failed, "corrupt", None)
+    assert value(admin, "select ingest_private.retry_failed('{corrupt}', 1)")
     ends: tuple[Callable[[Connection, Run], object], ...] = (
         cancel,
         fail,
@@ -301,8 +367,12 @@ def taken(project: Database) -> set[Step]:
         tell_at_once(admin)
         for sweep in SWEEPS:
             find_out_later(admin, sweep)
-        for act in (remove_source, lose_document, succeed, fail_and_release, die):
+        for act in (
+            *(remove_source, lose_document, succeed, fail_and_release, die, read_again),
+            reindex,
+        ):
             act(admin)
+        withdraw_in_use(project, admin)
         ask_to_cancel(project, admin)
         return {
             Step(row["before"], outermost(row["stack"]), row["after"])

@@ -11,6 +11,7 @@ from tests.support.database import watch_bucket
 
 DOCUMENT = "'d0000000-0000-4000-8000-000000000000'"
 JOB = "'10000000-0000-4000-8000-000000000000'"
+CONVERSATION = "'c0000000-0000-4000-8000-000000000000'"
 ONE_DAY = "'2026-01-01'"
 HASH = "sha256('x')"
 VECTOR = "array_fill(0.1::real, array[256])::extensions.vector::extensions.halfvec"
@@ -74,6 +75,20 @@ def chunk(**columns: str) -> str:
     )
 
 
+def sketch(**columns: str) -> str:
+    return insert(
+        "ingest_private.sketches",
+        {
+            "index_version": "1",
+            "id": JOB,
+            "document_id": DOCUMENT,
+            "access": "'owner'",
+            "embedding": VECTOR,
+        },
+        columns,
+    )
+
+
 def position(**columns: str) -> str:
     return insert(
         "ingest.chunk_positions",
@@ -87,10 +102,54 @@ def position(**columns: str) -> str:
     )
 
 
+def lexemes(**columns: str) -> str:
+    return insert(
+        "ingest.chunk_lexemes",
+        {
+            "chunk_id": "gen_random_uuid()",
+            "index_version": "1",
+            "document_id": DOCUMENT,
+            "object_id": "gen_random_uuid()",
+            "access": "'owner'",
+            "stemmer": "''",
+            "lexemes": "''",
+        },
+        columns,
+    )
+
+
+def conversation(**columns: str) -> str:
+    return insert("ingest.conversations", {"owner_id": "'alice'", "title": "'Who?'"}, columns)
+
+
+def message(**columns: str) -> str:
+    return insert(
+        "ingest.messages",
+        {
+            "conversation_id": CONVERSATION,
+            "owner_id": "'alice'",
+            "turn": "1",
+            "role": "'user'",
+            "content": "'Who?'",
+        },
+        columns,
+    )
+
+
+def answer(**columns: str) -> str:
+    return message(**{"role": "'assistant'", "outcome": "'answered'", **columns})
+
+
 def index_version(**columns: str) -> str:
     return insert(
         "ingest.index_versions",
-        {"model": "'m'", "dimensions": "1", "chunking": "'{}'"},
+        {
+            "model": "'m'",
+            "dimensions": "1",
+            "chunking": "'{}'",
+            "provider": "'p'",
+            "sends_dimensions": "false",
+        },
         columns,
     )
 
@@ -98,7 +157,13 @@ def index_version(**columns: str) -> str:
 def queue(**columns: str) -> str:
     return insert(
         "ingest_private.job_queue",
-        {"job_id": JOB, "priority": "5", "rank": "1", "fairness_key": "'k'"},
+        {
+            "job_id": JOB,
+            "provider": "'p'",
+            "priority": "5",
+            "rank": "1",
+            "fairness_key": "'k'",
+        },
         columns,
     )
 
@@ -140,6 +205,19 @@ def worker(**columns: str) -> str:
     return insert(
         "ingest_private.workers",
         {"id": "'w'", "slots": "1", "version": "'1'", "expires_at": "now()"},
+        columns,
+    )
+
+
+def scheduled(**columns: str) -> str:
+    return insert(
+        "ingest_private.schedules",
+        {
+            "name": "'prune'",
+            "expression": "'0 * * * *'",
+            "time_zone": "'UTC'",
+            "next_due_at": "now()",
+        },
         columns,
     )
 
@@ -205,7 +283,6 @@ REFUSED: Mapping[str, list[str]] = {
         job(attempt="1", max_attempts="0 + 1") + "; " + job(attempt="2", max_attempts="1"),
     ],
     "jobs_chunks_bounded": [job(chunks_total="2", chunks_embedded="2", chunks_reused="1")],
-    "jobs_document_id_fkey": [job(document_id="gen_random_uuid()")],
     "jobs_index_version_fkey": [job(index_version="99")],
     "jobs_one_active": [twice(job(document_id=DOCUMENT))],
     # index versions
@@ -223,6 +300,7 @@ REFUSED: Mapping[str, list[str]] = {
     "chunks_document_id_index_version_content_hash_key": [twice(chunk())],
     "chunks_content_hash_check": [chunk(content_hash="'x'")],
     "chunks_1_dimensions": [chunk(embedding="'[1]'")],
+    "chunk_lexemes_pkey": [twice(lexemes(chunk_id=DOCUMENT))],
     "chunk_positions_pkey": [twice(position())],
     "chunk_positions_ordinal_check": [position(ordinal="-1")],
     "chunk_positions_pages": [position(page_start="2", page_end="1")],
@@ -292,9 +370,6 @@ REFUSED: Mapping[str, list[str]] = {
             f"values ({DOCUMENT}, 1, 'v', {HASH}, '1')"
         )
     ],
-    "published_versions_document_id_fkey": [
-        f"insert into ingest_private.published_versions values ({JOB}, 1, 'v', {HASH}, '1')"
-    ],
     "published_versions_index_version_fkey": [
         f"insert into ingest_private.published_versions values ({DOCUMENT}, 9, 'v', {HASH}, '1')"
     ],
@@ -303,23 +378,33 @@ REFUSED: Mapping[str, list[str]] = {
             f"insert into ingest_private.document_windows values ({DOCUMENT}, {HASH}, '1', 1, 'x')"
         )
     ],
-    "document_windows_document_id_fkey": [
-        f"insert into ingest_private.document_windows values ({JOB}, {HASH}, '1', 1, 'x')"
-    ],
     "document_windows_content_sha256_check": [
         f"insert into ingest_private.document_windows values ({DOCUMENT}, 'x', '1', 1, 'x')"
     ],
     "document_windows_number_check": [
         f"insert into ingest_private.document_windows values ({DOCUMENT}, {HASH}, '1', 0, 'x')"
     ],
+    "sketches_pkey": [twice(sketch())],
+    "sketches_one_form": [sketch(bits="'1'"), sketch(embedding="null")],
+    "chunk_fills_pkey": ["insert into ingest_private.chunk_fills values ('lexemes', 1)"],
+    "chunk_fills_copy_check": ["insert into ingest_private.chunk_fills values ('images', 1)"],
+    "chunk_fills_index_version_fkey": [
+        "insert into ingest_private.chunk_fills values ('lexemes', 9)"
+    ],
     "quarantine_pkey": [
         twice(f"insert into ingest_private.quarantine values ({DOCUMENT}, 1, {HASH}, 0, 'c')")
     ],
-    "quarantine_document_id_fkey": [
-        f"insert into ingest_private.quarantine values ({JOB}, 1, {HASH}, 0, 'c')"
-    ],
     "quarantine_index_version_fkey": [
         f"insert into ingest_private.quarantine values ({DOCUMENT}, 9, {HASH}, 0, 'c')"
+    ],
+    "withdrawn_pkey": [
+        twice(f"insert into ingest_private.withdrawn (document_id, access) values ({JOB}, 'owner')")
+    ],
+    "withdrawn_access_check": [
+        f"insert into ingest_private.withdrawn (document_id, access) values ({JOB}, 'all')"
+    ],
+    "former_documents_pkey": [
+        twice(f"insert into ingest_private.former_documents values ({JOB}, {DOCUMENT})")
     ],
     "pending_events_pkey": [
         twice(
@@ -330,10 +415,24 @@ REFUSED: Mapping[str, list[str]] = {
     "probes_pkey": [
         twice("insert into ingest_private.probes values ('storage', '2026-01-01', true)")
     ],
+    "schedules_pkey": [twice(scheduled())],
+    "schedules_last_outcome_check": [scheduled(last_outcome="'perhaps'")],
+    "schedules_due": [
+        scheduled(next_due_at="null"),
+        scheduled(time_zone="null"),
+        scheduled(expression="null"),
+    ],
+    "schedules_lease": [scheduled(token="1"), scheduled(leased_until="now()")],
+    "ticks_pkey": [twice("insert into ingest_private.ticks (work) values ('dispatch')")],
     "probes_dependency_check": [
         "insert into ingest_private.probes (dependency, served) values ('moon', true)"
     ],
-    "breakers_pkey": [twice("insert into ingest_private.breakers values ('b', now())")],
+    "breakers_pkey": [
+        twice(
+            "insert into ingest_private.breakers (provider, error_code, open_until) "
+            "values ('p', 'b', now())"
+        )
+    ],
     "pauses_pkey": [twice("insert into ingest_private.pauses values ('owner', 'b')")],
     "pauses_scope_check": ["insert into ingest_private.pauses values ('bucket', 'b')"],
     "pauses_key": [
@@ -342,6 +441,42 @@ REFUSED: Mapping[str, list[str]] = {
     ],
     "settings_pkey": [twice("insert into ingest_private.settings values ('s', '1')")],
     "migrations_pkey": [twice("insert into ingest_private.migrations values ('m', 'c')")],
+    "conversations_pkey": [conversation(id=CONVERSATION)],
+    "conversations_title_check": [conversation(title="repeat('x', 201)")],
+    "conversations_turns_check": [conversation(turns="-1"), conversation(turns="101")],
+    "messages_pkey": [message(id=CONVERSATION, turn="2")],
+    "messages_conversation_id_fkey": [message(conversation_id="gen_random_uuid()")],
+    "messages_turn_check": [message(turn="0")],
+    "messages_role_check": [answer(role="'system'")],
+    "messages_content_check": [
+        message(turn="2", content="''"),
+        answer(content="repeat('x', 40001)"),
+    ],
+    "messages_outcome_check": [answer(outcome="'other'")],
+    "messages_turns": [message()],
+    "messages_question_length": [message(turn="2", content="repeat('x', 4001)")],
+    "messages_answers": [
+        message(turn="2", outcome="'answered'"),
+        message(turn="2", role="'assistant'"),
+    ],
+    "messages_sources": [
+        answer(source_chunks="array[gen_random_uuid()]"),
+        answer(cited="array[1]::smallint[]"),
+        answer(
+            source_chunks="array_fill(gen_random_uuid(), array[21])",
+            source_documents="array_fill(gen_random_uuid(), array[21])",
+        ),
+    ],
+    "question_counts_pkey": [
+        """insert into ingest_private.question_counts
+           select 'alice', 'day', now(), 1 from generate_series(1, 2)"""
+    ],
+    "question_counts_period_check": [
+        "insert into ingest_private.question_counts values ('alice', 'year', now(), 1)"
+    ],
+    "question_counts_questions_check": [
+        "insert into ingest_private.question_counts values ('alice', 'day', now(), 0)"
+    ],
     "error_codes_pkey": [
         "insert into ingest_private.error_codes values ('corrupt', 'permanent', '', '')"
     ],
@@ -358,9 +493,11 @@ def watched(shared_database):
 
 @pytest.fixture
 def connection(watched: None, shared: Connection) -> Connection:
-    """One document without a job, one finished job; the rest is empty."""
+    """One document without a job, one finished job, one question; the rest is empty."""
     shared.execute(document(id=DOCUMENT).encode())
     shared.execute(finished(id=JOB).encode())
+    shared.execute(conversation(id=CONVERSATION).encode())
+    shared.execute(message(id=CONVERSATION).encode())
     return shared
 
 
@@ -368,14 +505,14 @@ def test_every_constraint_of_the_catalog_is_tested_here(shared: Connection):
     named = rows(
         shared,
         """select conname as name from pg_constraint
-            where connamespace::regnamespace::text in ('ingest', 'ingest_private')
+            where connamespace::regnamespace::text in ('ingest', 'ingest_private', 'ingest_search')
               and contype in ('c', 'p', 'u', 'x', 'f')
               and conrelid not in (select oid from pg_class where relispartition)
            union
            select indexrelid::regclass::oid::regclass::text from pg_index
              join pg_class as c on c.oid = indrelid
             where indisunique and not c.relispartition
-              and c.relnamespace::regnamespace::text in ('ingest', 'ingest_private')
+              and c.relnamespace::regnamespace::text like 'ingest%'
               and not exists (select from pg_constraint where conindid = indexrelid)""",
     )
     names = {row["name"].split(".")[-1] for row in named}
@@ -413,6 +550,9 @@ def test_the_row_that_all_others_differ_from_is_possible(connection: Connection)
         queue(),
         attempt(),
         staged(),
+        conversation(),
+        message(turn="2", content="repeat('x', 4000)"),
+        answer(content="repeat('x', 40000)"),
     ):
         connection.execute(statement.encode())
 

@@ -8,7 +8,18 @@ from uuid import UUID
 import pytest
 
 from docmill.embedded.postgres import PostgresServer
-from tests.schema.actors import Connection, heartbeat, job_of, rows, take, upload, value
+from tests.schema.actors import (
+    Connection,
+    claimed,
+    heartbeat,
+    job_of,
+    publish,
+    rows,
+    stage,
+    take,
+    upload,
+    value,
+)
 from tests.support.database import (
     Database,
     delete_objects,
@@ -43,7 +54,6 @@ def big(request: pytest.FixtureRequest) -> Iterator[Database]:
                                         index_version, storage_version, state, stage, finished_at)
                select id, bucket_id, object_name, owner_id, 1, storage_version, 'succeeded',
                       'finished', now() from ingest.documents""",
-            "drop index ingest_private.chunks_1_embedding",
             """insert into ingest.chunks (index_version, document_id, object_id, owner_id, access,
                                           content, token_count, content_hash, embedding, fts)
                select 1, id, object_id, owner_id, 'owner', 'x', 1, sha256(id::text::bytea),
@@ -56,9 +66,9 @@ def big(request: pytest.FixtureRequest) -> Iterator[Database]:
                                             storage_version)
                    select 'docs', 'q', 'owner ' || n % 200, 1, 'v'
                      from generate_series(1, 20000) as n returning id, owner_id)
-               insert into ingest_private.job_queue (job_id, priority, rank, fairness_key, phase,
-                                                     due_at)
-               select id, 5, row_number() over (), 'owner:' || owner_id,
+               insert into ingest_private.job_queue (job_id, provider, priority, rank,
+                                                     fairness_key, phase, due_at)
+               select id, 'local', 5, row_number() over (), 'owner:' || owner_id,
                       case when row_number() over () % 2 = 0 then 'ready' else 'waiting' end,
                       case when row_number() over () % 2 = 1 then now() + interval '1 day' end
                  from queued""",
@@ -92,7 +102,7 @@ def watcher(big: Database) -> Iterator[Connection]:
 class Touched:
     """What of the big tables was touched since the start: rows, index entries and blocks."""
 
-    TABLES = (
+    TABLES: tuple[str, ...] = (
         *("storage.objects", "ingest.documents", "ingest.jobs", "ingest_private.chunks_1"),
         *("ingest_private.chunk_positions_1", "ingest_private.job_queue"),
     )
@@ -181,6 +191,15 @@ class TestTouchesFewRows:
         )
         assert max(touched.since(worker).values()) < FEW
 
+    def test_a_publish_of_one_chunk(
+        self, admin: Connection, worker: Connection, watcher: Connection
+    ):
+        run = claimed(worker, job_of(admin, put_object(admin, "small.txt")))
+        stage(worker, run, ["small"])
+        touched = Touched(watcher)
+        assert publish(worker, run, ["small"]) == "published"
+        assert max(touched.since(worker).values()) < FEW
+
     def test_a_prune_and_a_rescue_with_nothing_to_do(
         self, admin: Connection, worker: Connection, watcher: Connection
     ):
@@ -218,3 +237,57 @@ def scanned(plan: dict[str, Any]) -> int:
         rows_read = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
         here = int(rows_read * plan["Actual Loops"])
     return here + sum(scanned(child) for child in plan.get("Plans", []))
+
+
+def stage_many(admin: Connection, document_id: UUID, numbers: range) -> None:
+    """A chunk for each number, as a run stages them."""
+    admin.execute(
+        """insert into ingest_private.staged_chunks (document_id, index_version, content_hash,
+                       content, headings, token_count, metadata, embedding)
+           select %s, 1, sha256(n::text::bytea), n::text, '{}', 1, '{}',
+                  array_fill(0.5::real, array[256])::extensions.vector
+             from generate_series(%s::int, %s::int) as n""",
+        [document_id, numbers[0], numbers[-1]],
+    )
+
+
+class TestPublish:
+    """A large publish, whatever statistics say of tables that empty and fill."""
+
+    CHUNKS = 10_000
+    #: Two seconds are enough; reading all hashes again for each chunk takes minutes.
+    PATIENCE = "30s"
+
+    @pytest.mark.parametrize("analysed", ["never", "while empty"])
+    def test_compares_no_chunk_with_every_other(self, postgres: PostgresServer, analysed: str):
+        with (
+            make_database(postgres) as database,
+            database.connect() as admin,
+            database.connect("docmill_worker") as worker,
+        ):
+            watch_bucket(database)
+            if analysed == "while empty":
+                # Pages without a row in them: so many rows will be expected of all later pages.
+                stage_many(admin, UUID(int=1), range(self.CHUNKS))
+                admin.execute(
+                    """insert into ingest.chunks (index_version, document_id, object_id, access,
+                           content, token_count, content_hash, embedding, fts)
+                       select index_version, document_id, document_id, 'owner', content, 1,
+                              content_hash, embedding, '' from ingest_private.staged_chunks"""
+                )
+                admin.execute("delete from ingest_private.staged_chunks")
+                admin.execute("delete from ingest.chunks")
+                admin.execute(
+                    """analyze ingest_private.staged_chunks, ingest.chunks, ingest.documents,
+                               ingest.chunk_positions, ingest_private.sketches"""
+                )
+            worker.execute(f"set statement_timeout = '{self.PATIENCE}'".encode())
+            # The second takes half of the chunks away, and adds as many.
+            for first in (0, self.CHUNKS // 2):
+                numbers = range(first, first + self.CHUNKS)
+                object_id = put_object(admin, "big.csv", owner="alice")
+                run = claimed(worker, job_of(admin, object_id))
+                stage_many(admin, run.document_id, numbers)
+                assert publish(worker, run, [str(number) for number in numbers]) == "published"
+                for table in ("ingest.chunks", "ingest_private.sketches", "ingest.chunk_positions"):
+                    assert value(admin, f"select count(*) from {table}") == self.CHUNKS

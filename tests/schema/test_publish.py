@@ -11,6 +11,7 @@ from psycopg import errors as pg
 
 from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
+    LIVE_CHUNKS,
     PIPELINE,
     Background,
     Connection,
@@ -18,6 +19,7 @@ from tests.schema.actors import (
     chunks_of,
     claimed,
     document_of,
+    drain_withdrawn,
     hash_of,
     heartbeat,
     job_of,
@@ -140,10 +142,6 @@ class TestDiff:
     ):
         run = overwritten(admin, worker)
         stage_missing(worker, run, ["a few words", "one"])
-        admin.execute(
-            "insert into ingest_private.quarantine values (%s, 1, %s, 2, 'embedding_rejected')",
-            [run.document_id, hash_of("bad")],
-        )
         hashes = [hash_of("a few words"), hash_of("one")]
         worker.execute(
             """select ingest_private.publish_document(
@@ -164,7 +162,7 @@ class TestDiff:
             "unread_pages": 2,
             "chunk_count": 2,
         }
-        assert (document["token_count"], document["quarantined_chunks"]) == (4, 1)
+        assert (document["token_count"], document["quarantined_chunks"]) == (4, 0)
         assert (document["status"], document["searchable"]) == ("ready", True)
         assert document["content_sha256"] == hash_of("bytes")
         assert document["ready_at"] is not None
@@ -320,6 +318,7 @@ class TestUnchanged:
         assert publish_unchanged(worker, run, "one\ntwo\nthree") == "changed"
         assert stage_missing(worker, run, ["one", "two", "three"]) == []
         assert publish(worker, run, ["one", "two", "three"]) == "published"
+        drain_withdrawn(admin)
         owners = rows(admin, "select distinct owner_id from ingest.chunks")
         assert owners == [{"owner_id": "bob"}]
 
@@ -420,9 +419,10 @@ class TestLongPublish:
     ):
         with open_publish(database, admin, run, ["new", "newer"]) as publishing:
             assert self.timed(lambda: delete_objects(admin, ["a.txt"])) < 0.3
-            assert value(admin, "select count(*) from ingest.chunks") == 0
+            assert value(admin, LIVE_CHUNKS) == 0
             assert value(admin, "select count(*) from ingest_private.pending_events") == 0
         assert publishing() == "lost"
+        drain_withdrawn(admin)
         assert value(admin, "select count(*) from ingest.chunks") == 0
 
     def test_is_not_for_the_old_owner_when_the_owner_changed_meanwhile(
@@ -430,7 +430,7 @@ class TestLongPublish:
     ):
         with open_publish(database, admin, run, ["new", "newer"]) as publishing:
             put_object(admin, "a.txt", owner="bob")
-            assert value(admin, "select count(*) from ingest.chunks") == 0
+            assert value(admin, LIVE_CHUNKS) == 0
         assert publishing() == "lost"
         for sub in ("alice", "bob"):
             with as_client(database, {"sub": sub}, read_only=True) as client:

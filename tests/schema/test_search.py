@@ -83,7 +83,6 @@ def corpus(postgres: PostgresServer) -> Iterator[Corpus]:
         admin.execute(
             "update ingest.index_versions set state = 'retired' where model = %s", [SYNTHETIC]
         )
-        admin.execute("drop index ingest_private.chunks_2_embedding")
         documents = {}
         with admin.cursor().copy(
             """copy ingest.documents (id, object_id, bucket_id, object_name, owner_id,
@@ -114,10 +113,6 @@ def corpus(postgres: PostgresServer) -> Iterator[Corpus]:
             """insert into ingest.chunk_positions (index_version, document_id, ordinal, chunk_id)
                select 2, document_id, row_number() over (partition by document_id) - 1, id
                  from ingest.chunks"""
-        )
-        admin.execute(
-            f"""create index chunks_2_embedding on ingest_private.chunks_2 using hnsw
-                ((embedding::extensions.halfvec({WIDTH})) extensions.halfvec_cosine_ops)""".encode()
         )
         admin.execute("analyze")
         yield Corpus(database, vectors, owners, queries.astype(np.float32))
@@ -188,28 +183,6 @@ class TestRecall:
         vector = corpus.vectors[int(hit["content"].split()[1])]
         cosine = vector @ query / np.linalg.norm(vector) / np.linalg.norm(query)
         assert abs(hit["score"] - cosine) < 0.01
-
-    @pytest.mark.parametrize(
-        ("owner", "scans"), [("half", True), ("thousandth", False), (None, True)]
-    )
-    def test_hnsw_is_used_for_a_big_owner_and_not_for_a_small_one(
-        self, corpus: Corpus, owner: str | None, *, scans: bool
-    ):
-        def scans_so_far() -> int:
-            with corpus.database.connect() as admin:
-                count: int = value(
-                    admin,
-                    """select idx_scan from pg_stat_all_indexes
-                        where indexrelname = 'chunks_2_embedding'""",
-                )
-            return count
-
-        before = scans_so_far()
-        claims = {"sub": owner} if owner else {"role": "service_role"}
-        with as_client(corpus.database, claims, read_only=True) as client:
-            nearest(client, corpus.queries[0])
-        # The connection is closed: its statistics are in.
-        assert (scans_so_far() > before) is scans
 
 
 @pytest.fixture
@@ -382,23 +355,33 @@ class TestHostileCallers:
     def test_find_nothing_by_a_filter(self, stranger: Connection, parameter: str, text: str | None):
         assert search(stranger, "one", **{parameter: text}) == []
 
-    @pytest.mark.parametrize("text", [*HOSTILE, "all", "owner", "inherit"])
-    def test_find_nothing_by_a_branch(self, stranger: Connection, text: str | None):
+    @pytest.mark.parametrize("version", [1, 0, -1, 2**31 - 1, None])
+    def test_find_nothing_by_a_direct_call(self, stranger: Connection, version: int | None):
         [found] = rows(
             stranger,
-            "select * from ingest.nearest_in_branch(1, 256, %s, %s, 10, 'alice', null)",
-            *(text, literal(vector_of("one"))),
+            "select * from ingest_search.nearest_chunks(%s, %s, 10, null)",
+            *(version, literal(vector_of("one"))),
         )
         assert not found["ids"]
 
-    @pytest.mark.parametrize("text", HOSTILE)
-    def test_find_nothing_by_a_subject(self, stranger: Connection, text: str | None):
+    def test_find_nothing_by_naming_somebody_elses_documents(
+        self, stranger: Connection, database: Database
+    ):
+        with database.connect() as admin:
+            theirs = [row["id"] for row in rows(admin, "select id from ingest.documents")]
         [found] = rows(
             stranger,
-            "select * from ingest.nearest_in_branch(1, 256, 'owner', %s, 10, %s, null)",
-            *(literal(vector_of("one")), text),
+            "select * from ingest_search.nearest_chunks(1, %s, 10, %s)",
+            *(literal(vector_of("one")), theirs),
         )
         assert not found["ids"]
+
+    def test_cannot_say_themselves_what_they_may_read(self, stranger: Connection):
+        with pytest.raises(pg.InsufficientPrivilege, match="schema ingest_private"):
+            stranger.execute(
+                "select * from ingest_private.nearest_allowed(1, %s, 10, true, null, null)",
+                [literal(vector_of("one"))],
+            )
 
     @pytest.mark.parametrize("claims", [{}, {"sub": None}, {"sub": ""}, {"sub": ["alice"]}])
     def test_without_a_subject_find_nothing(self, database: Database, claims: dict[str, Any]):
@@ -420,10 +403,10 @@ class TestHostileCallers:
         upload(database, "a.txt", ["one"], owner="bob")
         upload(database, "b.txt", [f"{number}" for number in range(5)])
         with as_client(database, {"sub": "alice"}) as client:
-            for count, given in ((None, 0), (2**31 - 1, 5)):
+            for count in (None, 5, 2**31 - 1):
                 [found] = rows(
                     client,
-                    "select * from ingest.nearest_in_branch(1, 256, 'all', %s, %s, null, null)",
+                    "select * from ingest_search.nearest_chunks(1, %s, %s, null)",
                     *(literal(vector_of("one")), count),
                 )
-                assert len(found["ids"] or []) == given
+                assert len(found["ids"]) == 5

@@ -13,11 +13,13 @@ from docmill.worker.admin.sources import (
     remove_source,
 )
 from tests.schema.actors import (
+    LIVE_CHUNKS,
     Connection,
     Row,
     claim,
     claimed,
     document_of,
+    drain_withdrawn,
     ingest,
     job_of,
     publish,
@@ -63,8 +65,9 @@ def s3_put(admin: Connection, name: str, *, bucket: str = "other") -> UUID:
 
 class TestBackfill:
     def test_finds_what_is_there_and_nothing_else(self, wiped: Database, admin: Connection):
-        for name in ("a.txt", "folder/b.txt", "folder/.emptyFolderPlaceholder", "marker/"):
+        for name in ("a.txt", "folder/b.txt", "folder/.emptyFolderPlaceholder"):
             put_object(admin, name, bucket="other", owner="alice", size=1000)
+        put_object(admin, "marker/", bucket="other", owner="alice", size=0)
         put_object(admin, "watched.txt", owner="alice")
         source_id = add(admin)
         assert count_source(admin, source_id) == {
@@ -222,11 +225,15 @@ class TestRemove:
         else:
             delete_objects(admin, ["a.txt"], bucket="other")
         assert documents(admin) == {}
+        assert value(admin, LIVE_CHUNKS) == 0
+        drain_withdrawn(admin)
         assert value(admin, "select count(*) from ingest.chunks") == 0
 
     def test_with_forget_everything_goes(self, admin: Connection, source_id: int, ready: UUID):
         assert remove(admin, source_id, forget=True) == {"kept": 0, "forgotten": 1}
         assert documents(admin) == {}
+        assert value(admin, LIVE_CHUNKS) == 0
+        drain_withdrawn(admin)
         assert value(admin, "select count(*) from ingest.chunks") == 0
         assert find_source(admin, "other", "") is None
 

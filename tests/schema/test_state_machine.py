@@ -16,6 +16,7 @@ from tests.schema.actors import (
     claim,
     claimed,
     document_of,
+    drain_withdrawn,
     hash_of,
     heartbeat,
     job_of,
@@ -24,6 +25,7 @@ from tests.schema.actors import (
     stage,
     take,
     text_of,
+    upload,
     value,
     wait_until_blocked,
 )
@@ -324,6 +326,7 @@ class TestFencing:
     ):
         write, refusal = FENCED[name]
         delete_objects(admin, ["a.txt"])
+        drain_withdrawn(admin)
         before = state(admin)
         assert before["documents"] == before["staged"] == []
         assert write(worker, run) == refusal
@@ -407,18 +410,20 @@ class TestFailJob:
         )
 
     def test_of_another_index_version_than_the_active_one_leaves_the_document_alone(
-        self, admin: Connection, worker: Connection
+        self, wiped: Database, admin: Connection, worker: Connection
     ):
         admin.execute("delete from ingest.index_versions where id = 2")
         admin.execute(
-            """insert into ingest.index_versions (id, model, dimensions, chunking)
-               overriding system value values (2, 'm2', 16, '{}')"""
+            """insert into ingest.index_versions (id, model, dimensions, chunking, provider,
+                                                  sends_dimensions)
+               overriding system value values (2, 'm2', 16, '{}', 'openai', false)"""
         )
-        object_id = put_object(admin, "b.txt", owner="alice")
-        admin.execute("update ingest.index_versions set state = 'retired' where id = 2")
+        object_id = upload(wiped, "b.txt", ["one"])
         building = value(admin, "select id from ingest.jobs where index_version = 2")
         assert fail(worker, claimed(worker, building), "corrupt", None)
-        assert document_of(admin, object_id)["status"] == "pending"
+        assert document_of(admin, object_id)["status"] == "ready"
+        # The database is shared: nothing more is made for it.
+        admin.execute("update ingest.index_versions set state = 'dropped' where id = 2")
 
     def test_waits_as_long_as_it_is_told(self, admin: Connection, worker: Connection, job_id: UUID):
         assert fail(worker, claimed(worker, job_id), retry_in="1 hour")
@@ -736,6 +741,17 @@ class TestSpend:
             "::date as today from ingest.usage",
         )
         assert row == {"owner_id": "alice", "tokens": 200, "usd": 0.5, "today": True}
+
+    def test_books_nothing_without_a_lease_and_takes_nothing_back(
+        self, admin: Connection, worker: Connection, job_id: UUID
+    ):
+        spend = "select ingest_private.record_spend(%s, 'm', %s, %s::numeric)"
+        worker.execute(spend, [job_id, 100, 0.25])
+        claimed(worker, job_id)
+        for tokens, usd in ((-1, 0.25), (100, -0.25)):
+            worker.execute(spend, [job_id, tokens, usd])
+        assert job(admin, job_id)["tokens_used"] == 0
+        assert state(admin)["usage"] == []
 
     def test_of_a_document_without_owner_is_on_the_job_alone(
         self, admin: Connection, worker: Connection

@@ -173,9 +173,12 @@ class Stress:
 
     def sweeps(self, connection: Connection, chance: random.Random) -> str:
         """Beat."""
-        sweep = chance.choice(["drain", "drain", "rescue", "rescue", "reconcile", "prune", "age"])
+        sweep = chance.choice(
+            ["drain", "drain", "remove", "rescue", "rescue", "reconcile", "prune", "age"]
+        )
         statement = {
             "drain": "drain_pending_events()",
+            "remove": "drain_withdrawn(7)",
             "rescue": "rescue_jobs()",
             "reconcile": "reconcile(null, null)",
             "prune": "prune('0', '0')",
@@ -306,6 +309,7 @@ def settle(stress: Stress, connection: Connection) -> None:
     while value(
         connection,
         """select exists (select from ingest_private.pending_events)
+               or exists (select from ingest_private.withdrawn)
                or exists (select from ingest.jobs where finished_at is null)""",
     ):
         assert time.monotonic() < deadline, rows(
@@ -324,11 +328,11 @@ def settle(stress: Stress, connection: Connection) -> None:
         for table, column in (
             ("leases", "expires_at"),
             ("job_queue", "due_at"),
-            ("pending_events", "tried_at"),
+            ("pending_events", "first_tried_at"),
         ):
             earlier = f"{column} = {column} - interval '1 minute'"
             connection.execute(f"update ingest_private.{table} set {earlier}".encode())
-        for statement in ("drain_pending_events()", "rescue_jobs()"):
+        for statement in ("drain_pending_events()", "rescue_jobs()", "drain_withdrawn()"):
             connection.execute(f"select ingest_private.{statement}".encode())
         for row in rows(
             connection,
@@ -402,6 +406,13 @@ BROKEN = {
          where chunk.id is null or position.chunk_id is null""",
     "nothing is staged or published for what is gone": """
         select document_id from ingest_private.staged_chunks
+         where document_id not in (select id from ingest.documents)
+           and document_id not in (select former_id from ingest_private.former_documents)
+        union all select document_id from ingest_private.published_versions
+         where document_id not in (select id from ingest.documents)
+        union all select document_id from ingest.jobs
+         where document_id not in (select id from ingest.documents)
+        union all select former_id from ingest_private.former_documents
          where document_id not in (select id from ingest.documents)""",
     "no job has more attempts or deaths than it may": """
         select id from ingest.jobs where attempt > max_attempts

@@ -10,12 +10,14 @@ from psycopg.types.json import Jsonb
 
 from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
+    LIVE_CHUNKS,
     PIPELINE,
     Connection,
     chunks_of,
     claim,
     claimed,
     document_of,
+    drain_withdrawn,
     hash_of,
     ingest,
     job_of,
@@ -147,6 +149,13 @@ class TestUploads:
         move(admin, name, "now-a-file.txt")
         agree(admin)
         move(admin, "now-a-file.txt", name)
+        assert documents(admin) == {}
+
+    def test_a_file_whose_name_ends_as_a_folders_has_a_document(self, admin: Connection):
+        object_id = put_object(admin, "folder/", size=1)
+        assert document_of(admin, object_id)["object_name"] == "folder/"
+        agree(admin)
+        put_object(admin, "folder/", size=0)
         assert documents(admin) == {}
 
     def test_an_overwrite_supersedes_the_unfinished_job(
@@ -286,7 +295,7 @@ class TestMoves:
         upload(database, "a.txt", ["one"])
         move(admin, "a.txt", "a.txt", to="other")
         assert documents(admin) == {}
-        assert value(admin, "select count(*) from ingest.chunks") == 0
+        assert value(admin, LIVE_CHUNKS) == 0
 
     def test_a_move_between_watched_buckets_keeps_the_document(
         self, database: Database, admin: Connection
@@ -371,10 +380,13 @@ class TestDeletes:
         run = claimed(worker, job_of(admin, object_id))
         stage_missing(worker, run, ["three"])
         delete_objects(admin, ["a.txt"])
+        assert value(admin, LIVE_CHUNKS) == 0
+        drain_withdrawn(worker)
         for table in (
             *("ingest.documents", "ingest.chunks", "ingest.chunk_positions"),
             *("ingest_private.staged_chunks", "ingest_private.leases", "ingest_private.job_queue"),
             *("ingest_private.published_versions", "ingest_private.pending_events"),
+            *("ingest_private.withdrawn", "ingest_private.former_documents"),
         ):
             assert value(admin, f"select count(*) from {table}") == 0, table
         jobs = rows(admin, "select state, document_id from ingest.jobs order by created_at")
@@ -389,6 +401,8 @@ class TestDeletes:
         delete_objects(admin, [f"{number}.txt" for number in range(9)])
         agree(admin)
         assert len(documents(admin)) == 1
+        assert value(admin, LIVE_CHUNKS) == 1
+        drain_withdrawn(admin)
         assert value(admin, "select count(*) from ingest.chunks") == 1
 
     def test_and_an_upload_of_the_same_name_is_a_new_document(
@@ -489,8 +503,15 @@ class TestOwners:
     @pytest.mark.parametrize(
         "change", ["overwrite by another", "a new rule", "a move to another's folder", "access"]
     )
+    @pytest.mark.parametrize("is_drained", [False, True])
     def test_a_change_withdraws_at_once_what_was_searchable_and_keeps_the_embeddings(
-        self, database: Database, admin: Connection, worker: Connection, change: str
+        self,
+        database: Database,
+        admin: Connection,
+        worker: Connection,
+        *,
+        change: str,
+        is_drained: bool,
     ):
         watch_bucket(database, "second", owner_from="folder:1")
         object_id = upload(database, "alice/a.txt", ["one", "two"], owner="alice", bucket="second")
@@ -507,17 +528,23 @@ class TestOwners:
             move(admin, "alice/a.txt", "bob/a.txt", bucket="second")
         document = document_of(admin, object_id)
         assert (document["searchable"], document["status"]) == (False, "pending")
-        assert value(admin, "select count(*) from ingest.chunks") == 0
+        assert value(admin, LIVE_CHUNKS) == 0
         for sub in ("alice", "bob"):
             with as_client(database, {"sub": sub}, read_only=True) as client:
                 assert search(client, "one") == []
-        assert value(admin, "select count(*) from ingest_private.staged_chunks") == 2
+        if is_drained:
+            drain_withdrawn(worker)
+            assert value(admin, "select count(*) from ingest.chunks") == 0
+            assert value(admin, "select count(*) from ingest_private.staged_chunks") == 2
         run = claimed(worker, job_of(admin, object_id))
         assert stage_missing(worker, run, ["two", "one"]) == []
         assert publish(worker, run, ["two", "one"]) == "published"
         owner = "alice" if change == "access" else "bob"
         with as_client(database, {"sub": owner}, read_only=True) as client:
             assert [hit["content"] for hit in search(client, "one")] == ["one", "two"]
+        drain_withdrawn(worker)
+        assert value(admin, "select count(*) from ingest.chunks") == 2
+        assert value(admin, "select count(*) from ingest_private.staged_chunks") == 0
 
     def test_a_change_ends_the_run_that_works_for_the_old_owner(
         self, database: Database, admin: Connection, worker: Connection
@@ -528,7 +555,9 @@ class TestOwners:
         admin.execute("update ingest_private.sources set owner_from = 'fixed:bob'")
         worker.execute("select ingest_private.sync_object(%s, null, null)", [object_id])
         assert publish(worker, run, ["one"]) == "lost"
-        assert states(admin, object_id) == ["superseded", "queued"]
+        former = rows(admin, "select state from ingest.jobs where id = %s", run.job_id)
+        assert former == [{"state": "superseded"}]
+        assert states(admin, object_id) == ["queued"]
 
 
 class TestVersioning:
@@ -775,8 +804,11 @@ class TestReconcile:
         admin.execute("delete from ingest.documents where id = %s", [gone["id"]])
         orphans = "select ingest_private.forget_orphaned_chunks(%s)"
         assert value(worker, orphans, False) == 4
-        assert value(admin, count) == 6
+        assert value(admin, LIVE_CHUNKS) == 3
         assert value(worker, orphans, True) == 4
+        assert value(admin, LIVE_CHUNKS) == 1
+        assert value(worker, orphans, True) == 0
+        drain_withdrawn(worker)
         assert value(admin, count) == 2
 
     def test_of_everything_is_due_once_a_day_however_often_the_schedule_is_started(

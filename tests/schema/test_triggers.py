@@ -9,10 +9,12 @@ import pytest
 from psycopg import errors as pg
 
 from tests.schema.actors import (
+    LIVE_CHUNKS,
     Background,
     Connection,
     claimed,
     document_of,
+    drain_withdrawn,
     heartbeat,
     job_of,
     locked_document,
@@ -58,7 +60,7 @@ def counts(connection: Connection) -> dict[str, int]:
         connection,
         """select oid::regclass::text as name from pg_class
             where relkind in ('r', 'p') and relnamespace::regnamespace::text
-                  in ('ingest', 'ingest_private')""",
+                  in ('ingest', 'ingest_private', 'ingest_search')""",
     )
     return {row["name"]: value(connection, f"select count(*) from {row['name']}") for row in tables}
 
@@ -165,7 +167,7 @@ class TestWhatIsInUse:
             assert pending(admin) == ["deleted"]
         assert drain(worker) == (1, 0)
         assert documents(admin) == {}
-        assert value(admin, "select count(*) from ingest.chunks") == 0
+        assert value(admin, LIVE_CHUNKS) == 0
 
     def test_a_delete_of_500_leaves_the_locked_one_to_the_drain(
         self, database: Database, admin: Connection, worker: Connection
@@ -210,9 +212,13 @@ class TestWhatIsInUse:
                 delete_objects(admin, ["a.txt"])
             else:
                 move(admin, "a.txt", "b.txt", to="other" if change == "move out" else None)
-        assert len(pending(admin)) == 1
+        # What is withdrawn waits for no job: the drain ends it.
+        withdrawn = value(admin, "select count(*) from ingest_private.withdrawn")
+        assert len(pending(admin)) + withdrawn == 1
         drain(worker)
+        drain_withdrawn(worker)
         assert pending(admin) == []
+        assert value(admin, "select count(*) from ingest_private.withdrawn") == 0
         agree(admin)
 
     def test_an_upload_commits_even_where_its_event_cannot_be_noted(
@@ -248,7 +254,7 @@ SIGNATURES = {
     "owner_of": "(p_rule text, p_uploader text, p_name text) returns text",
     "stored_objects": "(p_object_ids uuid[]) returns setof ingest_private.stored_object",
     "sync_objects": "(p_object_ids uuid[]) returns table (object_id uuid, job_id uuid)",
-    "forget_documents": "(p_document_ids uuid[]) returns void",
+    "withdraw_documents": "(p_document_ids uuid[]) returns void",
 }
 BREAKS = {
     **{
@@ -365,7 +371,8 @@ class TestRaces:
         delete_objects(admin, ["a"])
         assert drain(worker) == (0, 0)
         admin.execute(
-            "update ingest_private.pending_events set tried_at = now() - interval '11 seconds'"
+            "update ingest_private.pending_events"
+            "   set first_tried_at = now() - interval '11 seconds'"
         )
         assert drain(worker) == (1, 0)
         assert pending(admin) == []
@@ -476,7 +483,7 @@ class TestRaces:
             assert publish(worker, run, ["one"]) == "published"
             delete_objects(admin, ["a"])
         assert drain(worker) == (1, 0)
-        assert value(admin, "select count(*) from ingest.chunks") == 0
+        assert value(admin, LIVE_CHUNKS) == 0
 
     @pytest.mark.parametrize("look", range(1, 6))
     def test_a_version_that_commits_between_two_looks_at_storage_is_not_lost(

@@ -88,6 +88,7 @@ def test_windows_go_with_their_document(database: Database, worker: Connection) 
     keep(worker, run)
     with database.connect() as admin:
         delete_objects(admin, ["alice/a.pdf"])
+        actors.drain_withdrawn(admin)
     assert kept(worker, run) == []
 
 

@@ -1,8 +1,13 @@
-"""A server that speaks OpenAI's embeddings API: vectors from hashes, answers that can be held."""
+"""A server that speaks OpenAI's APIs: vectors from hashes, answers that can be held.
+
+Its chat model writes what a test tells it to, and it reranks as TEI or as all others do.
+"""
 
 import base64
 import hashlib
 import json
+import select
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -27,6 +32,7 @@ class Raw:
     status: int = 200
     content_type: str = "application/json"
     seconds_per_byte: float = 0  #: a server that drips
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dtype[np.float32]]":
@@ -53,10 +59,16 @@ class FakeOpenAI:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
     respond: Callable[[list[str]], Answer | Raw | None] = lambda _texts: None
+    #: What the model writes, piece by piece; None: it waits until the caller hangs up.
+    write: Callable[[dict[str, Any]], list[str | None] | Answer | Raw] = lambda _body: ["Yes [1]."]
+    chats: list[dict[str, Any]] = field(default_factory=list)
+    reranks: list[dict[str, Any]] = field(default_factory=list)
+    hung_up: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
         self._changed = threading.Condition()
+        self._own = threading.local()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         # Stopping takes up to an interval.
         self._thread = threading.Thread(
@@ -73,6 +85,11 @@ class FakeOpenAI:
     def texts(self) -> list[str]:
         """Every text that was asked for, in order of arrival."""
         return [text for request in self.requests for text in request]
+
+    @property
+    def asked_model(self) -> str:
+        """The model that the request names which `respond` is called for."""
+        return str(self._own.model)
 
     def wait_for_requests(self, count: int, timeout: float = 30) -> None:
         """Return once so many requests have arrived."""
@@ -94,7 +111,14 @@ class FakeOpenAI:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                answered = fake._answer(body)
+                if self.path.endswith("/chat/completions"):
+                    answered = fake._chat(self, body)
+                elif self.path.endswith("/rerank"):
+                    answered = fake._rerank(body)
+                else:
+                    answered = fake._answer(body)
+                if answered is None:
+                    return None
                 if isinstance(answered, Raw):
                     return _send_raw(self, answered, fake.closed)
                 status, answer, headers = answered
@@ -123,10 +147,56 @@ class FakeOpenAI:
             self.bodies.append(body)
             self._changed.notify_all()
         self.gate.wait(60)
+        self._own.model = body.get("model", MODEL)
         special = self.respond(texts)
         dimensions = body.get("dimensions", DIMENSIONS)
         encoding = body.get("encoding_format", "float")
         return special or (200, embeddings(texts, dimensions, encoding), {})
+
+    def _chat(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> Answer | Raw | None:
+        self.chats.append(body)
+        pieces = self.write(body)
+        if not isinstance(pieces, list):
+            return pieces
+        if not body["stream"]:
+            content = "".join(piece or "" for piece in pieces)
+            return 200, {"choices": [{"message": {"content": content}}]}, {}
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_header("content-type", "text/event-stream")
+        handler.end_headers()
+        for piece in pieces:
+            if piece is None:
+                self._wait_for_hang_up(handler.connection)
+                return None
+            handler.wfile.write(_event({"delta": {"content": piece}, "finish_reason": None}))
+        handler.wfile.write(_event({"delta": {}, "finish_reason": "stop"}) + b"data: [DONE]\n\n")
+        return None
+
+    def _wait_for_hang_up(self, connection: socket.socket) -> None:
+        while not self.closed.is_set():
+            readable, _, _ = select.select([connection], [], [], 0.05)
+            try:
+                if readable and not connection.recv(1):
+                    break
+            except OSError:
+                break
+        self.hung_up.set()
+
+    def _rerank(self, body: dict[str, Any]) -> Answer | Raw:
+        """The last document is the best."""
+        self.reranks.append(body)
+        if "texts" in body:
+            count = len(body["texts"])
+            ranks = [{"index": place, "score": place} for place in range(count)]
+            return Raw(json.dumps(ranks).encode())
+        count = len(body["documents"])
+        ranks = [{"index": place, "relevance_score": place} for place in range(count)]
+        return 200, {"results": ranks}, {}
+
+
+def _event(choice: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"index": 0, **choice}]}).encode() + b"\n\n"
 
 
 def _send_raw(handler: BaseHTTPRequestHandler, answer: Raw, closed: threading.Event) -> None:
@@ -134,6 +204,8 @@ def _send_raw(handler: BaseHTTPRequestHandler, answer: Raw, closed: threading.Ev
     try:
         handler.send_response(answer.status)
         handler.send_header("content-type", answer.content_type)
+        for name, value in answer.headers.items():
+            handler.send_header(name, value)
         handler.end_headers()
         if not answer.seconds_per_byte:
             handler.wfile.write(answer.content)

@@ -1,7 +1,9 @@
 """docmill as it really runs: its processes against a database, Redis and Storage of their own."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +96,28 @@ class Installation:
             if name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
         }
         return inherited | self.settings
+
+    def docmill(self, *arguments: str, fails: bool | None = False) -> str:
+        """What `docmill ARGUMENTS` prints.
+
+        `fails`: whether it must end in an error; None: it may.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "docmill", *arguments],
+            env=self.environ(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert fails is None or (done.returncode != 0) == fails, said
+        return said if fails else done.stdout
+
+    def docmill_rows(self, *arguments: str, fails: bool | None = False) -> list[dict[str, Any]]:
+        """The same with --json."""
+        said = self.docmill(*arguments, "--json", fails=fails)
+        return [json.loads(line) for line in said.splitlines()]
 
     def start(self, *arguments: str, **settings: str) -> ChildProcess:
         """Start `docmill ARGUMENTS`."""
@@ -271,9 +295,17 @@ class Installation:
         until(lambda: bool(self.rows(query)), "a publish")
 
     def forget_hints(self) -> None:
-        """Lose every message in Redis."""
+        """Lose every message in Redis, as soon as it answers."""
         client = redis_client.Redis.from_url(self.settings["REDIS_URL"])
-        client.flushdb()
+
+        def is_empty() -> bool:
+            try:
+                client.flushdb()
+            except redis_client.ConnectionError:
+                return False
+            return True
+
+        until(is_empty, "Redis")
         client.close()
 
 

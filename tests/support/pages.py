@@ -25,6 +25,7 @@ _STAYS: Final = {
     "docmill webhook": "Uvicorn running",
     "docmill beat": "beat: Starting",
     "docmill flower": "flower_started",
+    "docmill mcp --http": "Uvicorn running",
 }
 #: What is typed into the first terminal is not known in the others.
 _FIRST_TERMINAL: Final = {"DOCMILL_ADMIN_DATABASE_URL"}
@@ -86,6 +87,8 @@ class Reader:
     typed: str = ""  #: what is typed when a command asks
     #: What a reader does beside the commands, after the one that is named.
     by_hand: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    #: Addresses of the page, and what the reader has in their place.
+    addresses: Mapping[str, str] = field(default_factory=dict)
     staying: dict[str, ChildProcess] = field(default_factory=dict)
     said: str = ""  #: what all commands printed
 
@@ -104,7 +107,12 @@ class Reader:
                 self.run_sql(block.text)
             elif block.language == "sh":
                 for command in block.commands():
-                    self._obey(command)
+                    self._obey(self._with_own_addresses(command))
+
+    def _with_own_addresses(self, command: str) -> str:
+        for on_the_page, own in self.addresses.items():
+            command = command.replace(on_the_page, own)
+        return command
 
     def _obey(self, command: str) -> None:
         if any(command.startswith(beginning) for beginning in self.not_run):

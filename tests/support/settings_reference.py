@@ -68,7 +68,9 @@ def _lines(reference: Reference) -> list[str]:
     if required is not None:
         return [f"# {reference.meaning}", f"{required}={REQUIRED[required]}"]
     name = reference.variables[0]
-    return [f"# {reference.meaning}", f"#{name}={EXAMPLES.get(name, reference.default)}"]
+    value = EXAMPLES.get(name, reference.default)
+    # A shell reads the file as well.
+    return [f"# {reference.meaning}", f"#{name}=" + (f'"{value}"' if " " in value else value)]
 
 
 if __name__ == "__main__":

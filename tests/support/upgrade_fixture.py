@@ -87,7 +87,7 @@ def _leave_unfinished(connection: psycopg.Connection[Any]) -> None:
 
 
 def _schema(database: Database) -> str:
-    dump = _dump(database, "--schema-only", "-n", "ingest", "-n", "ingest_private")
+    dump = _dump(database, "--schema-only", "-n", "ingest*")
     with database.connect() as connection:
         triggers = actors.rows(
             connection,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docmill.embedded.api import ApiSettings
+from docmill.embedded.api import ApiSettings, EmbeddingKeys
 from docmill.embedded.api.settings import VARIABLE
 from docmill.embedded.auth import AuthSettings
 from docmill.embedded.keys import ApiKeys
@@ -19,6 +19,7 @@ SETTINGS = ApiSettings(
     StorageSettings("postgresql://canary", Path("/objects"), deliver_webhooks=False),
     RestSettings("postgresql://canary", schemas=("api",)),
     AuthSettings("postgresql://canary", "password-canary"),
+    embedding=EmbeddingKeys("key-canary", "https://example.com/v1", "canary"),
     port=12345,
 )
 

@@ -84,17 +84,58 @@ def test_a_request_holds_no_more_tokens_than_allowed(embedder: FakeEmbedder) -> 
     assert all(sum(map(len, request)) <= 10 for request in embedder.requests)
 
 
-def test_a_refused_text_fails_its_own_job_only(batcher: Batcher, embedder: FakeEmbedder) -> None:
+def test_a_refused_text_is_found_and_the_others_arrive(
+    batcher: Batcher, embedder: FakeEmbedder
+) -> None:
     good = [submit(batcher, f"good {number}") for number in range(3)]
-    bad = submit(batcher, "bad", "innocent")
+    bad = submit(batcher, "bad", "innocent", "bad too")
     for future in good:
         assert result(future).vectors.shape == (1, 2)
     embedded = result(bad)
-    assert embedded.error is not None
-    assert embedded.error.code == "embedding_rejected"
+    assert (embedded.error, embedded.refused) == (None, [0, 2])
     # The other text was paid for.
     assert embedded.positions == [1]
     assert embedded.vectors[:, 0].tolist() == [8]
+
+
+def test_a_provider_that_refuses_everything_blames_no_text(embedder: FakeEmbedder) -> None:
+    embedder.error = JobError("embedding_rejected")
+    batcher = Batcher(embedder, max_texts=1024, max_tokens=99_999, requests=1, linger_seconds=0.2)
+    embedded = result(submit(batcher, *[f"text {number}" for number in range(1024)]))
+    batcher.close()
+    assert embedded.error is not None
+    assert embedded.error.code == "embedding_rejected"
+    assert embedded.positions == []
+    assert len(embedder.requests) < 40
+
+
+def test_who_had_a_text_refused_shares_no_request_for_a_while(
+    batcher: Batcher, embedder: FakeEmbedder
+) -> None:
+    assert result(submit(batcher, "bad", owner="mallory")).refused == [0]
+    embedder.requests.clear()
+    both = [
+        submit(batcher, *[f"{owner}'s {number}" for number in range(20)], owner=owner)
+        for owner in ("mallory", "anna", "berta")
+    ]
+    for future in both:
+        assert len(result(future).positions) == 20
+    groups = [{text.split("'")[0] for text in request} for request in embedder.requests]
+    assert {"mallory"} in groups
+    assert {"anna", "berta"} in groups
+    assert not any(len(group) > 1 and "mallory" in group for group in groups)
+
+
+def test_what_is_likely_to_be_refused_is_asked_for_alone(
+    batcher: Batcher, embedder: FakeEmbedder
+) -> None:
+    texts = ["one", "two", "bad", "three"]
+    alone = batcher.submit("anna", texts, [1] * 4, alone=True)
+    others = submit(batcher, "four", "five")
+    assert (result(alone).positions, result(alone).refused) == ([0, 1, 3], [2])
+    result(others)
+    for text in texts:
+        assert embedder.requests.count([text]) == 1
 
 
 def test_an_outage_fails_every_job_of_the_request(batcher: Batcher, embedder: FakeEmbedder) -> None:

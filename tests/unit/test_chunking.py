@@ -1,22 +1,26 @@
 """Elements to chunks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docmill.worker.embedding.tokens import LocalSplitter
-from docmill.worker.models import Chunk, Element
-from docmill.worker.pipeline import chunking
-from docmill.worker.pipeline.chunking import chunk_elements
+from docmill.worker.extraction.child.chunking import chunker
+from docmill.worker.extraction.child.chunking.chunker import chunk_elements
+from docmill.worker.extraction.child.chunking.tokens import LocalCounter
+from docmill.worker.extraction.child.chunking.window import chunked
+from docmill.worker.extraction.shared.parts import Summary
+from docmill.worker.extraction.shared.protocol import MAX_STATE_CHARACTERS
+from docmill.worker.models import Chunk, ChunkRules, Element
 
 MAX_TOKENS = 60
-SPLITTER = LocalSplitter(MAX_TOKENS)
+COUNTER = LocalCounter()
 
 
 def chunks_of(*elements: Element) -> list[Chunk]:
-    return list(chunk_elements(elements, SPLITTER, max_tokens=MAX_TOKENS))
+    return list(chunk_elements(elements, COUNTER, max_tokens=MAX_TOKENS))
 
 
 def title(text: str, depth: int = 0, page: int | None = None) -> Element:
@@ -139,8 +143,7 @@ def test_sizes_are_kept_and_ordinals_count_up(elements: list[Element]) -> None:
     chunks = chunks_of(*elements)
     assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
     for chunk in chunks:
-        # Headings and the joints between blocks come on top of the size.
-        assert SPLITTER.count(chunk.content) <= MAX_TOKENS * 1.5
+        assert chunk.token_count == COUNTER.count(chunk.embedded_text) <= MAX_TOKENS
 
 
 @settings(max_examples=50, deadline=None)
@@ -154,8 +157,37 @@ def test_the_same_elements_give_the_same_chunks(elements: list[Element]) -> None
 def test_runs_of_a_long_section_leave_no_trace(elements: list[Element], run: int) -> None:
     whole = chunks_of(*elements)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "_RUN_CHUNKS", run)
+        patch.setattr(chunker, "_RUN_CHUNKS", run)
         assert chunks_of(*elements) == whole
+
+
+@settings(max_examples=150, deadline=None)
+@given(elements=element_lists, data=st.data())
+def test_what_a_window_leaves_open_travels(elements: list[Element], data: st.DataObject) -> None:
+    """Cut anywhere, the windows have the chunks of the whole: the state is all that they share."""
+    cut = data.draw(st.integers(0, len(elements)))
+    found: list[Chunk] = []
+    state = ""
+    rules = ChunkRules(MAX_TOKENS, local=True)
+    for window, last in ((elements[:cut], False), (elements[cut:], True)):
+        parts = list(chunked(window, rules, state, media_type="text/plain", last=last))
+        summary = parts.pop()
+        assert isinstance(summary, Summary)
+        state = summary.state
+        found += [part for part in parts if isinstance(part, Chunk)]
+    assert state == ""
+    assert [replace(chunk, ordinal=n) for n, chunk in enumerate(found)] == chunks_of(*elements)
+
+
+@pytest.mark.parametrize("words", ["x", "的", "a\n", "[" * 50], ids=["x", "Han", "lines", "links"])
+def test_what_a_window_leaves_open_is_small(words: str) -> None:
+    links = {"links": "https://example.org/" + words * 1000}
+    window = [Element("ListItem", words, metadata=links if "[" in words else {})] * 20_000
+    (*_, summary) = chunked(
+        window, ChunkRules(6000, local=False), "", media_type="text/plain", last=False
+    )
+    assert isinstance(summary, Summary)
+    assert len(summary.state) < MAX_STATE_CHARACTERS
 
 
 def test_an_endless_section_is_handed_on_as_it_comes() -> None:
@@ -167,7 +199,7 @@ def test_an_endless_section_is_handed_on_as_it_comes() -> None:
             taken += 1
             yield Element("Text", str(taken))
 
-    chunks = chunk_elements(endless(), SPLITTER, max_tokens=MAX_TOKENS)
+    chunks = chunk_elements(endless(), COUNTER, max_tokens=MAX_TOKENS)
     for _ in range(100):
         next(chunks)
     assert taken < 100 * MAX_TOKENS

@@ -136,8 +136,20 @@ def test_each_container_has_the_secrets_that_it_needs_and_no_others() -> None:
         "beat": {"redis_url"},
         "flower": {"redis_url", "flower_password"},
         "webhook": {"redis_url", "database_url", "webhook_secret", "webhook_signing_secrets"},
-        "worker": {"redis_url", "database_url", "supabase_secret_key", "openai_api_key"},
-        "isolated": {"redis_url", "database_url", "supabase_secret_key", "openai_api_key"},
+        "worker": {
+            "redis_url",
+            "database_url",
+            "supabase_secret_key",
+            "openai_api_key",
+            "providers",
+        },
+        "isolated": {
+            "redis_url",
+            "database_url",
+            "supabase_secret_key",
+            "openai_api_key",
+            "providers",
+        },
     }
 
 

@@ -16,6 +16,8 @@ from docmill.cli.exit_code import ExitCode
 from docmill.cli.main import app
 from docmill.worker.errors import ERROR_CODES
 from docmill.worker.extraction.child.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
+from docmill.worker.extraction.shared.protocol import Limits
+from docmill.worker.extraction.zygote import descendants, space
 from docmill.worker.models import Stage
 from docmill.worker.pipeline.run_job import RunEnd
 from docmill.worker.settings.environment import load_settings
@@ -129,6 +131,9 @@ def test_the_limits_that_are_documented_are_the_defaults() -> None:
     archive = f"{MAX_UNPACKED_BYTES // MIB} MiB, {MAX_ENTRIES:,} entries, {MAX_RATIO} times"
     assert archive in text
     assert f"{settings['chunk_tokens'].default} tokens" in text
+    files = f"{Limits(0, 0).file_bytes // MIB} MiB each, {space.MAX_BYTES // MIB} MiB together"
+    assert files in text
+    assert f"{descendants.MAX_PROCESSES} processes, {descendants.MAX_THREADS} threads" in text
     assert f"kept {settings['keep_jobs_days'].default} days" in text
     assert f"Bodies up to {MAX_BODY_BYTES // 1024} KiB" in text
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from docmill.worker.errors import CancelledRunError
 from docmill.worker.fair_gate import FairGate, Share
@@ -48,6 +50,66 @@ def order_of(waiters: list[Waiter], free: Callable[[], None]) -> list[str]:
         order.append(entered.owner)
         free = entered.share.result().release
     return order
+
+
+def test_the_last_third_is_for_those_who_hold_nothing() -> None:
+    gate = FairGate(6, reserved=2)
+    held = [gate.acquire("anna", 1, fine) for _ in range(4)]
+    anna = Waiter(gate, "anna")
+    assert gate.acquire("berta", 1, fine)
+    again = Waiter(gate, "berta")
+    assert gate.acquire("claire", 1, fine)
+    assert not anna.share.done()
+    assert not again.share.done()
+    # What is reserved fills up first; then whoever holds least goes first.
+    held[0].release()
+    held[1].release()
+    assert not anna.share.done()
+    assert not again.share.done()
+    held[2].release()
+    assert anna.share.result(5)
+    assert not again.share.done()
+    held[3].release()
+    assert again.share.result(5)
+
+
+@given(
+    capacity=st.integers(1, 9),
+    steps=st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60),
+)
+def test_nobody_who_holds_something_takes_what_is_reserved(
+    capacity: int, steps: list[tuple[str, bool]]
+) -> None:
+    """Compared with a count: who is let in at once, and who is not."""
+    gate = FairGate(capacity, reserved=capacity // 3)
+    held: list[Share] = []
+    for owner, takes in steps:
+        own = [share for share in held if share.owner == owner]
+        if not takes:
+            if own:
+                held.remove(own[0])
+                own[0].release()
+            continue
+        room = capacity - len(held) - (capacity // 3 if own else 0)
+        if room > 0:
+            held.append(gate.acquire(owner, 1, fine))
+        else:
+            with pytest.raises(CancelledRunError):
+                gate.acquire(owner, 1, refuse)
+
+
+def refuse() -> None:
+    raise CancelledRunError
+
+
+def test_a_gate_that_is_closed_opens_later() -> None:
+    is_open = threading.Event()
+    gate = FairGate(2, is_open=lambda used: used == 1 or is_open.is_set())
+    assert gate.acquire("anna", 1, fine)
+    waiter = Waiter(gate, "berta")
+    assert not waiter.share.done()
+    is_open.set()
+    assert waiter.share.result(5)
 
 
 def test_who_holds_nothing_goes_before_who_holds_something() -> None:

@@ -47,7 +47,7 @@ def test_half_a_login_is_an_error(user: str | None, password: str | None, says: 
 
 
 def shown(name: str) -> str:
-    return shown_document(ReadyJob(uuid4(), isolated=False, bucket_id="docs", object_name=name))
+    return shown_document(ReadyJob(uuid4(), bucket_id="docs", object_name=name, queue="ingest"))
 
 
 def test_a_document_is_shown_with_its_own_name_first() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("worker", "tasks", "embedded", "docmill/cli")
+PARTS = ("worker", "tasks", "embedded", "docmill/cli", "docmill/mcp")
 
 #: Lines, signature and docstring included.
 MOST_MEDIAN, MOST_P90, MOST = 7, 20, 60

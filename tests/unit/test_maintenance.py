@@ -16,16 +16,15 @@ def without_database() -> Any:
     def away() -> None:
         raise JobError("database_unavailable")
 
-    maintenance = SimpleNamespace(
-        **dict.fromkeys(("dispatch", "rescue", "reconcile", "prune"), away)
-    )
-    set_current(cast("Any", SimpleNamespace(maintenance=maintenance)))
+    maintenance = SimpleNamespace(**dict.fromkeys(("dispatch", "rescue", "reconcile"), away))
+    schedules = SimpleNamespace(run_due=away)
+    set_current(cast("Any", SimpleNamespace(maintenance=maintenance, schedules=schedules)))
     yield
     set_current(None)
 
 
 @pytest.mark.usefixtures("without_database")
-@pytest.mark.parametrize("name", ["dispatch", "rescue", "reconcile", "prune"])
+@pytest.mark.parametrize("name", ["dispatch", "rescue", "reconcile", "schedules"])
 def test_a_round_without_a_database_is_one_line(
     name: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,13 @@ def test_standard_names_are_honoured_and_our_own_come_first(
         ("DOCMILL_SPOOL_BYTES", "1"),
         ("DOCMILL_STARVED_SECONDS", "30"),
         ("DOCMILL_RESEND_SECONDS", "120"),
+        ("DOCMILL_PRUNE", "hourly"),
+        ("DOCMILL_RECONCILE_ALL", "0 3 * *"),
+        ("DOCMILL_RETRY_FAILED", "0 24 * * *"),
+        ("DOCMILL_RETRY_FAILED_CODES", "internal_error,bad_luck"),
+        ("DOCMILL_REINDEX_OUTDATED", "0 3 31 2 *"),
+        ("DOCMILL_SCHEDULE_TIME_ZONE", "Europe/Bonn"),
+        ("DOCMILL_SCHEDULE_TIME_ZONE", "../UTC"),
     ],
 )
 def test_a_bad_value_is_answered_by_name(
@@ -99,3 +106,18 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(settings.webhook_signing_secrets) == 2
     assert "canary" not in repr(settings)
     assert "whsec_Y2" not in repr(settings)
+
+
+def test_what_is_paid_for_again_is_off_until_somebody_turns_it_on() -> None:
+    settings = load_settings(WorkerSettings)
+    assert settings.reindex_outdated is None
+    assert settings.retry_failed is None
+
+
+def test_cron_expressions_and_codes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCMILL_RETRY_FAILED", " 30  3 * *\tsun ")
+    monkeypatch.setenv("DOCMILL_RETRY_FAILED_CODES", "internal_error, parse_stalled")
+    monkeypatch.setenv("DOCMILL_SCHEDULE_TIME_ZONE", "Europe/Berlin")
+    settings = load_settings(WorkerSettings)
+    assert settings.retry_failed == "30 3 * * sun"
+    assert settings.retry_failed_codes == ("internal_error", "parse_stalled")

@@ -21,6 +21,11 @@ MATCH: Final[LiteralString] = """
            document_id, chunk_id
       from ingest.match_chunks(%(embedding)s, %(model)s, %(limit)s)
 """
+HYBRID: Final[LiteralString] = """
+    select score, vector_score, text_score, bucket_id, object_name, title, page_start, page_end,
+           headings, content, document_id, chunk_id
+      from ingest.hybrid_search(%(query)s, %(embedding)s, %(model)s, %(limit)s)
+"""
 
 
 def find_user(connection: Connection, email: str) -> str | None:
@@ -41,6 +46,31 @@ def search(
     connection: Connection, *, owner: str, embedding: Vectors, model: str, limit: int
 ) -> list[Row]:
     """The chunks nearest to an embedding, as their owner finds them: policies apply."""
-    text = "[" + ",".join(repr(float(value)) for value in embedding) + "]"
+    query = {"embedding": vector_literal(embedding), "model": model, "limit": limit}
     with impersonated(connection, owner):
-        return fetch_rows(connection, MATCH, {"embedding": text, "model": model, "limit": limit})
+        return fetch_rows(connection, MATCH, query)
+
+
+def hybrid_search(
+    connection: Connection,
+    *,
+    owner: str,
+    words: str | None,
+    embedding: "Vectors | None",
+    model: str,
+    limit: int,
+) -> list[Row]:
+    """The chunks that answer best, by words, by an embedding or by both, under the policies."""
+    query = {
+        "query": words,
+        "embedding": None if embedding is None else vector_literal(embedding),
+        "model": model,
+        "limit": limit,
+    }
+    with impersonated(connection, owner):
+        return fetch_rows(connection, HYBRID, query)
+
+
+def vector_literal(embedding: Vectors) -> str:
+    """An embedding as pgvector reads it."""
+    return "[" + ",".join(repr(float(value)) for value in embedding) + "]"

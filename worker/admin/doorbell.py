@@ -7,6 +7,7 @@ at the same moment.
 
 import base64
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -53,6 +54,12 @@ _UPDATE_SECRETS: Final[LiteralString] = "select vault.update_secret(%(id)s, %(se
 _REMOVE_SECRETS: Final[LiteralString] = """
     delete from vault.secrets where name = 'docmill_webhook_signing_secrets'
 """
+_ANSWER: Final[LiteralString] = """
+    select status_code, coalesce(timed_out, false), error_msg
+      from net._http_response where id = %(request)s
+"""
+#: Longer than a request of the doorbell may take.
+_ANSWER_SECONDS: Final = 8.0
 _RING: Final[LiteralString] = """
     select ingest_private.ring_doorbell(
                'INSERT', ingest_private.event_row(gen_random_uuid(), 'docmill', 'test', '1'), null)
@@ -190,6 +197,33 @@ def _problem(connection: Connection) -> str | None:
     except psycopg.Error as error:
         said = error.diag.message_primary or type(error).__name__
         return _missing_extension(connection) or said
+    return None
+
+
+def try_doorbell(connection: Connection) -> str | None:
+    """Ring for real, about no object, and wait for the answer; why it fails, with the remedy.
+
+    The connection must be in autocommit: pg_net sends what is committed.
+    """
+    row = connection.execute(_RING).fetchone()
+    assert row is not None
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        answer = connection.execute(_ANSWER, {"request": row[0]}).fetchone()
+        if answer is not None:
+            return _refusal(*answer)
+        time.sleep(0.1)
+    return "pg_net sends nothing: see that its worker runs (select net.check_worker_is_up())"
+
+
+def _refusal(status: int | None, timed_out: object, error: str | None) -> str | None:
+    if status is None:
+        said = "no answer in time" if timed_out else error or "no answer"
+        return f"{said}: start docmill webhook, and see that the database reaches its address"
+    if status == 401:
+        return "it refuses the signature: give it the secret that docmill schema webhook has shown"
+    if status >= 300:
+        return f"it answers with status {status}: see what docmill webhook logs"
     return None
 
 

@@ -44,18 +44,21 @@ _OWNER: Final[LiteralString] = """
 # index versions: they count only when something is wrong with them. Names are written without
 # their schema where the search_path has it, so the search_path has to be empty.
 FINGERPRINT: Final[LiteralString] = """
+    with ours as (
+        select oid, nspname, nspacl from pg_namespace
+         where nspname in ('ingest', 'ingest_private', 'ingest_search'))
     select md5(string_agg(item, E'\n' order by item)) from (
         select pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '') as item
           from pg_proc as p
-         where p.pronamespace in (to_regnamespace('ingest'), to_regnamespace('ingest_private'))
+         where p.pronamespace in (select oid from ours)
         union all
         select format('%s %s %s %s %s %s %s',
                       policyname, tablename, permissive, roles, cmd, qual, with_check)
-          from pg_policies where schemaname in ('ingest', 'ingest_private')
+          from pg_policies where schemaname in (select nspname from ours)
         union all
         select format('%s %s %s', c.oid::regclass, c.relacl, c.relrowsecurity)
           from pg_class as c
-         where c.relnamespace in (to_regnamespace('ingest'), to_regnamespace('ingest_private'))
+         where c.relnamespace in (select oid from ours)
            and c.relkind in ('r', 'p', 'S', 'v') and not c.relispartition
         union all
         select format('partition %s %s %s', c.oid::regclass, c.relacl, c.relrowsecurity)
@@ -67,11 +70,10 @@ FINGERPRINT: Final[LiteralString] = """
         union all
         select format('%s.%s %s', a.attrelid::regclass, a.attname, a.attacl)
           from pg_attribute as a join pg_class as c on c.oid = a.attrelid
-         where c.relnamespace in (to_regnamespace('ingest'), to_regnamespace('ingest_private'))
+         where c.relnamespace in (select oid from ours)
            and a.attacl is not null and cardinality(a.attacl) > 0
         union all
-        select format('%s %s', n.nspname, n.nspacl) from pg_namespace as n
-         where n.nspname in ('ingest', 'ingest_private')
+        select format('%s %s', nspname, nspacl) from ours
         union all
         select pg_get_triggerdef(t.oid) || t.tgenabled::text from pg_trigger as t
          where t.tgrelid = to_regclass('storage.objects') and t.tgname like 'docmill\\_object%'

@@ -22,6 +22,9 @@ LIST_WORKERS: Final[LiteralString] = """
      where worker.expires_at > clock_timestamp()
      order by worker.started_at
 """
+TROUBLES: Final[LiteralString] = """
+    select trouble, is_failure, since, seen, remedy from ingest_private.troubles()
+"""
 
 
 def count_all(connection: Connection) -> Row:
@@ -32,3 +35,8 @@ def count_all(connection: Connection) -> Row:
 def list_workers(connection: Connection) -> list[Row]:
     """Workers that are alive: they have renewed their leases in time."""
     return fetch_rows(connection, LIST_WORKERS, {})
+
+
+def list_troubles(connection: Connection) -> list[Row]:
+    """What keeps documents from being ingested, as far as the database can see."""
+    return fetch_rows(connection, TROUBLES, {})

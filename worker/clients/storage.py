@@ -148,11 +148,17 @@ class SupabaseStorage:
 
 
 def object_path(bucket_id: str, object_name: str) -> str:
-    """Path of an object in a URL, every segment percent-encoded by us."""
+    """Path of an object in a URL, every segment percent-encoded by us.
+
+    Raises JobError, `unsupported_name`, when no URL would name it.
+    """
     segments = object_name.split("/")
     if "." in segments or ".." in segments:
         # Every URL parser on the way may resolve these, and would then fetch another object.
-        raise JobError("storage_unavailable", "name with a dot segment", counted=True)
+        raise JobError("unsupported_name", "a dot segment")
+    if not segments[-1]:
+        # Clients and proxies drop the last slash, and would then fetch another object.
+        raise JobError("unsupported_name", "ends in a slash")
     return "/".join(quote(segment, safe="") for segment in [bucket_id, *segments])
 
 

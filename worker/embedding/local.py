@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from docmill.worker.embedding.tokens import wordllama_folder, wordllama_tokenizer
 from docmill.worker.ports import Vectors
+from docmill.worker.vocabularies import wordllama_folder, wordllama_tokenizer
 
 MODEL = "wordllama-l2-supercat-256"
 DIMENSIONS = 256

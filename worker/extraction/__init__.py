@@ -5,6 +5,7 @@ children, `child` in a child. `shared` is for all of them.
 """
 
 from docmill.worker.extraction.parent.guard import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.parent.strays import adopt_orphans
 from docmill.worker.extraction.shared.sanitize import sanitize
 
-__all__ = ["ExtractionLimits", "GuardedExtractor", "sanitize"]
+__all__ = ["ExtractionLimits", "GuardedExtractor", "adopt_orphans", "sanitize"]

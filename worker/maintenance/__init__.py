@@ -1,1 +1,1 @@
-"""What runs on a schedule: dispatch, rescue, reconcile, prune."""
+"""What beat asks for: dispatch, rescue, reconcile, and the schedules."""

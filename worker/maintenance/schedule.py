@@ -1,53 +1,90 @@
 """What beat asks for. Every function is safe to run twice, and at once with itself."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import Final
 
 from docmill.worker.log import get_logger
 from docmill.worker.maintenance import sweeps
 from docmill.worker.queue import Dispatcher
 from docmill.worker.store import jobs, maintenance
 from docmill.worker.store.database import Database
-from docmill.worker.store.maintenance import WantedProbe
+from docmill.worker.store.maintenance import ChunkCopy, WantedProbe
 
 log = get_logger(__name__)
 
 #: How far back the frequent reconcile looks: well beyond its period, so that an outage of a few
-#: rounds leaves no gap before the daily one.
+#: rounds leaves no gap before that of everything.
 NEWEST = timedelta(hours=1)
+
+#: How long one dispatch removes what was withdrawn, and how long it writes the sketches, and then
+#: the words, of chunks that an older release has left without: together about what lies between
+#: two of them.
+DRAIN_SECONDS = 3.0
+FILL_SECONDS = 1.0
+COPIES: Final[Sequence[ChunkCopy]] = ("sketches", "lexemes")
 
 
 #: Whether a dependency serves a request of our own. Never raises.
 Probe = Callable[[WantedProbe], bool]
 
 
-class Maintenance:
-    """The scheduled work of an installation."""
+def _sum_for(seconds: float, parts: Iterator[int]) -> int:
+    """Do part after part, none after this time; the sum of what they did."""
+    until = time.monotonic() + seconds
+    total = 0
+    for part in parts:
+        total += part
+        if time.monotonic() > until:
+            break
+    return total
 
-    def __init__(
-        self,
-        database: Database,
-        dispatcher: Dispatcher,
-        *,
-        probe: Probe,
-        keep_jobs: timedelta,
-        keep_staged: timedelta,
-    ) -> None:
+
+class Maintenance:
+    """What is done all the time."""
+
+    def __init__(self, database: Database, dispatcher: Dispatcher, *, probe: Probe) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._probe = probe
-        self._keep_jobs = keep_jobs
-        self._keep_staged = keep_staged
 
     def dispatch(self) -> None:
-        """Settle pending events, let old jobs age, send hints for what is ready."""
+        """Settle pending events, let old jobs age, send hints for what is ready.
+
+        Before that, makes jobs for documents that an index version lacks which is being filled.
+
+        Then removes what withdrawn documents were made of, for DRAIN_SECONDS, and adds what chunks
+        of an older release lack, for FILL_SECONDS each: sketches, and words for text search.
+        """
         with self._database.transaction() as transaction:
             drained = maintenance.drain_pending_events(transaction)
         if drained.settled or drained.failed:
             log.info("pending_events_drained", settled=drained.settled, failed=drained.failed)
         with self._database.transaction() as transaction:
             jobs.age(transaction)
+        with self._database.transaction() as transaction:
+            made = maintenance.fill_index_versions(transaction)
+        if made:
+            log.info("reindex_jobs_made", count=made)
         self._dispatcher.dispatch()
+        self._clear_and_fill()
+        self._note("dispatch")
+
+    def _clear_and_fill(self) -> None:
+        # Last, because jobs begin first. What is left over waits for the next dispatch.
+        removed = _sum_for(DRAIN_SECONDS, sweeps.drain_withdrawn(self._database.transaction))
+        if removed:
+            log.info("withdrawn_drained", rows=removed)
+        for copy in COPIES:
+            filled = _sum_for(FILL_SECONDS, sweeps.fill_chunks(self._database.transaction, copy))
+            if filled:
+                log.info("chunks_filled", copy=copy, count=filled)
+
+    def _note(self, work: str) -> None:
+        # Only what was done to its end counts: work that fails each time has stopped.
+        with self._database.transaction() as transaction:
+            maintenance.note_tick(transaction, work)
 
     def rescue(self) -> None:
         """End the leases of vanished workers and send hints for their jobs.
@@ -63,6 +100,7 @@ class Maintenance:
         if rescued:
             log.warning("jobs_rescued", count=rescued)
             self._dispatcher.dispatch()
+        self._note("rescue")
         self._try_dependencies()
 
     def _try_dependencies(self) -> None:
@@ -76,30 +114,16 @@ class Maintenance:
                 maintenance.note_probe(transaction, one.dependency, served=served)
 
     def reconcile(self) -> None:
-        """Compare what was written to Storage lately with documents; once a day, everything.
+        """Compare what was written to Storage lately with documents.
 
         Finishes what `docmill pause` and `docmill resume` began, should they have been interrupted.
         """
         changed = sum(sweeps.apply_pauses(self._database.transaction))
-        with self._database.transaction() as transaction:
-            is_full = maintenance.full_reconcile_due(transaction)
-        newest = None if is_full else NEWEST
-        found = list(sweeps.reconcile(self._database.transaction, newest=newest, repair=True))
-        if is_full:
-            with self._database.transaction() as transaction:
-                maintenance.orphaned_chunks(transaction, repair=True)
-                maintenance.note_full_reconcile(transaction)
+        # Counted as they come: after a long outage every object of the project may differ.
+        found = sum(
+            1 for _ in sweeps.reconcile(self._database.transaction, newest=NEWEST, repair=True)
+        )
         if found or changed:
-            log.warning("documents_reconciled", differences=len(found), pauses=changed)
+            log.warning("documents_reconciled", differences=found, pauses=changed)
             self._dispatcher.dispatch()
-
-    def prune(self) -> None:
-        """Remove finished jobs, staged chunks and workers that nobody needs any more."""
-        pruned = None
-        while pruned != 0:
-            with self._database.transaction() as transaction:
-                pruned = maintenance.prune(
-                    transaction, keep_jobs=self._keep_jobs, keep_staged=self._keep_staged
-                )
-            if pruned:
-                log.info("rows_pruned", count=pruned)
+        self._note("reconcile")

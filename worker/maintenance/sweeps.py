@@ -1,15 +1,19 @@
 """Sweeps through whole tables, page by page, each page a transaction of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from docmill.worker.store import maintenance
+from docmill.worker.store import maintenance, reindex
 from docmill.worker.store.database import Connection
-from docmill.worker.store.maintenance import Difference
+from docmill.worker.store.maintenance import ChunkCopy, Difference
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
+
+#: Documents that one transaction makes jobs for.
+_PAGE: Final = 500
 
 
 def reconcile(
@@ -30,6 +34,32 @@ def reconcile(
             return
 
 
+def drain_withdrawn(transaction: Transaction) -> Iterator[int]:
+    """Remove what withdrawn documents were made of; how many rows, part by part.
+
+    May be broken off after any part.
+    """
+    yield from _until_none(transaction, maintenance.drain_withdrawn)
+
+
+def fill_chunks(transaction: Transaction, copy: ChunkCopy) -> Iterator[int]:
+    """Make the copies that chunks of an older release lack; how many chunks, part by part.
+
+    May be broken off after any part.
+    """
+    yield from _until_none(
+        transaction, lambda connection: maintenance.fill_chunks(connection, copy)
+    )
+
+
+def _until_none(transaction: Transaction, do: Callable[[Connection], int]) -> Iterator[int]:
+    done = None
+    while done != 0:
+        with transaction() as connection:
+            done = do(connection)
+        yield done
+
+
 def apply_pauses(transaction: Transaction) -> Iterator[int]:
     """Hold what is paused and let go on what is not; how many jobs changed, page by page."""
     after: UUID | None = None
@@ -37,5 +67,34 @@ def apply_pauses(transaction: Transaction) -> Iterator[int]:
         with transaction() as connection:
             changed, after = maintenance.apply_pauses_page(connection, after=after)
         yield changed
+        if after is None:
+            return
+
+
+def read_again(
+    transaction: Transaction,
+    choice: Mapping[str, Any],
+    *,
+    limit: int | None = None,
+    max_tokens: int | None = None,
+) -> Iterator[Sequence[UUID]]:
+    """Make a job for each document that is chosen, so many at most, of so many tokens at most.
+
+    Yields the ids of the jobs. Safe to repeat: what has a job is chosen no more.
+    """
+    after: UUID | None = None
+    while limit is None or limit > 0:
+        with transaction() as connection:
+            page = reindex.read_again(
+                connection,
+                choice,
+                limit=_PAGE if limit is None else min(_PAGE, limit),
+                after=after,
+                max_tokens=max_tokens,
+            )
+        yield page.job_ids
+        limit = None if limit is None else limit - len(page.job_ids)
+        max_tokens = None if max_tokens is None else max_tokens - page.tokens
+        after = page.next_after
         if after is None:
             return

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.batchers import Batchers
 from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
@@ -15,25 +16,23 @@ from docmill.worker.errors import (
     LeaseLostError,
 )
 from docmill.worker.log import get_logger
-from docmill.worker.models import Chunk, Claim, Element
-from docmill.worker.pipeline.chunking import CHUNKING_VERSION, chunk_elements
+from docmill.worker.models import Chunk, Claim, Placed, SetAside
 from docmill.worker.pipeline.lease import Run
 from docmill.worker.pipeline.progress import ProgressReporter
 from docmill.worker.pipeline.spool import Spool
 from docmill.worker.pipeline.stager import Stager, StagingLimits
-from docmill.worker.ports import Extraction, Extractor, ObjectStorage, TokenSplitter
+from docmill.worker.ports import Extraction, Extractor, ObjectStorage
 from docmill.worker.store import chunks as chunk_store
+from docmill.worker.store import reindex
 from docmill.worker.store.chunks import PublishedDocument, PublishResult
 from docmill.worker.store.database import Database, cancel_statement
+from docmill.worker.store.reindex import ReindexSource
 from docmill.worker.store.windows import WindowStore
 
 log = get_logger(__name__)
 
-T = TypeVar("T")
-
 #: Publishing 20,000 chunks of 3,072 dimensions takes about two minutes (6 ms a row into HNSW).
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
-MAX_TITLE_CHARACTERS: Final = 300
 #: So many pages that could not be read are named on the document.
 MAX_UNREAD_NAMED: Final = 1000
 
@@ -43,8 +42,6 @@ class IngestLimits:
     """Bounds on one document."""
 
     max_bytes: int
-    parse_seconds: float  #: for chunking it; reading it has limits of its own
-    chunk_tokens: int
     staging: StagingLimits
 
 
@@ -57,39 +54,72 @@ class Ingest:
         database: Database,
         storage: ObjectStorage,
         extractor: Extractor,
-        splitter: TokenSplitter,
-        batcher: Batcher,
+        batchers: Batchers,
         spool: Spool,
         limits: IngestLimits,
     ) -> None:
         self._database = database
         self._storage = storage
         self._extractor = extractor
-        self._splitter = splitter
-        self._batcher = batcher
+        self._batchers = batchers
         self._spool = spool
         self._limits = limits
 
     def run(self, run: Run, progress: ProgressReporter) -> None:
         """Ingest the claimed document. Safe to repeat: what is staged is not embedded again.
 
-        Raises JobError, DocumentSupersededError when Storage holds another version by now, and
-        whatever `run.check()` raises when the run must stop.
+        For another index version than the active one it begins with the chunks of that one, where
+        these are what it needs, and reads no file. Raises JobError, DocumentSupersededError when
+        Storage holds another version by now, and whatever `run.check()` raises when the run must
+        stop.
         """
+        if not self._embed_anew(run, progress):
+            self._read(run, progress)
+
+    def _embed_anew(self, run: Run, progress: ProgressReporter) -> bool:
+        if run.claim.kind != "reindex":
+            return False
+        with self._database.transaction() as transaction:
+            source = reindex.source_of(transaction, run.claim)
+        if source is None:
+            return False
+        progress.report(stage="embedding", pages_total=source.document.page_count)
+        placed, aside = self._stage(run, self._chunks_of(run.claim, source), progress)
+        progress.report(stage="publishing", chunks_total=len(placed))
+        self._publish(run, source.document, placed, aside)
+        return True
+
+    def _chunks_of(self, claim: Claim, source: ReindexSource) -> Iterator[Chunk]:
+        ordinal = 0
+        while True:
+            with self._database.transaction() as transaction:
+                page = reindex.chunks_of(transaction, claim, source, ordinal)
+            yield from page
+            if not page:
+                return
+            ordinal = page[-1].ordinal + 1
+
+    def _read(self, run: Run, progress: ProgressReporter) -> None:
         turn = run.claim.turn
+        rules = run.claim.index.rules
         with self._spool.file(self._size(run), owner=turn, check=run.check) as path:
             sha256 = self._download(run, path)
             version = self._extractor.version(run.claim.object_name)
-            pipeline = f"{version}.{CHUNKING_VERSION}.{self._limits.chunk_tokens}"
+            pipeline = f"{version}.{rules.version}"
             if self._publish_unchanged(run.claim, sha256, pipeline):
                 return
             progress.report(stage="extracting")
-            kept = WindowStore(self._database, run.claim, sha256=sha256, version=version)
+            kept = WindowStore(self._database, run.claim, sha256=sha256, version=pipeline)
             with self._extractor.open(
-                path, file_name=run.claim.object_name, owner=turn, check=run.check, kept=kept
+                path,
+                file_name=run.claim.object_name,
+                owner=turn,
+                check=run.check,
+                kept=kept,
+                rules=rules,
             ) as extraction:
                 reading = _Reading(extraction, progress)
-                placed = self._stage(run, reading.elements(), progress)
+                placed, aside = self._stage(run, reading.chunks(), progress)
                 document = PublishedDocument(
                     sha256=sha256,
                     pipeline=pipeline,
@@ -101,7 +131,7 @@ class Ingest:
                     hidden_characters=reading.hidden_characters,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
-        self._publish(run, document, placed)
+        self._publish(run, document, placed, aside)
 
     def _size(self, run: Run) -> int:
         size = self._stored_size(run)
@@ -144,44 +174,27 @@ class Ingest:
         return result == "published"
 
     def _stage(
-        self, run: Run, elements: Iterator[Element], progress: ProgressReporter
-    ) -> list[tuple[bytes, int | None, int | None]]:
+        self, run: Run, chunks: Iterator[Chunk], progress: ProgressReporter
+    ) -> tuple[list[Placed], list[SetAside]]:
+        claim = run.claim
         stager = Stager(
             database=self._database,
-            batcher=self._batcher,
+            batcher=self._batchers.batcher(claim.index, is_reindex=claim.kind == "reindex"),
             limits=self._limits.staging,
             run=run,
             progress=progress,
         )
-        reading = _Stopwatch()
-        chunks = chunk_elements(
-            reading.timed(elements), self._splitter, max_tokens=self._limits.chunk_tokens
-        )
         with stager.open():
-            for chunk in self._in_time(chunks, reading):
+            for chunk in chunks:
                 stager.place(chunk)
-            stager.finish()
-        if not stager.placed:
-            raise JobError("empty_document")
-        return stager.placed
-
-    def _in_time(self, chunks: Iterator[Chunk], reading: "_Stopwatch") -> Iterator[Chunk]:
-        """The chunks, as long as making them takes no longer than reading a document may.
-
-        Text that no language has can take a splitter very long. The time in which the elements
-        were read meanwhile has bounds of its own.
-        """
-        making = _Stopwatch()
-        for chunk in making.timed(chunks):
-            if making.seconds - reading.seconds > self._limits.parse_seconds:
-                raise JobError("parse_timeout", "chunking")
-            yield chunk
+            return stager.finish()
 
     def _publish(
         self,
         run: Run,
         document: PublishedDocument,
-        placed: list[tuple[bytes, int | None, int | None]],
+        placed: list[Placed],
+        aside: list[SetAside],
     ) -> None:
         started = time.monotonic()
         run.check()
@@ -191,36 +204,22 @@ class Ingest:
                 # A large document takes minutes here, which nobody who cancels shall wait for.
                 run.interrupting(lambda: cancel_statement(transaction)),
             ):
-                result = chunk_store.publish(transaction, run.claim, document, placed)
+                result = chunk_store.publish(transaction, run.claim, document, placed, aside)
         except JobError:
             run.check()
             raise
         _check_published(result)
         seconds = round(time.monotonic() - started, 3)
-        log.info("document_published", chunks=len(placed), publish_seconds=seconds)
-
-
-class _Stopwatch:
-    """How long was waited for what an iterator yields."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, items: Iterator[T]) -> Iterator[T]:
-        """The items; waiting for each is timed, using it is not."""
-        while True:
-            started = time.monotonic()
-            try:
-                item = next(items)
-            except StopIteration:
-                return
-            finally:
-                self.seconds += time.monotonic() - started
-            yield item
+        log.info(
+            "document_published",
+            chunks=len(placed),
+            quarantined=len(aside),
+            publish_seconds=seconds,
+        )
 
 
 class _Reading:
-    """Hands on the elements of a document and notes what is said of it as a whole."""
+    """Hands on the chunks of a document and notes what is said of it as a whole."""
 
     def __init__(self, extraction: Extraction, progress: ProgressReporter) -> None:
         self._extraction = extraction
@@ -230,13 +229,14 @@ class _Reading:
         self.hidden_characters = 0
         self.first_title: str | None = None
 
-    def elements(self) -> Iterator[Element]:
-        """All elements in reading order."""
+    def chunks(self) -> Iterator[Chunk]:
+        """All chunks in reading order."""
         self._progress.report(pages_total=self._extraction.page_count)
+        ordinals = count()
         for window in self._extraction.windows():
-            for element in window.elements:
-                self._note_title(element)
-                yield element
+            self.first_title = self.first_title or window.title
+            for chunk in window.chunks:
+                yield replace(chunk, ordinal=next(ordinals))
             self._note_unread(window.unread_pages)
             self.hidden_characters += window.hidden_characters
             self._progress.report(pages_done=window.pages_done)
@@ -244,10 +244,6 @@ class _Reading:
     def _note_unread(self, pages: Sequence[int]) -> None:
         self.unread_pages += len(pages)
         self.unread_page_numbers += pages[: MAX_UNREAD_NAMED - len(self.unread_page_numbers)]
-
-    def _note_title(self, element: Element) -> None:
-        if self.first_title is None and element.category == "Title":
-            self.first_title = " ".join(element.text.split())[:MAX_TITLE_CHARACTERS] or None
 
 
 def _check_published(result: PublishResult) -> None:

@@ -1,8 +1,11 @@
-"""From chunks to staged rows: reuse what is known, embed the rest in batches, stage each batch."""
+"""From chunks to staged rows: reuse what is known, embed the rest in batches, stage each batch.
+
+What the provider refuses is cut into parts or set aside: see set_aside.
+"""
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,12 +13,13 @@ from typing import Final
 
 import psycopg
 
-from docmill.worker.embedding.batcher import Batcher, Submission
+from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch, Submission
 from docmill.worker.errors import CancelledRunError, DocmillError, JobError, LeaseLostError
 from docmill.worker.log import get_logger
-from docmill.worker.models import Chunk
+from docmill.worker.models import Chunk, Placed, SetAside
 from docmill.worker.pipeline.lease import Run
 from docmill.worker.pipeline.progress import ProgressReporter
+from docmill.worker.pipeline.set_aside import Hashed, Refusals, allowed
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store.chunks import content_hash
 from docmill.worker.store.database import Database
@@ -34,17 +38,18 @@ class StagingLimits:
     batches_in_flight: int = 4
     #: how long a run that must stop waits for what was asked of the provider: it is paid for
     keep_seconds: float = 20
-    usd_per_million_tokens: float = 0
+    #: by the name of a provider
+    usd_per_million_tokens: Callable[[str], float] = lambda _provider: 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Batch:
-    chunks: list[tuple[bytes, Chunk]]
+    chunks: Sequence[Hashed]
     submission: Submission
 
 
 class Stager:
-    """Takes a document's chunks in order; when it is finished, every one is staged or live."""
+    """Takes a document's chunks in order; in the end each is staged, live or set aside."""
 
     def __init__(
         self,
@@ -60,12 +65,12 @@ class Stager:
         self._limits = limits
         self._run = run
         self._progress = progress
-        self._waiting: list[tuple[bytes, Chunk]] = []
+        self._waiting: list[Hashed] = []
         self._in_flight: deque[_Batch] = deque()
         self._staged = 0
         self.reused = 0
-        #: Hash, first and last page of every chunk so far.
-        self.placed: list[tuple[bytes, int | None, int | None]] = []
+        self._placed: list[Placed] = []
+        self._refusals = Refusals(name=self._hash, embed=self._embed_parts)
         with database.transaction() as transaction:
             self._known = chunk_store.known_hashes(transaction, run.claim)
 
@@ -99,10 +104,10 @@ class Stager:
     def place(self, chunk: Chunk) -> None:
         """Take the next chunk. Raises JobError, or what the run's check raises."""
         self._run.check()
-        if len(self.placed) >= self._limits.max_chunks:
+        if len(self._placed) >= self._limits.max_chunks:
             raise JobError("too_many_chunks", f"more than {self._limits.max_chunks}")
-        digest = content_hash(self._run.claim.index, chunk)
-        self.placed.append((digest, chunk.page_start, chunk.page_end))
+        digest = self._hash(chunk)
+        self._placed.append((digest, chunk.page_start, chunk.page_end))
         if digest in self._known:
             self.reused += 1
             return
@@ -112,24 +117,51 @@ class Stager:
             self._submit()
             self._stage_what_is_done()
 
-    def finish(self) -> None:
-        """Embed and stage the rest."""
+    def finish(self) -> tuple[list[Placed], list[SetAside]]:
+        """Embed and stage the rest. What is to be published, and what is set aside, in order.
+
+        Raises JobError: `empty_document` without any chunk, `embedding_rejected` when the provider
+        refuses more than may be set aside.
+        """
         self._progress.report(
-            stage="embedding", chunks_total=len(self.placed), chunks_reused=self.reused
+            stage="embedding", chunks_total=len(self._placed), chunks_reused=self.reused
         )
+        if not self._placed:
+            raise JobError("empty_document")
         if self._waiting:
             self._submit()
         while self._in_flight:
             self._stage_next()
+        self._refusals.settle(allowed(len(self._placed)))
+        published, aside = self._refusals.outcome(self._placed)
+        if aside and not (published and (self._staged or self._batcher.serves())):
+            raise JobError("embedding_rejected", "every text")
+        return published, aside
+
+    def _hash(self, chunk: Chunk) -> bytes:
+        return content_hash(self._run.claim.index, chunk)
+
+    def _embed_parts(self, parts: Sequence[Hashed]) -> Sequence[Hashed]:
+        """Embed and stage parts of refused chunks; those that are refused too."""
+        unknown = dict(part for part in parts if part[0] not in self._known)
+        self._known.update(unknown)
+        return self._staged_when_done(self._ask(list(unknown.items()), alone=True))
 
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
+        self._ask(chunks)
+
+    def _ask(self, chunks: Sequence[Hashed], *, alone: bool = False) -> _Batch:
+        prefix = self._run.claim.index.document_prefix
         submission = self._batcher.submit(
             self._run.claim.turn,
-            [chunk.embedded_text for _digest, chunk in chunks],
+            [prefix + chunk.embedded_text for _digest, chunk in chunks],
             [chunk.token_count for _digest, chunk in chunks],
+            alone=alone,
         )
-        self._in_flight.append(_Batch(chunks, submission))
+        batch = _Batch(chunks, submission)
+        self._in_flight.append(batch)
+        return batch
 
     def _stage_what_is_done(self) -> None:
         # Extraction goes on while requests are in flight, but not without bound.
@@ -140,21 +172,30 @@ class Stager:
             self._stage_next()
 
     def _stage_next(self) -> None:
-        batch = self._in_flight[0]
-        while not batch.submission.wait(_POLL_SECONDS):
-            self._run.check()
-        self._in_flight.popleft()
-        # Paid for, so it is kept, even when the run must stop right after.
-        error = self._stage(batch)
-        if error is not None:
-            raise error
+        self._refusals.add(self._staged_when_done(self._in_flight[0]))
+        # How many chunks there will be is not known yet: this is what the longest may set aside.
+        bound = allowed(self._limits.max_chunks)
+        if len(self._refusals) > bound:
+            self._refusals.settle(bound)
         self._run.check()
 
-    def _stage(self, batch: _Batch) -> JobError | None:
-        """Stage what has arrived; why the rest has not. Raises JobError, LeaseLostError."""
+    def _staged_when_done(self, batch: _Batch) -> list[Hashed]:
+        """Wait for a batch and stage it; what of it is refused. Raises JobError."""
+        while not batch.submission.wait(_POLL_SECONDS):
+            self._run.check()
+        self._in_flight.remove(batch)
+        # Paid for, so it is kept, even when the run must stop right after.
+        embedded = self._stage(batch)
+        if embedded.error is not None:
+            raise embedded.error
+        return [batch.chunks[position] for position in embedded.refused]
+
+    def _stage(self, batch: _Batch) -> EmbeddedBatch:
+        """Stage what has arrived, and return it. Raises JobError, LeaseLostError."""
         embedded = batch.submission.result(self._run.claim.index.dimensions)
         if embedded.positions:
-            usd = Decimal(str(self._limits.usd_per_million_tokens)) * embedded.tokens / 1_000_000
+            price = self._limits.usd_per_million_tokens(self._run.claim.index.provider)
+            usd = Decimal(str(price)) * embedded.tokens / 1_000_000
             with self._database.transaction() as transaction:
                 chunk_store.stage(
                     transaction,
@@ -165,5 +206,7 @@ class Stager:
                     usd=usd,
                 )
             self._staged += len(embedded.positions)
-            self._progress.report(chunks_embedded=self._staged, chunks_reused=self.reused)
-        return embedded.error
+            # Parts of refused chunks are more than the chunks that were announced.
+            embedded_chunks = min(self._staged, len(self._placed) - self.reused)
+            self._progress.report(chunks_embedded=embedded_chunks, chunks_reused=self.reused)
+        return embedded

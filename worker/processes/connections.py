@@ -5,11 +5,14 @@ With `reading` and `runtime`, all that builds objects.
 
 import threading
 from datetime import timedelta
+from importlib.util import find_spec
 
 import redis
 from celery import Celery
 
+from docmill.worker.errors import SettingsError
 from docmill.worker.log import get_logger, redact
+from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder
 from docmill.worker.queue import Dispatcher
 from docmill.worker.settings.parts import DatabaseSettings, EmbedderSettings, HintSettings
@@ -18,22 +21,36 @@ from docmill.worker.store.database import Database
 log = get_logger(__name__)
 
 
-def build_embedder(settings: EmbedderSettings) -> Embedder:
-    """The embedder that the settings name. Raises SettingsError when it cannot be built."""
+def served_providers(settings: EmbedderSettings) -> list[str]:
+    """Whose keys these settings have; `local` where the extra is installed."""
+    is_local = all(find_spec(module) for module in ("wordllama", "safetensors"))
+    return [
+        *["local"] * is_local,
+        *["openai"] * (settings.openai_api_key is not None),
+        *sorted(settings.named_providers),
+    ]
+
+
+def build_embedder(settings: EmbedderSettings, index: IndexVersion) -> Embedder:
+    """The embedder of an index version. Raises SettingsError when it cannot be built."""
     # Only the one in use is imported: openai alone takes longer than everything else together.
-    if settings.embedder == "local":
+    if index.provider == "local":
         from docmill.worker.embedding.local import LocalEmbedder
 
         return LocalEmbedder()
     from docmill.worker.clients.openai_embedder import OpenAIEmbedder
 
+    named = settings.named_providers.get(index.provider)
+    if named is None and index.provider != "openai":
+        raise SettingsError(
+            f"index version {index.id} is embedded by {index.provider}: add it to DOCMILL_PROVIDERS"
+        )
     return OpenAIEmbedder(
-        api_key=settings.require("openai_api_key"),
-        base_url=settings.openai_base_url,
-        model=settings.model,
-        dimensions=settings.dimensions,
-        # Other models refuse the parameter.
-        send_dimensions=settings.model.startswith("text-embedding-3"),
+        api_key=named.api_key if named else settings.require("openai_api_key"),
+        base_url=named.base_url if named else settings.openai_base_url,
+        model=index.model,
+        dimensions=index.dimensions,
+        send_dimensions=index.sends_dimensions,
         timeout_seconds=settings.embedding_timeout_seconds,
     )
 

@@ -1,17 +1,17 @@
 """Requests of our own that show whether a dependency serves anybody at all."""
 
+from collections.abc import Callable
+
 from docmill.worker.clients.storage import SupabaseStorage
-from docmill.worker.errors import JobError
-from docmill.worker.ports import Embedder
 from docmill.worker.store.maintenance import WantedProbe
 
 
 class DependencyProbe:
     """Tries Storage and the embedding provider the way that runs use them."""
 
-    def __init__(self, storage: SupabaseStorage, embedder: Embedder) -> None:
+    def __init__(self, storage: SupabaseStorage, provider_serves: Callable[[], bool]) -> None:
         self._storage = storage
-        self._embedder = embedder
+        self._provider_serves = provider_serves
 
     def __call__(self, wanted: WantedProbe) -> bool:
         """Whether the dependency serves now. Never raises."""
@@ -20,10 +20,3 @@ class DependencyProbe:
         assert wanted.bucket_id is not None
         assert wanted.object_name is not None
         return self._storage.serves(wanted.bucket_id, wanted.object_name)
-
-    def _provider_serves(self) -> bool:
-        try:
-            self._embedder.embed(["docmill"])
-        except JobError:
-            return False
-        return True

@@ -1,8 +1,7 @@
 """How documents are read and cut by these settings: by a worker and by `docmill extract` alike."""
 
-from docmill.worker.embedding.tokens import splitter_for
 from docmill.worker.extraction import ExtractionLimits
-from docmill.worker.ports import TokenSplitter
+from docmill.worker.models import ChunkRules
 from docmill.worker.settings.parts import EmbedderSettings, ExtractionSettings
 
 
@@ -17,6 +16,6 @@ def extraction_limits(settings: ExtractionSettings, *, children: int) -> Extract
     )
 
 
-def build_splitter(settings: EmbedderSettings, *, chunk_tokens: int) -> TokenSplitter:
-    """What cuts and counts for the model. Raises SettingsError when it cannot be built."""
-    return splitter_for(settings.model, chunk_tokens, local=settings.embedder == "local")
+def chunk_rules(settings: EmbedderSettings, *, chunk_tokens: int) -> ChunkRules:
+    """How text is cut for the model of these settings."""
+    return ChunkRules(max_tokens=chunk_tokens, local=settings.embedder == "local")

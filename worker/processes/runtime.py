@@ -3,8 +3,10 @@
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from secrets import token_hex
 from typing import Final
 
@@ -13,21 +15,28 @@ from celery import Celery
 from docmill import __version__
 from docmill.worker.app import create_app
 from docmill.worker.clients.storage import SupabaseStorage
-from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.batchers import Batchers, BatchLimits
 from docmill.worker.errors import DocmillError, SettingsError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.log import get_logger
 from docmill.worker.maintenance.schedule import Maintenance
+from docmill.worker.maintenance.schedules import Schedules
+from docmill.worker.models import IndexVersion, Offer
 from docmill.worker.pipeline.ingest import Ingest, IngestLimits
 from docmill.worker.pipeline.lease import LeaseKeeper
 from docmill.worker.pipeline.run_job import JobRunner, RunnerSettings
 from docmill.worker.pipeline.spool import Spool
 from docmill.worker.pipeline.stager import StagingLimits
-from docmill.worker.processes.connections import build_database, build_dispatcher, build_embedder
+from docmill.worker.processes.connections import (
+    build_database,
+    build_dispatcher,
+    build_embedder,
+    served_providers,
+)
 from docmill.worker.processes.heartbeat import Heartbeat
 from docmill.worker.processes.liveness import Liveness
 from docmill.worker.processes.probes import DependencyProbe
-from docmill.worker.processes.reading import build_splitter, extraction_limits
+from docmill.worker.processes.reading import extraction_limits
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.retry import RetryPolicy
 from docmill.worker.settings.parts import EmbedderSettings, RunSettings
@@ -60,19 +69,20 @@ class WorkerRuntime:
     app: Celery
     database: Database
     extractor: GuardedExtractor
-    batcher: Batcher
+    batchers: Batchers
     keeper: LeaseKeeper
     heartbeat: Heartbeat
     liveness: Liveness
     dispatcher: BackgroundDispatcher
     runner: JobRunner
     maintenance: Maintenance
+    schedules: Schedules
 
     def start(self) -> None:
         """Announce this worker. Raises DocmillError when it does not fit the database."""
         require_database(self.settings.require("database_url"))
         self.database.open()
-        check_index_version(self.database, self.settings)
+        check_providers(self.database, self.settings, self.batchers.providers)
         self.keeper.start()
         self.dispatcher.start()
         self.liveness.start()
@@ -111,7 +121,7 @@ class WorkerRuntime:
         self.dispatcher.close()
         self.keeper.close()
         self.extractor.close()
-        self.batcher.close()
+        self.batchers.close()
         self.database.close()
         _closed.set()
 
@@ -134,27 +144,45 @@ def current() -> WorkerRuntime:
     return _current
 
 
-def check_index_version(database: Database, settings: EmbedderSettings) -> None:
-    """Refuse to embed with another model than the index was made for. Raises SettingsError."""
+def active_index(database: Database) -> IndexVersion:
+    """The index version that uploads go to. Raises SettingsError when there is none."""
     with database.transaction() as transaction:
         index = maintenance.active_index_version(transaction)
     if index is None:
         raise SettingsError("the database has no index version: run docmill schema apply")
-    misfit = settings.misfit(index.model, index.dimensions)
-    if misfit:
-        raise SettingsError(misfit)
+    return index
+
+
+def check_providers(
+    database: Database, settings: EmbedderSettings, providers: Sequence[str]
+) -> None:
+    """Refuse to start without anything to embed with. Raises SettingsError.
+
+    A worker may lack the key of the active version's provider and serve another one.
+    """
+    index = active_index(database)
+    if index.provider == "local" or not providers:
+        build_embedder(settings, index)  # says what is missing
+    if index.provider not in providers:
+        log.warning("provider_not_served", provider=index.provider, served=list(providers))
+
+
+def _active_provider_serves(database: Database, batchers: Batchers) -> bool:
+    return batchers.serves(active_index(database))
 
 
 def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
     """Build a worker process. Nothing runs before `start`."""
     app = create_app(settings.require("redis_url"))
     database = build_database(settings)
-    embedder = build_embedder(settings)
-    batcher = Batcher(
-        embedder,
-        max_texts=settings.embedding_batch_size,
-        max_tokens=settings.embedding_batch_tokens,
-        requests=settings.embedding_requests,
+    batchers = Batchers(
+        partial(build_embedder, settings),
+        providers=served_providers(settings),
+        limits=BatchLimits(
+            max_texts=settings.embedding_batch_size,
+            max_tokens=settings.embedding_batch_tokens,
+            requests=settings.embedding_requests,
+        ),
     )
     extractor = GuardedExtractor(
         extraction_limits(settings, children=1 if isolated else settings.extraction_children),
@@ -166,14 +194,16 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         settings.require("supabase_url"), settings.require("supabase_secret_key")
     )
     heartbeat = Heartbeat(settings.heartbeat_file, LEASES, HINTS)
-    keeper = _build_keeper(settings, heartbeat, isolated=isolated)
+    keeper = _build_keeper(
+        settings, heartbeat, batchers.providers, extractor.offer, isolated=isolated
+    )
     liveness = _build_liveness(settings, database, keeper, isolated=isolated)
     dispatcher = build_dispatcher(settings, app, database)
     background = BackgroundDispatcher(dispatcher.dispatch)
     runner = JobRunner(
         database=database,
         keeper=keeper,
-        ingest=_build_ingest(settings, database, storage, extractor, batcher),
+        ingest=_build_ingest(settings, database, storage, extractor, batchers),
         settings=_runner_settings(settings, isolated=isolated),
         on_hint=liveness.consumed,
         on_finished=background.kick,
@@ -181,26 +211,32 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
     maintenance = Maintenance(
         database,
         dispatcher,
-        probe=DependencyProbe(storage, embedder),
-        keep_jobs=timedelta(days=settings.keep_jobs_days),
-        keep_staged=timedelta(days=settings.keep_staged_days),
+        probe=DependencyProbe(storage, partial(_active_provider_serves, database, batchers)),
     )
     return WorkerRuntime(
         settings=settings,
         app=app,
         database=database,
         extractor=extractor,
-        batcher=batcher,
+        batchers=batchers,
         keeper=keeper,
         heartbeat=heartbeat,
         liveness=liveness,
         dispatcher=background,
         runner=runner,
         maintenance=maintenance,
+        schedules=Schedules(database, dispatcher, settings),
     )
 
 
-def _build_keeper(settings: WorkerSettings, heartbeat: Heartbeat, *, isolated: bool) -> LeaseKeeper:
+def _build_keeper(
+    settings: WorkerSettings,
+    heartbeat: Heartbeat,
+    providers: Sequence[str],
+    offer: Offer,
+    *,
+    isolated: bool,
+) -> LeaseKeeper:
     return LeaseKeeper(
         lambda: single_connection(settings.require("database_url")),
         WorkerState(
@@ -209,6 +245,8 @@ def _build_keeper(settings: WorkerSettings, heartbeat: Heartbeat, *, isolated: b
             isolated=isolated,
             draining=False,
             version=__version__,
+            providers=providers,
+            offer=offer,
         ),
         lease_for=timedelta(seconds=settings.lease_seconds),
         on_alive=lambda: heartbeat.beat(LEASES),
@@ -251,23 +289,20 @@ def _build_ingest(
     database: Database,
     storage: SupabaseStorage,
     extractor: GuardedExtractor,
-    batcher: Batcher,
+    batchers: Batchers,
 ) -> Ingest:
     return Ingest(
         database=database,
         storage=storage,
         extractor=extractor,
-        splitter=build_splitter(settings, chunk_tokens=settings.chunk_tokens),
-        batcher=batcher,
+        batchers=batchers,
         spool=Spool(settings.spool_dir, capacity_bytes=settings.spool_bytes),
         limits=IngestLimits(
             max_bytes=settings.max_document_bytes,
-            parse_seconds=settings.parse_timeout_seconds,
-            chunk_tokens=settings.chunk_tokens,
             staging=StagingLimits(
                 max_chunks=settings.max_chunks,
                 batch_size=settings.embedding_batch_size,
-                usd_per_million_tokens=settings.embedding_usd_per_million_tokens,
+                usd_per_million_tokens=settings.usd_per_million_tokens,
                 # A drained worker must still have time to give its jobs back.
                 keep_seconds=min(
                     settings.embedding_timeout_seconds, settings.drain_seconds * KEEP_SHARE

@@ -16,6 +16,10 @@ HEADER_SECONDS: Final = 10.0
 #: Of a request, without its body: request line, headers, framing of chunks, trailers. Framing of
 #: chunks may be as much as the body again.
 MAX_HEADER_BYTES: Final = 64 * 1024
+#: Headers, trailers and pieces of the body of a request: each costs a call, however short it is.
+#: Pieces of some size may be more.
+MAX_PARTS: Final = 500
+_PIECE_BYTES: Final = 256
 #: What has come is looked at in slices of this size: less than the bound above.
 _SLICE_BYTES: Final = 16 * 1024
 #: Connections cost a descriptor each; the usual soft limit of 1,024 is soon reached.
@@ -37,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _received = 0  # bytes since the request began
     _body = 0  # bytes of its body
     _slice = 0  # bytes of the slice that is being parsed
+    _parts = 0  # headers, trailers and pieces of the body
 
     def connection_made(self, transport: Any) -> None:
         """A stranger has connected."""
@@ -61,10 +66,15 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or trailer has come."""
+        if self._is_one_more_allowed():
+            super().on_header(name, value)
+
     def on_message_begin(self) -> None:
         """Another request begins on the connection."""
         super().on_message_begin()
-        self._received, self._body = self._slice, 0
+        self._received, self._body, self._parts = self._slice, 0, 0
         self._expect_request()
 
     def on_headers_complete(self) -> None:
@@ -75,12 +85,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body has come."""
         self._body += len(body)
-        super().on_body(body)
+        if self._is_one_more_allowed():
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
         super().on_message_complete()
         self._stop_timers()
+
+    def _is_one_more_allowed(self) -> bool:
+        self._parts += 1
+        if self._parts > MAX_PARTS + self._body // _PIECE_BYTES:
+            self.transport.abort()
+            return False
+        return True
 
     def _expect_request(self) -> None:
         self._stop_timers()

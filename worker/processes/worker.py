@@ -7,14 +7,15 @@ from functools import cached_property, partial
 from types import FrameType
 from typing import Any, Final
 
-from celery import Celery, signals
+from celery import signals
 from celery.worker import state
 from kombu.transport import redis
 
+from docmill.worker.extraction import adopt_orphans
 from docmill.worker.log import configure_logging, get_logger
 from docmill.worker.processes.connections import warn_without_redis
 from docmill.worker.processes.runtime import HINTS, WorkerRuntime, build_worker, set_current
-from docmill.worker.queue import ISOLATED_QUEUE, JOBS_QUEUE, MAINTENANCE_QUEUE
+from docmill.worker.queue import MAINTENANCE_QUEUE, job_queues
 from docmill.worker.settings.processes import WorkerSettings
 
 log = get_logger(__name__)
@@ -66,13 +67,14 @@ def run_worker(settings: WorkerSettings, *, isolated: bool) -> int:
 
     Raises DocmillError when the worker does not fit the database.
     """
+    adopt_orphans()
     runtime = build_worker(settings, isolated=isolated)
     try:
         runtime.start()
         warn_without_redis(settings.require("redis_url"))
         set_current(runtime)
         _install_handlers(runtime, settings)
-        worker = _celery_worker(runtime.app, settings, isolated=isolated)
+        worker = _celery_worker(runtime, settings, isolated=isolated)
         worker.start()
         return int(worker.exitcode or 0)
     finally:
@@ -80,10 +82,12 @@ def run_worker(settings: WorkerSettings, *, isolated: bool) -> int:
         runtime.close()
 
 
-def _celery_worker(app: Celery, settings: WorkerSettings, *, isolated: bool) -> Any:
-    queues = [ISOLATED_QUEUE] if isolated else [JOBS_QUEUE, MAINTENANCE_QUEUE]
+def _celery_worker(runtime: WorkerRuntime, settings: WorkerSettings, *, isolated: bool) -> Any:
+    queues = job_queues(runtime.batchers.providers, isolated=isolated)
+    if not isolated:
+        queues.append(MAINTENANCE_QUEUE)
     slots = 1 if isolated else settings.slots + _MAINTENANCE_THREADS
-    return app.Worker(
+    return runtime.app.Worker(
         pool="threads",
         concurrency=slots,
         queues=queues,

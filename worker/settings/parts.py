@@ -1,14 +1,19 @@
 """The settings by what they are about: each part is read by those that need it."""
 
+import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     SecretStr,
     field_validator,
@@ -16,10 +21,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from docmill.worker.errors import SettingsError
+from docmill.worker.errors import ERROR_CODES, ErrorKind, SettingsError
+from docmill.worker.memory import total_bytes
 
 PREFIX = "DOCMILL_"
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 def _setting(description: str, default: Any = ..., *, names: Sequence[str] = (), **how: Any) -> Any:
@@ -46,6 +53,38 @@ def _begins_with(*schemes: str) -> AfterValidator:
 PostgresUrl = Annotated[SecretStr | None, _begins_with("postgresql://", "postgres://")]
 RedisUrl = Annotated[SecretStr | None, _begins_with("redis://", "rediss://")]
 HttpUrl = Annotated[str | None, _begins_with("https://", "http://")]
+
+
+def _read_cron(text: str) -> str:
+    """A cron expression, one space between its fields."""
+    # Late: Celery takes a second to import, and a setting that nobody sets is not read.
+    from docmill.worker.cron import read_cron
+
+    return read_cron(text).expression
+
+
+CronExpression = Annotated[str, AfterValidator(_read_cron)]
+
+
+def _is_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("it is no time zone: write a name as Europe/Berlin, or UTC") from None
+    return name
+
+
+def _codes_of(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _are_error_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
+    for code in codes:
+        if code not in ERROR_CODES:
+            raise ValueError(f"{code!r} is no error code: docs/errors.md lists them")
+    return codes
 
 
 class SettingsPart(BaseSettings):
@@ -84,10 +123,13 @@ def variables_of(settings: type[SettingsPart], name: str) -> tuple[str, ...]:
 
 
 #: Model and width. The width of text-embedding-3-small is its documented default.
-_DEFAULT_MODELS: dict[str, tuple[str, int]] = {
+DEFAULT_MODELS: dict[str, tuple[str, int]] = {
     "local": ("wordllama-l2-supercat-256", 256),
     "openai": ("text-embedding-3-small", 1536),
 }
+
+#: A queue is named after each provider.
+PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 
 
 class DatabaseSettings(SettingsPart):
@@ -132,8 +174,8 @@ class RedisSettings(SettingsPart):
     )
 
 
-class StorageSettings(SettingsPart):
-    """The project whose Storage files are downloaded from."""
+class ProjectSettings(SettingsPart):
+    """The Supabase project."""
 
     section = "connections"
 
@@ -142,6 +184,13 @@ class StorageSettings(SettingsPart):
         None,
         names=("DOCMILL_SUPABASE_URL", "SUPABASE_URL"),
     )
+
+
+class StorageSettings(SettingsPart):
+    """How Storage's files are downloaded."""
+
+    section = "connections"
+
     supabase_secret_key: SecretStr | None = _setting(
         "Secret key (`sb_secret_...`, or the old service_role key). Used to download files.",
         None,
@@ -196,21 +245,90 @@ class DashboardSettings(SettingsPart):
     flower_password: SecretStr | None = _setting("Password of that login.", None)
 
 
+class McpSettings(SettingsPart):
+    """Where `docmill mcp` is served, and as whom it reads."""
+
+    section = "agents"
+
+    supabase_publishable_key: str | None = _setting(
+        "Publishable key (`sb_publishable_...`, or the old anon key). Users' tokens go with it.",
+        None,
+        names=(
+            "DOCMILL_SUPABASE_PUBLISHABLE_KEY",
+            "SUPABASE_PUBLISHABLE_KEY",
+            "SUPABASE_ANON_KEY",
+        ),
+    )
+    mcp_access_token: SecretStr | None = _setting(
+        "Access token of the user whom `docmill mcp` reads for by stdio, until it ends.", None
+    )
+    mcp_refresh_token: SecretStr | None = _setting(
+        "Refresh token of the user: renews the access token. It can be used once.", None
+    )
+    mcp_session_file: Path | None = _setting(
+        "File in which the renewed tokens are kept, for the next start.", None
+    )
+    mcp_host: str = _setting("Address that `docmill mcp --http` listens on.", "127.0.0.1")
+    mcp_port: int = _setting("Its port.", 8788, ge=1, le=65535)
+    mcp_url: HttpUrl = _setting(
+        "Address that clients reach it by behind a proxy, `https://mcp.example.com/mcp`. Requests "
+        "that name another host are refused, but for those of this machine.",
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class NamedProvider:
+    """One more provider that speaks OpenAI's API."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+
+
+def _parsed_providers(text: str) -> dict[str, NamedProvider]:
+    """`{"name": {"base_url": "https://...", "api_key": "..."}}`. Raises ValueError."""
+    try:
+        providers = {name: NamedProvider(**how) for name, how in json.loads(text).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            'it is JSON of the form {"name": {"base_url": "https://...", "api_key": "..."}}'
+        ) from None
+    for name, provider in providers.items():
+        if not PROVIDER_NAME.fullmatch(name) or name in ("local", "openai"):
+            raise ValueError("a name is lower-case letters and digits, not `local` or `openai`")
+        said = (provider.base_url, provider.api_key)
+        if not all(isinstance(one, str) and one for one in said) or not said[0].startswith("http"):
+            raise ValueError(f"{name} needs a base_url that begins with http, and an api_key")
+    return providers
+
+
 class EmbedderSettings(SettingsPart):
-    """The model and its provider."""
+    """How providers are reached, and what the first index version is made for."""
 
     section = "embedding"
 
     embedder: Literal["local", "openai"] = _setting(
         "`openai` for OpenAI or anything that speaks its API, `local` for the model that comes "
-        "with the extra `local`.",
+        "with the extra `local`. For the first index version; `docmill reindex start` makes "
+        "others.",
         "openai",
     )
     embedding_model: str = _setting(
-        "Name of the model; text-embedding-3-small when empty.", "", max_length=200
+        "Name of the model; text-embedding-3-small when empty. For the first index version.",
+        "",
+        max_length=200,
     )
     embedding_dimensions: int = _setting(
-        "Width of its embeddings; 0 for the default of the default model.", 0, ge=0, le=4000
+        "Width of its embeddings; 0 for the default of the default model. For the first index "
+        "version.",
+        0,
+        ge=0,
+        le=4000,
+    )
+    providers: SecretStr | None = _setting(
+        "More providers that speak OpenAI's API, as JSON: "
+        '`{"name": {"base_url": "https://...", "api_key": "..."}}`. Index versions name theirs.',
+        None,
     )
     openai_api_key: SecretStr | None = _setting(
         "Key of the provider.", None, names=("DOCMILL_OPENAI_API_KEY", "OPENAI_API_KEY")
@@ -227,35 +345,65 @@ class EmbedderSettings(SettingsPart):
     embedding_requests: int = _setting("Requests in flight of one worker.", 4, ge=1, le=64)
     embedding_timeout_seconds: float = _setting("Time that a request may take.", 60, ge=1, le=600)
     embedding_usd_per_million_tokens: float = _setting(
-        "Price, for cost_usd on jobs and usage.", 0, ge=0
+        "Price of the provider's tokens; those of the local model are free.", 0, ge=0
     )
+
+    def usd_per_million_tokens(self, provider: str) -> float:
+        """What a provider's tokens cost: nothing when this machine embeds."""
+        return 0 if provider == "local" else self.embedding_usd_per_million_tokens
 
     @property
     def model(self) -> str:
         """Name of the embedding model, the embedder's default when none is set."""
-        return self.embedding_model or _DEFAULT_MODELS[self.embedder][0]
+        return self.embedding_model or DEFAULT_MODELS[self.embedder][0]
 
     @property
     def dimensions(self) -> int:
         """Width of the embeddings, the default model's when none is set."""
         if self.embedding_dimensions:
             return self.embedding_dimensions
-        default_model, default_dimensions = _DEFAULT_MODELS[self.embedder]
+        default_model, default_dimensions = DEFAULT_MODELS[self.embedder]
         if self.model == default_model:
             return default_dimensions
         raise SettingsError(
             f"set DOCMILL_EMBEDDING_DIMENSIONS: the width of {self.model}'s embeddings is unknown"
         )
 
-    def misfit(self, model: str, dimensions: int) -> str | None:
-        """Why these settings do not fit an index for this model; None when they do."""
-        if (model, dimensions) == (self.model, self.dimensions):
-            return None
-        return (
-            f"the index is made for {model} with {dimensions} dimensions, the settings "
-            f"say {self.model} with {self.dimensions}: set DOCMILL_EMBEDDER, "
-            "DOCMILL_EMBEDDING_MODEL and DOCMILL_EMBEDDING_DIMENSIONS to match"
-        )
+    @property
+    def named_providers(self) -> dict[str, NamedProvider]:
+        """Those of `providers`, by name."""
+        return _parsed_providers(self.providers.get_secret_value()) if self.providers else {}
+
+    @field_validator("providers")
+    @classmethod
+    def _providers_are_named(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _parsed_providers(value.get_secret_value())
+        return value
+
+
+class ChatSettings(SettingsPart):
+    """The model that answers questions. The function `ask` reads the same names as secrets."""
+
+    section = "asking"
+
+    chat_base_url: HttpUrl = _setting(
+        "Base URL of a server that speaks OpenAI's chat API.", "https://api.openai.com/v1"
+    )
+    chat_api_key: SecretStr | None = _setting("Its key, where it wants one.", None)
+    chat_model: str | None = _setting(
+        "Name of the model that answers. Without it nothing is asked.", None, max_length=200
+    )
+    chat_timeout_seconds: float = _setting("Time that an answer may take.", 100, ge=1, le=600)
+    rerank_url: HttpUrl = _setting(
+        "Address of a reranker: of Cohere, Jina, vLLM or TEI, or of a server that speaks as one of "
+        "them, `https://api.jina.ai/v1/rerank` for instance. Without it the order is the search's.",
+        None,
+    )
+    rerank_api_key: SecretStr | None = _setting("Its key, where it wants one.", None)
+    rerank_model: str | None = _setting(
+        "Name of its model. None for TEI, which has one only.", None, max_length=200
+    )
 
 
 class DocumentSettings(SettingsPart):
@@ -264,7 +412,7 @@ class DocumentSettings(SettingsPart):
     section = "documents"
 
     chunk_tokens: int = _setting(
-        "Size of a chunk in tokens of the model. Fixed by the first `schema apply`.",
+        "Size of a chunk in tokens of the model. For the first index version.",
         400,
         ge=32,
         le=6000,
@@ -273,15 +421,22 @@ class DocumentSettings(SettingsPart):
     max_chunks: int = _setting("Documents with more chunks are refused.", 20_000, ge=1)
 
 
+def _children_by_default() -> int:
+    """Children share the cores by time, so that long documents hold up no short ones."""
+    cores = os.cpu_count() or 1
+    return min(256, max(cores + 1, min(4 * cores, total_bytes() // GIB)))
+
+
 class ExtractionSettings(SettingsPart):
     """What reading documents may take."""
 
     section = "extraction"
 
     extraction_children: int = _setting(
-        "Processes in which a worker reads documents, or windows of them, at the same time; the "
-        "number of cores by default.",
-        default_factory=lambda: os.cpu_count() or 1,
+        "Processes in which a worker reads documents, or windows of them, at the same time. By "
+        "default four for each core, as far as there is a gigabyte of memory for each, but more "
+        "than cores.",
+        default_factory=_children_by_default,
         ge=1,
         le=256,
     )
@@ -289,11 +444,15 @@ class ExtractionSettings(SettingsPart):
         "Documents with more text are refused.", 50_000_000, ge=1000
     )
     parse_timeout_seconds: float = _setting(
-        "Time that reading one document may take, all its windows together.", 300, ge=1, le=7200
+        "CPU time that reading and chunking one document may take, all its windows together; four "
+        "times as long by the clock.",
+        300,
+        ge=1,
+        le=7200,
     )
     ocr_timeout_seconds: float = _setting(
-        "Time that recognising the text of one scanned document may take; for each page, a minute "
-        "of it. Needs the extra ocr.",
+        "CPU time that recognising the text of one scanned document may take, four times as long "
+        "by the clock; for each page, a minute of it. Needs the extra ocr.",
         1800,
         ge=1,
         le=86_400,
@@ -383,10 +542,50 @@ class ScheduleSettings(SettingsPart):
         "How often it takes back the jobs of vanished workers.", 10, ge=0.2, le=300
     )
     reconcile_seconds: float = _setting(
-        "How often it compares the newest files with documents; all of them daily.",
+        "How often it compares the newest files with documents. All of them: "
+        "`DOCMILL_RECONCILE_ALL`.",
         300,
         ge=1,
         le=86_400,
+    )
+
+
+class CronSettings(SettingsPart):
+    """When workers do what is not done all the time. Every worker needs the same."""
+
+    section = "cron"
+
+    schedule_time_zone: Annotated[str, AfterValidator(_is_time_zone)] = _setting(
+        "Time zone of all cron expressions, `Europe/Berlin` for instance.", "UTC"
+    )
+    reconcile_all: CronExpression = _setting(
+        "When all files are compared with all documents.", "0 3 * * *"
+    )
+    prune: CronExpression = _setting(
+        "When rows are removed that are older than they are kept.", "0 * * * *"
+    )
+    retry_failed: CronExpression | None = _setting(
+        "When documents that failed are tried again. Never when empty.", None
+    )
+    retry_failed_codes: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_codes_of), AfterValidator(_are_error_codes)
+    ] = _setting(
+        "With which error codes, comma-separated.",
+        tuple(code for code, error in ERROR_CODES.items() if error.kind is ErrorKind.TRANSIENT),
+    )
+    retry_failed_documents: int = _setting(
+        "How many of them a run takes at most, those that wait longest first.", 100, ge=1, le=1000
+    )
+    reindex_outdated: CronExpression | None = _setting(
+        "When documents are read again that this release reads better. Never when empty: their "
+        "embeddings are paid for again.",
+        None,
+    )
+    reindex_outdated_documents: int = _setting(
+        "How many documents a run takes at most.", 1000, ge=1, le=10_000
+    )
+    reindex_outdated_dollars: float = _setting(
+        "What a run may cost at most, by `DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS`.", 1, ge=0
     )
 
 

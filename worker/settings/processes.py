@@ -10,6 +10,7 @@ from docmill.worker.settings import parts
 class WorkerSettings(
     parts.DatabaseSettings,
     parts.RedisSettings,
+    parts.ProjectSettings,
     parts.StorageSettings,
     parts.EmbedderSettings,
     parts.DocumentSettings,
@@ -17,6 +18,7 @@ class WorkerSettings(
     parts.RunSettings,
     parts.HintSettings,
     parts.HealthSettings,
+    parts.CronSettings,
     parts.RetentionSettings,
     parts.LogSettings,
 ):
@@ -58,7 +60,19 @@ class FlowerSettings(parts.RedisSettings, parts.DashboardSettings, parts.LogSett
     """`docmill flower`."""
 
 
-class Settings(WorkerSettings, WebhookSettings, BeatSettings, FlowerSettings, parts.AdminSettings):
+class McpSettings(parts.ProjectSettings, parts.McpSettings, parts.LogSettings):
+    """`docmill mcp`: no database URL and no secret key."""
+
+
+class Settings(
+    WorkerSettings,
+    WebhookSettings,
+    BeatSettings,
+    FlowerSettings,
+    parts.ChatSettings,
+    McpSettings,
+    parts.AdminSettings,
+):
     """All settings: of commands that an operator runs, which alone have the admin URL."""
 
 
@@ -67,16 +81,20 @@ PARTS: tuple[type[parts.SettingsPart], ...] = (
     parts.DatabaseSettings,
     parts.AdminSettings,
     parts.RedisSettings,
+    parts.ProjectSettings,
     parts.StorageSettings,
     parts.ReceiverSettings,
     parts.DashboardSettings,
+    parts.McpSettings,
     parts.EmbedderSettings,
+    parts.ChatSettings,
     parts.DocumentSettings,
     parts.ExtractionSettings,
     parts.RunSettings,
     parts.HintSettings,
     parts.HealthSettings,
     parts.ScheduleSettings,
+    parts.CronSettings,
     parts.RetentionSettings,
     parts.LogSettings,
 )
@@ -87,4 +105,5 @@ PROCESSES: dict[str, type[parts.SettingsPart]] = {
     "webhook": WebhookSettings,
     "beat": BeatSettings,
     "flower": FlowerSettings,
+    "mcp": McpSettings,
 }

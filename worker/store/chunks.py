@@ -13,7 +13,7 @@ from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
 
 from docmill.worker.errors import LeaseLostError
-from docmill.worker.models import Chunk, Claim, IndexVersion
+from docmill.worker.models import Chunk, Claim, IndexVersion, JsonObject, Placed, SetAside
 from docmill.worker.ports import Vectors
 from docmill.worker.store.database import Connection
 
@@ -34,7 +34,7 @@ PUBLISH: Final[LiteralString] = """
         %(job_id)s, %(token)s, %(sha256)s, %(pipeline)s, %(title)s, %(mime_type)s,
         %(page_count)s, %(unread_pages)s, %(hashes)s, %(pages_start)s, %(pages_end)s,
         %(locators)s, p_hidden_characters => %(hidden_characters)s,
-        p_unread_page_numbers => %(unread_page_numbers)s)
+        p_unread_page_numbers => %(unread_page_numbers)s, p_quarantine => %(quarantine)s)
 """
 PUBLISH_UNCHANGED: Final[LiteralString] = """
     select ingest_private.publish_unchanged(%(job_id)s, %(token)s, %(sha256)s, %(pipeline)s)
@@ -50,9 +50,12 @@ PublishResult = Literal["published", "lost", "superseded", "cancelled", "changed
 def content_hash(index: IndexVersion, chunk: Chunk) -> bytes:
     """Name of a chunk within its document: sha256 over model, dimensions and embedded text.
 
-    Nothing else: a new chunking reuses every embedding whose text did not change.
+    With a prefix where the model wants one, and nothing else: a new chunking reuses every embedding
+    whose text did not change.
     """
     header = f"{index.model}\0{index.dimensions}\0"
+    if index.document_prefix:
+        header += f"{index.document_prefix}\0"
     return hashlib.sha256((header + chunk.embedded_text).encode()).digest()
 
 
@@ -87,7 +90,8 @@ class _HalfVectorDumper(Dumper):
         return header + obj.values.astype(">f2").tobytes()
 
 
-def _register_halfvec(connection: Connection) -> None:
+def register_halfvec(connection: Connection) -> None:
+    """Let a connection write embeddings in binary form."""
     # The type's oid differs from database to database; once for each connection of the pool.
     if connection.adapters.types.get("halfvec") is None:
         row = connection.execute(HALFVEC_OID).fetchone()
@@ -118,7 +122,7 @@ def stage(
     Rows of `vectors` belong to the entries of `batch` (hash, chunk) in order. Raises
     LeaseLostError when another run owns the job; then nothing is written.
     """
-    _register_halfvec(connection)
+    register_halfvec(connection)
     run = {"job_id": claim.job_id, "token": claim.token}
     row = connection.execute(BEGIN_STAGE, run).fetchone()
     if row is None or not row[0]:
@@ -148,11 +152,12 @@ def publish(
     connection: Connection,
     claim: Claim,
     document: PublishedDocument,
-    chunks: Sequence[tuple[bytes, int | None, int | None]],
+    chunks: Sequence[Placed],
+    aside: Sequence[SetAside],
 ) -> PublishResult:
     """Make the staged chunks the document's content, in this transaction.
 
-    `chunks` are (hash, first page, last page) in reading order.
+    `chunks` are in reading order; `aside` are those that the document is published without.
     """
     row = connection.execute(
         PUBLISH,
@@ -164,10 +169,15 @@ def publish(
             "pages_start": [start for _, start, _ in chunks],
             "pages_end": [end for _, _, end in chunks],
             "locators": [Jsonb({}) for _ in chunks],
+            "quarantine": Jsonb([_quarantined(chunk) for chunk in aside]),
         },
     ).fetchone()
     assert row is not None
     return cast("PublishResult", row[0])
+
+
+def _quarantined(chunk: SetAside) -> JsonObject:
+    return {**vars(chunk), "content_hash": rf"\x{chunk.content_hash.hex()}"}
 
 
 def publish_unchanged(

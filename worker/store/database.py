@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from docmill.worker.errors import JobError, ServiceError
 from docmill.worker.log import get_logger, redact
-from docmill.worker.store.hints import SYNC_HINTS, SYNC_OBJECT, ObjectHint
+from docmill.worker.store.hints import FORGET_TICK, NOTE_TICK, SYNC_HINTS, SYNC_OBJECT, ObjectHint
 
 log = get_logger(__name__)
 
@@ -210,6 +210,16 @@ class AsyncDatabase:
         """Raise when the database does not answer."""
         async with self._pool.connection() as connection:
             await connection.execute("select 1")
+
+    async def note_tick(self) -> None:
+        """Say that the receiver is there. Raises when the database does not answer."""
+        async with self._pool.connection() as connection:
+            await connection.execute(NOTE_TICK)
+
+    async def forget_tick(self) -> None:
+        """Say that the receiver ends in order. Raises when the database does not answer."""
+        async with self._pool.connection() as connection:
+            await connection.execute(FORGET_TICK)
 
     async def sync_object(self, hint: ObjectHint) -> UUID | None:
         """`maintenance.sync_object`, committed: alone, or with others that wait at this moment.

@@ -10,6 +10,9 @@ SYNC_OBJECT: Final[LiteralString] = """
 SYNC_HINTS: Final[LiteralString] = """
     select ingest_private.sync_hints(%(object_ids)s::uuid[], %(bucket_ids)s, %(names)s)
 """
+#: What the receiver says of itself.
+NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick('receiver')"
+FORGET_TICK: Final[LiteralString] = "select ingest_private.forget_tick('receiver')"
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,24 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row, scalar_row
 
-from docmill.worker.models import Claim, IndexVersion, Stage
+from docmill.worker.models import NO_OFFER, Claim, IndexVersion, Offer, Stage
 from docmill.worker.store.database import Connection
 
 TAKE_READY: Final[LiteralString] = """
-    select job_id, isolated, bucket_id, object_name
+    select job_id, bucket_id, object_name, queue
       from ingest_private.take_ready_jobs(%(resend_after)s)
 """
 CLAIM: Final[LiteralString] = """
-    select * from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
+    select claimed.*, made.*
+      from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
+               as claimed
+           cross join lateral ingest_private.embedding_of(claimed.index_version) as made
 """
 RENEW: Final[LiteralString] = """
     select job_id, token, renewed
       from ingest_private.renew_leases(
         %(worker_id)s, %(slots)s, %(isolated)s, %(draining)s, %(version)s, %(lease_for)s,
-        %(job_ids)s, %(tokens)s)
+        %(job_ids)s, %(tokens)s, %(providers)s, %(reader_rules)s, %(chunk_rules)s, %(extras)s)
 """
 FORGET_WORKER: Final[LiteralString] = "select ingest_private.forget_worker(%(worker_id)s)"
 STOP_FLAGS: Final[LiteralString] = """
@@ -52,9 +55,9 @@ class ReadyJob:
     """A job that a hint is to be sent for."""
 
     job_id: UUID
-    isolated: bool  #: must run alone
     bucket_id: str
     object_name: str
+    queue: str  #: that all workers listen to which may run it
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class WorkerState:
     isolated: bool
     draining: bool
     version: str
+    providers: Sequence[str]  #: whose keys it has
+    offer: Offer = NO_OFFER  #: how it reads files
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,10 @@ def claim(
         model=row.pop("model"),
         dimensions=row.pop("dimensions"),
         chunking=row.pop("chunking"),
+        provider=row.pop("provider"),
+        sends_dimensions=row.pop("sends_dimensions"),
+        document_prefix=row.pop("document_prefix"),
+        query_prefix=row.pop("query_prefix"),
     )
     return Claim(index=index, **row)
 
@@ -137,6 +146,9 @@ def renew_leases(
             "draining": worker.draining,
             "version": worker.version,
             "lease_for": lease_for,
+            "providers": list(worker.providers),
+            **vars(worker.offer),
+            "extras": list(worker.offer.extras),
             **_run_arrays(runs),
         },
     ).fetchall()

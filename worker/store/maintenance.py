@@ -12,12 +12,13 @@ from docmill.worker.store.database import Connection
 from docmill.worker.store.hints import SYNC_OBJECT, ObjectHint
 
 DRAIN: Final[LiteralString] = "select settled, failed from ingest_private.drain_pending_events()"
+DRAIN_WITHDRAWN: Final[LiteralString] = "select ingest_private.drain_withdrawn()"
+FILL_CHUNKS: Final[LiteralString] = "select ingest_private.fill_chunks(%(copy)s, %(limit)s)"
 RECONCILE: Final[LiteralString] = """
     select differences, next_after
       from ingest_private.reconcile(
         %(after)s, clock_timestamp() - %(newest)s::interval, p_repair => %(repair)s)
 """
-FULL_RECONCILE_DUE: Final[LiteralString] = "select ingest_private.full_reconcile_due()"
 NOTE_FULL_RECONCILE: Final[LiteralString] = "select ingest_private.note_full_reconcile()"
 ORPHANED_CHUNKS: Final[LiteralString] = "select ingest_private.forget_orphaned_chunks(%(repair)s)"
 APPLY_PAUSES: Final[LiteralString] = """
@@ -26,12 +27,21 @@ APPLY_PAUSES: Final[LiteralString] = """
 PROBES_WANTED: Final[LiteralString] = """
     select dependency, bucket_id, object_name from ingest_private.probes_wanted()
 """
+NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick(%(work)s)"
 NOTE_PROBE: Final[LiteralString] = "select ingest_private.note_probe(%(dependency)s, %(served)s)"
 PRUNE: Final[LiteralString] = "select ingest_private.prune(%(keep_jobs)s, %(keep_staged)s)"
 ACTIVE_INDEX: Final[LiteralString] = """
-    select id, model, dimensions, chunking from ingest_private.active_index_version()
+    select active.*, made.*
+      from ingest_private.active_index_version() as active
+           cross join lateral ingest_private.embedding_of(active.id) as made
 """
+FILL_VERSIONS: Final[LiteralString] = "select ingest_private.fill_index_versions()"
 
+
+#: What lies beside each chunk for searches.
+ChunkCopy = Literal["sketches", "lexemes"]
+#: Chunks of one transaction that makes copies.
+FILL_PAGE: Final = 500
 
 DifferenceKind = Literal["missing", "orphaned", "stale", "renamed", "changed", "stuck"]
 
@@ -80,6 +90,21 @@ def drain_pending_events(connection: Connection) -> DrainedEvents:
     return row
 
 
+def drain_withdrawn(connection: Connection) -> int:
+    """Remove a bounded part of what was withdrawn; how many rows, 0 at the end."""
+    return int(_scalar(connection, DRAIN_WITHDRAWN, {}))
+
+
+def fill_chunks(connection: Connection, copy: ChunkCopy) -> int:
+    """Make a bounded part of the copies that older chunks lack; how many, 0 at the end."""
+    return int(_scalar(connection, FILL_CHUNKS, {"copy": copy, "limit": FILL_PAGE}))
+
+
+def fill_index_versions(connection: Connection) -> int:
+    """Make jobs for what versions beside the active one lack; how many."""
+    return int(_scalar(connection, FILL_VERSIONS, {}))
+
+
 def reconcile_page(
     connection: Connection, *, after: UUID | None, newest: timedelta | None, repair: bool
 ) -> tuple[list[Difference], UUID | None]:
@@ -94,13 +119,8 @@ def reconcile_page(
     ], next_after
 
 
-def full_reconcile_due(connection: Connection) -> bool:
-    """Whether everything is to be compared."""
-    return bool(_scalar(connection, FULL_RECONCILE_DUE, {}))
-
-
 def note_full_reconcile(connection: Connection) -> None:
-    """Everything was compared just now."""
+    """Tell workers of the former release that everything was compared just now."""
     connection.execute(NOTE_FULL_RECONCILE)
 
 
@@ -131,6 +151,11 @@ def probes_wanted(connection: Connection) -> list[WantedProbe]:
 def note_probe(connection: Connection, dependency: str, *, served: bool) -> None:
     """What a try has shown."""
     connection.execute(NOTE_PROBE, {"dependency": dependency, "served": served})
+
+
+def note_tick(connection: Connection, work: str) -> None:
+    """A work of the schedule has been done to its end."""
+    connection.execute(NOTE_TICK, {"work": work})
 
 
 def prune(connection: Connection, *, keep_jobs: timedelta, keep_staged: timedelta) -> int:

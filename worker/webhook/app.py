@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +33,8 @@ BODY_SECONDS: Final = 10.0
 #: has been answered with 408.
 REQUEST_SECONDS: Final = 12.0
 READY_SECONDS: Final = 2.0
+#: How often it says in the database that it is there.
+TICK_SECONDS: Final = 5.0
 
 
 class _RefusedError(Exception):
@@ -129,15 +131,28 @@ def _too_large() -> _RefusedError:
     return _RefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
 
 
+async def _tick(database: AsyncDatabase) -> None:
+    # Without it an operator would not see that the receiver has died: the schedule does its work.
+    while True:
+        with suppress(psycopg.Error, PoolTimeout):
+            await database.note_tick()
+        await asyncio.sleep(TICK_SECONDS)
+
+
 def create_webhook_app(receiver: Receiver, database: AsyncDatabase) -> Starlette:
     """The ASGI app around a receiver; opens and closes the database with it."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await database.open()
+        ticking = asyncio.create_task(_tick(database))
         try:
             yield
         finally:
+            ticking.cancel()
+            with suppress(psycopg.Error, PoolTimeout, TimeoutError):
+                async with asyncio.timeout(READY_SECONDS):
+                    await database.forget_tick()
             await database.close()
 
     return Starlette(

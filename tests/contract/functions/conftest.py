@@ -1,6 +1,7 @@
-"""The function `embed` twice: the embedded mode's, and the one that a project deploys."""
+"""The functions twice: the embedded mode's, and the one that a project deploys."""
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,22 @@ import httpx
 import pytest
 
 from docmill.embedded.process import ChildProcess, free_port, log_tail, start_child
-from tests.contract.target import Target, User
+from docmill.worker.admin import reindex
+from tests.contract.target import Inside, Target, User
 from tests.support.api import KEYS
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.installation import until
 from tests.support.javascript import deno_environ, deno_path
 
 ROOT = Path(__file__).parents[3]
-FUNCTION = ROOT / "examples" / "functions" / "embed" / "index.ts"
+FUNCTIONS = ROOT / "examples" / "functions"
+FUNCTION = FUNCTIONS / "embed" / "index.ts"
+#: What `ask` reads beside what `embed` does.
+ASKING = (
+    *("DOCMILL_CHAT_BASE_URL", "DOCMILL_CHAT_API_KEY", "DOCMILL_CHAT_MODEL"),
+    *("DOCMILL_CHAT_TIMEOUT_SECONDS",),
+    *("DOCMILL_RERANK_URL", "DOCMILL_RERANK_API_KEY", "DOCMILL_RERANK_MODEL"),
+)
 ALICE = "11111111-1111-4111-8111-111111111111"
 PROVIDER_KEY = "sk-canary-0123456789"
 
@@ -47,30 +56,52 @@ class Function:
         return self.log_path.read_text()
 
 
+@contextmanager
+def answered_by_another(inside: Inside, **columns: Any) -> Iterator[int]:
+    """While this is open, an empty index version answers, and the former one cannot be searched."""
+    columns = {"model": "another", "provider": "openai", **columns}
+    state = "update ingest.index_versions set state = %s where id = %s"
+    with inside.database.connect() as admin:
+        wanted = {"dimensions": 256, "chunking": "{}", "sends_dimensions": False}
+        plan = {**wanted, "document_prefix": "", "query_prefix": "", **columns}
+        version = reindex.create(admin, plan)
+        admin.execute(state, ["dropped", 1])
+        admin.execute(state, ["active", version])
+        try:
+            yield version
+        finally:
+            admin.execute(state, ["retired", version])
+            admin.execute(state, ["active", 1])
+            reindex.drop(admin, version)
+            admin.execute("delete from ingest.index_versions where id = %s", [version])
+
+
 @pytest.fixture(scope="package")
 def openai() -> Iterator[FakeOpenAI]:
-    fake = FakeOpenAI()
-    try:
+    with closing(FakeOpenAI()) as fake:
         yield fake
-    finally:
-        fake.close()
 
 
-def start_function(folder: Path, **variables: str) -> tuple[ChildProcess, Function]:
-    """Run index.ts with the rights that it needs and no others, and wait until it listens."""
+def start_function(
+    folder: Path, name: str = "embed", **variables: str
+) -> tuple[ChildProcess, Function]:
+    """Run a function with the rights that it needs and no others; returns when it listens."""
     port = free_port()
-    names = "SUPABASE_URL,OPENAI_BASE_URL,OPENAI_API_KEY"
+    names = "SUPABASE_URL,OPENAI_BASE_URL,OPENAI_API_KEY,DOCMILL_PROVIDERS"
+    if name == "ask":
+        names = ",".join((names, *ASKING))
     child = start_child(
-        "embed",
+        name,
         [
             *(deno_path(), "run", "--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm"),
-            *(f"--allow-env={names}", "--allow-net=127.0.0.1", str(FUNCTION)),
+            *(f"--allow-env={names}", "--allow-net=127.0.0.1"),
+            str(FUNCTIONS / name / "index.ts"),
         ],
-        log_path=folder / "embed.log",
+        log_path=folder / f"{name}.log",
         environ=deno_environ(folder, DENO_SERVE_ADDRESS=f"tcp:127.0.0.1:{port}", **variables),
     )
     headers = {"apikey": KEYS.publishable_key, "authorization": f"Bearer {token()}"}
-    function = Function(f"http://127.0.0.1:{port}/embed", headers, child.log_path)
+    function = Function(f"http://127.0.0.1:{port}/{name}", headers, child.log_path)
 
     def listens() -> bool:
         assert not child.ended(), log_tail(child.log_path)

@@ -1,5 +1,6 @@
 """What only the deployed function has to deal with: a provider, its key, a Data API elsewhere."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from tests.contract.functions.conftest import (
     FUNCTION,
     PROVIDER_KEY,
     Function,
+    answered_by_another,
     start_function,
+    token,
 )
 from tests.contract.target import Inside, Target
 from tests.support.api import KEYS
@@ -123,30 +126,70 @@ def test_a_data_api_out_of_reach_is_named(tmp_path: Path) -> None:
         assert answer.json() == {"error": "the Data API did not answer"}
 
 
+ANEW = {"cache-control": "no-cache"}
+
+
 def test_without_an_active_index_it_says_so(deployed: Function, inside: Inside) -> None:
     with inside.database.connect() as connection:
         connection.execute("update ingest.index_versions set state = 'retired'")
         try:
-            answer = deployed.post({"input": "roof"})
+            answer = deployed.post({"input": "roof"}, headers=ANEW)
         finally:
             connection.execute("update ingest.index_versions set state = 'active'")
     assert answer.status_code == 503
     assert answer.json() == {"error": "there is no active index: run docmill schema apply"}
 
 
-def test_it_asks_for_the_model_of_the_index_and_its_dimensions(
+def test_it_embeds_as_the_index_version_wants_it(
     deployed: Function, inside: Inside, openai: FakeOpenAI
 ) -> None:
-    with inside.database.connect() as connection:
-        change = "update ingest.index_versions set model = %s"
-        connection.execute(change, ["text-embedding-3-small"])
-        try:
-            answer = deployed.post({"input": "roof"})
-        finally:
-            connection.execute(change, [INDEX.model])
-    assert answer.json()["model"] == "text-embedding-3-small"
-    assert openai.bodies[-1]["model"] == "text-embedding-3-small"
-    assert openai.bodies[-1]["dimensions"] == INDEX.dimensions
-    deployed.post({"input": "roof"})
+    deployed.post({"input": "roof"}, headers=ANEW)
     assert openai.bodies[-1]["model"] == INDEX.model
     assert "dimensions" not in openai.bodies[-1]
+    wanted = {"dimensions": 512, "sends_dimensions": True, "query_prefix": "query: "}
+    with answered_by_another(inside, **wanted):
+        answer = deployed.post({"input": "roof"}, headers=ANEW).json()
+    assert (answer["model"], len(answer["embedding"])) == ("another", 512)
+    asked = {"model": "another", "input": "query: roof", "dimensions": 512}
+    assert openai.bodies[-1] == {**asked, "encoding_format": "float"}
+
+
+def test_who_has_been_told_of_an_index_is_not_told_again_for_a_while_unless_they_ask(
+    deployed: Function, inside: Inside
+) -> None:
+    def model(**headers: str | None) -> str:
+        return str(deployed.post({"input": "roof"}, headers=headers).json()["model"])
+
+    assert model(**ANEW) == INDEX.model
+    with answered_by_another(inside):
+        assert model() == INDEX.model
+        # What one caller was told is not told to another one.
+        assert model(authorization=f"Bearer {token(session_id='another')}") == "another"
+        assert deployed.post({"input": "roof"}, headers={"apikey": "guess"}).status_code == 401
+        assert model(**ANEW) == "another"
+        assert model() == "another"
+    assert model(**ANEW) == INDEX.model
+
+
+def test_each_provider_is_asked_with_its_own_key(
+    target: Target, inside: Inside, openai: FakeOpenAI, tmp_path: Path
+) -> None:
+    own = {"own": {"base_url": f"{openai.url}/", "api_key": "sk-own"}}
+    variables = {"SUPABASE_URL": target.url, "OPENAI_BASE_URL": "http://127.0.0.1:9"}
+    with function_with(tmp_path, **variables, DOCMILL_PROVIDERS=json.dumps(own)) as function:
+        with answered_by_another(inside, provider="own"):
+            assert function.post({"input": "roof"}).json()["model"] == "another"
+        with answered_by_another(inside, provider="theirs"):
+            answer = function.post({"input": "roof"}, headers=ANEW)
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "the secret DOCMILL_PROVIDERS does not name theirs"}
+
+
+def test_providers_that_are_no_json_are_named_and_not_shown(target: Target, tmp_path: Path) -> None:
+    with function_with(
+        tmp_path, SUPABASE_URL=target.url, DOCMILL_PROVIDERS=PROVIDER_KEY
+    ) as function:
+        answer = function.post({"input": "roof"})
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "the secret DOCMILL_PROVIDERS is not JSON"}
+        assert PROVIDER_KEY not in function.log

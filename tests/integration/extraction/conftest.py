@@ -1,11 +1,16 @@
 """Two extractors for the session: one with the parsers, one whose parsers obey the documents."""
 
+import array
+import ctypes
+import fcntl
 import gc
+import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,10 +97,74 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def processes_in(folder: Path) -> list[int]:
+    """Processes whose working folder is below a folder, or was before it was removed."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str((process / "cwd").readlink()).startswith(f"{folder}/"):
+                found.append(int(process.name))
+    return [pid for pid in found if is_running(pid)]
+
+
+def condition_of(pid: int) -> list[object]:
+    """What another process could change of a process."""
+    process = Path(f"/proc/{pid}")
+    return [
+        (process / "limits").read_text(),
+        os.getpriority(os.PRIO_PROCESS, pid),
+        os.sched_getscheduler(pid),
+        os.sched_getaffinity(pid),
+        ctypes.CDLL(None).syscall(252, 1, pid),  # ioprio_get
+        (process / "oom_score_adj").read_text(),
+        next(s for s in (process / "status").read_text().splitlines() if "TracerPid" in s),
+    ]
+
+
+def left_memory() -> list[str]:
+    """Memory, semaphores and queues of the whole machine with a key that the attacks use."""
+    tables = [Path("/proc/sysvipc", name).read_text() for name in ("shm", "sem", "msg")]
+    rows = [row for table in tables for row in table.splitlines()[1:]]
+    return [row for row in rows if 0x5EC0 <= int(row.split()[0]) < 0x5ED0]
+
+
+def state_of(path: Path) -> list[object]:
+    status = path.lstat()
+    flags = array.array("l", [0])
+    with path.open("rb") as file:
+        fcntl.ioctl(file, 0x80086601, flags)  # FS_IOC_GETFLAGS
+        return [
+            file.read(),
+            (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_nlink),
+            {name: os.getxattr(path, name) for name in os.listxattr(path)},
+            flags[0],
+        ]
+
+
+@contextmanager
+def most_taken(folder: Path) -> Iterator[list[int]]:
+    """What the file system says was in use: however hidden, and whatever was removed meanwhile."""
+    peak, over = [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.002):
+            state = os.statvfs(folder)
+            peak[0] = max(peak[0], (state.f_blocks - state.f_bfree) * state.f_frsize)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        looking.join()
+
+
 def assert_nothing_left(extractor: GuardedExtractor) -> None:
     """No child, and no folder of one, is left."""
     # A child is reaped before we hear of its end, a grandchild that ran away soon after.
     wait_until(lambda: not children_of(extractor.zygote_pid))
+    wait_until(lambda: not processes_in(extractor._folders.root))
     assert [path.name for path in extractor._folders.root.iterdir()] == ["lock"]
 
 
@@ -176,3 +245,12 @@ def order(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def victim() -> Iterator[int]:
+    """A process of the same user that has nothing to do with it."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        assert process.poll() is None, "it was killed"
+        process.kill()

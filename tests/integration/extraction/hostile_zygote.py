@@ -4,6 +4,7 @@ Everything but the parsers is the real thing, sandbox included.
 """
 
 import ctypes
+import importlib.util
 import json
 import os
 import resource
@@ -27,9 +28,16 @@ def _stub(name: str, **attributes: object) -> None:
 _stub("docmill.worker.extraction.child.kinds.registry", open_reading=None)
 _stub("docmill.worker.extraction.zygote.warm", warm_up=lambda: None)
 
-from docmill.worker.extraction.child import life, seccomp  # noqa: E402 -- after the stubs
+from docmill.worker.extraction.child import life, sandbox, seccomp  # noqa: E402 -- after the stubs
 from docmill.worker.extraction.zygote import process  # noqa: E402
 from docmill.worker.models import JsonObject  # noqa: E402
+
+# No folder of tests is on the path of this program.
+_spec = importlib.util.spec_from_file_location("attacks", Path(__file__).with_name("attacks.py"))
+assert _spec
+assert _spec.loader
+_attacks = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_attacks)
 
 _ELEMENT: JsonObject = {"category": "Text", "page": None, "depth": None, "metadata": {}}
 
@@ -56,6 +64,25 @@ def _attempt(action: Callable[[], object]) -> str:
 def _spin() -> None:
     while True:
         pass
+
+
+def _burn(seconds: str) -> None:
+    _say_header_only()
+    while time.process_time() < float(seconds):
+        pass
+    write({"end": True})
+
+
+def _come_back() -> None:
+    """Work until others go first, then try to undo that."""
+    while os.sched_getscheduler(0) == os.SCHED_OTHER:
+        pass
+    own = os.sched_getscheduler(0)
+    _say(
+        own,
+        _attempt(lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))),
+        _attempt(lambda: os.setpriority(os.PRIO_PROCESS, 0, 0)),
+    )
 
 
 def _hog() -> None:
@@ -158,6 +185,8 @@ def _raise() -> None:
 _ACTIONS: dict[str, Callable[..., object]] = {
     "say": _say,
     "spin": _spin,
+    "burn": _burn,
+    "come_back": _come_back,
     "sleep": lambda: time.sleep(1000),
     "sleep_after_header": _sleep_after_header,
     "hog": _hog,
@@ -174,6 +203,7 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "exit": lambda status: os._exit(int(status)),
     "kill_itself": lambda number: os.kill(os.getpid(), int(number)),
     "write_raw": lambda *words: os.write(4, " ".join(words).encode() + b"\n"),
+    "attack": lambda name, *arguments: _say(*_attacks.ATTACKS[name](*arguments)),
     "raise": _raise,
     "follow_null": lambda: ctypes.string_at(0),
 }
@@ -187,6 +217,8 @@ def _obey(*_arguments: object) -> None:
 vars(life)["_read"] = _obey
 if "--without-seccomp" in sys.argv:
     vars(seccomp)["refuse_system_calls"] = lambda **_: False
+if "--without-namespaces" in sys.argv:
+    vars(sandbox)["can_hide_processes"] = lambda: False
 
 if __name__ == "__main__":
     process.main(sys.argv[-2:])

@@ -2,27 +2,38 @@
 
 import base64
 import io
+import os
 import socket
 import stat
 import struct
+import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from docmill.worker.errors import JobError
 from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
+from docmill.worker.extraction.parent import supervisor
 from docmill.worker.extraction.shared import profiles
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import (
     MIB,
     assert_nothing_left,
     code_of,
+    condition_of,
+    is_running,
+    left_memory,
     limited,
+    pid_of,
     read_document,
     running_extractor,
+    state_of,
 )
 
 needs_ocr = pytest.mark.skipif(
@@ -206,8 +217,25 @@ END
 """
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
+#: A zygote that the kernel grants no PID namespace.
+BARE_ZYGOTE = (
+    *(sys.executable, "-I", "-c"),
+    """
+import sys
+from docmill.worker.extraction.child import sandbox
+sandbox.can_hide_processes = lambda: False
+from docmill.worker.extraction.zygote.process import main
+main(sys.argv[1:])
+""",
+)
+
+
+@pytest.fixture(
+    scope="module", params=[supervisor.ZYGOTE, BARE_ZYGOTE], ids=["all", "no namespaces"]
+)
+def own(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GuardedExtractor]:
     """One in whose PATH a folder for programs comes first."""
     if profiles.soffice():
         pytest.skip("LibreOffice is installed")
@@ -216,6 +244,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
     limits = ExtractionLimits(children=2, timeout_seconds=30, memory_bytes=512 * MIB)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PATH", f"{folder / 'programs'}:/usr/bin:/bin")
+        patched.setattr(supervisor, "ZYGOTE", request.param)
         with running_extractor(folder, limits) as made:
             yield made
 
@@ -293,6 +322,82 @@ def test_a_program_reaches_nothing_and_leaves_nothing(
     assert_nothing_left(own)
 
 
+needs_python = pytest.mark.skipif(
+    not Path("/usr/bin/python3").exists(), reason="the system has no Python for the attacks"
+)
+
+
+def attacking(*attacks: str) -> str:
+    """Lines of a program that attacks, with each of these in a Python of its own."""
+    source = Path(__file__).with_name("attacks.py").read_text()
+    source += "\nimport sys\nATTACKS[sys.argv[1]](*sys.argv[2:])\n"
+    lines = [f"cat > attacks.py <<'ATTACKS'\n{source}ATTACKS"]
+    return "\n".join([*lines, *(f"/usr/bin/python3 attacks.py {attack}" for attack in attacks)])
+
+
+@needs_python
+def test_a_program_changes_nothing_of_others(
+    own: GuardedExtractor, programs: Path, tmp_path: Path, doc: Path, victim: int
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    attacks = [f"{name} {victim}" for name in ("limit", "slow_down", "look_into")]
+    attacks += [f"{name} {own.zygote_pid}" for name in ("limit", "slow_down", "look_into")]
+    attacks += [f"send_signals_by_files {victim}", f"change_files {secret} {programs / 'soffice'}"]
+    attacks += ["leave_memory", f"write_elsewhere {tmp_path} /var/tmp /dev/shm", "stay"]
+    install(programs, attacking(*attacks))
+    files = [secret, programs / "soffice"]
+    before = [*map(condition_of, (victim, pid_of(own))), *map(state_of, files)]
+    assert read_document(own, doc).elements[0].text == "Annual Report"
+    assert [*map(condition_of, (victim, pid_of(own))), *map(state_of, files)] == before
+    assert not left_memory()
+    for folder in (tmp_path, Path("/var/tmp"), Path("/dev/shm")):
+        assert not (folder / "docmill-attack").exists()
+
+
+@needs_python
+def test_nobody_hears_a_signal_of_a_program(
+    own: GuardedExtractor, programs: Path, doc: Path, victim: int
+) -> None:
+    """It may end itself and its child by it, and what it left."""
+    zygote = pid_of(own)
+    install(programs, attacking(f"send_signals {victim} {zygote} {os.getpid()} 1"))
+    with suppress(JobError):
+        read_document(own, doc)
+    assert is_running(victim)
+    assert is_running(zygote)
+    assert_nothing_left(own)
+
+
+@needs_python
+@pytest.mark.parametrize("name", ["many_files", "nameless_files", "deep_files"])
+def test_a_program_that_fills_the_disk_is_ended(
+    own: GuardedExtractor, programs: Path, doc: Path, name: str
+) -> None:
+    install(programs, attacking(name))
+    assert code_of(own, doc) == "parse_crashed"
+    assert_nothing_left(own)
+
+
+def test_a_program_sees_its_own_files_only(
+    own: GuardedExtractor, programs: Path, tmp_path: Path, doc: Path
+) -> None:
+    with tempfile.TemporaryDirectory(dir=Path(sys.prefix, "lib")) as package:
+        hidden = [Path(package, "secret"), programs / "secret", tmp_path / "secret"]
+        hidden += [path for path in _SYSTEM if path.exists()]
+        for path in hidden[:3]:
+            path.write_text("x")
+        tries = [f"cat {path} && exit {number}" for number, path in enumerate(hidden, start=100)]
+        tries += ["ls /opt && exit 99", "ls /usr/local && exit 98", "ls /usr/share && exit 97"]
+        install(programs, "\n".join(tries))
+        assert read_document(own, doc).elements[0].text == "Annual Report"
+
+
+#: What every user may read, and no program needs.
+_SYSTEM = [Path(name) for name in ("/etc/passwd", "/etc/hostname", "/proc/1/cmdline", "/etc/hosts")]
+
+
 @pytest.mark.parametrize(
     "bomb",
     [
@@ -326,6 +431,6 @@ def test_a_program_that_hangs_or_fails(own: GuardedExtractor, programs: Path, do
     install(programs, "exit 3")
     assert code_of(own, doc) == "corrupt"
     install(programs, "sleep 600")
-    with limited(own, timeout_seconds=3):
+    with limited(own, timeout_seconds=3, patience=1):
         assert code_of(own, doc) == "parse_timeout"
     assert_nothing_left(own)

@@ -17,8 +17,8 @@ from docmill.worker.extraction.parent.results import (
     Wanted,
 )
 from docmill.worker.extraction.shared import protocol
-from docmill.worker.extraction.shared.parts import PageEnd
-from docmill.worker.models import Element, JsonObject
+from docmill.worker.extraction.shared.parts import PageEnd, Summary
+from docmill.worker.models import Chunk, Element, JsonObject
 
 
 def header(**changes: object) -> JsonObject:
@@ -65,6 +65,48 @@ def test_lines_become_items_in_order():
         PageEnd(3, has_text=False),
         End(),
     ]
+
+
+def chunk(**changes: object) -> JsonObject:
+    fields: JsonObject = {
+        "content": "a",
+        "headings": ["The kilns"],
+        "page_start": 1,
+        "page_end": 2,
+        "token_count": 4,
+        "metadata": {"category": "Table", "links": ["https://a.example"]},
+    }
+    return {"chunk": fields | changes}
+
+
+def summary(**changes: object) -> JsonObject:
+    return {"summary": {"title": "A", "hidden_characters": 2, "state": "eJw="} | changes}
+
+
+def test_chunks_become_items():
+    assert items(HEADER, chunk(), {"page": 1, "read": True}, summary(), {"end": True}) == [
+        Header("text/plain", 3, None),
+        Chunk(
+            ordinal=0,
+            content="a",
+            headings=("The kilns",),
+            page_start=1,
+            page_end=2,
+            token_count=4,
+            metadata={"category": "Table", "links": ["https://a.example"]},
+        ),
+        PageEnd(1, has_text=True),
+        Summary("A", 2, "eJw="),
+        End(),
+    ]
+
+
+def test_a_child_that_is_given_its_window_writes_no_header():
+    lines = ResultLines(Header("text/plain", 3, None))
+    data = json.dumps(chunk()).encode() + b"\n"
+    assert isinstance(next(lines.feed(data)), Chunk)
+    with pytest.raises(MalformedResultError):
+        list(lines.feed(json.dumps(HEADER).encode() + b"\n"))
 
 
 def wish(profile: object, media_type: object) -> JsonObject:
@@ -138,6 +180,32 @@ def test_bytes_may_be_cut_anywhere():
         [HEADER, element(metadata={"page_name": {"deep": "er"}})],
         [HEADER, {"element": {**element()["element"], "more": 1}}],
         [HEADER, {**element(), "more": 1}],
+        [chunk()],
+        [HEADER, chunk(content="")],
+        [HEADER, chunk(content=" \n")],
+        [HEADER, chunk(content="x" * (protocol.MAX_CHUNK_CHARACTERS + 1))],
+        [HEADER, chunk(headings="a")],
+        [HEADER, chunk(headings=["a"] * 7)],
+        [HEADER, chunk(headings=["a" * 201])],
+        [HEADER, chunk(headings=[["a"]])],
+        [HEADER, chunk(page_start=0)],
+        [HEADER, chunk(page_start=3, page_end=2)],
+        [HEADER, chunk(page_start=None)],
+        [HEADER, chunk(token_count=0)],
+        [HEADER, chunk(token_count=1.5)],
+        [HEADER, chunk(token_count=True)],
+        [HEADER, chunk(token_count=10**9)],
+        [HEADER, chunk(metadata=None)],
+        [HEADER, chunk(metadata={"category": "Text"})],
+        [HEADER, chunk(metadata={"links": ["a"] * 51})],
+        [HEADER, chunk(metadata={"links": ["a" * 2001]})],
+        [HEADER, chunk(metadata={"owner": "a"})],
+        [HEADER, chunk(ordinal=3)],
+        [HEADER, summary(title="x" * 301)],
+        [HEADER, summary(hidden_characters=-1)],
+        [HEADER, summary(state=None)],
+        [HEADER, summary(state="a b")],
+        [HEADER, summary(state="a" * (protocol.MAX_STATE_CHARACTERS + 1))],
         [header(mime_type="no type")],
         [header(page_count=-1)],
         [header(title="x" * 501)],

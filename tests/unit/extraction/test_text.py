@@ -3,13 +3,21 @@
 import io
 import json
 import re
+import time
 from pathlib import Path
 
+import markdown
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown.inlinepatterns import LinkInlineProcessor
+from unstructured.partition import text_type
 
 from docmill.worker.errors import JobError
+from docmill.worker.extraction.child.kinds import shortcuts
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.child.kinds.shortcuts import take_shortcuts
 from docmill.worker.extraction.child.kinds.text import blocks_of
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
@@ -212,3 +220,38 @@ def test_markdown_front_matter_is_no_heading():
 def test_no_url_is_ever_passed_to_a_partitioner():
     kinds = Path(open_reading.__code__.co_filename).parent
     assert not [path for path in kinds.rglob("*.py") if "url=" in path.read_text()]
+
+
+bracketed = st.lists(
+    st.sampled_from(
+        ["[", "]", "![", "](", ")", "a", " b ", "\\[", "]: x\n", "\n\n", "[a](b)", "`"]
+    ),
+    max_size=60,
+).map("".join)
+
+
+@given(text=bracketed, near=st.integers(0, 20))
+def test_links_are_found_as_markdown_finds_them(text: str, near: int) -> None:
+    """However short what is looked at first: Markdown's own way is the oracle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinkInlineProcessor, "getText", shortcuts._text_of_link)
+        expected = markdown.markdown(text)
+        patch.setattr(LinkInlineProcessor, "getText", shortcuts.text_of_link)
+        patch.setattr(shortcuts, "_NEAR_CHARACTERS", near)
+        assert markdown.markdown(text) == expected
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "[" * 25_000 + "]" * 25_000, "![" * 25_000])
+def test_brackets_take_time_that_grows_with_their_number(text: str) -> None:
+    """Looked at in pairs once: the old way took five minutes of CPU."""
+    take_shortcuts()
+    began = time.process_time()
+    assert markdown.markdown(text)
+    assert time.process_time() - began < 60
+
+
+def test_a_word_that_no_language_has_is_no_reason_to_count_for_long() -> None:
+    take_shortcuts()
+    began = time.process_time()
+    assert text_type.sentence_count("[" * 50_000) < 2
+    assert time.process_time() - began < 60

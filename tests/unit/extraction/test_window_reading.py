@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from docmill.worker.extraction.child.kinds import cuts, text
 from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.data import read_delimited, read_json_lines
+from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.child.kinds.text import read_text
+from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 
@@ -188,3 +190,18 @@ def test_text_without_lines_is_cut_at_spaces() -> None:
 def test_text_without_a_place_to_cut_is_one_window() -> None:
     data = b"x" * 5000
     assert read_text(Source(io.BytesIO(data), "a", first_only=True)).starts == (0,)
+
+
+def test_a_document_has_no_more_pages_than_its_bytes_can_hold() -> None:
+    """A tree of pages that is its own child, and claims 900,000."""
+    objects = (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[2 0 R 2 0 R 3 0 R]/Count 900000>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]>>",
+    )
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, start=1))
+    data = b"%PDF-1.7\n" + body + b"trailer <</Root 1 0 R>>\n%%EOF\n"
+    reading = open_reading(Source(io.BytesIO(data), "a.pdf"))[1]
+    assert reading.page_count is not None
+    assert reading.page_count <= len(data)
+    assert sum(isinstance(part, PageEnd) for part in reading.parts) == reading.page_count

@@ -1,9 +1,9 @@
 """Formats that only a program reads: it turns the file into one that a parser of ours reads.
 
 Happens in a child that has met nothing of the document yet. While the program runs, the child may
-start it, and nothing else: it has no network, the same limits, its own folder to write to, and the
-zygote counts what it starts. Then it gives that up too, and reads what the program wrote like any
-document.
+start it, and nothing else: it has no network, the same limits, its own folder to write to, and its
+keeper counts what it starts. The program sees its own files, libraries and fonts. Then the child
+gives that up too, and reads what the program wrote like any document.
 """
 
 import os
@@ -15,16 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction.child import sandbox, seccomp
+from docmill.worker.extraction.child import program_view, sandbox, seccomp
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.shared import office_traces, profiles
 from docmill.worker.extraction.shared.protocol import Request
 
-#: Where programs and what they load may lie. Running is allowed here for a while, no more.
-_PROGRAM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt")
-_SYSTEM_FILES = ("/etc/fonts", "/etc/libreoffice", "/etc/ld.so.cache", "/dev/null", "/dev/urandom")
-#: System calls that a program needs to be started, and to start its threads.
-_STARTING = frozenset({"clone", "clone3", "fork", "vfork", "execve"})
 #: Title and body, and nothing of pandoc's own.
 _TEMPLATE = "<title>$title$</title>\n$body$\n"
 #: Of these pandoc takes the first heading for the title, and out of the body.
@@ -38,17 +33,17 @@ _PANDOC_OUT_OF_MEMORY = 251
 
 def confine_for(profile: str, readable: list[str], folder: str) -> None:
     """As a plain child is confined, but for what the program needs."""
-    # What the program leaves behind stays below us, where the zygote counts it.
+    # What the program leaves behind stays below us, where the keeper counts it.
     sandbox.adopt_orphans()
-    programs = [path for path in _PROGRAM_FOLDERS if Path(path).is_dir()]
-    if program := profiles.program_of(profile):
-        programs.append(str(Path(program).resolve()))
-    readable = [*readable, *(path for path in _SYSTEM_FILES if Path(path).exists())]
+    sandbox.give_way()
+    view = program_view.of(profile)
     is_office = profile == profiles.OFFICE
     sockets = [office_traces.SOCKET_FOLDER] if is_office else []
-    sandbox.confine(readable, folder, runnable=programs, sockets=sockets)
-    allowed = _STARTING | {"socketpair"} if is_office else _STARTING
-    seccomp.refuse_system_calls(allowed=allowed, local_sockets=is_office)
+    # The child goes on to read as a plain one does: the program itself sees `view` only.
+    sandbox.confine([*readable, *view.readable], folder, runnable=view.runnable, sockets=sockets)
+    seccomp.refuse_system_calls(
+        program=True, local_sockets=is_office, others_hidden=sandbox.others_are_out_of_reach()
+    )
 
 
 def converted(request: Request, document: BinaryIO, readable: list[str]) -> Source:
@@ -111,8 +106,20 @@ def _profiles(folder: Path) -> Iterator[Path]:
     first.mkdir()
     yield first
     for copy in others:
-        shutil.copytree(first, copy, symlinks=True)
+        _copy_folder(first, copy)
         yield copy
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy names and contents, which is all that may be set here. Links stay links."""
+    target.mkdir()
+    for entry in list(os.scandir(source)):
+        if entry.is_symlink():
+            (target / entry.name).symlink_to(Path(entry).readlink())
+        elif entry.is_dir():
+            _copy_folder(Path(entry), target / entry.name)
+        elif entry.is_file():
+            shutil.copyfile(entry, target / entry.name)
 
 
 def _copy(document: BinaryIO, target: Path) -> None:
@@ -124,6 +131,14 @@ def _copy(document: BinaryIO, target: Path) -> None:
 def _run(command: list[str], request: Request) -> int:
     """Run the program to its end and return its code. Raises JobError when that is no good one."""
     own_pid = os.getpid()
+    view = program_view.of(request.profile)
+    is_office = request.profile == profiles.OFFICE
+    sockets = [office_traces.SOCKET_FOLDER] if is_office else []
+
+    def become_program() -> None:
+        sandbox.die_with_parent(own_pid)
+        sandbox.confine(view.readable, request.folder, runnable=view.runnable, sockets=sockets)
+
     # Its standard streams are ours, which are /dev/null; no other descriptor is handed on.
     program = subprocess.run(
         command,
@@ -134,7 +149,7 @@ def _run(command: list[str], request: Request) -> int:
             "TMPDIR": request.folder,
             "LANG": "C.UTF-8",
         },
-        preexec_fn=lambda: sandbox.die_with_parent(own_pid),
+        preexec_fn=become_program,
         check=False,
     )
     code = program.returncode

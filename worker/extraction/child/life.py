@@ -6,10 +6,8 @@ Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an e
 import errno
 import json
 import os
-import re
 import tempfile
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fcntl import F_DUPFD, fcntl
@@ -18,12 +16,14 @@ from typing import BinaryIO
 
 from docmill.worker.errors import NO_SPACE, JobError
 from docmill.worker.extraction.child import convert, sandbox, seccomp
+from docmill.worker.extraction.child.chunking.window import chunked, parts_of_lines
+from docmill.worker.extraction.child.graphemes import before_grapheme
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.lines import END, header_line, part_line
-from docmill.worker.extraction.shared.parts import PageEnd
-from docmill.worker.extraction.shared.protocol import MAX_ELEMENT_CHARACTERS, Request
+from docmill.worker.extraction.shared.parts import ReadPart, WindowPart
+from docmill.worker.extraction.shared.protocol import MAX_ELEMENT_CHARACTERS, STATE_FILE, Request
 from docmill.worker.extraction.shared.sanitize import sanitize
 from docmill.worker.models import Element, JsonObject
 
@@ -32,22 +32,19 @@ _OUT_OF_THE_WAY = 16
 _BUFFER_BYTES = 64 * 1024
 #: Of a document that is read in one go.
 _NO_PLAN: JsonObject = {"starts": [], "context": ""}
-#: Joiners, skin tones and halves of flags: they belong to the character before.
-_JOINS = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]")
-_MAX_GRAPHEME = 64
 #: Made in advance: there may be no memory left to make it when it is needed.
 _OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""}}) + b"\n"
 
 
 def run(
-    request: Request, document: int, result: int, *, zygote_pid: int, readable: Sequence[str]
+    request: Request, document: int, result: int, *, parent_pid: int, readable: Sequence[str]
 ) -> int:
     """Read the document behind one descriptor, write its lines to the other.
 
     Returns the exit status: 0 when the last line says how it ended.
     """
-    os.setsid()
-    sandbox.die_with_parent(zygote_pid)
+    os.setpgid(0, 0)
+    sandbox.die_with_parent(parent_pid)
     _keep_only(document, result)
     writer = _Writer(_RESULT)
     try:
@@ -106,16 +103,42 @@ def _move_into(folder: str) -> None:
 
 def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
     with os.fdopen(_DOCUMENT, "rb") as file:
+        if request.chunking is not None and request.chunking.of_lines:
+            parts = parts_of_lines(file)
+            _write(request, writer, request.media_type, parts, last=request.chunking.last)
+            return
         source = _source(request, file, readable)
         media_type, reading = open_reading(source)
         if request.limits.may_start_program:
             media_type = request.media_type  # of the document, not of what a program made of it
         plan = _plan(reading) if source.first_only else _NO_PLAN
         writer.header(media_type, reading, plan)
-        for part in reading.parts:
-            for shown in [part] if isinstance(part, PageEnd) else _presentable(part):
-                writer.line(part_line(shown))
-        writer.end()
+        is_whole = request.window is None and not plan["starts"]
+        last = is_whole or (request.chunking is not None and request.chunking.last)
+        _write(request, writer, media_type, _shown(reading.parts), last=last)
+
+
+def _shown(parts: Iterable[ReadPart]) -> Iterator[ReadPart]:
+    for part in parts:
+        if isinstance(part, Element):
+            yield from _presentable(part)
+        else:
+            yield part
+
+
+def _write(
+    request: Request, writer: "_Writer", media_type: str, parts: Iterator[ReadPart], *, last: bool
+) -> None:
+    """Write the parts, chunked where that is asked for, and the last word."""
+    shown: Iterator[WindowPart] = parts
+    if request.chunking is not None:
+        state_file = Path(request.folder, STATE_FILE)
+        state = state_file.read_text() if state_file.exists() else ""
+        rules = request.chunking.rules
+        shown = chunked(parts, rules, state, media_type=media_type, last=last)
+    for part in shown:
+        writer.line(part_line(part))
+    writer.end()
 
 
 def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source:
@@ -177,19 +200,10 @@ def _pieces(text: str) -> Iterator[str]:
         limit = start + MAX_ELEMENT_CHARACTERS
         half = start + MAX_ELEMENT_CHARACTERS // 2
         cut = max(text.rfind("\n", half, limit), text.rfind(" ", half, limit))
-        end = cut + 1 if cut != -1 else _before_grapheme(text, limit)
+        end = cut + 1 if cut != -1 else before_grapheme(text, limit)
         yield text[start:end]
         start = end
     yield text[start:]
-
-
-def _before_grapheme(text: str, end: int) -> int:
-    """The last place up to `end` where a character begins as readers see it."""
-    for place in range(end, max(0, end - _MAX_GRAPHEME), -1):
-        joins = _JOINS.match(text[place]) or text[place - 1] == "\u200d"
-        if not joins and not unicodedata.category(text[place]).startswith("M"):
-            return place
-    return end
 
 
 def _code_of(error: Exception) -> str:

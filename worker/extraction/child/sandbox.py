@@ -1,12 +1,14 @@
 """What a process gives up before it meets a stranger's file.
 
-Layers, each of use without the others: no network (a namespace of its own), no privileges of
-root, no way to gain any, hard limits, and Landlock: no file but the interpreter's is readable, no
-program can be run, and no other process can be inspected or signalled. The last matters because
-the worker's secrets are in /proc/PID/environ, which any process of the same user may read.
+Layers, each of use without the others: no network and no sight of other processes (namespaces of
+its own), no privileges of root, no way to gain any, hard limits, and Landlock: no file but the
+interpreter's is readable, no program can be run, and no other process can be inspected or
+signalled. The last matters because the worker's secrets are in /proc/PID/environ, which any process
+of the same user may read. `seccomp` is one more.
 """
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -24,7 +26,12 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_CHILD_SUBREAPER = 36
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
+_CLONE_NEWPID = 0x20000000
+_CLONE_NEWIPC = 0x08000000
+#: The number of `clone`, by machine.
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_SYS_ADMIN = 1 << 21
 
 _SYS_LANDLOCK_CREATE_RULESET = 444  # the numbers are the same on every architecture
 _SYS_LANDLOCK_ADD_RULE = 445
@@ -37,7 +44,14 @@ _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _TCP_RIGHTS_SINCE, _TCP_RIGHTS = 4, 0b11
 _SCOPES_SINCE, _SCOPES = 6, 0b11
 
+#: Signals that wait to be delivered, and memory that may not be swapped out: for programs.
+_MAX_SIGNALS, _MAX_LOCKED_BYTES = 256, 64 * 1024
+#: Weight 335 instead of 1024, in the table of sched(7)'s scheduler.
+_NICENESS = 5
+
 _libc = ctypes.CDLL(None, use_errno=True)
+#: For calls during which the interpreter's lock must stay with this thread.
+_libc_locked = ctypes.PyDLL(None, use_errno=True)
 
 
 def _call(name: str, *arguments: object) -> int:
@@ -48,12 +62,13 @@ def _call(name: str, *arguments: object) -> int:
     return result
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel for SIGKILL when the parent's thread ends; leave if it has ended already.
+def die_with_parent(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel for a signal when the parent's thread ends; leave if it has ended already.
 
-    Call it again after anything that changes credentials, which forgets the request.
+    Call it again after anything that changes credentials, which forgets the request. A parent
+    outside of the own PID namespace has the pid 0.
     """
-    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _call("prctl", _PR_SET_PDEATHSIG, by, 0, 0, 0)
     if os.getppid() != parent_pid:
         raise SystemExit("the parent process is gone")
 
@@ -68,9 +83,14 @@ def leave_network() -> bool:
     with suppress(OSError):
         _call("unshare", _CLONE_NEWNET)
         return True
+    return _enter_user_namespace(_CLONE_NEWNET)
+
+
+def _enter_user_namespace(others: int = 0) -> bool:
+    """Enter a user namespace in which this user is the same, and other namespaces with it."""
     uid, gid = os.geteuid(), os.getegid()
     with suppress(OSError):
-        _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNET)
+        _call("unshare", _CLONE_NEWUSER | others)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
@@ -78,10 +98,57 @@ def leave_network() -> bool:
     return False
 
 
-def drop_privileges() -> None:
-    """Give up every capability, and the ways to gain one: a root without powers remains."""
+def can_hide_processes() -> bool:
+    """Whether the kernel lets this process make PID namespaces, by `fork_hidden`.
+
+    The power to do so is first bound to a user namespace, where that can be had.
+    """
+    if _can_hide(in_user_namespace=True):
+        return _enter_user_namespace()
+    return _can_hide(in_user_namespace=False)
+
+
+def _can_hide(*, in_user_namespace: bool) -> bool:
+    """Try it in a child: who has entered a namespace that is of no use does not come back."""
+    trying = os.fork()
+    if trying == 0:
+        status = 1
+        try:
+            if not in_user_namespace or _enter_user_namespace():
+                hidden = fork_hidden()
+                status = int(hidden != 0 and os.waitpid(hidden, 0)[1] != 0)
+        finally:
+            os._exit(status)
+    return os.waitpid(trying, 0)[1] == 0
+
+
+def fork_hidden() -> int:
+    """As os.fork, but the new process is the first of a PID namespace, and has its own IPC.
+
+    It and what it starts see no other process, and when it ends the kernel ends what it has
+    started, before anybody hears of it. For a process of one thread, in both of which nothing is
+    told to libraries: it may do little but fork as usual. Raises OSError where that is not allowed.
+    """
+    number = _SYS_CLONE.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, "clone: its number is not known")
+    nothing = ctypes.c_ulong(0)
+    flags = ctypes.c_ulong(_CLONE_NEWPID | _CLONE_NEWIPC | signal.SIGCHLD)
+    pid: int = _libc_locked.syscall(number, flags, nothing, nothing, nothing, nothing)
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"clone: {os.strerror(number)}")
+    return pid
+
+
+def drop_privileges(*, keep_namespaces: bool = False) -> None:
+    """Give up every capability, and the ways to gain one: a root without powers remains.
+
+    `keep_namespaces` keeps what `fork_hidden` needs.
+    """
     header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
-    _call("capset", header, bytes(24))
+    kept = _CAP_SYS_ADMIN if keep_namespaces else 0
+    _call("capset", header, struct.pack("6I", kept, kept, 0, 0, 0, 0))
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
@@ -108,10 +175,22 @@ def limit_resources(limits: Limits) -> None:
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, processes),
+        # Of these the kernel counts all that a user has: a child must not use up the worker's.
+        (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_MEMLOCK, _MAX_LOCKED_BYTES),
     ):
         _, hard = resource.getrlimit(what)
         allowed = _lower(limit, hard)
         resource.setrlimit(what, (allowed, allowed))
+
+
+def give_way() -> None:
+    """Run after those of ordinary priority who wake up, and get a third of their share.
+
+    A program can start others faster than they are counted, unless who counts them goes first.
+    """
+    os.nice(_NICENESS)
 
 
 def _lower(limit: int, hard: int) -> int:
@@ -150,6 +229,11 @@ def landlock_version() -> int:
             _LANDLOCK_CREATE_RULESET_VERSION,
         )
     return 0
+
+
+def others_are_out_of_reach() -> bool:
+    """Whether a child of a keeper, and what it starts, could signal no process but its own."""
+    return os.getppid() == 1 or landlock_version() >= _SCOPES_SINCE
 
 
 def confine(

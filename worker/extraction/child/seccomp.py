@@ -1,116 +1,156 @@
-"""System calls that no parser has a use for, refused by the kernel.
+"""A filter in the kernel: a process makes the system calls of its policy, and no other for good.
 
-RLIMIT_NPROC does not bind root, a network namespace is not to be had everywhere: where either is
-missing, this is what keeps a child from starting processes and from opening sockets.
+RLIMIT_NPROC does not bind root, a network namespace is not to be had everywhere, Landlock governs
+neither signals to other processes nor the modes of files: this is what holds wherever they do not.
 """
 
 import ctypes
+import errno
 import os
 import struct
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from docmill.worker.extraction.child import system_calls
+from docmill.worker.extraction.child.system_calls import Alternatives, Policy
 
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
-_KILL_PROCESS, _REFUSE, _ALLOW = 0x80000000, 0x00050001, 0x7FFF0000  # refuse is EPERM
-_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_KILL_PROCESS, _ANSWER, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
+_JUMP_IF_EQUAL, _JUMP_IF_ABOVE, _JUMP_IF_AT_LEAST = 0x15, 0x25, 0x35
 _NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16
-_AF_UNIX = 1
 #: From here on x86_64 numbers the calls of its x32 variant.
 _X32 = 0x40000000
-
-#: What uname calls a machine: its name in the kernel's audit, its column in the table.
-_MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-_REFUSED: dict[str, tuple[int, int | None]] = {
-    "clone": (56, 220),
-    "clone3": (435, 435),
-    "fork": (57, None),
-    "vfork": (58, None),
-    "execve": (59, 221),
-    "execveat": (322, 281),
-    # Whoever stays in the group that it was born in is reached by one signal to the group.
-    "setpgid": (109, 154),
-    "setsid": (112, 157),
-    "socket": (41, 198),
-    "socketpair": (53, 199),
-    "connect": (42, 203),
-    "sendto": (44, 206),
-    "sendmsg": (46, 211),
-    "sendmmsg": (307, 269),
-    "io_uring_setup": (425, 425),
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "mount": (165, 40),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "bpf": (321, 280),
-    "userfaultfd": (323, 282),
-    "perf_event_open": (298, 241),
-    "keyctl": (250, 219),
-}
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def refuse_system_calls(*, allowed: Collection[str] = (), local_sockets: bool = False) -> bool:
-    """Have the kernel refuse them, for this process and for good. Needs no_new_privs first.
+_libc = ctypes.CDLL(None, use_errno=True)
 
-    All but those `allowed`; a second call may refuse these too. `local_sockets` lets a program have
-    Unix sockets of its own, from which nothing can be sent or connected to.
+
+def is_available() -> bool:
+    """Whether this machine's calls are known here, and its kernel has filters."""
+    if _machine() is None:
+        return False
+    # Without a program the kernel has an error of its own for it, and for no filters another.
+    _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, ctypes.c_ulong(0), 0)
+    return ctypes.get_errno() == errno.EFAULT
+
+
+def refuse_system_calls(
+    *, program: bool = False, local_sockets: bool = False, others_hidden: bool = False
+) -> bool:
+    """Have the kernel refuse what a reader has no use for, for good. Needs no_new_privs first.
+
+    `program`: this process starts a program, which inherits it all; a second call may then refuse
+    more. `local_sockets` lets it have Unix sockets of its own, from which nothing can be sent or
+    connected to; `others_hidden` says that there is no process to signal but its own.
     False on a machine whose numbers are not known here, and where the kernel has no filters.
     """
-    machine = _MACHINES.get(os.uname().machine)
-    if machine is None or sys.maxsize < 2**32:
-        return False
-    architecture, column = machine
-    refused = [numbers[column] for name, numbers in _REFUSED.items() if name not in allowed]
-    instructions = _instructions(
-        architecture,
-        [number for number in refused if number is not None],
-        local_sockets=_REFUSED["socket"][column] if local_sockets else None,
-    )
+    if program:
+        policy = system_calls.program_policy(
+            local_sockets=local_sockets, others_hidden=others_hidden
+        )
+    else:
+        policy = system_calls.plain_policy(os.getpid())
+    machine = _machine()
+    return machine is not None and install(instructions_of(policy, *machine))
+
+
+def install(instructions: Sequence[bytes]) -> bool:
+    """Give the kernel a filter for this process. False where it takes none."""
     program = _Program(len(instructions), b"".join(instructions))
-    libc = ctypes.CDLL(None, use_errno=True)
-    result: int = libc.prctl(
+    result: int = _libc.prctl(
         _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), ctypes.c_ulong(0), 0
     )
     return result == 0
 
 
-def _instructions(
-    architecture: int, refused: Sequence[int], *, local_sockets: int | None
-) -> list[bytes]:
-    tests = [(_JUMP_IF_AT_LEAST, _X32), *((_JUMP_IF_EQUAL, number) for number in refused)]
+def _machine() -> tuple[int, int] | None:
+    """Column in the table, and architecture."""
+    return system_calls.MACHINES.get(os.uname().machine) if sys.maxsize > 2**32 else None
+
+
+def instructions_of(policy: Policy, column: int, architecture: int) -> list[bytes]:
+    """The filter of a policy."""
+
+    def number(name: str) -> int | None:
+        return system_calls.NUMBERS[name][column]
+
     return [
         _instruction(_LOAD, _ARCHITECTURE_OFFSET),
         _instruction(_JUMP_IF_EQUAL, architecture, if_true=1),
         _instruction(_RETURN, _KILL_PROCESS),
         _instruction(_LOAD, _NUMBER_OFFSET),
-        *([] if local_sockets is None else _only_local(local_sockets)),
-        # Each test that holds jumps over those after it, and over the allowing end.
+        *_decided(_JUMP_IF_AT_LEAST, _X32, _ANSWER | errno.EPERM),
+        *_ranges(sorted(n for name in policy.allowed if (n := number(name)) is not None)),
         *(
-            _instruction(code, value, if_true=len(tests) - position)
-            for position, (code, value) in enumerate(tests)
+            instruction
+            for name, alternatives in policy.ruled.items()
+            if (n := number(name)) is not None
+            for instruction in _ruled(n, alternatives)
         ),
-        _instruction(_RETURN, _ALLOW),
-        _instruction(_RETURN, _REFUSE),
+        *(
+            instruction
+            for name, error in policy.answers.items()
+            if (n := number(name)) is not None
+            for instruction in _decided(_JUMP_IF_EQUAL, n, _ANSWER | error)
+        ),
+        *_decided(_JUMP_IF_ABOVE, system_calls.NEWEST, _ANSWER | errno.ENOSYS),
+        _instruction(_RETURN, _ANSWER | errno.EPERM),
     ]
 
 
-def _only_local(socket: int) -> list[bytes]:
-    """Decide on a call of socket by its family; for others the number stays loaded."""
-    return [
-        _instruction(_JUMP_IF_EQUAL, socket, if_false=4),
-        _instruction(_LOAD, _FIRST_ARGUMENT_OFFSET),
-        _instruction(_JUMP_IF_EQUAL, _AF_UNIX, if_false=1),
-        _instruction(_RETURN, _ALLOW),
-        _instruction(_RETURN, _REFUSE),
+def _ranges(numbers: Iterable[int]) -> Iterator[bytes]:
+    """Allow these. Neighbours share a test: the kernel tries every call when it takes a filter."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    for first, last in ranges:
+        if first == last:
+            yield from _decided(_JUMP_IF_EQUAL, first, _ALLOW)
+        else:
+            yield _instruction(_JUMP_IF_AT_LEAST, first, if_false=2)
+            yield _instruction(_JUMP_IF_ABOVE, last, if_true=1)
+            yield _instruction(_RETURN, _ALLOW)
+
+
+def _decided(test: int, value: int, decision: int) -> Iterator[bytes]:
+    yield _instruction(test, value, if_false=1)
+    yield _instruction(_RETURN, decision)
+
+
+def _ruled(number: int, alternatives: Alternatives) -> Iterator[bytes]:
+    """Decide on a call by its arguments. For other calls the number stays loaded."""
+    tests = [
+        instruction
+        for conditions in alternatives
+        for instruction in _all_of([test for c in conditions for test in _condition(c)])
     ]
+    tests.append(_instruction(_RETURN, _ANSWER | errno.EPERM))
+    yield _instruction(_JUMP_IF_EQUAL, number, if_false=len(tests))
+    yield from tests
+
+
+def _condition(condition: system_calls.Condition) -> list[tuple[int, int]]:
+    # Both machines have the low half first.
+    load = (_LOAD, _FIRST_ARGUMENT_OFFSET + 8 * condition.argument)
+    masked = [(_AND, condition.mask)] if condition.mask != 0xFFFFFFFF else []
+    return [load, *masked, (_JUMP_IF_EQUAL, condition.value)]
+
+
+def _all_of(tests: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Allow when all hold. Each that does not leads behind them, to the next alternative."""
+    for position, (code, value) in enumerate(tests):
+        is_test = code == _JUMP_IF_EQUAL
+        yield _instruction(code, value, if_false=len(tests) - position if is_test else 0)
+    yield _instruction(_RETURN, _ALLOW)
 
 
 def _instruction(code: int, value: int, *, if_true: int = 0, if_false: int = 0) -> bytes:

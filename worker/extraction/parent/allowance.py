@@ -30,10 +30,18 @@ class Allowance:
 
     def draw(self, amount: float) -> None:
         """Take some. Raises JobError when that was more than was left."""
+        self.note(amount)
+        self.require()
+
+    def note(self, amount: float) -> None:
+        """Take what was used already, be it more than was left."""
         with self._lock:
             self._left -= amount
-            if self._left < 0:
-                raise JobError(self._code, self._detail)
+
+    def require(self) -> None:
+        """Raise JobError when more was taken than there was."""
+        if self._left < 0:
+            raise JobError(self._code, self._detail)
 
 
 class TimeAllowance(Allowance):

@@ -3,7 +3,7 @@
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +22,18 @@ from docmill.worker.extraction.parent.results import (
 )
 from docmill.worker.extraction.parent.supervisor import ChildHandle, Supervisor, code_of_ending
 from docmill.worker.extraction.shared import office_traces, profiles
-from docmill.worker.extraction.shared.parts import Bounds, PageEnd, ReadPart
-from docmill.worker.extraction.shared.protocol import MAX_FILE_NAME_CHARACTERS, Limits, Request
+from docmill.worker.extraction.shared.parts import Bounds, PageEnd, RawLines, Summary, WindowPart
+from docmill.worker.extraction.shared.protocol import (
+    MAX_FILE_NAME_CHARACTERS,
+    MAX_LINE_BYTES,
+    STATE_FILE,
+    Chunking,
+    Limits,
+    Request,
+)
 from docmill.worker.fair_gate import Share
 from docmill.worker.log import get_logger
-from docmill.worker.models import Element
+from docmill.worker.models import Chunk, Element
 from docmill.worker.ports import StopCheck
 
 log = get_logger(__name__)
@@ -36,8 +43,9 @@ POLL_SECONDS = 0.25
 #: What a zygote may take to fork. Longer than any machine needs that is not out of order: a zygote
 #: that is replaced takes all documents along that are being read.
 FORK_SECONDS = 30.0
-#: What a zygote may take to report the end of a child that was killed.
-_REAP_SECONDS = 10.0
+#: What a zygote may take to report the end of a child that was killed. One that gave way to all
+#: others takes seconds on a busy machine to give two gigabytes back.
+_REAP_SECONDS = 30.0
 #: How long its pipe is waited for before it is looked whether it was forked.
 _FORK_POLL_SECONDS = 0.02
 _READ_BYTES = 256 * 1024
@@ -52,6 +60,16 @@ class Task:
     window: Bounds | None = None  #: None: the first one
     context: str = ""  #: with a window: see Header.context
     media_type: str = ""  #: with a window: what the first child took the file for
+    unread: bool = False  #: its lines are for another child: they are passed on as they are
+    chunking: Chunking | None = None  #: None: elements are wanted
+    state: str = ""  #: with chunking: what the window before left open
+    header: Header | None = None  #: with a window: of the document
+    lines: Sequence[RawLines] | None = None  #: with chunking: what another child has read
+
+    def of_lines(self, lines: Sequence[RawLines]) -> "Task":
+        """The same window, which another child has read, for one that chunks it."""
+        assert self.chunking is not None
+        return replace(self, lines=lines, chunking=replace(self.chunking, of_lines=True))
 
 
 @dataclass(frozen=True)
@@ -59,7 +77,7 @@ class OpenedWindow:
     """A window whose child has begun to speak."""
 
     header: Header
-    parts: Iterator[ReadPart]
+    parts: Iterator[WindowPart]
     profile: str = profiles.PLAIN  #: the kind of child
     seconds: float = 0.0  #: that it was waited for until it spoke
 
@@ -87,13 +105,17 @@ class Child:
         self._closed = False
         self._wanted = Wanted(profiles.PLAIN, "")
 
-    def become(self, wanted: Wanted, limits: Limits) -> None:
+    def become(self, wanted: Wanted) -> None:
         """Be a child of another kind, once it is started."""
-        programs = wanted.profile in profiles.PROGRAMS
         self._wanted = wanted
-        self.limits = replace(
-            limits, may_start_program=programs, open_files=256 if programs else limits.open_files
-        )
+        if wanted.profile in profiles.PROGRAMS:
+            self.limits = replace(self.limits, may_start_program=True, open_files=256)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has taken, once it is closed; 0 when its zygote is lost."""
+        ending = self._handle.ending if self._handle else None
+        return ending.cpu_seconds if ending else 0
 
     @property
     def pipe(self) -> int:
@@ -112,8 +134,11 @@ class Child:
             media_type=self._wanted.media_type or task.media_type,
             window=task.window,
             context=task.context,
+            chunking=task.chunking,
         )
-        document = os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
+        if task.state:
+            Path(self._folder, STATE_FILE).write_text(task.state)
+        document = _document(task)
         try:
             reader, writer = os.pipe()
             try:
@@ -172,6 +197,17 @@ class Child:
             _wait_for_end(self._pipe, _REAP_SECONDS)
 
 
+def _document(task: Task) -> int:
+    """What the child reads: the file, or the lines that another child has read of it."""
+    if task.lines is None:
+        return os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(os.memfd_create("docmill-lines"), "wb") as lines:
+        lines.writelines(part.data for part in task.lines)
+        lines.flush()
+        lines.seek(0)
+        return os.dup(lines.fileno())
+
+
 def _wait_for_end(pipe: int, timeout_seconds: float) -> None:
     """Read what is left in a pipe until its other end is closed, or time is up."""
     deadline = time.monotonic() + timeout_seconds
@@ -185,15 +221,15 @@ def _wait_for_end(pipe: int, timeout_seconds: float) -> None:
 class ChildReader:
     """Reads one child's pipe, with an eye on the clock and on the run's stop signs."""
 
-    def __init__(self, child: Child, seconds: TimeAllowance, check: StopCheck) -> None:
+    def __init__(self, child: Child, task: Task, seconds: TimeAllowance, check: StopCheck) -> None:
         """Time counts only while the child is waited for, not while what it says is used."""
         self._child = child
         self._seconds = seconds
         self._fork_seconds_left = FORK_SECONDS
         self._check = check
         self._next_check = 0.0
-        self._lines = ResultLines()
-        self._items = self._read_items()
+        self._lines = ResultLines(task.header if task.lines is not None else None)
+        self._items = self._read_unread() if task.unread else self._read_items()
 
     def header(self) -> Header | Wanted:
         """Wait for the header, or for the wish for another kind of child. Raises JobError."""
@@ -210,31 +246,58 @@ class ChildReader:
             raise JobError("parse_crashed", "no header")
         return first
 
-    def parts(self) -> Iterator[ReadPart]:
-        """Elements and page ends as they come; the child is gone before the last is used."""
+    def parts(self) -> Iterator[WindowPart]:
+        """Parts as they come; the child is gone before the last is used."""
         for item in self._items:
-            if isinstance(item, Element | PageEnd):
+            if isinstance(item, Element | PageEnd | Chunk | Summary | RawLines):
                 yield item
 
-    def _read_items(self) -> Iterator[Item]:
+    def _read_items(self) -> Iterator[Item | RawLines]:
         """Items up to the last word. Raises JobError for any other end."""
         while data := self._read():
-            try:
-                for item in self._lines.feed(data):
-                    match item:
-                        case Failure(code, detail):
-                            raise JobError(code, detail)
-                        case End():
-                            self._child.close()
-                            return
-                        case _:
-                            yield item
-            except MalformedResultError as error:
-                raise JobError("parse_crashed", str(error)) from None
+            for item in self._parsed(data):
+                if isinstance(item, End):
+                    self._child.close()
+                    return
+                yield item
         raise JobError(self._child.code(), "the child ended without a last word")
 
+    def _read_unread(self) -> Iterator[Item | RawLines]:
+        """The header, then the lines up to the last word as they are. Raises JobError."""
+        waiting, begun = b"", False
+        while data := self._read():
+            waiting += data
+            # The line that may be the last one stays behind.
+            cut = waiting.rfind(b"\n", 0, -1) + 1
+            if begun and cut:
+                yield RawLines(waiting[:cut])
+                waiting = waiting[cut:]
+            elif not begun and b"\n" in waiting:
+                line, _, waiting = waiting.partition(b"\n")
+                begun = True
+                yield from self._parsed(line + b"\n")
+            if len(waiting) > 2 * MAX_LINE_BYTES:
+                raise JobError("parse_crashed", "overlong line")
+        first, _, last = waiting.rpartition(b"\n")[0].rpartition(b"\n")
+        if first:
+            yield RawLines(first + b"\n")
+        if last:
+            yield from self._parsed(last + b"\n")
+        if not self._lines.ended:
+            raise JobError(self._child.code(), "the child ended without a last word")
+        self._child.close()
+
+    def _parsed(self, data: bytes) -> Iterator[Item]:
+        try:
+            for item in self._lines.feed(data):
+                if isinstance(item, Failure):
+                    raise JobError(item.code, item.detail)
+                yield item
+        except MalformedResultError as error:
+            raise JobError("parse_crashed", str(error)) from None
+
     def _read(self) -> bytes:
-        """What the child has written, b"" when it has ended. Raises parse_timeout."""
+        """What the child has written, b"" when it has ended. Raises parse_stalled."""
         readable = select.poll()
         readable.register(self._child.pipe, select.POLLIN)
         while True:

@@ -1,8 +1,10 @@
 """Private folders of children, below one folder that belongs to this worker."""
 
 import fcntl
+import itertools
 import os
 import shutil
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -11,7 +13,9 @@ from pathlib import Path
 _PREFIX = "docmill-extraction-"
 _LOCK = "lock"
 #: A folder this young may be one whose owner has not locked it yet.
-_YOUNG_SECONDS = 60
+_YOUNG_SECONDS = 5
+#: How often orphans are looked for.
+_SWEEP_SECONDS = 60
 
 
 class PrivateFolders:
@@ -31,7 +35,7 @@ class PrivateFolders:
 
     def _sweep(self) -> None:
         # Again from time to time: what the one before us left may have been too young.
-        self._next_sweep = time.monotonic() + 2 * _YOUNG_SECONDS
+        self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         for sibling in self._temp_dir.glob(f"{_PREFIX}*"):
             with suppress(OSError):
                 _remove_if_orphaned(sibling)
@@ -44,14 +48,45 @@ class PrivateFolders:
 
     def remove(self, folder: Path) -> None:
         """Remove a folder with all a child has left in it. Repeatable."""
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_tree(folder)
 
     def close(self) -> None:
-        """Remove everything. Repeatable."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Remove everything, and what killed workers have left meanwhile. Repeatable."""
+        self._sweep()
+        _remove_all(self.root)
         if self._lock != -1:
             os.close(self._lock)
             self._lock = -1
+
+
+def _remove_all(root: Path) -> None:
+    """Remove the folders of children, then what they are in."""
+    with suppress(OSError):
+        for entry in list(os.scandir(root)):
+            if entry.is_dir(follow_symlinks=False):
+                _remove_tree(Path(entry))
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove what somebody may have made who wants it to stay.
+
+    Folders are deeper than a path or a stack can be, and closed to their owner: so each is opened,
+    and moved up beside the uppermost before it is looked into.
+    """
+    beside = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count())
+    waiting = [folder]
+    while waiting:
+        emptied = waiting.pop()
+        with suppress(OSError):
+            emptied.chmod(stat.S_IRWXU)
+            for entry in list(os.scandir(emptied)):
+                if entry.is_dir(follow_symlinks=False):
+                    Path(entry).chmod(stat.S_IRWXU)
+                    waiting.append(Path(entry).rename(next(beside)))
+                else:
+                    Path(entry).unlink()
+            emptied.rmdir()
 
 
 def _remove_if_orphaned(folder: Path) -> None:
@@ -61,6 +96,6 @@ def _remove_if_orphaned(folder: Path) -> None:
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_all(folder)
     finally:
         os.close(lock)

@@ -1,6 +1,7 @@
 """The worker's side of extraction: a child for each window, and whatever it does, a clean end."""
 
 import math
+import os
 import tempfile
 import threading
 import time
@@ -32,10 +33,16 @@ from docmill.worker.extraction.shared import profiles
 from docmill.worker.extraction.shared.media_types import name_hint
 from docmill.worker.extraction.shared.protocol import Limits
 from docmill.worker.fair_gate import FairGate
+from docmill.worker.memory import available_bytes
+from docmill.worker.models import CHUNKING_VERSION, ChunkRules, Offer
 from docmill.worker.ports import KeptWindows, StopCheck
 
-#: Bump when the elements of an unchanged file change: documents are then read again.
-EXTRACTION_VERSION = "4"
+#: A number. Bump when the elements of an unchanged file change: documents are then read again.
+EXTRACTION_VERSION = "5"
+#: One in so many children is for owners of whom nothing is being read.
+_RESERVED_SHARE = 3
+#: Free memory without which no more children than cores are started. Most need a tenth of it.
+_ROOM_BYTES = 1024 * 1024 * 1024
 #: A zygote that is not ready after this is not going to be.
 START_SECONDS = 60.0
 #: Windows that were read ahead and wait in memory, of all documents together.
@@ -49,7 +56,8 @@ class ExtractionLimits:
     """What reading documents may take."""
 
     children: int  #: windows read at the same time
-    timeout_seconds: float = 300  #: that one document may be waited for; CPU time of each child
+    timeout_seconds: float = 300  #: CPU time of all children that read one document
+    patience: float = 4  #: so many times as long by the clock, which others' children share
     memory_bytes: int = 2048 * 1024 * 1024  #: of one child, on top of what it shares
     max_characters: int = 50_000_000  #: of one document
     ocr_timeout_seconds: float = 1800  #: as `timeout_seconds`, for pages that are pictures
@@ -69,17 +77,29 @@ class ExtractionLimits:
 
 
 class _Document:
-    """A document being read: whose it is, what may stop it, what it may still take."""
+    """A document being read: whose it is, what may stop it, what it may still take.
+
+    CPU time is its own doing, and final. The clock also runs while others have the cores: it is a
+    backstop, after which the document is tried again. But a program that hangs is not.
+    """
 
     def __init__(self, owner: str, limits: ExtractionLimits) -> None:
         self.owner = owner
+        seconds = {
+            profile: limits.for_profile(profile).timeout_seconds
+            for profile in (profiles.PLAIN, *profiles.SPECIAL)
+        }
+        self._cpu_seconds = {
+            profile: Allowance(allowed, code="parse_timeout", detail="CPU time")
+            for profile, allowed in seconds.items()
+        }
         self._seconds = {
             profile: TimeAllowance(
-                limits.for_profile(profile).timeout_seconds,
-                code="parse_timeout",
+                limits.patience * allowed,
+                code="parse_timeout" if profile in profiles.PROGRAMS else "parse_stalled",
                 detail="wall clock",
             )
-            for profile in (profiles.PLAIN, *profiles.SPECIAL)
+            for profile, allowed in seconds.items()
         }
         self.characters = Allowance(
             limits.max_characters, code="document_too_large", detail="too many characters"
@@ -88,6 +108,10 @@ class _Document:
     def seconds(self, profile: str) -> TimeAllowance:
         """Time that its children of this kind may be waited for."""
         return self._seconds[profile]
+
+    def cpu_seconds(self, profile: str) -> Allowance:
+        """CPU time that its children of this kind may take."""
+        return self._cpu_seconds[profile]
 
 
 class GuardedExtractor:
@@ -105,12 +129,26 @@ class GuardedExtractor:
         Children have their private folders below `temp_dir`.
         """
         self._limits = limits
-        self._slots = FairGate(limits.children)
+        self._slots = FairGate(
+            limits.children,
+            reserved=limits.children // _RESERVED_SHARE,
+            is_open=self._has_memory_for,
+        )
         # Each takes a core and a gigabyte, for minutes: they must not take all slots.
         self._special_slots = {profile: FairGate(1) for profile in profiles.SPECIAL}
         self._held = threading.Semaphore(_HELD_PER_CHILD * limits.children)
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
         self._supervisor = Supervisor(self._folders.root, eager=eager)
+
+    def _has_memory_for(self, children: int) -> bool:
+        """Whether so many children may run: as many as there are cores, more while there is room.
+
+        Reading is what cores limit; the others are there so that long documents hold up no short
+        ones, and may take memory only where that is to be had.
+        """
+        if children <= (os.cpu_count() or 1):
+            return True
+        return available_bytes() >= min(self._limits.memory_bytes, _ROOM_BYTES)
 
     @property
     def zygote_pid(self) -> int | None:
@@ -122,8 +160,14 @@ class GuardedExtractor:
 
         A document whose pages could not be read is thus read again once the extra `ocr` is there.
         """
-        found = [profile for profile in profiles.SPECIAL if profiles.is_available(profile)]
-        return "+".join(filter(None, [EXTRACTION_VERSION, *found, name_hint(file_name)]))
+        return "+".join(
+            filter(None, [EXTRACTION_VERSION, *profiles.available(), name_hint(file_name)])
+        )
+
+    @property
+    def offer(self) -> Offer:
+        """What a version says of this process, for whatever name."""
+        return Offer(int(EXTRACTION_VERSION), int(CHUNKING_VERSION), profiles.available())
 
     @property
     def isolation(self) -> dict[str, Any]:
@@ -148,9 +192,11 @@ class GuardedExtractor:
         check: StopCheck,
         owner: str = "",
         kept: KeptWindows = NOTHING_KEPT,
+        rules: ChunkRules | None = None,
     ) -> Iterator[OrderedExtraction]:
         """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
 
+        With rules its windows hold chunks, else elements.
         Windows that wait for a slot get one in the order of FairGate. Whatever `check` raises,
         and whatever ends the `with`, no child, folder or descriptor is left.
         """
@@ -163,45 +209,58 @@ class GuardedExtractor:
             characters=document.characters,
             ahead=self._limits.children,
             held=self._held,
+            rules=rules,
         ) as extraction:
             yield extraction
 
     @contextmanager
     def _read(self, document: _Document, task: Task, check: StopCheck) -> Iterator[OpenedWindow]:
         """Read one window in a child of its own, or in a second one of the kind that it needs."""
-        with self._slot(document.owner, check) as child:
+        with self._slot(document, check) as child:
             self._start(child, task, check)
-            reader = ChildReader(child, document.seconds(profiles.PLAIN), check)
+            reader = ChildReader(child, task, document.seconds(profiles.PLAIN), check)
+            if task.lines is not None:
+                assert task.header is not None
+                yield OpenedWindow(task.header, reader.parts())
+                return
             header = reader.header()
             if isinstance(header, Header):
                 seconds = document.seconds(profiles.PLAIN).drawn
                 yield OpenedWindow(header, reader.parts(), profiles.PLAIN, seconds)
                 return
-        with self._special_slot(header, document.owner, check) as child:
+        with self._special_slot(header, document, check) as child:
             self._start(child, task, check)
-            reader = ChildReader(child, document.seconds(header.profile), check)
+            reader = ChildReader(child, task, document.seconds(header.profile), check)
             yield OpenedWindow(reader.only_header(), reader.parts(), header.profile)
 
     @contextmanager
-    def _special_slot(self, wanted: Wanted, owner: str, check: StopCheck) -> Iterator[Child]:
+    def _special_slot(
+        self, wanted: Wanted, document: _Document, check: StopCheck
+    ) -> Iterator[Child]:
         """A slot for a child of another kind. One waits for it without holding an ordinary one."""
-        place = self._special_slots[wanted.profile].acquire(owner, 1, check)
+        place = self._special_slots[wanted.profile].acquire(document.owner, 1, check)
         try:
-            with self._slot(owner, check) as child:
-                limits = self._limits.for_profile(wanted.profile).of_child()
-                child.become(wanted, limits)
+            with self._slot(document, check, wanted.profile) as child:
+                child.become(wanted)
                 yield child
         finally:
             place.release()
 
     @contextmanager
-    def _slot(self, owner: str, check: StopCheck) -> Iterator[Child]:
-        slot = self._slots.acquire(owner, 1, check)
-        child = Child(self._supervisor, self._folders, slot, self._limits.of_child())
+    def _slot(
+        self, document: _Document, check: StopCheck, profile: str = profiles.PLAIN
+    ) -> Iterator[Child]:
+        slot = self._slots.acquire(document.owner, 1, check)
+        cpu = document.cpu_seconds(profile)
+        limits = self._limits.for_profile(profile).of_child()
+        limits = replace(limits, cpu_seconds=min(limits.cpu_seconds, math.ceil(cpu.left) or 1))
+        child = Child(self._supervisor, self._folders, slot, limits)
         try:
+            cpu.require()
             yield child
         finally:
             child.close()
+            cpu.note(child.cpu_seconds)
 
     def _start(self, child: Child, task: Task, check: StopCheck) -> None:
         deadline = time.monotonic() + START_SECONDS

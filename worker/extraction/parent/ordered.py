@@ -1,6 +1,6 @@
 """The windows of one document, in order: several are read at once, what is kept is not read."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from threading import Semaphore
@@ -14,9 +14,11 @@ from docmill.worker.extraction.parent.records import Record, replayed
 from docmill.worker.extraction.parent.results import Header
 from docmill.worker.extraction.parent.windows import size_of, windows_of
 from docmill.worker.extraction.shared import media_types, profiles
-from docmill.worker.extraction.shared.parts import PageEnd, ReadPart
+from docmill.worker.extraction.shared.parts import PageEnd, Summary, WindowPart
+from docmill.worker.extraction.shared.protocol import Chunking
 from docmill.worker.extraction.shared.running import RunningLines
 from docmill.worker.log import get_logger
+from docmill.worker.models import ChunkRules, Element
 from docmill.worker.ports import KeptWindows, StopCheck, Window
 
 log = get_logger(__name__)
@@ -55,9 +57,12 @@ def ordered_windows(
     characters: Allowance,
     ahead: int,
     held: Semaphore,
+    rules: ChunkRules | None = None,
 ) -> Iterator["OrderedExtraction"]:
     """Open a document with its first window. Up to `ahead` further ones are read meanwhile.
 
+    With rules it is chunked, each window in a child that is told what the one before left open: in
+    the one that reads it, or, where it was read ahead, in another one.
     Each of them takes one of `held` for as long as it is in memory; without one it is read when its
     turn comes. Raises JobError. When the `with` ends, nothing is being read any more.
     """
@@ -68,21 +73,50 @@ def ordered_windows(
         if 1 in numbers:
             first = OpenedWindow(*replayed(kept.load(1)))
         else:
-            first = stack.enter_context(read(task, check))
-        later = _later_tasks(task, first.header)
+            chunking = None if rules is None else Chunking(rules)
+            first = stack.enter_context(read(replace(task, chunking=chunking), check))
+        later = _later_tasks(task, first.header, unread=rules is not None)
         missing = {number: later[number] for number in later if number not in numbers}
         reader = stack.enter_context(ReadAhead(read, missing, ahead=ahead, held=held, check=check))
         slow = first.seconds > _SLOW_SECONDS or first.profile != profiles.PLAIN
-        windows = _Windows(first, reader, numbers, kept, worth_keeping=bool(later) or slow)
-        yield OrderedExtraction(first.header, windows, characters)
+        turns = None if rules is None else _ChunkTurns(rules, later)
+        windows = _Windows(
+            first, reader, numbers, kept, worth_keeping=bool(later) or slow, turns=turns
+        )
+        yield OrderedExtraction(first.header, windows, characters, chunked=rules is not None)
 
 
-def _later_tasks(task: Task, header: Header) -> dict[int, Task]:
+def _later_tasks(task: Task, header: Header, *, unread: bool) -> dict[int, Task]:
     """What is left to read after the first window."""
+    later = replace(
+        task, context=header.context, media_type=header.mime_type, header=header, unread=unread
+    )
     return {
-        number: replace(task, window=bounds, context=header.context, media_type=header.mime_type)
+        number: replace(later, window=bounds)
         for number, bounds in enumerate(header.windows, start=2)
     }
+
+
+class _ChunkTurns:
+    """The windows of one document as they are chunked: in order, since each continues another."""
+
+    def __init__(self, rules: ChunkRules, later: Mapping[int, Task]) -> None:
+        self._rules = rules
+        self._later = later
+        self._state = ""
+
+    def task(self, number: int) -> Task:
+        """What chunks this window, once the one before is used up."""
+        chunking = Chunking(self._rules, last=number == 1 + len(self._later))
+        task = self._later[number]
+        return replace(task, unread=False, chunking=chunking, state=self._state)
+
+    def noted(self, parts: Iterable[WindowPart]) -> Iterator[WindowPart]:
+        """The parts of a window; what it leaves open is for the next one."""
+        for part in parts:
+            if isinstance(part, Summary):
+                self._state = part.state
+            yield part
 
 
 class _Windows:
@@ -96,26 +130,30 @@ class _Windows:
         kept: KeptWindows,
         *,
         worth_keeping: bool,
+        turns: _ChunkTurns | None,
     ) -> None:
         self._first = first
         self._reader = reader
         self._numbers = numbers
         self._kept = kept
         self._worth_keeping = worth_keeping
+        self._turns = turns
 
-    def in_order(self) -> Iterator[Iterator[ReadPart]]:
+    def in_order(self) -> Iterator[Iterator[WindowPart]]:
         """The parts of one window after the other. Each is to be used up before the next."""
         self._reader.begin()
         for number in range(1, 2 + len(self._first.header.windows)):
-            if number in self._numbers:
-                first = number == 1
-                yield self._first.parts if first else replayed(self._kept.load(number))[1]
-            else:
-                yield self._keeping(number)
+            parts = self._parts(number)
+            yield parts if self._turns is None else self._turns.noted(parts)
 
-    def _keeping(self, number: int) -> Iterator[ReadPart]:
+    def _parts(self, number: int) -> Iterator[WindowPart]:
+        if number not in self._numbers:
+            return self._keeping(number)
+        return self._first.parts if number == 1 else replayed(self._kept.load(number))[1]
+
+    def _keeping(self, number: int) -> Iterator[WindowPart]:
         """What is read of a window; once all of it is read, it is kept."""
-        parts = self._first.parts if number == 1 else self._reader.parts(number)
+        parts = self._first.parts if number == 1 else self._read(number)
         if not self._worth_keeping:
             yield from parts
             return
@@ -127,12 +165,18 @@ class _Windows:
         if record.size <= _MOST_KEPT_BYTES:
             self._kept.keep(number, record.content())
 
+    def _read(self, number: int) -> Iterator[WindowPart]:
+        return self._reader.parts(number, None if self._turns is None else self._turns.task(number))
+
 
 class OrderedExtraction:
     """One document being read; see ports.Extraction."""
 
-    def __init__(self, header: Header, windows: _Windows, characters: Allowance) -> None:
+    def __init__(
+        self, header: Header, windows: _Windows, characters: Allowance, *, chunked: bool = False
+    ) -> None:
         self._header = header
+        self._chunked = chunked
         self._windows = windows
         self._characters = characters
         self._pages_done = 0
@@ -162,15 +206,15 @@ class OrderedExtraction:
         found = False
         for parts in self._windows.in_order():
             checked = self._checked(parts)
-            if self.mime_type == media_types.PDF:
+            if self.mime_type == media_types.PDF and not self._chunked:
                 checked = running.without_repeats(checked)
             for window in windows_of(checked, pages_done=self._pages_done):
-                found = found or bool(window.elements)
+                found = found or bool(window.elements or window.chunks)
                 yield window
         if not found:
             raise JobError("empty_document")
 
-    def _checked(self, parts: Iterable[ReadPart]) -> Iterator[ReadPart]:
+    def _checked(self, parts: Iterable[WindowPart]) -> Iterator[WindowPart]:
         """The parts that say something, all of them counted, their pages in the one order."""
         for part in parts:
             self._characters.draw(size_of(part))
@@ -178,6 +222,8 @@ class OrderedExtraction:
                 if not self._pages_done < part.number <= (self.page_count or 0):
                     raise JobError("parse_crashed", "pages out of order")
                 self._pages_done = part.number
-            elif not part.text.strip():
+            elif isinstance(part, Element) == self._chunked:
+                raise JobError("parse_crashed", "elements for chunks, or the other way")
+            elif isinstance(part, Element) and not part.text.strip():
                 continue
             yield part

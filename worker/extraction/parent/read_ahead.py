@@ -10,12 +10,13 @@ from typing import Final
 
 from docmill.worker.extraction.parent.child_reader import POLL_SECONDS, ReadWindow, Task
 from docmill.worker.extraction.parent.windows import size_of
-from docmill.worker.extraction.shared.parts import ReadPart
+from docmill.worker.extraction.shared.parts import RawLines, WindowPart
 from docmill.worker.ports import StopCheck
 
-#: A window with more is read when its turn comes, piece by piece: only then does its child wait
-#: for whoever uses them. None has that much but a sheet, and what means harm.
-_MOST_CHARACTERS: Final = 4_000_000
+#: A window with more, or with lines of so many bytes, is read when its turn comes, piece by piece:
+#: only then does its child wait for whoever uses them. None has that much but a sheet, and what
+#: means harm.
+_MOST_CHARACTERS: Final = 8_000_000
 
 
 class _ClosedError(Exception):
@@ -49,7 +50,7 @@ class ReadAhead:
         self._ahead = ahead
         self._held = held
         self._waiting = deque(tasks)
-        self._reading: dict[int, Future[list[ReadPart]]] = {}
+        self._reading: dict[int, Future[list[WindowPart]]] = {}
         self._direct = ExitStack()
         self._closed = False
         self._executor: ThreadPoolExecutor | None = None
@@ -72,25 +73,35 @@ class ReadAhead:
                 return
             self._submit(self._waiting.popleft())
 
-    def parts(self, number: int) -> Iterator[ReadPart]:
-        """What is in a window; asked for in order. Raises JobError."""
+    def parts(self, number: int, chunking: Task | None = None) -> Iterator[WindowPart]:
+        """What is in a window; asked for in order. Raises JobError.
+
+        With a task that chunks it: its chunks. What was read ahead is chunked by another child.
+        """
         if number not in self._reading:
             self._waiting.remove(number)
-            yield from self._parts_from_child(number)
+            yield from self._parts_from_child(chunking or self._tasks[number])
             return
         try:
             parts = self._result(self._reading[number])
         except _TooLongError:
             self._forget(number)
-            yield from self._parts_from_child(number)
+            yield from self._parts_from_child(chunking or self._tasks[number])
             return
-        yield from parts
+        if chunking is None:
+            yield from parts
+        else:
+            lines = [part for part in parts if isinstance(part, RawLines)]
+            yield from self._from_child(chunking.of_lines(lines))
         self._forget(number)
         self.begin()
 
-    def _parts_from_child(self, number: int) -> Iterator[ReadPart]:
+    def _parts_from_child(self, task: Task) -> Iterator[WindowPart]:
         self.begin()
-        yield from self._direct.enter_context(self._read(self._tasks[number], self._check)).parts
+        yield from self._from_child(task)
+
+    def _from_child(self, task: Task) -> Iterator[WindowPart]:
+        yield from self._direct.enter_context(self._read(task, self._check)).parts
         self._direct.close()
 
     def _submit(self, number: int) -> None:
@@ -105,7 +116,7 @@ class ReadAhead:
         del self._reading[number]
         self._held.release()
 
-    def _read_whole(self, task: Task) -> list[ReadPart]:
+    def _read_whole(self, task: Task) -> list[WindowPart]:
         parts, size = [], 0
         with self._read(task, self._check_open) as opened:
             for part in opened.parts:
@@ -120,7 +131,7 @@ class ReadAhead:
             raise _ClosedError
         self._check()
 
-    def _result(self, future: "Future[list[ReadPart]]") -> list[ReadPart]:
+    def _result(self, future: "Future[list[WindowPart]]") -> list[WindowPart]:
         while not wait([future], timeout=POLL_SECONDS).done:
             self._check()
         return future.result()

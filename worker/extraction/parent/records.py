@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from docmill.worker.extraction.parent.results import Header, Item, ResultLines
 from docmill.worker.extraction.shared.lines import END, header_line, part_line
-from docmill.worker.extraction.shared.parts import PageEnd, ReadPart
-from docmill.worker.models import Element
+from docmill.worker.extraction.shared.parts import PageEnd, Summary, WindowPart
+from docmill.worker.models import Chunk, Element
 
 _BLOCK_BYTES = 256 * 1024
 
@@ -24,7 +24,7 @@ class Record:
         """Bytes so far."""
         return len(self._packed)
 
-    def add(self, part: ReadPart) -> None:
+    def add(self, part: WindowPart) -> None:
         """Note the next part."""
         self._packed += self._packer.compress(part_line(part))
 
@@ -34,12 +34,12 @@ class Record:
         return bytes(self._packed + self._packer.flush())
 
 
-def replayed(content: bytes) -> tuple[Header, Iterator[ReadPart]]:
+def replayed(content: bytes) -> tuple[Header, Iterator[WindowPart]]:
     """The header and the parts of a record."""
     items = _items(content)
     header = next(items)
     assert isinstance(header, Header)
-    return header, (item for item in items if isinstance(item, Element | PageEnd))
+    return header, (item for item in items if isinstance(item, Element | PageEnd | Chunk | Summary))
 
 
 def _items(content: bytes) -> Iterator[Item]:

@@ -13,19 +13,25 @@ from typing import Any, NoReturn
 
 from docmill.worker.errors import DocmillError
 from docmill.worker.extraction.shared import profiles
-from docmill.worker.extraction.shared.parts import Bounds, PageEnd, windows_between
+from docmill.worker.extraction.shared.parts import Bounds, PageEnd, Summary, windows_between
 from docmill.worker.extraction.shared.protocol import (
     CATEGORIES,
+    MAX_CHUNK_CHARACTERS,
+    MAX_CHUNK_LINKS,
     MAX_CONTEXT_BYTES,
     MAX_ELEMENT_CHARACTERS,
+    MAX_HEADING_CHARACTERS,
+    MAX_HEADINGS,
     MAX_LINE_BYTES,
+    MAX_LINKS_CHARACTERS,
     MAX_NAME_CHARACTERS,
     MAX_PAGES,
+    MAX_STATE_CHARACTERS,
     MAX_WINDOWS,
     METADATA_LIMITS,
 )
 from docmill.worker.extraction.shared.sanitize import sanitize
-from docmill.worker.models import Element
+from docmill.worker.models import Chunk, Element
 
 #: What a child may say went wrong; how it was ended it cannot know.
 CHILD_CODES = frozenset(
@@ -45,6 +51,9 @@ CHILD_CODES = frozenset(
 )
 _MAX_DEPTH = 100
 _MAX_PLACE = 2**40
+_MAX_TITLE_CHARACTERS = 300
+#: What a child packs for the next one: base64.
+_STATE = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
 #: What is left of a detail: enough for a type's name or a number, too little for a path or a key.
 _NOT_IN_DETAIL = re.compile(r"[^A-Za-z0-9 _.,:-]|[A-Za-z0-9_-]{40,}")
@@ -92,15 +101,16 @@ class End:
     """A child's last word when it has read the document."""
 
 
-Item = Header | Element | PageEnd | Failure | Wanted | End
+Item = Header | Element | PageEnd | Chunk | Summary | Failure | Wanted | End
 
 
 class ResultLines:
     """Turns the bytes of one child into items, in the only order they may have."""
 
-    def __init__(self) -> None:
+    def __init__(self, header: Header | None = None) -> None:
+        """With a header: the child is one of those that write none."""
         self._rest = b""
-        self._header: Header | None = None
+        self._header = header
         self._last_page = 0
         self._ended = False
 
@@ -141,6 +151,10 @@ class ResultLines:
     def _body_item(self, kind: str, message: dict[str, Any], header: Header) -> Item:
         if kind == "element" and len(message) == 1:
             return _element(_mapping(message["element"]))
+        if kind == "chunk" and len(message) == 1:
+            return _chunk(_mapping(message["chunk"]))
+        if kind == "summary" and len(message) == 1:
+            return _summary(_mapping(message["summary"]))
         if message.keys() == {"page", "read"}:
             return self._page_end(message["page"], message["read"], header)
         if message != {"end": True}:
@@ -223,6 +237,57 @@ def _metadata(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not value.keys() <= METADATA_LIMITS.keys():
         _refuse("metadata")
     return {name: _text(item, METADATA_LIMITS[name]) for name, item in value.items()}
+
+
+def _chunk(body: dict[str, Any]) -> Chunk:
+    _keys(body, {"content", "headings", "page_start", "page_end", "token_count", "metadata"})
+    start, end = body["page_start"], body["page_end"]
+    if (start is None) != (end is None):
+        _refuse("pages")
+    content = _text(body["content"], MAX_CHUNK_CHARACTERS)
+    if not content.strip():
+        _refuse("text")
+    return Chunk(
+        ordinal=0,
+        content=content,
+        headings=tuple(_texts(body["headings"], MAX_HEADINGS, MAX_HEADING_CHARACTERS)),
+        page_start=None if start is None else _integer(start, 1, MAX_PAGES),
+        page_end=None if end is None else _integer(end, start, MAX_PAGES),
+        # No vocabulary has a token for nothing; a byte is a token at worst.
+        token_count=_integer(body["token_count"], 1, 8 * MAX_CHUNK_CHARACTERS),
+        metadata=_chunk_metadata(body["metadata"]),
+    )
+
+
+def _chunk_metadata(value: object) -> dict[str, Any]:
+    body = _mapping(value)
+    found: dict[str, Any] = {}
+    if "category" in body:
+        if body["category"] != "Table":
+            _refuse("metadata")
+        found["category"] = "Table"
+    if "links" in body:
+        found["links"] = _texts(body["links"], MAX_CHUNK_LINKS, MAX_LINKS_CHARACTERS)
+    _keys(body, set(found))
+    return found
+
+
+def _summary(body: dict[str, Any]) -> Summary:
+    _keys(body, {"title", "hidden_characters", "state"})
+    title, state = body["title"], _text(body["state"], MAX_STATE_CHARACTERS)
+    if not _STATE.fullmatch(state):
+        _refuse("state")
+    return Summary(
+        title=None if title is None else _text(title, _MAX_TITLE_CHARACTERS),
+        hidden_characters=_integer(body["hidden_characters"], 0, _MAX_PLACE),
+        state=state,
+    )
+
+
+def _texts(value: object, most: int, characters: int) -> list[str]:
+    if not isinstance(value, list) or len(value) > most:
+        _refuse("list")
+    return [_text(item, characters) for item in value]
 
 
 def _wanted(body: dict[str, Any]) -> Wanted:

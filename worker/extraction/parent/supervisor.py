@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docmill.worker.errors import DocmillError
+from docmill.worker.extraction.parent import strays
 from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.protocol import Limits, Request
 from docmill.worker.log import get_logger
@@ -31,6 +32,8 @@ _FIXED_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
+#: What the kernel is to grant: see docs/limits.md.
+_ISOLATION = ("no_network", "hidden_processes", "landlock_version", "filtered_calls")
 _FIRST_RESTART_SECONDS, _LAST_RESTART_SECONDS = 0.2, 10.0
 _STOP_SECONDS = 5.0
 
@@ -50,6 +53,7 @@ class ChildHandle:
     """A child that was asked for. `ending` is None when the zygote, and so the child, was lost."""
 
     id: int
+    keeper_pid: int | None = None  #: process id of its keeper, and of the session that both are in
     started: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     ending: Ending | None = None
@@ -190,7 +194,7 @@ class Supervisor:
             if "ready" in message:
                 self._announce(ours, message["ready"])
             elif "started" in message:
-                self._start(message["started"])
+                self._start(message["started"], message["pid"])
             elif "ended" in message:
                 self._end(message["ended"], _ending(message))
             elif "refused" in message:
@@ -205,13 +209,14 @@ class Supervisor:
             self._control = ours
         self._ready.set()
         log.info("zygote_ready", pid=self.zygote_pid, **ready)
-        if not (ready["no_network"] and ready["landlock_version"]):
+        if not all(ready[name] for name in _ISOLATION):
             log.warning("zygote_isolation_incomplete", **ready)
 
-    def _start(self, request_id: int) -> None:
+    def _start(self, request_id: int, keeper_pid: int) -> None:
         with self._lock:
             handle = self._running.get(request_id)
         if handle is not None:
+            handle.keeper_pid = keeper_pid
             handle.started.set()
 
     def _end(self, request_id: int, ending: Ending | None) -> None:
@@ -225,7 +230,7 @@ class Supervisor:
     def _bury(self, process: "subprocess.Popen[bytes]") -> None:
         """Take the zygote out of service, make sure it has ended, give up on its children.
 
-        They die with it: the kernel sends each of them SIGKILL.
+        They die with it: the kernel tells their keepers.
         """
         self._ready.clear()
         with self._lock:
@@ -236,6 +241,7 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        strays.end_strays({process.pid} | {handle.keeper_pid for handle in lost})
         for handle in lost:
             handle.ended.set()
         if not self._closing.is_set():

@@ -1,10 +1,10 @@
 """Cut the stream of elements into windows that fit into memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from docmill.worker.extraction.shared.parts import PageEnd, ReadPart
+from docmill.worker.extraction.shared.parts import PageEnd, RawLines, Summary, WindowPart
 from docmill.worker.extraction.shared.sanitize import count_hidden
-from docmill.worker.models import Element
+from docmill.worker.models import Chunk, Element
 from docmill.worker.ports import Window
 
 #: From this on a window ends at the next page end or title; at twice this, anywhere. Windows that
@@ -15,7 +15,7 @@ LEAST_CHARACTERS = 50
 
 
 def windows_of(
-    parts: Iterable[ReadPart],
+    parts: Iterable[WindowPart],
     *,
     pages_done: int = 0,
     window_characters: int = WINDOW_CHARACTERS,
@@ -24,40 +24,75 @@ def windows_of(
 
     `pages_done` are those that were read before.
     """
-    elements: list[Element] = []
-    unread: list[int] = []
-    size = 0
+    window = _Open()
     for part in parts:
-        full = size >= window_characters
-        if full and (_is_title(part) or size >= 2 * window_characters):
-            yield _window(elements, pages_done, unread)
-            elements, unread, size, full = [], [], 0, False
-        if isinstance(part, Element):
-            elements.append(part)
-            size += size_of(part)
-            continue
-        pages_done = part.number
-        if not part.has_text:
-            unread.append(part.number)
-        if full:
-            yield _window(elements, pages_done, unread)
-            elements, unread, size = [], [], 0
-    if elements or unread:
-        yield _window(elements, pages_done, unread)
+        full = window.size >= window_characters
+        if full and (_is_title(part) or window.size >= 2 * window_characters):
+            yield window.closed(pages_done)
+            window, full = _Open(), False
+        window.add(part)
+        if isinstance(part, PageEnd):
+            pages_done = part.number
+            if full:
+                yield window.closed(pages_done)
+                window = _Open()
+    if window.holds_something:
+        yield window.closed(pages_done)
 
 
-def _window(elements: Sequence[Element], pages_done: int, unread: Sequence[int]) -> Window:
-    hidden = sum(count_hidden(element.text) for element in elements)
-    return Window(elements, pages_done, unread, hidden)
+class _Open:
+    """A window that parts are added to."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._elements: list[Element] = []
+        self._chunks: list[Chunk] = []
+        self._unread: list[int] = []
+        self._summaries: list[Summary] = []
+
+    @property
+    def holds_something(self) -> bool:
+        return bool(self._elements or self._chunks or self._unread or self._summaries)
+
+    def add(self, part: WindowPart) -> None:
+        match part:
+            case Element():
+                self._elements.append(part)
+                self.size += size_of(part)
+            case Chunk():
+                self._chunks.append(part)
+                self.size += size_of(part)
+            case Summary():
+                self._summaries.append(part)
+            case PageEnd(number, has_text):
+                self._unread += [] if has_text else [number]
+
+    def closed(self, pages_done: int) -> Window:
+        hidden = sum(count_hidden(element.text) for element in self._elements)
+        titles = (summary.title for summary in self._summaries if summary.title)
+        return Window(
+            elements=self._elements,
+            chunks=self._chunks,
+            pages_done=pages_done,
+            unread_pages=self._unread,
+            hidden_characters=hidden + sum(said.hidden_characters for said in self._summaries),
+            title=next(titles, None),
+        )
 
 
-def _is_title(part: ReadPart) -> bool:
+def _is_title(part: WindowPart) -> bool:
     return isinstance(part, Element) and part.category == "Title"
 
 
-def size_of(part: ReadPart) -> int:
+def size_of(part: WindowPart) -> int:
     """Characters of a part, as many as it takes memory."""
-    if isinstance(part, PageEnd):
-        return LEAST_CHARACTERS
-    length = len(part.text) + sum(len(str(value)) for value in part.metadata.values())
+    match part:
+        case RawLines(data):
+            return len(data)
+        case Element(text=text):
+            length = len(text) + sum(len(str(value)) for value in part.metadata.values())
+        case Chunk(content=text):
+            length = len(text) + sum(map(len, part.metadata.get("links", ())))
+        case _:
+            length = 0
     return max(length, LEAST_CHARACTERS)

@@ -3,9 +3,9 @@
 How they are read, and why none is believed: see parent.results.
 """
 
-from docmill.worker.extraction.shared.parts import PageEnd, ReadPart
+from docmill.worker.extraction.shared.parts import PageEnd, RawLines, Summary, WindowPart
 from docmill.worker.extraction.shared.protocol import encode
-from docmill.worker.models import JsonObject
+from docmill.worker.models import Chunk, JsonObject
 
 END = encode({"end": True}) + b"\n"
 
@@ -15,8 +15,15 @@ def header_line(header: JsonObject) -> bytes:
     return encode({"header": header}) + b"\n"
 
 
-def part_line(part: ReadPart) -> bytes:
-    """An element, or the end of a page."""
+def part_line(part: WindowPart) -> bytes:
+    """One part."""
+    if isinstance(part, RawLines):
+        return part.data
+    if isinstance(part, Chunk):
+        chunk = {name: value for name, value in vars(part).items() if name != "ordinal"}
+        return encode({"chunk": chunk}) + b"\n"
+    if isinstance(part, Summary):
+        return encode({"summary": vars(part)}) + b"\n"
     if isinstance(part, PageEnd):
         return encode({"page": part.number, "read": part.has_text}) + b"\n"
     element = {

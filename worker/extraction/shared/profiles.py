@@ -83,6 +83,11 @@ def is_available(profile: str) -> bool:
     return profile == PLAIN or program_of(profile) is not None
 
 
+def available() -> tuple[str, ...]:
+    """The profiles beside the plain one whose extra or program is installed now."""
+    return tuple(profile for profile in SPECIAL if is_available(profile))
+
+
 def program_of(profile: str) -> str | None:
     """Path of the program that a profile starts."""
     if profile == OFFICE:

@@ -3,6 +3,7 @@
 Control messages travel as JSON datagrams between worker and zygote; a request carries two file
 descriptors, the document to read and the pipe to write to. The result comes through that pipe as
 JSON lines: `header`, then `element` and `page` lines in reading order, then one `end` or `error`.
+A child that chunks writes `chunk` lines instead of `element` lines, and a `summary` before the end.
 A child that cannot read the document alone writes one line only, `wanted`: another kind of child.
 The first child of a document reads its first window, and says in the header where the others begin.
 """
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from docmill.worker.extraction.shared import profiles
-from docmill.worker.models import JsonObject
+from docmill.worker.models import ChunkRules, JsonObject
 
 #: A control message is one datagram; the longest carries a file name and a folder.
 CONTROL_BYTES = 32 * 1024
@@ -27,8 +28,16 @@ MAX_PAGES = 1_000_000
 MAX_WINDOWS = 300
 #: What the first child may pass on to the children that read the other windows.
 MAX_CONTEXT_BYTES = 8_000
+#: Longest text of one chunk. A token of OpenAI's has 128 characters at most, and those are blank.
+MAX_CHUNK_CHARACTERS = 100_000
+MAX_HEADINGS, MAX_HEADING_CHARACTERS = 6, 200
+MAX_CHUNK_LINKS = 50
+#: What one window leaves open for the next one: some sections, packed. See child.chunking.state.
+MAX_STATE_CHARACTERS = 1_000_000
+#: The file in a child's folder that holds what the window before left open: see Summary.state.
+STATE_FILE = "state"
 #: A line of the pipe: text and HTML at four bytes a character, every one of them escaped, is less.
-MAX_LINE_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 1024 * 1024 + 4096
 
 #: Categories that an element may have; others of unstructured's become Text.
 CATEGORIES = frozenset(
@@ -69,6 +78,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Chunking:
+    """A child is to chunk what it reads. What the window before left open lies in its folder."""
+
+    rules: ChunkRules
+    last: bool = False  #: no window follows; the first child of a document finds out itself
+    of_lines: bool = False  #: not of a file, but of lines that another child has read of it
+
+
+@dataclass(frozen=True)
 class Request:
     """One document to read."""
 
@@ -80,6 +98,7 @@ class Request:
     media_type: str = ""  #: what a child before it found
     window: tuple[int, int | None] | None = None  #: where it begins and ends; None: the first one
     context: str = ""  #: with a window: what the first child said of the whole document
+    chunking: Chunking | None = None  #: None: elements are wanted
 
 
 def encode(message: JsonObject) -> bytes:
@@ -95,4 +114,10 @@ def encode_request(request: Request) -> bytes:
 def decode_request(body: dict[str, Any]) -> Request:
     """The request in a datagram's body. The worker is trusted: nothing is checked."""
     window = body["window"] and tuple(body["window"])
-    return Request(**{**body, "limits": Limits(**body["limits"]), "window": window})
+    chunking = body["chunking"] and _decoded_chunking(body["chunking"])
+    limits = Limits(**body["limits"])
+    return Request(**{**body, "limits": limits, "window": window, "chunking": chunking})
+
+
+def _decoded_chunking(body: dict[str, Any]) -> Chunking:
+    return Chunking(**{**body, "rules": ChunkRules(**body["rules"])})

@@ -1,11 +1,14 @@
 """Running lines: what stands at the top or foot of many pages."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import TypeVar
 
-from docmill.worker.extraction.shared.parts import ReadPart
 from docmill.worker.models import Element
+
+Part = TypeVar("Part")
 
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
 #: Longer lines are text, wherever they stand.
@@ -34,16 +37,26 @@ def marks_of(text: str, page: int) -> set[str]:
 class RunningLines:
     """Lets each running line of a document pass only where it stands first."""
 
-    def __init__(self) -> None:
-        self._shown: set[str] = set()
+    def __init__(self, shown: Iterable[str] = ()) -> None:
+        """`shown` is what another one had `shown` when it had seen the windows before."""
+        self._shown = set(shown)
 
-    def without_repeats(self, parts: Iterable[ReadPart]) -> Iterator[ReadPart]:
+    @property
+    def shown(self) -> list[str]:
+        """Digests of the marks of all lines so far: short, whatever the lines."""
+        return sorted(self._shown)
+
+    def without_repeats(self, parts: Iterable[Part]) -> Iterator[Part]:
         """The parts of one window after the other: later repeats tell nothing new."""
         for part in parts:
             if isinstance(part, Element) and part.category == "Header":
-                marks = marks_of(part.text, part.page or 0)
+                marks = {_digest(mark) for mark in marks_of(part.text, part.page or 0)}
                 if marks & self._shown:
                     continue
                 if len(self._shown) < _MAX_SHOWN:
                     self._shown |= marks
             yield part
+
+
+def _digest(mark: str) -> str:
+    return hashlib.blake2b(mark.encode(errors="replace"), digest_size=8).hexdigest()

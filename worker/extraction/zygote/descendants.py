@@ -1,7 +1,9 @@
-"""How many processes and threads a process has below it.
+"""What a process has below it, and whether that is too much.
 
 The kernel's own limit counts all of a user's processes, and does not bind root; a control group is
-not ours to make in a container. So somebody outside has to look, often enough.
+not ours to make in a container. So somebody outside has to look, often enough. Pids here are those
+of /proc, which is the worker's: in a PID namespace they are good for looking there, for nothing
+else.
 """
 
 from collections.abc import Iterator
@@ -12,24 +14,29 @@ from pathlib import Path
 MAX_PROCESSES, MAX_THREADS = 32, 512
 
 
-def are_too_many(pid: int) -> bool:
-    """Whether a process and its descendants are more than a program may have."""
-    processes, threads, waiting = 0, 0, [pid]
+def below(pid: int) -> list[Path] | None:
+    """The threads of all descendants of a process, as folders of /proc; None if too many."""
+    waiting = _children_of_all(_threads(pid))
+    processes, threads = 0, []
     while waiting:
         processes += 1
-        for children in _children_by_thread(waiting.pop()):
-            threads += 1
-            waiting += children
-        if processes + len(waiting) > MAX_PROCESSES or threads > MAX_THREADS:
-            return True
-    return False
+        own = _threads(waiting.pop())
+        threads += own
+        waiting += _children_of_all(own)
+        if processes + len(waiting) > MAX_PROCESSES or len(threads) > MAX_THREADS:
+            return None
+    return threads
 
 
-def _children_by_thread(pid: int) -> Iterator[list[int]]:
-    """The children of each thread; none of a process that has ended meanwhile."""
+def _threads(pid: int) -> list[Path]:
+    """None of a process that has ended meanwhile."""
     with suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            yield children_of(thread)
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    return []
+
+
+def _children_of_all(threads: list[Path]) -> list[int]:
+    return [child for thread in threads for child in children_of(thread)]
 
 
 def children_of(thread: Path) -> list[int]:
@@ -37,3 +44,8 @@ def children_of(thread: Path) -> list[int]:
     with suppress(OSError):
         return [int(child) for child in (thread / "children").read_text().split()]
     return []
+
+
+def own_children() -> Iterator[int]:
+    """Process ids of what this process, which has one thread, has started or adopted."""
+    yield from children_of(Path("/proc/thread-self"))

@@ -14,28 +14,39 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from docmill.worker.extraction.child import sandbox
+from docmill.worker.extraction.child import sandbox, seccomp
 from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.protocol import Request
-from docmill.worker.extraction.zygote import descendants, unneeded
+from docmill.worker.extraction.zygote import demotion, descendants, keeper, pages, unneeded
 from docmill.worker.models import JsonObject
 
-#: How often what a child has started is counted. A fork takes a tenth of a millisecond.
-_COUNT_MILLISECONDS = 50
+
+@dataclass(frozen=True)
+class _Kept:
+    """A child that runs, under a keeper."""
+
+    request_id: int
+    report: int  #: where the keeper writes how it ended
 
 
 class Zygote:
-    """Forks, kills and reaps. A pid in its table is not reaped yet, so nobody else has it."""
+    """Forks, kills and reaps keepers. A pid in its table is not reaped yet, so nobody else has it.
 
-    def __init__(self, control: socket.socket, run_child: Callable[..., int]) -> None:
+    `hidden`: each is to have a PID namespace of its own.
+    """
+
+    def __init__(
+        self, control: socket.socket, run_child: Callable[..., int], *, hidden: bool
+    ) -> None:
         self._control = control
         self._run_child = run_child
-        self._children: dict[int, int] = {}  #: pid to request id
-        self._starting_programs: set[int] = set()  #: pids of children that may
-        self._outgrown: set[int] = set()  #: pids of those that were ended because of their number
+        self._hidden = hidden
+        self._children: dict[int, _Kept] = {}  #: by the pid of its keeper
+        self._demotion = demotion.Demotion()
         self._readable = sandbox.interpreter_folders()
         self._pid = os.getpid()
 
@@ -47,16 +58,19 @@ class Zygote:
         poll.register(wakeup, select.POLLIN)
         connected = True
         while connected:
-            patience = _COUNT_MILLISECONDS if self._starting_programs else None
-            for descriptor, _ in poll.poll(patience):
+            for descriptor, _ in poll.poll(self._patience()):
                 if descriptor == wakeup:
                     os.read(wakeup, 4096)
                 else:
                     connected = self._receive()
-            self._end_outgrown()
             self._reap()
+            self._demotion.look(self._children)
         for pid in self._children:
-            _kill_group(pid)
+            self._end(pid)
+
+    def _patience(self) -> int | None:
+        """Milliseconds until children are looked at again; None: until something happens."""
+        return None if self._demotion.is_over(self._children) else demotion.POLL_MILLISECONDS
 
     def _receive(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, protocol.CONTROL_BYTES, 2)
@@ -70,78 +84,78 @@ class Zygote:
         return True
 
     def _fork(self, request: Request, descriptors: list[int]) -> None:
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            pid = os.fork()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            pid = sandbox.fork_hidden() if self._hidden else os.fork()
         except OSError as error:
             # No memory or too many processes: this document waits for better times, we live on.
+            os.close(reader)
             self._send({"refused": request.id, "errno": error.errno})
         else:
             if pid == 0:
-                self._become_child(request, descriptors)
-            self._children[pid] = request.id
-            if request.limits.may_start_program:
-                self._starting_programs.add(pid)
+                os.close(reader)
+                self._become_keeper(request, descriptors, writer)
+            self._children[pid] = _Kept(request.id, reader)
             self._send({"started": request.id, "pid": pid})
         finally:
-            for descriptor in descriptors:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            for descriptor in (*descriptors, writer):
                 os.close(descriptor)
 
-    def _become_child(self, request: Request, descriptors: list[int]) -> None:
+    def _become_keeper(self, request: Request, descriptors: list[int], report: int) -> None:
         status = 70
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             document, result = descriptors
-            status = self._run_child(
-                request, document, result, zygote_pid=self._pid, readable=self._readable
-            )
+
+            def run(parent_pid: int) -> int:
+                return self._run_child(
+                    request, document, result, parent_pid=parent_pid, readable=self._readable
+                )
+
+            keeper.keep(request, document, report, run, zygote_pid=self._pid, hidden=self._hidden)
+            status = 0
+        except OSError as error:
+            os.write(report, protocol.encode({"errno": error.errno}))
         finally:
             # Whatever happened, this copy of the zygote must not go on serving.
             os._exit(status)
 
     def _kill(self, request_id: int) -> None:
-        for pid, running in self._children.items():
-            if running == request_id:
-                _kill_group(pid)
+        for pid, child in self._children.items():
+            if child.request_id == request_id:
+                self._end(pid)
 
-    def _end_outgrown(self) -> None:
-        """End children that have more below them than a program may. None leaves its group."""
-        for pid in self._starting_programs - self._outgrown:
-            if descendants.are_too_many(pid):
-                self._outgrown.add(pid)
-                _kill_group(pid)
+    def _end(self, pid: int) -> None:
+        # Heard even before the keeper asks for it, because it is blocked from the start. Killed at
+        # once it could not report what its child has taken.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
     def _reap(self) -> None:
-        orphans_ended = False
+        adopted = False
         while ended := _next_ended():
-            # While the leader is a zombie its pid, and so its group's id, is nobody else's.
-            _kill_group(ended)
             _, status, usage = os.wait4(ended, 0)
-            request_id = self._children.pop(ended, None)
-            if request_id is None:
-                orphans_ended = True
-                continue
-            self._kill_orphans()
-            outgrown = ended in self._outgrown
-            self._starting_programs.discard(ended)
-            self._outgrown.discard(ended)
-            self._send(
-                {
-                    "ended": request_id,
-                    "status": status,
-                    "outgrown": outgrown,
-                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                    "resident_bytes": usage.ru_maxrss * 1024,
-                }
-            )
-
-        if orphans_ended:
+            child = self._children.pop(ended, None)
+            adopted = adopted or child is None
+            if child is not None:
+                self._kill_orphans()
+                self._announce(child, asdict(keeper.report_of(status, usage)))
+        if adopted:
             # What those had started is ours now.
             self._kill_orphans()
 
+    def _announce(self, child: _Kept, of_keeper: JsonObject) -> None:
+        """Tell how a child ended: by its keeper's word, else by what became of the keeper."""
+        ending = _said(child.report) or of_keeper
+        kind = "refused" if "errno" in ending else "ended"
+        self._send({kind: child.request_id, **ending})
+
     def _kill_orphans(self) -> None:
-        """Kill what a child left behind outside its group: we adopted it, and know none of it."""
-        for pid in descendants.children_of(Path("/proc/thread-self")):
+        """Kill what a keeper left that was killed itself: we adopted it, and know none of it."""
+        for pid in descendants.own_children():
             if pid not in self._children:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -150,6 +164,17 @@ class Zygote:
         # A worker that is gone needs no news; the next receive ends the loop.
         with suppress(OSError):
             self._control.send(protocol.encode(message))
+
+
+def _said(pipe: int) -> JsonObject | None:
+    """What a keeper that has ended says of its child."""
+    try:
+        said = os.read(pipe, protocol.CONTROL_BYTES)
+        return _decoded(said) if said else None
+    except BlockingIOError:  # it was killed, and what it left still has the other end
+        return None
+    finally:
+        os.close(pipe)
 
 
 def _wake_up_on_sigchld() -> int:
@@ -165,13 +190,6 @@ def _next_ended() -> int | None:
     except ChildProcessError:
         return None
     return ended.si_pid if ended else None
-
-
-def _kill_group(pid: int) -> None:
-    """Kill a child and its group; a child that has no group of its own yet has no children."""
-    for kill in (os.killpg, os.kill):
-        with suppress(ProcessLookupError):
-            kill(pid, signal.SIGKILL)
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
@@ -194,18 +212,22 @@ def main(arguments: list[str]) -> None:
 
     warm.warm_up()
     # After the imports: the packages may be in a folder that only root's privileges open.
-    sandbox.drop_privileges()
+    hidden = sandbox.can_hide_processes()
+    sandbox.drop_privileges(keep_namespaces=hidden)
     sandbox.die_with_parent(parent_pid)
     gc.collect()
     # What exists now is shared with every child for as long as nobody writes to it.
     gc.freeze()
+    pages.use_large_pages()
     control = socket.socket(fileno=control_descriptor)
     ready = {
         "no_network": no_network,
+        "hidden_processes": hidden,
         "landlock_version": sandbox.landlock_version(),
+        "filtered_calls": seccomp.is_available(),
         "threads": len(list(Path("/proc/self/task").iterdir())),
         "seconds": round(time.monotonic() - began, 3),
         "resident_bytes": sandbox.resident_bytes(),
     }
     control.send(protocol.encode({"ready": ready}))
-    Zygote(control, life.run).serve()
+    Zygote(control, life.run, hidden=hidden).serve()

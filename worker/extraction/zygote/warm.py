@@ -6,6 +6,7 @@ every child.
 
 import functools
 import io
+from importlib.util import find_spec
 
 import docx
 import openpyxl
@@ -13,6 +14,7 @@ import pptx
 import spacy
 import unstructured.nlp.tokenize
 
+from docmill.worker.extraction.child.chunking.tokens import counter_for
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.child.kinds.shortcuts import take_shortcuts
@@ -25,7 +27,12 @@ _MAIL = "From: a@example.org\nTo: b@example.org\nSubject: A title\nMIME-Version:
 
 
 def warm_up() -> None:
-    """Install the sentence splitter, read one document of each kind, forget them."""
+    """Install the sentence splitter, read one document of each kind, forget them.
+
+    The vocabularies are loaded here: a child then has them without reading or holding them itself.
+    """
+    for local in [False, True] if find_spec("wordllama") else [False]:
+        counter_for(local=local).count(_PARAGRAPHS)
     use_blank_sentence_splitter()
     take_shortcuts()
     for file_name, content in _samples().items():

@@ -9,7 +9,7 @@ from docmill.worker.extraction.child.kinds.page.elements import page_elements
 from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.style import Style
 from docmill.worker.extraction.child.kinds.pdf import scans
-from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened
+from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened, page_count
 from docmill.worker.extraction.child.kinds.pdf.lines import lines_of
 from docmill.worker.extraction.child.kinds.pdf.notes import notes_of
 from docmill.worker.extraction.child.kinds.pdf.sample import style_and_sample
@@ -29,24 +29,25 @@ def read_pdf(source: Source) -> Reading:
     # Before any page is loaded: fields have no values otherwise.
     document.init_forms()
     title = document.get_metadata_value("Title")
-    starts = _starts(document)
+    count = page_count(document, source)
+    starts = _starts(count)
     style, sampled = style_and_sample(document, source)
-    pages = _pages(document, source, style, sampled, source.wanted_pages(starts, len(document)))
+    pages = _pages(document, source, style, sampled, source.wanted_pages(starts, count))
     if scans.recognition_for(source) == "elsewhere":
         # Before anything is said of the document: one window of it is not much.
         pages = iter(list(pages))
     in_one_go = not source.first_only and source.window is None
     return Reading(
         RunningLines().without_repeats(pages) if in_one_go else pages,
-        page_count=len(document),
+        page_count=count,
         title=title,
         starts=starts,
         context={"body_size": style.body_size, "running": sorted(style.running)},
     )
 
 
-def _starts(document: pypdfium2.PdfDocument) -> range:
-    count = max(1, len(document))
+def _starts(count: int) -> range:
+    count = max(1, count)
     return range(1, count + 1, max(WINDOW_PAGES, -(-count // _MOST_WINDOWS)))
 
 

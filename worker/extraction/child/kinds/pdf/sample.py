@@ -7,7 +7,7 @@ import pypdfium2
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.style import Style, style_of
-from docmill.worker.extraction.child.kinds.pdf.document import loaded, outline_of
+from docmill.worker.extraction.child.kinds.pdf.document import loaded, outline_of, page_count
 from docmill.worker.extraction.child.kinds.pdf.lines import lines_of
 
 #: Pages, spread over the document, that show what its body text and its running lines look like.
@@ -25,8 +25,8 @@ def style_and_sample(
     outline = outline_of(document)
     if known := source.context:
         return Style(known["body_size"], frozenset(known["running"]), outline), {}
-    step = max(1, len(document) // _SAMPLE_PAGES)
-    numbers = range(1, len(document) + 1, step)[: _SAMPLE_PAGES + 1]
+    step = max(1, page_count(document, source) // _SAMPLE_PAGES)
+    numbers = range(1, page_count(document, source) + 1, step)[: _SAMPLE_PAGES + 1]
     samples = {}
     for number in numbers:
         with loaded(document, number) as page:

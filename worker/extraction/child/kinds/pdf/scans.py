@@ -8,7 +8,7 @@ from pypdfium2 import raw
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.kinds import ocr
 from docmill.worker.extraction.child.kinds.base import Source
-from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened
+from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened, page_count
 from docmill.worker.extraction.shared import profiles
 from docmill.worker.models import Element
 
@@ -31,7 +31,7 @@ def has_pictures_of_text(source: Source) -> bool:
         document = opened(source)
     except JobError:
         return False
-    for number in range(1, len(document) + 1):
+    for number in range(1, page_count(document, source) + 1):
         with loaded(document, number) as page:
             if page is not None and is_picture(page):
                 return True

@@ -1,0 +1,165 @@
+"""`docmill reindex`: another model, provider or size of chunks, while everybody searches."""
+
+import sys
+from math import ceil
+from typing import Final
+
+import typer
+from psycopg.types.json import Jsonb
+
+from docmill.cli.admin import admin_connection
+from docmill.cli.context import settings_in_use
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.output import Row, console, count_of, print_json, print_rows
+from docmill.worker.admin import reindex
+from docmill.worker.errors import RefusedError, UsageError
+from docmill.worker.settings.parts import DEFAULT_MODELS, PROVIDER_NAME
+
+_COLUMNS: Final = (
+    *("id", "state", "provider", "model", "dimensions", "documents", "missing", "jobs"),
+    *("documents_per_minute", "minutes_left"),
+)
+_SHOWN: Final = 10
+
+
+def start(wanted: Row, *, is_dry: bool, is_sure: bool, as_json: bool) -> int:
+    """Make an index version that differs from the active one in what is named; it is filled."""
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
+        active = reindex.active(connection)
+        plan = planned(active, wanted)
+        usd = float(active["tokens"]) * settings.usd_per_million_tokens(plan["provider"]) / 1e6
+        alike = reindex.alike(connection, _as_parameters(plan))
+        if alike is not None:
+            raise RefusedError(f"index version {alike} is just that: docmill reindex status")
+        if not (is_dry or is_sure):
+            _ask(active, usd, can_ask=not as_json)
+        report = {
+            "id": None if is_dry else reindex.create(connection, _as_parameters(plan)),
+            **plan,
+            **{name: active[name] for name in ("documents", "chunks", "tokens")},
+            "cost_usd": usd,
+        }
+    if as_json:
+        print_json(report)
+        return ExitCode.DONE
+    if is_dry:
+        console().print(_cost(active, usd))
+    else:
+        console().print(f"index version {report['id']} is being filled: docmill reindex status")
+    return ExitCode.DONE
+
+
+def _cost(active: Row, usd: float) -> str:
+    return (
+        f"{count_of(active['documents'], 'document')}, {active['chunks']} chunks, "
+        f"{active['tokens']} tokens, ${usd:.2f} at the price in the settings"
+    )
+
+
+def _ask(active: Row, usd: float, *, can_ask: bool) -> None:
+    if not (can_ask and sys.stdin.isatty()):
+        raise UsageError(f"{_cost(active, usd)}: say --yes to pay for that")
+    typer.confirm(f"{_cost(active, usd)}. Go on?", abort=True)
+
+
+def planned(active: Row, wanted: Row) -> Row:
+    """The new version: the active one, but for what is named. Raises UsageError."""
+    changed = {name: value for name, value in wanted.items() if value is not None}
+    chunk_tokens = changed.pop("chunk_tokens", None)
+    chunking = dict(active["chunking"])
+    if chunk_tokens:
+        chunking = {"max_tokens": chunk_tokens}
+    elif changed.get("provider", active["provider"]) != active["provider"]:
+        # Counted as before, so that the chunks are the same and no file has to be read.
+        chunking = {"counter": active["provider"], **chunking}
+    if "model" in changed and "dimensions" not in changed:
+        raise UsageError("another model needs --dimensions: the width of its embeddings")
+    if not changed and chunking == active["chunking"]:
+        raise UsageError("name what is to change: --model, --dimensions, --chunk-tokens, ...")
+    if "model" in changed:
+        changed = {"document_prefix": "", "query_prefix": "", "sends_dimensions": None, **changed}
+    names = ("model", "dimensions", "provider", "sends_dimensions", "document_prefix")
+    plan = {name: active[name] for name in (*names, "query_prefix")} | changed
+    _check_provider(plan)
+    return plan | {"chunking": chunking}
+
+
+def _check_provider(plan: Row) -> None:
+    if not PROVIDER_NAME.fullmatch(plan["provider"]):
+        raise UsageError("--provider is local, openai or a name of DOCMILL_PROVIDERS")
+    model, dimensions = DEFAULT_MODELS["local"]
+    is_local = plan["provider"] == "local"
+    if is_local and (plan["model"], plan["dimensions"]) != (model, dimensions):
+        raise UsageError(
+            f"the provider local has one model: name another --provider, or --model {model} "
+            f"--dimensions {dimensions}"
+        )
+    if plan["model"] == model and not is_local:
+        raise UsageError(f"only the provider local has {model}: name --model and --dimensions")
+
+
+def _as_parameters(plan: Row) -> Row:
+    return plan | {"chunking": Jsonb(plan["chunking"])}
+
+
+def status(*, as_json: bool) -> int:
+    """Every index version, and what is left to do for those that are being filled."""
+    with admin_connection(settings_in_use()) as connection:
+        rows = reindex.versions(connection)
+        for row in rows:
+            row["minutes_left"] = minutes_left(row["missing"], row["documents_per_minute"])
+            row["failures"] = reindex.failures(connection, row["id"])
+    print_rows(rows, _COLUMNS, as_json=as_json)
+    if not as_json:
+        for row in rows:
+            for failure in row["failures"]:
+                console().print(
+                    f"version {row['id']}: {failure['error_code']}, "
+                    f"{count_of(failure['documents'], 'document')}"
+                )
+    return ExitCode.DONE
+
+
+def minutes_left(missing: int | None, per_minute: float | None) -> int | None:
+    """At the rate of the last ten minutes; None: nothing is missing, or nothing was done."""
+    return ceil(missing / per_minute) if missing and per_minute else None
+
+
+def pause(version: int, *, is_paused: bool) -> int:
+    """Make no more jobs for a version, or make them again."""
+    with admin_connection(settings_in_use()) as connection:
+        reindex.pause(connection, version, is_paused=is_paused)
+    console().print(f"index version {version} is {'paused' if is_paused else 'being filled'}")
+    return ExitCode.DONE
+
+
+def activate(version: int, *, anyway: bool) -> int:
+    """Answer searches from a version that is filled; the active one is kept filled beside it."""
+    with admin_connection(settings_in_use()) as connection:
+        if reindex.activate(connection, version, anyway=anyway):
+            console().print(f"index version {version} is active")
+            return ExitCode.DONE
+        names = [
+            f"{row['bucket_id']}/{row['object_name']}"
+            for row in reindex.missing(connection, version, _SHOWN)
+        ]
+    raise RefusedError(
+        f"index version {version} lacks documents, among them {', '.join(names)}: wait for "
+        "docmill reindex status to say 0 missing, or say --anyway"
+    )
+
+
+def rollback(*, anyway: bool) -> int:
+    """Answer searches from the version that was active before."""
+    with admin_connection(settings_in_use()) as connection:
+        version = reindex.former(connection)
+    return activate(version, anyway=anyway)
+
+
+def drop(version: int) -> int:
+    """Remove a version that is not active."""
+    with admin_connection(settings_in_use()) as connection:
+        reindex.drop(connection, version)
+    console().print(f"index version {version} is dropped")
+    return ExitCode.DONE

@@ -1,0 +1,86 @@
+"""The project's Data API, asked as the caller, and the embeddings of queries."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+from anyio import to_thread
+
+from docmill.embedded.functions.incoming import RefusedError
+from docmill.worker.embedding.local import MODEL
+from docmill.worker.errors import JobError, SettingsError
+from docmill.worker.models import IndexVersion
+from docmill.worker.ports import Embedder, Vector
+from docmill.worker.processes.connections import build_embedder
+from docmill.worker.settings.parts import EmbedderSettings
+
+_SECONDS: Final = 15.0
+
+
+class CallersProject:
+    """The Data API as one caller sees it."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self._url = url
+        self._headers = {
+            "content-profile": "ingest",
+            **{name: headers[name] for name in ("apikey", "authorization") if name in headers},
+        }
+
+    async def call(self, name: str, parameters: Mapping[str, Any]) -> httpx.Response:
+        """What a function of `ingest` answers. Raises RefusedError when nobody does."""
+        try:
+            async with httpx.AsyncClient(headers=self._headers, timeout=_SECONDS) as http:
+                return await http.post(f"{self._url}/rest/v1/rpc/{name}", json=parameters)
+        except httpx.HTTPError:
+            message = "the Data API did not answer"
+            raise RefusedError(503, message, "data_api_unavailable") from None
+
+    async def index(self) -> IndexVersion:
+        """The index version that answers now. Raises RefusedError."""
+        said = await self.call("active_index", {})
+        if not said.is_success:
+            message = "the Data API does not serve docmill's schema ingest"
+            raise RefusedError(503, message, "data_api_unavailable")
+        if not said.json():
+            message = "there is no active index: run docmill schema apply"
+            raise RefusedError(503, message, "no_index")
+        return IndexVersion(**said.json()[0], chunking={})
+
+
+class QueryEmbedder:
+    """Embeds queries as an index version wants it, by whoever it names."""
+
+    def __init__(self, settings: EmbedderSettings) -> None:
+        self._settings = settings
+        self._embedders: dict[tuple[Any, ...], Embedder] = {}
+
+    def load(self) -> None:
+        """Read the local model, which takes a while."""
+        self._embedder(IndexVersion(0, MODEL, 256, {}, "local", False, "", ""))
+
+    async def embed(self, query: str, index: IndexVersion) -> Vector:
+        """The embedding of a query. Raises RefusedError."""
+        try:
+            embedder = self._embedder(index)
+            texts = [index.query_prefix + query]
+            vectors, _tokens = await to_thread.run_sync(embedder.embed, texts)
+        except SettingsError as error:
+            raise RefusedError(503, str(error), "not_configured") from None
+        except JobError as error:
+            raise _refusal(error) from None
+        vector: Vector = vectors[0]
+        return vector
+
+    def _embedder(self, index: IndexVersion) -> Embedder:
+        how = (index.provider, index.model, index.dimensions, index.sends_dimensions)
+        if how not in self._embedders:
+            self._embedders[how] = build_embedder(self._settings, index)
+        return self._embedders[how]
+
+
+def _refusal(error: JobError) -> RefusedError:
+    if error.code == "rate_limited":
+        message = "the provider takes no more queries for now: try again later"
+        return RefusedError(429, message, "embedding_busy")
+    return RefusedError(502, "the provider did not embed the query", "embedding_failed")

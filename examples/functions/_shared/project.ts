@@ -1,0 +1,145 @@
+// The project's Data API, asked in the caller's name, and the providers of embeddings.
+
+import { complain, reach, Refusal, TIMEOUT_MS } from "./http.ts";
+
+const PROJECT = Deno.env.get("SUPABASE_URL"); // Supabase sets it
+const REMEMBERED_MS = 60_000;
+const MOST_REMEMBERED = 1000;
+
+/** How a query is embedded for the index version that answers. */
+export type Index = {
+  id: number;
+  model: string;
+  dimensions: number;
+  sends_dimensions: boolean;
+  query_prefix: string;
+  provider: string;
+};
+type Provider = { base_url: string; api_key: string };
+
+// What callers were told, by what they came with: who was never let in, is not let in by this.
+const remembered = new Map<string, { index: Index; until: number }>();
+
+/** The request of a caller's, as headers of one to the Data API. */
+function headersFor(request: Request): Headers {
+  const headers = new Headers({ "accept-profile": "ingest", "content-profile": "ingest" });
+  for (const name of ["apikey", "authorization"]) {
+    const value = request.headers.get(name);
+    if (value) headers.set(name, value);
+  }
+  return headers;
+}
+
+/**
+ * The active index: asked once a minute for each caller, or `anew`, as a request with the header
+ * cache-control: no-cache wants it. Whoever may search may ask for it: the Data API verifies every
+ * kind of token that the project accepts, and refuses all others.
+ */
+export async function indexFor(request: Request, anew = false): Promise<Index> {
+  const headers = headersFor(request);
+  const caller = `${headers.get("apikey")}\n${headers.get("authorization")}`;
+  const told = remembered.get(caller);
+  anew ||= request.headers.get("cache-control")?.includes("no-cache") ?? false;
+  if (told && !anew && Date.now() < told.until) return told.index;
+  remembered.delete(caller);
+  const index = await readIndex(request);
+  if (remembered.size >= MOST_REMEMBERED) remembered.clear();
+  remembered.set(caller, { index, until: Date.now() + REMEMBERED_MS });
+  return index;
+}
+
+async function readIndex(request: Request): Promise<Index> {
+  const answer = await call(request, "active_index", {});
+  if (answer.status === 401 || answer.status === 403) {
+    await answer.body?.cancel();
+    throw new Refusal(401, "sign in to search", "sign_in");
+  }
+  if (!answer.ok) {
+    await complain("the Data API", answer);
+    const text = "the Data API does not serve docmill's schema ingest, or an older one: expose it, " +
+      "and run docmill schema apply";
+    throw new Refusal(503, text, "data_api_unavailable");
+  }
+  const [index] = await answer.json();
+  if (!index) {
+    throw new Refusal(503, "there is no active index: run docmill schema apply", "no_index");
+  }
+  return index;
+}
+
+/** Whether a search was refused because its index version is not searchable any more. */
+export async function isOutdated(answer: Response): Promise<boolean> {
+  if (answer.status !== 400) return false;
+  const { code } = await answer.clone().json().catch(() => ({}));
+  return code === "22023";
+}
+
+/** Calls a function of the schema ingest as the caller; the answer may be an error of it. */
+export function call(
+  request: Request,
+  name: string,
+  parameters: Record<string, unknown>,
+): Promise<Response> {
+  const headers = headersFor(request);
+  headers.set("content-type", "application/json");
+  return reach("the Data API", 503, "data_api_unavailable", () =>
+    fetch(`${PROJECT}/rest/v1/rpc/${name}`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify(parameters),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    }));
+}
+
+/** The embedding of a query, as the index wants it. */
+export async function embed(query: string, index: Index): Promise<number[]> {
+  const { model, dimensions } = index;
+  const { base_url, api_key } = providerOf(index);
+  const answer = await reach("the provider", 502, "embedding_failed", () =>
+    fetch(`${base_url.replace(/\/+$/, "")}/embeddings`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json" },
+      body: JSON.stringify({
+        model,
+        input: index.query_prefix + query,
+        encoding_format: "float",
+        ...(index.sends_dimensions && { dimensions }),
+      }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    }));
+  if (!answer.ok) {
+    await complain("the provider", answer);
+    if (answer.status === 429) {
+      const text = "the provider takes no more queries for now: try again later";
+      throw new Refusal(429, text, "embedding_busy");
+    }
+    throw new Refusal(502, "the provider did not embed the query", "embedding_failed");
+  }
+  const embedding = (await answer.json().catch(() => null))?.data?.[0]?.embedding;
+  if (!Array.isArray(embedding) || embedding.length !== dimensions) {
+    const text = `the provider did not answer with ${dimensions} numbers`;
+    throw new Refusal(502, text, "embedding_failed");
+  }
+  return embedding;
+}
+
+// As workers are told of them: one by OPENAI_*, more of them by name.
+function providerOf({ provider }: Index): Provider {
+  const named = namedProviders()[provider];
+  if (named) return named;
+  if (provider !== "openai" && provider !== "local") {
+    const text = `the secret DOCMILL_PROVIDERS does not name ${provider}`;
+    throw new Refusal(503, text, "not_configured");
+  }
+  const api_key = Deno.env.get("OPENAI_API_KEY");
+  if (!api_key) throw new Refusal(503, "the secret OPENAI_API_KEY is not set", "not_configured");
+  return { base_url: Deno.env.get("OPENAI_BASE_URL") ?? "https://api.openai.com/v1", api_key };
+}
+
+function namedProviders(): Record<string, Provider> {
+  try {
+    return JSON.parse(Deno.env.get("DOCMILL_PROVIDERS") || "{}");
+  } catch {
+    throw new Refusal(503, "the secret DOCMILL_PROVIDERS is not JSON", "not_configured");
+  }
+}

@@ -1,0 +1,150 @@
+// What is sent to the model, and what is made of its answer. No I/O. docmill.worker.grounding does
+// the same in Python; tests compare the two.
+
+import prompts from "./prompts.json" with { type: "json" };
+
+export { prompts };
+
+export type Passage = {
+  chunk_id: string;
+  document_id: string;
+  bucket_id: string;
+  object_name: string;
+  title: string | null;
+  headings: string[];
+  page_start: number | null;
+  page_end: number | null;
+  content: string;
+};
+export type Source = Passage & { number: number };
+export type Message = { role: string; content: string };
+
+// Control characters, marks of direction, and tag characters, which are read by models alone.
+const UNSEEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
+const CITATION = /([ \t]*)[[【][ \t]*([0-9]{1,4}(?:[ \t]*[,;][ \t]*[0-9]{1,4})*)[ \t]*[\]】]/g;
+
+/** A marker that no document can know. */
+export const makeNonce = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+
+/** Tokens of a text, rather too many: a third of its bytes. */
+export const tokensOf = (text: string) => Math.ceil(new TextEncoder().encode(text).length / 3);
+
+/** A text of a document without what nobody sees, and without what looks like a citation. */
+export const cleaned = (text: string) => text.replace(UNSEEN, "").replace(CITATION, "$1($2)");
+
+/** The passages that fit into the budget, numbered, and their text between delimiters. */
+export function contextOf(
+  passages: Passage[],
+  nonce: string,
+  budget: number = prompts.source_tokens,
+): { sources: Source[]; text: string } {
+  const sources: Source[] = [];
+  const blocks: string[] = [];
+  let left = budget;
+  for (const passage of passages) {
+    if (sources.length === prompts.sources_sent) break;
+    let text = textOf(passage);
+    if (tokensOf(text) > left) {
+      if (sources.length) continue;
+      text = [...text].slice(0, Math.floor(budget * 3 / 4)).join("");
+    }
+    left -= tokensOf(text);
+    const number = sources.length + 1;
+    sources.push({ ...passage, number });
+    blocks.push(`<source ${number} ${nonce}>\n${text}\n</source ${number} ${nonce}>`);
+  }
+  return { sources, text: blocks.join("\n\n") };
+}
+
+function textOf(passage: Passage): string {
+  const { title, object_name, headings, page_start, page_end, content } = passage;
+  const lines = [`Document: ${oneLine(title || object_name)}`];
+  if (headings.length) lines.push(`Section: ${headings.map(oneLine).join(" > ")}`);
+  if (page_start !== null) {
+    lines.push(`Pages: ${page_start}${page_end === page_start ? "" : `-${page_end}`}`);
+  }
+  return `${lines.join("\n")}\n\n${cleaned(content)}`;
+}
+
+const oneLine = (text: string) => cleaned(text).split(/[ \t\n\v\f\r]+/).filter(Boolean).join(" ");
+
+/** The messages for an answer: rules, what was said before as far as there is room, the question. */
+export function answerMessages(
+  question: string,
+  context: string,
+  history: Message[],
+  nonce: string,
+): Message[] {
+  const rules = filled(prompts.answer, { nonce, not_found: prompts.not_found });
+  return [
+    { role: "system", content: rules },
+    ...fitting(history),
+    { role: "user", content: filled(prompts.question, { sources: context, question }) },
+  ];
+}
+
+/** The messages for a question that stands by itself. */
+export function rewriteMessages(question: string, history: Message[]): Message[] {
+  const said = fitting(history).map(({ role, content }) =>
+    `${role === "user" ? "User" : "Assistant"}: ${content}`
+  ).join("\n");
+  return [
+    { role: "system", content: prompts.rewrite },
+    { role: "user", content: filled(prompts.conversation, { said, question }) },
+  ];
+}
+
+/** What is searched for: the question that the model wrote, the user's own where it wrote none. */
+export function queryOf(written: string, question: string): string {
+  const line = written.split("\n").map((line) => line.trim()).find(Boolean) ?? question;
+  return [...line].slice(0, prompts.query_characters).join("");
+}
+
+// Pairs of question and answer, the newest that fit. Old numbers would name new sources.
+function fitting(history: Message[]): Message[] {
+  let left = prompts.history_tokens;
+  const kept: Message[] = [];
+  for (let end = history.length; end >= 2; end -= 2) {
+    const pair = history.slice(end - 2, end)
+      .map(({ role, content }) => ({ role, content: content.replace(CITATION, "") }));
+    left -= pair.reduce((sum, { content }) => sum + tokensOf(content), 0);
+    if (left < 0) break;
+    kept.unshift(...pair);
+  }
+  return kept;
+}
+
+// In one pass: a value that looks like a place to be filled stays as it is.
+const filled = (template: string, values: Record<string, string>) =>
+  template.replace(/\{([a-z_]+)\}/g, (whole, name) => values[name] ?? whole);
+
+export type Checked = {
+  outcome: "answered" | "not_found";
+  answer: string;
+  cited: number[];
+  removed: number[];
+};
+
+/**
+ * The answer with citations of sources that were sent, and no others. `removed` has the numbers
+ * that name none. What cites nothing is no answer.
+ */
+export function checked(written: string, sources: number, nonce: string): Checked {
+  const cited = new Set<number>();
+  const removed = new Set<number>();
+  const answer = written.replaceAll(nonce, "").replace(CITATION, (_whole, space, numbers) => {
+    const said = (numbers.match(/[0-9]+/g) as string[]).map(Number);
+    const known = said.filter((number) => number >= 1 && number <= sources);
+    for (const number of said) (known.includes(number) ? cited : removed).add(number);
+    return known.length ? space + known.map((number) => `[${number}]`).join("") : "";
+  }).trim();
+  const sorted = (numbers: Set<number>) => [...numbers].sort((a, b) => a - b);
+  return {
+    outcome: cited.size ? "answered" : "not_found",
+    answer: cited.size ? answer : prompts.not_found,
+    cited: sorted(cited),
+    removed: sorted(removed),
+  };
+}

@@ -1,0 +1,157 @@
+// Any server with OpenAI's chat API, and any with the usual rerank API.
+
+import { complain, Refusal } from "../_shared/http.ts";
+import { type Message, type Passage, prompts } from "./grounding.ts";
+
+const CHAT = Deno.env.get("DOCMILL_CHAT_BASE_URL") ?? "https://api.openai.com/v1";
+const CHAT_KEY = Deno.env.get("DOCMILL_CHAT_API_KEY");
+const CHAT_MODEL = Deno.env.get("DOCMILL_CHAT_MODEL");
+const RERANK_URL = Deno.env.get("DOCMILL_RERANK_URL");
+const RERANK_KEY = Deno.env.get("DOCMILL_RERANK_API_KEY");
+const RERANK_MODEL = Deno.env.get("DOCMILL_RERANK_MODEL");
+
+const ANSWER_MS = Number(Deno.env.get("DOCMILL_CHAT_TIMEOUT_SECONDS") ?? 100) * 1000;
+const STEP_MS = 15_000; // a rewritten question, an order of passages
+
+export function requireModels() {
+  if (!CHAT_MODEL) {
+    throw new Refusal(503, "the secret DOCMILL_CHAT_MODEL is not set", "not_configured");
+  }
+}
+
+/** The text that the model writes, piece by piece; returns whether it was cut at its limit. */
+export async function* written(
+  messages: Message[],
+  signal: AbortSignal,
+): AsyncGenerator<string, boolean> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+  try {
+    return yield* read(await chat(messages, true, limited));
+  } catch (error) {
+    throw refusalFor(error, limited);
+  }
+}
+
+/** The whole text, for a short step before the answer; empty where the model does not write it. */
+export async function completed(messages: Message[], signal: AbortSignal): Promise<string> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(STEP_MS)]);
+  try {
+    const answer = await (await chat(messages, false, limited)).json();
+    const text = answer?.choices?.[0]?.message?.content;
+    return typeof text === "string" ? text : "";
+  } catch (error) {
+    signal.throwIfAborted();
+    console.error(`the question was not rewritten: ${(error as Error).name}`);
+    return "";
+  }
+}
+
+async function chat(messages: Message[], stream: boolean, signal: AbortSignal) {
+  // OpenAI's newer models refuse the name that all others know.
+  const limit = new URL(CHAT).hostname === "api.openai.com" ? "max_completion_tokens" : "max_tokens";
+  const answer = await fetch(`${CHAT}/chat/completions`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      ...(CHAT_KEY && { authorization: `Bearer ${CHAT_KEY}` }),
+    },
+    body: JSON.stringify({ model: CHAT_MODEL, messages, stream, [limit]: prompts.answer_tokens }),
+    signal,
+  });
+  if (answer.ok && answer.body) return answer;
+  await complain("the chat server", answer);
+  if (answer.status === 429) throw new Refusal(429, "the chat server is busy: try again", "chat_busy");
+  throw new Refusal(502, `the chat server answered ${answer.status}`, "chat_refused");
+}
+
+async function* read(answer: Response): AsyncGenerator<string, boolean> {
+  let length = 0;
+  let finish: string | null = null;
+  for await (const line of linesOf(answer.body!)) {
+    if (!line.startsWith("data:")) continue;
+    const data = line.slice(5).trim();
+    if (data === "[DONE]") break;
+    const event = JSON.parse(data);
+    if (event.error) throw new Refusal(502, "the chat server broke off", "chat_interrupted");
+    const choice = event.choices?.[0];
+    const text = choice?.delta?.content;
+    if (typeof text === "string" && text) {
+      length += text.length;
+      if (length > prompts.answer_characters) return true;
+      yield text;
+    }
+    finish = choice?.finish_reason ?? finish;
+  }
+  if (finish === null) throw new Refusal(502, "the chat server broke off", "chat_interrupted");
+  return finish === "length";
+}
+
+async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const bytes of body) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split(/\r?\n/);
+    rest = lines.pop()!;
+    if (rest.length > 1_000_000) throw new SyntaxError("an endless line");
+    yield* lines;
+  }
+  if (rest) yield rest;
+}
+
+function refusalFor(error: unknown, signal: AbortSignal): unknown {
+  if (error instanceof Refusal) return error;
+  if (signal.aborted && (signal.reason as Error)?.name === "TimeoutError") {
+    return new Refusal(504, "the chat server took too long", "chat_timeout");
+  }
+  if (signal.aborted) return error; // the client is gone: nobody is told
+  console.error(`the chat server: ${(error as Error).name}`);
+  if (error instanceof SyntaxError) {
+    return new Refusal(502, "the chat server did not answer as OpenAI does", "chat_invalid");
+  }
+  return new Refusal(502, "the chat server did not answer", "chat_unavailable");
+}
+
+/** The passages, the best first; as the search had them without a reranker, or where it fails. */
+export async function ranked(
+  query: string,
+  passages: Passage[],
+  signal: AbortSignal,
+): Promise<Passage[]> {
+  if (!RERANK_URL || passages.length < 2) return passages;
+  const texts = passages.map(({ content }) => content);
+  try {
+    const answer = await fetch(RERANK_URL, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        ...(RERANK_KEY && { authorization: `Bearer ${RERANK_KEY}` }),
+      },
+      // Cohere, Jina and vLLM are told a model; TEI has one, and another word for documents.
+      body: JSON.stringify(
+        RERANK_MODEL
+          ? { model: RERANK_MODEL, query, documents: texts, top_n: texts.length }
+          : { query, texts, truncate: true },
+      ),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(STEP_MS)]),
+    });
+    if (!answer.ok) {
+      await complain("the reranker", answer);
+      return passages;
+    }
+    return inOrder(passages, await answer.json());
+  } catch (error) {
+    signal.throwIfAborted();
+    console.error(`the reranker: ${(error as Error).name}`);
+    return passages;
+  }
+}
+
+type Rank = { index: number; relevance_score?: number; score?: number };
+
+// Those that it does not name come after those that it does.
+function inOrder(passages: Passage[], said: { results?: Rank[] } | Rank[]): Passage[] {
+  const ranks = Array.isArray(said) ? said : said.results ?? [];
+  const scoreOf = (rank: Rank) => rank.relevance_score ?? rank.score ?? 0;
+  const named = [...ranks].sort((a, b) => scoreOf(b) - scoreOf(a)).map(({ index }) => passages[index]);
+  return [...new Set([...named.filter(Boolean), ...passages])];
+}

@@ -1,0 +1,126 @@
+-- in_words: a length of time as people say it.
+create or replace function ingest_private.in_words(p_time interval)
+returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select case when s < 120 then format('%s s', round(s))
+                when s < 7200 then format('%s min', round(s / 60))
+                else format('%s h', round(s / 3600)) end
+      from (select extract(epoch from p_time)) as seconds (s)
+$$;
+
+-- standing_still: ready jobs that wait although workers have room for them, and since when. Only
+-- the first of the queue are looked at: they are what a dispatch would take.
+create or replace function ingest_private.standing_still(out jobs integer, out since timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select count(*)::integer, min(late.aged_at)
+      from ingest_private.lanes() as lane
+           cross join lateral (
+               select entry.aged_at
+                 from ingest_private.job_queue as entry
+                where entry.phase = 'ready' and entry.provider = lane.provider
+                  and entry.isolated = lane.isolated and not entry.is_reindex
+                order by entry.priority, entry.rank
+                limit least(greatest(lane.free, 0), 1000)) as late
+     where late.aged_at + ingest_private.patience_with('dispatch') < clock_timestamp()
+       and lane.open_until is null
+       and not exists (select from ingest_private.pauses where scope = 'everything')
+$$;
+
+-- troubles: what keeps documents from being ingested, or would keep the next ones. One list for all
+-- who say how docmill is: status, doctor and explain_job. No row: nothing that the database can
+-- see. `is_failure`: something has to be started or mended; otherwise it is slower than it should
+-- be, or somebody wants it so.
+--   no_worker           no ordinary worker is alive
+--   no_isolated_worker  none for jobs that lost a worker
+--   schedule_silent     a work of the schedule has stopped
+--   jobs_stand_still    jobs are ready, workers have room, and nothing starts them
+--   leases_not_ended    workers died, and nobody takes their jobs back
+--   provider_not_served no worker has the key that an index version needs
+--   breaker_open        every job would fail
+--   events_unsettled    changes of Storage that nobody acts on
+--   receiver_silent     the receiver of webhooks has stopped
+--   paused              an operator wants it so
+create or replace function ingest_private.troubles()
+returns table (trouble text, is_failure boolean, since timestamptz, seen text, remedy text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select 'no_worker', true, null::timestamptz, 'no worker is running', 'start docmill worker'
+     where not exists (select from ingest_private.workers
+                        where not isolated and expires_at > clock_timestamp())
+    union all
+    select 'no_isolated_worker', true, null, 'no worker for jobs that lost theirs is running',
+           'start docmill worker --isolated'
+     where not exists (select from ingest_private.workers
+                        where isolated and expires_at > clock_timestamp())
+    union all
+    -- Without a worker nothing ticks, whether beat runs or not.
+    select 'schedule_silent', true, min(tick.ticked_at),
+           format('the schedule has stopped: no %s for %s',
+                  string_agg(tick.work, ', ' order by tick.work),
+                  ingest_private.in_words(clock_timestamp() - min(tick.ticked_at))),
+           'start docmill beat; if it runs, see what the workers log'
+      from ingest_private.ticks as tick
+     -- prune: the former release had it as a work of its own.
+     where tick.work not in ('receiver', 'prune') and ingest_private.silent_since(tick.work) is not null
+       and exists (select from ingest_private.workers
+                    where not isolated and expires_at > clock_timestamp())
+    having count(*) > 0
+    union all
+    select 'jobs_stand_still', true, still.since,
+           format('%s job(s) ready for %s, and workers have room', still.jobs,
+                  ingest_private.in_words(clock_timestamp() - still.since)),
+           'start docmill beat; if it runs, see that it and the workers use the same Redis'
+      from ingest_private.standing_still() as still
+     where still.jobs > 0
+    union all
+    select 'leases_not_ended', true, min(expires_at),
+           format('%s job(s) of workers that died are not taken back', count(*)),
+           'start docmill beat and docmill worker'
+      from ingest_private.leases
+     where expires_at + ingest_private.patience_with('rescue') < clock_timestamp()
+    having count(*) > 0
+    union all
+    select 'provider_not_served', true, null,
+           format('no worker has the key of %s, which %s index version %s needs', target.provider,
+                  case target.state when 'active' then 'the active' else 'a building' end,
+                  target.id),
+           case target.provider
+                when 'local' then 'install docmill[local] where a worker runs'
+                when 'openai' then 'set OPENAI_API_KEY where a worker runs, and start it anew'
+                else format('add %s to DOCMILL_PROVIDERS where a worker runs, and start it anew',
+                            target.provider) end
+      from ingest.index_versions as target
+     where target.state in ('building', 'active') and not target.is_paused
+       and exists (select from ingest_private.workers
+                    where not isolated and expires_at > clock_timestamp())
+       and not exists (select from ingest_private.workers as worker
+                        where not worker.isolated and worker.expires_at > clock_timestamp()
+                          and ingest_private.serves(worker.providers, target))
+    union all
+    select 'breaker_open', true, breaker.opened_at,
+           case breaker.provider when '' then format('every job is held: %s', code.message)
+                else format('every job of %s is held: %s', breaker.provider, code.message) end,
+           code.remedy
+      from ingest_private.breakers as breaker
+           left join ingest_private.error_codes as code on code.code = breaker.error_code
+    union all
+    select 'events_unsettled', false, min(event.created_at),
+           format('%s change(s) of Storage not acted on for %s', count(*),
+                  ingest_private.in_words(clock_timestamp() - min(event.created_at))),
+           'start docmill beat and docmill worker; if they run, see what the workers log'
+      from ingest_private.pending_events as event
+     where event.created_at + ingest_private.patience_with('dispatch') < clock_timestamp()
+    having count(*) > 0
+    union all
+    select 'receiver_silent', false, silent,
+           format('the receiver of webhooks was heard of %s ago',
+                  ingest_private.in_words(clock_timestamp() - silent)),
+           'start docmill webhook: until then the schedule finds uploads, which takes longer'
+      from ingest_private.silent_since('receiver') as silent
+     where silent is not null
+    union all
+    select 'paused', false, pause.created_at,
+           case pause.scope when 'everything' then 'everything is paused'
+                else format('%s %s is paused', pause.scope, pause.key) end,
+           'docmill resume, with the options of the pause'
+      from ingest_private.pauses as pause
+$$;

@@ -1,0 +1,236 @@
+-- nearest_query: the query for the chunks of an index version that are nearest by the distance
+-- p_distance, from ingest.chunks or ingest_private.sketches. Its parameters: $1 the embedding, $2 how
+-- many, $3 the caller's subject, $4 documents or null, $5 documents of others, $6 withdrawn documents.
+-- No plan of it depends on statistics, which are missing after the first upload and stale after a
+-- large one: a table is read by owner, or document by document, each through its index and behind
+-- OFFSET 0, so that no other condition is taken for the better one. Many documents are looked for
+-- among the rows of the owner, in a form that no index serves.
+create or replace function ingest_private.nearest_query(
+    p_table text, p_index_version integer, p_distance text, p_is_everything boolean,
+    p_documents uuid[], p_shared uuid[], p_withdrawn uuid[])
+returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select format(
+        'select array_agg(id) as ids, array_agg(distance) as distances
+           from (select id, distance from (%s) as every order by distance, id limit $2) as nearest',
+        concat_ws(' union all ', format(
+            'select id, %s as distance from %s as chunk where index_version = %L and %s', p_distance,
+            case when cardinality(p_documents) <= 2000 then by_document else p_table end,
+            p_index_version,
+            concat_ws(' and ', case when p_is_everything then 'true' else 'owner_id = $3' end,
+                case when cardinality(p_documents) > 2000
+                     then '(document_id = any($4)) is true' end,
+                case when cardinality(p_withdrawn) > 0
+                     then '(document_id <> all($6)) is true' end)),
+        case when cardinality(p_shared) > 0 then format(
+            'select id, %1$s from %2$s as chunk
+              where access = ''inherit'' and (owner_id = $3) is not true', p_distance,
+            replace(by_document, '$4', '$5')) end))
+      from (select format(
+                '(select found.* from (select distinct unnest($4) as id) as wanted
+                         cross join lateral (
+                             select * from %s
+                              where index_version = %L and document_id = wanted.id
+                             offset 0) as found)',
+                p_table, p_index_version) as by_document) as parts
+$$;
+
+-- nearest_of: of chunks that were found by their signs, nearest first, the p_k that are nearest by
+-- their embeddings. The first p_few are compared, then all. Fewer than p_all are all that there are.
+-- Null, when some of the nearest may be missing, as among chunks that are nearly equal. That is so
+-- where the signs tell too little, in one of two ways:
+--   one of the 20 best lies in the farther half of those compared: others may lie beyond them;
+--   the chunks beyond may be nearer than the best p_k. How far they are is estimated from those
+--   compared: a straight line from signs to distance, at the signs of the last one, less four
+--   standard deviations.
+create or replace function ingest_private.nearest_of(
+    p_index_version integer, p_embedding extensions.vector, p_k integer, p_ids uuid[],
+    p_distances double precision[], p_few integer, p_all integer,
+    out ids uuid[], out distances double precision[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_query constant text := format(
+        'with compared as materialized (
+             select wanted.id, wanted.signs,
+                    chunk.embedding operator(extensions.<=>) $1::extensions.halfvec as distance
+               from unnest($2, $3) as wanted (id, signs)
+                    cross join lateral (
+                        select embedding from ingest.chunks
+                         where index_version = %1$s and id = wanted.id offset 0) as chunk),
+         beyond as (
+             select coalesce(regr_intercept(distance, signs)
+                             + regr_slope(distance, signs) * max(signs), avg(distance))
+                    - 4 * sqrt(regr_syy(distance, signs) / count(*)
+                               * greatest(1 - coalesce(regr_r2(distance, signs), 0), 0)) as nearest
+               from compared)
+         select array_agg(found.id), array_agg(found.distance), max(found.signs),
+                (select beyond.nearest from beyond)
+           from (select * from compared order by distance, id limit $4) as found',
+        p_index_version);
+    v_all constant integer := coalesce(cardinality(p_ids), 0);
+    v_best constant integer := greatest(p_k, 20);
+    v_tried integer;
+    v_farthest double precision;
+    v_beyond double precision;
+begin
+    foreach v_tried in array array[least(p_few, v_all), v_all] loop
+        execute v_query into ids, distances, v_farthest, v_beyond
+          using p_embedding, p_ids[:v_tried], p_distances[:v_tried], v_best;
+        if cardinality(ids) = least(v_best, v_tried)
+           and (v_tried < p_all and v_tried = v_all
+                or v_farthest < p_distances[v_tried / 2] and distances[p_k] < v_beyond) then
+            ids := ids[:p_k];
+            distances := distances[:p_k];
+            return;
+        end if;
+    end loop;
+    ids := null;
+    distances := null;
+end
+$$;
+
+-- nearest_in_graph: the p_k chunks nearest to a unit vector by the HNSW index of their version, for
+-- one owner, or with a null subject for everybody. It may lose some (docs/retrieval.md), and is read
+-- only where a scan would be slow: null, where the index is not there, there are no more than
+-- p_enough rows, or the graph yields fewer than were asked for. Without sorting, because the planner
+-- takes the average owner for this one, and would sort all that they have.
+create or replace function ingest_private.nearest_in_graph(
+    p_index_version integer, p_embedding extensions.vector, p_k integer, p_is_everything boolean,
+    p_sub text, p_withdrawn uuid[], p_enough integer,
+    out ids uuid[], out distances double precision[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set max_parallel_workers_per_gather = 0
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+    v_owned constant text := format(
+        'index_version = %s and %s', p_index_version,
+        case when p_is_everything then 'true' else 'owner_id = $3' end);
+    v_rows integer;
+begin
+    if not exists (select from pg_index
+                    where indexrelid = to_regclass(format('ingest_private.chunks_%s_embedding',
+                                                          p_index_version)) and indisvalid) then
+        return;
+    end if;
+    execute format('select count(*) from (select from ingest_private.sketches where %s limit $1)
+                               as counted', v_owned)
+       into v_rows using p_enough + 1, null::text, p_sub;
+    if v_rows <= p_enough then
+        return;
+    end if;
+    perform set_config('hnsw.iterative_scan', 'relaxed_order', true),
+            set_config('hnsw.ef_search', greatest(200, least(4 * p_k, 1000))::text, true);
+    execute format(
+        'select array_agg(id order by distance, id), array_agg(distance order by distance, id)
+           from (select id, %1$s as distance from ingest.chunks
+                  where %2$s and ($4 = ''{}'' or document_id <> all($4))
+                  order by %1$s limit $2) as nearest',
+        format('embedding::extensions.halfvec(%1$s) operator(extensions.<=>)
+                $1::extensions.halfvec(%1$s)', extensions.vector_dims(p_embedding)), v_owned)
+       into ids, distances using p_embedding, p_k, p_sub, p_withdrawn;
+    if cardinality(ids) is distinct from p_k then
+        ids := null;
+        distances := null;
+    end if;
+end
+$$;
+
+-- nearest_scanned: the p_k chunks nearest to a unit vector among those of the caller, or everybody's,
+-- and those of the documents p_shared. p_documents restricts the former. Every chunk in question is
+-- looked at, in its sketch, so that none is lost whatever lies around it. Sketches of signs only
+-- choose whose embeddings are compared; where they tell too little, and until all chunks have
+-- sketches, all embeddings are.
+create or replace function ingest_private.nearest_scanned(
+    p_index_version integer, p_embedding extensions.vector, p_k integer,
+    p_is_everything boolean, p_sub text, p_documents uuid[], p_shared uuid[], p_withdrawn uuid[],
+    out ids uuid[], out distances double precision[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set max_parallel_workers_per_gather = 0
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off as $$
+declare
+    v_few constant integer := greatest(400, 10 * p_k);
+    v_all constant integer := 4 * v_few;
+    v_is_filled constant boolean := ingest_search.is_filled('sketches', p_index_version);
+    v_is_wide constant boolean := extensions.vector_dims(p_embedding) > 512;
+    v_found record;
+begin
+    if v_is_filled and v_is_wide then
+        execute ingest_private.nearest_query(
+                    'ingest_private.sketches', p_index_version,
+                    'bits operator(extensions.<~>) extensions.binary_quantize($1)',
+                    p_is_everything, p_documents, p_shared, p_withdrawn)
+           into v_found using p_embedding, v_all, p_sub, p_documents, p_shared, p_withdrawn;
+        select * into ids, distances from ingest_private.nearest_of(
+            p_index_version, p_embedding, p_k, v_found.ids, v_found.distances, v_few, v_all);
+        if ids is not null or v_found.ids is null then
+            return;
+        end if;
+    end if;
+    execute ingest_private.nearest_query(
+                case when v_is_filled and not v_is_wide
+                     then 'ingest_private.sketches' else 'ingest.chunks' end, p_index_version,
+                'embedding operator(extensions.<=>) $1::extensions.halfvec',
+                p_is_everything, p_documents, p_shared, p_withdrawn)
+       into ids, distances using p_embedding, p_k, p_sub, p_documents, p_shared, p_withdrawn;
+end
+$$;
+
+-- nearest_allowed: the p_k chunks nearest to a unit vector, and how far they are. For nearest_chunks
+-- alone, which says what its caller may read: everything, or their own and the documents p_shared
+-- of others. p_documents restricts their own, or everything.
+-- Scanned, but for callers of more than 200,000 chunks of their own, where there is a graph: what
+-- others share with them is still scanned, and united with what the graph yields.
+create or replace function ingest_private.nearest_allowed(
+    p_index_version integer, p_embedding extensions.vector, p_k integer,
+    p_is_everything boolean, p_documents uuid[], p_shared uuid[],
+    out ids uuid[], out distances double precision[])
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_sub constant text := auth.jwt() ->> 'sub';
+    v_withdrawn constant uuid[] := case
+        when p_is_everything then array(select ingest.withdrawn_documents())
+        else array(select ingest_private.withdrawn_of_caller()) end;
+    v_graph_ids uuid[];
+    v_graph_distances double precision[];
+begin
+    if p_documents is null then
+        select * into v_graph_ids, v_graph_distances from ingest_private.nearest_in_graph(
+            p_index_version, p_embedding, p_k, p_is_everything, v_sub, v_withdrawn, 200000);
+        p_documents := case when v_graph_ids is not null then '{}'::uuid[] end;
+    end if;
+    select * into ids, distances from ingest_private.nearest_scanned(
+        p_index_version, p_embedding, p_k, p_is_everything, v_sub, p_documents, p_shared,
+        v_withdrawn);
+    if v_graph_ids is not null then
+        select array_agg(id), array_agg(distance) into ids, distances
+          from (select id, distance
+                  from unnest(ids || v_graph_ids, distances || v_graph_distances)
+                           as both_ways (id, distance)
+                 order by distance, id limit p_k) as nearest;
+    end if;
+end
+$$;
+
+-- nearest_chunks: the chunks nearest to a unit vector among those that the caller may read, 200 at
+-- most, and how far they are. Documents of others are asked for under the caller's policies, each
+-- once. Null p_documents: no restriction.
+-- Its body is parsed when it is made: that is how it calls nearest_allowed, which nobody else can
+-- name, because the schema that it lies in is closed to clients.
+create or replace function ingest_search.nearest_chunks(
+    p_index_version integer, p_embedding extensions.vector, p_k integer, p_documents uuid[],
+    out ids uuid[], out distances double precision[])
+language sql stable security invoker set search_path = pg_catalog, pg_temp
+begin atomic
+    select nearest.ids, nearest.distances
+      from ingest_private.nearest_allowed(
+               p_index_version, p_embedding, least(p_k, 200),
+               not pg_catalog.row_security_active('ingest.chunks'), p_documents,
+               array(select document.id from ingest.documents as document
+                      where pg_catalog.row_security_active('ingest.chunks')
+                        and document.access = 'inherit'
+                        and (document.owner_id = (select auth.jwt() ->> 'sub')) is not true
+                        and (p_documents is null or document.id = any(p_documents)))) as nearest;
+end;

@@ -1,0 +1,143 @@
+-- Beside each chunk lie two copies of it: its sketch, which searches by embedding read, and its words,
+-- which searches by words read. They follow chunks, in the same transaction and whoever writes them:
+-- publish, drain, an operator.
+
+-- sketch_of: the sketch of an embedding. Those of up to 512 dimensions are read as they are: by signs,
+-- 100,000 of 256 dimensions take as long.
+create or replace function ingest_private.sketch_of(
+    p_embedding extensions.halfvec, out bits pg_catalog."bit", out embedding extensions.halfvec)
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    if extensions.vector_dims(p_embedding) > 512 then
+        bits := extensions.binary_quantize(p_embedding);
+    else
+        embedding := p_embedding;
+    end if;
+end
+$$;
+
+-- Rows are removed by their keys, a document at a time: a join could be planned, for a table that was
+-- empty when it was analysed, as one that compares each with every other.
+create or replace function ingest_private.follow_chunks()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set jit = off as $$
+declare
+    v_gone record;
+begin
+    if tg_op <> 'INSERT' then
+        for v_gone in
+            select gone.document_id, gone.index_version, array_agg(gone.id) as ids
+              from gone group by gone.document_id, gone.index_version
+        loop
+            delete from ingest_private.sketches
+             where document_id = v_gone.document_id and index_version = v_gone.index_version
+               and id = any(v_gone.ids);
+            delete from ingest.chunk_lexemes
+             where chunk_id = any(v_gone.ids) and index_version = v_gone.index_version;
+        end loop;
+    end if;
+    if tg_op <> 'DELETE' then
+        insert into ingest_private.sketches (index_version, id, document_id, owner_id, access, bits,
+                                             embedding)
+        select added.index_version, added.id, added.document_id, added.owner_id, added.access,
+               made.bits, made.embedding
+          from added cross join lateral ingest_private.sketch_of(added.embedding) as made
+            on conflict do nothing;
+        insert into ingest.chunk_lexemes (chunk_id, index_version, document_id, object_id, owner_id,
+                                          access, stemmer, lexemes)
+        select added.id, added.index_version, added.document_id, added.object_id, added.owner_id,
+               added.access, made.stemmer, made.lexemes
+          from added
+               cross join lateral ingest_private.lexemes_of(
+                   added.index_version, added.owner_id, added.content, added.headings) as made
+            on conflict do nothing;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger chunks_inserted
+    after insert on ingest.chunks referencing new table as added
+    for each statement execute function ingest_private.follow_chunks();
+create or replace trigger chunks_deleted
+    after delete on ingest.chunks referencing old table as gone
+    for each statement execute function ingest_private.follow_chunks();
+create or replace trigger chunks_updated
+    after update on ingest.chunks referencing old table as gone new table as added
+    for each statement execute function ingest_private.follow_chunks();
+
+-- fill_chunks: `sketches` or `lexemes` of chunks that an older release left without, p_limit at most, in
+-- order of id. Returns how many chunks it looked at: call it again while there are any, each time in
+-- a transaction of its own; what was done by then stays. A version is complete when no chunk follows:
+-- those written since have theirs by the trigger. Two calls at once, or a chunk that somebody is
+-- removing: it waits for nobody and returns 0. Whoever deletes one of these chunks waits, or has
+-- deleted it before: nothing is left of a chunk that is gone.
+create or replace function ingest_private.fill_chunks(p_copy text, p_limit integer)
+returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '200ms'
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
+declare
+    v_fill ingest_private.chunk_fills;
+    v_ids uuid[];
+begin
+    select * into v_fill from ingest_private.chunk_fills
+     where copy = p_copy and completed_at is null
+     order by index_version limit 1 for update skip locked;
+    if not found then
+        return 0;
+    end if;
+    -- All zeros come before every id.
+    v_ids := array(
+        select chunk.id from ingest.chunks as chunk
+         where chunk.index_version = v_fill.index_version
+           and chunk.id > coalesce(v_fill.filled_to, '00000000-0000-0000-0000-000000000000')
+         order by chunk.id limit p_limit for key share);
+    if cardinality(v_ids) = 0 then
+        update ingest_private.chunk_fills set completed_at = clock_timestamp()
+         where copy = p_copy and index_version = v_fill.index_version;
+        return 0;
+    end if;
+    if p_copy = 'sketches' then
+        insert into ingest_private.sketches (index_version, id, document_id, owner_id, access, bits,
+                                             embedding)
+        select chunk.index_version, chunk.id, chunk.document_id, chunk.owner_id, chunk.access,
+               made.bits, made.embedding
+          from ingest.chunks as chunk
+               cross join lateral ingest_private.sketch_of(chunk.embedding) as made
+         where chunk.index_version = v_fill.index_version and chunk.id = any(v_ids)
+            on conflict do nothing;
+    else
+        insert into ingest.chunk_lexemes (chunk_id, index_version, document_id, object_id, owner_id,
+                                          access, stemmer, lexemes)
+        select chunk.id, chunk.index_version, chunk.document_id, chunk.object_id, chunk.owner_id,
+               chunk.access, made.stemmer, made.lexemes
+          from ingest.chunks as chunk
+               cross join lateral ingest_private.lexemes_of(
+                   chunk.index_version, chunk.owner_id, chunk.content, chunk.headings) as made
+         where chunk.index_version = v_fill.index_version and chunk.id = any(v_ids)
+            on conflict do nothing;
+    end if;
+    update ingest_private.chunk_fills set filled_to = v_ids[cardinality(v_ids)]
+     where copy = p_copy and index_version = v_fill.index_version;
+    return cardinality(v_ids);
+exception
+    when lock_not_available then
+        return 0;
+end
+$$;
+
+-- is_filled: whether all chunks of an index version have this copy. Until then the chunks themselves
+-- are searched.
+create or replace function ingest_search.is_filled(p_copy text, p_index_version integer)
+returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return exists (select from ingest_private.chunk_fills as fill
+                    where fill.copy = p_copy and fill.index_version = p_index_version
+                      and fill.completed_at is not null);
+end
+$$;

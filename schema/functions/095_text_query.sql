@@ -1,0 +1,120 @@
+-- phrase_of: these words one after another; null without any. The letter that in_pairs adds at the
+-- end of a run is not asked for: more may follow it in the text.
+create or replace function ingest_search.phrase_of(p_words text[])
+returns tsquery
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return (
+        select string_agg(format('''%s''', word), ' <-> ' order by place)::tsquery
+          from (select word, place, lag(word) over (order by place) as before
+                  from unnest(p_words) with ordinality as one (word, place)) as one
+         where not ingest_search.is_end_of_pair(before, word));
+end
+$$;
+
+-- is_end_of_pair: whether a word is the last letter of the pair before it, which in_pairs adds.
+create or replace function ingest_search.is_end_of_pair(p_before text, p_word text)
+returns boolean
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return coalesce(length(p_word) = 1 and length(p_before) = 2 and right(p_before, 1) = p_word
+                    and ingest_search.in_pairs(p_word) <> p_word, false);
+end
+$$;
+
+-- term_of: a word as it is written, or any of its stems. A letter that in_pairs would put into a pair
+-- begins one. is_common: it is a stop word in one of the languages.
+create or replace function ingest_search.term_of(
+    p_word text, p_stemmers text[], out term tsquery, out is_common boolean)
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+    v_stems text[] := array[p_word];
+    v_found text[];
+    v_stemmer text;
+begin
+    is_common := false;
+    if length(p_word) = 1 and ingest_search.in_pairs(p_word) <> p_word then
+        term := format('''%s'':*', p_word)::tsquery;
+        return;
+    end if;
+    foreach v_stemmer in array p_stemmers loop
+        v_found := ts_lexize((v_stemmer || '_stem')::regdictionary, p_word);
+        is_common := is_common or v_found = '{}';
+        v_stems := v_stems || v_found;
+    end loop;
+    term := (select string_agg(distinct format('''%s''', stem), ' | ') from unnest(v_stems) as stem);
+end
+$$;
+
+-- word_terms: the terms of one part of a query, which is without a space: its codes and its words.
+create or replace function ingest_search.word_terms(p_part text, p_stemmers text[])
+returns table (term tsquery, weight real)
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    v_made record;
+    v_last integer;
+begin
+    v_made := ingest_search.words_of(p_part);
+    v_last := cardinality(v_made.words);
+    return query
+        select format('''%s''', code)::tsquery, 1::real from unnest(v_made.codes) as code;
+    return query
+        select case when p_part like '%*' and one.place = v_last
+                    then format('''%s'':*', one.word)::tsquery else made.term end,
+               case when made.is_common then 0.1 else 1 end::real
+          from (select word, place, lag(word) over (order by place) as before
+                  from unnest(v_made.words) with ordinality as each (word, place)) as one
+               cross join lateral ingest_search.term_of(one.word, p_stemmers) as made
+         where not ingest_search.is_end_of_pair(one.before, one.word)
+         order by one.place;
+end
+$$;
+
+-- text_query: what a query asks for. Each word is a term, and so is each code and "phrase"; a term is
+-- a word as written or stemmed in any of these languages. `must`: what every hit has, its phrases,
+-- and what none has, -word or -"phrase". word* finds what begins so. `weights` is 0.1 for stop
+-- words. 40 terms at most. Any text is a query; nothing in it is an error.
+create or replace function ingest_search.text_query(
+    p_query text, p_stemmers text[], out terms tsquery[], out weights real[], out must tsquery)
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+    v_part text[];
+    v_phrase tsquery;
+begin
+    terms := '{}';
+    weights := '{}';
+    -- 1: minus, 2: phrase, 3: word to leave out, 4: word
+    for v_part in
+        select parts.part from regexp_matches(
+                 translate(left(p_query, 10000), '„“”«»', '"""""'),
+                 '(-?)"([^"]*)"?|(?<![^\s])-([^-[:digit:]\s"][^\s"]*)|([^\s"]+)', 'g')
+                   as parts (part)
+    loop
+        exit when cardinality(terms) >= 40;
+        if v_part[4] is not null then
+            select text_query.terms || coalesce(array_agg(made.term), '{}'),
+                   text_query.weights || coalesce(array_agg(made.weight), '{}')
+              into terms, weights
+              from ingest_search.word_terms(v_part[4], p_stemmers) as made;
+            continue;
+        end if;
+        v_phrase := ingest_search.phrase_of((ingest_search.words_of(coalesce(v_part[2], v_part[3]))).words);
+        if v_phrase is not null and v_part[1] = '' then
+            terms := terms || v_phrase;
+            weights := weights || 1::real;
+        else
+            v_phrase := !!v_phrase;
+        end if;
+        must := coalesce(must && v_phrase, v_phrase, must);
+    end loop;
+    select coalesce(array_agg(one.term order by one.place), '{}'),
+           coalesce(array_agg(one.weight order by one.place), '{}')
+      into terms, weights
+      from (select distinct on (each.term::text) each.term, each.weight, each.place
+              from unnest(text_query.terms, text_query.weights)
+                       with ordinality as each (term, weight, place)
+             where each.place <= 40
+             order by each.term::text, each.place) as one;
+end
+$$;

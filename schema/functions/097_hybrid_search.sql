@@ -1,0 +1,153 @@
+-- fused_candidates: the chunks that answer a query by its words or by its embedding, at most twice
+-- p_candidates, with their scores: of these documents, where they are not null.
+-- Both lists are brought to a scale from 0 to 1 and added by their weights. The best of a list is 1;
+-- of a full list the last is 0; a chunk of only one list has 0 in the other. The default weights of
+-- hybrid_search were the best of those measured: see docs/retrieval.md.
+create or replace function ingest_search.fused_candidates(
+    p_index_version integer, p_query_text text, p_query_embedding extensions.vector,
+    p_documents uuid[], p_candidates integer, p_vector_weight double precision default 1,
+    p_text_weight double precision default 2)
+returns table (
+    chunk_id uuid, score double precision, vector_score double precision,
+    text_score double precision)
+language plpgsql stable security invoker rows 100
+set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+    v_has_text constant boolean := coalesce(btrim(p_query_text), '') <> '';
+    v_has_vector constant boolean := p_query_embedding is not null;
+    v_text_weight constant double precision := case when v_has_text then p_text_weight else 0 end;
+    v_vector_weight constant double precision :=
+        case when v_has_vector then p_vector_weight else 0 end;
+    v_text_ids uuid[];
+    v_text_scores double precision[];
+    v_vector_ids uuid[];
+    v_vector_scores double precision[];
+begin
+    if not v_has_text and not v_has_vector then
+        raise exception 'there is nothing to search for: query_text and query_embedding are empty'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if not coalesce(p_vector_weight >= 0 and p_text_weight >= 0
+                    and p_vector_weight + p_text_weight < 'infinity'
+                    and v_vector_weight + v_text_weight > 0, false) then
+        raise exception 'vector_weight and text_weight must not be negative, nor all of them 0'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if v_has_text then
+        select array_agg(found.chunk_id), array_agg(found.score) into v_text_ids, v_text_scores
+          from ingest_search.text_candidates(
+                   p_index_version, p_query_text, p_documents, p_candidates) as found;
+    end if;
+    if v_has_vector then
+        select array_agg(found.chunk_id), array_agg(found.score)
+          into v_vector_ids, v_vector_scores
+          from ingest_search.vector_candidates(
+                   p_index_version, p_query_embedding, p_documents, p_candidates) as found;
+    end if;
+    return query
+        with scaled as (
+            select one.id, 0::double precision as vector,
+                   ingest_search.scaled(one.score,
+                       -- Those that were not listed rank lower, but not below nothing.
+                       case when count(*) over () < p_candidates then 0
+                            else min(one.score) over () end,
+                       max(one.score) over ()) as text
+              from unnest(v_text_ids, v_text_scores) as one (id, score)
+            union all
+            select one.id,
+                   ingest_search.scaled(one.score, min(one.score) over (),
+                                        max(one.score) over ()), 0
+              from unnest(v_vector_ids, v_vector_scores) as one (id, score))
+        select each.id,
+               (max(each.vector) * v_vector_weight + max(each.text) * v_text_weight)
+               / (v_vector_weight + v_text_weight),
+               max(each.vector), max(each.text)
+          from scaled as each group by each.id;
+end
+$$;
+
+-- scaled: where a score lies between two others, from 0 to 1; 1 where they are the same.
+create or replace function ingest_search.scaled(
+    p_score double precision, p_least double precision, p_most double precision)
+returns double precision
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return case when p_most > p_least then (p_score - p_least) / (p_most - p_least) else 1 end;
+end
+$$;
+
+-- hybrid_search: the chunks that answer a query best, by its words and by its embedding, among those
+-- that the caller may read. Without an embedding by its words alone, without words by its embedding
+-- alone. `model` names the model that made the embedding; null: that of the active index version.
+-- Of one model, the version of the embedding's dimensions answers; `index_version` names one.
+-- `with_context` gives each hit the text of so many chunks before and after it. No more than
+-- `max_per_document` hits are of one document.
+create or replace function ingest.hybrid_search(
+    query_text text,
+    query_embedding extensions.vector default null,
+    model text default null,
+    match_count integer default 10,
+    bucket text default null,
+    path_prefix text default null,
+    document_ids uuid[] default null,
+    metadata_filter jsonb default null,
+    created_since timestamptz default null,
+    created_until timestamptz default null,
+    vector_weight double precision default 1,
+    text_weight double precision default 2,
+    candidates integer default 50,
+    with_context integer default 0,
+    max_per_document integer default null,
+    index_version integer default null)
+returns table (
+    chunk_id uuid, document_id uuid, bucket_id text, object_name text, title text,
+    headings text[], page_start integer, page_end integer, content text, metadata jsonb,
+    score double precision, vector_score double precision, text_score double precision,
+    context text)
+language plpgsql stable security invoker rows 10
+set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+    v_version constant ingest.index_versions := ingest_search.version_for(
+        model, extensions.vector_dims(query_embedding), index_version);
+    v_count constant integer := least(coalesce(match_count, 10), 200);
+    v_neighbours constant integer := least(coalesce(with_context, 0), 10);
+begin
+    if match_count < 1 or candidates < 1 or max_per_document < 1 or with_context < 0 then
+        raise exception 'match_count, candidates and max_per_document must be at least 1, '
+                        'and with_context not negative'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    return query
+        with fused as materialized (
+            select found.* from ingest_search.fused_candidates(
+                       v_version.id, query_text, query_embedding,
+                       ingest_search.documents_within(
+                           bucket, path_prefix, document_ids, metadata_filter, created_since,
+                           created_until),
+                       least(greatest(coalesce(candidates, 50), v_count), 200),
+                       vector_weight, text_weight) as found
+             order by found.score desc, found.chunk_id
+             limit case when max_per_document is null then v_count end),
+        hit as (
+            select chunk.*, fused.score, fused.vector_score, fused.text_score,
+                   row_number() over (partition by chunk.document_id
+                                      order by fused.score desc, fused.chunk_id) as place
+              from fused
+                   join ingest_search.cited_chunks(
+                            v_version.id, array(select chunk_id from fused)) as chunk
+                     on chunk.chunk_id = fused.chunk_id),
+        best as (
+            select * from hit
+             where max_per_document is null or hit.place <= max_per_document
+             order by hit.score desc, hit.chunk_id limit v_count)
+        select best.chunk_id, best.document_id, best.bucket_id, best.object_name, best.title,
+               best.headings, best.page_start, best.page_end, best.content, best.metadata,
+               best.score, best.vector_score, best.text_score,
+               case when v_neighbours > 0 then ingest_search.context_of(
+                        v_version.id, best.document_id, best.chunk_id, v_neighbours) end
+          from best
+         order by best.score desc, best.chunk_id;
+end
+$$;

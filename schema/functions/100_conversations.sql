@@ -1,0 +1,219 @@
+-- Asking. The function `ask` writes questions and answers with these, as the user who asks: they
+-- take the subject from the token, and no argument names another.
+
+-- subject_of_caller: whom the token is about. Raises PT401 (the Data API answers 401) without one.
+create or replace function ingest_private.subject_of_caller()
+returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_sub constant text := auth.jwt() ->> 'sub';
+begin
+    if coalesce(v_sub, '') = '' then
+        raise exception 'nobody is signed in'
+            using errcode = 'PT401', hint = 'Sign in: only users ask questions.';
+    end if;
+    return v_sub;
+end
+$$;
+
+-- count_question: one more question of this user. Raises PT429 where that is more than a period
+-- allows; `detail` is the number of seconds until the next one begins. The row is locked until the
+-- transaction ends, so that the limit holds however many ask at once. Limits: ingest_private.settings,
+-- name `asking`: {"per_minute": 10, "per_day": 300}.
+create or replace function ingest_private.count_question(p_owner_id text)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+    v_now constant timestamptz := clock_timestamp();
+    v_settings constant jsonb :=
+        (select value from ingest_private.settings where name = 'asking');
+    v_period record;
+    v_count ingest_private.question_counts;
+begin
+    for v_period in
+        select * from (values
+            ('day', interval '1 day', coalesce((v_settings ->> 'per_day')::integer, 300)),
+            ('minute', interval '1 minute', coalesce((v_settings ->> 'per_minute')::integer, 10)))
+            as period (name, lasts, most)
+    loop
+        insert into ingest_private.question_counts as counted (owner_id, period, began_at, questions)
+        values (p_owner_id, v_period.name, v_now, 1)
+        on conflict (owner_id, period) do update
+           set began_at = case when counted.began_at + v_period.lasts <= v_now
+                               then v_now else counted.began_at end,
+               questions = case when counted.began_at + v_period.lasts <= v_now
+                                then 1 else counted.questions + 1 end
+        returning * into v_count;
+        if v_count.questions > v_period.most then
+            raise exception 'no more than % questions a % may be asked', v_period.most, v_period.name
+                using errcode = 'PT429',
+                      detail = ceil(extract(epoch from
+                                            v_count.began_at + v_period.lasts - v_now))::text,
+                      hint = 'Wait for the seconds that detail tells.';
+        end if;
+    end loop;
+end
+$$;
+
+-- ask_question: notes a question of the caller, in a conversation of theirs or, without one, in a new
+-- one. Returns both ids, and the last three answered questions before it with their answers, the
+-- oldest first. Raises PT401 without a subject, PT404 for a conversation that is not the caller's,
+-- PT409 for one of 100 questions, PT429 when too much is asked.
+create or replace function ingest.ask_question(question text, conversation_id uuid default null)
+returns table (conversation uuid, message_id uuid, history jsonb)
+language plpgsql security definer rows 1
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+    v_sub constant text := ingest_private.subject_of_caller();
+    v_turn smallint;
+begin
+    perform ingest_private.count_question(v_sub);
+    if conversation_id is null then
+        insert into ingest.conversations as made (owner_id, title, turns)
+        values (v_sub, left(btrim(regexp_replace(question, '\s+', ' ', 'g')), 80), 1)
+        returning made.id, made.turns into conversation, v_turn;
+    else
+        select known.id, known.turns + 1 into conversation, v_turn
+          from ingest.conversations as known
+         where known.id = ask_question.conversation_id and known.owner_id = v_sub
+           for no key update;
+        if not found then
+            raise exception 'there is no such conversation'
+                using errcode = 'PT404', hint = 'Read ingest.conversations for those that are yours.';
+        end if;
+        if v_turn > 100 then
+            raise exception 'the conversation is full' using errcode = 'PT409', hint = 'Begin another.';
+        end if;
+        update ingest.conversations as known set turns = v_turn, updated_at = clock_timestamp()
+         where known.id = conversation;
+    end if;
+    history := ingest_private.history_of(conversation);
+    insert into ingest.messages as made (conversation_id, owner_id, turn, role, content)
+    values (conversation, v_sub, v_turn, 'user', question)
+    returning made.id into message_id;
+    return next;
+end
+$$;
+
+-- history_of: the last three questions of a conversation that were answered, and their answers.
+create or replace function ingest_private.history_of(p_conversation_id uuid)
+returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce(jsonb_agg(jsonb_build_object('role', said.role, 'content', said.content)
+                              order by said.turn, said.role desc), '[]')
+      from ingest.messages as said
+     where said.conversation_id = p_conversation_id
+       and said.turn in (select answer.turn from ingest.messages as answer
+                          where answer.conversation_id = p_conversation_id
+                            and answer.role = 'assistant'
+                          order by answer.turn desc limit 3);
+$$;
+
+-- record_answer: notes the answer to a question of the caller; one that cites nothing is `not_found`.
+-- Returns its id. Raises PT401 without a subject, PT404 for a question that is not the caller's,
+-- PT409 for one that has an answer.
+create or replace function ingest.record_answer(
+    message_id uuid, answer text, source_chunks uuid[], source_documents uuid[], cited smallint[])
+returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+    v_sub constant text := ingest_private.subject_of_caller();
+    v_question ingest.messages;
+    v_id uuid;
+begin
+    select * into v_question from ingest.messages as asked
+     where asked.id = record_answer.message_id and asked.owner_id = v_sub and asked.role = 'user';
+    if not found then
+        raise exception 'there is no such question'
+            using errcode = 'PT404', hint = 'Read ingest.messages for those that are yours.';
+    end if;
+    insert into ingest.messages as made
+        (conversation_id, owner_id, turn, role, content, outcome, source_chunks, source_documents,
+         cited)
+    values (v_question.conversation_id, v_sub, v_question.turn, 'assistant', answer,
+            case when cardinality(cited) > 0 then 'answered' else 'not_found' end,
+            coalesce(source_chunks, '{}'), coalesce(source_documents, '{}'), coalesce(cited, '{}'))
+    on conflict on constraint messages_turns do nothing
+    returning made.id into v_id;
+    if v_id is null then
+        raise exception 'the question has an answer' using errcode = 'PT409';
+    end if;
+    return v_id;
+end
+$$;
+
+-- delete_conversation: removes a conversation of the caller and its messages; what was asked still
+-- counts. False when there is none.
+create or replace function ingest.delete_conversation(conversation_id uuid)
+returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+    v_sub constant text := ingest_private.subject_of_caller();
+begin
+    delete from ingest.conversations as known
+     where known.id = delete_conversation.conversation_id and known.owner_id = v_sub;
+    return found;
+end
+$$;
+
+-- message_sources: the sources of an answer by their numbers, as the caller may read them now.
+-- `state`: available; changed: the document has no such passage any more; gone: the caller does not
+-- find the document. No rows: no such message of the caller's.
+create or replace function ingest.message_sources(message_id uuid)
+returns table (
+    number integer, is_cited boolean, state text, chunk_id uuid, document_id uuid, bucket_id text,
+    object_name text, title text, headings text[], page_start integer, page_end integer,
+    content text)
+language plpgsql stable security invoker rows 10
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off as $$
+#variable_conflict use_column
+declare
+    v_message ingest.messages;
+    v_withdrawn uuid[] := '{}';
+begin
+    select * into v_message from ingest.messages as said where said.id = message_sources.message_id;
+    if not row_security_active('ingest.documents') then
+        v_withdrawn := array(select ingest.withdrawn_documents());
+    end if;
+    return query
+        with chunk as materialized (
+            -- Of a passage that several index versions have: the newest.
+            select distinct on (found.chunk_id) found.*
+              from ingest.index_versions as version
+                   cross join lateral ingest_search.cited_chunks(
+                       version.id, v_message.source_chunks) as found
+             order by found.chunk_id, version.id desc)
+        select source.number::integer, source.number = any(v_message.cited),
+               case when document.id is null then 'gone' when chunk.chunk_id is null then 'changed'
+                    else 'available' end,
+               source.chunk_id, source.document_id, document.bucket_id, document.object_name,
+               document.title, chunk.headings, chunk.page_start, chunk.page_end, chunk.content
+          from unnest(v_message.source_chunks, v_message.source_documents) with ordinality
+                   as source (chunk_id, document_id, number)
+               left join lateral (
+                   select found.id, found.bucket_id, found.object_name, found.title
+                     from ingest.documents as found
+                    where found.id = source.document_id and found.id <> all(v_withdrawn)
+                   offset 0) as document on true
+               left join chunk
+                 on chunk.chunk_id = source.chunk_id and chunk.document_id = document.id
+         order by source.number;
+end
+$$;
+
+-- erase_conversations: removes all that a user asked and was answered, and the count of it. For
+-- operators, who erase a user. Returns how many conversations there were.
+create or replace function ingest_private.erase_conversations(p_owner_id text)
+returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+    v_erased bigint;
+begin
+    delete from ingest_private.question_counts where owner_id = p_owner_id;
+    delete from ingest.conversations where owner_id = p_owner_id;
+    get diagnostics v_erased = row_count;
+    return v_erased;
+end
+$$;

@@ -1,0 +1,223 @@
+"""How long a search takes, and what it finds, for callers with few and many chunks.
+
+    python -m tests.benchmarks.search [--dimensions 256,1536] [--callers 10,100,1000,...]
+
+`make bench-search`. Beside the callers, 3,000 owners have ten chunks each. The same chunks lie in a
+table of the default form of guides, with an HNSW index, a policy on the owner and no other index:
+ordered by distance, where PostgreSQL chooses between that index and a scan, and through a
+`match_documents` as LangChain's guide has it, which filters by metadata as well. All
+run as `authenticated`, take turns, and are compared with an exact scan.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import numpy as np
+
+from docmill.embedded.postgres import start_postgres
+from tests.benchmarks.figures import Figures, machine
+from tests.schema.actors import Connection, literal, value
+from tests.schema.corpora import ChunkRow, copy_chunks, place_chunks
+from tests.support.database import make_database, make_template
+
+OTHER_OWNERS: Final = 3000
+CHUNKS_OF_OTHERS: Final = 10
+PER_DOCUMENT: Final = 20
+ROUNDS: Final = 40
+WORDS: Final = [f"word{number}" for number in range(2000)]
+
+#: The form of guides, and LangChain's function on it.
+DEFAULT_FORM: Final = """
+    create table public.documents (
+        id uuid primary key, owner_id text not null, content text, metadata jsonb,
+        embedding extensions.halfvec({dimensions}));
+    alter table public.documents enable row level security;
+    create policy own on public.documents for select to authenticated
+        using (owner_id = (select auth.jwt() ->> 'sub'));
+    grant select on public.documents to authenticated;
+    create function public.match_documents(
+        query_embedding extensions.halfvec, match_count int, filter jsonb)
+    returns table (id uuid, content text, metadata jsonb, similarity float)
+    language plpgsql as $$
+    begin
+        return query
+            select documents.id, documents.content, documents.metadata,
+                   1 - (documents.embedding operator(extensions.<=>) query_embedding)
+              from public.documents
+             where documents.metadata @> filter
+             order by documents.embedding operator(extensions.<=>) query_embedding
+             limit match_count;
+    end $$;
+"""
+COPY_TO_DEFAULT_FORM: Final = """
+    insert into public.documents
+    select id, owner_id, content, jsonb_build_object('owner', owner_id), embedding
+      from ingest.chunks where index_version = %s
+"""
+HNSW: Final = """
+    set maintenance_work_mem = '1GB';
+    create index on public.documents using hnsw (embedding extensions.halfvec_cosine_ops)
+"""
+
+
+#: As the Data API does, on a connection that it keeps.
+AS_CALLER: Final = """
+    select set_config('role', 'authenticated', true),
+           set_config('request.jwt.claims', %s, true),
+           set_config('search_path', '"ingest", "public", "extensions"', true)
+"""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who searches, and what there is to be found."""
+
+    owner: str
+    ids: Sequence[UUID]
+    vectors: Any  #: of shape (chunks, dimensions), as stored
+
+
+def fill(admin: Connection, sizes: Sequence[int], dimensions: int) -> tuple[str, list[Caller]]:
+    """Chunks of all owners in an index version of their own: its model, and the callers."""
+    model = f"bench {dimensions}"
+    version = value(
+        admin, "select ingest_private.create_index_version(%s, %s, '{}')", model, dimensions
+    )
+    admin.execute("update ingest.index_versions set state = 'retired' where id = %s", [version])
+    generator = np.random.default_rng(dimensions)
+    centres = generator.standard_normal((200, dimensions)).astype(np.float32)
+    callers = [
+        _fill_owner(admin, version, f"caller {size}", size, centres, generator) for size in sizes
+    ]
+    for number in range(OTHER_OWNERS):
+        _fill_owner(admin, version, f"owner {number}", CHUNKS_OF_OTHERS, centres, generator)
+    place_chunks(admin, version)
+    admin.execute(DEFAULT_FORM.format(dimensions=dimensions).encode())
+    admin.execute(COPY_TO_DEFAULT_FORM, [version])
+    admin.execute(HNSW)
+    admin.execute("vacuum analyze")
+    return model, callers
+
+
+def _fill_owner(
+    admin: Connection,
+    version: int,
+    owner: str,
+    count: int,
+    centres: Any,
+    generator: np.random.Generator,
+) -> Caller:
+    """Chunks around common centres, with words by chance."""
+    noise = generator.standard_normal((count, centres.shape[1])).astype(np.float32)
+    vectors = (centres[generator.integers(len(centres), size=count)] + noise).astype(np.float16)
+    ids = [uuid4() for _ in range(count)]
+    documents = [uuid4() for _ in range(-(-count // PER_DOCUMENT))]
+    admin.cursor().executemany(
+        """insert into ingest.documents (id, object_id, bucket_id, object_name, owner_id,
+                                         storage_version, status, searchable)
+           values (%s, gen_random_uuid(), 'docs', %s, %s, 'v', 'ready', true)""",
+        [(one, f"{owner}/{one}", owner) for one in documents],
+    )
+    copy_chunks(
+        admin,
+        version,
+        (
+            ChunkRow(one, document, document, owner, "owner", text, vector)
+            for one, document, text, vector in zip(
+                ids,
+                (documents[row // PER_DOCUMENT] for row in range(count)),
+                (" ".join(generator.choice(WORDS, size=60)) for _ in range(count)),
+                vectors,
+                strict=True,
+            )
+        ),
+    )
+    return Caller(owner, ids, vectors)
+
+
+def ways(model: str, owner: str, vector: str, words: str) -> dict[str, tuple[str, list[Any]]]:
+    """Each way to search: its query, which returns ids, and parameters."""
+    default = (
+        "select id from public.documents"
+        " order by embedding operator(extensions.<=>) %s::extensions.halfvec limit 10"
+    )
+    return {
+        "match_chunks": (
+            "select chunk_id from ingest.match_chunks(%s, %s, 10)",
+            [vector, model],
+        ),
+        "hybrid_search": (
+            "select chunk_id from ingest.hybrid_search(%s, %s, %s, 10)",
+            [words, vector, model],
+        ),
+        "plain table, order by": (default, [vector]),
+        "match_documents": (
+            "select id from public.match_documents(%s::extensions.halfvec, 10, %s)",
+            [vector, json.dumps({"owner": owner})],
+        ),
+    }
+
+
+def measure(client: Connection, model: str, caller: Caller) -> Iterator[str]:
+    """A row of the table for each way."""
+    generator = np.random.default_rng(len(caller.ids))
+    spent: dict[str, Figures] = {}
+    recalls: dict[str, list[float]] = {}
+    unit = caller.vectors.astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for _ in range(ROUNDS):
+        near = caller.vectors[generator.integers(len(caller.ids))].astype(np.float32)
+        query = near + 0.5 * generator.standard_normal(near.shape).astype(np.float32)
+        nearest = np.argsort(-(unit @ query))[:10]
+        right = {caller.ids[row] for row in nearest}
+        words = " ".join(generator.choice(WORDS, size=4))
+        for name, (text, parameters) in ways(model, caller.owner, literal(query), words).items():
+            with client.transaction():
+                client.execute(AS_CALLER, [json.dumps({"sub": caller.owner})])
+                started = time.perf_counter()
+                found = {row[0] for row in client.execute(text.encode(), parameters)}
+                seconds = time.perf_counter() - started
+            spent.setdefault(name, Figures(name, "ms")).values.append(1000 * seconds)
+            recalls.setdefault(name, []).append(len(found & right) / len(right))
+    for name, figures in spent.items():
+        # Hybrid search ranks by words as well: the nearest are not all that it is for.
+        recall = "" if name == "hybrid_search" else f"{100 * np.mean(recalls[name]):.1f}"
+        times = " | ".join(f"{figures.quantile(share):.1f}" for share in (0.5, 0, 0.95, 1))
+        yield f"| {len(caller.ids):,} | {name} | {times} | {recall} |"
+
+
+def main() -> None:
+    """Print a table for each width."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dimensions", default="256,1536")
+    parser.add_argument("--callers", default="10,100,1000,10000,20000,100000")
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.callers.split(",")]
+    print(f"{machine()}; {OTHER_OWNERS:,} other owners; {ROUNDS} queries each", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_postgres(Path(folder) / "postgres")
+        try:
+            make_template(server)
+            for dimensions in map(int, options.dimensions.split(",")):
+                print(f"\n{dimensions} dimensions\n")
+                print("| chunks | | p50 ms | min | p95 | max | recall@10 % |")
+                print("| --- " * 7 + "|", flush=True)
+                with make_database(server) as database:
+                    with database.connect() as admin:
+                        model, callers = fill(admin, sizes, dimensions)
+                    with database.connect("authenticator") as client:
+                        for caller in callers:
+                            print("\n".join(measure(client, model, caller)), flush=True)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

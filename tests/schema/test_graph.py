@@ -1,0 +1,149 @@
+"""The HNSW index of an index version, and how recall is measured: with an admin's rights."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from docmill.embedded.postgres import PostgresServer
+from docmill.worker.admin import graph as graphs
+from docmill.worker.admin.graph import ENOUGH, Choice, Graph, read_graph
+from docmill.worker.admin.recall import Recall, measure, share_found
+from tests.schema.actors import Connection, drain_withdrawn, search, upload, value
+from tests.support.database import Database, delete_objects, make_database, watch_bucket
+
+
+@pytest.fixture(scope="module")
+def project(postgres: PostgresServer) -> Iterator[Database]:
+    """Documents of alice's and of bob's."""
+    with make_database(postgres) as made:
+        watch_bucket(made)
+        upload(made, "a.txt", [f"alice {number}" for number in range(40)], owner="alice")
+        upload(made, "b.txt", [f"bob {number}" for number in range(5)], owner="bob")
+        yield made
+
+
+@pytest.fixture
+def admin(project: Database) -> Iterator[Connection]:
+    """As the schema's owner."""
+    with project.connect("postgres") as connection:
+        yield connection
+
+
+def graph_of(admin: Connection) -> Graph:
+    found = read_graph(admin)
+    assert found is not None
+    return found
+
+
+class TestGraph:
+    def test_is_built_and_dropped_while_searches_go_on(self, project: Database, admin: Connection):
+        found = graph_of(admin)
+        assert not found.has_graph
+        assert found.is_sketched
+        assert found.choice == "auto"
+        assert found.largest == 40
+        graphs.choose(admin, found, "on")
+        assert graph_of(admin).advice == "on"
+        graphs.build(admin, graph_of(admin))
+        assert graph_of(admin).has_graph
+        assert graph_of(admin).advice is None
+        with project.connect() as superuser:
+            assert search(superuser, "bob 3")[0]["content"] == "bob 3"
+        graphs.choose(admin, found, "off")
+        assert graph_of(admin).advice == "off"
+        graphs.remove(admin, graph_of(admin))
+        assert not graph_of(admin).has_index
+
+    def test_that_was_not_built_to_its_end_is_built_anew(
+        self, project: Database, admin: Connection
+    ):
+        graphs.build(admin, graph_of(admin))
+        with project.connect() as superuser:
+            superuser.execute(
+                "update pg_index set indisvalid = false"
+                " where indexrelid = 'ingest_private.chunks_1_embedding'::regclass"
+            )
+        broken = graph_of(admin)
+        assert broken.has_index
+        assert not broken.has_graph
+        graphs.build(admin, broken)
+        assert graph_of(admin).has_graph
+        graphs.remove(admin, graph_of(admin))
+
+    @pytest.mark.parametrize(
+        ("choice", "largest", "has_graph", "advice"),
+        [
+            ("auto", ENOUGH, False, None),
+            ("auto", ENOUGH + 1, False, "on"),
+            ("auto", ENOUGH, True, "off"),
+            ("auto", ENOUGH + 1, True, None),
+            ("on", 0, False, "on"),
+            ("off", ENOUGH + 1, True, "off"),
+            ("off", ENOUGH + 1, False, None),
+        ],
+    )
+    def test_is_advised_where_it_pays(
+        self,
+        admin: Connection,
+        choice: Choice,
+        largest: int,
+        advice: str | None,
+        *,
+        has_graph: bool,
+    ):
+        found = replace(graph_of(admin), choice=choice, largest=largest, has_graph=has_graph)
+        assert found.advice == advice
+
+    def test_has_the_bound_that_searches_have(self, admin: Connection):
+        source = value(admin, "select prosrc from pg_proc where proname = 'nearest_allowed'")
+        assert f", {ENOUGH});" in source
+
+
+class TestRecall:
+    def test_is_whole_where_nothing_is_lost(self, admin: Connection):
+        assert [(one.owner, one.chunks, min(one.recalls)) for one in self._measured(admin)] == [
+            ("alice", 40, 1),
+            ("bob", 5, 1),
+        ]
+
+    def test_falls_where_chunks_cannot_be_found(self, project: Database, admin: Connection):
+        with project.connect() as superuser, superuser.transaction(force_rollback=True):
+            superuser.execute(
+                "delete from ingest_private.sketches where owner_id = 'alice' and id in"
+                " (select id from ingest.chunks where content like 'alice 1%')"
+            )
+            alice, bob = self._measured(superuser)
+        assert sum(alice.recalls) < len(alice.recalls)
+        assert min(bob.recalls) == 1
+
+    def test_passes_over_what_was_withdrawn(self, project: Database, admin: Connection):
+        upload(project, "c.txt", ["carol"], owner="carol")
+        with project.connect() as superuser:
+            delete_objects(superuser, ["c.txt"])
+        carol = [one for one in self._measured(admin) if one.owner == "carol"]
+        assert [set(one.recalls) for one in carol] == [{1.0}]
+        with project.connect() as superuser:
+            drain_withdrawn(superuser)
+
+    @staticmethod
+    def _measured(connection: Connection) -> list[Recall]:
+        graph = read_graph(connection)
+        assert graph is not None
+        return list(
+            measure(connection, graph, owners=5, queries=10, k=5, bucket=None, path_prefix=None)
+        )
+
+    @pytest.mark.parametrize(
+        ("found", "nearest", "share"),
+        [
+            ([], [], 1),
+            ([], [0.5], 0),
+            ([0.5], [0.5, 0.5], 0.5),
+            ([0.9, 0.5], [0.9, 0.8], 0.5),
+            ([0.9, 0.8], [0.9, 0.8], 1),
+            ([0.8, 0.8, 0.8], [0.8, 0.8], 1),
+        ],
+    )
+    def test_counts_what_is_as_near(self, found: list[float], nearest: list[float], share: float):
+        assert share_found(found, nearest) == share

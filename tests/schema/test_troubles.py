@@ -1,0 +1,182 @@
+"""What the database sees of everything that keeps documents from being ingested."""
+
+from uuid import UUID
+
+import pytest
+
+from tests.schema.actors import (
+    Connection,
+    claimed,
+    heartbeat,
+    ingest,
+    job_of,
+    rows,
+    take,
+    value,
+)
+from tests.support.agreement import disagreements
+from tests.support.database import Database, as_client, delete_objects, put_object
+
+WORK = ("dispatch", "rescue", "reconcile", "schedules")
+
+
+@pytest.fixture
+def database(wiped: Database) -> Database:
+    return wiped
+
+
+@pytest.fixture
+def sound(worker: Connection) -> Connection:
+    """An installation where everything runs."""
+    heartbeat(worker, slots=2)
+    heartbeat(worker, "alone", isolated=True, slots=1)
+    for work in (*WORK, "receiver"):
+        for _ in range(2):
+            worker.execute("select ingest_private.note_tick(%s)", [work])
+    return worker
+
+
+@pytest.fixture
+def job_id(admin: Connection, sound: Connection) -> UUID:
+    return job_of(admin, put_object(admin, "a.txt", owner="alice"))
+
+
+def troubles(connection: Connection) -> list[str]:
+    found = rows(connection, "select * from ingest_private.troubles()")
+    assert all(row["seen"] and row["remedy"] for row in found)
+    assert disagreements(connection) == []
+    return sorted(row["trouble"] for row in found)
+
+
+def pass_time(admin: Connection, work: str, gap: str, since: str) -> None:
+    """The work has ticked every `gap`, and `since` then no more."""
+    admin.execute(
+        """update ingest_private.ticks
+              set usual_gap = %s, ticked_at = clock_timestamp() - %s::interval where work = %s""",
+        [gap, since, work],
+    )
+
+
+def test_where_everything_runs_there_is_none(
+    admin: Connection, sound: Connection, job_id: UUID
+) -> None:
+    assert troubles(admin) == []
+    take(sound)
+    assert troubles(admin) == []
+    claimed(sound, job_id)
+    assert troubles(admin) == []
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize(
+    ("gap", "since", "is_late"),
+    [
+        ("5 s", "25 s", False),
+        ("5 s", "31 s", True),
+        ("5 min", "14 min", False),
+        ("5 min", "16 min", True),
+    ],
+)
+def test_a_schedule_that_stops_is_seen_by_its_own_measure(
+    admin: Connection, sound: Connection, *, work: str, gap: str, since: str, is_late: bool
+) -> None:
+    pass_time(admin, work, gap, since)
+    assert troubles(admin) == (["schedule_silent"] if is_late else [])
+    sound.execute("select ingest_private.note_tick(%s)", [work])
+    assert troubles(admin) == []
+
+
+def test_the_usual_gap_is_neither_that_of_an_outage_nor_of_two_ticks_at_once(
+    admin: Connection, sound: Connection
+) -> None:
+    pass_time(admin, "dispatch", "5 s", "2 h")
+    sound.execute("select ingest_private.note_tick('dispatch')")
+    gap = """select extract(epoch from usual_gap)::float
+               from ingest_private.ticks where work = 'dispatch'"""
+    assert value(admin, gap) == 15
+    pass_time(admin, "dispatch", "5 s", "0 s")
+    sound.execute("select ingest_private.note_tick('dispatch')")
+    assert value(admin, gap) == pytest.approx(5 / 3)
+
+
+def test_jobs_that_nobody_starts_are_seen(
+    admin: Connection, sound: Connection, job_id: UUID
+) -> None:
+    pass_time(admin, "dispatch", "5 s", "4 s")
+    admin.execute("update ingest_private.job_queue set aged_at = now() - interval '29 s'")
+    assert troubles(admin) == []
+    admin.execute("update ingest_private.job_queue set aged_at = now() - interval '31 s'")
+    assert troubles(admin) == ["jobs_stand_still"]
+    # Those that wait for a slot stand in no queue that has stopped.
+    admin.execute("update ingest_private.workers set slots = 0")
+    assert troubles(admin) == []
+
+
+def test_the_owner_of_a_waiting_job_is_told_when_the_schedule_has_stopped(
+    database: Database, admin: Connection, job_id: UUID
+) -> None:
+    pass_time(admin, "dispatch", "5 s", "10 min")
+    with as_client(database, {"sub": "alice"}) as alice:
+        said = rows(alice, "select * from ingest.explain_job(%s)", job_id)
+    assert "schedule" in said[0]["explanation"]
+
+
+def test_a_lease_that_nobody_ends_is_seen_and_its_job_is_no_longer_said_to_work(
+    admin: Connection, sound: Connection, job_id: UUID
+) -> None:
+    run = claimed(sound, job_id)
+    sound.execute(
+        "select ingest_private.report_progress(%s, %s, 'embedding', 1, 1, 1, 1, 0)",
+        [run.job_id, run.token],
+    )
+    pass_time(admin, "rescue", "5 s", "4 s")
+    admin.execute("update ingest_private.leases set expires_at = now() - interval '10 s'")
+    explained = "select situation from ingest_private.explain_job(%s)"
+    assert (troubles(admin), value(admin, explained, job_id)) == ([], "interrupted")
+    admin.execute("update ingest_private.leases set expires_at = now() - interval '31 s'")
+    assert troubles(admin) == ["leases_not_ended"]
+    # Leases that ended before Postgres started are spared a while.
+    admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")
+    sound.execute("select ingest_private.rescue_jobs()")
+    assert (troubles(admin), value(admin, explained, job_id)) == ([], "waiting")
+
+
+def test_workers_receiver_breakers_pauses_and_events_are_seen(
+    admin: Connection, sound: Connection
+) -> None:
+    admin.execute("delete from ingest_private.workers where not isolated")
+    assert troubles(admin) == ["no_worker"]
+    admin.execute("update ingest_private.workers set isolated = false")
+    assert troubles(admin) == ["no_isolated_worker"]
+    heartbeat(sound, "alone", isolated=True)
+    admin.execute("update ingest_private.workers set isolated = id = 'alone'")
+    heartbeat(sound)
+    pass_time(admin, "receiver", "5 s", "31 s")
+    assert troubles(admin) == ["receiver_silent"]
+    sound.execute("select ingest_private.forget_tick('receiver')")  # stopped in order
+    assert troubles(admin) == []
+    admin.execute("insert into ingest_private.breakers values ('provider_auth', now())")
+    admin.execute("insert into ingest_private.pauses values ('owner', 'bob')")
+    assert troubles(admin) == ["breaker_open", "paused"]
+    admin.execute("delete from ingest_private.breakers")
+    admin.execute("delete from ingest_private.pauses")
+    admin.execute(
+        """insert into ingest_private.pending_events (object_id, reason, created_at)
+           values (gen_random_uuid(), 'deleted', now() - interval '1 h')"""
+    )
+    assert troubles(admin) == ["events_unsettled"]
+
+
+def test_what_was_searchable_and_is_gone_is_not_said_to_be_searchable(
+    admin: Connection, sound: Connection, job_id: UUID
+) -> None:
+    [(object_id,)] = admin.execute("select id from storage.objects").fetchall()
+    ingest(sound, object_id, ["one"])
+    said = "select explanation from ingest_private.explain_job(%s)"
+    assert value(admin, said, job_id) == "The document is searchable."
+    put_object(admin, "a.txt", owner="bob")
+    assert troubles(admin) == []
+    assert "since then" in value(admin, said, job_id)
+    delete_objects(admin, ["a.txt"])
+    assert troubles(admin) == []
+    assert "deleted" in value(admin, said, job_id)

@@ -1,0 +1,113 @@
+"""The words of a text and what a query finds, by other means than the schema's: an oracle."""
+
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+#: First and last letter of the scripts that put no space between words.
+_PAIRED = (
+    *(("\u0e01", "\u0e4e"), ("\u3005", "\u3007"), ("\u3041", "\u3096"), ("\u30a1", "\u30fa")),
+    *(("\u30fc", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uac00", "\ud7a3")),
+)
+#: Letters by which the parts of a code are joined.
+_JOINERS = "-/._@+:#&"
+
+
+def is_paired(letter: str) -> bool:
+    """Whether its script puts no space between words."""
+    return any(first <= letter <= last for first, last in _PAIRED)
+
+
+def _is_of_word(letter: str) -> bool:
+    return unicodedata.category(letter)[0] in "LNM"
+
+
+def normal(text: str) -> str:
+    """One form of each letter, in lower case."""
+    return unicodedata.normalize("NFKC", text.replace("\u00ad", "")).lower()
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters, digits and marks; runs without spaces as pairs and their last letter."""
+    found: list[str] = []
+    run = ""
+    for letter in [*normal(text), " "]:
+        kind = "pairs" if is_paired(letter) else "word" if _is_of_word(letter) else ""
+        if run and (not kind or is_paired(run[0]) != (kind == "pairs")):
+            found.extend(_of_run(run))
+            run = ""
+        if kind:
+            run += letter
+    return found
+
+
+def _of_run(run: str) -> list[str]:
+    if is_paired(run[0]):
+        return [run[place : place + 2] for place in range(len(run))]
+    return [run[:64]]
+
+
+def codes(text: str) -> set[str]:
+    """What is written without a space around a joiner, 64 letters at most."""
+    found = set()
+    spaced = "".join(
+        letter if (_is_of_word(letter) and not is_paired(letter)) or letter in _JOINERS else " "
+        for letter in normal(text)
+    )
+    for written in spaced.split():
+        code = written.strip(_JOINERS)
+        if len(code) <= 64 and any(joiner in code for joiner in _JOINERS):
+            found.add(code)
+    return found
+
+
+def asked(query: str) -> list[str]:
+    """The words of a query: the last letter of a run is not asked for, unless it is all of it."""
+    found: list[str] = []
+    for word in words(query):
+        is_rest = len(word) == 1 and is_paired(word) and found and found[-1][-1:] == word
+        if not (is_rest and len(found[-1]) == 2 and is_paired(found[-1][0])):
+            found.append(word)
+    return list(dict.fromkeys(found))
+
+
+def holds(text: str, word: str) -> bool:
+    """Whether a text has a word, or a pair that begins with it."""
+    if len(word) == 1 and is_paired(word):
+        return any(other.startswith(word) for other in words(text))
+    return word in words(text)
+
+
+def scores(query: str, texts: Sequence[str]) -> dict[str, float]:
+    """The texts that hold a word of the query, and how rare all that each holds is, as BM25 has it.
+
+    For texts of one length in which no word stands twice, which makes the rest of BM25 the same.
+    """
+    wanted = asked(query)
+    count = {word: sum(holds(text, word) for text in texts) for word in wanted}
+    rarity: Mapping[str, float] = {
+        word: math.log(1 + (len(texts) - held + 0.5) / (held + 0.5)) for word, held in count.items()
+    }
+    found = {
+        text: sum(rarity[word] for word in wanted if holds(text, word))
+        for text in dict.fromkeys(texts)
+    }
+    return {text: score for text, score in found.items() if score > 0}
+
+
+def classes(score: Mapping[str, float]) -> list[set[str]]:
+    """Texts in order of their score, those of one score together."""
+    order: dict[float, set[str]] = {}
+    for text, value in score.items():
+        order.setdefault(round(value, 4), set()).add(text)
+    return [order[value] for value in sorted(order, reverse=True)]
+
+
+def is_in_order(found: Iterable[str], expected: Sequence[set[str]]) -> bool:
+    """Whether texts come class by class, and all of them."""
+    left = list(found)
+    for group in expected:
+        if set(left[: len(group)]) != group:
+            return False
+        left = left[len(group) :]
+    return not left

@@ -1,0 +1,111 @@
+"""The HNSW index of the active index version: whether it is there, and whether it pays."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, LiteralString
+
+from psycopg import sql
+
+from docmill.worker.admin.rows import fetch_rows, fetch_value
+from docmill.worker.store.database import Connection
+
+Choice = Literal["on", "off", "auto"]
+
+#: Chunks of one owner up to which all are scanned although there is a graph: as in
+#: `nearest_allowed`.
+ENOUGH: Final = 200_000
+
+ACTIVE: Final[LiteralString] = """
+    select version.id, version.model, version.dimensions,
+           coalesce((select index.indisvalid from pg_index as index
+                      where index.indexrelid = to_regclass(
+                                format('ingest_private.chunks_%%s_embedding', version.id))),
+                    false) as has_graph,
+           to_regclass(format('ingest_private.chunks_%%s_embedding', version.id)) is not null
+               as has_index,
+           coalesce((select value ->> version.id::text from ingest_private.settings
+                      where name = 'hnsw'), 'auto') as choice,
+           fill.completed_at is not null as is_sketched
+      from ingest.index_versions as version
+           left join ingest_private.chunk_fills as fill
+             on fill.index_version = version.id and fill.copy = 'sketches'
+     where version.state = 'active'
+"""
+LARGEST: Final[LiteralString] = """
+    select coalesce(max(number), 0) from (
+        select count(*) as number from ingest.chunks
+         where index_version = %(version)s group by owner_id) as counted
+"""
+CHOOSE: Final[LiteralString] = """
+    insert into ingest_private.settings (name, value)
+    values ('hnsw', jsonb_build_object(%(version)s::text, %(choice)s::text))
+        on conflict (name) do update
+           set value = ingest_private.settings.value || excluded.value
+"""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """How the active index version is searched."""
+
+    version: int
+    model: str
+    dimensions: int
+    has_graph: bool  #: an HNSW index that searches can use
+    has_index: bool  #: the same, or what is left of one that was not built to its end
+    choice: Choice
+    is_sketched: bool  #: all chunks have sketches
+    largest: int  #: chunks of the owner who has most
+
+    @property
+    def advice(self) -> Literal["on", "off"] | None:
+        """What `docmill index hnsw` should be told; None when all is as it should be."""
+        wanted = self.largest > ENOUGH if self.choice == "auto" else self.choice == "on"
+        if wanted == self.has_graph:
+            return None
+        return "on" if wanted else "off"
+
+
+def read_graph(connection: Connection) -> Graph | None:
+    """The active index version; None before the schema is applied."""
+    found = fetch_rows(connection, ACTIVE, {})
+    if not found:
+        return None
+    [row] = found
+    largest = int(fetch_value(connection, LARGEST, {"version": row["id"]}))
+    return Graph(version=row.pop("id"), largest=largest, **row)
+
+
+def choose(connection: Connection, graph: Graph, choice: Choice) -> None:
+    """Note what was chosen for an index version."""
+    connection.execute(CHOOSE, {"version": graph.version, "choice": choice})
+
+
+def build(connection: Connection, graph: Graph) -> None:
+    """Build the index while documents are ingested and searched.
+
+    Outside of a transaction, and long where there are many chunks; whoever publishes meanwhile is
+    not held up. What was left of an attempt that was broken off is removed first.
+    """
+    if graph.has_graph:
+        return
+    remove(connection, graph)
+    connection.execute(
+        sql.SQL(
+            "create index concurrently {} on {} using hnsw"
+            " ((embedding::extensions.halfvec({})) extensions.halfvec_cosine_ops)"
+        ).format(
+            sql.Identifier(f"chunks_{graph.version}_embedding"),
+            sql.Identifier("ingest_private", f"chunks_{graph.version}"),
+            sql.Literal(graph.dimensions),
+        )
+    )
+
+
+def remove(connection: Connection, graph: Graph) -> None:
+    """Drop the index, outside of a transaction; searches go on."""
+    if graph.has_index:
+        connection.execute(
+            sql.SQL("drop index concurrently {}").format(
+                sql.Identifier("ingest_private", f"chunks_{graph.version}_embedding")
+            )
+        )

@@ -1,0 +1,239 @@
+"""Index versions beside the active one: made, filled, made active, dropped."""
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, LiteralString, cast
+from uuid import UUID
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
+from docmill.worker.errors import RefusedError
+from docmill.worker.store.database import Connection
+
+#: Tables with a partition for each version; positions hang on nothing, so the order is free.
+_PARTITIONED: Final = (
+    ("ingest.chunks", "chunks"),
+    ("ingest.chunk_positions", "chunk_positions"),
+    ("ingest_private.sketches", "sketches"),
+)
+_PAGE: Final = 1000
+
+VERSIONS: Final[LiteralString] = """
+    select version.id, version.state, version.provider, version.model, version.dimensions,
+           version.chunking, version.is_paused, version.created_at, version.retired_at,
+           (select count(*) from ingest_private.published_versions as published
+             where published.index_version = version.id) as documents,
+           case when version.state in ('building', 'retired')
+                then (select count(*)
+                        from ingest_private.missing_from(version.id, null)) end as missing,
+           case when version.state in ('building', 'retired')
+                then (select count(*) from ingest.jobs as job
+                       where job.index_version = version.id
+                         and job.state in ('queued', 'running')) end as jobs,
+           case when version.state in ('building', 'retired')
+                then (select count(*) / 10.0 from ingest.jobs as job
+                       where job.index_version = version.id and job.kind = 'reindex'
+                         and job.state = 'succeeded'
+                         and job.finished_at > clock_timestamp() - interval '10 minutes')
+                end::float8 as documents_per_minute,
+           (select coalesce(sum(job.cost_usd), 0) from ingest.jobs as job
+             where job.index_version = version.id and job.kind = 'reindex') as cost_usd,
+           (select coalesce(sum(job.tokens_used), 0) from ingest.jobs as job
+             where job.index_version = version.id and job.kind = 'reindex') as tokens
+      from ingest.index_versions as version
+     order by version.id
+"""
+FAILURES: Final[LiteralString] = """
+    select coalesce(job.error_code, job.state) as error_code,
+           count(distinct job.document_id) as documents
+      from ingest.jobs as job
+           join ingest.documents as document on document.id = job.document_id
+            and document.storage_version = job.storage_version
+     where job.index_version = %(version)s and job.kind = 'reindex'
+       and job.state in ('failed', 'cancelled')
+       and ingest_private.lacks(job.index_version, document)
+     group by 1 order by 2 desc, 1
+"""
+ACTIVE_SIZE: Final[LiteralString] = """
+    select version.id, version.provider, version.model, version.dimensions, version.chunking,
+           version.sends_dimensions, version.document_prefix, version.query_prefix,
+           count(published.document_id) as documents,
+           coalesce(sum(published.chunk_count), 0) as chunks,
+           coalesce(sum(published.token_count), 0) as tokens
+      from ingest.index_versions as version
+           left join ingest_private.published_versions as published
+             on published.index_version = version.id
+     where version.state = 'active' group by version.id
+"""
+CREATE: Final[LiteralString] = """
+    select ingest_private.create_index_version(
+        %(model)s, %(dimensions)s, %(chunking)s, %(provider)s, %(sends_dimensions)s,
+        %(document_prefix)s, %(query_prefix)s)
+"""
+ALIKE: Final[LiteralString] = """
+    select min(id) from ingest.index_versions
+     where state <> 'dropped' and provider = %(provider)s and model = %(model)s
+       and dimensions = %(dimensions)s and chunking = %(chunking)s
+       and document_prefix = %(document_prefix)s and query_prefix = %(query_prefix)s
+       and (%(sends_dimensions)s::boolean is null or sends_dimensions = %(sends_dimensions)s)
+"""
+PAUSE: Final[LiteralString] = """
+    update ingest.index_versions set is_paused = %(is_paused)s
+     where id = %(version)s and state in ('building', 'retired') returning id
+"""
+FORMER: Final[LiteralString] = """
+    select id from ingest.index_versions where state = 'retired'
+     order by retired_at desc, id desc limit 1
+"""
+MISSING: Final[LiteralString] = """
+    select bucket_id, object_name from ingest_private.missing_from(%(version)s, %(limit)s)
+"""
+ACTIVATE: Final[LiteralString] = (
+    "select ingest_private.activate_index_version("
+    "%(version)s, %(anyway)s, %(active)s, %(checked_at)s)"
+)
+CHECK_FROM: Final[LiteralString] = """
+    select active.id as active, clock_timestamp() as checked_at
+      from ingest.index_versions as active
+           join ingest.index_versions as other
+             on other.id = %(version)s and other.state in ('building', 'retired')
+     where active.state = 'active'
+"""
+RECOUNT: Final[LiteralString] = "select ingest_private.recount_documents(%(after)s, %(limit)s)"
+RETIRE: Final[LiteralString] = "select ingest_private.retire_for_good(%(version)s)"
+FORGET: Final[LiteralString] = "select ingest_private.forget_version_rows(%(version)s, %(limit)s)"
+PENDING: Final[LiteralString] = """
+    select relname from pg_inherits join pg_class on oid = inhrelid
+     where inhparent = to_regclass(%(parent)s) and inhdetachpending
+"""
+ATTACHED: Final[LiteralString] = """
+    select true from pg_inherits
+     where inhrelid = to_regclass(%(partition)s) and inhparent = to_regclass(%(parent)s)
+"""
+
+
+def versions(connection: Connection) -> list[Row]:
+    """Every index version, and how far those beside the active one are filled."""
+    return fetch_rows(connection, VERSIONS, {})
+
+
+def failures(connection: Connection, version: int) -> list[Row]:
+    """Documents that a version lacks and is not filled with, by error code.
+
+    Where the job was cancelled, that stands in place of the code.
+    """
+    return fetch_rows(connection, FAILURES, {"version": version})
+
+
+def active(connection: Connection) -> Row:
+    """The active version, and what it holds. Raises RefusedError when there is none."""
+    rows = fetch_rows(connection, ACTIVE_SIZE, {})
+    if not rows:
+        raise RefusedError("there is no active index version: docmill schema apply makes one")
+    return rows[0]
+
+
+def alike(connection: Connection, wanted: Row) -> int | None:
+    """A version that is what is wanted, and was not dropped."""
+    return cast("int | None", fetch_value(connection, ALIKE, wanted))
+
+
+def create(connection: Connection, wanted: Row) -> int:
+    """A new version, which the schedule fills from now on; its id."""
+    return cast("int", fetch_value(connection, CREATE, wanted))
+
+
+def pause(connection: Connection, version: int, *, is_paused: bool) -> None:
+    """Make no more jobs for a version, or make them again. Raises RefusedError."""
+    parameters = {"version": version, "is_paused": is_paused}
+    if fetch_value(connection, PAUSE, parameters) is None:
+        raise RefusedError(f"index version {version} is not being filled: docmill reindex status")
+
+
+def former(connection: Connection) -> int:
+    """The version that answered before the active one. Raises RefusedError when there is none."""
+    version = fetch_value(connection, FORMER, {})
+    if version is None:
+        raise RefusedError("no index version was active before this one: docmill reindex status")
+    return cast("int", version)
+
+
+def missing(connection: Connection, version: int, limit: int) -> list[Row]:
+    """Documents that the active version has and this one lacks."""
+    return fetch_rows(connection, MISSING, {"version": version, "limit": limit})
+
+
+def activate(connection: Connection, version: int, *, anyway: bool) -> bool:
+    """Answer searches from this version. False: documents are missing, and nothing was changed.
+
+    Raises RefusedError when it is active, dropped or not there, or publishes take too long.
+    """
+    try:
+        # The long look comes first: while the version changes, nobody can publish.
+        checked = fetch_rows(connection, CHECK_FROM, {"version": version})
+        if checked and not anyway and missing(connection, version, 1):
+            return False
+        parameters = {"version": version, "anyway": anyway, "active": None, "checked_at": None}
+        is_active: Any = fetch_value(connection, ACTIVATE, parameters | dict(*checked))
+    except pg.ObjectNotInPrerequisiteState as error:
+        raise RefusedError(f"{error.diag.message_primary}: docmill reindex status") from None
+    except pg.LockNotAvailable:
+        raise RefusedError("a publish took longer than 30 s: try again") from None
+    if is_active:
+        _recount(connection)
+    return bool(is_active)
+
+
+def _recount(connection: Connection) -> None:
+    after: UUID | None = None
+    while True:
+        after = fetch_value(connection, RECOUNT, {"after": after, "limit": _PAGE})
+        if after is None:
+            return
+
+
+def drop(connection: Connection, version: int) -> None:
+    """Remove a version and all that was made for it; its row stays, as dropped.
+
+    Safe to repeat after a crash. Needs a connection in autocommit. Raises RefusedError for the
+    active version, and when publishes or jobs hold it up for too long.
+    """
+    _retire(connection, version)
+    for statement in _detaching(connection, version):
+        connection.execute(statement)
+    # Detaching has waited for all that saw the version before it was dropped, and made jobs for it.
+    _retire(connection, version)
+    while fetch_value(connection, FORGET, {"version": version, "limit": _PAGE}):
+        pass
+
+
+def _retire(connection: Connection, version: int) -> None:
+    try:
+        connection.execute(RETIRE, {"version": version})
+    except pg.ObjectNotInPrerequisiteState as error:
+        raise RefusedError(f"{error.diag.message_primary}: docmill reindex status") from None
+    except pg.LockNotAvailable:
+        raise RefusedError("a document was in use for more than 10 s: try again") from None
+
+
+def _detaching(connection: Connection, version: int) -> Iterator[sql.Composed]:
+    # Concurrently: searches of the other versions go on. What a crash has left pending is finished
+    # first, of whichever version: a table has one such partition at most.
+    for parent, stem in _PARTITIONED:
+        left = fetch_value(connection, PENDING, {"parent": parent})
+        if left is not None:
+            yield _detach(parent, left, "finalize")
+        name = f"{stem}_{version}"
+        partition = {"parent": parent, "partition": f"ingest_private.{name}"}
+        if fetch_value(connection, ATTACHED, partition):
+            yield _detach(parent, name, "concurrently")
+        yield sql.SQL("drop table if exists {}").format(sql.Identifier("ingest_private", name))
+
+
+def _detach(parent: str, partition: str, how: Literal["finalize", "concurrently"]) -> sql.Composed:
+    return sql.SQL("alter table {} detach partition {} {}").format(
+        sql.Identifier(*parent.split(".")),
+        sql.Identifier("ingest_private", partition),
+        sql.SQL(how),
+    )

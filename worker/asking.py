@@ -1,0 +1,114 @@
+"""A question is answered from passages: the flow from the question to the checked answer."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from docmill.worker.clients.chat import ChatClient, ChatServer
+from docmill.worker.clients.reranker import RerankServer, rerank
+from docmill.worker.grounding import (
+    CheckedAnswer,
+    Message,
+    Passage,
+    answer_messages,
+    build_context,
+    check_answer,
+    make_nonce,
+    query_of,
+    rewrite_messages,
+)
+from docmill.worker.settings.parts import ChatSettings
+
+#: The passages for a query that whoever asks may read, the best first.
+Search = Callable[[str], Awaitable[Sequence[Passage]]]
+
+
+@dataclass(frozen=True)
+class AskingServers:
+    """Who is asked."""
+
+    chat: ChatServer
+    reranker: RerankServer
+
+
+#: Nobody: questions are refused as `not_configured`.
+NO_SERVERS: Final = AskingServers(ChatServer("", None), RerankServer())
+
+
+def servers_of(settings: ChatSettings) -> AskingServers:
+    """The servers that the settings name."""
+    chat_key, rerank_key = (
+        key.get_secret_value() if key else None
+        for key in (settings.chat_api_key, settings.rerank_api_key)
+    )
+    return AskingServers(
+        ChatServer(
+            settings.require("chat_base_url"),
+            settings.chat_model,
+            chat_key,
+            settings.chat_timeout_seconds,
+        ),
+        RerankServer(settings.rerank_url, settings.rerank_model, rerank_key),
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was searched for, and what was found, in the order in which it is to be sent."""
+
+    query: str
+    passages: Sequence[Passage]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What the model wrote next. It is not checked yet."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end: the checked answer. `is_cut`: the model would have written more."""
+
+    checked: CheckedAnswer
+    is_cut: bool
+
+
+async def find(
+    question: str,
+    history: Sequence[Message],
+    *,
+    search: Search,
+    chat: ChatClient,
+    reranker: RerankServer,
+) -> Found:
+    """The passages for a question, which is first made to stand by itself where it follows others.
+
+    Raises what `search` raises.
+    """
+    query = question
+    if history:
+        query = query_of(await chat.complete(rewrite_messages(question, history)), question)
+    return Found(query, await rerank(reranker, query, await search(query)))
+
+
+async def answer(
+    question: str, history: Sequence[Message], passages: Sequence[Passage], chat: ChatClient
+) -> AsyncIterator[Sequence[Passage] | Delta | Result]:
+    """The sources that are sent, then pieces of the answer, then the result.
+
+    Raises AskError. Without a source the model is not asked.
+    """
+    nonce = make_nonce()
+    context = build_context(passages, nonce)
+    yield context.sources
+    written, is_cut = "", False
+    if context.sources:
+        messages = answer_messages(question, context.text, history, nonce)
+        async for text, is_last in chat.stream(messages):
+            written += text
+            is_cut = is_cut or is_last
+            if text:
+                yield Delta(text)
+    yield Result(check_answer(written, len(context.sources), nonce), is_cut)

@@ -1,0 +1,126 @@
+"""The pieces that chunks are packed of: a paragraph, a list item, rows of a table."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from docmill.worker.extraction.child.chunking.tokens import TokenCounter, split
+from docmill.worker.models import Element, JsonObject
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of text that stays whole when chunks are packed, if it may."""
+
+    text: str
+    tokens: int  #: of the text by itself
+    page: int | None
+    joint: str  #: what stands between it and the block before it
+    metadata: JsonObject
+    keeps_lines: bool = False  #: source code, whose lines are indented with a meaning
+
+    @property
+    def cost(self) -> int:
+        """Tokens that it adds to a chunk, the joint included: about."""
+        return self.tokens + 1
+
+    @property
+    def characters(self) -> int:
+        """What it takes as memory."""
+        return len(self.text) + sum(len(link) for link in self.metadata.get("links", ()))
+
+
+class Blocks:
+    """Blocks in order, and what they take together."""
+
+    def __init__(self, blocks: Iterable[Block] = ()) -> None:
+        self.all: list[Block] = []
+        self.cost = 0  #: tokens in one chunk, about
+        self.characters = 0
+        for block in blocks:
+            self.append(block)
+
+    def append(self, block: Block) -> None:
+        """Add one at the end."""
+        self.all.append(block)
+        self.cost += block.cost
+        self.characters += block.characters
+
+
+def joined_text(blocks: Sequence[Block]) -> str:
+    """What the blocks are in one chunk."""
+    return blocks[0].text + "".join(block.joint + block.text for block in blocks[1:])
+
+
+def blocks_of(element: Element, text: str, counter: TokenCounter, limit: int) -> Iterator[Block]:
+    """The blocks of one element, of at most `limit` tokens each."""
+    joint = "\n" if element.category == "ListItem" else "\n\n"
+    metadata: JsonObject = {"category": "Table"} if element.category == "Table" else {}
+    if links := element.metadata.get("links"):
+        metadata["links"] = links.split("\n")
+    is_code = element.category == "CodeSnippet"
+    block = Block(text, counter.count(text), element.page, joint, metadata, is_code)
+    yield from fitting(block, counter, limit)
+
+
+def fitting(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
+    """The block, or pieces of it, of at most `limit` tokens each."""
+    if block.tokens <= limit:
+        yield block
+    elif block.metadata.get("category") == "Table":
+        yield from _cut_table(block, counter, limit)
+    else:
+        yield from cut_text(block, counter, limit)
+
+
+def cut_text(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
+    """Pieces of at most `limit` tokens. In one chunk they are joined by what stood between them."""
+    joint, end = block.joint, 0
+    for offset, piece in split(block.text, counter, limit, keeps_lines=block.keeps_lines):
+        between = block.text[end:offset]
+        if end:
+            joint = "\n" if "\n" in between else " " if between else ""
+        yield replace(block, text=piece, tokens=counter.count(piece), joint=joint)
+        end = offset + len(piece)
+
+
+_ROW_END: Final = 1  # tokens, at most
+
+
+def _cut_table(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
+    """Runs of whole rows, each under the header row; a row that is too long is cut as text."""
+    header, *rows = block.text.split("\n")
+    header_tokens = counter.count(header) + _ROW_END
+    if header_tokens > limit // 2 or not rows:
+        # One endless row: there is nothing to repeat, and no row end to cut at.
+        yield from cut_text(block, counter, limit)
+        return
+    room = limit - header_tokens
+    waiting = deque((row, counter.count(row) + _ROW_END) for row in rows)
+    while waiting:
+        if waiting[0][1] > room:
+            yield from cut_text(replace(block, text=waiting.popleft()[0]), counter, limit)
+            continue
+        taken, tokens = [waiting.popleft()], header_tokens
+        tokens += taken[0][1]
+        while waiting and tokens + waiting[0][1] <= limit:
+            taken.append(waiting.popleft())
+            tokens += taken[-1][1]
+        yield from _under_header(block, header, [row for row, _ in taken], counter, limit)
+
+
+def _under_header(
+    block: Block, header: str, rows: Sequence[str], counter: TokenCounter, limit: int
+) -> Iterator[Block]:
+    """The rows in one piece, in halves where their sum was less than the whole."""
+    text = "\n".join([header, *rows])
+    tokens = counter.count(text)
+    if tokens <= limit:
+        yield replace(block, text=text, tokens=tokens)
+    elif len(rows) == 1:
+        yield from cut_text(replace(block, text=text), counter, limit)
+    else:
+        half = len(rows) // 2
+        yield from _under_header(block, header, rows[:half], counter, limit)
+        yield from _under_header(block, header, rows[half:], counter, limit)

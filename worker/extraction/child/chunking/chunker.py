@@ -1,0 +1,302 @@
+"""Elements to chunks: by title, sized in tokens, deterministic.
+
+Takes one element after the other and looks no further than the section it is in, so the result
+depends on the elements alone, never on how a document was cut into windows.
+
+- A Title opens a section; its depth decides which headings above it still hold.
+- Neighbouring small sections share a chunk: their headings then stand in the content, and the
+  path they have in common is the chunk's.
+- A table is never cut inside a row, and every piece of a table repeats its header row.
+- A title with nothing under it is content, so no text is lost.
+- What is embedded of a chunk, its headings included, has at most as many tokens as were asked for.
+- Memory is bounded whatever the elements: a long section is handed on in runs.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
+from typing import Final
+
+from docmill.worker.extraction.child.chunking.blocks import (
+    Block,
+    Blocks,
+    blocks_of,
+    cut_text,
+    fitting,
+    joined_text,
+)
+from docmill.worker.extraction.child.chunking.tokens import TokenCounter
+from docmill.worker.extraction.shared.protocol import (
+    MAX_CHUNK_LINKS,
+    MAX_HEADING_CHARACTERS,
+    MAX_HEADINGS,
+)
+from docmill.worker.models import Chunk, Element, JsonObject, headings_line
+
+#: Sections below this share of the chunk size are packed together with their neighbours.
+_SMALL_SHARE: Final = 10
+#: Headings may take this share of what is embedded; one for which there is no room is content.
+_HEADINGS_SHARE: Final = 3
+#: A section longer than this many chunks (one at least), or this many characters, is handed on
+#: piece by piece.
+_RUN_CHUNKS: Final = 8
+_RUN_CHARACTERS: Final = 200_000
+#: Longer chunks have less tokens than they may have: they are mostly blank.
+_FULL_CHARACTERS: Final = 60_000
+#: After so many tries to meet the size the next ones halve what is tried.
+_TRIES: Final = 3
+
+
+@dataclass
+class Section:
+    """Blocks under one path of headings, each no longer than a chunk."""
+
+    headings: tuple[str, ...]
+    blocks: Blocks = field(default_factory=Blocks)
+    goes_on: bool = False  #: the next one continues it
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A title that holds for what follows."""
+
+    text: str
+    depth: int
+    page: int | None
+
+
+@dataclass
+class ChunkState:
+    """What is left of the elements so far: small, whatever they were."""
+
+    #: The headings that hold; only the last one can be without content so far.
+    path: list[Heading] = field(default_factory=list)
+    section: Section = field(default_factory=lambda: Section(()))  #: the one that elements add to
+    has_content: bool = False  #: whether that section has had any
+    held: Section | None = None  #: a section that may share a chunk with the next one
+    is_run: bool = False  #: whether the last section was handed on in part
+    group: Blocks = field(default_factory=Blocks)  #: of the chunk that is being packed
+
+
+def chunk_elements(
+    elements: Iterable[Element], counter: TokenCounter, *, max_tokens: int
+) -> Iterator[Chunk]:
+    """Chunks of at most `max_tokens` tokens, headings included, in reading order."""
+    chunker = Chunker(counter, max_tokens=max_tokens, state=ChunkState())
+    found = chain(chain.from_iterable(map(chunker.add, elements)), _last(chunker))
+    for ordinal, chunk in enumerate(found):
+        yield replace(chunk, ordinal=ordinal)
+
+
+def _last(chunker: "Chunker") -> Iterator[Chunk]:
+    yield from chunker.finish()
+
+
+class Chunker:
+    """Takes elements, gives chunks as soon as they are complete. All it remembers is its state."""
+
+    def __init__(self, counter: TokenCounter, *, max_tokens: int, state: ChunkState) -> None:
+        self._counter = counter
+        self._max_tokens = max_tokens
+        self._measured: tuple[tuple[str, ...], int] = (), max_tokens  #: see _room
+        self.state = state
+
+    def add(self, element: Element) -> Iterator[Chunk]:
+        """Take the next element. Chunks have no ordinals yet."""
+        for section in self._sections(element):
+            yield from self._packed(section)
+
+    def finish(self) -> Iterator[Chunk]:
+        """No more elements: the chunks that are left."""
+        for section in self._end_section(next_depth=0):
+            yield from self._packed(section)
+        if self.state.held is not None:
+            held, self.state.held = self.state.held, None
+            yield from self._cut(held)
+
+    # -- sections
+
+    def _sections(self, element: Element) -> Iterator[Section]:
+        text = element.text.strip()
+        if not text:
+            return
+        if element.category == "CodeSnippet":
+            # How far a line is indented is part of what it says.
+            text = element.text.strip("\n").rstrip()
+        if element.category == "Title" and len(text) <= MAX_HEADING_CHARACTERS:
+            heading = Heading(" ".join(text.split()), _depth(element), element.page)
+            yield from self._end_section(next_depth=heading.depth)
+            self._begin_section(heading)
+        else:
+            yield from self._add_content(element, text)
+
+    def _end_section(self, *, next_depth: int) -> Iterator[Section]:
+        """The section that ends here; or the title under which nothing stood, as content."""
+        state = self.state
+        if state.has_content:
+            yield state.section
+        elif state.path and state.path[-1].depth >= next_depth:
+            *above, last = state.path
+            yield self._as_content(last, _texts(above))
+
+    def _begin_section(self, heading: Heading) -> None:
+        state = self.state
+        above = [held for held in state.path if held.depth < heading.depth]
+        path = [*above, heading]
+        if self._max_tokens - self._room(_texts(path)) <= self._max_tokens // _HEADINGS_SHARE:
+            state.path, state.has_content = path, False
+            state.section = Section(_texts(path))
+        else:
+            # A path so long would leave too little room for the text itself.
+            state.path, state.has_content = above, True
+            state.section = self._as_content(heading, _texts(above))
+
+    def _as_content(self, heading: Heading, above: tuple[str, ...]) -> Section:
+        block = Block(heading.text, self._counter.count(heading.text), heading.page, "\n\n", {})
+        return Section(above, Blocks(fitting(block, self._counter, self._room(above))))
+
+    def _add_content(self, element: Element, text: str) -> Iterator[Section]:
+        state = self.state
+        state.has_content = True
+        room = self._room(state.section.headings)
+        for block in blocks_of(element, text, self._counter, room):
+            blocks = state.section.blocks
+            blocks.append(block)
+            if blocks.cost > _RUN_CHUNKS * self._max_tokens or blocks.characters > _RUN_CHARACTERS:
+                yield replace(state.section, goes_on=True)
+                state.section = Section(state.section.headings)
+
+    def _room(self, headings: tuple[str, ...]) -> int:
+        """Tokens that are left for the text of a chunk under these headings, about."""
+        if self._measured[0] != headings:
+            room = self._max_tokens - self._counter.count(headings_line(headings))
+            self._measured = headings, room
+        return self._measured[1]
+
+    # -- packing small sections
+
+    def _packed(self, section: Section) -> Iterator[Chunk]:
+        state = self.state
+        if state.is_run or section.goes_on:
+            # Longer than a chunk: its neighbours stay by themselves.
+            if state.held is not None:
+                held, state.held = state.held, None
+                yield from self._cut(held)
+            state.is_run = section.goes_on
+            yield from self._cut(section)
+        elif state.held is None:
+            state.held = section
+        elif joined := self._joined(state.held, section):
+            state.held = joined
+        else:
+            held, state.held = state.held, section
+            yield from self._cut(held)
+
+    def _joined(self, left: Section, right: Section) -> Section | None:
+        """Two neighbours as one section; None where they had better stay apart."""
+        small = self._max_tokens // _SMALL_SHARE
+        costs = left.blocks.cost, right.blocks.cost
+        if min(costs) >= small or sum(costs) > self._max_tokens:
+            return None
+        common = _common_prefix(left.headings, right.headings)
+        # Their headings count as well, now that they are lines of the text.
+        blocks = Blocks([*self._inlined(left, common), *self._inlined(right, common)])
+        return Section(common, blocks) if blocks.cost <= self._room(common) else None
+
+    def _inlined(self, section: Section, common: tuple[str, ...]) -> list[Block]:
+        # Headings that the joined section no longer carries become lines of its text.
+        own = "\n".join(section.headings[len(common) :])
+        if not own:
+            return section.blocks.all
+        first, *rest = section.blocks.all
+        heading = Block(own, self._counter.count(own), first.page, "\n\n", {})
+        return [heading, replace(first, joint="\n"), *rest]
+
+    # -- from sections to chunks
+
+    def _cut(self, section: Section) -> Iterator[Chunk]:
+        state, room = self.state, self._room(section.headings)
+        for block in section.blocks.all:
+            while state.group.all and not _has_room(state.group, block, room):
+                yield self._take_chunk(section)
+            state.group.append(block)
+        while state.group.all and not section.goes_on:
+            yield self._take_chunk(section)
+
+    def _take_chunk(self, section: Section) -> Chunk:
+        """A chunk of as many blocks of the group as fit; what is left stays in the group.
+
+        Costs are estimates: a text may have more tokens than its parts. Only the count of the
+        whole decides.
+        """
+        taken, rest = self.state.group.all, list[Block]()
+        for tried in count():
+            chunk = _chunk(section, taken)
+            tokens = self._counter.count(chunk.embedded_text)
+            excess = tokens - self._max_tokens
+            if excess <= 0:
+                break
+            fewer = self._fewer(taken, excess, halve=tried >= _TRIES)
+            taken, rest = fewer[0], [*fewer[1], *rest]
+        self.state.group = Blocks(rest)
+        return replace(chunk, token_count=tokens)
+
+    def _fewer(
+        self, blocks: list[Block], excess: int, *, halve: bool
+    ) -> tuple[list[Block], list[Block]]:
+        """The blocks in two: less than they were, by at least so many tokens, and the others."""
+        if len(blocks) > 1:
+            kept = len(blocks) // 2 if halve else _without(blocks, excess)
+            return blocks[:kept], blocks[kept:]
+        (block,) = blocks
+        limit = block.tokens // 2 if halve else block.tokens - excess
+        first, *others = cut_text(block, self._counter, max(1, limit))
+        return [first], others
+
+
+def _has_room(group: Blocks, block: Block, room: int) -> bool:
+    fits = group.characters + block.characters <= _FULL_CHARACTERS
+    return fits and group.cost + block.cost <= room
+
+
+def _without(blocks: list[Block], excess: int) -> int:
+    """How many blocks are left when the last ones go that cost as much; one at least."""
+    kept = len(blocks)
+    while kept > 1 and excess > 0:
+        kept -= 1
+        excess -= blocks[kept].cost
+    return kept
+
+
+def _depth(element: Element) -> int:
+    return min(max(element.depth or 0, 0), MAX_HEADINGS - 1)
+
+
+def _texts(path: list[Heading]) -> tuple[str, ...]:
+    return tuple(heading.text for heading in path)
+
+
+def _common_prefix(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+    length = 0
+    while length < min(len(left), len(right)) and left[length] == right[length]:
+        length += 1
+    return left[:length]
+
+
+def _chunk(section: Section, blocks: list[Block]) -> Chunk:
+    pages = [block.page for block in blocks if block.page is not None]
+    metadata: JsonObject = {}
+    for block in blocks:
+        links = dict.fromkeys([*metadata.get("links", ()), *block.metadata.get("links", ())])
+        metadata.update(block.metadata)
+        if links:
+            metadata["links"] = list(links)[:MAX_CHUNK_LINKS]
+    return Chunk(
+        ordinal=0,
+        content=joined_text(blocks),
+        headings=section.headings,
+        page_start=min(pages, default=None),
+        page_end=max(pages, default=None),
+        token_count=0,
+        metadata=metadata,
+    )

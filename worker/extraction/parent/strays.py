@@ -1,0 +1,57 @@
+"""Processes of a zygote that has gone: the worker adopts them, and ends them.
+
+A keeper ends what a child leaves, and the zygote what a keeper leaves. Only when both are killed,
+and the kernel grants no PID namespace, is there something left to do here.
+"""
+
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+#: What the kernel may take to end what was killed.
+_END_SECONDS = 5.0
+_PAUSE_SECONDS = 0.01
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what loses its own below this process. For one that stays, once.
+
+    It has to start nothing else that leaves processes behind: nobody would wait for those.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def end_strays(sessions: Collection[int | None]) -> None:
+    """Kill our children in some sessions, and what they leave, and wait for them.
+
+    No child leaves its session, which its keeper has made: the call is refused to it. Whoever is in
+    one of them was thus forked by the zygote.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while (strays := _own_in(sessions)) and time.monotonic() < deadline:
+        for pid in strays:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+        threading.Event().wait(_PAUSE_SECONDS)
+
+
+def _own_in(sessions: Collection[int | None]) -> list[int]:
+    """Our children in some sessions, zombies included."""
+    found = []
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            for pid in map(int, (thread / "children").read_text().split()):
+                with suppress(ProcessLookupError):
+                    if os.getsid(pid) in sessions:
+                        found.append(pid)
+    return found

@@ -1,0 +1,164 @@
+"""A process between the zygote and one child: it looks after the child and outlives it by a moment.
+
+Where the kernel grants it, it is the first process of a PID namespace, with which all processes in
+it end. Elsewhere it adopts what loses its parent, and ends that itself. It sees to the bounds that
+the kernel does not know, and reports how the child ended.
+"""
+
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from docmill.worker.extraction.child import sandbox
+from docmill.worker.extraction.shared import protocol
+from docmill.worker.extraction.shared.protocol import Request
+from docmill.worker.extraction.zygote import descendants, space
+
+#: How often it looks: a look takes a millisecond. Programs can fork, a plain child cannot.
+_LOOK_SECONDS, _LOOK_AT_PROGRAM_SECONDS = 0.1, 0.05
+_REAPED_AT_ONCE = 64
+_HEARD = {signal.SIGCHLD, signal.SIGTERM}
+#: Its end of the pipe that it reports to.
+_REPORT = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a child ended."""
+
+    status: int  #: as os.wait gives it
+    outgrown: bool  #: it was ended: it had started or written too much
+    cpu_seconds: float
+    resident_bytes: int
+
+
+def report_of(status: int, usage: resource.struct_rusage, *, outgrown: bool = False) -> Report:
+    """The report on a process that was waited for."""
+    return Report(status, outgrown, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def ending_signal(*, hidden: bool) -> signal.Signals:
+    """What ends a keeper and all below it: the kernel does it, or it hears of it and does."""
+    return signal.SIGKILL if hidden else signal.SIGTERM
+
+
+def keep(
+    request: Request,
+    document: int,
+    report: int,
+    run_child: Callable[[int], int],
+    *,
+    zygote_pid: int,
+    hidden: bool,
+) -> None:
+    """Fork the child, wait for its end, end what it leaves, report.
+
+    `run_child` gets the pid of the child's parent. OSError: the child could not be forked.
+    """
+    heard_before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD) - _HEARD
+    sandbox.drop_privileges()
+    sandbox.adopt_orphans()
+    sandbox.die_with_parent(0 if hidden else zygote_pid, ending_signal(hidden=hidden))
+    if _is_closed(report):
+        return  # the zygote ended before the kernel was asked to tell
+    os.setsid()
+    own_pid, read = os.getpid(), os.fstat(document)
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard_before)
+            status = run_child(own_pid)
+        finally:
+            # Whatever happened, this copy of the zygote must not go on.
+            os._exit(status)
+    _keep_only(report)
+    outgrown = _watch(child, request, read)
+    _kill_group(child)
+    _, status, usage = os.wait4(child, 0)
+    if not hidden:
+        _end_all()
+    ending = report_of(status, usage, outgrown=outgrown)
+    os.write(_REPORT, protocol.encode(asdict(ending)))
+
+
+def _is_closed(pipe: int) -> bool:
+    """Whether nobody can read what is written to a pipe."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(0))
+
+
+def _keep_only(report: int) -> None:
+    """Leave nothing open but the report: the worker waits until nobody has the pipes of others."""
+    os.dup2(report, _REPORT)
+    os.closerange(_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _watch(child: int, request: Request, document: os.stat_result) -> bool:
+    """Wait until the child has ended or must be ended. Returns whether it had grown too much.
+
+    However much ends and is adopted meanwhile, it is looked at in time.
+    """
+    # In a PID namespace, os.getpid() is another.
+    own_number = int(Path("/proc/self").readlink().name)
+    period = _LOOK_AT_PROGRAM_SECONDS if request.limits.may_start_program else _LOOK_SECONDS
+    next_look = time.monotonic() + period
+    while not _has_ended(child):
+        left = next_look - time.monotonic()
+        if left <= 0:
+            if _is_too_much(own_number, request, document):
+                return True
+            next_look = time.monotonic() + period
+            continue
+        heard = signal.sigtimedwait(_HEARD, left)
+        if heard is not None and heard.si_signo == signal.SIGTERM:
+            return False
+    return False
+
+
+def _has_ended(child: int) -> bool:
+    """Whether the child is a zombie; a few others that are, adopted ones, are let go."""
+    for _ in range(_REAPED_AT_ONCE):
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return False
+        if ended.si_pid == child:
+            return True
+        os.waitpid(ended.si_pid, 0)
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _kill_group(child: int) -> None:
+    """Kill a child and its group, which none leaves. While it is a zombie the id is its own."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            kill(child, signal.SIGKILL)
+
+
+def _is_too_much(own_number: int, request: Request, document: os.stat_result) -> bool:
+    threads = descendants.below(own_number)
+    return threads is None or space.is_exceeded(
+        request.folder, threads, document, request.limits.file_bytes
+    )
+
+
+def _end_all() -> None:
+    """End what the child left, and what that leaves, until there is nothing.
+
+    One look serves all that have ended by then: a look takes as long as there are processes.
+    """
+    with suppress(ChildProcessError):
+        while True:
+            for pid in descendants.own_children():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            os.waitpid(-1, 0)
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass

@@ -1,0 +1,36 @@
+"""Citations of an answer are checked against the sources that were sent."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from docmill.worker.grounding.prompts import CITATION, PROMPTS
+
+
+@dataclass(frozen=True)
+class CheckedAnswer:
+    """What may be shown. `removed` has the numbers that name no source."""
+
+    outcome: Literal["answered", "not_found"]
+    answer: str
+    cited: Sequence[int]
+    removed: Sequence[int]
+
+
+def check_answer(written: str, sources: int, nonce: str) -> CheckedAnswer:
+    """The answer with citations of sources 1 to `sources` alone. What cites nothing is none."""
+    cited: set[int] = set()
+    removed: set[int] = set()
+
+    def kept(match: re.Match[str]) -> str:
+        said = [int(number) for number in re.findall("[0-9]+", match[2])]
+        known = [number for number in said if 1 <= number <= sources]
+        cited.update(known)
+        removed.update(set(said) - set(known))
+        return match[1] + "".join(f"[{number}]" for number in known) if known else ""
+
+    answer = CITATION.sub(kept, written.replace(nonce, "")).strip()
+    if not cited:
+        return CheckedAnswer("not_found", PROMPTS.not_found, [], sorted(removed))
+    return CheckedAnswer("answered", answer, sorted(cited), sorted(removed))

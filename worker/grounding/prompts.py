@@ -1,0 +1,49 @@
+"""The prompts and limits of asking, from prompts.json: the function `ask` has the same file."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+_PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+#: Numbers in brackets, as answers cite sources; with the space before them.
+CITATION: Final = re.compile(
+    r"([ \t]*)[\[【][ \t]*([0-9]{1,4}(?:[ \t]*[,;][ \t]*[0-9]{1,4})*)[ \t]*[\]】]"
+)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the model is told, and how much of everything there is."""
+
+    answer: str
+    question: str
+    rewrite: str
+    conversation: str
+    not_found: str
+    question_characters: int
+    query_characters: int
+    passages_searched: int
+    sources_sent: int
+    source_tokens: int
+    history_tokens: int
+    answer_tokens: int
+    answer_characters: int
+
+
+PROMPTS: Final = Prompts(
+    **json.loads(files("docmill.worker.grounding").joinpath("prompts.json").read_text("utf-8"))
+)
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """In one pass: a value that looks like a place to be filled stays as it is."""
+    return _PLACE.sub(lambda match: values.get(match[1], match[0]), template)
+
+
+def tokens_of(text: str) -> int:
+    """Tokens of a text, rather too many: a third of its bytes."""
+    return math.ceil(len(text.encode()) / 3)
