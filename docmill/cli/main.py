@@ -264,8 +264,12 @@ def reindex_start(
     model: Annotated[
         str | None, typer.Option(help="Name of the model.", callback=_not_empty)
     ] = None,
-    dimensions: Annotated[int | None, typer.Option(min=1, max=4000, help="Their number.")] = None,
-    chunk_tokens: Annotated[int | None, typer.Option(min=32, max=6000)] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, max=4000, help="Width of the embeddings.")
+    ] = None,
+    chunk_tokens: Annotated[
+        int | None, typer.Option(min=32, max=6000, help="Most tokens in a chunk.")
+    ] = None,
     document_prefix: Annotated[
         str | None, typer.Option(help="Put before each text.", callback=_text)
     ] = None,
@@ -316,7 +320,7 @@ def reindex_pause(version: Version) -> int:
 
 @reindex_app.command("resume")
 def reindex_resume(version: Version) -> int:
-    """Make them again."""
+    """Make jobs for a paused version again."""
     from docmill.cli import reindex
 
     return reindex.pause(version, is_paused=False)
@@ -372,7 +376,7 @@ def reindex_drop(version: Version) -> int:
 @reindex_app.command("documents")
 def reindex_documents(
     outdated: Annotated[
-        bool, typer.Option("--outdated", help="A live worker reads them better than they were.")
+        bool, typer.Option("--outdated", help="A live worker would read them better.")
     ] = False,
     failed: Annotated[
         str | None, typer.Option(metavar="CODE", help="Failed with this code.", callback=_not_empty)
@@ -393,7 +397,9 @@ def reindex_documents(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it takes.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Until every document is done.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when every document is done.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Read documents again in the active version; they are found as before until that is done."""
@@ -505,7 +511,9 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True)],
     bucket: Annotated[str, typer.Option(help="Bucket to upload to.", callback=_text)] = "documents",
     owner: Owner = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until every document is done.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when every document is done.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Upload files or folders; the rest happens by itself."""

@@ -16,7 +16,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "leak": "bold red"}
 def verify_rls(*, as_json: bool) -> int:
     """Try everything; exit code 1 when anything leaks."""
     with admin_connection(settings_in_use()) as connection:
-        findings = verify(connection)
+        findings = list(verify(connection))
     if as_json:
         for finding in findings:
             print_json(vars(finding))

@@ -124,7 +124,7 @@ begin
         v_made := v_made + 1;
         exit when v_made >= p_room;
     end loop;
-    -- The last page is full no more: begin anew the next time.
+    -- A page that is not full is the last one: begin anew the next time.
     update ingest.index_versions
        set filled_to = case when v_made < p_room and cardinality(v_page) < p_page then null
                             else v_last end

@@ -18,7 +18,8 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
        and p_reading.extras @> p_other.extras
 $$;
 
--- offer_of: how a worker reads; as badly as can be when it is not known, or of a former release.
+-- offer_of: how a worker reads. One that is not known, or that is of a former release, gets the lowest
+-- rules and no extras.
 create or replace function ingest_private.offer_of(p_worker_id text)
 returns ingest_private.reading
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -40,10 +41,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and ingest_private.serves(worker.providers, target)
 $$;
 
--- reads_worse: whether a worker must leave a job to others, so that no reading is replaced by a worse
--- one of the same version of the file. A document is read again by nobody who reads it worse than it
--- was read, and by nobody while another worker reads better than him. Anything else that reads a
--- version once more is left to workers who read it as well, while there are any.
+-- reads_worse: whether a worker must leave a job to others, so that a worse reading never replaces a
+-- better one of the same version of the file. A worker that reads a document worse than it was read
+-- does not read it again; neither does any worker while a live one reads better. A job of another kind
+-- for the same version of the file goes to a worker that reads as well as before, if one is live.
 create or replace function ingest_private.reads_worse(
     p_job_id uuid, p_worker_id text, p_isolated boolean)
 returns boolean

@@ -126,7 +126,8 @@ begin
 end
 $$;
 
--- embedding_of: how the texts of an index version are embedded; beside what claim_job says of it.
+-- embedding_of: how the texts of an index version are embedded, as far as claim_job does not return
+-- it: workers of the former release read the columns of claim_job, so it gets no new ones.
 create or replace function ingest_private.embedding_of(p_index_version integer)
 returns table (provider text, sends_dimensions boolean, document_prefix text, query_prefix text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

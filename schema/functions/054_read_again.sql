@@ -55,7 +55,8 @@ begin
                             where job.document_id = document.id
                               and job.index_version = v_active
                               and job.state in ('queued', 'running'))
-           -- as_good, written out: a million of documents of which none is outdated take seconds so.
+           -- The comparison of as_good is repeated here: a call for each row took many times longer
+           -- than the 2 s per 100,000 documents that this takes.
            and (not v_is_outdated or exists (
                 select from unnest(v_offers) as offer
                  where offer.reader_rules >= published.reader_rules

@@ -20,7 +20,7 @@ begin
         begin
             v_made := v_made || ingest_private.retry_job(v_job_id);
         exception when sqlstate 'PT409' or lock_not_available then
-            null;  -- one that cannot be tried stops no other
+            null;  -- the others are tried all the same
         end;
     end loop;
     return v_made;

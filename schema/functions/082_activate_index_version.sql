@@ -171,9 +171,9 @@ begin
 end
 $$;
 
--- retire_for_good: building or retired -> dropped, which nothing is made for or found in any more. Its
--- unfinished jobs are superseded: by a second call also those that were being made meanwhile. What it is
--- made of is dropped by the caller. Waits for what is being published, which may be making a job for it.
+-- retire_for_good: building or retired -> dropped. No jobs are made for a dropped version, and nobody
+-- finds anything in it. Its unfinished jobs become superseded; call it twice, as a publish may be making
+-- one during the first call. Waits for what is being published. The caller drops the tables.
 create or replace function ingest_private.retire_for_good(p_index_version integer)
 returns void
 language plpgsql security definer

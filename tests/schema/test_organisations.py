@@ -164,7 +164,7 @@ def test_a_file_that_is_deleted_is_found_by_nobody(project: Project):
 @pytest.mark.timeout(400)
 def test_verify_rls_finds_no_leak(project: Project):
     with project.database.connect("postgres") as connection:
-        found = verify_rls(connection)
+        found = list(verify_rls(connection))
     assert [one for one in found if one.outcome == "leak"] == []
     # Users of the project itself are left as they are.
     assert_all_find_what_is_theirs(project)

@@ -1,6 +1,6 @@
 """All checks, in the order in which they are printed."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from docmill.worker.admin.verify_rls.calls import try_calls
 from docmill.worker.admin.verify_rls.catalog import Catalog, read_catalog
@@ -16,18 +16,19 @@ from docmill.worker.errors import SchemaError
 from docmill.worker.store.database import Connection
 
 
-def verify_rls(connection: Connection) -> list[Finding]:
-    """Let throw-away tenants try to read and change what is not theirs, and say what came of it.
+def verify_rls(connection: Connection) -> Generator[Finding, None, None]:
+    """Let throw-away tenants try to read and change what is not theirs; yield what comes of it.
 
-    Everything happens in one transaction that is rolled back; it waits 2 s at most for a lock, and
-    takes none that readers or uploads would wait for. `connection` is the schema owner's, or a
-    superuser's. Raises SchemaError when the schema is not there or belongs to somebody else.
+    Everything happens in one transaction that is rolled back when the iterator ends or is closed:
+    whoever looks for one finding may stop there. It waits 2 s at most for a lock, and takes none
+    that readers or uploads would wait for. `connection` is the schema owner's, or a superuser's.
+    Raises SchemaError when the schema is not there or belongs to somebody else.
     """
     with rolled_back(connection) as session:
         _require_owner(connection)
         catalog = read_catalog(connection)
-        findings = list(check_privileges(connection, catalog))
-        return findings + list(_tried(session, catalog))
+        yield from check_privileges(connection, catalog)
+        yield from _tried(session, catalog)
 
 
 def _require_owner(connection: Connection) -> None:

@@ -186,9 +186,10 @@ def limit_resources(limits: Limits) -> None:
 
 
 def give_way() -> None:
-    """Run after those of ordinary priority who wake up, and get a third of their share.
+    """Run at a lower priority than the process that watches this one.
 
-    A program can start others faster than they are counted, unless who counts them goes first.
+    A program can start processes faster than they are counted. At a lower priority it cannot keep
+    the process that counts and ends them from running.
     """
     os.nice(_NICENESS)
 

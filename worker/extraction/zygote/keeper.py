@@ -150,9 +150,9 @@ def _is_too_much(own_number: int, request: Request, document: os.stat_result) ->
 
 
 def _end_all() -> None:
-    """End what the child left, and what that leaves, until there is nothing.
+    """End the processes that the child left, and those that they leave, until none is there.
 
-    One look serves all that have ended by then: a look takes as long as there are processes.
+    Listing processes takes as long as there are processes: each list is used for all of them.
     """
     with suppress(ChildProcessError):
         while True:

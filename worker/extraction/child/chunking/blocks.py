@@ -1,9 +1,12 @@
-"""The pieces that chunks are packed of: a paragraph, a list item, rows of a table."""
+"""The pieces that chunks are packed of: a sentence, a list item, rows of a table."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
+
+import numpy as np
 
 from docmill.worker.extraction.child.chunking.tokens import TokenCounter, split
 from docmill.worker.models import Element, JsonObject
@@ -19,11 +22,15 @@ class Block:
     joint: str  #: what stands between it and the block before it
     metadata: JsonObject
     keeps_lines: bool = False  #: source code, whose lines are indented with a meaning
+    ends_paragraph: bool = True  #: or whatever else it is the last piece of
 
     @property
     def cost(self) -> int:
-        """Tokens that it adds to a chunk, the joint included: about."""
-        return self.tokens + 1
+        """Tokens that it adds to a chunk, the joint included: about.
+
+        A space before a word is part of the word's token.
+        """
+        return self.tokens + ("\n" in self.joint)
 
     @property
     def characters(self) -> int:
@@ -59,9 +66,50 @@ def blocks_of(element: Element, text: str, counter: TokenCounter, limit: int) ->
     metadata: JsonObject = {"category": "Table"} if element.category == "Table" else {}
     if links := element.metadata.get("links"):
         metadata["links"] = links.split("\n")
-    is_code = element.category == "CodeSnippet"
-    block = Block(text, counter.count(text), element.page, joint, metadata, is_code)
-    yield from fitting(block, counter, limit)
+    if element.category in ("Table", "CodeSnippet"):
+        is_code = element.category == "CodeSnippet"
+        block = Block(text, counter.count(text), element.page, joint, metadata, is_code)
+        yield from fitting(block, counter, limit)
+    else:
+        for sentence in _sentences(Block(text, 0, element.page, joint, metadata), counter):
+            yield from fitting(sentence, counter, limit)
+
+
+#: A full stop before a small letter ends an abbreviation more often than a sentence.
+_NEXT_SENTENCE: Final = re.compile(
+    "[.!?\u2026\u061f\u0964][\"'\u201d\u2019\u00bb)\\]]*\\s+(?=[^\\sa-z\u00df-\u00ff])"
+    "|[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019\uff09]*\\s*"
+)
+
+
+def _sentences(paragraph: Block, counter: TokenCounter) -> Iterator[Block]:
+    """The sentences of a paragraph, as far as signs tell; their tokens are those of the whole."""
+    text = paragraph.text
+    starts = [0, *(found.end() for found in _NEXT_SENTENCE.finditer(text))]
+    if starts[-1] == len(text):
+        starts.pop()
+    if len(starts) == 1:
+        yield replace(paragraph, tokens=counter.count(text))
+        return
+    joint, places = paragraph.joint, counter.ends(text)
+    reached = np.searchsorted(places, [*starts[1:], len(text)], side="left") + 1
+    for start, end, tokens in zip(
+        starts, [*starts[1:], len(text)], np.diff(reached, prepend=0), strict=True
+    ):
+        piece = text[start:end].rstrip()
+        yield replace(
+            paragraph,
+            text=piece,
+            tokens=max(1, int(tokens)),
+            joint=joint,
+            ends_paragraph=end == len(text),
+        )
+        joint = joint_of(text[start + len(piece) : end])
+
+
+def joint_of(between: str) -> str:
+    """How two pieces of a text are joined that had this white space between them."""
+    return "\n" if "\n" in between else " " if between else ""
 
 
 def fitting(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
@@ -80,9 +128,10 @@ def cut_text(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]
     for offset, piece in split(block.text, counter, limit, keeps_lines=block.keeps_lines):
         between = block.text[end:offset]
         if end:
-            joint = "\n" if "\n" in between else " " if between else ""
-        yield replace(block, text=piece, tokens=counter.count(piece), joint=joint)
-        end = offset + len(piece)
+            joint = joint_of(between)
+        tokens, end = counter.count(piece), offset + len(piece)
+        ends_paragraph = block.ends_paragraph and end == len(block.text)
+        yield replace(block, text=piece, tokens=tokens, joint=joint, ends_paragraph=ends_paragraph)
 
 
 _ROW_END: Final = 1  # tokens, at most

@@ -9,6 +9,8 @@ depends on the elements alone, never on how a document was cut into windows.
 - A table is never cut inside a row, and every piece of a table repeats its header row.
 - A title with nothing under it is content, so no text is lost.
 - What is embedded of a chunk, its headings included, has at most as many tokens as were asked for.
+- A section longer than a chunk is cut where its text says, so that an inserted line changes few
+  chunks: see packing.py.
 - Memory is bounded whatever the elements: a long section is handed on in runs.
 """
 
@@ -25,6 +27,7 @@ from docmill.worker.extraction.child.chunking.blocks import (
     fitting,
     joined_text,
 )
+from docmill.worker.extraction.child.chunking.packing import Packer
 from docmill.worker.extraction.child.chunking.tokens import TokenCounter
 from docmill.worker.extraction.shared.protocol import (
     MAX_CHUNK_LINKS,
@@ -41,8 +44,6 @@ _HEADINGS_SHARE: Final = 3
 #: piece by piece.
 _RUN_CHUNKS: Final = 8
 _RUN_CHARACTERS: Final = 200_000
-#: Longer chunks have less tokens than they may have: they are mostly blank.
-_FULL_CHARACTERS: Final = 60_000
 #: After so many tries to meet the size the next ones halve what is tried.
 _TRIES: Final = 3
 
@@ -75,7 +76,7 @@ class ChunkState:
     has_content: bool = False  #: whether that section has had any
     held: Section | None = None  #: a section that may share a chunk with the next one
     is_run: bool = False  #: whether the last section was handed on in part
-    group: Blocks = field(default_factory=Blocks)  #: of the chunk that is being packed
+    open: list[Block] = field(default_factory=list)  #: of that section: in no chunk so far
 
 
 def chunk_elements(
@@ -99,6 +100,7 @@ class Chunker:
         self._counter = counter
         self._max_tokens = max_tokens
         self._measured: tuple[tuple[str, ...], int] = (), max_tokens  #: see _room
+        self._packer: Packer | None = None  #: of the section that goes on; made anew of the state
         self.state = state
 
     def add(self, element: Element) -> Iterator[Chunk]:
@@ -215,21 +217,24 @@ class Chunker:
     # -- from sections to chunks
 
     def _cut(self, section: Section) -> Iterator[Chunk]:
-        state, room = self.state, self._room(section.headings)
+        packer = self._packer or Packer(self._room(section.headings), self.state.open)
         for block in section.blocks.all:
-            while state.group.all and not _has_room(state.group, block, room):
-                yield self._take_chunk(section)
-            state.group.append(block)
-        while state.group.all and not section.goes_on:
-            yield self._take_chunk(section)
+            for group in packer.add(block):
+                yield self._chunk_of(group, section, packer)
+        if section.goes_on:
+            self._packer, self.state.open = packer, packer.open
+        else:
+            for group in packer.finish():
+                yield self._chunk_of(group, section, packer)
+            self._packer, self.state.open = None, []
 
-    def _take_chunk(self, section: Section) -> Chunk:
-        """A chunk of as many blocks of the group as fit; what is left stays in the group.
+    def _chunk_of(self, group: list[Block], section: Section, packer: Packer) -> Chunk:
+        """A chunk of as many blocks of the group as fit; what is left goes back to the packer.
 
         Costs are estimates: a text may have more tokens than its parts. Only the count of the
         whole decides.
         """
-        taken, rest = self.state.group.all, list[Block]()
+        taken, rest = group, list[Block]()
         for tried in count():
             chunk = _chunk(section, taken)
             tokens = self._counter.count(chunk.embedded_text)
@@ -238,7 +243,8 @@ class Chunker:
                 break
             fewer = self._fewer(taken, excess, halve=tried >= _TRIES)
             taken, rest = fewer[0], [*fewer[1], *rest]
-        self.state.group = Blocks(rest)
+        if rest:
+            packer.put_back(rest)
         return replace(chunk, token_count=tokens)
 
     def _fewer(
@@ -252,11 +258,6 @@ class Chunker:
         limit = block.tokens // 2 if halve else block.tokens - excess
         first, *others = cut_text(block, self._counter, max(1, limit))
         return [first], others
-
-
-def _has_room(group: Blocks, block: Block, room: int) -> bool:
-    fits = group.characters + block.characters <= _FULL_CHARACTERS
-    return fits and group.cost + block.cost <= room
 
 
 def _without(blocks: list[Block], excess: int) -> int:

@@ -27,7 +27,7 @@ def packed(state: ChunkState, shown: list[str]) -> str:
         "has_content": state.has_content,
         "held": state.held and _section_json(state.held),
         "is_run": state.is_run,
-        "group": _blocks_json(state.group),
+        "open": [asdict(block) for block in state.open],
         "shown": shown,
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
@@ -52,7 +52,7 @@ def unpacked(text: str) -> tuple[ChunkState, list[str]]:
         has_content=body["has_content"],
         held=body["held"] and _section(body["held"]),
         is_run=body["is_run"],
-        group=_blocks(body["group"]),
+        open=_blocks(body["open"]).all,
     )
     return state, body["shown"]
 
