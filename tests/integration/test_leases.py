@@ -23,7 +23,7 @@ LEASE = timedelta(seconds=1)
 @pytest.fixture
 def keeper(database: Database) -> Iterator[LeaseKeeper]:
     state = WorkerState(
-        "me", slots=4, isolated=False, draining=False, version="test", providers=["openai"]
+        "me", slots=4, isolated=False, draining=False, version="test", providers=["local"]
     )
     made = LeaseKeeper(
         lambda: single_connection(database.url("docmill_worker")), state, lease_for=LEASE
@@ -126,7 +126,7 @@ def test_a_claim_under_way_is_not_given_back(database: Database) -> None:
     beats = threading.Semaphore(0)
     keeper = LeaseKeeper(
         lambda: single_connection(database.url("docmill_worker")),
-        WorkerState("me", 4, isolated=False, draining=False, version="test", providers=["openai"]),
+        WorkerState("me", 4, isolated=False, draining=False, version="test", providers=["local"]),
         lease_for=LEASE,
         on_alive=beats.release,
     )
@@ -214,7 +214,7 @@ def test_a_process_that_cannot_renew_stops_before_its_lease_is_given_away(
     beats: list[None] = []
     keeper = LeaseKeeper(
         no_database,  # type: ignore[arg-type]
-        WorkerState("me", 4, isolated=False, draining=False, version="test", providers=["openai"]),
+        WorkerState("me", 4, isolated=False, draining=False, version="test", providers=["local"]),
         lease_for=LEASE,
         on_alive=lambda: beats.append(None),
     )
@@ -239,7 +239,7 @@ def test_a_process_that_renews_is_alive(database: Database) -> None:
     alive = threading.Event()
     keeper = LeaseKeeper(
         lambda: single_connection(database.url("docmill_worker")),
-        WorkerState("me", 4, isolated=False, draining=False, version="test", providers=["openai"]),
+        WorkerState("me", 4, isolated=False, draining=False, version="test", providers=["local"]),
         lease_for=LEASE,
         on_alive=alive.set,
     )

@@ -49,7 +49,7 @@ def live(
     """A heartbeat of a worker that reads so; without rules it is of a former release."""
     connection.execute(
         """select ingest_private.renew_leases(%s, 4, false, %s, 'test', '1 minute', '{}', '{}',
-               '{local}', %s, %s, %s)""",
+               '{local,openai}', %s, %s, %s)""",
         [worker, draining, rules, rules and chunk_rules, rules and list(extras)],
     )
 
