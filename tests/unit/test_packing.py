@@ -167,3 +167,12 @@ def test_sentences_are_cut_rather_at_the_end_of_a_paragraph() -> None:
     cuts = [before[-40:] in ends for before, _ in pairwise(texts(elements))]
     places = sum(element.text.count(".") for element in elements)
     assert sum(cuts) / len(cuts) > 1.5 * len(elements) / places
+
+
+def test_a_record_of_lines_is_cut_between_records() -> None:
+    """Its values may be sentences: they stay with the lines that say whose they are."""
+    records = [
+        Element("Text", f"id: {number}\ntitle: Thing {number}\nbody: {sentences} It was {number}.")
+        for number, sentences in enumerate(["Now it is so. Then it was not."] * 200)
+    ]
+    assert all(text.startswith("id: ") for text in texts(records))

@@ -83,9 +83,13 @@ _NEXT_SENTENCE: Final = re.compile(
 
 
 def _sentences(paragraph: Block, counter: TokenCounter) -> Iterator[Block]:
-    """The sentences of a paragraph, as far as signs tell; their tokens are those of the whole."""
+    """The sentences of a paragraph, as far as signs tell; their tokens are those of the whole.
+
+    A text of lines, such as a record, stays whole.
+    """
     text = paragraph.text
-    starts = [0, *(found.end() for found in _NEXT_SENTENCE.finditer(text))]
+    is_prose = "\n" not in text
+    starts = [0, *(found.end() for found in _NEXT_SENTENCE.finditer(text) if is_prose)]
     if starts[-1] == len(text):
         starts.pop()
     if len(starts) == 1:
