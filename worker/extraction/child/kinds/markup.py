@@ -20,8 +20,18 @@ _PLAIN_TAGS = {
 }
 #: Fields of a form whose value is a text that was typed.
 _TYPED = frozenset({"", "text", "email", "tel", "url", "number", "date", "time", "search"})
-_ROW_PARENTS = frozenset({"table", "thead", "tbody", "tfoot"})
 _CELLS = frozenset({"td", "th"})
+_TABLE_TAGS = frozenset({"thead", "tbody", "tfoot", "tr", "td", "th", "colgroup", "col"})
+#: Parts of a table in which something stands that is none.
+_UNTIDY = etree.XPath(
+    "descendant-or-self::*[self::table or self::thead or self::tbody or self::tfoot or self::tr]"
+    "[text()[normalize-space()] or *[not({})]]".format(
+        " or ".join(f"self::{tag}" for tag in sorted(_TABLE_TAGS))
+    )
+)
+_SPANNING = etree.XPath("boolean(.//*[@colspan or @rowspan])")
+_HIDDEN = etree.XPath(".//*[@hidden]")
+_CONTROLS = etree.XPath(".//@aria-controls", smart_strings=False)
 #: Never shown as text.
 _NO_TEXT = frozenset({"script", "style", "template", "noscript", "select", "datalist", "del"})
 _BLOCKS = frozenset(
@@ -41,8 +51,11 @@ def make_plain(tree: etree._Element) -> None:
         _straighten(table)
     _unwrap_layout_tables(tree)
     for table in tree.iter("table"):
-        _fill(table)
-    for node in list(tree.iter(etree.Element)):
+        if _SPANNING(table):
+            _fill(table)
+    for cell in tree.iter("td", "th"):
+        _make_text(cell)
+    for node in list(tree.iter(*_PLAIN_TAGS, "input", "math")):
         _make_plain(node)
 
 
@@ -65,12 +78,8 @@ def _has_formula(math: etree._Element) -> bool:
 
 def _empty_hidden(tree: etree._Element) -> None:
     """Take out what says that it is hidden, but for panels that something on the page opens."""
-    hidden = [node for node in tree.iter(etree.Element) if node.get("hidden") is not None]
-    if not hidden:
-        return
-    opened = {
-        name for node in tree.iter(etree.Element) for name in node.get("aria-controls", "").split()
-    }
+    hidden = _HIDDEN(tree)
+    opened = {name for names in (_CONTROLS(tree) if hidden else ()) for name in names.split()}
     for node in hidden:
         opens = node.get("hidden") == "until-found" or node.get("role") == "tabpanel"
         if not opens and node.get("id") not in opened and node.getparent() is not None:
@@ -79,16 +88,14 @@ def _empty_hidden(tree: etree._Element) -> None:
 
 def _straighten(table: etree._Element) -> None:
     """Leave rows and cells alone in a table; what stands between them goes before it."""
-    for part in [table, *table.iter("thead", "tbody", "tfoot", "tr")]:
+    for part in _UNTIDY(table):
         if _table_of(part) is not table and part is not table:
             continue
-        for child in list(part):
-            if not isinstance(child.tag, str):
-                continue
-            if child.tag not in _ROW_PARENTS | _CELLS | {"tr", "caption", "colgroup", "col"}:
-                _move_or_unwrap(child, table)
-            elif child.tag == "caption":
+        for child in list(part.iterchildren(etree.Element)):
+            if child.tag == "caption":
                 _move_before(child, table)
+            elif child.tag not in _TABLE_TAGS:
+                _move_or_unwrap(child, table)
         _move_texts(part, table)
 
 
@@ -220,10 +227,10 @@ def _span(cell: etree._Element, name: str) -> int:
 
 def _make_text(cell: etree._Element) -> None:
     """One text in place of what a cell holds, its words as a browser shows them."""
-    text = " ".join("".join(_texts(cell)).split())
-    for child in list(cell):
-        cell.remove(child)
-    cell.text = text
+    if len(cell):
+        text = " ".join("".join(_texts(cell)).split())
+        del cell[:]
+        cell.text = text
 
 
 def _texts(node: etree._Element) -> Iterator[str]:
