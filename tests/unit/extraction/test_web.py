@@ -198,3 +198,25 @@ def test_panels_that_are_opened_on_the_page_are_read() -> None:
 
 def test_a_single_letter_is_text() -> None:
     assert text("<html><body><h2>Grade</h2><p>A</p><div>7</div></body></html>") == "Grade\nA\n7"
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing", "indent"),
+    [
+        ('```python title="a.py" hl_lines="2"', "```", ""),
+        ("~~~ {.python #id startFrom=10}", "~~~~", ""),
+        ("```js {1,3} showLineNumbers", "```", "   "),
+        ("````text", "````", "  "),
+        ("```", "", ""),
+    ],
+)
+def test_fences_with_attributes_are_code(opening: str, closing: str, indent: str) -> None:
+    code = "def f():\n    return 1\n\nprint(f())"
+    lines = [opening, *code.split("\n"), closing]
+    markdown = "Before.\n\n" + "\n".join(f"{indent}{line}".rstrip() for line in lines)
+    found = [(one.category, one.text.strip("\n")) for one in elements(markdown, "a.md")]
+    assert ("CodeSnippet", code) in found
+
+
+def test_code_in_a_line_is_no_fence() -> None:
+    assert text("Say ```a``` b.\n\n```a``` begins.\n\nThe end.", "a.md").endswith("The end.")

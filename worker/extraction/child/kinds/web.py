@@ -56,6 +56,7 @@ _LINK_TEXT = etree.XPath(".//a//text()", smart_strings=False)
 _MOST = 0.8
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)$")
 #: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
@@ -194,4 +195,30 @@ def _markdown_elements(matter: str, body: str) -> Iterator[Element]:
     if matter.strip():
         yield Element("Text", matter)
     if body.strip():
-        yield from elements_of(partition_md(text=body, languages=NO_LANGUAGES))
+        yield from elements_of(partition_md(text=_plain_fences(body), languages=NO_LANGUAGES))
+
+
+def _plain_fences(text: str) -> str:
+    """Blocks of code between bare fences at the beginning of their lines, the last one closed.
+
+    Markdown's own reader takes others for text: those with a title or numbers of lines behind the
+    language, and those within lists.
+    """
+    fence, indent = "", 0
+    lines = []
+    for line in text.split("\n"):
+        found = _FENCE.match(line)
+        if fence:
+            is_end = found and found[2].startswith(fence) and not found[3].strip()
+            lines.append(fence if is_end else _dedented(line, indent))
+            fence = "" if is_end else fence
+        elif found and not (found[2][0] == "`" and "`" in found[3]):
+            fence, indent = found[2], len(found[1])
+            lines.append(fence)
+        else:
+            lines.append(line)
+    return "\n".join([*lines, fence] if fence else lines)
+
+
+def _dedented(line: str, indent: int) -> str:
+    return line[indent:] if not line[:indent].strip() else line.lstrip()
