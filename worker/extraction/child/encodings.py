@@ -42,7 +42,6 @@ _DECLARED = re.compile(
 #: Read as the encoding that holds all of it and more, as browsers do: who declares the first
 #: writes the second. See the labels of the WHATWG's Encoding Standard.
 _LARGER = {
-    "ascii": "cp1252",
     "iso8859-1": "cp1252",
     "iso8859-9": "cp1254",
     "tis-620": "cp874",
@@ -52,7 +51,15 @@ _LARGER = {
     "gbk": "gb18030",
     "big5": "big5hkscs",
 }
-_LABELS = {"iso-8859-8-i": "iso8859-8", "ks_c_5601-1987": "cp949", "x-sjis": "cp932"}
+#: Nothing in the bytes shows these: they are what is declared, or nothing.
+_ALL_ASCII = frozenset({"utf-7", "utf7", "unicode-1-1-utf-7", "hz-gb-2312"})
+_LABELS = {
+    "unicode-1-1-utf-7": "utf-7",
+    "hz-gb-2312": "hz",
+    "iso-8859-8-i": "iso8859-8",
+    "ks_c_5601-1987": "cp949",
+    "x-sjis": "cp932",
+}
 #: A page of so many characters, one of them broken, is in the encoding that it declares.
 _LEAST_PER_BROKEN = 200
 #: One byte in so many characters of UTF-8 that is none of it came from elsewhere.
@@ -120,6 +127,8 @@ def decode(data: bytes, *, html: bool = False, declared: str = "") -> str:
     What a page or a message declares decides where no mark does and UTF-8 does not fit, if it can
     be true: `declared`, or with `html` what its head says.
     """
+    if declared.lower() in _ALL_ASCII and (text := _decoded_as(data, declared)) is not None:
+        return text
     file = BytesIO(data)
     encoding = _certain(file)
     if encoding is None:
@@ -134,6 +143,11 @@ def decode(data: bytes, *, html: bool = False, declared: str = "") -> str:
 def encoding_of(file: BinaryIO) -> Encoding:
     """What `decode` would take all bytes of a file for, found without holding them all."""
     return _certain(file) or _guessed(file)
+
+
+def marked_encoding(data: bytes) -> Encoding | None:
+    """The encoding whose mark a file begins with, or UTF-16 without one."""
+    return _mark(data) or _unmarked_utf16(data)
 
 
 def plain_newlines(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from docmill.worker.extraction.shared.media_types import EML, MSG, PDF
+from docmill.worker.extraction.shared.media_types import EML, MBOX, MSG, PDF
 
 PLAIN, OCR, PANDOC, OFFICE = "plain", "ocr", "pandoc", "office"
 SPECIAL = (OCR, PANDOC, OFFICE)
@@ -35,7 +35,7 @@ OFFICE_ENDINGS = {
     f"{_OPENDOCUMENT}.spreadsheet": "ods",
 }
 #: Of these some pages or parts may be pictures.
-MAY_HOLD_PICTURES = frozenset({PDF, EML, MSG})
+MAY_HOLD_PICTURES = frozenset({PDF, EML, MBOX, MSG})
 IMAGES = frozenset({"image/png", "image/jpeg", "image/tiff", "image/webp"})
 
 

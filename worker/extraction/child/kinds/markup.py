@@ -7,6 +7,7 @@ apart what a table's cell holds. Each of these is turned into something that it 
 from collections.abc import Iterator
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from lxml import html as lxml_html
 
 from docmill.worker.extraction.child.kinds.tables import is_layout
 
@@ -57,6 +58,16 @@ def make_plain(tree: etree._Element) -> None:
         _make_text(cell)
     for node in list(tree.iter(*_PLAIN_TAGS, "input", "math")):
         _make_plain(node)
+
+
+def text_of_markup(markup: str) -> str:
+    """The words of a piece of HTML as a browser shows them, in one line."""
+    parser = lxml_html.HTMLParser(huge_tree=True)
+    try:
+        tree = lxml_html.document_fromstring(markup.replace("\x00", ""), parser)
+    except etree.ParserError:  # lxml's word for nothing in it
+        return ""
+    return " ".join("".join(_texts(tree)).split())
 
 
 def _make_plain(node: etree._Element) -> None:
