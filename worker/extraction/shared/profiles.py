@@ -23,7 +23,6 @@ _OPENDOCUMENT = "application/vnd.oasis.opendocument"
 PANDOC_FORMATS = {
     "application/epub+zip": "epub",
     f"{_OPENDOCUMENT}.text": "odt",
-    "application/rtf": "rtf",
     "text/x-rst": "rst",
     "text/x-org": "org",
 }
