@@ -59,7 +59,10 @@ class _Seen(HTMLParser):
         if tag == "body":
             # Ends a head that nobody closed.
             self._open = [(name, False) for name, _ in self._open]
-        hidden = "hidden" in names or names.get("role") == "navigation"
+        hidden = "hidden" in names or names.get("role") in ("navigation", "contentinfo", "search")
+        inner = any(name in ("article", "section", "main") for name, _ in self._open)
+        # The foot of a site is on each of its pages; that of an article belongs to it.
+        hidden = hidden or (tag == "footer" and not inner)
         self._open.append((tag, tag in _UNSEEN or hidden))
 
     def handle_endtag(self, tag: str) -> None:

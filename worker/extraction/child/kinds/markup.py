@@ -62,7 +62,7 @@ def make_plain(tree: etree._Element) -> None:
 
 def text_of_markup(markup: str) -> str:
     """The words of a piece of HTML as a browser shows them, in one line."""
-    parser = lxml_html.HTMLParser(huge_tree=True)
+    parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
     try:
         tree = lxml_html.document_fromstring(markup.replace("\x00", ""), parser)
     except etree.ParserError:  # lxml's word for nothing in it

@@ -96,7 +96,7 @@ def _parsed(text: str) -> etree._Element | None:
     2048: whatever is deeper is read without its containers.
     """
     for text_so_far in (text, _CONTAINERS.sub("\n", text)):
-        parser = lxml_html.HTMLParser(huge_tree=True)
+        parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
         try:
             tree = lxml_html.document_fromstring(text_so_far, parser)
         except etree.ParserError:  # lxml's word for a page with nothing in it
