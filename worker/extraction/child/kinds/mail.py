@@ -9,6 +9,7 @@ from email.message import EmailMessage, MIMEPart
 from typing import Any
 
 from oxmsg import Message
+from oxmsg.domain import constants
 
 from docmill.worker.extraction.child.encodings import decode, marked_encoding
 from docmill.worker.extraction.child.kinds.attachments import Attached, OpenPart, Part, joined
@@ -170,7 +171,7 @@ def read_msg(source: Source, open_part: OpenPart) -> Reading:
     headers["To"] = ", ".join(str(recipient.email_address) for recipient in message.recipients)
     if message.sent_date:
         headers["Date"] = message.sent_date.isoformat()
-    html = message.html_body
+    html = _msg_html(message)
     body = _text_reading(html or message.body or "", is_html=bool(html))
     parts = [
         Part(_name(attachment.file_name, number), _attached_bytes(attachment))
@@ -179,6 +180,17 @@ def read_msg(source: Source, open_part: OpenPart) -> Reading:
     attached = Attached(parts, source, open_part)
     attached.ask_for_recognition(media_types.MSG)
     return _message(headers, [body], attached)
+
+
+def _msg_html(message: Message) -> str:
+    """The page of a message; one that is not in the encoding it names spoils nothing."""
+    data = message.properties.binary_prop_value(constants.PID_HTML)
+    if not data:
+        return message.html_body or ""
+    declared = ""
+    with suppress(Exception):  # a code page that nobody knows
+        declared = message.properties.body_encoding
+    return decode(data, html=True, declared=declared)
 
 
 def _attached_bytes(attachment: Any) -> bytes | None:
