@@ -104,6 +104,9 @@ def test_utf8_with_a_few_bytes_from_elsewhere() -> None:
     text = "Größe über alles; čeština, русский. " * 5
     data = text.encode() + "Prüfung".encode("cp1252")
     assert decode(data) == f"{text}Prüfung"
+    late = b"Plain English.\n" * 9000 + data
+    assert decode(late).endswith(f"{text}Prüfung")
+    assert encoding_of(io.BytesIO(late)).decode(late) == decode(late)
 
 
 def test_what_a_page_declares_is_believed_if_it_can_be_true() -> None:

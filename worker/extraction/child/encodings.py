@@ -163,7 +163,7 @@ def _certain(file: BinaryIO) -> Encoding | None:
         return found
     if _is_utf8(file, whole=True):
         return Encoding("utf-8")
-    return Encoding("utf-8", errors=_ERRORS) if _is_mostly_utf8(start) else None
+    return Encoding("utf-8", errors=_ERRORS) if _is_mostly_utf8(_sample(file)) else None
 
 
 def _guessed(file: BinaryIO) -> Encoding:
@@ -222,9 +222,9 @@ def _is_utf8(file: BinaryIO, *, whole: bool = False) -> bool:
     return True
 
 
-def _is_mostly_utf8(start: bytes) -> bool:
+def _is_mostly_utf8(sample: bytes) -> bool:
     """Whether a text is UTF-8 in which a few bytes were broken, or pasted from elsewhere."""
-    text = start.decode("utf-8", errors="replace")
+    text = sample.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
     beyond_ascii = len(text) - len(text.encode("ascii", errors="ignore")) - broken
     return beyond_ascii > 0 and beyond_ascii >= _LEAST_PER_STRANGER * broken
