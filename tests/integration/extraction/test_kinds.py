@@ -230,7 +230,6 @@ def _without(profile: str, code: str = "unsupported_type") -> str | None:
 _RECOGNISED = {"layout-parser-paper-fast.jpg", "loremipsum-flat.pdf"}
 _EXPECTED_CODES = {
     "empty.txt": "empty_document",
-    "fake-doc.rtf": _without(profiles.PANDOC),
     "layout-parser-paper-fast.jpg": _without(profiles.OCR),
     "loremipsum-flat.pdf": _without(profiles.OCR, "empty_document"),
     "password.pdf": "encrypted",

@@ -151,11 +151,6 @@ def test_a_picture_without_text_and_a_broken_one(
 
 @needs_pandoc
 def test_what_pandoc_reads(extractor: GuardedExtractor, tmp_path: Path) -> None:
-    rtf = tmp_path / "a.txt"
-    rtf.write_text(r"{\rtf1\ansi{\info{\title Papers}}\b A bold word\b0  in a sentence.\par}")
-    document = read_document(extractor, rtf)
-    assert (document.mime_type, document.title) == ("application/rtf", "Papers")
-    assert document.text == "A bold word in a sentence."
     rst = tmp_path / "a.rst"
     rst.write_text("Title\n=====\n\n.. include:: /etc/passwd\n\nA paragraph of *text*.\n")
     document = read_document(extractor, rst)

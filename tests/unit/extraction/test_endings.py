@@ -45,5 +45,5 @@ def test_the_worker_loads_no_parser():
     )
     loaded = subprocess.check_output([sys.executable, "-I", "-c", program], text=True).split()
     parsers = {"unstructured", "spacy", "pypdfium2", "pandas", "lxml", "docx", "pptx", "openpyxl"}
-    parsers |= {"olefile", "charset_normalizer"}
+    parsers |= {"olefile", "chardet"}
     assert not parsers & set(loaded)

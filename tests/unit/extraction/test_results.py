@@ -115,7 +115,7 @@ def wish(profile: object, media_type: object) -> JsonObject:
 
 def test_another_kind_of_child_may_be_asked_for_first_and_alone():
     assert items(wish("ocr", "application/pdf")) == [Wanted("ocr", "application/pdf")]
-    assert items(wish("pandoc", "application/rtf")) == [Wanted("pandoc", "application/rtf")]
+    assert items(wish("pandoc", "text/x-rst")) == [Wanted("pandoc", "text/x-rst")]
     with pytest.raises(MalformedResultError):
         items(wish("ocr", "image/png"), {"end": True})
     with pytest.raises(MalformedResultError):
@@ -128,8 +128,8 @@ def test_another_kind_of_child_may_be_asked_for_first_and_alone():
         ("office", "application/pdf"),
         ("plain", "text/plain"),
         ("pandoc", "image/png"),
-        ("shell", "application/rtf"),
-        (None, "application/rtf"),
+        ("shell", "text/x-rst"),
+        (None, "text/x-rst"),
         ("ocr", ["image/png"]),
     ],
 )

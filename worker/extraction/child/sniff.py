@@ -13,10 +13,16 @@ from typing import BinaryIO
 
 import olefile  # type: ignore[import-untyped]  # ships no types
 
-from docmill.worker.extraction.child.encodings import decode_start, looks_like_text
+from docmill.worker.extraction.child.encodings import (
+    decode_start,
+    looks_like_text,
+    plain_newlines,
+)
 from docmill.worker.extraction.shared.media_types import (
+    CALENDAR,
     DOCX,
     EML,
+    MBOX,
     MSG,
     PDF,
     PPTX,
@@ -102,6 +108,8 @@ _MAIL_HEADER = re.compile(
     r"^(received|message-id|mime-version|return-path|delivered-to|date|subject|from|to):\s",
     re.IGNORECASE | re.MULTILINE,
 )
+_CALENDAR_START = re.compile(r"\s*BEGIN:VCALENDAR\s", re.IGNORECASE)
+_MBOX_LINE = re.compile(r"From \S[^\n]*\d{4}[^\n]*\n")
 _HEADER_LINE = re.compile(r"[!-9;-~]+:|[ \t]")
 
 
@@ -199,12 +207,17 @@ def _text_type(start: bytes, file_name: str) -> str:
     if not text.strip() and len(start) < START_BYTES:
         return EMPTY
     # What a file says of itself in its first line outweighs its name.
+    if _CALENDAR_START.match(text):
+        return CALENDAR
     beginning = _without_comments(text)
     if _HTML_START.match(beginning):
         return "text/html"
     if _XML_START.match(beginning):
         return _xml_type(text)
-    return named_text_type(file_name) or _guessed_text_type(text)
+    named = named_text_type(file_name)
+    if named == MBOX and not _is_mailbox(text):
+        named = None
+    return named or _guessed_text_type(text)
 
 
 def _without_comments(text: str) -> str:
@@ -221,6 +234,8 @@ def _xml_type(text: str) -> str:
 
 
 def _guessed_text_type(text: str) -> str:
+    if _is_mailbox(text):
+        return MBOX
     if _looks_like_mail(text):
         return EML
     script = _SHEBANG.match(text)
@@ -276,6 +291,13 @@ def _csv_rows(lines: list[str]) -> list[list[str]]:
         return list(csv.reader(lines))
     except csv.Error:
         return []
+
+
+def _is_mailbox(text: str) -> bool:
+    """Whether a message begins behind the line that mailboxes put before each."""
+    text = plain_newlines(text)
+    first = _MBOX_LINE.match(text)
+    return first is not None and _looks_like_mail(text[first.end() :])
 
 
 def _looks_like_mail(text: str) -> bool:

@@ -8,15 +8,18 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 XLS = "application/vnd.ms-excel"
 PDF = "application/pdf"
 EML, MSG = "message/rfc822", "application/vnd.ms-outlook"
+MBOX, CALENDAR = "application/mbox", "text/calendar"
 
 _TEXT_NAMES = {
     "csv": "text/csv",
     "eml": EML,
     "htm": "text/html",
     "html": "text/html",
+    "ics": CALENDAR,
     "json": "application/json",
     "jsonl": "application/x-ndjson",
     "markdown": "text/markdown",
+    "mbox": MBOX,
     "md": "text/markdown",
     "mdx": "text/markdown",
     "ndjson": "application/x-ndjson",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from docmill.worker.extraction.shared.media_types import EML, MSG, PDF
+from docmill.worker.extraction.shared.media_types import EML, MBOX, MSG, PDF
 
 PLAIN, OCR, PANDOC, OFFICE = "plain", "ocr", "pandoc", "office"
 SPECIAL = (OCR, PANDOC, OFFICE)
@@ -23,7 +23,6 @@ _OPENDOCUMENT = "application/vnd.oasis.opendocument"
 PANDOC_FORMATS = {
     "application/epub+zip": "epub",
     f"{_OPENDOCUMENT}.text": "odt",
-    "application/rtf": "rtf",
     "text/x-rst": "rst",
     "text/x-org": "org",
 }
@@ -35,7 +34,7 @@ OFFICE_ENDINGS = {
     f"{_OPENDOCUMENT}.spreadsheet": "ods",
 }
 #: Of these some pages or parts may be pictures.
-MAY_HOLD_PICTURES = frozenset({PDF, EML, MSG})
+MAY_HOLD_PICTURES = frozenset({PDF, EML, MBOX, MSG})
 IMAGES = frozenset({"image/png", "image/jpeg", "image/tiff", "image/webp"})
 
 

@@ -6,7 +6,7 @@ run, and every window, finds the same ones.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import BinaryIO
 
 from docmill.worker.extraction.child.encodings import Encoding, encoding_of
@@ -42,7 +42,7 @@ class TextFile:
     @property
     def context(self) -> JsonObject:
         """What is known of the file in each of its windows."""
-        return {"encoding": [self.encoding.name, self.encoding.mark_bytes]}
+        return {"encoding": list(astuple(self.encoding))}
 
     @property
     def begin(self) -> int:

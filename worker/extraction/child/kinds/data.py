@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -14,11 +15,17 @@ from docmill.worker.extraction.child.encodings import decode, plain_newlines
 from docmill.worker.extraction.child.kinds import cuts
 from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.grouping import grouped
+from docmill.worker.extraction.child.kinds.markup import text_of_markup
 from docmill.worker.extraction.child.kinds.tables import TableForm, continued, table_elements
 from docmill.worker.models import Element
 
 Item = TypeVar("Item")
 
+#: What ends in a tag of HTML, or begins with one that needs no end.
+_MARKUP = re.compile(
+    r"</(?:a|b|p|i|em|li|ul|ol|td|div|span|code|strong|h[1-6]|blockquote)\s*>|<(?:br|hr|img)\b[^<>]*>",
+    re.IGNORECASE,
+)
 _SNIFF_CHARACTERS = 16 * 1024
 _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
 #: So many records of a window have elements of their own.
@@ -255,12 +262,17 @@ def _xml_lines(node: Any) -> Iterator[str]:
 def _xml_leaf_lines(leaf: Any) -> Iterator[str]:
     """The text of an element; where it has none, its attributes."""
     name = etree.QName(leaf).localname
-    text = " ".join("".join(leaf.itertext()).split())
+    text = " ".join(_without_tags("".join(leaf.itertext())).split())
     if text:
         yield f"{name}: {text}"
         return
     for attribute, value in leaf.attrib.items():
         yield f"{name}.{etree.QName(attribute).localname}: {value}"
+
+
+def _without_tags(text: str) -> str:
+    """The text of a page that stands in an element as text: feeds and exports hold such."""
+    return text_of_markup(text) if _MARKUP.search(text) else text
 
 
 def _has_own_text(node: Any, children: list[Any]) -> bool:

@@ -9,10 +9,12 @@ from email.message import EmailMessage, MIMEPart
 from typing import Any
 
 from oxmsg import Message
+from oxmsg.domain import constants
 
-from docmill.worker.extraction.child.encodings import decode
+from docmill.worker.extraction.child.encodings import decode, marked_encoding
 from docmill.worker.extraction.child.kinds.attachments import Attached, OpenPart, Part, joined
 from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.calendar import calendar_reading
 from docmill.worker.extraction.child.kinds.partitioned import body_titles_demoted
 from docmill.worker.extraction.child.kinds.text import text_elements
 from docmill.worker.extraction.child.kinds.web import html_reading
@@ -29,7 +31,7 @@ _MAX_NAME_CHARACTERS = 200
 
 def read_eml(source: Source, open_part: OpenPart) -> Reading:
     """A message as Internet mail stores it. `open_part` begins to read what is attached."""
-    message = email.message_from_bytes(source.read(), policy=email.policy.default)
+    message = email.message_from_bytes(_in_ascii(source.read()), policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     leaves = list(_leaves(message))
     bodies = [leaf for leaf in leaves if _is_body(leaf)]
@@ -43,13 +45,32 @@ def read_eml(source: Source, open_part: OpenPart) -> Reading:
     return _message(_headers(message), map(_body_reading, bodies), attached)
 
 
+def _in_ascii(data: bytes) -> bytes:
+    """The message in an encoding that keeps ASCII: Windows programs save mail in UTF-16."""
+    encoding = marked_encoding(data)
+    if encoding is None:
+        return data
+    return encoding.decode(data[encoding.mark_bytes :]).encode()
+
+
 def _headers(message: EmailMessage) -> dict[str, str]:
+    raw = {name.lower(): value for name, value in reversed(list(message.raw_items()))}
     headers = {}
     for name in ("Subject", *_SHOWN):
         # A header that breaks the rules may raise when it is looked at: then it is not shown.
         with suppress(Exception):
-            headers[name] = str(message.get(name, ""))
+            headers[name] = str(_repaired(message, name, str(raw.get(name.lower(), ""))))
     return headers
+
+
+def _repaired(message: EmailMessage, name: str, raw: str) -> Any:
+    """A header as its sender meant it. Old programs write letters into it as they are."""
+    if raw.isascii() and "\x1b" not in raw:
+        return message.get(name, "")
+    written = raw.encode("utf-8", errors="surrogateescape")
+    charset = next((str(part.get_content_charset() or "") for part in message.walk()), "")
+    policy: Any = message.policy
+    return policy.header_factory(name, decode(written, declared=charset))
 
 
 def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
@@ -71,14 +92,19 @@ def _chosen(alternatives: list[MIMEPart]) -> list[MIMEPart]:
     for kind in ("text/html", "text/plain"):
         for alternative in alternatives:
             if any(part.get_content_type() == kind for part in alternative.walk()):
-                files = [part for part in alternatives if part.get_filename() is not None]
+                # An invitation says when and where, which the text beside it need not.
+                files = [part for part in alternatives if _is_more_than_text(part)]
                 return [alternative, *(part for part in files if part is not alternative)]
     return alternatives
 
 
+def _is_more_than_text(part: MIMEPart) -> bool:
+    return part.get_filename() is not None or part.get_content_type() == media_types.CALENDAR
+
+
 def _is_body(leaf: MIMEPart) -> bool:
     return (
-        leaf.get_content_type() in ("text/plain", "text/html")
+        leaf.get_content_type() in ("text/plain", "text/html", media_types.CALENDAR)
         and leaf.get_content_disposition() != "attachment"
         and not leaf.get_filename()
     )
@@ -124,14 +150,14 @@ def _payload(leaf: MIMEPart) -> bytes:
 
 
 def _body_reading(leaf: MIMEPart) -> Reading:
-    data = _payload(leaf)
+    kind, data = leaf.get_content_type(), _payload(leaf)
     charset = str(leaf.get_content_charset() or "")
-    try:
-        # What calls itself ASCII and is not says nothing of what it is.
-        text = data.decode("utf-8" if charset in ("", "us-ascii") else charset)
-    except (LookupError, UnicodeError):
-        text = decode(data, html=leaf.get_content_type() == "text/html")
-    return _text_reading(text, is_html=leaf.get_content_type() == "text/html")
+    # What calls itself ASCII and is not says nothing of what it is.
+    declared = "" if charset == "us-ascii" else charset
+    text = decode(data, html=kind == "text/html", declared=declared)
+    if kind == media_types.CALENDAR:
+        return calendar_reading(text)
+    return _text_reading(text, is_html=kind == "text/html")
 
 
 def _text_reading(text: str, *, is_html: bool) -> Reading:
@@ -145,7 +171,7 @@ def read_msg(source: Source, open_part: OpenPart) -> Reading:
     headers["To"] = ", ".join(str(recipient.email_address) for recipient in message.recipients)
     if message.sent_date:
         headers["Date"] = message.sent_date.isoformat()
-    html = message.html_body
+    html = _msg_html(message)
     body = _text_reading(html or message.body or "", is_html=bool(html))
     parts = [
         Part(_name(attachment.file_name, number), _attached_bytes(attachment))
@@ -154,6 +180,17 @@ def read_msg(source: Source, open_part: OpenPart) -> Reading:
     attached = Attached(parts, source, open_part)
     attached.ask_for_recognition(media_types.MSG)
     return _message(headers, [body], attached)
+
+
+def _msg_html(message: Message) -> str:
+    """The page of a message; one that is not in the encoding it names spoils nothing."""
+    data = message.properties.binary_prop_value(constants.PID_HTML)
+    if not data:
+        return message.html_body or ""
+    declared = ""
+    with suppress(Exception):  # a code page that nobody knows
+        declared = message.properties.body_encoding
+    return decode(data, html=True, declared=declared)
 
 
 def _attached_bytes(attachment: Any) -> bytes | None:

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
 from docmill.worker.extraction.child.archive import check_archive
-from docmill.worker.extraction.child.kinds import data, mail, ocr, office, text, web
+from docmill.worker.extraction.child.kinds import (
+    calendar,
+    data,
+    mail,
+    mbox,
+    ocr,
+    office,
+    rtf,
+    text,
+    web,
+)
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
 from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.shared import media_types, profiles
@@ -26,6 +36,9 @@ _READERS: dict[str, Reader] = {
     "application/json": data.read_json,
     "application/x-ndjson": data.read_json_lines,
     "application/xml": data.read_xml,
+    "application/rtf": rtf.read_rtf,
+    media_types.CALENDAR: calendar.read_calendar,
+    media_types.MBOX: lambda source: mbox.read_mbox(source, open_reading),
     media_types.EML: lambda source: mail.read_eml(source, open_reading),
     media_types.MSG: lambda source: mail.read_msg(source, open_reading),
     # Where pandoc is not at hand; all of their words are there.

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Iterator
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from lxml import html as lxml_html
+from unstructured.documents.elements import Text
+from unstructured.partition.html import parser as html_parser
 from unstructured.partition.html import partition_html
 from unstructured.partition.md import partition_md
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.encodings import decode
 from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.markup import make_plain
 from docmill.worker.extraction.child.kinds.partitioned import NO_LANGUAGES, elements_of
 from docmill.worker.extraction.child.kinds.shortcuts import bare
-from docmill.worker.extraction.child.kinds.tables import is_layout
 from docmill.worker.models import Element
 
 _TOO_DEEP = etree.ErrorTypes.ERR_RESOURCE_LIMIT
@@ -38,12 +40,35 @@ _BANNER = re.compile(
     r"(banner|bar|notice|consent|popup|modal|dialog|overlay|window|message|law|box|sdk)",
     re.IGNORECASE,
 )
+#: Names of lists of links that lead elsewhere, where they hold next to nothing but links.
+_LINKS = re.compile(
+    r"(?<![a-z])(nav|navbar|navigation|menu|breadcrumbs?|pagination|pager|skip[-_]?links?"
+    r"|lang(uage)?s?|lang(uage)?[-_]?(list|switch|switcher|selector|menu|links)|interlanguage"
+    r"|interwiki)(?![a-z])",
+    re.IGNORECASE,
+)
+_LINK_LISTS = frozenset({"ul", "ol", "div", "section", "aside", "p", "table"})
+_MOST_IN_LINKS = 0.8
+#: So many links to the same page in other languages are the list of them.
+_LEAST_LANGUAGES = 3
+_LINK_TEXT = etree.XPath(".//a//text()", smart_strings=False)
 #: A page that is nearly all navigation is a list of links: that is its content then.
 _MOST = 0.8
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)$")
 #: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+_kind_of = html_parser.derive_element_type_from_text
+
+
+def _kind_of_any(text: str) -> type[Text] | None:
+    """What a text is. unstructured drops a single letter or digit; it may be the answer."""
+    return _kind_of(text) or (Text if text.isalnum() else None)
+
+
+html_parser.derive_element_type_from_text = _kind_of_any
 
 
 def read_html(source: Source) -> Reading:
@@ -58,8 +83,8 @@ def html_reading(markup: str) -> Reading:
         return Reading(iter(()))
     title = tree.findtext(".//title")
     _drop_boilerplate(tree)
+    make_plain(tree)
     _flatten(tree)
-    _unwrap_layout_tables(tree)
     page = lxml_html.tostring(tree, encoding="unicode")
     return Reading(elements_of(bare(partition_html)(text=page)), title=title)
 
@@ -71,7 +96,7 @@ def _parsed(text: str) -> etree._Element | None:
     2048: whatever is deeper is read without its containers.
     """
     for text_so_far in (text, _CONTAINERS.sub("\n", text)):
-        parser = lxml_html.HTMLParser(huge_tree=True)
+        parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
         try:
             tree = lxml_html.document_fromstring(text_so_far, parser)
         except etree.ParserError:  # lxml's word for a page with nothing in it
@@ -120,9 +145,26 @@ def _is_boilerplate(node: etree._Element) -> bool:
         return next(node.iterancestors("article", "section", "main"), None) is None and (
             node.tag == "footer" or next(node.iter("h1", "h2"), None) is None
         )
-    if node.tag not in _BANNER_TAGS:
+    names = f"{node.get('id', '')} {node.get('class', '')}"
+    if node.tag in _BANNER_TAGS and _BANNER.search(names):
+        return True
+    if node.tag not in _LINK_LISTS:
         return False
-    return bool(_BANNER.search(f"{node.get('id', '')} {node.get('class', '')}"))
+    return (bool(_LINKS.search(names)) and _is_all_links(node)) or _is_language_list(node)
+
+
+def _is_all_links(node: etree._Element) -> bool:
+    return _stripped_length(_LINK_TEXT(node)) >= _MOST_IN_LINKS * _text_length(node) > 0
+
+
+def _is_language_list(node: etree._Element) -> bool:
+    """Whether it lists the languages that the page is there in, one link each."""
+    items = node.findall("li")
+    if len(items) < _LEAST_LANGUAGES:
+        return False
+    links = (next(item.iter("a"), None) for item in items)
+    languages = {link.get("hreflang") for link in links if link is not None}
+    return None not in languages and len(languages) == len(items)
 
 
 def _text_length(node: etree._Element) -> int:
@@ -134,21 +176,6 @@ def _text_length(node: etree._Element) -> int:
 
 def _stripped_length(texts: Iterable[str]) -> int:
     return sum(len(text.strip()) for text in texts)
-
-
-def _unwrap_layout_tables(tree: etree._Element) -> None:
-    """Turn tables that arrange the page into blocks: their text is prose, not rows."""
-    for table in list(tree.iter("table")):
-        rows = list(table.iter("tr"))
-        nested = next(table.iterdescendants("table"), None) is not None
-        if nested or is_layout([[c.text_content() for c in row] for row in rows]):
-            for part in table.iter("table", "tbody", "thead", "tfoot", "tr", "td", "th"):
-                if part is table or _table_of(part) is table:
-                    part.tag = "div"
-
-
-def _table_of(part: etree._Element) -> etree._Element | None:
-    return next(part.iterancestors("table"), None)
 
 
 def read_markdown(source: Source) -> Reading:
@@ -168,4 +195,30 @@ def _markdown_elements(matter: str, body: str) -> Iterator[Element]:
     if matter.strip():
         yield Element("Text", matter)
     if body.strip():
-        yield from elements_of(partition_md(text=body, languages=NO_LANGUAGES))
+        yield from elements_of(partition_md(text=_plain_fences(body), languages=NO_LANGUAGES))
+
+
+def _plain_fences(text: str) -> str:
+    """Blocks of code between bare fences at the beginning of their lines, the last one closed.
+
+    Markdown's own reader takes others for text: those with a title or numbers of lines behind the
+    language, and those within lists.
+    """
+    fence, indent = "", 0
+    lines = []
+    for line in text.split("\n"):
+        found = _FENCE.match(line)
+        if fence:
+            is_end = found and found[2].startswith(fence) and not found[3].strip()
+            lines.append(fence if is_end else _dedented(line, indent))
+            fence = "" if is_end else fence
+        elif found and not (found[2][0] == "`" and "`" in found[3]):
+            fence, indent = found[2], len(found[1])
+            lines.append(fence)
+        else:
+            lines.append(line)
+    return "\n".join([*lines, fence] if fence else lines)
+
+
+def _dedented(line: str, indent: int) -> str:
+    return line[indent:] if not line[:indent].strip() else line.lstrip()

@@ -1,0 +1,106 @@
+"""Which of the encodings from before Unicode a text is in: the likely ones, by evidence.
+
+A detector that knows languages weighs what is in question. Two things come before it and after
+it. Few signs are no statistics: a text in plain letters with some £ or é is Windows-1252 unless
+it cannot be. And what does not read as text was not meant: control characters, or words in which
+Latin letters stand beside Greek ones.
+"""
+
+import re
+
+import chardet
+
+#: Encodings that files are found in, those of browsers and what people sent by mail. The detector
+#: knows dozens more, and takes ten words for one of them; so few are left that it need not.
+_COMMON = (
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
+    *("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-13", "iso8859-15"),
+    *("koi8-r", "koi8-u", "cp866", "cp874", "tis-620"),
+    *("cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs"),
+)
+#: Of DOS and of old Macintoshes: taken for what they are where the text says enough.
+_RARE = ("mac-roman", "mac-latin2", "mac-cyrillic", "cp437", "cp850", "cp852")
+_ENOUGH_FOR_RARE = 24
+#: One letter beyond ASCII in so many is a foreign word: no language uses its own so rarely, but
+#: English.
+_RARE_LETTERS = 25
+_FEW_LETTERS = 3
+_DEFAULT = "cp1252"
+#: Where the detector sees next to no difference, the likelier one.
+_WESTERN_PRIOR = 1.15
+_PRIORS = {"iso8859-13": 0.95, "iso8859-8": 0.9, "iso8859-5": 0.9, "tis-620": 0.9}
+
+#: A sample may begin or end within a character.
+_LEAST_PER_BROKEN = 200
+
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffe\uffff]")
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+_BEYOND = r"\xc0-\xd6\xd8-\xf6\xf8-\xff\u0152\u0153\u0160\u0161\u0178\u017d\u017e"
+_LETTER = rf"[A-Za-z{_BEYOND}]"
+_LETTERS = re.compile(_LETTER)
+_LETTERS_BEYOND_ASCII = re.compile(rf"[{_BEYOND}]")
+_SIGNS = r"\xa2-\xa8\xac\xaf\xb2-\xb4\xb6\xb8\xb9\xbc-\xbe\xd7\xf7\u2020\u2021\u2030\u02c6\u02dc"
+#: Where no Western text has them: signs within words or before them, capitals within words,
+#: words of letters beyond ASCII alone, letters of Icelandic.
+_NOT_WESTERN = re.compile(
+    rf"{_LETTER}[{_SIGNS}\xa1\xa9\xab\xae\xb0\xb1\xbb\xbf]{_LETTER}|[{_SIGNS}]{_LETTER}"
+    rf"|{_LETTER}[\xa1\xbf]|[\xa1\xbf](?!\s?\w)"
+    rf"|[a-z\xdf-\xff][\xc0-\xd6\xd8-\xde\u0160\u017d\u0152]"
+    rf"|(?<!{_LETTER})[{_BEYOND}]{{2,}}(?!{_LETTER})"
+    r"|[\xd0\xf0\xde\xfe\u0178\xff\u0192\xdd\xfd]"
+)
+#: The euro, and letters of French and Finnish, as Windows shows a text in ISO-8859-15.
+_LATIN_9 = re.compile(rf"\xa4|{_LETTER}[\xa6\xa8\xb4\xb8\xbc\xbd\xbe]{_LETTER}")
+_OTHER_SCRIPTS = r"\u0370-\u03ff\u0400-\u052f\u0590-\u05ff\u0600-\u06ff\u0e00-\u0e7f"
+_OTHER_LETTERS = re.compile(rf"[{_OTHER_SCRIPTS}]")
+_MIXED_WORD = re.compile(rf"[A-Za-z][{_OTHER_SCRIPTS}]|[{_OTHER_SCRIPTS}][A-Za-z]")
+#: Such words do occur, in names of products.
+_MAX_MIXED = 0.05
+
+
+def best_guess(sample: bytes) -> str:
+    """Name of the encoding that a part of a text is in, as Python knows it. Never raises."""
+    western = sample.decode(_DEFAULT, errors="replace")
+    is_western = reads_as_text(western) and not _NOT_WESTERN.search(western)
+    if is_western and _has_few_letters(western):
+        return _DEFAULT
+    found = _DEFAULT
+    for name in _by_likelihood(sample, _WESTERN_PRIOR if is_western else 1):
+        if _may_be(sample, name):
+            found = name
+            break
+    return "iso8859-15" if found == _DEFAULT and _LATIN_9.search(western) else found
+
+
+def _by_likelihood(sample: bytes, western_prior: float) -> list[str]:
+    enough = len(_BEYOND_ASCII.findall(sample)) >= _ENOUGH_FOR_RARE
+    candidates = (*_COMMON, *_RARE) if enough else _COMMON
+    found = chardet.detect_all(
+        sample, ignore_threshold=True, include_encodings=candidates, compat_names=False
+    )
+    priors = {**_PRIORS, _DEFAULT: western_prior}
+    likely = {
+        name: one["confidence"] * priors.get(name, 1)
+        for one in found
+        if (name := one["encoding"]) is not None and name in candidates
+    }
+    return sorted(likely, key=likely.__getitem__, reverse=True)
+
+
+def _may_be(sample: bytes, name: str) -> bool:
+    text = sample.decode(name, errors="replace")
+    return text.count("\ufffd") * _LEAST_PER_BROKEN <= len(text) and reads_as_text(text)
+
+
+def reads_as_text(text: str) -> bool:
+    """Whether there are no control characters in it, and next to no words of two scripts."""
+    if _CONTROLS.search(text):
+        return False
+    letters = len(_OTHER_LETTERS.findall(text))
+    return len(_MIXED_WORD.findall(text)) <= _MAX_MIXED * letters
+
+
+def _has_few_letters(text: str) -> bool:
+    beyond_ascii = len(_LETTERS_BEYOND_ASCII.findall(text))
+    is_rare = beyond_ascii * _RARE_LETTERS <= len(_LETTERS.findall(text))
+    return beyond_ascii <= _FEW_LETTERS and is_rare

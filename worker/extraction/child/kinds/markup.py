@@ -1,0 +1,270 @@
+"""Pages made plain: what a browser shows, in the few tags that unstructured reads in full.
+
+It leaves out what stands beside `<main>`, in figures, summaries, captions and forms, and takes
+apart what a table's cell holds. Each of these is turned into something that it reads.
+"""
+
+from collections.abc import Iterator
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from lxml import html as lxml_html
+
+from docmill.worker.extraction.child.kinds.tables import is_layout
+
+#: What only holds other things is a block; what stands in a line is text of the line.
+_PLAIN_TAGS = {
+    **dict.fromkeys(("main", "figure", "details", "fieldset", "form", "search", "dialog"), "div"),
+    **dict.fromkeys(("figcaption", "summary", "legend", "caption", "textarea"), "div"),
+    **dict.fromkeys(("label", "button", "output"), "span"),
+    **dict.fromkeys(("menu", "dir"), "ul"),
+    **dict.fromkeys(("xmp", "listing", "plaintext"), "pre"),
+}
+#: Fields of a form whose value is a text that was typed.
+_TYPED = frozenset({"", "text", "email", "tel", "url", "number", "date", "time", "search"})
+_CELLS = frozenset({"td", "th"})
+_TABLE_TAGS = frozenset({"thead", "tbody", "tfoot", "tr", "td", "th", "colgroup", "col"})
+#: Parts of a table in which something stands that is none.
+_UNTIDY = etree.XPath(
+    "descendant-or-self::*[self::table or self::thead or self::tbody or self::tfoot or self::tr]"
+    "[text()[normalize-space()] or *[not({})]]".format(
+        " or ".join(f"self::{tag}" for tag in sorted(_TABLE_TAGS))
+    )
+)
+_SPANNING = etree.XPath("boolean(.//*[@colspan or @rowspan])")
+_HIDDEN = etree.XPath(".//*[@hidden]")
+_CONTROLS = etree.XPath(".//@aria-controls", smart_strings=False)
+#: Never shown as text.
+_NO_TEXT = frozenset({"script", "style", "template", "noscript", "select", "datalist", "del"})
+_BLOCKS = frozenset(
+    """address article aside blockquote br center dd div dl dt footer h1 h2 h3 h4 h5 h6 header hr
+    li ol p pre section table tr ul""".split()  # noqa: SIM905 -- literals would take a page
+)
+#: Cells that stand for several are repeated so often in one table, and so wide.
+_MAX_REPEATED = 20_000
+_MAX_REPEATED_CHARACTERS = 1_000_000
+_MAX_COLUMNS = 200
+
+
+def make_plain(tree: etree._Element) -> None:
+    """Turn what unstructured would leave out into what it reads. Repeatable."""
+    _empty_hidden(tree)
+    for table in list(tree.iter("table")):
+        _straighten(table)
+    _unwrap_layout_tables(tree)
+    for table in tree.iter("table"):
+        if _SPANNING(table):
+            _fill(table)
+    for cell in tree.iter("td", "th"):
+        _make_text(cell)
+    for node in list(tree.iter(*_PLAIN_TAGS, "input", "math")):
+        _make_plain(node)
+
+
+def text_of_markup(markup: str) -> str:
+    """The words of a piece of HTML as a browser shows them, in one line."""
+    parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
+    try:
+        tree = lxml_html.document_fromstring(markup.replace("\x00", ""), parser)
+    except etree.ParserError:  # lxml's word for nothing in it
+        return ""
+    return " ".join("".join(_texts(tree)).split())
+
+
+def _make_plain(node: etree._Element) -> None:
+    tag = node.tag
+    if tag == "input" and node.get("value") and node.get("type", "").lower() in _TYPED:
+        node.tag, node.text = "span", f" {node.get('value')} "
+    elif tag == "math" and not _has_formula(node):
+        node.tag = "span"
+    elif tag == "dialog" and node.get("open") is None:
+        return
+    elif tag in _PLAIN_TAGS:
+        node.tag = _PLAIN_TAGS[tag]
+
+
+def _has_formula(math: etree._Element) -> bool:
+    """Whether a formula is there as text as well."""
+    return bool(math.get("alttext")) or next(math.iter("annotation"), None) is not None
+
+
+def _empty_hidden(tree: etree._Element) -> None:
+    """Take out what says that it is hidden, but for panels that something on the page opens."""
+    hidden = _HIDDEN(tree)
+    opened = {name for names in (_CONTROLS(tree) if hidden else ()) for name in names.split()}
+    for node in hidden:
+        opens = node.get("hidden") == "until-found" or node.get("role") == "tabpanel"
+        if not opens and node.get("id") not in opened and node.getparent() is not None:
+            node.drop_tree()
+
+
+def _straighten(table: etree._Element) -> None:
+    """Leave rows and cells alone in a table; what stands between them goes before it."""
+    for part in _UNTIDY(table):
+        if _table_of(part) is not table and part is not table:
+            continue
+        for child in list(part.iterchildren(etree.Element)):
+            if child.tag == "caption":
+                _move_before(child, table)
+            elif child.tag not in _TABLE_TAGS:
+                _move_or_unwrap(child, table)
+        _move_texts(part, table)
+
+
+def _move_or_unwrap(child: etree._Element, table: etree._Element) -> None:
+    if next(child.iterdescendants("tr", "td", "th"), None) is not None and child.tag != "table":
+        child.drop_tag()
+    else:
+        _move_before(child, table)
+
+
+def _move_before(node: etree._Element, table: etree._Element) -> None:
+    """What browsers do with it; a caption stands above its table."""
+    parent = node.getparent()
+    if parent is None or table.getparent() is None:
+        return
+    tail, node.tail = node.tail, None
+    _append_text(node.getprevious(), parent, tail)
+    table.addprevious(node)
+    if node.tag == "caption":
+        node.tag = "div"
+
+
+def _move_texts(part: etree._Element, table: etree._Element) -> None:
+    texts = [part.text, *(child.tail for child in part)]
+    if not any((text or "").strip() for text in texts):
+        return
+    part.text = None
+    for child in part:
+        child.tail = None
+    if table.getparent() is not None:
+        stray = table.makeelement("div")
+        stray.text = " ".join(filter(None, texts))
+        table.addprevious(stray)
+
+
+def _append_text(before: etree._Element | None, parent: etree._Element, text: str | None) -> None:
+    if not text:
+        return
+    if before is not None:
+        before.tail = (before.tail or "") + text
+    else:
+        parent.text = (parent.text or "") + text
+
+
+def _unwrap_layout_tables(tree: etree._Element) -> None:
+    """Turn tables that arrange the page into blocks: their text is prose, not rows."""
+    for table in list(tree.iter("table")):
+        rows = list(table.iter("tr"))
+        nested = next(table.iterdescendants("table"), None) is not None
+        if nested or is_layout([[c.text_content() for c in row] for row in rows]):
+            for part in table.iter("table", "tbody", "thead", "tfoot", "tr", "td", "th"):
+                if part is table or _table_of(part) is table:
+                    part.tag = "div"
+
+
+def _table_of(part: etree._Element) -> etree._Element | None:
+    return next(part.iterancestors("table"), None)
+
+
+def _fill(table: etree._Element) -> None:
+    """Give each cell one text, and a cell that stands for several to each of them.
+
+    Then every row stands alone. A cell as wide as the table is a line between its rows.
+    """
+    budget = _Budget()
+    width = max((_width(row) for row in table.iter("tr")), default=0)
+    above: dict[int, tuple[int, etree._Element]] = {}  # by column: rows to come, and the cell
+    for row in table.iter("tr"):
+        above = _fill_row(row, above, width, budget)
+
+
+class _Budget:
+    """How much more may be repeated in a table."""
+
+    def __init__(self) -> None:
+        self.cells, self.characters = _MAX_REPEATED, _MAX_REPEATED_CHARACTERS
+
+    def copy_of(self, cell: etree._Element) -> etree._Element:
+        """The cell once more; an empty one when too many were repeated."""
+        copy = cell.makeelement(cell.tag)
+        self.cells -= 1
+        self.characters -= len(cell.text or "")
+        copy.text = cell.text if self.cells > 0 and self.characters > 0 else ""
+        return copy
+
+
+def _fill_row(
+    row: etree._Element,
+    above: dict[int, tuple[int, etree._Element]],
+    width: int,
+    budget: _Budget,
+) -> dict[int, tuple[int, etree._Element]]:
+    """Fill one row. Returns what goes on in the rows below it."""
+    below: dict[int, tuple[int, etree._Element]] = {}
+    filled: list[etree._Element] = []
+
+    def take_from_above() -> None:
+        while len(filled) in above:
+            rows, cell = above[len(filled)]
+            if rows > 1:
+                below[len(filled)] = (rows - 1, cell)
+            filled.append(budget.copy_of(cell))
+
+    cells = [cell for cell in row if cell.tag in _CELLS]
+    for cell in cells:
+        take_from_above()
+        _make_text(cell)
+        columns = _span(cell, "colspan")
+        repeated = 1 if columns >= width and len(cells) == 1 else columns
+        for number in range(repeated):
+            if (rows := _span(cell, "rowspan")) > 1:
+                below[len(filled)] = (rows - 1, cell)
+            filled.append(budget.copy_of(cell) if number else cell)
+    take_from_above()
+    row[:] = filled
+    return below
+
+
+def _width(row: etree._Element) -> int:
+    return sum(_span(cell, "colspan") for cell in row if cell.tag in _CELLS)
+
+
+def _span(cell: etree._Element, name: str) -> int:
+    value = cell.get(name, "1").strip()
+    if not value.isascii() or not value.isdigit() or len(value) > 5:
+        return 1
+    return min(int(value), _MAX_COLUMNS) if name == "colspan" else max(1, int(value))
+
+
+def _make_text(cell: etree._Element) -> None:
+    """One text in place of what a cell holds, its words as a browser shows them."""
+    if len(cell):
+        text = " ".join("".join(_texts(cell)).split())
+        del cell[:]
+        cell.text = text
+
+
+def _texts(node: etree._Element) -> Iterator[str]:
+    """Texts in a node in order, blocks apart; what is not shown is left out."""
+    skipped = 0
+    for event, inner in etree.iterwalk(node, events=("start", "end")):
+        shown = isinstance(inner.tag, str)
+        if event == "start":
+            skipped += inner.tag in _NO_TEXT
+            if shown and not skipped:
+                yield " " if inner.tag in _BLOCKS else ""
+                yield _own_text(inner)
+            continue
+        if shown and inner.tag in _BLOCKS:
+            yield " "
+        skipped -= inner.tag in _NO_TEXT
+        if not skipped and inner is not node:
+            yield inner.tail or ""
+
+
+def _own_text(node: etree._Element) -> str:
+    if node.tag == "input" and node.get("type", "").lower() in _TYPED:
+        return f" {node.get('value', '')} "
+    if node.tag == "img":
+        return f" {node.get('alt', '')} "
+    return node.text or ""

@@ -1,0 +1,78 @@
+"""Mailboxes: many messages in one file, each behind a line that begins with `From `."""
+
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from io import BytesIO
+
+from docmill.worker.extraction.child.kinds.attachments import OpenPart
+from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
+from docmill.worker.extraction.child.kinds.mail import read_eml
+from docmill.worker.extraction.shared import media_types, profiles
+from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.models import Element
+
+#: After a blank line, before a header: prose has such lines too (RFC 4155).
+_BEGIN = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From [^\n]*\n(?=(?:>From [^\n]*\n)?[!-9;-~]+:)")
+#: How a line of a message that begins like that is written.
+_QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
+
+
+def read_mbox(source: Source, open_part: OpenPart) -> Reading:
+    """Each message as a page, with what is attached to it. One that cannot be read spoils no other.
+
+    Raises ProfileNeededError before anything is read, where one shows text in pictures.
+    """
+    data = source.read()
+    lines = [found.span() for found in _BEGIN.finditer(data)]
+    ends = [*(begin for begin, _end in lines[1:]), len(data)]
+    bounds = [(begin, end) for (_, begin), end in zip(lines, ends, strict=True)]
+    if source.profile == profiles.PLAIN and profiles.is_available(profiles.OCR):
+        _ask_for_recognition(data, bounds, source, open_part)
+    return Reading(_messages(data, bounds, source, open_part), page_count=len(bounds))
+
+
+def _message(data: bytes, bounds: tuple[int, int], source: Source) -> Source:
+    message = _QUOTED.sub(rb"\1", data[slice(*bounds)])
+    return replace(source, file=BytesIO(message), file_name="message.eml", window=None)
+
+
+def _ask_for_recognition(
+    data: bytes, bounds: list[tuple[int, int]], source: Source, open_part: OpenPart
+) -> None:
+    for place in bounds:
+        try:
+            read_eml(_message(data, place, source), open_part)
+        except ProfileNeededError as needed:
+            raise ProfileNeededError(needed.profile, media_types.MBOX) from None
+        except MemoryError:
+            raise
+        except Exception:  # noqa: S112 -- is met again, and counted, when it is read
+            continue
+
+
+def _messages(
+    data: bytes, bounds: list[tuple[int, int]], source: Source, open_part: OpenPart
+) -> Iterator[Element | PageEnd]:
+    for number, place in enumerate(bounds, start=1):
+        was_read = yield from _read(_message(data, place, source), number, open_part)
+        yield PageEnd(number, has_text=was_read)
+
+
+def _read(message: Source, number: int, open_part: OpenPart) -> Generator[Element, None, bool]:
+    """Elements of one message. Returns whether all of it was read."""
+    was_read = True
+    try:
+        reading = read_eml(message, open_part)
+        for found in reading.parts:
+            if isinstance(found, PageEnd):
+                was_read = was_read and found.has_text
+                continue
+            inner = found.metadata.get("page_name")
+            name = ", ".join(filter(None, [reading.title or f"message {number}", inner]))
+            yield replace(found, page=number, metadata={**found.metadata, "page_name": name})
+    except MemoryError:
+        raise
+    except Exception:  # parsers raise whatever they like
+        return False
+    return was_read
