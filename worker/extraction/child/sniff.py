@@ -21,6 +21,7 @@ from docmill.worker.extraction.shared.media_types import (
     PDF,
     PPTX,
     XLS,
+    XLSB,
     XLSX,
     named_text_type,
 )
@@ -63,7 +64,7 @@ _SHORT_MAGIC = (b"BM", b"MZ", b"ID3", b"PAR1", b"BZh", b"OggS")
 
 _CONTENT_TYPES = "[Content_Types].xml"
 _OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
-#: Relatives with a main part that their readers refuse: an honest "unsupported", not "corrupt".
+#: Relatives of theirs, by the type of the main part.
 _OOXML_RELATIVES = (
     (b"word.document.macroEnabled.main", "application/vnd.ms-word.document.macroenabled.12"),
     (b"word.template.macroEnabled", "application/vnd.ms-word.template.macroenabled.12"),
@@ -79,7 +80,16 @@ _OOXML_RELATIVES = (
         b"presentationml.template.main",
         "application/vnd.openxmlformats-officedocument.presentationml.template",
     ),
-    (b"sheet.binary.macroEnabled.main", "application/vnd.ms-excel.sheet.binary.macroenabled.12"),
+    (
+        b"powerpoint.presentation.macroEnabled",
+        "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+    ),
+    (
+        b"powerpoint.slideshow.macroEnabled",
+        "application/vnd.ms-powerpoint.slideshow.macroenabled.12",
+    ),
+    (b"powerpoint.template.macroEnabled", "application/vnd.ms-powerpoint.template.macroenabled.12"),
+    (b"sheet.binary.macroEnabled.main", XLSB),
 )
 _MAX_TYPES_BYTES = 1024 * 1024
 _OLE_STREAMS = (
@@ -180,7 +190,8 @@ def _ooxml_type(archive: zipfile.ZipFile, names: list[str]) -> str:
             if main_part in types:
                 return media_type
     for folder, media_type in _OOXML.items():
-        if any(name.startswith(folder) for name in names):
+        # Some programs write names with backslashes.
+        if any(name.replace("\\", "/").startswith(folder) for name in names):
             return media_type
     return "application/zip"
 

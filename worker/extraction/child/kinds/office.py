@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -16,11 +17,13 @@ from unstructured.partition.pptx import partition_pptx
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.archive import check_archive
+from docmill.worker.extraction.child.kinds.attachments import OpenPart
 from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.ooxml.package import plain_package
 from docmill.worker.extraction.child.kinds.partitioned import elements_of
 from docmill.worker.extraction.child.kinds.shortcuts import bare
 from docmill.worker.extraction.child.kinds.tables import table_elements
-from docmill.worker.extraction.child.kinds.word import partition_word
+from docmill.worker.extraction.child.kinds.word import ReadImported, partition_word
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
@@ -34,14 +37,42 @@ _DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio)
 _WINDOW_BYTES = 4 * 1024 * 1024
 #: A window is worth it that is so many times what every window reads anew; and so many at most.
 _SHARED_TIMES, _MOST_WINDOWS = 4, 16
+#: Documents that import documents: Word imports what an imported one imports.
+_MAX_IMPORTS = 3
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
-def read_docx(source: Source) -> Reading:
-    """Paragraphs by style, lists, tables; pages where Word left its page breaks."""
+def read_docx(source: Source, open_part: OpenPart) -> Reading:
+    """Paragraphs by style, lists, tables, notes; pages where Word left its page breaks.
+
+    `open_part` begins to read what the document imports.
+    """
     check_archive(source.file)
     title = _title(source.file)
-    return Reading(elements_of(partition_word(source.file)), title=title)
+    file = plain_package(source.file)
+    return Reading(elements_of(partition_word(file, _importer(source, open_part))), title=title)
+
+
+def _importer(source: Source, open_part: OpenPart) -> ReadImported:
+    def read_imported(name: str, data: bytes) -> Iterator[Element]:
+        if source.nesting >= _MAX_IMPORTS or not source.budget.take():
+            return
+        # A web page in one file is a message without a sender.
+        named = re.sub(r"\.mht(ml)?$", ".eml", name, flags=re.IGNORECASE)
+        inner = replace(_inner(source), file=io.BytesIO(data), file_name=named)
+        # As in Word, what cannot be imported is left out.
+        with suppress(JobError, ValueError, KeyError, etree.LxmlError, zipfile.BadZipFile):
+            for found in open_part(inner)[1].parts:
+                if isinstance(found, Element):
+                    yield replace(found, page=None)
+
+    return read_imported
+
+
+def _inner(source: Source) -> Source:
+    """What a file within this one knows of it."""
+    nesting, profile = source.nesting + 1, source.profile
+    return Source(source.file, "", nesting=nesting, budget=source.budget, profile=profile)
 
 
 def read_pptx(source: Source) -> Reading:
