@@ -18,6 +18,7 @@ _READERS: dict[str, Reader] = {
     **dict.fromkeys(media_types.WORD_TYPES, lambda source: office.read_docx(source, open_reading)),
     **dict.fromkeys(media_types.SLIDE_TYPES, office.read_pptx),
     media_types.XLSX: office.read_xlsx,
+    media_types.XLSB: office.read_xlsb,
     media_types.XLS: office.read_xls,
     "text/html": web.read_html,
     "text/markdown": web.read_markdown,

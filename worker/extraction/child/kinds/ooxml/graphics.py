@@ -104,10 +104,14 @@ def _holders(series: Any, names: Iterable[str]) -> Iterator[Any]:
             yield dimension
 
 
+def reference_of(node: Any) -> str:
+    """The name by which a chart or SmartArt refers to the part with its text."""
+    return str(node.get(f"{R}dm" if node.tag == f"{DGM}relIds" else f"{R}id", ""))
+
+
 def lines_of(node: Any, find_part: FindPart) -> list[str]:
     """The text of a chart or SmartArt that a node refers to; empty where it cannot be read."""
-    name = {f"{DGM}relIds": f"{R}dm"}.get(node.tag, f"{R}id")
-    data = find_part(node.get(name, ""))
+    data = find_part(reference_of(node))
     if data is None:
         return []
     try:

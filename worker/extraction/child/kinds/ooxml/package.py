@@ -59,6 +59,25 @@ def plain_package(file: BinaryIO) -> BinaryIO:
     return plain
 
 
+def targets_of(package: zipfile.ZipFile, part: str) -> dict[str, str]:
+    """The parts that a part refers to, by the names that it has for them."""
+    folder, name = posixpath.split(part)
+    try:
+        root = _parsed(package.read(f"{folder}/_rels/{name}.rels"))
+    except (KeyError, etree.XMLSyntaxError):
+        return {}
+    return {
+        reference.get("Id", ""): _whole_path(reference.get("Target", ""), folder)
+        for reference in root.iterchildren(_REFERENCE)
+        if reference.get("TargetMode") != "External"
+    }
+
+
+def _whole_path(target: str, folder: str) -> str:
+    path = target.partition("#")[0].replace("\\", "/")
+    return posixpath.normpath(posixpath.join("/", folder, path)).lstrip("/")
+
+
 def _usual_name(name: str) -> str:
     return name.replace("\\", "/").lstrip("/")
 
@@ -118,6 +137,5 @@ def _dangling(root: etree._Element, name: str, names: dict[str, str]) -> list[et
 
 
 def _is_there(target: str, folder: str, names: dict[str, str]) -> bool:
-    path = target.partition("#")[0].replace("\\", "/")
-    whole = posixpath.normpath(posixpath.join("/", folder, path)).lstrip("/")
+    whole = _whole_path(target, folder)
     return whole in names or unquote(whole) in names
