@@ -14,7 +14,6 @@ import openpyxl
 import python_calamine
 import xlrd  # type: ignore[import-untyped]  # ships no types
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
-from unstructured.partition.pptx import partition_pptx
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.archive import check_archive
@@ -32,7 +31,7 @@ from docmill.worker.extraction.child.kinds.ooxml.package import plain_package
 from docmill.worker.extraction.child.kinds.ooxml.sheet_drawings import drawn_on
 from docmill.worker.extraction.child.kinds.partitioned import elements_of
 from docmill.worker.extraction.child.kinds.sheets import sheet_elements
-from docmill.worker.extraction.child.kinds.shortcuts import bare
+from docmill.worker.extraction.child.kinds.slides import partition_slides
 from docmill.worker.extraction.child.kinds.tables import Figure
 from docmill.worker.extraction.child.kinds.word import ReadImported, partition_word
 from docmill.worker.extraction.shared.parts import PageEnd
@@ -85,12 +84,10 @@ def _inner(source: Source) -> Source:
 
 
 def read_pptx(source: Source) -> Reading:
-    """Slide by slide, with the speaker's notes."""
+    """Slide by slide, with the speaker's notes, charts and SmartArt."""
     check_archive(source.file)
     title = _title(source.file)
-    found = bare(partition_pptx)(file=source.file, include_slide_notes=True)
-    # Between two slides there is a page break, also where a slide holds nothing else.
-    slides = 1 + sum(1 for element in found if element.category == "PageBreak")
+    slides, found = partition_slides(plain_package(source.file))
     return Reading(_by_slide(elements_of(found), slides), page_count=slides, title=title)
 
 
