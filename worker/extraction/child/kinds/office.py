@@ -1,11 +1,13 @@
 """Word, PowerPoint and Excel of 2007 and later; Excel of before."""
 
 import datetime as dt
+import email
+import email.policy
 import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any, BinaryIO
@@ -65,9 +67,8 @@ def _importer(source: Source, open_part: OpenPart) -> ReadImported:
     def read_imported(name: str, data: bytes) -> Iterator[Element]:
         if source.nesting >= _MAX_IMPORTS or not source.budget.take():
             return
-        # A web page in one file is a message without a sender.
-        named = re.sub(r"\.mht(ml)?$", ".eml", name, flags=re.IGNORECASE)
-        inner = replace(_inner(source), file=io.BytesIO(data), file_name=named)
+        named, content = (name, data) if not _is_saved_page(name) else ("a.html", _page_in(data))
+        inner = replace(_inner(source), file=io.BytesIO(content), file_name=named)
         # As in Word, what cannot be imported is left out.
         with suppress(JobError, ValueError, KeyError, etree.LxmlError, zipfile.BadZipFile):
             for found in open_part(inner)[1].parts:
@@ -75,6 +76,18 @@ def _importer(source: Source, open_part: OpenPart) -> ReadImported:
                     yield replace(found, page=None)
 
     return read_imported
+
+
+def _is_saved_page(name: str) -> bool:
+    return name.lower().endswith((".mht", ".mhtml"))
+
+
+def _page_in(saved: bytes) -> bytes:
+    """The page in a file that holds it with its pictures: a message without a sender."""
+    message = email.message_from_bytes(saved, policy=email.policy.default)
+    body = message.get_body(("html", "plain"))
+    content = body.get_payload(decode=True) if body is not None else b""
+    return content if isinstance(content, bytes) else b""
 
 
 def _inner(source: Source) -> Source:
@@ -224,7 +237,8 @@ def read_xlsb(source: Source) -> Reading:
     """As `read_xlsx`, for workbooks that are written in binary. Formats are not followed."""
     check_archive(source.file)
     title = _title(source.file)
-    book = python_calamine.load_workbook(source.file)
+    with _no_panic():
+        book = python_calamine.load_workbook(source.file)
     sheets = [
         (number, sheet.name, _rows_of_calamine(book, sheet.name))
         for number, sheet in enumerate(book.sheets_metadata, 1)
@@ -234,9 +248,21 @@ def read_xlsb(source: Source) -> Reading:
     return Reading(_sheets(sheets), page_count=len(book.sheets_metadata), title=title)
 
 
+@contextmanager
+def _no_panic() -> Iterator[None]:
+    """Make damage of what Rust calls a panic: it is no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise JobError("corrupt", "calamine") from None
+        raise
+
+
 def _rows_of_calamine(book: Any, name: str) -> Iterator[NumberedRow]:
-    sheet = book.get_sheet_by_name(name)
-    for number, row in enumerate(sheet.iter_rows()):
+    with _no_panic():
+        rows = book.get_sheet_by_name(name).iter_rows()
+    for number, row in enumerate(rows):
         cells = {column: text for column, value in enumerate(row) if (text := shown(value))}
         if cells:
             yield number, cells

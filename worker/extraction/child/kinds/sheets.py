@@ -31,6 +31,8 @@ def sheet_elements(rows: Iterable[NumberedRow]) -> Iterator[Element]:
     above = _Table()
     for block in _Blocks(rows):
         batch = list(islice(block, _BATCH_ROWS))
+        if not batch:
+            continue
         starts = _starts(batch)
         if len(starts) < 2:
             yield from above.rows(chain(batch, block))

@@ -15,7 +15,7 @@ from docmill.worker.extraction.child.kinds.ooxml.alternatives import (
     replace_with,
 )
 from docmill.worker.extraction.child.kinds.ooxml.equations import linear
-from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M
+from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M, P
 from docmill.worker.extraction.child.kinds.ooxml.sheet_drawings import graphics_elements
 from docmill.worker.models import Element
 
@@ -50,6 +50,7 @@ class _Partitioner(_PptxPartitioner):
             for _page_break in self._opts.increment_page_number():
                 pass
             keep_one_alternative(slide.element)
+            _drop_ink(slide.element)
             _write_equations(slide.element)
             yield from self._iter_maybe_slide_notes(slide)
             title, shapes = self._order_shapes(slide)
@@ -79,6 +80,12 @@ class _Partitioner(_PptxPartitioner):
         slide_height = self._presentation.slide_height or top + 1
         is_beside = left + width < 0 or left > slide_width
         return bool(is_beside or top + height < 0 or top > slide_height)
+
+
+def _drop_ink(root: Any) -> None:
+    """Drop what is drawn by hand: python-pptx stumbles over it where it is no alternative."""
+    for ink in list(root.iter(f"{P}contentPart")):
+        replace_with(ink, [])
 
 
 def _write_equations(root: Any) -> None:

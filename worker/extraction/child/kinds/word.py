@@ -12,6 +12,7 @@ from docx.document import Document
 from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.oxml.ns import qn
 from docx.oxml.parser import parse_xml
+from docx.section import Section
 from docx.table import Table
 from docx.text.paragraph import Paragraph
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
@@ -109,10 +110,40 @@ def _drop_dead_links(root: Any, part: Any) -> None:
 class _Partitioner(_DocxPartitioner):
     read_imported: ReadImported
 
+    def __init__(self, opts: DocxPartitionerOptions) -> None:
+        super().__init__(opts)
+        self._defined: dict[str, Any] = {}  # the last headers and footers, by kind
+        self._shown: set[str] = set()
+
     def elements(self) -> Iterator[Found | Element]:
         if self._document_contains_sections:
             return self._iter_document_elements()
         return self._iter_sectionless_document_elements()
+
+    def _iter_section_headers(self, section: Section) -> Iterator[Any]:
+        first, even = section.first_page_header, section.even_page_header
+        return self._beside(section, "Header", [section.header, first, even])
+
+    def _iter_section_footers(self, section: Section) -> Iterator[Any]:
+        first, even = section.first_page_footer, section.even_page_footer
+        return self._beside(section, "Footer", [section.footer, first, even])
+
+    def _beside(self, section: Section, category: str, found: list[Any]) -> Iterator[Element]:
+        """The headers or footers that a section shows first; it may have them from one before."""
+        is_on = (
+            True,
+            section.different_first_page_header_footer,
+            self._document.settings.odd_and_even_pages_header_footer,
+        )
+        for kind, (story_part, is_shown) in enumerate(zip(found, is_on, strict=True)):
+            if not story_part.is_linked_to_previous:
+                self._defined[f"{category}{kind}"] = story_part
+            defined = self._defined.get(f"{category}{kind}")
+            if not is_shown or defined is None or str(defined.part.partname) in self._shown:
+                continue
+            self._shown.add(str(defined.part.partname))
+            if text := self._header_footer_text(defined):
+                yield Element(category, text)
 
     # What stands in bold or italics is metadata that we leave behind.
     def _paragraph_emphasis(self, _paragraph: Paragraph) -> tuple[list[str], list[str]]:

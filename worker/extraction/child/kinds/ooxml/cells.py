@@ -215,7 +215,7 @@ class _SheetReader:
 
     def _shown(self, value: str, kind: str, style: str | None) -> str:
         if kind == "s":
-            return self._book.strings[int(value)]
+            return self._string(value)
         if kind in _ERROR_OR_TEXT:
             return unescaped(value)
         if kind == "b":
@@ -228,6 +228,13 @@ class _SheetReader:
             # As it is written, if nobody computed it.
             return Figure(value if len(value) < 15 and value.isdecimal() else plain(number))
         return Figure(self._book.format(int(style))(number))
+
+    def _string(self, number: str) -> str:
+        """The shared text with that number; nothing where the workbook has lost it."""
+        try:
+            return self._book.strings[int(number)]
+        except (IndexError, ValueError):
+            return ""
 
     def _formula(self, formula: Any, row: int, column: int) -> str:
         shared, text = formula.get("si"), formula.text

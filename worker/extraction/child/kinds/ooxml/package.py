@@ -8,6 +8,7 @@ import posixpath
 import re
 import tempfile
 import zipfile
+from collections.abc import Callable
 from typing import BinaryIO
 from urllib.parse import unquote
 
@@ -36,6 +37,7 @@ _UNREAD = frozenset(
     | {"png", "svg", "tif", "tiff", "wav", "wdp", "wmf", "wmv"}
 )
 _XML = frozenset({"rels", "vml", "xml"})
+_DECLARED = "{http://schemas.openxmlformats.org/package/2006/content-types}Override"
 _REFERENCE = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 
 
@@ -85,7 +87,8 @@ def _usual_name(name: str) -> str:
 def _is_usual(package: zipfile.ZipFile, names: dict[str, str]) -> bool:
     if any(usual != name for usual, name in names.items()) or _TYPES not in names:
         return False
-    if _MAIN_TYPES.search(package.read(_TYPES)):
+    types = package.read(_TYPES)
+    if _MAIN_TYPES.search(types) or _missing(_parsed(types), names):
         return False
     references = [name for name in names if name.endswith(".rels")]
     return all(_is_usual_reference(package.read(name), name, names) for name in references)
@@ -104,19 +107,33 @@ def _usual_part(package: zipfile.ZipFile, names: dict[str, str], usual: str, nam
         return data
     data = _STRICT.sub(_TRANSITIONAL, data)
     if usual == _TYPES:
-        return _MAIN_TYPES.sub(_plain_main_type, data)
-    return _without_dangling(data, usual, names) if ending == "rels" else data
+        return _without(_parsed(_MAIN_TYPES.sub(_plain_main_type, data)), _missing, names)
+    if ending != "rels":
+        return data
+    return _without(_parsed(data), lambda root, names: _dangling(root, usual, names), names)
 
 
 def _plain_main_type(found: re.Match[bytes]) -> bytes:
     return _PLAIN_WORD if b"word" in found[0] else _PLAIN_SLIDES
 
 
-def _without_dangling(data: bytes, name: str, names: dict[str, str]) -> bytes:
-    root = _parsed(data)
-    for reference in _dangling(root, name, names):
-        root.remove(reference)
+def _without(
+    root: etree._Element,
+    find: Callable[[etree._Element, dict[str, str]], list[etree._Element]],
+    names: dict[str, str],
+) -> bytes:
+    for found in find(root, names):
+        root.remove(found)
     return bytes(etree.tostring(root))
+
+
+def _missing(root: etree._Element, names: dict[str, str]) -> list[etree._Element]:
+    """Types of parts that are not in the package."""
+    return [
+        declared
+        for declared in root.iterchildren(_DECLARED)
+        if not _is_there(declared.get("PartName", ""), "", names)
+    ]
 
 
 def _parsed(data: bytes) -> etree._Element:
