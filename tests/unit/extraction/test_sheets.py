@@ -15,8 +15,10 @@ from openpyxl.chart import BarChart, Reference
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.ooxml.number_formats import format_of
 from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.shared import media_types
 from docmill.worker.models import Element
 from tests.support.independent import excel
+from tests.support.xlsb import make_xlsb
 
 
 def elements_of(data: bytes) -> list[Element]:
@@ -157,6 +159,17 @@ def test_text_boxes_and_charts_are_read_after_the_rows() -> None:
     chart.add_data(Reference(book.active, min_col=2, min_row=1, max_row=3), titles_from_data=True)
     book.active.add_chart(chart, "D1")
     assert texts_of(book)[1:] == ["Sales by month"]
+
+
+def test_a_binary_workbook_is_read_without_its_hidden_sheets() -> None:
+    rows: list[list[str | float]] = [["Article", "Pieces"], ["Anvil", 19.5], ["Bellows", 23.0]]
+    data = make_xlsb({"Stock": rows, "Secret": [["a", "b"]]}, hidden=["Secret"])
+    media_type, reading = open_reading(Source(io.BytesIO(data), "a"))
+    assert media_type == media_types.XLSB
+    assert [part.text for part in reading.parts if isinstance(part, Element)] == [
+        "Stock",
+        "Article | Pieces\nAnvil | 19.5\nBellows | 23",
+    ]
 
 
 class Sheet:

@@ -49,6 +49,7 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 _SHARED_TIMES, _MOST_WINDOWS = 4, 16
 #: Documents that import documents: Word imports what an imported one imports.
 _MAX_IMPORTS = 3
+_XLS_VISIBLE = 0
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
@@ -214,6 +215,8 @@ def read_xls(source: Source) -> Reading:
 
 def _rows_of_xls(book: Any, number: int) -> Iterator[NumberedRow]:
     sheet = book.sheet_by_index(number)
+    if sheet.visibility != _XLS_VISIBLE:
+        return
     for row in range(sheet.nrows):
         texts = (_value_of_xls(cell, book.datemode) for cell in sheet.row(row))
         cells = {column: text for column, text in enumerate(texts) if text}
