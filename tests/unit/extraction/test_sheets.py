@@ -97,7 +97,7 @@ def test_digits_are_those_that_python_writes(number: int, decimals: int, grouped
 
 
 @settings(deadline=None)
-@given(st.text(alphabet='0#?.,%E+-/ymdhs[];"\\_*@ $€GAPM:', max_size=12), st.floats(-1e9, 1e9))
+@given(st.text(alphabet='0#?.,%E+-/ymdhs[];"\\_*@ $€GAPM:', max_size=12), st.floats())
 def test_any_format_writes_something_or_nothing(code: str, value: float) -> None:
     assert isinstance(format_of(code)(value), str)
 

@@ -1,5 +1,6 @@
 """The tables on a sheet: where one begins, what stands above it, which rows belong to which."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
@@ -81,8 +82,7 @@ def _apart(cells: Cells, starts: Sequence[int]) -> list[Cells]:
     """The cells of each table in a row. What stands between two belongs to the left one."""
     parts: list[Cells] = [{} for _start in starts]
     for column, text in cells.items():
-        number = sum(1 for start in starts[1:] if start <= column)
-        parts[number][column] = text
+        parts[max(0, bisect_right(starts, column) - 1)][column] = text
     return parts
 
 
@@ -126,9 +126,11 @@ def _again(rows: Sequence[Cells], begin: int, end: int | None) -> list[int]:
         names = [cells[column] for column in columns]
         if any(isinstance(name, Figure) for name in names):
             break
-        for width in range(_LEAST_COLUMNS, len(names) // 2 + 1):
-            if len(set(names[:width])) == width and names == names[:width] * (len(names) // width):
-                return [begin, *columns[width::width]]
+        # They begin again where the first one stands again, and before that each is another.
+        width = names.index(names[0], 1) if names and names.count(names[0]) > 1 else 0
+        is_again = width >= _LEAST_COLUMNS and names == names[:width] * (len(names) // width)
+        if is_again and len(set(names[:width])) == width:
+            return [begin, *columns[width::width]]
     return [begin]
 
 

@@ -47,6 +47,8 @@ _USUAL = re.compile(
 _MAX_KNOWN = 10_000
 #: Formats that look otherwise in each country: what they stand for is written instead.
 _OF_THE_COUNTRY = {14: "yyyy-mm-dd", 22: "yyyy-mm-dd hh:mm"}
+#: Whole numbers below it are written with all their digits.
+_MOST_WHOLE = 1e17
 #: Excel's longest; a longer one is no format.
 _MAX_FORMAT_CHARACTERS = 255
 _MAX_DIGITS = 30
@@ -134,7 +136,7 @@ def is_date(code: str | None) -> bool:
 
 def plain(value: float) -> str:
     """A number as it is written where nothing is said about it."""
-    if value == int(value) and abs(value) < 1e17:
+    if abs(value) < _MOST_WHOLE and value == int(value):
         return str(int(value))
     return f"{value:.15g}"
 
