@@ -69,7 +69,7 @@ class _Reader:
 
     def _texts(self, node: ET.Element, part: str) -> Iterator[str]:
         name = _local(node.tag)
-        if name in _SKIPPED or _is_deleted_row(node) or _is_hidden(node):
+        if name in _SKIPPED or _is_deleted_row(node) or _is_hidden(node) or _goes_on(node):
             return
         if name == "AlternateContent":
             for child in list(node)[:1]:
@@ -138,6 +138,12 @@ def _child(node: ET.Element, *path: str) -> ET.Element | None:
 
 def _is_deleted_row(node: ET.Element) -> bool:
     return _local(node.tag) == "tr" and _child(node, "trPr", "del") is not None
+
+
+def _goes_on(node: ET.Element) -> bool:
+    """Whether a cell is only the lower part of one that spans rows."""
+    merge = _child(node, "tcPr", "vMerge") if _local(node.tag) == "tc" else None
+    return merge is not None and _attribute(merge, "val") in ("", "continue")
 
 
 def _is_hidden(node: ET.Element) -> bool:
