@@ -17,7 +17,9 @@ _MAX_NESTING = 3
 #: Headings of a part stand below its name, which stands below the subject.
 _NAME_DEPTH = 1
 #: Of these a part's page number says nothing.
-_UNPAGED = frozenset({media_types.EML, media_types.MSG, media_types.XLSX, media_types.XLS})
+_UNPAGED = frozenset(
+    {media_types.EML, media_types.MSG, media_types.XLSX, media_types.XLSB, media_types.XLS}
+)
 
 
 @dataclass(frozen=True)
