@@ -19,6 +19,8 @@ _BATCH_ROWS = 1_000
 _LEADING_ROWS = 12
 #: A table side by side with others has at least so many columns and rows.
 _LEAST_COLUMNS = _LEAST_ROWS = 2
+#: A row with more empty cells than that between few others is written without them.
+_MAX_EMPTY = 256
 #: Depth of the last line above a table, under the name of the sheet.
 _CAPTION_DEPTH = 1
 
@@ -191,6 +193,8 @@ class _Table:
     def _row(self, cells: Cells) -> list[str]:
         """The cells in their columns. None is lost that stands to the left of the first ones."""
         last = max(cells)
+        if last - self._first > _MAX_EMPTY + 4 * len(cells):
+            return [cells[column] for column in sorted(cells)]
         row = [cells.get(column, "") for column in range(self._first, last + 1)]
         outside = [text for column, text in cells.items() if column < self._first]
         return [" ".join([*outside, *row[:1]]).strip(), *row[1:]] if outside else row

@@ -25,8 +25,8 @@ from docmill.worker.extraction.child.kinds.tables import Figure
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 #: Merged ranges that are filled, and columns and rows of one of them.
 _MAX_MERGED, _MAX_FILLED_COLUMNS = 100_000, 256
-#: In one row there can be no more; of ranges that lie about it as many as that are looked at.
-_MAX_ACTIVE = 1_000
+#: Merged ranges of one row that are filled. A file may claim any number, one over the other.
+_MAX_ACTIVE = 256
 _BLOCK_BYTES = 256 * 1024
 _ROW, _CELL, _COL = f"{S}row", f"{S}c", f"{S}col"
 _VALUE, _FORMULA, _INLINE, _TEXT = f"{S}v", f"{S}f", f"{S}is", f"{S}t"
