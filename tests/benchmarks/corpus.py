@@ -41,11 +41,13 @@ class CodePath:
 _WEB = "navigation, banners, footers, scripts"
 _PICTURES = "pictures"
 _CELLS = "formulas (their values stay), charts, comments"
+_SHEETS = "formulas (their values stay), hidden sheets, comments"
 PATHS = {
     media_types.PDF: CodePath("pdfium", "repeated running heads, pictures"),
-    media_types.DOCX: CodePath("unstructured, docx", "pictures, footnotes, comments"),
-    media_types.PPTX: CodePath("unstructured, pptx", "pictures, charts"),
-    media_types.XLSX: CodePath("openpyxl", _CELLS),
+    media_types.DOCX: CodePath("unstructured, docx", "pictures, hidden text, comments"),
+    media_types.PPTX: CodePath("unstructured, pptx", "pictures"),
+    media_types.XLSX: CodePath("openpyxl, lxml", _SHEETS),
+    media_types.XLSB: CodePath("calamine", _CELLS),
     media_types.XLS: CodePath("xlrd", _CELLS),
     "text/html": CodePath("unstructured, html", _WEB),
     "text/markdown": CodePath("unstructured, md", _PICTURES),

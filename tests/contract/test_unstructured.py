@@ -3,8 +3,9 @@
 import inspect
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from unstructured.partition.pptx import partition_pptx
 
 from docmill.worker.extraction.child.kinds import shortcuts
 from docmill.worker.extraction.child.kinds.base import Source
-from docmill.worker.extraction.child.kinds.office import read_docx
 from docmill.worker.extraction.child.kinds.partitioned import elements_of
+from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.zygote import warm
 from docmill.worker.models import Element
 from tests.integration.extraction.documents import make_pptx
@@ -175,12 +176,19 @@ def make_word() -> bytes:
     return out.getvalue()
 
 
+def without_columns(element: Any) -> Any:
+    """Which columns and rows the cells of a Word table stand in is found by us."""
+    if element.category != "Table":
+        return element
+    return replace(element, text=re.findall(r"[^\s|]+", element.text), metadata={})
+
+
 def test_word_documents_are_read_as_unstructured_reads_them():
     content = make_word()
     theirs = list(elements_of(partition_docx(file=io.BytesIO(content), languages=[""])))
     with shortcuts_taken():
-        ours = list(read_docx(Source(io.BytesIO(content), "a.docx")).parts)
-    assert ours == theirs
+        ours = list(open_reading(Source(io.BytesIO(content), "a.docx"))[1].parts)
+    assert list(map(without_columns, ours)) == list(map(without_columns, theirs))
     categories = {element.category for element in ours if isinstance(element, Element)}
     assert categories >= {
         *("Title", "NarrativeText", "ListItem", "Table", "Text", "Header", "Footer"),
@@ -191,10 +199,10 @@ def test_word_documents_are_read_as_unstructured_reads_them():
 
 
 def test_slides_are_read_as_unstructured_reads_them():
-    def read(partition: Callable[..., Any]) -> list[Element]:
-        return list(elements_of(partition(file=io.BytesIO(make_pptx()), include_slide_notes=True)))
-
-    assert read(shortcuts.bare(partition_pptx)) == read(partition_pptx)
+    found = partition_pptx(file=io.BytesIO(make_pptx()), include_slide_notes=True)
+    theirs = [element.text for element in elements_of(found)]
+    reading = open_reading(Source(io.BytesIO(make_pptx()), "a.pptx"))[1]
+    assert [part.text for part in reading.parts if isinstance(part, Element)] == theirs
 
 
 PAGE = "".join(

@@ -25,6 +25,17 @@ def make_docx(*, title: str = "") -> bytes:
     return out.getvalue()
 
 
+def make_docm() -> bytes:
+    """The same document as one with macros: its package has to be written anew to be read."""
+    plain = b"openxmlformats-officedocument.wordprocessingml.document.main"
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(make_docx())) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content.replace(plain, b"ms-word.document.macroEnabled.main"))
+    return out.getvalue()
+
+
 def make_pptx() -> bytes:
     deck, out = pptx.Presentation(), io.BytesIO()
     first = deck.slides.add_slide(deck.slide_layouts[1])

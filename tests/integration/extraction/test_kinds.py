@@ -1,15 +1,19 @@
 """Every kind of document, read by a real child."""
 
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from docmill.worker.errors import JobError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.extraction.shared import profiles
 from docmill.worker.models import Element
 from tests.integration.extraction import documents, ole
 from tests.integration.extraction.conftest import assert_nothing_left, code_of, read_document
+from tests.support.xlsb import make_xlsb
 
 Store = Callable[[str, bytes], Path]
 
@@ -33,6 +37,32 @@ def test_word(extractor: GuardedExtractor, store: Store):
     assert body.category == "NarrativeText"
     assert (table.category, table.text) == ("Table", "Team | Wins\nBlues | 1")
     assert set(table.metadata) == {"text_as_html"}
+
+
+def test_word_with_macros(extractor: GuardedExtractor, store: Store):
+    document = read_document(extractor, store("a.docm", documents.make_docm()))
+    assert document.mime_type.endswith("ms-word.document.macroenabled.12")
+    assert [element.category for element in document.elements] == [
+        *("Title", "NarrativeText", "Table")
+    ]
+
+
+def test_binary_excel(extractor: GuardedExtractor, store: Store):
+    data = make_xlsb({"Stock": [["Article", "Pieces"], ["Anvil", 19.5]]})
+    document = read_document(extractor, store("a.xlsb", data))
+    assert document.elements[-1].text == "Article | Pieces\nAnvil | 19.5"
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 8, bytes(8)])
+def test_a_damaged_binary_workbook_takes_nothing_with_it(
+    extractor: GuardedExtractor, store: Store, damage: bytes
+):
+    data = make_xlsb({"Stock": [["Article", "Pieces"], ["Anvil", 19.5]]})
+    size = struct.pack("<IIII", 0, 1, 0, 1)  # of the sheet
+    path = store("a.xlsb", data.replace(size, size[:8] + damage))
+    with suppress(JobError):
+        read_document(extractor, path)
+    assert read_document(extractor, store("a.xlsb", data)).elements
 
 
 def test_powerpoint(extractor: GuardedExtractor, store: Store):

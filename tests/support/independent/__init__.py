@@ -1,0 +1,1 @@
+"""Readers of each kind that share nothing with the ones they judge."""

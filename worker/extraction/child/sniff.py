@@ -27,6 +27,7 @@ from docmill.worker.extraction.shared.media_types import (
     PDF,
     PPTX,
     XLS,
+    XLSB,
     XLSX,
     named_text_type,
 )
@@ -69,8 +70,8 @@ _SHORT_MAGIC = (b"BM", b"MZ", b"ID3", b"PAR1", b"BZh", b"OggS")
 
 _CONTENT_TYPES = "[Content_Types].xml"
 _OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
-#: Relatives with a main part that their readers refuse: an honest "unsupported", not "corrupt".
-_OOXML_RELATIVES = (
+#: They and their relatives, by the type of the main part.
+_OOXML_MAIN_PARTS = (
     (b"word.document.macroEnabled.main", "application/vnd.ms-word.document.macroenabled.12"),
     (b"word.template.macroEnabled", "application/vnd.ms-word.template.macroenabled.12"),
     (
@@ -85,7 +86,19 @@ _OOXML_RELATIVES = (
         b"presentationml.template.main",
         "application/vnd.openxmlformats-officedocument.presentationml.template",
     ),
-    (b"sheet.binary.macroEnabled.main", "application/vnd.ms-excel.sheet.binary.macroenabled.12"),
+    (
+        b"powerpoint.presentation.macroEnabled",
+        "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+    ),
+    (
+        b"powerpoint.slideshow.macroEnabled",
+        "application/vnd.ms-powerpoint.slideshow.macroenabled.12",
+    ),
+    (b"powerpoint.template.macroEnabled", "application/vnd.ms-powerpoint.template.macroenabled.12"),
+    (b"sheet.binary.macroEnabled.main", XLSB),
+    (b"wordprocessingml.document.main", DOCX),
+    (b"presentationml.presentation.main", PPTX),
+    (b"spreadsheetml.sheet.main", XLSX),
 )
 _MAX_TYPES_BYTES = 1024 * 1024
 _OLE_STREAMS = (
@@ -184,11 +197,12 @@ def _zip_type(file: BinaryIO) -> str:
 def _ooxml_type(archive: zipfile.ZipFile, names: list[str]) -> str:
     if archive.getinfo(_CONTENT_TYPES).file_size <= _MAX_TYPES_BYTES:
         types = archive.read(_CONTENT_TYPES)
-        for main_part, media_type in _OOXML_RELATIVES:
+        for main_part, media_type in _OOXML_MAIN_PARTS:
             if main_part in types:
                 return media_type
     for folder, media_type in _OOXML.items():
-        if any(name.startswith(folder) for name in names):
+        # Some programs write names with backslashes.
+        if any(name.replace("\\", "/").startswith(folder) for name in names):
             return media_type
     return "application/zip"
 
@@ -196,8 +210,8 @@ def _ooxml_type(archive: zipfile.ZipFile, names: list[str]) -> str:
 def _ole_type(file: BinaryIO) -> str:
     with olefile.OleFileIO(file) as storage:
         # Streams of the root only: a message may carry a Word document as an attachment.
-        root = {entry[0] for entry in storage.listdir() if len(entry) == 1}
-    return next((kind for stream, kind in _OLE_STREAMS if stream in root), UNKNOWN)
+        root = {entry[0].lower() for entry in storage.listdir() if len(entry) == 1}
+    return next((kind for stream, kind in _OLE_STREAMS if stream.lower() in root), UNKNOWN)
 
 
 def _text_type(start: bytes, file_name: str) -> str:

@@ -5,6 +5,26 @@ from pathlib import PurePosixPath
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+#: Documents with macros and templates are read like documents: of a macro nothing is run or read.
+WORD_TYPES = frozenset(
+    {
+        DOCX,
+        "application/vnd.ms-word.document.macroenabled.12",
+        "application/vnd.ms-word.template.macroenabled.12",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
+    }
+)
+SLIDE_TYPES = frozenset(
+    {
+        PPTX,
+        "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+        "application/vnd.ms-powerpoint.slideshow.macroenabled.12",
+        "application/vnd.ms-powerpoint.template.macroenabled.12",
+        "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
+        "application/vnd.openxmlformats-officedocument.presentationml.template",
+    }
+)
+XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 XLS = "application/vnd.ms-excel"
 PDF = "application/pdf"
 EML, MSG = "message/rfc822", "application/vnd.ms-outlook"

@@ -18,7 +18,14 @@ _MAX_NESTING = 3
 _NAME_DEPTH = 1
 #: Of these a part's page number says nothing.
 _UNPAGED = frozenset(
-    {media_types.EML, media_types.MBOX, media_types.MSG, media_types.XLSX, media_types.XLS}
+    {
+        media_types.EML,
+        media_types.MBOX,
+        media_types.MSG,
+        media_types.XLSX,
+        media_types.XLSB,
+        media_types.XLS,
+    }
 )
 
 

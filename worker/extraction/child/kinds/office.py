@@ -1,56 +1,107 @@
 """Word, PowerPoint and Excel of 2007 and later; Excel of before."""
 
 import datetime as dt
+import email
+import email.policy
 import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import groupby
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain, groupby
 from typing import Any, BinaryIO
 
 import openpyxl
+import python_calamine
 import xlrd  # type: ignore[import-untyped]  # ships no types
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
-from unstructured.partition.pptx import partition_pptx
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.archive import check_archive
+from docmill.worker.extraction.child.kinds.attachments import OpenPart
 from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.ooxml.cells import (
+    Book,
+    NumberedRow,
+    book_of,
+    rows_of,
+    tail_of,
+)
+from docmill.worker.extraction.child.kinds.ooxml.number_formats import plain
+from docmill.worker.extraction.child.kinds.ooxml.package import plain_package
+from docmill.worker.extraction.child.kinds.ooxml.sheet_drawings import drawn_on
 from docmill.worker.extraction.child.kinds.partitioned import elements_of
-from docmill.worker.extraction.child.kinds.shortcuts import bare
-from docmill.worker.extraction.child.kinds.tables import table_elements
-from docmill.worker.extraction.child.kinds.word import partition_word
+from docmill.worker.extraction.child.kinds.sheets import sheet_elements
+from docmill.worker.extraction.child.kinds.slides import partition_slides
+from docmill.worker.extraction.child.kinds.tables import Figure
+from docmill.worker.extraction.child.kinds.word import ReadImported, partition_word
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
 _CORE_PROPERTIES = "docProps/core.xml"
 _MAX_CORE_BYTES = 1024 * 1024
-#: Excel's own. A row may claim any number, and the reader fills in those that are missing.
-_MAX_ROWS = 1_048_576
 #: What spreadsheet programs call a sheet that nobody has named: it says nothing about the rows.
 _DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
 #: Sheets are put together in a window up to about this much XML.
 _WINDOW_BYTES = 4 * 1024 * 1024
 #: A window is worth it that is so many times what every window reads anew; and so many at most.
 _SHARED_TIMES, _MOST_WINDOWS = 4, 16
+#: Documents that import documents: Word imports what an imported one imports.
+_MAX_IMPORTS = 3
+_XLS_VISIBLE = 0
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
-def read_docx(source: Source) -> Reading:
-    """Paragraphs by style, lists, tables; pages where Word left its page breaks."""
+def read_docx(source: Source, open_part: OpenPart) -> Reading:
+    """Paragraphs by style, lists, tables, notes; pages where Word left its page breaks.
+
+    `open_part` begins to read what the document imports.
+    """
     check_archive(source.file)
     title = _title(source.file)
-    return Reading(elements_of(partition_word(source.file)), title=title)
+    file = plain_package(source.file)
+    return Reading(elements_of(partition_word(file, _importer(source, open_part))), title=title)
+
+
+def _importer(source: Source, open_part: OpenPart) -> ReadImported:
+    def read_imported(name: str, data: bytes) -> Iterator[Element]:
+        if source.nesting >= _MAX_IMPORTS or not source.budget.take():
+            return
+        named, content = (name, data) if not _is_saved_page(name) else ("a.html", _page_in(data))
+        inner = replace(_inner(source), file=io.BytesIO(content), file_name=named)
+        # As in Word, what cannot be imported is left out.
+        with suppress(JobError, ValueError, KeyError, etree.LxmlError, zipfile.BadZipFile):
+            for found in open_part(inner)[1].parts:
+                if isinstance(found, Element):
+                    yield replace(found, page=None)
+
+    return read_imported
+
+
+def _is_saved_page(name: str) -> bool:
+    return name.lower().endswith((".mht", ".mhtml"))
+
+
+def _page_in(saved: bytes) -> bytes:
+    """The page in a file that holds it with its pictures: a message without a sender."""
+    message = email.message_from_bytes(saved, policy=email.policy.default)
+    body = message.get_body(("html", "plain"))
+    content = body.get_payload(decode=True) if body is not None else b""
+    return content if isinstance(content, bytes) else b""
+
+
+def _inner(source: Source) -> Source:
+    """What a file within this one knows of it."""
+    nesting, profile = source.nesting + 1, source.profile
+    return Source(source.file, "", nesting=nesting, budget=source.budget, profile=profile)
 
 
 def read_pptx(source: Source) -> Reading:
-    """Slide by slide, with the speaker's notes."""
+    """Slide by slide, with the speaker's notes, charts and SmartArt."""
     check_archive(source.file)
     title = _title(source.file)
-    found = bare(partition_pptx)(file=source.file, include_slide_notes=True)
-    # Between two slides there is a page break, also where a slide holds nothing else.
-    slides = 1 + sum(1 for element in found if element.category == "PageBreak")
+    slides, found = partition_slides(plain_package(source.file))
     return Reading(_by_slide(elements_of(found), slides), page_count=slides, title=title)
 
 
@@ -72,21 +123,50 @@ def _only_slide_titles(element: Element) -> Element:
 
 
 def read_xlsx(source: Source) -> Reading:
-    """The rows of each sheet, in groups under their header.
+    """The tables of each sheet, rows in groups under their header, then what is drawn on it.
 
-    Read row by row with openpyxl rather than by unstructured, which holds the whole workbook as
-    data frames and took five times as long.
+    Read row by row rather than by unstructured, which holds the whole workbook as data frames.
     """
     check_archive(source.file)
     title = _title(source.file)
-    book = openpyxl.load_workbook(source.file, read_only=True, data_only=True)
-    starts = _window_starts(_sheet_sizes(book), shared=_shared_size(book))
-    numbered = (
-        (number, book.worksheets[number - 1])
-        for number in source.wanted_pages(starts, len(book.worksheets))
+    workbook = openpyxl.load_workbook(
+        plain_package(source.file), read_only=True, data_only=True, keep_links=False
     )
-    sheets = ((number, sheet.title, _rows_of_xlsx(sheet)) for number, sheet in numbered)
-    return Reading(_sheets(sheets), page_count=len(book.worksheets), title=title, starts=starts)
+    count = len(workbook.worksheets)
+    starts = _window_starts(_sheet_sizes(workbook), shared=_shared_size(workbook))
+    numbers = source.wanted_pages(starts, count)
+    return Reading(_shown_sheets(workbook, numbers), page_count=count, title=title, starts=starts)
+
+
+def _shown_sheets(workbook: openpyxl.Workbook, numbers: range) -> Iterator[Element | PageEnd]:
+    """Sheets that are not hidden, each with what is drawn on it."""
+    book = book_of(workbook)
+    archive = workbook._archive  # noqa: SLF001 -- has no other name
+    for number in numbers:
+        sheet = workbook.worksheets[number - 1]
+        if sheet.sheet_state == "visible":
+            path = sheet._worksheet_path  # noqa: SLF001
+            elements = chain(_elements_of_sheet(archive, path, book), drawn_on(archive, path))
+            yield from _named(elements, number, sheet.title)
+        # An empty sheet is nothing that could not be read: new workbooks come with some.
+        yield PageEnd(number, has_text=True)
+
+
+def _elements_of_sheet(archive: zipfile.ZipFile, path: str, book: Book) -> Iterator[Element]:
+    with archive.open(path) as sheet:
+        tail = tail_of(sheet)
+    with archive.open(path) as sheet:
+        yield from sheet_elements(rows_of(sheet, book, tail))
+
+
+def _named(elements: Iterable[Element], number: int, name: str) -> Iterator[Element]:
+    """Elements of a sheet, its name above them if somebody has given it one."""
+    named = bool(_DEFAULT_SHEET_NAME.fullmatch(name))
+    for element in elements:
+        if not named:
+            yield Element("Title", name, page=number, depth=0)
+        named = True
+        yield replace(element, page=number, metadata={**element.metadata, "page_name": name})
 
 
 def _sheet_sizes(book: openpyxl.Workbook) -> list[int]:
@@ -116,12 +196,6 @@ def _window_starts(sizes: Sequence[int], *, shared: int) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def _rows_of_xlsx(sheet: Any) -> Iterator[tuple[object, ...]]:
-    # The declared dimensions may be wrong, or a lie that pads every row to 16,384 cells.
-    sheet.reset_dimensions()
-    yield from sheet.iter_rows(max_row=_MAX_ROWS, values_only=True)
-
-
 def read_xls(source: Source) -> Reading:
     """As `read_xlsx`, for workbooks of Excel 97 to 2003 and older."""
     try:
@@ -139,56 +213,84 @@ def read_xls(source: Source) -> Reading:
     return Reading(_sheets(sheets), page_count=len(names))
 
 
-def _rows_of_xls(book: Any, number: int) -> Iterator[tuple[object, ...]]:
+def _rows_of_xls(book: Any, number: int) -> Iterator[NumberedRow]:
     sheet = book.sheet_by_index(number)
+    if sheet.visibility != _XLS_VISIBLE:
+        return
     for row in range(sheet.nrows):
-        yield tuple(_value_of_xls(cell, book.datemode) for cell in sheet.row(row))
+        texts = (_value_of_xls(cell, book.datemode) for cell in sheet.row(row))
+        cells = {column: text for column, text in enumerate(texts) if text}
+        if cells:
+            yield row, cells
     book.unload_sheet(number)
 
 
-def _value_of_xls(cell: Any, datemode: int) -> object:
+def _value_of_xls(cell: Any, datemode: int) -> str:
     if cell.ctype == xlrd.XL_CELL_DATE:
         with suppress(xlrd.xldate.XLDateError, ValueError, OverflowError):
-            return xlrd.xldate_as_datetime(cell.value, datemode)
+            return shown(xlrd.xldate_as_datetime(cell.value, datemode))
     if cell.ctype == xlrd.XL_CELL_BOOLEAN:
-        return bool(cell.value)
+        return shown(bool(cell.value))
     if cell.ctype == xlrd.XL_CELL_ERROR:
-        return xlrd.error_text_from_code.get(cell.value)
-    return cell.value
+        return str(xlrd.error_text_from_code.get(cell.value, ""))
+    return shown(cell.value)
+
+
+def read_xlsb(source: Source) -> Reading:
+    """As `read_xlsx`, for workbooks that are written in binary. Formats are not followed."""
+    check_archive(source.file)
+    title = _title(source.file)
+    with _no_panic():
+        book = python_calamine.load_workbook(source.file)
+    sheets = [
+        (number, sheet.name, _rows_of_calamine(book, sheet.name))
+        for number, sheet in enumerate(book.sheets_metadata, 1)
+        if sheet.visible == python_calamine.SheetVisibleEnum.Visible
+        and sheet.typ == python_calamine.SheetTypeEnum.WorkSheet
+    ]
+    return Reading(_sheets(sheets), page_count=len(book.sheets_metadata), title=title)
+
+
+@contextmanager
+def _no_panic() -> Iterator[None]:
+    """Make damage of what Rust calls a panic: it is no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise JobError("corrupt", "calamine") from None
+        raise
+
+
+def _rows_of_calamine(book: Any, name: str) -> Iterator[NumberedRow]:
+    with _no_panic():
+        rows = book.get_sheet_by_name(name).iter_rows()
+    for number, row in enumerate(rows):
+        cells = {column: text for column, value in enumerate(row) if (text := shown(value))}
+        if cells:
+            yield number, cells
 
 
 def _sheets(
-    sheets: Iterable[tuple[int, str, Iterable[tuple[object, ...]]]],
+    sheets: Iterable[tuple[int, str, Iterable[NumberedRow]]],
 ) -> Iterator[Element | PageEnd]:
     for number, name, rows in sheets:
-        named = False
-        for block in _blocks(rows):
-            if not (named or _DEFAULT_SHEET_NAME.fullmatch(name)):
-                yield Element("Title", name, page=number, depth=0)
-            named = True
-            yield from table_elements(block, page=number, page_name=name, caption_depth=1)
-        # An empty sheet is nothing that could not be read: new workbooks come with some.
+        yield from _named(sheet_elements(rows), number, name)
         yield PageEnd(number, has_text=True)
 
 
-def _blocks(rows: Iterable[tuple[object, ...]]) -> Iterator[Iterator[list[str]]]:
-    """Runs of rows between empty ones: each is a table of its own."""
-    shown = ([_shown(value) for value in row] for row in rows)
-    for filled, block in groupby(shown, key=any):
-        if filled:
-            yield block
-
-
-def _shown(value: object) -> str:
-    """A cell's value as a reader would write it."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
+def shown(value: object) -> str:
+    """A value without a format as a reader would write it."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool):
+        return Figure(str(value).upper())
+    if isinstance(value, float):
+        return Figure(plain(value))
     if isinstance(value, dt.datetime):
         midnight = value.time() == dt.time()
-        return value.date().isoformat() if midnight else value.isoformat(sep=" ")
-    return str(value)
+        return Figure(value.date().isoformat() if midnight else value.isoformat(sep=" "))
+    return Figure(value)
 
 
 def _title(file: BinaryIO) -> str | None:

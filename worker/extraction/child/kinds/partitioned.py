@@ -16,8 +16,14 @@ _NAMES = {"UncategorizedText": "Text"}
 
 
 def elements_of(partitioned: Iterable[Any]) -> Iterator[Element]:
-    """Our elements of unstructured's: page breaks dropped, tables as rows, metadata left behind."""
+    """Our elements of unstructured's: page breaks dropped, tables as rows, metadata left behind.
+
+    What is an element of ours already stays as it is.
+    """
     for found in partitioned:
+        if isinstance(found, Element):
+            yield found
+            continue
         if found.category == "PageBreak":
             continue
         if found.category == "Table":

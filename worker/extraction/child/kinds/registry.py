@@ -25,9 +25,10 @@ Reader = Callable[[Source], Reading]
 
 _READERS: dict[str, Reader] = {
     media_types.PDF: read_pdf,
-    media_types.DOCX: office.read_docx,
-    media_types.PPTX: office.read_pptx,
+    **dict.fromkeys(media_types.WORD_TYPES, lambda source: office.read_docx(source, open_reading)),
+    **dict.fromkeys(media_types.SLIDE_TYPES, office.read_pptx),
     media_types.XLSX: office.read_xlsx,
+    media_types.XLSB: office.read_xlsb,
     media_types.XLS: office.read_xls,
     "text/html": web.read_html,
     "text/markdown": web.read_markdown,

@@ -17,6 +17,12 @@ _MAX_LEADING_ROWS = 10
 Row = Sequence[str]
 
 
+class Figure(str):
+    """The text of a cell that holds a number, a date or a truth value: no name of a column."""
+
+    __slots__ = ()
+
+
 def table_elements(
     rows: Iterable[Row],
     *,

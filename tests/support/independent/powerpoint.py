@@ -1,0 +1,83 @@
+"""What slides show, by the standard library and the standard (ISO 29500) alone."""
+
+import io
+import posixpath
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterator
+
+_NUMBER = re.compile(r"ppt/slides/slide(\d+)\.xml")
+#: Of a chart these hold what is written on it; the rest says how.
+_CHART_TEXTS = ("t", "v")
+
+
+def letters(data: bytes) -> str:
+    """Texts of the slides with their charts and diagrams, and of the notes."""
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        return "\n".join(_texts(package))
+
+
+def _texts(package: zipfile.ZipFile) -> Iterator[str]:
+    slides = sorted(filter(_NUMBER.fullmatch, package.namelist()), key=_number)
+    for slide in slides:
+        yield from _paragraphs(ET.fromstring(package.read(slide)))
+        for target in _targets(package, slide):
+            if "/charts/chart" in target:
+                yield from _words(ET.fromstring(package.read(target)))
+            elif "/diagrams/data" in target:
+                yield from _points(ET.fromstring(package.read(target)))
+            elif "/notesSlides/" in target:
+                yield from _notes(ET.fromstring(package.read(target)))
+
+
+def _number(name: str) -> int:
+    found = _NUMBER.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
+def _targets(package: zipfile.ZipFile, part: str) -> Iterator[str]:
+    folder, name = posixpath.split(part)
+    references = f"{folder}/_rels/{name}.rels"
+    if references in package.namelist():
+        for found in ET.fromstring(package.read(references)):
+            if found.get("TargetMode") != "External":
+                yield posixpath.normpath(posixpath.join(folder, found.get("Target", "")))
+
+
+def _paragraphs(node: ET.Element) -> Iterator[str]:
+    if _local(node) == "AlternateContent":
+        yield from _paragraphs(node[0])
+    elif _local(node) == "p":
+        yield "".join(text.text or "" for text in node.iter() if _local(text) == "t")
+    else:
+        for child in node:
+            yield from _paragraphs(child)
+
+
+def _words(chart: ET.Element) -> Iterator[str]:
+    """Titles and values. The categories are written with each series, and shown once."""
+    seen = False
+    for node in chart.iter():
+        if _local(node) == "title":
+            yield from _paragraphs(node)
+        elif _local(node) in ("tx", "val", "yVal") or (_local(node) == "cat" and not seen):
+            seen = seen or _local(node) == "cat"
+            yield from (text.text or "" for text in node.iter() if _local(text) == "v")
+
+
+def _points(diagram: ET.Element) -> Iterator[str]:
+    for point in diagram.iter():
+        if _local(point) == "pt" and point.get("type", "node") == "node":
+            yield from _paragraphs(point)
+
+
+def _notes(notes: ET.Element) -> Iterator[str]:
+    for shape in notes.iter():
+        kinds = [node.get("type") for node in shape.iter() if _local(node) == "ph"]
+        if _local(shape) == "sp" and kinds == ["body"]:
+            yield from _paragraphs(shape)
+
+
+def _local(node: ET.Element) -> str:
+    return node.tag.rpartition("}")[2]

@@ -1,0 +1,228 @@
+"""Sheets are read as they are shown, and each row under the names of its columns."""
+
+import io
+import re
+from collections import Counter
+from random import Random
+from typing import Any
+
+import openpyxl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openpyxl.chart import BarChart, Reference
+
+from docmill.worker.extraction.child.kinds.base import Source
+from docmill.worker.extraction.child.kinds.ooxml.number_formats import format_of
+from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.shared import media_types
+from docmill.worker.models import Element
+from tests.support.independent import excel
+from tests.support.xlsb import make_xlsb
+
+
+def elements_of(data: bytes) -> list[Element]:
+    _media_type, reading = open_reading(Source(io.BytesIO(data), "a.xlsx"))
+    return [part for part in reading.parts if isinstance(part, Element)]
+
+
+def written(book: openpyxl.Workbook) -> bytes:
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def texts_of(book: openpyxl.Workbook) -> list[str]:
+    return [element.text for element in elements_of(written(book))]
+
+
+def book_of(*rows: list[Any]) -> openpyxl.Workbook:
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    return book
+
+
+# What Excel shows: from its documentation and the examples of ISO 29500-1, 18.8.30 and 18.8.31.
+FORMATS = [
+    (0.256, "0.0%", "25.6%"),
+    (1234.5, '#,##0.00 "€"', "1,234.50 €"),
+    (1234.5, "[$€-407] #,##0.00", "€ 1,234.50"),
+    (1234, "#,##0\\ [$zł-415]", "1,234 zł"),
+    (1000000, "$#,##0.00", "$1,000,000.00"),
+    (1234, "00000", "01234"),
+    (123456789, "000-00-0000", "123-45-6789"),
+    (1234567890, "(000) 000-0000", "(123) 456-7890"),
+    (-1234.5, "#,##0.00", "-1,234.50"),
+    (-5, "#,##0_);(#,##0)", "(5)"),
+    (-12, "0;0", "12"),
+    (-0.001, "0.00", "0.00"),
+    (0, '_(* #,##0.00_);_(* \\(#,##0.00\\);_(* "-"??_);_(@_)', "-"),
+    (1234567, '_(* #,##0.00_);_(* \\(#,##0.00\\);_(* "-"??_);_(@_)', "1,234,567.00"),
+    (12345678, "#,##0.0,", "12,345.7"),
+    (12345678, '0.0,,"M"', "12.3M"),
+    (12345, "0.00E+00", "1.23E+04"),
+    (1.005, "0.00", "1.01"),
+    (12.5, "0.0##", "12.5"),
+    (0.5, "#.##", ".5"),
+    (5, 'General" kg"', "5 kg"),
+    (150, '[>100]"big "0;"small "0', "big 150"),
+    (50, '[>100]"big "0;"small "0', "small 50"),
+    (5, ";;;", ""),
+    (0.1 + 0.2, "General", "0.3"),
+    (3.5, "# ?/?", "3.5"),
+    (45000, "dd.mm.yyyy", "15.03.2023"),
+    (45000, "mmm-yy", "Mar-23"),
+    (45000, "[$-407]d. mmmm yyyy", "15. March 2023"),
+    (45000.5, "yyyy-mm-dd hh:mm", "2023-03-15 12:00"),
+    (45000.75, "h:mm AM/PM", "6:00 PM"),
+    (0.604166667, "h:mm:ss", "14:30:00"),
+    (1.0868055, "[hh]:mm:ss", "26:05:00"),
+    (45000.123456, "ss.000", "46.598"),
+    (59, "yyyy-mm-dd", "1900-02-28"),
+]
+
+
+@pytest.mark.parametrize(("value", "code", "shown"), FORMATS)
+def test_a_number_is_written_as_its_format_shows_it(value: float, code: str, shown: str) -> None:
+    assert format_of(code)(value) == shown
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**12), st.integers(0, 4), st.booleans())
+def test_digits_are_those_that_python_writes(number: int, decimals: int, grouped: bool) -> None:
+    code = ("#,##0" if grouped else "0") + ("." + "0" * decimals if decimals else "")
+    value = number / 10**decimals
+    assert format_of(code)(value) == format(value, f"{',' if grouped else ''}.{decimals}f")
+
+
+@settings(deadline=None)
+@given(st.text(alphabet='0#?.,%E+-/ymdhs[];"\\_*@ $€GAPM:', max_size=12), st.floats())
+def test_any_format_writes_something_or_nothing(code: str, value: float) -> None:
+    assert isinstance(format_of(code)(value), str)
+
+
+def test_cells_are_shown_in_their_formats() -> None:
+    book = book_of(["Share", "Price", "Number", "Paid"], [0.256, 1234.5, 1234, True])
+    for cell, code in zip(book.active[2], ["0.0%", '#,##0.00 "€"', "00000"], strict=False):
+        cell.number_format = code
+    assert texts_of(book) == ["Share | Price | Number | Paid\n25.6% | 1,234.50 € | 01234 | TRUE"]
+
+
+def test_a_formula_that_nobody_has_computed_stands_for_its_value() -> None:
+    book = book_of(["a", "b"], [1, "=SUM(A2:A2)"])
+    assert texts_of(book) == ["a | b\n1 | =SUM(A2:A2)"]
+
+
+def test_what_is_hidden_by_hand_is_not_read_and_what_a_filter_hides_is() -> None:
+    book = book_of(["a", "b", "c"], [1, 2, 3], [4, 5, 6])
+    book.active.row_dimensions[2].hidden = True
+    book.active.column_dimensions["B"].hidden = True
+    for state in ("hidden", "veryHidden"):
+        book.create_sheet(state).append(["secret", "x"])
+        book[state].sheet_state = state
+    assert texts_of(book) == ["a | c\n4 | 6"]
+    book.active.column_dimensions["B"].hidden = False
+    book.active.auto_filter.ref = "A1:C3"
+    book.active.auto_filter.add_filter_column(0, ["4"])
+    assert texts_of(book) == ["a | b | c\n1 | 2 | 3\n4 | 5 | 6"]
+
+
+def test_merged_cells_are_filled_and_titles_are_not() -> None:
+    book = book_of(
+        ["Sales of the year"],
+        ["Region", "2023", None, "2024", None],
+        ["North", 1, 2, 3, 4],
+        [None, 5, 6, 7, 8],
+    )
+    for merged in ("A1:E1", "B2:C2", "D2:E2", "A3:A4"):
+        book.active.merge_cells(merged)
+    assert texts_of(book) == [
+        "Sales of the year",
+        "Region | 2023 | 2023 | 2024 | 2024\nNorth | 1 | 2 | 3 | 4\nNorth | 5 | 6 | 7 | 8",
+    ]
+
+
+def test_a_title_of_several_cells_is_not_the_row_of_names() -> None:
+    rows = [[f"item {n}", "shelf", n, n, n, n] for n in range(90)]
+    book = book_of(["Stock", None, "2024"], ["Article", "Rack", "A", "B", "C", "D"], *rows)
+    title, *tables = texts_of(book)
+    assert title == "Stock | 2024"
+    assert len(tables) > 1
+    assert all(table.startswith("Article | Rack | A | B | C | D\n") for table in tables)
+
+
+def test_text_boxes_and_charts_are_read_after_the_rows() -> None:
+    book = book_of(["Month", "Sales"], ["May", 3], ["June", 4])
+    chart = BarChart()
+    chart.title = "Sales by month"
+    chart.add_data(Reference(book.active, min_col=2, min_row=1, max_row=3), titles_from_data=True)
+    book.active.add_chart(chart, "D1")
+    assert texts_of(book)[1:] == ["Sales by month"]
+
+
+def test_a_binary_workbook_is_read_without_its_hidden_sheets() -> None:
+    rows: list[list[str | float]] = [["Article", "Pieces"], ["Anvil", 19.5], ["Bellows", 23.0]]
+    data = make_xlsb({"Stock": rows, "Secret": [["a", "b"]]}, hidden=["Secret"])
+    media_type, reading = open_reading(Source(io.BytesIO(data), "a"))
+    assert media_type == media_types.XLSB
+    assert [part.text for part in reading.parts if isinstance(part, Element)] == [
+        "Stock",
+        "Article | Pieces\nAnvil | 19.5\nBellows | 23",
+    ]
+
+
+class Sheet:
+    """A sheet at random: tables below and beside each other, each value there once."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.book = openpyxl.Workbook()
+        self.header_of: dict[str, str] = {}
+        self.count = 0
+        row = 1
+        for _ in range(random.randint(1, 4)):
+            widths = [random.randint(2, 4) for _ in range(random.choice([1, 1, 2, 3]))]
+            column, heights = 1, []
+            for width in widths:
+                heights.append(self.table(row, column, width, alone=len(widths) == 1))
+                column += width + random.randint(1, 2)
+            row += max(heights) + random.randint(1, 2)
+
+    def value(self) -> str:
+        self.count += 1
+        return f"q{self.count}z"
+
+    def put(self, row: int, column: int, value: object) -> None:
+        self.book.active.cell(row, column, value)
+
+    def table(self, row: int, column: int, width: int, *, alone: bool) -> int:
+        names = [self.value() for _ in range(width)]
+        for place, name in enumerate(names):
+            self.put(row, column + place, name)
+        height = 1
+        for _ in range(self.random.choice([2, 5, 40])):
+            if alone and height > 2 and self.random.random() < 0.1:
+                height += 1
+            for place in range(width - 1):
+                word = self.value()
+                self.header_of[word] = " | ".join(names)
+                self.put(row + height, column + place, word)
+            self.put(row + height, column + width - 1, self.random.randint(1, 99))
+            height += 1
+        return height
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(min_value=0))
+def test_each_value_is_read_once_under_the_names_of_its_own_table(seed: int) -> None:
+    sheet = Sheet(Random(seed))
+    data = written(sheet.book)
+    found: Counter[str] = Counter()
+    for element in elements_of(data):
+        header = element.text.partition("\n")[0]
+        for word in re.findall(r"q\d+z", element.text.partition("\n")[2]):
+            found[word] += 1
+            assert header == sheet.header_of[word]
+    assert found == Counter(sheet.header_of.keys())
+    assert set(re.findall(r"q\d+z", excel.letters(data))) >= found.keys()

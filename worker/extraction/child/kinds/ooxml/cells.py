@@ -1,0 +1,301 @@
+"""Rows of a sheet of Excel as it shows them: formats followed, merged filled, hidden left out.
+
+openpyxl opens the workbook; its way through the rows is not taken: in a sheet that it reads row by
+row it knows neither what is merged nor what is hidden.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from typing import IO, Any
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from openpyxl.formula.translate import Translator
+from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE
+from openpyxl.utils.cell import get_column_letter
+from openpyxl.utils.datetime import MAC_EPOCH
+
+from docmill.worker.extraction.child.kinds.ooxml.names import S, is_on
+from docmill.worker.extraction.child.kinds.ooxml.number_formats import Format, format_of, plain
+from docmill.worker.extraction.child.kinds.tables import Figure
+
+#: Excel's own. A cell may claim to stand anywhere.
+MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
+#: Merged ranges that are filled, and columns and rows of one of them.
+_MAX_MERGED, _MAX_FILLED_COLUMNS = 100_000, 256
+#: Merged ranges of one row that are filled. A file may claim any number, one over the other.
+_MAX_ACTIVE = 256
+_BLOCK_BYTES = 256 * 1024
+_ROW, _CELL, _COL = f"{S}row", f"{S}c", f"{S}col"
+_VALUE, _FORMULA, _INLINE, _TEXT = f"{S}v", f"{S}f", f"{S}is", f"{S}t"
+_PHONETIC = f"{S}rPh"
+_ERROR_OR_TEXT = frozenset({"e", "str", "d"})
+_END_OF_ROWS = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData/>")
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref\s*=\s*[\"']([A-Z]+)(\d+):([A-Z]+)(\d+)")
+#: Rows behind a filter are hidden until somebody looks for them.
+_FILTER = re.compile(rb"<(?:\w+:)?(?:filterColumn|tablePart)\b")
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+
+#: The texts of a row by their columns, from 0.
+Cells = dict[int, str]
+#: A row by its number, from 1; None in place of one that is hidden.
+NumberedRow = tuple[int, Cells | None]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A range of cells that is shown as one. Rows from 1, columns from 0."""
+
+    first_row: int
+    last_row: int
+    first: int
+    last: int
+
+
+@dataclass
+class Book:
+    """What the sheets of a workbook share."""
+
+    strings: Sequence[str]
+    codes: Sequence[tuple[str | None, int]]  #: format of each style, and its number
+    from_1904: bool
+    _formats: dict[int, Format] = field(default_factory=dict)
+
+    def format(self, style: int) -> Format:
+        """What writes numbers of that style."""
+        found = self._formats.get(style)
+        if found is None:
+            code, number = self.codes[style] if style < len(self.codes) else (None, 0)
+            found = format_of(code, built_in=number, from_1904=self.from_1904)
+            self._formats[style] = found
+        return found
+
+
+def book_of(workbook: Any) -> Book:
+    """What openpyxl knows of a workbook that it has opened to read only."""
+    numbers = [style.numFmtId for style in workbook._cell_styles]  # noqa: SLF001 -- no other name
+    own = workbook._number_formats  # noqa: SLF001
+    sheets = workbook.worksheets
+    strings = sheets[0]._shared_strings if sheets else []  # noqa: SLF001
+    codes = [(_code(number, own), number) for number in numbers]
+    return Book(strings, codes, from_1904=workbook.epoch == MAC_EPOCH)
+
+
+def _code(number: int, own: Sequence[str]) -> str | None:
+    place = number - BUILTIN_FORMATS_MAX_SIZE
+    code: str | None = own[place] if 0 <= place < len(own) else BUILTIN_FORMATS.get(number)
+    return code
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What a sheet says after its rows, and must be known before them."""
+
+    merged: list[Merged]
+    has_filter: bool
+
+
+def tail_of(sheet: IO[bytes]) -> Tail:
+    """Look for what stands behind the rows, without a look at them."""
+    rest = _rest(sheet)
+    merged = [_range(found) for found in islice(_MERGED.finditer(rest), _MAX_MERGED)]
+    return Tail([one for one in merged if one is not None], _FILTER.search(rest) is not None)
+
+
+def _rest(sheet: IO[bytes]) -> bytes:
+    before = b""
+    while block := sheet.read(_BLOCK_BYTES):
+        end = _END_OF_ROWS.search(before + block)
+        if end is not None:
+            return (before + block)[end.end() :] + sheet.read()
+        before = block[-64:]
+    return b""
+
+
+def _range(found: re.Match[bytes]) -> Merged | None:
+    first, last = column_of(found[1].decode()), column_of(found[3].decode())
+    if not 0 <= first <= last < MAX_COLUMNS:
+        return None
+    return Merged(int(found[2]), int(found[4]), first, min(last, first + _MAX_FILLED_COLUMNS))
+
+
+@lru_cache(MAX_COLUMNS)
+def column_of(letters: str) -> int:
+    """The number of a column, from 0."""
+    number = 0
+    for letter in letters[:4]:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
+
+
+def rows_of(sheet: IO[bytes], book: Book, tail: Tail) -> Iterator[NumberedRow]:
+    """The rows that hold something, as they are shown."""
+    reader = _SheetReader(book, tail)
+    return reader.without_hidden_columns(_filled(reader.rows(sheet), tail.merged))
+
+
+class _SheetReader:
+    def __init__(self, book: Book, tail: Tail) -> None:
+        self._book = book
+        self._has_filter = tail.has_filter
+        self._hidden: set[int] = set()  # columns
+        self._shared: dict[str, Translator] = {}
+
+    def rows(self, sheet: IO[bytes]) -> Iterator[NumberedRow]:
+        number = 0
+        events = etree.iterparse(
+            sheet, tag=(_ROW, _COL), resolve_entities=False, no_network=True, load_dtd=False
+        )
+        for _event, node in events:
+            if node.tag == _COL:
+                self._column(node)
+                continue
+            number = _number(node.get("r"), number + 1)
+            if number > MAX_ROWS:
+                return
+            yield number, None if self._is_hidden(node) else self._cells(node, number)
+            node.clear()
+            while node.getprevious() is not None:
+                del node.getparent()[0]
+
+    def without_hidden_columns(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
+        """The rows, the columns that are shown close together."""
+        places: dict[int, int] = {}
+        for number, cells in rows:
+            # Columns are described before the rows.
+            if not self._hidden or cells is None:
+                yield number, cells
+                continue
+            if not places:
+                shown = (column for column in range(MAX_COLUMNS) if column not in self._hidden)
+                places = {column: place for place, column in enumerate(shown)}
+            left = {places[column]: text for column, text in cells.items() if column in places}
+            yield number, left or None
+
+    def _column(self, node: Any) -> None:
+        # Columns of a group that is folded are shown by a click.
+        if is_hidden(node):
+            first = _number(node.get("min"), 1)
+            last = min(_number(node.get("max"), first), MAX_COLUMNS)
+            self._hidden.update(range(first - 1, last))
+
+    def _is_hidden(self, row: Any) -> bool:
+        return not self._has_filter and is_hidden(row)
+
+    def _cells(self, row: Any, number: int) -> Cells:
+        cells: Cells = {}
+        column = -1
+        for cell in row:
+            if cell.tag != _CELL:
+                continue
+            place = cell.get("r")
+            column = column_of(place.rstrip("0123456789")) if place else column + 1
+            if not 0 <= column < MAX_COLUMNS:
+                continue
+            text = self._text(cell, number, column)
+            if text:
+                cells[column] = text
+        return cells
+
+    def _text(self, cell: Any, row: int, column: int) -> str:
+        value = formula = None
+        for child in cell:
+            if child.tag == _VALUE:
+                value = child.text
+            elif child.tag == _FORMULA:
+                formula = child
+            elif child.tag == _INLINE:
+                return _inline(child)
+        if value is None:
+            # Nobody has computed it yet: the formula is what there is.
+            return self._formula(formula, row, column) if formula is not None else ""
+        return self._shown(value, cell.get("t", "n"), cell.get("s"))
+
+    def _shown(self, value: str, kind: str, style: str | None) -> str:
+        if kind == "s":
+            return self._string(value)
+        if kind in _ERROR_OR_TEXT:
+            return unescaped(value)
+        if kind == "b":
+            return Figure("TRUE" if is_on(value.strip()) else "FALSE")
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        if not style or style == "0":
+            # As it is written, if nobody computed it.
+            return Figure(value if len(value) < 15 and value.isdecimal() else plain(number))
+        return Figure(self._book.format(int(style))(number))
+
+    def _string(self, number: str) -> str:
+        """The shared text with that number; nothing where the workbook has lost it."""
+        try:
+            return self._book.strings[int(number)]
+        except (IndexError, ValueError):
+            return ""
+
+    def _formula(self, formula: Any, row: int, column: int) -> str:
+        shared, text = formula.get("si"), formula.text
+        place = f"{get_column_letter(column + 1)}{row}"
+        if text and shared is not None and formula.get("t") == "shared":
+            self._shared[shared] = Translator(f"={text}", place)
+        if text:
+            return f"={text}"
+        known = self._shared.get(shared)
+        return str(known.translate_formula(place)) if known is not None else ""
+
+
+def is_hidden(node: Any) -> bool:
+    """Whether a row or column was hidden by hand: not with its group."""
+    hidden = node.get("hidden")
+    return hidden is not None and is_on(hidden) and not node.get("outlineLevel", "0").strip("0")
+
+
+def _number(text: str | None, default: int) -> int:
+    try:
+        return int(float(text)) if text else default
+    except (ValueError, OverflowError):
+        return default
+
+
+def _inline(node: Any) -> str:
+    texts = (text.text or "" for text in node.iter(_TEXT) if text.getparent().tag != _PHONETIC)
+    return unescaped("".join(texts))
+
+
+def unescaped(text: str) -> str:
+    """Signs that XML cannot hold, as Excel writes them."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+
+
+def _filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[NumberedRow]:
+    """Rows with the text of merged cells in each of them that it spans, beside other text.
+
+    A cell over the whole width of a table is a title, and stays one.
+    """
+    waiting = sorted(merged, key=lambda one: one.first_row, reverse=True)
+    active: list[tuple[Merged, str]] = []
+    for number, own in rows:
+        cells = own
+        active = [(one, text) for one, text in active if one.last_row >= number]
+        while waiting and waiting[-1].first_row <= number:
+            one = waiting.pop()
+            text = cells.get(one.first, "") if cells and one.first_row == number else ""
+            if text and len(active) < _MAX_ACTIVE:
+                active.append((one, text))
+        if cells and active:
+            cells = _with_merged(number, cells, active)
+        if cells or cells is None:
+            yield number, cells
+
+
+def _with_merged(number: int, cells: Cells, active: list[tuple[Merged, str]]) -> Cells:
+    spanned = {column: text for one, text in active for column in range(one.first, one.last + 1)}
+    own = [column for column in cells if column not in spanned]
+    begun = {one.first for one, _text in active if one.first_row == number}
+    # Two merged cells beside each other are two cells.
+    if not own and len(begun) < 2:
+        return cells
+    return dict(sorted({**spanned, **cells}.items()))

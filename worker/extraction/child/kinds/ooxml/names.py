@@ -1,0 +1,26 @@
+"""Names of elements and attributes in Office files."""
+
+from typing import Final
+
+_OOXML = "http://schemas.openxmlformats.org"
+W: Final = f"{{{_OOXML}/wordprocessingml/2006/main}}"
+M: Final = f"{{{_OOXML}/officeDocument/2006/math}}"
+A: Final = f"{{{_OOXML}/drawingml/2006/main}}"
+C: Final = f"{{{_OOXML}/drawingml/2006/chart}}"
+CX: Final = "{http://schemas.microsoft.com/office/drawing/2014/chartex}"
+DGM: Final = f"{{{_OOXML}/drawingml/2006/diagram}}"
+R: Final = f"{{{_OOXML}/officeDocument/2006/relationships}}"
+MC: Final = f"{{{_OOXML}/markup-compatibility/2006}}"
+S: Final = f"{{{_OOXML}/spreadsheetml/2006/main}}"
+XDR: Final = f"{{{_OOXML}/drawingml/2006/spreadsheetDrawing}}"
+P: Final = f"{{{_OOXML}/presentationml/2006/main}}"
+#: Namespaces of this beginning are known to every Office of today.
+KNOWN_NAMESPACES: Final = ("http://schemas.microsoft.com/office/", f"{_OOXML}/")
+
+#: How a property says no.
+_FALSE = frozenset({"0", "false", "off", "none"})
+
+
+def is_on(value: str | None) -> bool:
+    """Whether a property that is there is on: it is, unless its value says otherwise."""
+    return value not in _FALSE

@@ -1,0 +1,54 @@
+"""What is drawn on a sheet of Excel: text boxes, shapes, charts, SmartArt."""
+
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+
+from docmill.worker.extraction.child.kinds.ooxml import graphics
+from docmill.worker.extraction.child.kinds.ooxml.alternatives import keep_one_alternative
+from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, XDR, C
+from docmill.worker.extraction.child.kinds.ooxml.package import targets_of
+from docmill.worker.extraction.child.kinds.tables import table_elements
+from docmill.worker.models import Element
+
+_REFERRING = (f"{C}chart", f"{CX}chart", f"{DGM}relIds")
+
+
+def drawn_on(package: zipfile.ZipFile, sheet: str) -> Iterator[Element]:
+    """Elements of what is drawn on the sheet with that path, in the order of its drawing."""
+    for path in targets_of(package, sheet).values():
+        if "/drawings/" in path and path.endswith(".xml"):
+            root = _root(package, path)
+            if root is not None:
+                yield from _elements(package, path, root)
+
+
+def _elements(package: zipfile.ZipFile, path: str, root: Any) -> Iterator[Element]:
+    keep_one_alternative(root)
+    targets = targets_of(package, path)
+    for node in root.iter(f"{XDR}txBody", *_REFERRING):
+        if node.tag == f"{XDR}txBody":
+            text = "\n".join(graphics.paragraphs(node))
+            yield from [Element("Text", text)] if text else []
+            continue
+        target = targets.get(graphics.reference_of(node))
+        part = _root(package, target) if target is not None else None
+        if part is not None:
+            yield from graphics_elements(node, part)
+
+
+def graphics_elements(node: Any, part: Any) -> Iterator[Element]:
+    """Elements of a chart, as a table under its title, or of a SmartArt, as a list."""
+    if node.tag == f"{DGM}relIds":
+        yield from (Element("ListItem", line) for line in graphics.diagram_lines(part))
+        return
+    yield from table_elements(graphics.chart_rows(part))
+
+
+def _root(package: zipfile.ZipFile, path: str) -> Any:
+    try:
+        return graphics.parsed(package.read(path))
+    except (KeyError, etree.XMLSyntaxError):
+        return None

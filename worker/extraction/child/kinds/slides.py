@@ -1,0 +1,123 @@
+"""Slides: shapes by unstructured; charts, SmartArt and equations, which it leaves out, by us."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from pptx.oxml import parse_xml
+from pptx.shapes.picture import Picture
+from unstructured.documents.elements import Element as Found
+from unstructured.partition.pptx import PptxPartitionerOptions, _PptxPartitioner
+
+from docmill.worker.extraction.child.kinds.ooxml import graphics
+from docmill.worker.extraction.child.kinds.ooxml.alternatives import (
+    keep_one_alternative,
+    replace_with,
+)
+from docmill.worker.extraction.child.kinds.ooxml.equations import linear
+from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M, P
+from docmill.worker.extraction.child.kinds.ooxml.sheet_drawings import graphics_elements
+from docmill.worker.models import Element
+
+_REFERRING = (f"{C}chart", f"{CX}chart", f"{DGM}relIds")
+_EQUATIONS = (f"{M}oMathPara", f"{M}oMath")
+
+
+def partition_slides(file: BinaryIO) -> tuple[int, Iterator[Found | Element]]:
+    """How many slides there are, and what is on them, slide by slide, notes first.
+
+    `file` is a plain package: see ooxml.package. Raises what a broken file raises.
+    """
+    options = PptxPartitionerOptions(
+        file=file,
+        file_path=None,
+        include_page_breaks=False,
+        include_slide_notes=True,
+        infer_table_structure=True,
+        strategy="fast",
+    )
+    partitioner = _Partitioner(options)
+    return len(partitioner.slides), partitioner.elements()
+
+
+class _Partitioner(_PptxPartitioner):
+    @property
+    def slides(self) -> Any:
+        return self._presentation.slides
+
+    def elements(self) -> Iterator[Found | Element]:
+        for slide in self.slides:
+            for _page_break in self._opts.increment_page_number():
+                pass
+            keep_one_alternative(slide.element)
+            _drop_ink(slide.element)
+            _write_equations(slide.element)
+            yield from self._iter_maybe_slide_notes(slide)
+            title, shapes = self._order_shapes(slide)
+            for shape in shapes:
+                yield from self._elements_of(shape, title, slide.part)
+
+    def _elements_of(self, shape: Any, title: Any, part: Any) -> Iterator[Found | Element]:
+        if shape.has_table:
+            yield from self._iter_table_element(shape)
+        elif shape.has_text_frame:
+            is_title = shape == title
+            read = self._iter_title_shape_element if is_title else self._iter_shape_elements
+            yield from read(shape)
+        elif not isinstance(shape, Picture):
+            for found in _drawn(shape.element, part):
+                yield Element(found.category, found.text, self._opts.page_number)
+
+    def _shape_is_off_slide(self, shape: Any) -> bool:
+        # Within a group the places are the group's own; and what begins outside may reach in.
+        if shape.element.getparent().tag != shape.part.slide.shapes.element.tag:
+            return False
+        place = (shape.left, shape.top, shape.width, shape.height)
+        if None in place:
+            return False
+        left, top, width, height = place
+        slide_width = self._presentation.slide_width or left + 1
+        slide_height = self._presentation.slide_height or top + 1
+        is_beside = left + width < 0 or left > slide_width
+        return bool(is_beside or top + height < 0 or top > slide_height)
+
+
+def _drop_ink(root: Any) -> None:
+    """Drop what is drawn by hand: python-pptx stumbles over it where it is no alternative."""
+    for ink in list(root.iter(f"{P}contentPart")):
+        replace_with(ink, [])
+
+
+def _write_equations(root: Any) -> None:
+    for equation in list(root.iter(*_EQUATIONS)):
+        if next(equation.iterancestors(*_EQUATIONS), None) is not None:
+            continue
+        place = next(equation.iterancestors(f"{A}p"), None)
+        # Between the two there is an element that says which version of Office knows equations.
+        node = equation
+        while place is not None and node.getparent() is not place:
+            node = node.getparent()
+        if place is not None:
+            run = parse_xml(f'<a:r xmlns:a="{A.strip("{}")}"><a:t/></a:r>')
+            run[0].text = linear(equation)
+            replace_with(node, [run])
+
+
+def _drawn(element: Any, part: Any) -> Iterator[Element]:
+    find = _finder(part)
+    for node in element.iter(*_REFERRING):
+        data = find(graphics.reference_of(node))
+        try:
+            root = graphics.parsed(data) if data is not None else None
+        except etree.XMLSyntaxError:
+            root = None
+        if root is not None:
+            yield from graphics_elements(node, root)
+
+
+def _finder(part: Any) -> Callable[[str], bytes | None]:
+    def find(name: str) -> bytes | None:
+        relation = part.rels.get(name)
+        return relation.target_part.blob if relation and not relation.is_external else None
+
+    return find
