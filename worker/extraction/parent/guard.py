@@ -38,7 +38,7 @@ from docmill.worker.models import CHUNKING_VERSION, ChunkRules, Offer
 from docmill.worker.ports import KeptWindows, StopCheck
 
 #: A number. Bump when the elements of an unchanged file change: documents are then read again.
-EXTRACTION_VERSION = "5"
+EXTRACTION_VERSION = "6"
 #: One in so many children is for owners of whom nothing is being read.
 _RESERVED_SHARE = 3
 #: Free memory without which no more children than cores are started. Most need a tenth of it.
