@@ -98,7 +98,8 @@ def _columns(rows: Sequence[Row]) -> list[Interval]:
 
 def _span(part: Line) -> Interval:
     """From left to right: a line that covers several ends left of where it begins, at times."""
-    return min(part.left, part.right), max(part.left, part.right)
+    left, right = part.left, part.right
+    return (left, right) if left <= right else (right, left)
 
 
 def _merged(intervals: list[Interval]) -> list[Interval]:

@@ -22,7 +22,6 @@ _LINE_END = "\r\n"
 _BOLD_WEIGHT = 600
 _NAME_BYTES = 128
 _BOLD_NAME = re.compile(rb"bold|black|heavy|(?<![a-z])bx|-medi$|fbd", re.IGNORECASE)
-_LINE_ENDS = np.array([10, 13], np.uint32)
 _SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
 #: A running line stands in this part of the page at its top, or at its foot.
 _EDGE = 0.2
@@ -216,7 +215,7 @@ def _spaces(text: str) -> list[tuple[int, int]]:
         # The usual case, in a third of the time: each is single.
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         starts = np.flatnonzero(codes[1:-1] == ord(" ")) + 1
-        at_ends = np.isin(codes[starts - 1], _LINE_ENDS) | np.isin(codes[starts + 1], _LINE_ENDS)
+        at_ends = (codes[starts - 1] == ord("\n")) | (codes[starts + 1] == ord("\r"))
         return [(start, start + 1) for start in starts[~at_ends].tolist()]
     return [match.span() for match in _SPACES.finditer(text)]
 
