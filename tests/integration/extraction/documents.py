@@ -124,7 +124,7 @@ def pdf_of(*objects: bytes, trailer: bytes = b"<< /Root 1 0 R >>") -> bytes:
 
 
 def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
-    """One line of text a page; an empty string is a page without text."""
+    """One line of text a page, however long; an empty string is a page without text."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>"
@@ -135,7 +135,7 @@ def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
     for number, text in enumerate(pages):
         drawing = b"BT /F1 12 Tf 72 720 Td (%s) Tj ET" % text.encode() if text else b""
         objects += [
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9000 792] /Contents %d 0 R "
             b"/Resources << /Font << /F1 3 0 R >> >> >>" % (6 + 2 * number),
             b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawing), drawing),
         ]

@@ -20,6 +20,7 @@ from docmill.worker.extraction.child.chunking.window import chunked, parts_of_li
 from docmill.worker.extraction.child.graphemes import before_grapheme
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
+from docmill.worker.extraction.child.places import place_of
 from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.lines import END, header_line, part_line
 from docmill.worker.extraction.shared.parts import ReadPart, WindowPart
@@ -51,7 +52,7 @@ def run(
         _give_up(request, readable)
     except OSError as error:
         # Ours to repair, not the document's fault: it is tried again.
-        writer.error("internal_error", _where(error))
+        writer.error("internal_error", place_of(error))
         return 0
     try:
         _read(request, writer, readable)
@@ -64,7 +65,7 @@ def run(
     except JobError as error:
         writer.error(error.code, str(error))
     except Exception as error:  # parsers raise whatever they like
-        writer.error(_code_of(error), _where(error))
+        writer.error(_code_of(error), place_of(error))
     return 0
 
 
@@ -214,17 +215,6 @@ def _code_of(error: Exception) -> str:
     if getattr(error, "errno", None) == errno.ENOMEM or "memory alloc" in str(error).lower():
         return "parse_memory"
     return "corrupt"
-
-
-def _where(error: Exception) -> str:
-    """Type and place of an exception, for the log. Its message may quote the document: left out."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if place is None:
-        return type(error).__name__
-    module = Path(place.tb_frame.f_code.co_filename).stem
-    return f"{type(error).__name__} in {module} line {place.tb_lineno}"
 
 
 class _Writer:

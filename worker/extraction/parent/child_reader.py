@@ -292,6 +292,8 @@ class ChildReader:
             for item in self._lines.feed(data):
                 if isinstance(item, Failure):
                     raise JobError(item.code, item.detail)
+                if isinstance(item, PageEnd) and item.problem:
+                    log.warning("page_layout_failed", page=item.number, detail=item.problem)
                 yield item
         except MalformedResultError as error:
             raise JobError("parse_crashed", str(error)) from None

@@ -155,18 +155,24 @@ class ResultLines:
             return _chunk(_mapping(message["chunk"]))
         if kind == "summary" and len(message) == 1:
             return _summary(_mapping(message["summary"]))
-        if message.keys() == {"page", "read"}:
-            return self._page_end(message["page"], message["read"], header)
+        if message.keys() - {"problem"} == {"page", "read"}:
+            return self._page_end(message, header)
         if message != {"end": True}:
             _refuse("unknown line")
         return End()
 
-    def _page_end(self, number: object, read: object, header: Header) -> PageEnd:
-        page = _integer(number, self._last_page + 1, header.page_count or 0)
+    def _page_end(self, message: dict[str, Any], header: Header) -> PageEnd:
+        page = _integer(message["page"], self._last_page + 1, header.page_count or 0)
+        read = message["read"]
         if not isinstance(read, bool):
             _refuse("page")
         self._last_page = page
-        return PageEnd(page, has_text=read)
+        problem = _text(message.get("problem", ""), MAX_LINE_BYTES)
+        return PageEnd(page, read, _without_secrets(problem))
+
+
+def _without_secrets(detail: str) -> str:
+    return _NOT_IN_DETAIL.sub("", detail)[:_MAX_DETAIL_CHARACTERS]
 
 
 def _refuse(why: str) -> NoReturn:
@@ -304,7 +310,7 @@ def _failure(body: dict[str, Any]) -> Failure:
         _refuse("code")
     detail = _text(body["detail"], MAX_LINE_BYTES)
     if not _MEDIA_TYPE.fullmatch(detail):
-        detail = _NOT_IN_DETAIL.sub("", detail)[:_MAX_DETAIL_CHARACTERS]
+        detail = _without_secrets(detail)
     return Failure(body["code"], detail)
 
 

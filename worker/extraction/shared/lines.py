@@ -25,7 +25,8 @@ def part_line(part: WindowPart) -> bytes:
     if isinstance(part, Summary):
         return encode({"summary": vars(part)}) + b"\n"
     if isinstance(part, PageEnd):
-        return encode({"page": part.number, "read": part.has_text}) + b"\n"
+        problem = {"problem": part.problem} if part.problem else {}
+        return encode({"page": part.number, "read": part.has_text, **problem}) + b"\n"
     element = {
         "category": part.category,
         "text": part.text,

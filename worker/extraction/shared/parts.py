@@ -13,6 +13,8 @@ class PageEnd:
 
     number: int
     has_text: bool
+    #: Where our own code failed, for the log; the page's text is there as it is, without structure.
+    problem: str = ""
 
 
 @dataclass(frozen=True)

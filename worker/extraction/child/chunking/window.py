@@ -50,4 +50,4 @@ def parts_of_lines(file: BinaryIO) -> Iterator[ReadPart]:
         if "element" in message:
             yield Element(**message["element"])
         else:
-            yield PageEnd(message["page"], has_text=message["read"])
+            yield PageEnd(message["page"], message["read"], message.get("problem", ""))

@@ -4,7 +4,11 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 
-from docmill.worker.extraction.child.kinds.page.items import begins_item, begins_with_bullet
+from docmill.worker.extraction.child.kinds.page.items import (
+    begins_item,
+    begins_with_bullet,
+    is_contents_entry,
+)
 from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.paragraphs import SENTENCE_END, blocks
 from docmill.worker.extraction.child.kinds.page.style import Style, edges, letters_of
@@ -38,7 +42,10 @@ def _elements(block: Sequence[Line], style: Style, page: int) -> Iterator[Elemen
 
 def _element(block: Sequence[Line], style: Style, page: int) -> Element:
     text = " ".join(line.text for line in block)
-    depth = style.outline.get(page, {}).get(letters_of(text))
+    titles = style.outline.get(page)
+    depth = titles.get(letters_of(text)) if titles else None
+    if is_contents_entry(text):
+        return Element("ListItem", text, page=page)
     if depth is None:
         depth = _title_depth(block, text, style)
     if depth is not None:

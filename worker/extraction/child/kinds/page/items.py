@@ -6,6 +6,16 @@ _BULLET = re.compile(r"[\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219\u00b7\uf0b7\u
 _NUMBERED = re.compile(r"\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)]\s+\S")
 
 
+#: What is left of the dots between a title and its page in a table of contents.
+SHORT_LEADER = " ... "
+_CONTENTS_ENTRY = re.compile(r"\S \.\.\. ?\S{1,8}$")
+
+
+def is_contents_entry(text: str) -> bool:
+    """Whether a line names a title and, behind shortened dots, its page."""
+    return bool(_CONTENTS_ENTRY.search(text))
+
+
 def begins_with_bullet(text: str) -> bool:
     """Whether a text is an item behind a bullet, which is one character."""
     return bool(_BULLET.match(text))

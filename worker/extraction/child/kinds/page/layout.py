@@ -4,7 +4,8 @@ Pure: knows lines and numbers, nothing of PDF.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 #: A distance between two words, in sizes of the font, that no justified line is stretched to.
 WIDE_GAP = 1.5
@@ -18,8 +19,7 @@ _MOST_COLUMNS = 4
 _LARGEST_STEP = 4.0
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of text as it stands on the page; y grows upwards.
 
     Where a broken word was repaired it covers several lines of the page: then it begins at `top`
@@ -34,6 +34,8 @@ class Line:
     size: float  #: height of the font: its nominal size means nothing where the page scales it
     bold: bool
     cells: tuple[str, ...] = ()
+    table: int = 0  #: number of the ruled table that it is a row of; 0: of none
+    runs: bool = True  #: whether it stands where a running head or foot may
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
         above, below = rows[end - 1].line, rows[end].line
         if not -below.size < above.bottom - below.top < _LARGEST_STEP * below.size:
             break
-        more = _merged([*columns, *((part.left, part.right) for part in rows[end].parts)])
+        more = _merged([*columns, *map(_span, rows[end].parts)])
         if len(more) < 2:
             break
         columns, end = more, end + 1
@@ -91,7 +93,13 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
 
 def _columns(rows: Sequence[Row]) -> list[Interval]:
     """Intervals that text stands in; between them nothing does."""
-    return _merged([(part.left, part.right) for row in rows for part in row.parts])
+    return _merged([_span(part) for row in rows for part in row.parts])
+
+
+def _span(part: Line) -> Interval:
+    """From left to right: a line that covers several ends left of where it begins, at times."""
+    left, right = part.left, part.right
+    return (left, right) if left <= right else (right, left)
 
 
 def _merged(intervals: list[Interval]) -> list[Interval]:
@@ -105,7 +113,8 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
 
 
 def _column_of(part: Line, columns: Sequence[Interval]) -> int:
-    return next(number for number, (_, right) in enumerate(columns) if part.left <= right)
+    left, _right = _span(part)
+    return next(number for number, (_, right) in enumerate(columns) if left <= right)
 
 
 def _is_prose(run: Sequence[Row], columns: Sequence[Interval]) -> bool:
@@ -137,7 +146,7 @@ def _as_table(run: Sequence[Row]) -> list[Line]:
             # The text of a cell went on in the next line.
             table[-1] = _with_more(table[-1], row.line, cells)
         else:
-            table.append(replace(row.line, cells=cells))
+            table.append(row.line._replace(cells=cells))
     return table
 
 
@@ -166,4 +175,4 @@ def _cells(row: Row, columns: Sequence[Interval]) -> tuple[str, ...]:
 
 def _with_more(row: Line, line: Line, cells: Sequence[str]) -> Line:
     joined = (f"{cell} {more}".strip() for cell, more in zip(row.cells, cells, strict=True))
-    return replace(row, bottom=line.bottom, cells=tuple(joined))
+    return row._replace(bottom=line.bottom, cells=tuple(joined))

@@ -2,10 +2,10 @@
 
 import re
 import statistics
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby, pairwise
 
-from docmill.worker.extraction.child.kinds.page.items import begins_item
+from docmill.worker.extraction.child.kinds.page.items import begins_item, is_contents_entry
 from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.style import letters_of
 
@@ -14,21 +14,21 @@ _PARAGRAPH_PITCH, _TITLE_PITCH = 1.35, 1.45
 SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f][\"'\u201d\u2019)\]]?$")
 
 
-def blocks(lines: Sequence[Line], titles: Container[str]) -> Iterator[list[Line]]:
+def blocks(lines: Sequence[Line], titles: Collection[str]) -> Iterator[list[Line]]:
     """Runs of lines that make one paragraph, one title or one table."""
-    for is_table, run in groupby(lines, key=lambda line: bool(line.cells)):
+    for (is_table, _number), run in groupby(lines, key=lambda line: (bool(line.cells), line.table)):
         if is_table:
             yield list(run)
         else:
             yield from _paragraphs(list(run), titles)
 
 
-def _paragraphs(lines: Sequence[Line], titles: Container[str]) -> Iterator[list[Line]]:
+def _paragraphs(lines: Sequence[Line], titles: Collection[str]) -> Iterator[list[Line]]:
     pitch = _usual_pitch(lines)
     block: list[Line] = []
     was_named = False
     for line in lines:
-        named = letters_of(line.text) in titles
+        named = bool(titles) and letters_of(line.text) in titles
         if block and (named or was_named or not _continues(block, line, pitch)):
             yield block
             block = []
@@ -56,7 +56,7 @@ def _continues(block: Sequence[Line], line: Line, pitch: float) -> bool:
     last = block[-1]
     if abs(line.size - last.size) > 0.12 * last.size or line.bold != last.bold:
         return False
-    if begins_item(line.text):
+    if begins_item(line.text) or is_contents_entry(last.text):
         return False
     ended = bool(SENTENCE_END.search(last.text))
     step = _step(last, line)

@@ -43,8 +43,8 @@ def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
 
 
 def edges(lines: Sequence[Line]) -> list[Line]:
-    """The two highest and the two lowest lines of a page."""
-    by_height = sorted(lines, key=lambda line: -line.top)
+    """The two highest and the two lowest lines of a page, of those that may be running lines."""
+    by_height = sorted((line for line in lines if line.runs), key=lambda line: -line.top)
     return by_height[:2] + by_height[-2:]
 
 

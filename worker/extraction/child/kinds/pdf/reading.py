@@ -5,13 +5,10 @@ from collections.abc import Iterable, Iterator
 import pypdfium2
 
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
-from docmill.worker.extraction.child.kinds.page.elements import page_elements
-from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.style import Style
 from docmill.worker.extraction.child.kinds.pdf import scans
 from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened, page_count
-from docmill.worker.extraction.child.kinds.pdf.lines import lines_of
-from docmill.worker.extraction.child.kinds.pdf.notes import notes_of
+from docmill.worker.extraction.child.kinds.pdf.pages import Content, content_of, elements_of
 from docmill.worker.extraction.child.kinds.pdf.sample import style_and_sample
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
@@ -32,8 +29,9 @@ def read_pdf(source: Source) -> Reading:
     count = page_count(document, source)
     starts = _starts(count)
     style, sampled = style_and_sample(document, source)
-    pages = _pages(document, source, style, sampled, source.wanted_pages(starts, count))
-    if scans.recognition_for(source) == "elsewhere":
+    recognition = scans.recognition_for(source)
+    pages = _pages(document, style, sampled, source.wanted_pages(starts, count), recognition)
+    if recognition == "elsewhere":
         # Before anything is said of the document: one window of it is not much.
         pages = iter(list(pages))
     in_one_go = not source.first_only and source.window is None
@@ -53,22 +51,29 @@ def _starts(count: int) -> range:
 
 def _pages(
     document: pypdfium2.PdfDocument,
-    source: Source,
     style: Style,
-    sampled: dict[int, list[Line]],
+    sampled: dict[int, Content],
     numbers: Iterable[int],
+    recognition: scans.Recognition,
 ) -> Iterator[Element | PageEnd]:
-    recognition = scans.recognition_for(source)
     for number in numbers:
-        with loaded(document, number) as page:
-            lines = sampled.pop(number, None)
-            elements = page_elements(lines_of(page) if lines is None else lines, style, number)
-            if recognition and page is not None and not elements and scans.is_picture(page):
-                if recognition == "elsewhere":
-                    raise ProfileNeededError(profiles.OCR, media_types.PDF)
-                elements = scans.recognised(page, number)
-            notes = list(notes_of(document, page, number))
+        content = sampled.pop(number, None)
+        if content is None:
+            with loaded(document, number) as page:
+                content = content_of(document, page, number)
+        elements, problem = elements_of(content, style)
+        if content.is_picture and recognition:
+            elements = _recognised(document, number, recognition)
         yield from elements
-        yield from notes
-        found = any(element.category != "Header" for element in [*elements, *notes])
-        yield PageEnd(number, has_text=found)
+        yield from content.notes
+        found = any(element.category != "Header" for element in [*elements, *content.notes])
+        yield PageEnd(number, has_text=found, problem=problem)
+
+
+def _recognised(
+    document: pypdfium2.PdfDocument, number: int, recognition: scans.Recognition
+) -> list[Element]:
+    if recognition == "elsewhere":
+        raise ProfileNeededError(profiles.OCR, media_types.PDF)
+    with loaded(document, number) as page:
+        return [] if page is None else scans.recognised(page, number)

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pypdfium2
 
 from docmill.worker.extraction.child.kinds.base import Source
-from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.style import Style, style_of
 from docmill.worker.extraction.child.kinds.pdf.document import loaded, outline_of, page_count
-from docmill.worker.extraction.child.kinds.pdf.lines import lines_of
+from docmill.worker.extraction.child.kinds.pdf.pages import Content, content_of
 
 #: Pages, spread over the document, that show what its body text and its running lines look like.
 _SAMPLE_PAGES = 12
@@ -16,19 +15,20 @@ _SAMPLE_PAGES = 12
 
 def style_and_sample(
     document: pypdfium2.PdfDocument, source: Source
-) -> tuple[Style, dict[int, list[Line]]]:
-    """What ordinary text looks like, and the lines of the pages that show it, by page.
+) -> tuple[Style, dict[int, Content]]:
+    """What ordinary text looks like, and what the pages hold that show it, by page.
 
-    The same pages whatever window is read, so that all windows agree. Their lines are not thrown
-    away: to measure them is half the work of a short document.
+    The same pages whatever window is read, so that all windows agree. What they hold is not thrown
+    away: to find it is most of the work of a short document.
     """
     outline = outline_of(document)
     if known := source.context:
         return Style(known["body_size"], frozenset(known["running"]), outline), {}
     step = max(1, page_count(document, source) // _SAMPLE_PAGES)
     numbers = range(1, page_count(document, source) + 1, step)[: _SAMPLE_PAGES + 1]
-    samples = {}
+    samples: dict[int, Content] = {}
     for number in numbers:
         with loaded(document, number) as page:
-            samples[number] = lines_of(page)
-    return replace(style_of(samples), outline=outline), samples
+            samples[number] = content_of(document, page, number)
+    lines = {number: content.lines for number, content in samples.items()}
+    return replace(style_of(lines), outline=outline), samples

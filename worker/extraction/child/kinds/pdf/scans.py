@@ -12,12 +12,14 @@ from docmill.worker.extraction.child.kinds.pdf.document import loaded, opened, p
 from docmill.worker.extraction.shared import profiles
 from docmill.worker.models import Element
 
+Recognition = Literal["here", "elsewhere"] | None
+
 _OCR_DPI = 150
 #: A page of A3 has fewer at that resolution; a larger one is shown smaller.
 _OCR_PIXELS = 6_000_000
 
 
-def recognition_for(source: Source) -> Literal["here", "elsewhere"] | None:
+def recognition_for(source: Source) -> Recognition:
     """Where the text of pictures can be recognised: by this process, by another kind, or not."""
     if source.profile == profiles.OCR:
         return "here"
@@ -40,12 +42,20 @@ def has_pictures_of_text(source: Source) -> bool:
 
 def is_picture(page: pypdfium2.PdfPage) -> bool:
     """Whether a page shows something and has no text."""
+    return not visible_text(page).strip() and shows_something(page)
+
+
+def visible_text(page: pypdfium2.PdfPage) -> str:
+    """The text that a page shows, in pdfium's order."""
     text_page = page.get_textpage()
     try:
-        if text_page.count_chars() and text_page.get_text_range().strip():
-            return False
+        return text_page.get_text_bounded(*page.get_bbox()) if text_page.count_chars() else ""
     finally:
         text_page.close()
+
+
+def shows_something(page: pypdfium2.PdfPage) -> bool:
+    """Whether a page holds a picture or a drawing."""
     objects = page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH))
     return next(iter(objects), None) is not None
 

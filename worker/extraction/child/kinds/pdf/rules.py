@@ -1,0 +1,88 @@
+"""The ruling lines of a page: thin shapes, and the sides of rectangles, among what it draws."""
+
+import ctypes
+from collections.abc import Iterator, Sequence
+
+import pypdfium2
+from pypdfium2 import raw
+
+from docmill.worker.extraction.child.kinds.page.grids import Rule
+from docmill.worker.extraction.child.kinds.pdf import bulk
+from docmill.worker.extraction.child.kinds.pdf.measure import turned
+
+#: So many objects of a page are looked at, and so many segments of their outlines.
+_MOST_OBJECTS, _MOST_SEGMENTS = 5_000, 5_000
+#: A shape thinner than this, in points, is a line.
+_THIN = 3.0
+#: A shorter line is a dash or a letter's stroke.
+_LEAST_LENGTH = 8.0
+
+Side = tuple[float, float, float, float]  # left, top, right, bottom; thin
+
+
+def rules_of(page: pypdfium2.PdfPage, degrees: int) -> tuple[list[Rule], list[Rule]]:
+    """Level and upright lines of a page, once it is turned clockwise by so much."""
+    shapes = _paths(page)
+    sides = [turned(side, degrees) for side in _sides(shapes)] if shapes else []
+    level, upright = [], []
+    for x, y, other_x, other_y in sides:
+        left, right, bottom, top = *sorted((x, other_x)), *sorted((y, other_y))
+        if top - bottom <= _THIN and right - left >= _LEAST_LENGTH:
+            level.append(Rule((top + bottom) / 2, left, right))
+        elif right - left <= _THIN and top - bottom >= _LEAST_LENGTH:
+            upright.append(Rule((left + right) / 2, bottom, top))
+    return level, upright
+
+
+def _paths(page: pypdfium2.PdfPage) -> list[int]:
+    address = bulk.address_of(page)
+    count = min(raw.FPDFPage_CountObjects(page), _MOST_OBJECTS)
+    objects = bulk.objects_of(address, count)
+    types = bulk.types_of(objects)
+    kind = raw.FPDF_PAGEOBJ_PATH
+    return [found for found, type_ in zip(objects, types, strict=True) if type_ == kind]
+
+
+def _sides(shapes: Sequence[int]) -> Iterator[Side]:
+    budget = _MOST_SEGMENTS
+    for shape, (left, bottom, right, top) in zip(shapes, bulk.bounds_of(shapes), strict=True):
+        width, height = right - left, top - bottom
+        if min(width, height) <= _THIN:
+            yield left, top, right, bottom
+        elif budget > 0 and max(width, height) >= _LEAST_LENGTH:
+            segments = raw.FPDFPath_CountSegments(ctypes.cast(shape, raw.FPDF_PAGEOBJECT))
+            budget -= segments
+            if segments <= budget and _is_stroked(shape):
+                yield from _outline(shape, segments)
+
+
+def _is_stroked(shape: int) -> bool:
+    fill, stroke = ctypes.c_int(), ctypes.c_int()
+    handle = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
+    raw.FPDFPath_GetDrawMode(handle, fill, stroke)
+    return bool(stroke.value)
+
+
+def _outline(shape: int, segments: int) -> Iterator[Side]:
+    """The straight sides of a path, where it stands on the page."""
+    handle = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
+    matrix = raw.FS_MATRIX()
+    raw.FPDFPageObj_GetMatrix(handle, matrix)
+    begin = last = (0.0, 0.0)
+    x, y = ctypes.c_float(), ctypes.c_float()
+    for number in range(segments):
+        segment = raw.FPDFPath_GetPathSegment(handle, number)
+        raw.FPDFPathSegment_GetPoint(segment, x, y)
+        point = (
+            matrix.a * x.value + matrix.c * y.value + matrix.e,
+            matrix.b * x.value + matrix.d * y.value + matrix.f,
+        )
+        kind = raw.FPDFPathSegment_GetType(segment)
+        if kind == raw.FPDF_SEGMENT_MOVETO:
+            begin = point
+        elif kind == raw.FPDF_SEGMENT_LINETO:
+            yield (*last, *point)
+        last = point
+        if raw.FPDFPathSegment_GetClose(segment):
+            yield (*last, *begin)
+            last = begin
