@@ -87,7 +87,7 @@ def test_a_packer_made_of_what_is_open_goes_on_as_the_first_would(
 def test_what_repeats_itself_is_cut_without_end_or_memory() -> None:
     packer = Packer(ROOM)
     same = Block("again", 3, None, " ", {})
-    groups = []
+    groups: list[list[Block]] = []
     for _ in range(5000):
         groups += packer.add(same)
         assert len(packer.open) < 10 * ROOM

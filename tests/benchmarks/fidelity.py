@@ -1,0 +1,177 @@
+"""Compare what is read of every file of a folder with what an independent reader finds in it.
+
+    make bench-fidelity DOCS=folder
+
+Recall is the share of the letters and digits of the other reader's words that ours has too. A word
+that was joined or divided elsewhere counts as found. Printed are the median and the spread for each
+kind, and the files with the lowest recall, with the words that are missing.
+
+The other readers are in tests/support/independent: raw XML of Office files, pdfium's own text of
+the visible page, Python's html.parser and email. With `--poppler` it is Poppler's pdftotext for PDF.
+Of sheets only words with a letter are compared: the other reader does not format numbers.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from docmill.worker.errors import JobError
+from docmill.worker.extraction import GuardedExtractor
+from docmill.worker.extraction.shared import media_types
+from docmill.worker.log import configure_logging
+from docmill.worker.processes.reading import extraction_limits
+from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.processes import Settings
+from tests.benchmarks.figures import Figures, machine, print_table
+from tests.support.independent import excel, mail, pdf, powerpoint, web, word
+
+READY_SECONDS = 60
+#: Scripts that are written without spaces have a word for each letter.
+_SPACELESS: Final = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
+_WORD: Final = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
+_NUMBER: Final = re.compile(r"\d[\d.e]*")
+_SHOWN_WORDS: Final = 8
+
+Judge = Callable[[bytes], str]
+
+
+def _without_numbers(text: str) -> str:
+    words = _WORD.findall(text)
+    return " ".join(found for found in words if not _NUMBER.fullmatch(found))
+
+
+JUDGES: Final[Mapping[str, tuple[str, Judge]]] = {
+    media_types.DOCX: ("Word", word.letters),
+    media_types.PPTX: ("slides", powerpoint.letters),
+    media_types.XLSX: ("sheets", lambda data: _without_numbers(excel.letters(data))),
+    media_types.PDF: ("PDF", pdf.letters),
+    media_types.EML: ("mail", mail.letters),
+    "text/html": ("web", web.lines),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One file, read twice."""
+
+    path: Path
+    kind: str
+    recall: float
+    missing: list[str]  #: words, the longest first
+    surplus: float  #: letters of ours beyond those of the other reader, as a share of his
+
+
+def compare(expected: str, found: str) -> tuple[float, list[str], float]:
+    """Recall, the words that are missing, and the surplus."""
+    wanted, ours = (Counter(_WORD.findall(text.casefold())) for text in (expected, found))
+    lacking = wanted - ours
+    squeezed = "".join(_WORD.findall(found.casefold()))
+    missing = Counter(
+        {
+            text: number
+            for text, number in lacking.items()
+            # Each is looked for as often as it is lacking, in words of ours that are none of his.
+            if squeezed.count(text) < wanted[text]
+        }
+    )
+    letters = _letters(wanted)
+    if not letters:
+        return 1.0, [], 0.0
+    surplus = max(0, _letters(ours) - letters) / letters
+    return 1 - _letters(missing) / letters, sorted(missing, key=len, reverse=True), surplus
+
+
+def _letters(words: Counter[str]) -> int:
+    return sum(len(text) * number for text, number in words.items())
+
+
+def poppler(data: bytes) -> str:
+    """The text as Poppler's pdftotext has it. Raises CalledProcessError."""
+    ended = subprocess.run(
+        ["pdftotext", "-", "-"], input=data, capture_output=True, check=True, timeout=120
+    )
+    return ended.stdout.decode(errors="replace")
+
+
+def _read(path: Path, extractor: GuardedExtractor) -> tuple[str, str]:
+    """Its type, and all of its text. Raises JobError."""
+    texts: list[str] = []
+    with extractor.open(path, file_name=path.name, check=lambda: None) as extraction:
+        media_type = extraction.mime_type
+        for window in extraction.windows():
+            texts += [element.text for element in window.elements]
+    return media_type, "\n".join(texts)
+
+
+def _compared(
+    path: Path, extractor: GuardedExtractor, judges: Mapping[str, tuple[str, Judge]]
+) -> Comparison | None:
+    try:
+        media_type, found = _read(path, extractor)
+    except JobError as error:
+        print(f"not read: {path.name}: {error.code}")
+        return None
+    if media_type not in judges:
+        return None
+    kind, judge = judges[media_type]
+    try:
+        expected = judge(path.read_bytes())
+    except Exception as error:  # A damaged file may end the other reader in any way.
+        print(f"not judged: {path.name}: {type(error).__name__}: {error}")
+        return None
+    return Comparison(path, kind, *compare(expected, found))
+
+
+def _report(found: list[Comparison], folder: Path, worst: int) -> None:
+    recalls: dict[str, list[float]] = defaultdict(list)
+    for one in found:
+        recalls[one.kind].append(one.recall)
+    print(f"\n{machine()}, recall by kind\n")
+    print_table([Figures(kind, "share", values) for kind, values in sorted(recalls.items())])
+    below = sum(one.recall < 0.98 for one in found)
+    print(f"\n{len(found)} files compared, {below} below 0.98. The lowest:\n")
+    print("| file | kind | recall | surplus | missing |")
+    print("| --- | --- | --- | --- | --- |")
+    for one in sorted(found, key=lambda one: one.recall)[:worst]:
+        missing = " ".join(one.missing[:_SHOWN_WORDS]).replace("|", "\\|")
+        name = one.path.relative_to(folder)
+        print(f"| {name} | {one.kind} | {one.recall:.3f} | {one.surplus:.2f} | {missing} |")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def main() -> None:
+    """Read all files twice, print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--worst", type=int, default=25, help="how many files are listed")
+    parser.add_argument("--poppler", action="store_true", help="judge PDF by pdftotext")
+    options = parser.parse_args()
+    judges = dict(JUDGES)
+    if options.poppler:
+        if not shutil.which("pdftotext"):
+            parser.error("pdftotext is not installed: install Poppler's tools (poppler-utils)")
+        judges[media_types.PDF] = ("PDF", poppler)
+    configure_logging(log_format="console", level="error")
+    limits = extraction_limits(load_settings(Settings), children=1)
+    with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
+        extractor = GuardedExtractor(limits, temp_dir=Path(name))
+        try:
+            assert extractor.ready(READY_SECONDS)
+            compared = [_compared(path, extractor, judges) for path in _files(options.folder)]
+        finally:
+            extractor.close()
+    _report([one for one in compared if one], options.folder, options.worst)
+
+
+if __name__ == "__main__":
+    main()
