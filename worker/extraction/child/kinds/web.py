@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from lxml import html as lxml_html
@@ -49,6 +50,8 @@ _LINKS = re.compile(
 )
 _LINK_LISTS = frozenset({"ul", "ol", "div", "section", "aside", "p", "table"})
 _MOST_IN_LINKS = 0.8
+#: Larger ones are not looked at: they may stand in one another, a thousand deep.
+_MOST_NODES = 400
 #: So many links to the same page in other languages are the list of them.
 _LEAST_LANGUAGES = 3
 _LINK_TEXT = etree.XPath(".//a//text()", smart_strings=False)
@@ -154,6 +157,8 @@ def _is_boilerplate(node: etree._Element) -> bool:
 
 
 def _is_all_links(node: etree._Element) -> bool:
+    if next(islice(node.iter(), _MOST_NODES, None), None) is not None:
+        return False
     return _stripped_length(_LINK_TEXT(node)) >= _MOST_IN_LINKS * _text_length(node) > 0
 
 
