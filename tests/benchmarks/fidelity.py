@@ -7,8 +7,8 @@ that was joined or divided elsewhere counts as found. Printed are the median and
 kind, and the files with the lowest recall, with the words that are missing.
 
 The other readers are in tests/support/independent: raw XML of Office files, pdfium's own text of
-the visible page, Python's html.parser and email. With `--poppler` it is Poppler's pdftotext for PDF.
-Of sheets only words with a letter are compared: the other reader does not format numbers.
+the visible page, Python's html.parser and email; with `--poppler`, Poppler's pdftotext for PDF. Of
+sheets only words with a letter are compared: the other reader does not format numbers.
 """
 
 import argparse

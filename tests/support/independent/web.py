@@ -83,6 +83,14 @@ def letters(data: bytes) -> str:
     return "".join(seen.texts)
 
 
+def lines(data: bytes) -> str:
+    """As `letters`, each run of text on a line of its own."""
+    seen = _Seen()
+    seen.feed(_decoded(data))
+    seen.close()
+    return "\n".join(seen.texts)
+
+
 def _decoded(data: bytes) -> str:
     declared = _DECLARED.search(data[:4096])
     for name in ("utf-8", declared[1].decode() if declared else "", "cp1252"):

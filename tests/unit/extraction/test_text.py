@@ -135,6 +135,16 @@ def test_json_is_read_item_by_item():
     ]
 
 
+def test_records_in_a_list_below_other_keys_stand_by_themselves():
+    answer = {"meta": {"page": 1, "of": 3}, "data": {"next": "b", "items": [{"id": 1}, {"id": 2}]}}
+    assert [words for _, words in shown(json.dumps(answer), "a.json")] == [
+        "meta.page: 1\nmeta.of: 3",
+        "data.next: b",
+        "data.items.id: 1",
+        "data.items.id: 2",
+    ]
+
+
 def test_of_very_many_records_small_ones_share_an_element():
     elements = read(json.dumps([1] * 200_000), "a.json")
     assert len(elements) < 10_500

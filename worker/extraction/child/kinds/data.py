@@ -30,6 +30,8 @@ _SNIFF_CHARACTERS = 16 * 1024
 _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
 #: So many records of a window have elements of their own.
 _SEPARATE_RECORDS = 10_000
+#: Dictionaries around a list of records, one in another.
+_MOST_WRAPPERS = 4
 
 
 def read_delimited(source: Source) -> Reading:
@@ -160,8 +162,39 @@ def _items(value: Any) -> Iterable[Any]:
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
-        return ({key: item} for key, item in value.items())
+        return chain.from_iterable(
+            _records(key, item, _MOST_WRAPPERS) for key, item in value.items()
+        )
     return [value]
+
+
+def _records(path: str, value: Any, levels: int) -> Iterator[Any]:
+    """What is below a key: of a list of records each by itself, else all in one.
+
+    A server's answer has its records in a list below such keys as `data.items`. Dictionaries
+    around such a list are taken apart.
+    """
+    if _is_list_of_records(value):
+        yield from ({path: item} for item in value)
+    elif _wraps_records(value, levels):
+        for key, item in value.items():
+            yield from _records(f"{path}.{key}", item, levels - 1)
+    else:
+        yield {path: value}
+
+
+def _wraps_records(value: Any, levels: int) -> bool:
+    return (
+        levels > 0
+        and isinstance(value, dict)
+        and any(
+            _is_list_of_records(item) or _wraps_records(item, levels - 1) for item in value.values()
+        )
+    )
+
+
+def _is_list_of_records(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def _record_elements(records: Iterable[Any]) -> Iterator[Element]:

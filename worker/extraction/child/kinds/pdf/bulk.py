@@ -32,9 +32,9 @@ _type = _function(raw.FPDFPageObj_GetType, _INT, _POINTER)
 _bounds = _function(raw.FPDFPageObj_GetBounds, _INT, *[_POINTER] * 5)
 
 
-def address_of(handle: Any) -> int:
-    """The address behind a handle of pypdfium2, or of `raw`."""
-    return int(ctypes.cast(getattr(handle, "raw", handle), _POINTER).value or 0)
+def address_of(owner: Any) -> int:
+    """The address of what an object of pypdfium2, or of `raw`, stands for."""
+    return int(ctypes.cast(getattr(owner, "raw", owner), _POINTER).value or 0)
 
 
 def boxes(text_page: int, chars: Sequence[int]) -> Any:

@@ -65,7 +65,7 @@ class Measure:
         self.rotation: int = page.get_rotation()
         self.page_box = _visible_box(page)
         self.visible = turned(self.page_box, self.rotation)
-        self.handle = bulk.address_of(text_page)
+        self.address = bulk.address_of(text_page)
         self._raw = text_page.raw
         ascii_or_bmp = self.page_text.isascii() or max(self.page_text, default="") < "\U00010000"
         #: Where each character begins in UTF-16, which pdfium counts in and Python does not.
@@ -88,11 +88,11 @@ class Measure:
         """Numbers that pdfium knows the characters by that stand at these positions of the text."""
         if self._units is not None:
             positions = [self._units[position] for position in positions]
-        return positions if self._is_complete else bulk.char_indices(self.handle, positions)
+        return positions if self._is_complete else bulk.char_indices(self.address, positions)
 
     def boxes(self, positions: Sequence[int]) -> list[Box]:
         """Where these characters are shown."""
-        values = iter(bulk.boxes(self.handle, self.chars(positions))[:])
+        values = iter(bulk.boxes(self.address, self.chars(positions))[:])
         found = zip(values, values, values, values, strict=True)
         return [turned(box, self.rotation) for box in found] if self.rotation else list(found)
 
@@ -101,7 +101,7 @@ class Measure:
 
         One that is neither upright nor nearly so counts with the quarter that is nearest.
         """
-        found = np.fromiter(bulk.angles(self.handle, self.chars(positions)), float, len(positions))
+        found = np.fromiter(bulk.angles(self.address, self.chars(positions)), float, len(positions))
         # -1: pdfium does not know.
         return _quarters(np.degrees(np.where(found == -1, 0, found)) + self.rotation)
 
@@ -121,7 +121,7 @@ class Measure:
     def are_bold(self, positions: Sequence[int]) -> list[bool]:
         """Whether the characters at these positions are bold."""
         chars = self.chars(positions)
-        fonts = bulk.fonts_of(self.handle, chars)
+        fonts = bulk.fonts_of(self.address, chars)
         for char, font in zip(chars, fonts, strict=True):
             if font not in self._bold:
                 self._bold[font] = self._is_bold(char)
@@ -199,7 +199,7 @@ def gaps(measure: Measure) -> list[tuple[int, int, float]]:
     spaces = _spaces(measure.page_text)
     # A single space that the page draws itself is as wide as a space.
     single = [start for start, end in spaces if end - start == 1]
-    drawn = bulk.are_generated(measure.handle, measure.chars(single))
+    drawn = bulk.are_generated(measure.address, measure.chars(single))
     narrow = {start for start, generated in zip(single, drawn, strict=True) if not generated}
     wide = [span for span in spaces if span[0] not in narrow]
     found = iter(measure.boxes([at for start, end in wide for at in (start - 1, end)]))

@@ -58,20 +58,20 @@ def _sides(shapes: Sequence[int]) -> Iterator[Side]:
 
 def _is_stroked(shape: int) -> bool:
     fill, stroke = ctypes.c_int(), ctypes.c_int()
-    handle = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
-    raw.FPDFPath_GetDrawMode(handle, fill, stroke)
+    native = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
+    raw.FPDFPath_GetDrawMode(native, fill, stroke)
     return bool(stroke.value)
 
 
 def _outline(shape: int, segments: int) -> Iterator[Side]:
     """The straight sides of a path, where it stands on the page."""
-    handle = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
+    native = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
     matrix = raw.FS_MATRIX()
-    raw.FPDFPageObj_GetMatrix(handle, matrix)
+    raw.FPDFPageObj_GetMatrix(native, matrix)
     begin = last = (0.0, 0.0)
     x, y = ctypes.c_float(), ctypes.c_float()
     for number in range(segments):
-        segment = raw.FPDFPath_GetPathSegment(handle, number)
+        segment = raw.FPDFPath_GetPathSegment(native, number)
         raw.FPDFPathSegment_GetPoint(segment, x, y)
         point = (
             matrix.a * x.value + matrix.c * y.value + matrix.e,
