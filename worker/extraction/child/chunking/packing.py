@@ -18,11 +18,11 @@ from typing import Final
 from docmill.worker.extraction.child.chunking.blocks import Block
 
 #: A cut within a paragraph costs this many times one at its end.
-_WITHIN: Final = 2.0
+_WITHIN: Final = 1.25
 #: A chunk smaller than this share of the room is made only where nothing else fits.
 _SMALL_SHARE: Final = 10
 #: What such a chunk costs: more than any cut.
-_SMALL_PRICE: Final = 16.0
+_SMALL_PRICE: Final = 4.0
 #: After so many full chunks without a cut in common the way that is cheapest so far decides. Text
 #: that repeats itself needs it: its places have equal prices.
 _MOST_OPEN: Final = 8
@@ -31,10 +31,10 @@ _FULL_CHARACTERS: Final = 60_000
 
 
 def price(block: Block) -> float:
-    """What a cut after this block costs: above 0, and 8 at most."""
+    """What a cut after this block costs: above 0, and 1.25 at most."""
     digest = blake2b(block.text.encode(), digest_size=4).digest()
     drawn = (int.from_bytes(digest, "big") + 1) / (1 << 32)
-    return (drawn if block.ends_paragraph else drawn * _WITHIN) ** 3
+    return drawn if block.ends_paragraph else drawn * _WITHIN
 
 
 class Packer:
