@@ -108,7 +108,7 @@ def as_client(
 
 
 def watch_bucket(database: Database, bucket: str = "docs", **source: Any) -> None:
-    """A bucket, and a source on it. Keywords are columns of the source."""
+    """A bucket, and a source on it, if they are not there. Keywords are columns of the source."""
     columns = {"bucket_id": bucket, **source}
     with database.connect() as connection:
         connection.execute(
@@ -116,7 +116,9 @@ def watch_bucket(database: Database, bucket: str = "docs", **source: Any) -> Non
             [bucket, bucket],
         )
         connection.execute(
-            sql.SQL("insert into ingest_private.sources ({}) values ({})").format(
+            sql.SQL(
+                "insert into ingest_private.sources ({}) values ({}) on conflict do nothing"
+            ).format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)),
                 sql.SQL(", ").join(sql.Placeholder() * len(columns)),
             ),

@@ -27,7 +27,7 @@ from tests.contract.functions.conftest import (
     token,
 )
 from tests.contract.target import Inside, Target, User
-from tests.schema.actors import rows, upload, value
+from tests.schema.actors import rows, upload
 from tests.support.api import KEYS, api_settings
 from tests.support.database import as_client, delete_objects, watch_bucket
 from tests.support.fake_openai import FakeOpenAI, Raw, error
@@ -145,9 +145,7 @@ def asking(
 def function(asking: Function, alice: User, inside: Inside, chat: FakeOpenAI) -> Iterator[Function]:
     """Asked by alice, who has one document. Everything is removed after the test."""
     watch = inside.database
-    with watch.connect() as admin:
-        if not value(admin, "select exists (select from ingest_private.sources)"):
-            watch_bucket(watch)
+    watch_bucket(watch)
     upload(watch, f"{alice.id}/who.txt", ["Bob did it.", "Eve did it not."], owner=alice.id)
     chat.chats.clear()
     chat.write = lambda _body: ["Bob ", "[1]."]
