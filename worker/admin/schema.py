@@ -144,7 +144,7 @@ def apply_schema(connection: psycopg.Connection, index: IndexSettings) -> Applie
 
     Runs as a superuser or as a hosted project's `postgres`. Raises SchemaError naming what is
     missing or what was edited. Waits at most 3 s for a lock, several times, so that uploads are
-    not held up behind it.
+    not held up behind it; a deadlock with a worker is tried again, too.
     """
     return _retry_on_lock(lambda: _apply_once(connection, index))
 
@@ -153,7 +153,7 @@ def _retry_on_lock(action: Callable[[], AppliedSchema]) -> AppliedSchema:
     for attempt in range(_LOCK_TRIES):
         try:
             return action()
-        except pg.LockNotAvailable:
+        except (pg.LockNotAvailable, pg.DeadlockDetected):
             if attempt == _LOCK_TRIES - 1:
                 raise SchemaError(
                     "a table stayed locked: try again when fewer uploads are running"
@@ -310,7 +310,7 @@ def in_vector_schema(text: str, vector_schema: str) -> str:
 def _execute(connection: psycopg.Connection, file: SqlFile, vector_schema: str) -> None:
     try:
         connection.execute(in_vector_schema(file.text, vector_schema).encode())
-    except pg.LockNotAvailable:
+    except (pg.LockNotAvailable, pg.DeadlockDetected):
         raise
     except pg.Error as error:
         raise SchemaError(f"{file.name}: {error.diag.message_primary or error}") from error
