@@ -98,6 +98,25 @@ def test_a_line_that_goes_on_with_a_sentence_is_no_title(before: str, line: str,
     assert shown(f"{before}\n\n{line}\n\n{PROSE}")[1] == (category, line)
 
 
+@pytest.mark.parametrize("line", ["AUDIENCE: Hear, hear", "Note: see the annex", "Fees: 2024"])
+def test_a_line_with_a_label_is_no_title(line: str):
+    assert shown(f"{PROSE}\n\n{line}\n\n{PROSE}")[1] == ("Text", line)
+
+
+@pytest.mark.parametrize("line", ["Chapter 1: Rain", "Annex A: Fees"])
+def test_a_numbered_heading_is_a_title(line: str):
+    assert shown(f"{PROSE}\n\n{line}\n\n{PROSE}")[1] == ("Title", line)
+
+
+@pytest.mark.parametrize(
+    ("line", "heading", "depth"),
+    [("= Ada =", "Ada", 0), ("== Early life ==", "Early life", 1), ("= = Life = =", "Life", 1)],
+)
+def test_headings_of_a_wiki_are_titles_of_their_depth(line: str, heading: str, depth: int):
+    (_, title, _) = read(f"{PROSE}\n\n{line}\n\n{PROSE}", "a.txt")
+    assert (title.category, title.text, title.depth) == ("Title", heading, depth)
+
+
 def test_list_items_stand_alone_without_their_bullets():
     assert shown("- one\n- two\n3. three\n") == [
         ("ListItem", "one"),

@@ -31,6 +31,10 @@ _FULL_LINE = 0.75
 _MID_SENTENCE = 0.4
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
+#: `AUDIENCE: Hear!`, but not `Chapter 1: Rain` nor `Annex A: Fees`.
+_LABELLED = re.compile(r"[^\W\d_][^\d:]*[^\W\d_]{2}:\s+\S.*")
+#: `== History ==` of a wiki; its signs may stand apart.
+_WIKI_HEADING = re.compile(r"(=(?: ?=){0,5}) ?([^=\s](?:[^=]*[^=\s])?) ?\1")
 _CUTS = (
     cuts.between_paragraphs,
     cuts.at_blank_line,
@@ -135,14 +139,21 @@ def _shape(paragraph: str) -> str:
 def _classified(paragraph: str, before: str) -> Element:
     if len(paragraph) > _MAX_TITLE_CHARACTERS:
         return Element(_shape(paragraph), paragraph)
+    if heading := _WIKI_HEADING.fullmatch(paragraph):
+        return Element("Title", heading[2], depth=heading[1].count("=") - 1)
     found = element_from_text(paragraph)
     category = "Text" if found.category == "UncategorizedText" else found.category
     if category == "Title" and paragraph.endswith((".", "!", "?", ";", ":", ",")):
         category = "NarrativeText"
-    if category == "Title" and (_ADDRESS.fullmatch(paragraph) or _goes_on(before, paragraph)):
-        # A heading would cut the sentence that it stands in.
+    if category == "Title" and _is_no_title(paragraph, before):
         category = "Text"
     return Element(category, found.text)
+
+
+def _is_no_title(paragraph: str, before: str) -> bool:
+    """A heading would cut the sentence that it stands in, and head what it does not belong to."""
+    is_said = _ADDRESS.fullmatch(paragraph) or _LABELLED.fullmatch(paragraph)
+    return bool(is_said) or _goes_on(before, paragraph)
 
 
 def _goes_on(before: str, paragraph: str) -> bool:
