@@ -61,6 +61,13 @@ def test_small_sections_share_a_chunk_under_their_common_heading() -> None:
     assert chunk.content == "Soup\nLeek.\n\nCake\nPlum."
 
 
+def test_a_section_of_few_characters_shares_a_chunk_however_many_tokens_it_has() -> None:
+    number = "x9-7Q." * 3
+    assert COUNTER.count(number) > MAX_TOKENS // 10
+    (chunk,) = chunks_of(title("A"), text("word " * 20), title("B"), text(number))
+    assert chunk.content.endswith(number)
+
+
 def test_a_chunk_spans_the_pages_of_its_pieces() -> None:
     (chunk,) = chunks_of(text("one", 2), text("two", 3), text("three", 5))
     assert (chunk.page_start, chunk.page_end) == (2, 5)

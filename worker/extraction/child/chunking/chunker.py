@@ -38,6 +38,8 @@ from docmill.worker.models import Chunk, Element, JsonObject, headings_line
 
 #: Sections below this share of the chunk size are packed together with their neighbours.
 _SMALL_SHARE: Final = 10
+#: So are those with less characters, however many tokens: numbers and rare names have many.
+_FEW_CHARACTERS: Final = 100
 #: Headings may take this share of what is embedded; one for which there is no room is content.
 _HEADINGS_SHARE: Final = 3
 #: A section longer than this many chunks (one at least), or this many characters, is handed on
@@ -196,14 +198,18 @@ class Chunker:
 
     def _joined(self, left: Section, right: Section) -> Section | None:
         """Two neighbours as one section; None where they had better stay apart."""
-        small = self._max_tokens // _SMALL_SHARE
-        costs = left.blocks.cost, right.blocks.cost
-        if min(costs) >= small or sum(costs) > self._max_tokens:
+        if not (self._is_small(left) or self._is_small(right)):
+            return None
+        if left.blocks.cost + right.blocks.cost > self._max_tokens:
             return None
         common = _common_prefix(left.headings, right.headings)
         # Their headings count as well, now that they are lines of the text.
         blocks = Blocks([*self._inlined(left, common), *self._inlined(right, common)])
         return Section(common, blocks) if blocks.cost <= self._room(common) else None
+
+    def _is_small(self, section: Section) -> bool:
+        small = self._max_tokens // _SMALL_SHARE
+        return section.blocks.cost < small or section.blocks.characters < _FEW_CHARACTERS
 
     def _inlined(self, section: Section, common: tuple[str, ...]) -> list[Block]:
         # Headings that the joined section no longer carries become lines of its text.
