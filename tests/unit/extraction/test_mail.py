@@ -156,3 +156,17 @@ def test_feeds_hold_no_tags(form: str) -> None:
     assert "description: Fish & chips for H2O" in found
     assert "title: 1 < 2" in found
     assert "unseen" not in found
+
+
+def test_a_long_list_of_correspondents_is_read_in_time_and_decoded() -> None:
+    names = ", ".join(f"=?utf-8?q?J=C3=BCrgen?= <j{n}@example.org>" for n in range(20_000))
+    data = f"From: a@example.org\nTo: {names}\nSubject: x\n\nbody\n".encode()
+    found = text(data, "a.eml")
+    assert found.count("Jürgen") == 20_000
+    assert "<j19999@example.org>" in found
+
+
+def test_a_part_with_endless_parameters_is_read() -> None:
+    kind = "text/plain; " + "a=b; " * 50_000
+    data = f"From: a@example.org\nSubject: x\nContent-Type: {kind}\n\nbody here\n".encode()
+    assert "body here" in text(data, "a.eml")

@@ -5,6 +5,8 @@ import email.policy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.message import EmailMessage, MIMEPart
 from typing import Any
 
@@ -27,11 +29,39 @@ _SIGNATURES = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
 _MAX_NAME_CHARACTERS = 200
+#: Python's way through a longer header takes time that grows with the square of it.
+_LONG_HEADER = 10_000
+#: An encoded word has 75 characters at most; in longer pieces than this none is looked for.
+_LONG_PIECE = 1_000
+
+
+class _Policy(email.policy.EmailPolicy):
+    """As Internet mail is read; but long headers piece by piece."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        if len(value) <= _LONG_HEADER:
+            return super().header_fetch_parse(name, value)
+        if name.lower().startswith("content-"):
+            return super().header_fetch_parse(name, value[:_LONG_HEADER])
+        return ",".join(map(_decoded_words, value.split(",")))
+
+
+def _decoded_words(piece: str) -> str:
+    """A piece of a header, its encoded words as text."""
+    if len(piece) > _LONG_PIECE:
+        return piece
+    try:
+        return str(make_header(decode_header(piece)))
+    except (HeaderParseError, LookupError, ValueError):
+        return piece
+
+
+_POLICY = _Policy()
 
 
 def read_eml(source: Source, open_part: OpenPart) -> Reading:
     """A message as Internet mail stores it. `open_part` begins to read what is attached."""
-    message = email.message_from_bytes(_in_ascii(source.read()), policy=email.policy.default)
+    message = email.message_from_bytes(_in_ascii(source.read()), policy=_POLICY)
     assert isinstance(message, EmailMessage)
     leaves = list(_leaves(message))
     bodies = [leaf for leaf in leaves if _is_body(leaf)]
@@ -70,7 +100,7 @@ def _repaired(message: EmailMessage, name: str, raw: str) -> Any:
     written = raw.encode("utf-8", errors="surrogateescape")
     charset = next((str(part.get_content_charset() or "") for part in message.walk()), "")
     policy: Any = message.policy
-    return policy.header_factory(name, decode(written, declared=charset))
+    return policy.header_fetch_parse(name, decode(written, declared=charset))
 
 
 def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
