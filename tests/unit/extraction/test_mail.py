@@ -170,3 +170,20 @@ def test_a_part_with_endless_parameters_is_read() -> None:
     kind = "text/plain; " + "a=b; " * 50_000
     data = f"From: a@example.org\nSubject: x\nContent-Type: {kind}\n\nbody here\n".encode()
     assert "body here" in text(data, "a.eml")
+
+
+def test_what_a_server_reports_of_a_message_is_read() -> None:
+    report = (
+        b"From: a@example.org\nSubject: Undelivered\nMIME-Version: 1.0\n"
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
+        b"--x\n\nIt could not be delivered.\n--x\nContent-Type: message/delivery-status\n\n"
+        b"Reporting-MTA: dns; mail.example.org\n\n"
+        b"Final-Recipient: rfc822; z@example.org\nDiagnostic-Code: smtp; 550 No such user\n\n"
+        b"Final-Recipient: rfc822; y@example.org\n\n"
+        b"--x\nContent-Type: message/rfc822\n\nSubject: Hello\n\nThe words of it.\n--x--\n"
+    )
+    found = text(report, "a.eml")
+    assert "mail.example.org" in found
+    assert "550 No such user" in found
+    assert "y@example.org" in found
+    assert found.count("The words of it.") == 1

@@ -152,9 +152,16 @@ def _file_name(leaf: MIMEPart) -> str | None:
         return name
     if leaf.get_content_maintype() != "message":
         return None
+    if not _holds_a_message(leaf):
+        return f"{leaf.get_content_subtype()}.txt"
     with suppress(Exception):  # a header that breaks the rules
         return f"{_inner_message(leaf).get('Subject', 'message')}.eml"
     return "message.eml"
+
+
+def _holds_a_message(leaf: MIMEPart) -> bool:
+    """Whether it is one; what became of one, as servers report it, is lines of text."""
+    return leaf.get_content_subtype() not in ("delivery-status", "disposition-notification")
 
 
 def _inner_message(leaf: MIMEPart) -> EmailMessage:
@@ -166,7 +173,8 @@ def _inner_message(leaf: MIMEPart) -> EmailMessage:
 def _content(leaf: MIMEPart) -> bytes | None:
     try:
         if leaf.get_content_maintype() == "message" and leaf.is_multipart():
-            return _inner_message(leaf).as_bytes()
+            inner: Any = leaf.get_payload()
+            return b"\n".join(one.as_bytes() for one in inner)
         return _payload(leaf)
     except MemoryError:
         raise
