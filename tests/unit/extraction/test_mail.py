@@ -187,3 +187,15 @@ def test_what_a_server_reports_of_a_message_is_read() -> None:
     assert "550 No such user" in found
     assert "y@example.org" in found
     assert found.count("The words of it.") == 1
+
+
+@pytest.mark.parametrize("line", ["From a@example.org Mon Jan  1 10:00:00 2024", "From ", "From -"])
+def test_prose_that_looks_like_the_beginning_of_a_message_is_prose(line: str) -> None:
+    first = "From a@example.org Mon Jan  1 10:00:00 2024"
+    headers = "From: a@example.org\nTo: b@example.org\nSubject: {}\n\n"
+    box = f"{first}\n{headers.format('One')}Hours:\n\nFrom Monday to Friday\nTel: 555\n\n{line}\n"
+    kind, reading = opened(f"{box}{headers.format('Two')}end\n".encode())
+    assert (kind, reading.page_count) == ("application/mbox", 2)
+    found = "\n".join(part.text for part in reading.parts if isinstance(part, Element))
+    assert "From Monday to Friday\nTel: 555" in found
+    assert "end" in found
