@@ -119,9 +119,22 @@ def _straighten(part: etree._Element, table: etree._Element) -> None:
 
 def _move_or_unwrap(child: etree._Element, table: etree._Element) -> None:
     if next(child.iterdescendants("tr", "td", "th"), None) is not None and child.tag != "table":
-        child.drop_tag()
+        unwrap(child)
     else:
         _move_before(child, table)
+
+
+def unwrap(node: etree._Element) -> None:
+    """Leave what is in a node in its place, in time that does not depend on what is beside it."""
+    parent = node.getparent()
+    if parent is None:
+        return
+    _append_text(node.getprevious(), parent, node.text)
+    for child in list(node):
+        node.addprevious(child)
+    _append_text(node.getprevious(), parent, node.tail)
+    node.tail = None
+    parent.remove(node)
 
 
 def _move_before(node: etree._Element, table: etree._Element) -> None:
