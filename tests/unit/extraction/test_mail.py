@@ -199,3 +199,10 @@ def test_prose_that_looks_like_the_beginning_of_a_message_is_prose(line: str) ->
     found = "\n".join(part.text for part in reading.parts if isinstance(part, Element))
     assert "From Monday to Friday\nTel: 555" in found
     assert "end" in found
+
+
+def test_alternatives_within_alternatives_are_read_in_time() -> None:
+    parts = "".join(
+        f"Content-Type: multipart/alternative; boundary=b{n}\n\n--b{n}\n" for n in range(250)
+    )
+    assert "the words" in text(f"From: a@b.cd\nSubject: x\n{parts}\nthe words\n".encode(), "a.eml")

@@ -29,6 +29,8 @@ _SIGNATURES = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
 _MAX_NAME_CHARACTERS = 200
+#: Of an alternative, parts that are looked at to see which text it holds.
+_MOST_PARTS = 100
 #: Python's way through a longer header takes time that grows with the square of it.
 _LONG_HEADER = 10_000
 #: An encoded word has 75 characters at most; in longer pieces than this none is looked for.
@@ -121,11 +123,23 @@ def _chosen(alternatives: list[MIMEPart]) -> list[MIMEPart]:
     """The best of several forms of one text, and files that stand among them by mistake."""
     for kind in ("text/html", "text/plain"):
         for alternative in alternatives:
-            if any(part.get_content_type() == kind for part in alternative.walk()):
+            if any(part.get_content_type() == kind for part in _first_parts(alternative)):
                 # An invitation says when and where, which the text beside it need not.
                 files = [part for part in alternatives if _is_more_than_text(part)]
                 return [alternative, *(part for part in files if part is not alternative)]
     return alternatives
+
+
+def _first_parts(message: MIMEPart) -> Iterator[MIMEPart]:
+    """The message and the parts in it, in order. Alternatives may stand in one another."""
+    stack: list[Any] = [message]
+    for _ in range(_MOST_PARTS):
+        if not stack:
+            return
+        part = stack.pop()
+        yield part
+        if part.is_multipart():
+            stack.extend(reversed(part.get_payload()))
 
 
 def _is_more_than_text(part: MIMEPart) -> bool:
