@@ -235,3 +235,12 @@ def test_properties_of_any_size_are_not_copied_to_each_page() -> None:
     properties = f"<w:pPr>{'<w:b/>' * 30_000}</w:pPr>"
     found = elements_of(package(f"<w:p>{properties}{pages}</w:p>"))
     assert [element.page for element in found] == list(range(2, 3_002))
+
+
+def test_a_chart_is_read_once_however_often_it_is_referred_to() -> None:
+    space = "http://schemas.openxmlformats.org/drawingml/2006/chart"
+    points = "".join(f"<c:pt idx='{n}'><c:v>{n}z</c:v></c:pt>" for n in range(500))
+    chart = f"<c:chartSpace xmlns:c='{space}'><c:ser><c:val>{points}</c:val></c:ser></c:chartSpace>"
+    drawing = f"<w:r><w:drawing><c:chart xmlns:c='{space}' r:id='chart'/></w:drawing></w:r>"
+    text = text_of(package(f"<w:p>{drawing * 2_000}</w:p>", {"chart": chart}))
+    assert text.count("499z") == 1
