@@ -156,3 +156,53 @@ def test_feeds_hold_no_tags(form: str) -> None:
     assert "description: Fish & chips for H2O" in found
     assert "title: 1 < 2" in found
     assert "unseen" not in found
+
+
+def test_a_long_list_of_correspondents_is_read_in_time_and_decoded() -> None:
+    names = ", ".join(f"=?utf-8?q?J=C3=BCrgen?= <j{n}@example.org>" for n in range(20_000))
+    data = f"From: a@example.org\nTo: {names}\nSubject: x\n\nbody\n".encode()
+    found = text(data, "a.eml")
+    assert found.count("Jürgen") == 20_000
+    assert "<j19999@example.org>" in found
+
+
+def test_a_part_with_endless_parameters_is_read() -> None:
+    kind = "text/plain; " + "a=b; " * 50_000
+    data = f"From: a@example.org\nSubject: x\nContent-Type: {kind}\n\nbody here\n".encode()
+    assert "body here" in text(data, "a.eml")
+
+
+def test_what_a_server_reports_of_a_message_is_read() -> None:
+    report = (
+        b"From: a@example.org\nSubject: Undelivered\nMIME-Version: 1.0\n"
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
+        b"--x\n\nIt could not be delivered.\n--x\nContent-Type: message/delivery-status\n\n"
+        b"Reporting-MTA: dns; mail.example.org\n\n"
+        b"Final-Recipient: rfc822; z@example.org\nDiagnostic-Code: smtp; 550 No such user\n\n"
+        b"Final-Recipient: rfc822; y@example.org\n\n"
+        b"--x\nContent-Type: message/rfc822\n\nSubject: Hello\n\nThe words of it.\n--x--\n"
+    )
+    found = text(report, "a.eml")
+    assert "mail.example.org" in found
+    assert "550 No such user" in found
+    assert "y@example.org" in found
+    assert found.count("The words of it.") == 1
+
+
+@pytest.mark.parametrize("line", ["From a@example.org Mon Jan  1 10:00:00 2024", "From ", "From -"])
+def test_prose_that_looks_like_the_beginning_of_a_message_is_prose(line: str) -> None:
+    first = "From a@example.org Mon Jan  1 10:00:00 2024"
+    headers = "From: a@example.org\nTo: b@example.org\nSubject: {}\n\n"
+    box = f"{first}\n{headers.format('One')}Hours:\n\nFrom Monday to Friday\nTel: 555\n\n{line}\n"
+    kind, reading = opened(f"{box}{headers.format('Two')}end\n".encode())
+    assert (kind, reading.page_count) == ("application/mbox", 2)
+    found = "\n".join(part.text for part in reading.parts if isinstance(part, Element))
+    assert "From Monday to Friday\nTel: 555" in found
+    assert "end" in found
+
+
+def test_alternatives_within_alternatives_are_read_in_time() -> None:
+    parts = "".join(
+        f"Content-Type: multipart/alternative; boundary=b{n}\n\n--b{n}\n" for n in range(250)
+    )
+    assert "the words" in text(f"From: a@b.cd\nSubject: x\n{parts}\nthe words\n".encode(), "a.eml")

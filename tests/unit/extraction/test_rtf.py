@@ -143,3 +143,17 @@ def test_time_grows_with_the_file() -> None:
     sentence = in_bytes(SENTENCES["ja"][0], "cp932")
     assert len(shown("{\\rtf1\\ansi\\ansicpg932 " + sentence * 5000 + "\\par}")) > 100_000
     assert shown("{\\rtf1" + "{" * 20_000 + "a" + "}" * 20_000 + "}") == "a"
+
+
+def test_merged_cells_are_repeated_so_often_only() -> None:
+    rows = "".join(r"\trowd\clvmrg\cellx1\cellx2\intbl \cell b\cell\row " for _ in range(500))
+    written = r"{\rtf1 \trowd\cellx1\cellx2\intbl " + "long " * 4_000 + r"\cell a\cell\row " + rows
+    text = shown(written + "}")
+    assert text.count("long") < 250_000
+    assert text.count("| b") == 500
+
+
+def test_notes_within_notes_are_read_however_deep() -> None:
+    text = shown(r"{\rtf1 body" + r"{\footnote note " * 5_000 + "}" * 5_001)
+    assert text.count("note") == 5_000
+    assert text.startswith("body")

@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 from collections import Counter
 from random import Random
 from typing import Any
@@ -226,3 +227,54 @@ def test_each_value_is_read_once_under_the_names_of_its_own_table(seed: int) -> 
             assert header == sheet.header_of[word]
     assert found == Counter(sheet.header_of.keys())
     assert set(re.findall(r"q\d+z", excel.letters(data))) >= found.keys()
+
+
+def test_merged_cells_are_filled_so_far_only() -> None:
+    book = book_of(["note " * 5_000, None, "a"], *[[None, None, n] for n in range(2_000)])
+    book.active.merge_cells("A1:B2001")
+    texts = texts_of(book)
+    assert sum(map(len, texts)) < 10_000_000
+    assert "1999" in texts[-1]
+
+
+def test_hidden_columns_that_are_described_again_and_again_take_no_time() -> None:
+    hidden = b"<cols>" + b'<col min="2" max="16384" hidden="1"/>' * 20_000 + b"</cols>"
+    data = with_sheet(written(book_of(["a", "b"], [1, 2])), b"<sheetData>", hidden + b"<sheetData>")
+    assert elements_of(data)[0].text == "a\n1"
+
+
+def test_a_shared_formula_is_written_for_so_many_cells_only() -> None:
+    book = openpyxl.Workbook()
+    book.active["A1"] = "end"
+    formula = "+".join(["B1"] * 1_000)
+    first = f'<row r="1"><c r="A1"><f t="shared" si="0">{formula}</f></c></row>'
+    rows = "".join(
+        f'<row r="{n}"><c r="A{n}"><f t="shared" si="0"/></c></row>' for n in range(2, 2_000)
+    )
+    data = with_sheet(written(book), b"<sheetData>", f"<sheetData>{first}{rows}".encode())
+    found = "".join(element.text for element in elements_of(data))
+    assert "=B1+B1" in found
+    assert "=B2+B2" in found
+    assert len(found) < 300_000
+
+
+def test_of_very_many_tables_side_by_side_a_row_stays_one_row() -> None:
+    row = ["x", "y", None] * 500
+    found = elements_of(written(book_of(row, row)))
+    assert sum(element.text.count("x") for element in found) == 1_000
+    assert len(found) < 10
+
+
+def test_minutes_are_told_from_months_wherever_they_stand() -> None:
+    assert format_of("m/d/yyyy h:mm:ss")(45000.5) == "3/15/2023 12:00:00"
+    assert format_of("mm:ss mm h:mm")(45000.25) == "00:00 03 6:00"
+
+
+def with_sheet(data: bytes, old: bytes, new: bytes) -> bytes:
+    """The workbook with something else in its sheet."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as book, zipfile.ZipFile(out, "w") as changed:
+        for name in book.namelist():
+            part = book.read(name)
+            changed.writestr(name, part.replace(old, new) if "/sheet1.xml" in name else part)
+    return out.getvalue()

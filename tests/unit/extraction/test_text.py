@@ -284,3 +284,22 @@ def test_a_word_that_no_language_has_is_no_reason_to_count_for_long() -> None:
     began = time.process_time()
     assert text_type.sentence_count("[" * 50_000) < 2
     assert time.process_time() - began < 60
+
+
+def test_numbers_of_json_are_there_as_they_are_written() -> None:
+    big = "9" * 5_000
+    assert shown(f'[{{"a": 1.50, "b": 1e3}}, {{"c": {big}}}]', "a.json") == [
+        ("Text", "a: 1.50\nb: 1e3"),
+        ("Text", f"c: {big}"),
+    ]
+
+
+def test_a_long_name_is_written_once_not_before_all_below_it() -> None:
+    name = "k" * 10_000
+    values = ", ".join(f'"a{n}": {n}' for n in range(1_000))
+    texts = [text for _, text in shown(f'{{"{name}": {{{values}}}}}', "a.json")]
+    assert sum(text.count(name) for text in texts) == 1
+    assert "a999: 999" in texts[-1]
+    attributes = " ".join(f'a{n}="{n}"' for n in range(1_000))
+    xml = f"<r><s><{name} {attributes}/></s></r>"
+    assert sum(len(text) for _, text in shown(xml, "a.xml")) < 500_000

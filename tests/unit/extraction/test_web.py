@@ -221,3 +221,19 @@ def test_fences_with_attributes_are_code(opening: str, closing: str, indent: str
 
 def test_code_in_a_line_is_no_fence() -> None:
     assert text("Say ```a``` b.\n\n```a``` begins.\n\nThe end.", "a.md").endswith("The end.")
+
+
+def test_a_table_that_arranges_the_page_is_read_block_by_block() -> None:
+    inner = "<table><tr><th>Name<th>Age<tr><td>Ann<td>31</table>"
+    page = f"<table><tr><td>Left words<td>Middle {inner} After<tr><td colspan=2>Foot</table>"
+    assert text(page) == "Left words\nMiddle\nName | Age\nAnn | 31\nAfter\nFoot"
+
+
+def test_tables_in_tables_take_time_as_they_are_long() -> None:
+    rows = "<tr><td>w1x<td>b" * 5_000
+    assert text("<table><tr><td>x" * 300 + rows).count("w1x") == 5_000
+
+
+def test_cells_of_all_tables_together_are_repeated_so_often_only() -> None:
+    table = "<table><tr><td colspan=200 rowspan=999>x<td>y" + "<tr><td>z" * 60 + "</table>"
+    assert text(table * 60).count("z") == 3_600

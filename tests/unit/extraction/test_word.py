@@ -223,3 +223,24 @@ def test_ten_thousand_of_anything_take_no_more_than_their_share() -> None:
     body = f"<w:p>{begin * many}{reference * many}</w:p>{joined * many}{paragraph('c')}"
     text = text_of(package(body, {"footnotes": note}))
     assert (text.count("a"), text.count("b"), text.count("c")) == (many, many, 1)
+
+
+def test_a_run_of_twenty_thousand_breaks_is_read_in_time() -> None:
+    lines = "<w:br/><w:t>ab</w:t>" * 20_000
+    assert text_of(package(f"<w:p><w:r>{lines}</w:r></w:p>")).count("ab") == 20_000
+
+
+def test_properties_of_any_size_are_not_copied_to_each_page() -> None:
+    pages = "<w:r><w:lastRenderedPageBreak/><w:t>ab </w:t></w:r>" * 3_000
+    properties = f"<w:pPr>{'<w:b/>' * 30_000}</w:pPr>"
+    found = elements_of(package(f"<w:p>{properties}{pages}</w:p>"))
+    assert [element.page for element in found] == list(range(2, 3_002))
+
+
+def test_a_chart_is_read_once_however_often_it_is_referred_to() -> None:
+    space = "http://schemas.openxmlformats.org/drawingml/2006/chart"
+    points = "".join(f"<c:pt idx='{n}'><c:v>{n}z</c:v></c:pt>" for n in range(500))
+    chart = f"<c:chartSpace xmlns:c='{space}'><c:ser><c:val>{points}</c:val></c:ser></c:chartSpace>"
+    drawing = f"<w:r><w:drawing><c:chart xmlns:c='{space}' r:id='chart'/></w:drawing></w:r>"
+    text = text_of(package(f"<w:p>{drawing * 2_000}</w:p>", {"chart": chart}))
+    assert text.count("499z") == 1

@@ -32,6 +32,8 @@ _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
 _SEPARATE_RECORDS = 10_000
 #: Dictionaries around a list of records, one in another.
 _MOST_WRAPPERS = 4
+#: A longer path is written once, not before each value below it; a longer name of XML is cut.
+_LONG_PATH = 300
 
 
 def read_delimited(source: Source) -> Reading:
@@ -128,7 +130,7 @@ def read_json(source: Source) -> Reading:
     """
     text = decode(source.read())
     try:
-        value = json.loads(text)
+        value = _parsed_json(text)
     except RecursionError:
         raise JobError("corrupt", "nested too deeply") from None
     except ValueError:
@@ -145,6 +147,11 @@ def read_json_lines(source: Source) -> Reading:
     return Reading(chain.from_iterable(windows), starts=starts, context=file.context)
 
 
+def _parsed_json(text: str) -> Any:
+    """The value, its numbers as they are written: `1.50`, and any number of digits."""
+    return json.loads(text, parse_float=str, parse_int=str)
+
+
 def _json_lines(text: str) -> Iterator[Element]:
     # Other signs that end lines elsewhere may stand within a value.
     lines = filter(str.strip, plain_newlines(text).split("\n"))
@@ -153,7 +160,7 @@ def _json_lines(text: str) -> Iterator[Element]:
 
 def _json_line(line: str) -> Any:
     try:
-        return json.loads(line)
+        return _parsed_json(line)
     except (ValueError, RecursionError):
         return line
 
@@ -210,6 +217,9 @@ def _flat_lines(value: Any) -> Iterator[str]:
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         path, current = stack.pop()
+        if len(path) > _LONG_PATH and isinstance(current, (dict, list)) and len(current) > 1:
+            yield path
+            path = ""
         if isinstance(current, dict):
             below = [(f"{path}.{key}" if path else key, item) for key, item in current.items()]
             stack.extend(reversed(below))
@@ -294,7 +304,7 @@ def _xml_lines(node: Any) -> Iterator[str]:
 
 def _xml_leaf_lines(leaf: Any) -> Iterator[str]:
     """The text of an element; where it has none, its attributes."""
-    name = etree.QName(leaf).localname
+    name = etree.QName(leaf).localname[:_LONG_PATH]
     text = " ".join(_without_tags("".join(leaf.itertext())).split())
     if text:
         yield f"{name}: {text}"

@@ -5,6 +5,8 @@ import email.policy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.message import EmailMessage, MIMEPart
 from typing import Any
 
@@ -27,11 +29,41 @@ _SIGNATURES = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
 _MAX_NAME_CHARACTERS = 200
+#: Of an alternative, parts that are looked at to see which text it holds.
+_MOST_PARTS = 100
+#: Python's way through a longer header takes time that grows with the square of it.
+_LONG_HEADER = 10_000
+#: An encoded word has 75 characters at most; in longer pieces than this none is looked for.
+_LONG_PIECE = 1_000
+
+
+class _Policy(email.policy.EmailPolicy):
+    """As Internet mail is read; but long headers piece by piece."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        if len(value) <= _LONG_HEADER:
+            return super().header_fetch_parse(name, value)
+        if name.lower().startswith("content-"):
+            return super().header_fetch_parse(name, value[:_LONG_HEADER])
+        return ",".join(map(_decoded_words, value.split(",")))
+
+
+def _decoded_words(piece: str) -> str:
+    """A piece of a header, its encoded words as text."""
+    if len(piece) > _LONG_PIECE:
+        return piece
+    try:
+        return str(make_header(decode_header(piece)))
+    except (HeaderParseError, LookupError, ValueError):
+        return piece
+
+
+_POLICY = _Policy()
 
 
 def read_eml(source: Source, open_part: OpenPart) -> Reading:
     """A message as Internet mail stores it. `open_part` begins to read what is attached."""
-    message = email.message_from_bytes(_in_ascii(source.read()), policy=email.policy.default)
+    message = email.message_from_bytes(_in_ascii(source.read()), policy=_POLICY)
     assert isinstance(message, EmailMessage)
     leaves = list(_leaves(message))
     bodies = [leaf for leaf in leaves if _is_body(leaf)]
@@ -70,7 +102,7 @@ def _repaired(message: EmailMessage, name: str, raw: str) -> Any:
     written = raw.encode("utf-8", errors="surrogateescape")
     charset = next((str(part.get_content_charset() or "") for part in message.walk()), "")
     policy: Any = message.policy
-    return policy.header_factory(name, decode(written, declared=charset))
+    return policy.header_fetch_parse(name, decode(written, declared=charset))
 
 
 def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
@@ -91,11 +123,23 @@ def _chosen(alternatives: list[MIMEPart]) -> list[MIMEPart]:
     """The best of several forms of one text, and files that stand among them by mistake."""
     for kind in ("text/html", "text/plain"):
         for alternative in alternatives:
-            if any(part.get_content_type() == kind for part in alternative.walk()):
+            if any(part.get_content_type() == kind for part in _first_parts(alternative)):
                 # An invitation says when and where, which the text beside it need not.
                 files = [part for part in alternatives if _is_more_than_text(part)]
                 return [alternative, *(part for part in files if part is not alternative)]
     return alternatives
+
+
+def _first_parts(message: MIMEPart) -> Iterator[MIMEPart]:
+    """The message and the parts in it, in order. Alternatives may stand in one another."""
+    stack: list[Any] = [message]
+    for _ in range(_MOST_PARTS):
+        if not stack:
+            return
+        part = stack.pop()
+        yield part
+        if part.is_multipart():
+            stack.extend(reversed(part.get_payload()))
 
 
 def _is_more_than_text(part: MIMEPart) -> bool:
@@ -122,9 +166,16 @@ def _file_name(leaf: MIMEPart) -> str | None:
         return name
     if leaf.get_content_maintype() != "message":
         return None
+    if not _holds_a_message(leaf):
+        return f"{leaf.get_content_subtype()}.txt"
     with suppress(Exception):  # a header that breaks the rules
         return f"{_inner_message(leaf).get('Subject', 'message')}.eml"
     return "message.eml"
+
+
+def _holds_a_message(leaf: MIMEPart) -> bool:
+    """Whether it is one; what became of one, as servers report it, is lines of text."""
+    return leaf.get_content_subtype() not in ("delivery-status", "disposition-notification")
 
 
 def _inner_message(leaf: MIMEPart) -> EmailMessage:
@@ -136,7 +187,8 @@ def _inner_message(leaf: MIMEPart) -> EmailMessage:
 def _content(leaf: MIMEPart) -> bytes | None:
     try:
         if leaf.get_content_maintype() == "message" and leaf.is_multipart():
-            return _inner_message(leaf).as_bytes()
+            inner: Any = leaf.get_payload()
+            return b"\n".join(one.as_bytes() for one in inner)
         return _payload(leaf)
     except MemoryError:
         raise

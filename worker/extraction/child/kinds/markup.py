@@ -42,18 +42,20 @@ _BLOCKS = frozenset(
 #: Cells that stand for several are repeated so often in one table, and so wide.
 _MAX_REPEATED = 20_000
 _MAX_REPEATED_CHARACTERS = 1_000_000
+#: And on a page, empty ones counted that only keep the columns.
+_MAX_CELLS_OF_PAGE, _MAX_CHARACTERS_OF_PAGE = 300_000, 4_000_000
 _MAX_COLUMNS = 200
 
 
 def make_plain(tree: etree._Element) -> None:
     """Turn what unstructured would leave out into what it reads. Repeatable."""
     _empty_hidden(tree)
-    for table in list(tree.iter("table")):
-        _straighten(table)
+    _straighten_tables(tree)
     _unwrap_layout_tables(tree)
+    page = _Budget(_MAX_CELLS_OF_PAGE, _MAX_CHARACTERS_OF_PAGE)
     for table in tree.iter("table"):
         if _SPANNING(table):
-            _fill(table)
+            _fill(table, page)
     for cell in tree.iter("td", "th"):
         _make_text(cell)
     for node in list(tree.iter(*_PLAIN_TAGS, "input", "math")):
@@ -97,24 +99,42 @@ def _empty_hidden(tree: etree._Element) -> None:
             node.drop_tree()
 
 
-def _straighten(table: etree._Element) -> None:
-    """Leave rows and cells alone in a table; what stands between them goes before it."""
-    for part in _UNTIDY(table):
-        if _table_of(part) is not table and part is not table:
-            continue
-        for child in list(part.iterchildren(etree.Element)):
-            if child.tag == "caption":
-                _move_before(child, table)
-            elif child.tag not in _TABLE_TAGS:
-                _move_or_unwrap(child, table)
-        _move_texts(part, table)
+def _straighten_tables(tree: etree._Element) -> None:
+    """Leave rows and cells alone in tables; what stands between them goes before its table."""
+    # All at once: tables may stand in one another, hundreds deep.
+    for part in _UNTIDY(tree):
+        table = part if part.tag == "table" else _table_of(part)
+        if table is not None:
+            _straighten(part, table)
+
+
+def _straighten(part: etree._Element, table: etree._Element) -> None:
+    for child in list(part.iterchildren(etree.Element)):
+        if child.tag == "caption":
+            _move_before(child, table)
+        elif child.tag not in _TABLE_TAGS:
+            _move_or_unwrap(child, table)
+    _move_texts(part, table)
 
 
 def _move_or_unwrap(child: etree._Element, table: etree._Element) -> None:
     if next(child.iterdescendants("tr", "td", "th"), None) is not None and child.tag != "table":
-        child.drop_tag()
+        unwrap(child)
     else:
         _move_before(child, table)
+
+
+def unwrap(node: etree._Element) -> None:
+    """Leave what is in a node in its place, in time that does not depend on what is beside it."""
+    parent = node.getparent()
+    if parent is None:
+        return
+    _append_text(node.getprevious(), parent, node.text)
+    for child in list(node):
+        node.addprevious(child)
+    _append_text(node.getprevious(), parent, node.tail)
+    node.tail = None
+    parent.remove(node)
 
 
 def _move_before(node: etree._Element, table: etree._Element) -> None:
@@ -153,25 +173,33 @@ def _append_text(before: etree._Element | None, parent: etree._Element, text: st
 
 def _unwrap_layout_tables(tree: etree._Element) -> None:
     """Turn tables that arrange the page into blocks: their text is prose, not rows."""
-    for table in list(tree.iter("table")):
-        rows = list(table.iter("tr"))
-        nested = next(table.iterdescendants("table"), None) is not None
-        if nested or is_layout([[c.text_content() for c in row] for row in rows]):
-            for part in table.iter("table", "tbody", "thead", "tfoot", "tr", "td", "th"):
-                if part is table or _table_of(part) is table:
-                    part.tag = "div"
+    tables = list(tree.iter("table"))
+    own: dict[etree._Element, list[etree._Element]] = {table: [] for table in tables}
+    for part in tree.iter("tbody", "thead", "tfoot", "tr", "td", "th"):
+        if (table := _table_of(part)) is not None:
+            own[table].append(part)
+    for table in tables:
+        if _is_layout(table):
+            for part in (table, *own[table]):
+                part.tag = "div"
+
+
+def _is_layout(table: etree._Element) -> bool:
+    if next(table.iterdescendants("table"), None) is not None:
+        return True
+    return is_layout([[cell.text_content() for cell in row] for row in table.iter("tr")])
 
 
 def _table_of(part: etree._Element) -> etree._Element | None:
     return next(part.iterancestors("table"), None)
 
 
-def _fill(table: etree._Element) -> None:
+def _fill(table: etree._Element, page: "_Budget") -> None:
     """Give each cell one text, and a cell that stands for several to each of them.
 
     Then every row stands alone. A cell as wide as the table is a line between its rows.
     """
-    budget = _Budget()
+    budget = _Budget(_MAX_REPEATED, _MAX_REPEATED_CHARACTERS, page)
     width = max((_width(row) for row in table.iter("tr")), default=0)
     above: dict[int, tuple[int, etree._Element]] = {}  # by column: rows to come, and the cell
     for row in table.iter("tr"):
@@ -179,18 +207,31 @@ def _fill(table: etree._Element) -> None:
 
 
 class _Budget:
-    """How much more may be repeated in a table."""
+    """How much more may be repeated in a table or on a page."""
 
-    def __init__(self) -> None:
-        self.cells, self.characters = _MAX_REPEATED, _MAX_REPEATED_CHARACTERS
+    def __init__(self, cells: int, characters: int, page: "_Budget | None" = None) -> None:
+        self._cells, self._characters = cells, characters
+        self._page = page
+
+    @property
+    def is_left(self) -> bool:
+        """Whether any cell may be repeated on the page, if only to keep the columns."""
+        return self._cells > 0 if self._page is None else self._page.is_left
 
     def copy_of(self, cell: etree._Element) -> etree._Element:
         """The cell once more; an empty one when too many were repeated."""
         copy = cell.makeelement(cell.tag)
-        self.cells -= 1
-        self.characters -= len(cell.text or "")
-        copy.text = cell.text if self.cells > 0 and self.characters > 0 else ""
+        copy.text = cell.text if self.take(len(cell.text or "")) else ""
         return copy
+
+    def take(self, characters: int) -> bool:
+        """Count one more cell. Returns whether its text may be repeated."""
+        self._cells -= 1
+        self._characters -= characters
+        is_here = self._cells > 0 and self._characters > 0
+        if self._page is None:
+            return is_here
+        return self._page.take(characters if is_here else 0) and is_here
 
 
 def _fill_row(
@@ -204,7 +245,7 @@ def _fill_row(
     filled: list[etree._Element] = []
 
     def take_from_above() -> None:
-        while len(filled) in above:
+        while len(filled) in above and budget.is_left:
             rows, cell = above[len(filled)]
             if rows > 1:
                 below[len(filled)] = (rows - 1, cell)
@@ -216,7 +257,7 @@ def _fill_row(
         _make_text(cell)
         columns = _span(cell, "colspan")
         repeated = 1 if columns >= width and len(cells) == 1 else columns
-        for number in range(repeated):
+        for number in range(repeated if budget.is_left else 1):
             if (rows := _span(cell, "rowspan")) > 1:
                 below[len(filled)] = (rows - 1, cell)
             filled.append(budget.copy_of(cell) if number else cell)

@@ -12,8 +12,12 @@ from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
-#: After a blank line, before a header: prose has such lines too (RFC 4155).
-_BEGIN = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From [^\n]*\n(?=(?:>From [^\n]*\n)?[!-9;-~]+:)")
+#: After a blank line, before a header (RFC 4155). Prose has such lines too, but without a year;
+#: some programs write neither sender nor time.
+_BEGIN = re.compile(
+    rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From (?:[^\n]*\d{4}[^\n]*|-?[ \t]*\r?)\n"
+    rb"(?=(?:>From [^\n]*\n)?[!-9;-~]+:)"
+)
 #: How a line of a message that begins like that is written.
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 

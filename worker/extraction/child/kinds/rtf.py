@@ -4,7 +4,6 @@ Read here: pandoc takes all bytes for Windows-1252, whatever the document says o
 """
 
 import codecs
-import copy
 import re
 from dataclasses import dataclass, field
 
@@ -70,6 +69,10 @@ _ASIDE = frozenset({"footnote", "shptxt", *_HEADS})
 _HEADING = re.compile(r"heading (\d)$", re.IGNORECASE)
 _NO_LEVEL = 9
 _MAX_NAME_CHARACTERS = 1000
+#: Notes and boxes in one another; what is deeper is text of the one around it.
+_MAX_ASIDES = 8
+#: Characters that merged cells are filled with. A file may merge any number of them.
+_MAX_REPEATED_CHARACTERS = 1_000_000
 
 
 @dataclass
@@ -127,6 +130,7 @@ class _Document:
         self._style_name = ""
         self._next_merge = (False, False)
         self._seen_asides: set[str] = set()
+        self._repeatable = _MAX_REPEATED_CHARACTERS
 
     def read(self, data: bytes) -> None:
         place = 0
@@ -204,7 +208,7 @@ class _Document:
         self._flush()
         self._to_skip = 0
         if brace == b"{":
-            self._groups.append((copy.copy(self._state), False))
+            self._groups.append((_State(**vars(self._state)), False))
             self._optional = False
         elif self._groups:
             self._end_group()
@@ -274,7 +278,7 @@ class _Document:
         elif word in _SKIPPED or is_optional:
             state.skipped = True
         elif word in _ASIDE and self._groups:
-            if not state.skipped:
+            if not state.skipped and len(self._texts) <= _MAX_ASIDES:
                 self._begin_aside()
         else:
             return False
@@ -387,11 +391,16 @@ class _Document:
         above = text.rows[-1] if text.rows else []
         for place, (across, down) in enumerate(text.merged[: len(text.cells)]):
             if down and not text.cells[place] and place < len(above):
-                text.cells[place] = above[place]
+                text.cells[place] = self._again(above[place])
             elif across and not text.cells[place] and place:
-                text.cells[place] = text.cells[place - 1]
+                text.cells[place] = self._again(text.cells[place - 1])
         text.rows.append(text.cells)
         text.cells, text.mark = [], []
+
+    def _again(self, cell: str) -> str:
+        """The text of a merged cell once more; nothing when too much was repeated."""
+        self._repeatable -= len(cell)
+        return cell if self._repeatable >= 0 else ""
 
     def _end_table(self) -> None:
         text = self._texts[-1]

@@ -19,6 +19,8 @@ _BATCH_ROWS = 1_000
 _LEADING_ROWS = 12
 #: A table side by side with others has at least so many columns and rows.
 _LEAST_COLUMNS = _LEAST_ROWS = 2
+#: More than so many are not looked for: a row of the sheet is cut in as many.
+_MOST_BESIDE = 64
 #: A row with more empty cells than that between few others is written without them.
 _MAX_EMPTY = 256
 #: Depth of the last line above a table, under the name of the sheet.
@@ -96,9 +98,11 @@ def _starts(rows: Sequence[Cells]) -> list[int]:
             counts[column] = counts.get(column, 0) + 1
     runs = _runs(sorted(counts))
     starts = [run[0] for run in runs]
-    if len(runs) < 2 or not all(_is_table(run, rows) for run in runs):
+    is_beside = 2 <= len(runs) <= _MOST_BESIDE and all(_is_table(run, rows) for run in runs)
+    if not is_beside:
         starts = starts[:1]
-    return [start for begin, end in _bounds(starts) for start in _again(rows, begin, end)]
+    found = [start for begin, end in _bounds(starts) for start in _again(rows, begin, end)]
+    return found if len(found) <= _MOST_BESIDE else starts
 
 
 def _runs(columns: Sequence[int]) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """Slides: shapes by unstructured; charts, SmartArt and equations, which it leaves out, by us."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
@@ -54,10 +54,13 @@ class _Partitioner(_PptxPartitioner):
             _write_equations(slide.element)
             yield from self._iter_maybe_slide_notes(slide)
             title, shapes = self._order_shapes(slide)
+            find_part = graphics.finder(slide.part)
             for shape in shapes:
-                yield from self._elements_of(shape, title, slide.part)
+                yield from self._elements_of(shape, title, find_part)
 
-    def _elements_of(self, shape: Any, title: Any, part: Any) -> Iterator[Found | Element]:
+    def _elements_of(
+        self, shape: Any, title: Any, find_part: graphics.FindPart
+    ) -> Iterator[Found | Element]:
         if shape.has_table:
             yield from self._iter_table_element(shape)
         elif shape.has_text_frame:
@@ -65,7 +68,7 @@ class _Partitioner(_PptxPartitioner):
             read = self._iter_title_shape_element if is_title else self._iter_shape_elements
             yield from read(shape)
         elif not isinstance(shape, Picture):
-            for found in _drawn(shape.element, part):
+            for found in _drawn(shape.element, find_part):
                 yield Element(found.category, found.text, self._opts.page_number)
 
     def _shape_is_off_slide(self, shape: Any) -> bool:
@@ -103,21 +106,12 @@ def _write_equations(root: Any) -> None:
             replace_with(node, [run])
 
 
-def _drawn(element: Any, part: Any) -> Iterator[Element]:
-    find = _finder(part)
+def _drawn(element: Any, find_part: graphics.FindPart) -> Iterator[Element]:
     for node in element.iter(*_REFERRING):
-        data = find(graphics.reference_of(node))
+        data = find_part(graphics.reference_of(node))
         try:
             root = graphics.parsed(data) if data is not None else None
         except etree.XMLSyntaxError:
             root = None
         if root is not None:
             yield from graphics_elements(node, root)
-
-
-def _finder(part: Any) -> Callable[[str], bytes | None]:
-    def find(name: str) -> bytes | None:
-        relation = part.rels.get(name)
-        return relation.target_part.blob if relation and not relation.is_external else None
-
-    return find

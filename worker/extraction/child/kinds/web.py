@@ -14,7 +14,7 @@ from unstructured.partition.md import partition_md
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.encodings import decode
 from docmill.worker.extraction.child.kinds.base import Reading, Source
-from docmill.worker.extraction.child.kinds.markup import make_plain
+from docmill.worker.extraction.child.kinds.markup import make_plain, unwrap
 from docmill.worker.extraction.child.kinds.partitioned import NO_LANGUAGES, elements_of
 from docmill.worker.extraction.child.kinds.shortcuts import bare
 from docmill.worker.models import Element
@@ -123,7 +123,7 @@ def _flatten(tree: etree._Element) -> None:
     for node in too_deep:
         # A line end where a block began, or its words would grow together with those before it.
         node.text = "\n" + (node.text or "")
-        node.drop_tag()
+        unwrap(node)
 
 
 def _drop_boilerplate(tree: etree._Element) -> None:

@@ -20,7 +20,7 @@ from unstructured.documents.elements import Element as Found
 from unstructured.partition.docx import DocxPartitionerOptions, _DocxPartitioner
 from unstructured.partition.text_type import is_bulleted_text
 
-from docmill.worker.extraction.child.kinds.ooxml import page_breaks, story, word_tables
+from docmill.worker.extraction.child.kinds.ooxml import graphics, page_breaks, story, word_tables
 from docmill.worker.extraction.child.kinds.ooxml.alternatives import replace_with
 from docmill.worker.extraction.child.kinds.ooxml.names import R, W
 from docmill.worker.extraction.child.kinds.ooxml.notes import Notes
@@ -57,13 +57,13 @@ def _simplify(document: Document) -> None:
     root = document.element
     _mark_imported(root)
     take_note = Notes(footnotes, endnotes).take
-    story.simplify(root, hidden_styles=styles, find_part=_finder(part), take_note=take_note)
+    story.simplify(root, hidden_styles=styles, find_part=graphics.finder(part), take_note=take_note)
     _drop_dead_links(root, part)
     beside = (RELATIONSHIP_TYPE.HEADER, RELATIONSHIP_TYPE.FOOTER)
     for relation in part.rels.values():
         if relation.reltype in beside and not relation.is_external:
             other = relation.target_part
-            story.simplify(other.element, hidden_styles=styles, find_part=_finder(other))
+            story.simplify(other.element, hidden_styles=styles, find_part=graphics.finder(other))
 
 
 def _notes_of(document: Document, kind: str, styles: frozenset[str]) -> Any:
@@ -72,20 +72,14 @@ def _notes_of(document: Document, kind: str, styles: frozenset[str]) -> Any:
         if relation.reltype == kind and not relation.is_external:
             with suppress(etree.XMLSyntaxError):
                 root = parse_xml(relation.target_part.blob)
-                story.simplify(root, hidden_styles=styles, find_part=_finder(relation.target_part))
+                story.simplify(
+                    root, hidden_styles=styles, find_part=graphics.finder(relation.target_part)
+                )
                 # Where they lead to is known in the part that they are taken out of only.
                 for link in list(root.iter(f"{W}hyperlink")):
                     replace_with(link, list(link))
                 return root
     return None
-
-
-def _finder(part: Any) -> Callable[[str], bytes | None]:
-    def find(name: str) -> bytes | None:
-        relation = part.rels.get(name)
-        return relation.target_part.blob if relation and not relation.is_external else None
-
-    return find
 
 
 def _mark_imported(root: Any) -> None:

@@ -27,13 +27,19 @@ MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 _MAX_MERGED, _MAX_FILLED_COLUMNS = 100_000, 256
 #: Merged ranges of one row that are filled. A file may claim any number, one over the other.
 _MAX_ACTIVE = 256
+#: Cells of a sheet that are filled from merged ones, and their characters.
+_MAX_FILLED, _MAX_FILLED_CHARACTERS = 1_000_000, 4_000_000
+#: Characters of shared formulas that nobody has computed: each is written for its own cell.
+_MAX_TRANSLATED = 100_000
 _BLOCK_BYTES = 256 * 1024
 _ROW, _CELL, _COL = f"{S}row", f"{S}c", f"{S}col"
 _VALUE, _FORMULA, _INLINE, _TEXT = f"{S}v", f"{S}f", f"{S}is", f"{S}t"
 _PHONETIC = f"{S}rPh"
 _ERROR_OR_TEXT = frozenset({"e", "str", "d"})
 _END_OF_ROWS = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData/>")
-_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref\s*=\s*[\"']([A-Z]+)(\d+):([A-Z]+)(\d+)")
+_MERGED = re.compile(
+    rb"<(?:\w+:)?mergeCell\s[^<>]*?ref\s*=\s*[\"']([A-Z]+)(\d{1,7}):([A-Z]+)(\d{1,7})\b"
+)
 #: Rows behind a filter are hidden until somebody looks for them.
 _FILTER = re.compile(rb"<(?:\w+:)?(?:filterColumn|tablePart)\b")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -141,7 +147,9 @@ class _SheetReader:
         self._book = book
         self._has_filter = tail.has_filter
         self._hidden: set[int] = set()  # columns
+        self._described = 0  # columns, those twice that are described twice
         self._shared: dict[str, Translator] = {}
+        self._translatable = _MAX_TRANSLATED
 
     def rows(self, sheet: IO[bytes]) -> Iterator[NumberedRow]:
         number = 0
@@ -179,7 +187,9 @@ class _SheetReader:
         if is_hidden(node):
             first = _number(node.get("min"), 1)
             last = min(_number(node.get("max"), first), MAX_COLUMNS)
-            self._hidden.update(range(first - 1, last))
+            self._described += max(0, last - first + 1)
+            if first > 0 and self._described <= MAX_COLUMNS:
+                self._hidden.update(range(first - 1, last))
 
     def _is_hidden(self, row: Any) -> bool:
         return not self._has_filter and is_hidden(row)
@@ -244,7 +254,15 @@ class _SheetReader:
         if text:
             return f"={text}"
         known = self._shared.get(shared)
-        return str(known.translate_formula(place)) if known is not None else ""
+        return self._translated(known, place) if known is not None else ""
+
+    def _translated(self, formula: Translator, place: str) -> str:
+        """A shared formula as it is in another cell; nothing when too much was translated."""
+        if self._translatable <= 0:
+            return ""
+        text = str(formula.translate_formula(place))
+        self._translatable -= len(text)
+        return text
 
 
 def is_hidden(node: Any) -> bool:
@@ -277,6 +295,7 @@ def _filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[N
     """
     waiting = sorted(merged, key=lambda one: one.first_row, reverse=True)
     active: list[tuple[Merged, str]] = []
+    room = _Room()
     for number, own in rows:
         cells = own
         active = [(one, text) for one, text in active if one.last_row >= number]
@@ -285,10 +304,25 @@ def _filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[N
             text = cells.get(one.first, "") if cells and one.first_row == number else ""
             if text and len(active) < _MAX_ACTIVE:
                 active.append((one, text))
-        if cells and active:
+        if cells and active and room.take(active):
             cells = _with_merged(number, cells, active)
         if cells or cells is None:
             yield number, cells
+
+
+class _Room:
+    """How much more of a sheet may be filled from merged cells."""
+
+    def __init__(self) -> None:
+        self._cells, self._characters = _MAX_FILLED, _MAX_FILLED_CHARACTERS
+
+    def take(self, active: list[tuple[Merged, str]]) -> bool:
+        """Take what one row needs. Returns whether it was there."""
+        widths = [one.last - one.first + 1 for one, _text in active]
+        self._cells -= sum(widths)
+        texts = (len(text) for _one, text in active)
+        self._characters -= sum(width * size for width, size in zip(widths, texts, strict=True))
+        return self._cells >= 0 and self._characters >= 0
 
 
 def _with_merged(number: int, cells: Cells, active: list[tuple[Merged, str]]) -> Cells:

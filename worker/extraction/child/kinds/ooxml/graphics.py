@@ -1,6 +1,7 @@
 """What is written in pictures made of parts: charts, SmartArt, shapes of DrawingML."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
@@ -9,6 +10,8 @@ from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, R
 
 #: Points of a chart that are read; a chart that somebody looks at has fewer.
 MAX_POINTS = 2_000
+#: Excel's own limit.
+_MAX_SERIES = 255
 _BREAKS = {f"{A}br": "\n", f"{A}tab": "\t"}
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
@@ -46,7 +49,7 @@ def diagram_lines(root: Any) -> Iterator[str]:
 def chart_rows(root: Any) -> Iterator[list[str]]:
     """A chart as a table: its titles, the names of its series, a row for each category."""
     yield from ([text] for title in root.iter(f"{C}title", f"{CX}title") for text in _words(title))
-    series = list(root.iter(f"{C}ser", f"{CX}data"))
+    series = list(islice(root.iter(f"{C}ser", f"{CX}data"), _MAX_SERIES))
     if not series:
         return
     names = [_name(one) for one in _series_names(root, series)]
@@ -102,6 +105,21 @@ def _holders(series: Any, names: Iterable[str]) -> Iterator[Any]:
     for dimension in series.iterchildren(f"{CX}strDim", f"{CX}numDim"):
         if wanted[etree.QName(dimension).localname] in names:
             yield dimension
+
+
+def finder(part: Any) -> FindPart:
+    """Finds what a part refers to, each once: it may refer to one any number of times."""
+    found: set[str] = set()
+
+    def find(name: str) -> bytes | None:
+        relation = part.rels.get(name)
+        if relation is None or relation.is_external or relation.target_part.partname in found:
+            return None
+        found.add(relation.target_part.partname)
+        blob: bytes = relation.target_part.blob
+        return blob
+
+    return find
 
 
 def reference_of(node: Any) -> str:

@@ -304,11 +304,11 @@ def _date(value: float, tokens: Sequence[_Token], *, from_1904: bool) -> str:
     moment = _moment(value, decimals, from_1904=from_1904)
     seconds = round(value * 86_400, decimals)
     has_half = any(token.kind == "half" for token in tokens)
+    minutes = _minutes(tokens)
     texts = []
     for i, token in enumerate(tokens):
         if token.kind == "date":
-            is_minute = token.text[0] in "mM" and len(token.text) < 3 and _is_minute(tokens, i)
-            texts.append(_part_of_date(moment, token.text.lower(), is_minute, has_half))
+            texts.append(_part_of_date(moment, token.text.lower(), i in minutes, has_half))
         elif token.kind == "elapsed":
             texts.append(_elapsed(seconds, token.text))
         elif token.kind == "half":
@@ -340,17 +340,20 @@ def _moment(value: float, decimals: int, *, from_1904: bool) -> dt.datetime:
     return start + dt.timedelta(seconds=seconds)
 
 
-def _is_minute(tokens: Sequence[_Token], place: int) -> bool:
-    """Whether an m stands for minutes: it does after hours and before seconds."""
+def _minutes(tokens: Sequence[_Token]) -> set[int]:
+    """Places of each m that stands for minutes: it does after hours and before seconds."""
     named = [
-        (i, token.text[0].lower())
+        (i, token.text[0].lower(), len(token.text))
         for i, token in enumerate(tokens)
         if token.kind in ("date", "elapsed")
     ]
-    position = next(number for number, (i, _letter) in enumerate(named) if i == place)
-    before = named[position - 1][1] if position else ""
-    after = named[position + 1][1] if position + 1 < len(named) else ""
-    return before == "h" or after == "s"
+    before = ["", *(letter for _i, letter, _size in named)]
+    after = [*(letter for _i, letter, _size in named[1:]), ""]
+    return {
+        i
+        for (i, letter, size), left, right in zip(named, before, after, strict=False)
+        if letter == "m" and size < 3 and (left == "h" or right == "s")
+    }
 
 
 def _part_of_date(moment: dt.datetime, letters: str, is_minute: bool, has_half: bool) -> str:

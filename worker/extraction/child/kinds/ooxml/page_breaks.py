@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import islice
 from typing import Any
 
 from docx.oxml.parser import OxmlElement
@@ -10,6 +11,8 @@ from docmill.worker.extraction.child.kinds.ooxml.names import W
 from docmill.worker.extraction.child.kinds.ooxml.story import NOTE
 
 _BREAK = f"{W}lastRenderedPageBreak"
+#: Larger properties than any that a program writes are not copied to each page.
+_MOST_PROPERTIES = 500
 
 
 def has_break(node: Any) -> bool:
@@ -35,9 +38,13 @@ def pieces(paragraph: Any) -> Iterator[Any]:
 def _like(paragraph: Any) -> Any:
     new = OxmlElement("w:p", attrs=dict(paragraph.attrib))
     properties = paragraph.find(f"{W}pPr")
-    if properties is not None:
+    if properties is not None and not _is_large(properties):
         new.append(deepcopy(properties))
     return new
+
+
+def _is_large(properties: Any) -> bool:
+    return next(islice(properties.iter(), _MOST_PROPERTIES, None), None) is not None
 
 
 def _around_breaks(child: Any) -> list[Any]:

@@ -18,7 +18,7 @@ _REFERRING = (f"{C}chart", f"{CX}chart", f"{DGM}relIds")
 
 def drawn_on(package: zipfile.ZipFile, sheet: str) -> Iterator[Element]:
     """Elements of what is drawn on the sheet with that path, in the order of its drawing."""
-    for path in targets_of(package, sheet).values():
+    for path in dict.fromkeys(targets_of(package, sheet).values()):
         if "/drawings/" in path and path.endswith(".xml"):
             root = _root(package, path)
             if root is not None:
@@ -28,13 +28,15 @@ def drawn_on(package: zipfile.ZipFile, sheet: str) -> Iterator[Element]:
 def _elements(package: zipfile.ZipFile, path: str, root: Any) -> Iterator[Element]:
     keep_one_alternative(root)
     targets = targets_of(package, path)
+    read: set[str] = set()  # each once: a drawing may refer to one any number of times
     for node in root.iter(f"{XDR}txBody", *_REFERRING):
         if node.tag == f"{XDR}txBody":
             text = "\n".join(graphics.paragraphs(node))
             yield from [Element("Text", text)] if text else []
             continue
         target = targets.get(graphics.reference_of(node))
-        part = _root(package, target) if target is not None else None
+        part = _root(package, target) if target is not None and target not in read else None
+        read.add(target or "")
         if part is not None:
             yield from graphics_elements(node, part)
 
