@@ -7,7 +7,6 @@ lost: pages that could not be read, the error, and what is left out of this kind
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,12 +21,10 @@ from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.log import configure_logging
 from docmill.worker.models import Element
-from docmill.worker.processes.reading import extraction_limits
 from docmill.worker.settings.environment import load_settings
 from docmill.worker.settings.processes import Settings
+from tests.benchmarks.extractors import extractor_of
 from tests.benchmarks.figures import machine
-
-READY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -138,19 +135,13 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     configure_logging(log_format="console", level="error")
     settings = load_settings(Settings)
-    limits = extraction_limits(settings, children=1)
-    with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
-        extractor = GuardedExtractor(limits, temp_dir=Path(name))
-        try:
-            assert extractor.ready(READY_SECONDS)
-            print(f"{machine()}\n")
-            print("| file | read by | s | elements | chunks | lost |")
-            print("| --- | --- | --- | --- | --- | --- |")
-            for path in sorted(file for file in folder.rglob("*") if file.is_file()):
-                cells = read(path, extractor, settings).cells()
-                print(f"| {path.relative_to(folder)} | {cells} |", flush=True)
-        finally:
-            extractor.close()
+    with extractor_of(settings) as extractor:
+        print(f"{machine()}\n")
+        print("| file | read by | s | elements | chunks | lost |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+            cells = read(path, extractor, settings).cells()
+            print(f"| {path.relative_to(folder)} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from docmill.worker.models import Element
 from docmill.worker.ports import Extraction
 from docmill.worker.settings.processes import Settings
 from tests.benchmarks import made_documents
+from tests.benchmarks.extractors import READY_SECONDS, extractor
 from tests.benchmarks.figures import Figures, machine, print_table
 
 RUNS = 5
@@ -55,7 +56,6 @@ MEMORY_RUNS = 2
 PDF_PAGES, WORD_PAGES, SHEET_ROWS = 40, 800, 5_000
 MEMORY_PAGES = (50, 400, 2_000)
 DOCUMENTS, PAGES_EACH, LARGE_PAGES = 4, 100, 400
-READY_SECONDS = 60
 #: Milliseconds a page of unstructured 0.27.32's "fast", from a measurement of 88 pages of real PDFs
 #: on another machine: shown where it is not measured here.
 PUBLISHED_MS = 41.9
@@ -309,7 +309,7 @@ def measure_short(folder: Path) -> None:
     paths["text"].write_bytes(made_documents.make_text(1))
     cases = {kind: Figures(f"{kind} of one page, in a child", "ms") for kind in paths}
     cold = Figures("DOCX of one page, in a new process without a zygote", "ms")
-    with extractor(folder, children=1) as ready:
+    with extractor(folder, ExtractionLimits(children=1)) as ready:
         for number in range(SHORT_RUNS):
             for kind, path in paths.items():
                 cases[kind].values.append(1000 * seconds_to_read(ready, [path]))
@@ -329,17 +329,6 @@ def cold_seconds(path: Path) -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
     return time.perf_counter() - began
-
-
-@contextmanager
-def extractor(folder: Path, *, children: int) -> Iterator[GuardedExtractor]:
-    """One whose zygote is ready."""
-    made = GuardedExtractor(ExtractionLimits(children=children), temp_dir=folder)
-    try:
-        assert made.ready(READY_SECONDS)
-        yield made
-    finally:
-        made.close()
 
 
 def seconds_to_read(ready: GuardedExtractor, paths: Sequence[Path]) -> float:
@@ -384,7 +373,7 @@ def measure_memory(folder: Path) -> None:
     cases = []
     with (
         patch.object(guard, "Supervisor", WatchedSupervisor),
-        extractor(folder, children=2) as ready,
+        extractor(folder, ExtractionLimits(children=2)) as ready,
     ):
         supervisor = ready._supervisor
         assert isinstance(supervisor, WatchedSupervisor)
@@ -422,7 +411,10 @@ def measure_children(folder: Path) -> None:
     cases: list[Figures] = []
     factors = []
     alone, beside = Figures("a computation, alone", "s"), Figures("the same, beside another", "s")
-    with extractor(folder, children=1) as one, extractor(folder, children=2) as two:
+    with (
+        extractor(folder, ExtractionLimits(children=1)) as one,
+        extractor(folder, ExtractionLimits(children=2)) as two,
+    ):
         for name, paths in work.items():
             sides = Figures(f"{name}, 1 child", "s"), Figures(f"{name}, 2 children", "s")
             for _ in range(RUNS):
@@ -457,7 +449,10 @@ def measure_stream(paths: Sequence[Path]) -> None:
     """
     defaults = Settings.model_fields
     full_request = defaults["embedding_batch_size"].default
-    with tempfile.TemporaryDirectory() as folder, extractor(Path(folder), children=2) as ready:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        extractor(Path(folder), ExtractionLimits(children=2)) as ready,
+    ):
         for path in paths:
             with ready.open(path, file_name=path.name, check=lambda: None) as extraction:
                 pages = pages_at_chunks(extraction, defaults["chunk_tokens"].default)

@@ -15,7 +15,6 @@ import argparse
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,13 +25,12 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.extraction.shared import media_types
 from docmill.worker.log import configure_logging
-from docmill.worker.processes.reading import extraction_limits
 from docmill.worker.settings.environment import load_settings
 from docmill.worker.settings.processes import Settings
+from tests.benchmarks.extractors import extractor_of
 from tests.benchmarks.figures import Figures, machine, print_table
 from tests.support.independent import excel, mail, pdf, powerpoint, web, word
 
-READY_SECONDS = 60
 #: Scripts that are written without spaces have a word for each letter.
 _SPACELESS: Final = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD: Final = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
@@ -162,14 +160,8 @@ def main() -> None:
             parser.error("pdftotext is not installed: install Poppler's tools (poppler-utils)")
         judges[media_types.PDF] = ("PDF", poppler)
     configure_logging(log_format="console", level="error")
-    limits = extraction_limits(load_settings(Settings), children=1)
-    with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
-        extractor = GuardedExtractor(limits, temp_dir=Path(name))
-        try:
-            assert extractor.ready(READY_SECONDS)
-            compared = [_compared(path, extractor, judges) for path in _files(options.folder)]
-        finally:
-            extractor.close()
+    with extractor_of(load_settings(Settings)) as extractor:
+        compared = [_compared(path, extractor, judges) for path in _files(options.folder)]
     _report([one for one in compared if one], options.folder, options.worst)
 
 

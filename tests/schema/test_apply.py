@@ -266,6 +266,27 @@ class TestRefusals:
                 apply_schema(connection, INDEX)
         assert apply(database, "postgres").reapplied
 
+    def test_is_tried_again_when_postgres_ends_it_for_a_deadlock(self, database: Database):
+        """A sequence remembers the first time although that is rolled back."""
+        with database.connect() as admin:
+            admin.execute("drop function ingest_private.end_failed(uuid, text)")
+            admin.execute(
+                """create sequence public.times;
+                   grant usage on sequence public.times to public;
+                   create function public.deadlock_once() returns event_trigger
+                       language plpgsql as $$ begin
+                           if nextval('public.times') = 1 then
+                               raise exception using errcode = 'deadlock_detected';
+                           end if;
+                       end $$;
+                   create event trigger deadlock_once on ddl_command_end
+                       when tag in ('CREATE POLICY') execute function public.deadlock_once();"""
+            )
+            assert apply(database, "postgres").reapplied
+            (times,) = admin.execute("select last_value from public.times").fetchone() or (0,)
+        assert times > 1
+        assert check(database) == []
+
 
 DRIFTS = {
     "a function edited by hand": """

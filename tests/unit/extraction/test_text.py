@@ -164,6 +164,40 @@ def test_records_in_a_list_below_other_keys_stand_by_themselves():
     ]
 
 
+NAMES = st.sampled_from(["id", "name", "tags", "more"])
+VALUES = st.recursive(
+    st.just("?"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(st.dictionaries(NAMES, VALUES, min_size=1), max_size=8), st.lists(NAMES, max_size=4)
+)
+def test_each_value_of_any_records_is_read_once_and_no_element_has_two(
+    records: list[dict[str, object]], wrappers: list[str]
+):
+    """Each text is replaced by one that says whose it is: what is written is what must be read."""
+    count = iter(range(10_000))
+
+    def marked(value: object, owner: int) -> object:
+        if isinstance(value, dict):
+            return {name: marked(inner, owner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [marked(inner, owner) for inner in value]
+        return f"v{owner}-{next(count)}."
+
+    answer: object = [marked(record, number) for number, record in enumerate(records)]
+    for name in wrappers:
+        answer = {name: answer, "page": 1}
+    written = re.findall(r"v\d+-\d+\.", json.dumps(answer))
+    texts = [element.text for element in read(json.dumps(answer), "a.json")]
+    found = [re.findall(r"v(\d+)-\d+\.", text) for text in texts]
+    assert re.findall(r"v\d+-\d+\.", "\n".join(texts)) == written
+    assert all(len(set(owners)) <= 1 for owners in found)
+
+
 def test_of_very_many_records_small_ones_share_an_element():
     elements = read(json.dumps([1] * 200_000), "a.json")
     assert len(elements) < 10_500
