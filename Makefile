@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
 	bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
-	bench-reindex bench-fidelity bench-boundaries eval upgrade-fixture format \
+	bench-reindex bench-fidelity bench-boundaries bench-encodings eval upgrade-fixture format \
 	constraints clean
 
 help: ## List the targets
@@ -87,6 +87,9 @@ bench-corpus: $(VENV)/.dev ## Read every file of DOCS=folder, and say how, how f
 
 bench-fidelity: $(VENV)/.dev ## Compare what is read of DOCS=folder with independent readers
 	$(BIN)/python -m tests.benchmarks.fidelity "$(DOCS)" $(OPTIONS)
+
+bench-encodings: $(VENV)/.dev ## Measure how often a text is read in the encoding it was written in
+	$(BIN)/python -m tests.benchmarks.encodings
 
 bench-boundaries: $(VENV)/.dev ## Measure how many chunks an inserted line changes; OPTIONS='--docs FOLDER'
 	$(BIN)/python -m tests.benchmarks.boundaries $(OPTIONS)

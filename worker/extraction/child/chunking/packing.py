@@ -1,9 +1,9 @@
 """Where the blocks of a section are cut into chunks: at places that the text itself chooses.
 
-Filling each chunk to the brim moves every boundary behind an inserted line. Here each place between
-two blocks has a price, made from the text before it. Of all ways to cut that keep within the size,
-the cheapest is taken. A line that is inserted changes few prices, so the cheapest way is soon the
-same again: nine of ten insertions into prose change one or two chunks.
+When each chunk is filled to the brim, an inserted line moves every boundary after it. Here each
+place between two blocks has a price, made from the text before it. Of all ways to cut that keep
+within the size, the cheapest is taken. An inserted line changes few prices, so the cheapest way is
+soon the same again: `make bench-boundaries` measures how soon.
 
 The cheapest way is found as by Viterbi's algorithm: for each place the cheapest way to it. A cut is
 settled as soon as all ways that can still win have it in common, so nothing depends on how much
@@ -26,7 +26,7 @@ _SMALL_PRICE: Final = 4.0
 #: After so many full chunks without a cut in common the way that is cheapest so far decides. Text
 #: that repeats itself needs it: its places have equal prices.
 _MOST_OPEN: Final = 8
-#: Longer chunks have less tokens than they may have: they are mostly blank.
+#: A chunk has no more characters, even if it has few tokens: it is mostly blank.
 _FULL_CHARACTERS: Final = 60_000
 
 
@@ -83,8 +83,8 @@ class Packer:
         self._sizes = [0]  #: of all blocks before a place
         self._cost = [0.0]
         self._first = [0]  #: the first cut of the cheapest way to a place; 0: none yet
-        #: Places from which a chunk of fair size leads to the last place: cheapest first, then
-        #: later ones that are cheaper than all behind them.
+        #: Where the chunk that ends at the last place may begin, the cheapest place first. A place
+        #: is forgotten when a later one is as cheap.
         self._fair: deque[int] = deque()
         self._next_fair = 0
         #: The first cuts of all places that a chunk can still begin at.
@@ -123,7 +123,8 @@ class Packer:
             self._next_fair += 1
             if place < self._oldest:
                 continue
-            # Of equally cheap places the later one: then it is the first chunks that are full.
+            # Of equally cheap places the later one is taken: a section's last chunk is then the
+            # small one, not its first.
             while self._fair and self._cost[self._fair[-1]] >= self._cost[place]:
                 self._fair.pop()
             self._fair.append(place)
