@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from tests.contract.target import Target, User
-from tests.schema.actors import upload
+from tests.schema.actors import drain_withdrawn, upload
 from tests.support.api import KEYS
 from tests.support.database import watch_bucket
 
@@ -170,9 +170,16 @@ def api(target: Target, alice: User, bob: User) -> Iterator[DataApi]:
 
 @pytest.fixture(scope="session")
 def own_documents(target: Target, alice: User, bob: User) -> None:
-    """A document of each user's, in our own stack."""
+    """A document of each user's and no other, in our own stack."""
     assert target.inside is not None
     database = target.inside.database
     watch_bucket(database)
+    with database.connect() as admin:
+        # Other tests of this process may have removed documents of the same users.
+        drain_withdrawn(admin)
+        admin.execute(
+            """delete from ingest.jobs as job where not exists (
+                   select from ingest.documents as document where document.id = job.document_id)"""
+        )
     for owner in (alice.id, bob.id):
         upload(database, f"{owner}/report.pdf", [f"text of {owner}"], owner=owner)
