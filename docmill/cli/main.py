@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -24,10 +25,12 @@ sources_app = typer.Typer()
 schema_app = typer.Typer()
 index_app = typer.Typer()
 reindex_app = typer.Typer()
+budget_app = typer.Typer()
 app.add_typer(sources_app, name="sources")
 app.add_typer(schema_app, name="schema")
 app.add_typer(index_app, name="index")
 app.add_typer(reindex_app, name="reindex")
+app.add_typer(budget_app, name="budget")
 
 
 #: The largest integer of a column.
@@ -225,6 +228,73 @@ def resume(
     from docmill.cli import pauses
 
     return pauses.resume(source, owner, as_json=json)
+
+
+class Period(StrEnum):
+    """What a budget is for, in UTC."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+Per = Annotated[Period, typer.Option("--per", help="A day or a month, in UTC.")]
+EachOwner = Annotated[
+    bool, typer.Option("--each-owner", help="For every owner who has no budget of their own.")
+]
+
+
+@budget_app.callback(invoke_without_command=True)
+def budget_options(context: typer.Context, json: Json = False) -> int | None:
+    """Say how much may be spent on embeddings; over it jobs wait. Alone: list the budgets."""
+    if context.invoked_subcommand is not None:
+        return None
+    from docmill.cli import spending
+
+    return spending.list_budgets(as_json=json)
+
+
+@budget_app.command("set")
+def budget_set(
+    usd: Annotated[float, typer.Argument(metavar="USD", min=0)],
+    per: Per,
+    owner: Owner = None,
+    each_owner: EachOwner = False,
+    json: Json = False,
+) -> int:
+    """Set what may be spent in a day or a month: by all, by each owner, or by one."""
+    from docmill.cli import spending
+
+    return spending.set_budget(usd, per.value, owner, each_owner=each_owner, as_json=json)
+
+
+@budget_app.command("remove")
+def budget_remove(
+    per: Per, owner: Owner = None, each_owner: EachOwner = False, json: Json = False
+) -> int:
+    """Remove such a budget."""
+    from docmill.cli import spending
+
+    return spending.remove_budget(per.value, owner, each_owner=each_owner, as_json=json)
+
+
+@app.command()
+def usage(
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="First day (UTC); the first of this month by default."
+        ),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="owner, day, model, purpose, with commas in between.")
+    ] = "day,model,purpose",
+    owner: Owner = None,
+    json: Json = False,
+) -> int:
+    """Show what embeddings have cost."""
+    from docmill.cli import spending
+
+    return spending.usage(since, by, owner, as_json=json)
 
 
 class HnswChoice(StrEnum):
@@ -514,9 +584,17 @@ def ingest(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when every document is done.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Upload nothing: say what it would cost.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Upload files or folders; the rest happens by itself."""
+    if estimate:
+        from docmill.cli import estimate as estimate_command
+        from docmill.cli.ingest import find_files
+
+        return estimate_command.estimate(find_files(paths, folder=""), as_json=json)
     from docmill.cli import ingest as ingest_command
 
     return ingest_command.ingest(paths, bucket=bucket, owner=owner, wait=wait, as_json=json)

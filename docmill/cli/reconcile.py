@@ -8,17 +8,15 @@ from typing import Final
 
 from docmill.cli.admin import admin_connection
 from docmill.cli.context import settings_in_use
+from docmill.cli.costs import rough_cost
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, count_of, print_json, table
-from docmill.worker.admin.jobs import tokens_per_byte
 from docmill.worker.maintenance import sweeps
 from docmill.worker.store import maintenance
 from docmill.worker.store.maintenance import Difference
 
 #: What is read and embedded anew when it is repaired.
 _EMBEDDED: Final = ("missing", "stale", "stuck")
-#: Tokens that a byte has before this project's own documents tell: of English text.
-TOKENS_PER_BYTE: Final = 0.25
 _SHOWN: Final = 50
 
 
@@ -30,10 +28,8 @@ def reconcile(*, dry_run: bool, as_json: bool) -> int:
             sweeps.reconcile(lambda: nullcontext(connection), newest=None, repair=not dry_run)
         )
         chunks = maintenance.orphaned_chunks(connection, repair=not dry_run)
-        rate = tokens_per_byte(connection) or TOKENS_PER_BYTE
-        index = maintenance.active_index_version(connection)
-    price = settings.usd_per_million_tokens(index.provider) if index else 0
-    cost = _cost(found, rate, price)
+        size = sum(one.size_bytes or 0 for one in found if one.difference in _EMBEDDED)
+        cost = {"bytes": size, **rough_cost(connection, settings, size)}
     summary: Row = {
         **dict.fromkeys(("missing", "stale", "orphaned", "renamed", "changed", "stuck"), 0),
         **Counter(difference.difference for difference in found),
@@ -48,12 +44,6 @@ def reconcile(*, dry_run: bool, as_json: bool) -> int:
     else:
         _print(found, summary)
     return ExitCode.DONE
-
-
-def _cost(found: Sequence[Difference], tokens_per_byte: float, usd_per_million: float) -> Row:
-    size = sum(one.size_bytes or 0 for one in found if one.difference in _EMBEDDED)
-    tokens = round(size * tokens_per_byte)
-    return {"bytes": size, "tokens": tokens, "usd": round(tokens * usd_per_million / 1e6, 4)}
 
 
 def _print(found: Sequence[Difference], summary: Row) -> None:

@@ -9,8 +9,9 @@ from rich.progress import Progress
 
 from docmill.cli.admin import admin_connection
 from docmill.cli.context import settings_in_use
+from docmill.cli.costs import rough_cost
 from docmill.cli.exit_code import ExitCode
-from docmill.cli.output import Row, console, print_json, print_rows
+from docmill.cli.output import Row, cell, console, print_json, print_rows
 from docmill.worker.admin.sources import (
     add_source,
     backfill,
@@ -54,7 +55,8 @@ class Source:
 
 def add(source: Source, *, dry_run: bool, as_json: bool) -> int:
     """Say what is there already, ingest it, and everything that comes."""
-    with admin_connection(settings_in_use()) as connection:
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
         if not bucket_exists(connection, source.bucket_id):
             print(
                 f"docmill: there is no bucket {source.bucket_id!r} yet; what it will hold is "
@@ -64,6 +66,7 @@ def add(source: Source, *, dry_run: bool, as_json: bool) -> int:
         with connection.transaction(force_rollback=dry_run):
             row = _added(connection, source)
             found = count_source(connection, row["id"])
+        found |= rough_cost(connection, settings, found["fresh_bytes"])
         if not as_json:
             _print_count(found)
         queued = 0 if dry_run else _backfill(connection, row["id"], found, quiet=as_json)
@@ -87,6 +90,8 @@ def _print_count(found: Row) -> None:
     out = console()
     mebibytes = found["bytes"] / 1024**2
     out.print(f"{found['objects']} files are there ({mebibytes:,.1f} MiB), {found['fresh']} new")
+    if found["fresh"]:
+        out.print(f"about {found['tokens']} tokens to embed ({cell(found['usd'])} USD)")
     if found["unowned"]:
         out.print(
             f"{found['unowned']} of them have no owner by this rule: only the secret key will "

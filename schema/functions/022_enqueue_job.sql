@@ -51,9 +51,7 @@ begin
             p_priority, v_fairness_key,
             greatest(v_now_served, v_owner_last, 0)
             + (1 + coalesce(v_document.size_bytes, 0) / 1048576.0) / p_weight);
-    if ingest_private.is_paused(v_document.owner_id, v_document.source_id) then
-        perform ingest_private.hold_paused(v_job_id);
-    end if;
+    perform ingest_private.hold_job(v_job_id);
 
     -- What clients see of a document is about the index version that answers searches. Reindexing
     -- never changes that.

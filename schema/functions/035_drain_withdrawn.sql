@@ -3,7 +3,10 @@
 -- them. Returns how many rows were removed: call again while there are any, each time in a
 -- transaction of its own. A call that was broken off is repeated by the next; two at once take
 -- different documents. What somebody is still writing for is left to a later call.
-create or replace function ingest_private.drain_withdrawn(p_limit integer default 1000)
+-- The embeddings of files that were deleted are kept for p_keep_embeddings, for their owner: see
+-- kept_embeddings.
+create or replace function ingest_private.drain_withdrawn(
+    p_limit integer default 1000, p_keep_embeddings interval default interval '0')
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '200ms'
@@ -20,7 +23,8 @@ begin
         begin
             -- Until then a batch may be on its way in, and a run may still read what lies here.
             if ingest_private.end_free_jobs(array[v_document_id]) = 0 then
-                v_rows := ingest_private.drain_document(v_document_id, p_limit - v_removed);
+                v_rows := ingest_private.drain_document(
+                    v_document_id, p_limit - v_removed, p_keep_embeddings);
                 v_removed := v_removed + v_rows;
             end if;
         exception when others then
@@ -34,7 +38,8 @@ $$;
 
 -- drain_document: p_limit rows of one withdrawn document, and its entry with the last of them.
 -- Returns how many there were. The caller has locked the entry; nobody writes for the document.
-create or replace function ingest_private.drain_document(p_document_id uuid, p_limit integer)
+create or replace function ingest_private.drain_document(
+    p_document_id uuid, p_limit integer, p_keep_embeddings interval)
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -63,7 +68,8 @@ begin
         on conflict do nothing;
     delete from ingest_private.former_documents where document_id = p_document_id;
 
-    v_removed := ingest_private.drain_chunks(p_document_id, v_is_kept, p_limit);
+    v_removed := ingest_private.drain_chunks(
+        p_document_id, v_is_kept, p_limit, p_keep_embeddings);
     if v_removed < p_limit then
         v_removed := v_removed + ingest_private.drain_rest(
             p_document_id, v_is_kept, p_limit - v_removed);
@@ -80,8 +86,10 @@ $$;
 
 -- drain_chunks: p_limit positions and chunks of a withdrawn document at most; with p_keep the chunks
 -- are staged again. By their keys: a ctid does not say in which partition.
+-- The embeddings of a file that is still there are not kept: its owner or its source has changed, and
+-- the former owner has no right to them any more.
 create or replace function ingest_private.drain_chunks(
-    p_document_id uuid, p_keep boolean, p_limit integer)
+    p_document_id uuid, p_keep boolean, p_limit integer, p_keep_embeddings interval)
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -116,7 +124,19 @@ begin
             select document_id, index_version, content_hash, content, headings, token_count,
                    metadata, embedding
               from gone where p_keep
-                on conflict do nothing)
+                on conflict do nothing),
+        remembered as (
+            insert into ingest_private.kept_embeddings as kept (
+                       owner_id, index_version, content_hash, embedding, kept_until)
+            select distinct on (owner_id, content_hash)
+                   owner_id, index_version, content_hash, embedding,
+                   clock_timestamp() + p_keep_embeddings
+              from gone
+             where not p_keep and p_keep_embeddings > interval '0' and owner_id is not null
+               and not exists (select from storage.objects as object
+                                where object.id = gone.object_id)
+                on conflict (owner_id, index_version, content_hash) do update
+                   set kept_until = excluded.kept_until)
         select count(*) into v_rows from gone;
         v_removed := v_removed + v_rows;
     end loop;

@@ -1,5 +1,5 @@
 -- claim_job: queued -> running, leased to one worker. No row: somebody else has it, it is not
--- due, it is paused, it is finished, it must run alone and this worker does not, this worker does not
+-- due, it is paused or over its budget, it is finished, it must run alone and this worker does not, this worker does not
 -- have the key of its provider, it reads the file worse than it was read, or the index version has been
 -- dropped or, of a job of kind ingest, is not the active one any more; the hint is then dropped.
 -- Takes locks in the order document, job. The attempt number grows only with counted failures.
@@ -50,9 +50,7 @@ begin
                   and not ingest_private.serves(worker.providers, target)) then
         return;
     end if;
-    if (select ingest_private.is_paused(document.owner_id, document.source_id)
-          from ingest.documents as document where document.id = v_document_id) then
-        perform ingest_private.hold_paused(p_job_id);
+    if ingest_private.hold_job(p_job_id) then
         return;
     end if;
 

@@ -79,12 +79,7 @@ begin
                              where code = p_error_code),
            next_attempt_at = v_due_at, updated_at = clock_timestamp()
      where id = p_job_id;
-    if (select ingest_private.is_paused(job.owner_id, document.source_id)
-          from ingest.jobs as job
-               left join ingest.documents as document on document.id = job.document_id
-         where job.id = p_job_id) then
-        perform ingest_private.hold_paused(p_job_id);
-    end if;
+    perform ingest_private.hold_job(p_job_id);
     update ingest.documents as document
        set status = 'pending', updated_at = clock_timestamp()
       from ingest.jobs as job

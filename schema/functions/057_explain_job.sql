@@ -26,12 +26,14 @@ declare
     v_started_at timestamptz;
     v_seconds double precision;
     v_silent_since timestamptz;
+    v_hold record;
 begin
     select * into v_job from ingest.jobs where id = p_job_id;
     if not found then
         return;
     end if;
     select * into v_entry from ingest_private.job_queue as entry where entry.job_id = p_job_id;
+    select * into v_hold from ingest_private.hold_of(p_job_id);
     job_id := v_job.id;
     object_name := v_job.object_name;
     state := v_job.state;
@@ -79,15 +81,15 @@ begin
                  then format(', about %s s are left', ceil(seconds_left)) else '' end)
             || case when v_job.cancel_requested then ' It has been asked to stop.' else '' end;
 
-    elsif v_job.state = 'queued' and (
-              v_job.hold_reason = 'paused'
-              or ingest_private.is_paused(
-                     v_job.owner_id,
-                     (select source_id from ingest.documents where id = v_job.document_id))) then
+    elsif v_job.state = 'queued' and coalesce(v_hold.reason, v_job.hold_reason)
+              in ('paused', 'owner_budget_exceeded') then
         situation := 'held';
-        hold_reason := 'paused';
-        select concat_ws(' ', code.message, code.remedy), code.remedy into explanation, remedy
-          from ingest_private.error_codes as code where code.code = 'paused';
+        hold_reason := coalesce(v_hold.reason, v_job.hold_reason);
+        next_attempt_at := nullif(v_hold.until, 'infinity');
+        select concat_ws(' ', code.message, ingest_private.explain_budgets(v_job), code.remedy),
+               code.remedy
+          into explanation, remedy
+          from ingest_private.error_codes as code where code.code = hold_reason;
 
     elsif v_job.state = 'queued' and v_job.hold_reason is not null
           and v_entry.phase = 'waiting' then

@@ -39,6 +39,7 @@ $$;
 --   breaker_open        every job would fail
 --   events_unsettled    changes of Storage that nobody acts on
 --   receiver_silent     the receiver of webhooks has stopped
+--   budget_used_up      so much was spent that everything waits
 --   paused              an operator wants it so
 create or replace function ingest_private.troubles()
 returns table (trouble text, is_failure boolean, since timestamptz, seen text, remedy text)
@@ -117,6 +118,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            'start docmill webhook: until then the schedule finds uploads, which takes longer'
       from ingest_private.silent_since('receiver') as silent
      where silent is not null
+    union all
+    select 'budget_used_up', false, null,
+           format('the budget of everything for this %s is used up: %s of %s USD', used.period,
+                  round(used.spent, 2), round(used.usd, 2)),
+           'it goes on with the next period, or raise it: docmill budget set'
+      from ingest_private.budgets_used(null, true) as used
+     where used.spent >= used.usd
     union all
     select 'paused', false, pause.created_at,
            case pause.scope when 'everything' then 'everything is paused'

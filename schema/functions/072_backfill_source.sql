@@ -1,13 +1,16 @@
 -- count_source: what Storage holds under a source, before it is ingested.
 --   objects, bytes   that belong to the source
---   fresh            of these, not ingested in their present version yet
+--   fresh, fresh_bytes  of these, not ingested in their present version yet
 --   unowned          of these, found nobody's by the source's rule
 create or replace function ingest_private.count_source(
     p_source_id bigint,
-    out objects bigint, out bytes bigint, out fresh bigint, out unowned bigint)
+    out objects bigint, out bytes bigint, out fresh bigint, out fresh_bytes bigint,
+    out unowned bigint)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select count(*), coalesce(sum(stored.size_bytes), 0),
            count(*) filter (where document.storage_version is distinct from stored.storage_version),
+           coalesce(sum(stored.size_bytes) filter (
+               where document.storage_version is distinct from stored.storage_version), 0),
            count(*) filter (where stored.owner_id is null)
       from ingest_private.sources as source
            cross join lateral ingest_private.stored_objects(array(

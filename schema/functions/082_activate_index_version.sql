@@ -217,6 +217,7 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     foreach v_table in array array['ingest.chunk_lexemes', 'ingest_private.staged_chunks',
+                                   'ingest_private.kept_embeddings',
                                    'ingest_private.quarantine',
                                    'ingest_private.published_versions',
                                    'ingest_private.chunk_fills'] loop

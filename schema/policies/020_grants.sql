@@ -61,6 +61,7 @@ grant execute on function
     ingest_private.kept_window,
     ingest_private.record_spend,
     ingest_private.known_hashes,
+    ingest_private.reusable_embeddings,
     ingest_private.publish_document,
     ingest_private.publish_unchanged,
     ingest_private.fail_job,

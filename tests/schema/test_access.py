@@ -46,11 +46,13 @@ CLIENT_TABLES = {
 PRIVATE_TABLES = {
     "ingest_private.attempts",
     "ingest_private.breakers",
+    "ingest_private.budgets",
     "ingest_private.chunk_positions_1",
     "ingest_private.chunks_1",
     "ingest_private.document_windows",
     "ingest_private.error_codes",
     "ingest_private.job_queue",
+    "ingest_private.kept_embeddings",
     "ingest_private.leases",
     "ingest_private.chunk_fills",
     "ingest_private.migrations",
@@ -65,6 +67,7 @@ PRIVATE_TABLES = {
     "ingest_private.sketches",
     "ingest_private.sketches_1",
     "ingest_private.sources",
+    "ingest_private.spend",
     "ingest_private.staged_chunks",
     "ingest_private.ticks",
     "ingest_private.former_documents",
@@ -186,6 +189,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.record_spend",
     "ingest_private.release_job",
     "ingest_private.renew_leases",
+    "ingest_private.reusable_embeddings",
     "ingest_private.report_progress",
     "ingest_private.rescue_jobs",
     "ingest_private.end_stalled_sessions",
@@ -250,7 +254,11 @@ INNER_FUNCTIONS = {
     "ingest_private.guard_job",
     "ingest_private.has_same_readers",
     "ingest_private.history_of",
-    "ingest_private.hold_paused",
+    "ingest_private.budgets_used",
+    "ingest_private.explain_budgets",
+    "ingest_private.hold_job",
+    "ingest_private.hold_of",
+    "ingest_private.over_budget_until",
     "ingest_private.ids_of",
     "ingest_private.is_hopeless",
     "ingest_private.hmac_sha256",
@@ -343,6 +351,10 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
             for statement in (
                 "insert into ingest_private.breakers values ('provider_auth', now())",
                 "insert into ingest_private.pauses values ('owner', 'nobody')",
+                """insert into ingest_private.budgets (scope, period, usd)
+                       values ('everything', 'month', 1000)""",
+                """insert into ingest_private.kept_embeddings values
+                       ('nobody', 1, sha256('x'), '[1]', now())""",
                 f"""insert into ingest_private.quarantine
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
                 f"""insert into ingest_private.document_windows
@@ -716,6 +728,7 @@ class TestFunctions:
                 "prune",
                 "record_spend",
                 "renew_leases",
+                "reusable_embeddings",
                 "stop_flags",
             )
         }

@@ -154,6 +154,27 @@ def index_version(**columns: str) -> str:
     )
 
 
+def spend(**columns: str) -> str:
+    return insert(
+        "ingest_private.spend",
+        {
+            "day": ONE_DAY,
+            "model": "'m'",
+            "purpose": "'ingest'",
+            "shard": "0",
+            "tokens": "1",
+            "usd": "1",
+        },
+        columns,
+    )
+
+
+def budget(**columns: str) -> str:
+    return insert(
+        "ingest_private.budgets", {"scope": "'everything'", "period": "'day'", "usd": "1"}, columns
+    )
+
+
 def queue(**columns: str) -> str:
     return insert(
         "ingest_private.job_queue",
@@ -307,7 +328,24 @@ REFUSED: Mapping[str, list[str]] = {
     "usage_pkey": [
         twice(f"insert into ingest.usage (owner_id, day, model) values ('o', {ONE_DAY}, 'm')")
     ],
+    "usage_purpose_check": [
+        f"""insert into ingest.usage (owner_id, day, model, purpose)
+                values ('o', {ONE_DAY}, 'm', 'play')"""
+    ],
     # machinery
+    "spend_pkey": [twice(spend())],
+    "spend_purpose_check": [spend(purpose="'play'")],
+    "budgets_pkey": [twice(budget())],
+    "budgets_key": [budget(scope="'owner'"), budget(key="'alice'")],
+    "budgets_scope_check": [budget(scope="'bucket'")],
+    "budgets_period_check": [budget(period="'week'")],
+    "budgets_usd_check": [budget(usd="-1"), budget(usd="'NaN'")],
+    "kept_embeddings_pkey": [
+        twice(
+            """insert into ingest_private.kept_embeddings values
+                   ('o', 1, sha256('x'), '[1]', now())"""
+        )
+    ],
     "sources_pkey": [source(id="1").replace(") values", ") overriding system value values")],
     "sources_bucket_id_prefix_key": [twice(source(prefix="'p'"))],
     "sources_owner_from_check": [

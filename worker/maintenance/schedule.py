@@ -44,7 +44,16 @@ def _sum_for(seconds: float, parts: Iterator[int]) -> int:
 class Maintenance:
     """What is done all the time."""
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, *, probe: Probe) -> None:
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        *,
+        probe: Probe,
+        keep_embeddings: timedelta,
+    ) -> None:
+        """`keep_embeddings`: how long those of deleted files are kept for their owners."""
+        self._keep_embeddings = keep_embeddings
         self._database = database
         self._dispatcher = dispatcher
         self._probe = probe
@@ -73,7 +82,12 @@ class Maintenance:
 
     def _clear_and_fill(self) -> None:
         # Last, because jobs begin first. What is left over waits for the next dispatch.
-        removed = _sum_for(DRAIN_SECONDS, sweeps.drain_withdrawn(self._database.transaction))
+        removed = _sum_for(
+            DRAIN_SECONDS,
+            sweeps.drain_withdrawn(
+                self._database.transaction, keep_embeddings=self._keep_embeddings
+            ),
+        )
         if removed:
             log.info("withdrawn_drained", rows=removed)
         for copy in COPIES:
@@ -116,7 +130,8 @@ class Maintenance:
     def reconcile(self) -> None:
         """Compare what was written to Storage lately with documents.
 
-        Finishes what `docmill pause` and `docmill resume` began, should they have been interrupted.
+        Finishes what `docmill pause`, `docmill resume` and `docmill budget` began, should they have been
+        interrupted.
         """
         changed = sum(sweeps.apply_pauses(self._database.transaction))
         # Counted as they come: after a long outage every object of the project may differ.

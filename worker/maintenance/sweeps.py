@@ -34,12 +34,15 @@ def reconcile(
             return
 
 
-def drain_withdrawn(transaction: Transaction) -> Iterator[int]:
+def drain_withdrawn(transaction: Transaction, *, keep_embeddings: timedelta) -> Iterator[int]:
     """Remove what withdrawn documents were made of; how many rows, part by part.
 
-    May be broken off after any part.
+    May be broken off after any part. The embeddings of deleted files are kept for so long.
     """
-    yield from _until_none(transaction, maintenance.drain_withdrawn)
+    yield from _until_none(
+        transaction,
+        lambda connection: maintenance.drain_withdrawn(connection, keep_embeddings=keep_embeddings),
+    )
 
 
 def fill_chunks(transaction: Transaction, copy: ChunkCopy) -> Iterator[int]:

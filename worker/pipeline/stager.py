@@ -1,6 +1,7 @@
 """From chunks to staged rows: reuse what is known, embed the rest in batches, stage each batch.
 
-What the provider refuses is cut into parts or set aside: see set_aside.
+Known is what the document has already, and what other documents of its owner have. What the provider
+refuses is cut into parts or set aside: see set_aside.
 """
 
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+import numpy as np
 import psycopg
 
 from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch, Submission
@@ -68,6 +70,7 @@ class Stager:
         self._waiting: list[Hashed] = []
         self._in_flight: deque[_Batch] = deque()
         self._staged = 0
+        self._may_buy = True  # until a budget is used up
         self.reused = 0
         self._placed: list[Placed] = []
         self._refusals = Refusals(name=self._hash, embed=self._embed_parts)
@@ -121,7 +124,8 @@ class Stager:
         """Embed and stage the rest. What is to be published, and what is set aside, in order.
 
         Raises JobError: `empty_document` without any chunk, `embedding_rejected` when the provider
-        refuses more than may be set aside.
+        refuses more than may be set aside, `owner_budget_exceeded` when there are more texts to
+        embed and the budget is used up.
         """
         self._progress.report(
             stage="embedding", chunks_total=len(self._placed), chunks_reused=self.reused
@@ -149,9 +153,31 @@ class Stager:
 
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
-        self._ask(chunks)
+        chunks = self._without_reusable(chunks)
+        if chunks:
+            self._ask(chunks)
+
+    def _without_reusable(self, chunks: Sequence[Hashed]) -> Sequence[Hashed]:
+        """Stage what other documents of the owner have; the rest of the chunks."""
+        claim = self._run.claim
+        if claim.owner_id is None:
+            return chunks
+        with self._database.transaction() as transaction:
+            found = chunk_store.reusable_embeddings(
+                transaction, claim, [digest for digest, _chunk in chunks]
+            )
+            if not found:
+                return chunks
+            reused = [hashed for hashed in chunks if hashed[0] in found]
+            vectors = np.stack([found[digest] for digest, _chunk in reused])
+            chunk_store.stage(transaction, claim, reused, vectors, tokens=0, usd=Decimal(0))
+        self.reused += len(reused)
+        self._progress.report(chunks_reused=self.reused)
+        return [hashed for hashed in chunks if hashed[0] not in found]
 
     def _ask(self, chunks: Sequence[Hashed], *, alone: bool = False) -> _Batch:
+        if not self._may_buy:
+            raise JobError("owner_budget_exceeded")
         prefix = self._run.claim.index.document_prefix
         submission = self._batcher.submit(
             self._run.claim.turn,
@@ -197,7 +223,7 @@ class Stager:
             price = self._limits.usd_per_million_tokens(self._run.claim.index.provider)
             usd = Decimal(str(price)) * embedded.tokens / 1_000_000
             with self._database.transaction() as transaction:
-                chunk_store.stage(
+                self._may_buy = chunk_store.stage(
                     transaction,
                     self._run.claim,
                     [batch.chunks[position] for position in embedded.positions],

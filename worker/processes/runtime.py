@@ -212,6 +212,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         database,
         dispatcher,
         probe=DependencyProbe(storage, partial(_active_provider_serves, database, batchers)),
+        keep_embeddings=timedelta(days=settings.keep_embeddings_days),
     )
     return WorkerRuntime(
         settings=settings,

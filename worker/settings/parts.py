@@ -598,6 +598,13 @@ class RetentionSettings(SettingsPart):
     keep_staged_days: int = _setting(
         "Embeddings that no job took up are kept for so long.", 7, ge=1, le=365
     )
+    keep_embeddings_days: int = _setting(
+        "Embeddings of deleted files are kept for so long, so that an owner who uploads the same text "
+        "again does not pay again. 0: not at all. Nobody finds them.",
+        0,
+        ge=0,
+        le=365,
+    )
 
 
 class LogSettings(SettingsPart):

@@ -20,6 +20,10 @@ from docmill.worker.store.database import Connection
 KNOWN_HASHES: Final[LiteralString] = """
     select content_hash from ingest_private.known_hashes(%(document_id)s, %(index_version)s)
 """
+REUSABLE: Final[LiteralString] = """
+    select content_hash, embedding
+      from ingest_private.reusable_embeddings(%(job_id)s, %(token)s, %(hashes)s)
+"""
 BEGIN_STAGE: Final[LiteralString] = "select ingest_private.begin_stage(%(job_id)s, %(token)s)"
 STAGE: Final[LiteralString] = """
     copy ingest_private.staged_chunks (document_id, index_version, content_hash, content,
@@ -108,6 +112,23 @@ def known_hashes(connection: Connection, claim: Claim) -> set[bytes]:
     return {row[0] for row in connection.execute(KNOWN_HASHES, parameters)}
 
 
+def reusable_embeddings(
+    connection: Connection, claim: Claim, hashes: Sequence[bytes]
+) -> dict[bytes, "np.ndarray[Any, np.dtype[np.float32]]"]:
+    """Embeddings of these texts that other documents of the same owner have, by content hash.
+
+    Empty once another run owns the job, and for a document without an owner.
+    """
+    parameters = {"job_id": claim.job_id, "token": claim.token, "hashes": list(hashes)}
+    rows = connection.execute(REUSABLE, parameters, binary=True)
+    return {digest: _loaded(embedding) for digest, embedding in rows}
+
+
+def _loaded(embedding: bytes) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    # After two int16 of header; see _HalfVectorDumper.
+    return np.frombuffer(embedding, dtype=">f2", offset=4).astype(np.float32)
+
+
 def stage(
     connection: Connection,
     claim: Claim,
@@ -116,11 +137,12 @@ def stage(
     *,
     tokens: int,
     usd: Decimal,
-) -> None:
+) -> bool:
     """Write embedded chunks where search cannot see them, and what they cost.
 
-    Rows of `vectors` belong to the entries of `batch` (hash, chunk) in order. Raises
-    LeaseLostError when another run owns the job; then nothing is written.
+    Rows of `vectors` belong to the entries of `batch` (hash, chunk) in order. Returns whether the
+    job may buy more: False when a budget is used up. Raises LeaseLostError when another run owns the
+    job; then nothing is written.
     """
     register_halfvec(connection)
     run = {"job_id": claim.job_id, "token": claim.token}
@@ -142,10 +164,12 @@ def stage(
                     HalfVector(vector),
                 )
             )
-    connection.execute(
-        RECORD_SPEND,
-        {"job_id": claim.job_id, "model": claim.index.model, "tokens": tokens, "usd": usd},
-    )
+    if not tokens and not usd:
+        return True
+    spend = {"job_id": claim.job_id, "model": claim.index.model, "tokens": tokens, "usd": usd}
+    row = connection.execute(RECORD_SPEND, spend).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 def publish(

@@ -12,7 +12,9 @@ from docmill.worker.store.database import Connection
 from docmill.worker.store.hints import SYNC_OBJECT, ObjectHint
 
 DRAIN: Final[LiteralString] = "select settled, failed from ingest_private.drain_pending_events()"
-DRAIN_WITHDRAWN: Final[LiteralString] = "select ingest_private.drain_withdrawn()"
+DRAIN_WITHDRAWN: Final[LiteralString] = """
+    select ingest_private.drain_withdrawn(p_keep_embeddings => %(keep_embeddings)s)
+"""
 FILL_CHUNKS: Final[LiteralString] = "select ingest_private.fill_chunks(%(copy)s, %(limit)s)"
 RECONCILE: Final[LiteralString] = """
     select differences, next_after
@@ -90,9 +92,12 @@ def drain_pending_events(connection: Connection) -> DrainedEvents:
     return row
 
 
-def drain_withdrawn(connection: Connection) -> int:
-    """Remove a bounded part of what was withdrawn; how many rows, 0 at the end."""
-    return int(_scalar(connection, DRAIN_WITHDRAWN, {}))
+def drain_withdrawn(connection: Connection, *, keep_embeddings: timedelta) -> int:
+    """Remove a bounded part of what was withdrawn; how many rows, 0 at the end.
+
+    The embeddings of deleted files are kept for their owners for so long.
+    """
+    return int(_scalar(connection, DRAIN_WITHDRAWN, {"keep_embeddings": keep_embeddings}))
 
 
 def fill_chunks(connection: Connection, copy: ChunkCopy) -> int:

@@ -1,0 +1,107 @@
+"""`docmill budget` and `docmill usage`: what may be spent on embeddings, and what was."""
+
+from contextlib import nullcontext
+from datetime import UTC, date, datetime
+from typing import Final
+
+import psycopg
+
+from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.context import settings_in_use
+from docmill.cli.exit_code import ExitCode
+from docmill.cli.output import console, count_of, print_json, print_rows
+from docmill.worker.admin import spending
+from docmill.worker.errors import RefusedError, UsageError
+from docmill.worker.maintenance import sweeps
+from docmill.worker.store.database import Connection
+
+_BUDGET_COLUMNS: Final = ("scope", "owner_id", "period", "usd", "spent", "held_jobs", "renewed_at")
+GROUPS: Final = ("owner", "day", "model", "purpose")
+
+
+def list_budgets(*, as_json: bool) -> int:
+    """Every budget and what is spent of it."""
+    with admin_connection(settings_in_use()) as connection:
+        rows = spending.list_budgets(connection)
+    print_rows(rows, _BUDGET_COLUMNS, as_json=as_json)
+    return ExitCode.DONE
+
+
+def set_budget(
+    usd: float, period: str, owner: str | None, *, each_owner: bool, as_json: bool
+) -> int:
+    """Set a budget; jobs that are over it are held, those that are not any more go on."""
+    with admin_connection(settings_in_use()) as connection:
+        scope, key = _scope(owner, each_owner=each_owner)
+        try:
+            spending.set_budget(connection, scope, key, period, usd)
+        except (psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange):
+            raise UsageError(f"{usd} is no budget: from 0 to 99999999 USD") from None
+        changed = _apply(connection)
+    return _say("set", scope, key, period, changed, as_json=as_json)
+
+
+def remove_budget(period: str, owner: str | None, *, each_owner: bool, as_json: bool) -> int:
+    """Remove a budget; jobs that it held go on."""
+    with admin_connection(settings_in_use()) as connection:
+        scope, key = _scope(owner, each_owner=each_owner)
+        if not spending.remove_budget(connection, scope, key, period):
+            raise RefusedError("there is no such budget: docmill budget lists what there is")
+        changed = _apply(connection)
+    return _say("removed", scope, key, period, changed, as_json=as_json)
+
+
+def _scope(owner: str | None, *, each_owner: bool) -> tuple[str, str]:
+    if owner is not None and each_owner:
+        raise UsageError("give --owner or --each-owner, not both")
+    if owner is not None:
+        return "owner", owner_id(settings_in_use(), owner) or ""
+    return ("each_owner" if each_owner else "everything"), ""
+
+
+def _apply(connection: Connection) -> int:
+    return sum(sweeps.apply_pauses(lambda: nullcontext(connection)))
+
+
+def _say(action: str, scope: str, key: str, period: str, jobs: int, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"action": action, "scope": scope, "key": key, "period": period, "jobs": jobs})
+    else:
+        console().print(f"{action}: {count_of(jobs, 'job')} held or let go on")
+        if action == "set" and not _has_price():
+            console().print(
+                "The price of the active provider is 0, so nothing is spent: "
+                "set DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS where workers run"
+            )
+    return ExitCode.DONE
+
+
+def _has_price() -> bool:
+    from docmill.worker.store.maintenance import active_index_version
+
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
+        index = active_index_version(connection)
+    return index is None or settings.usd_per_million_tokens(index.provider) > 0
+
+
+def usage(since: datetime | None, by: str, owner: str | None, *, as_json: bool) -> int:
+    """What was spent, in groups."""
+    groups = [one.strip() for one in by.split(",")]
+    unknown = [one for one in groups if one not in GROUPS]
+    if unknown:
+        raise UsageError(f"--by takes {', '.join(GROUPS)}, with commas in between")
+    with admin_connection(settings_in_use()) as connection:
+        rows = spending.list_usage(
+            connection,
+            since=since.date() if since else _first_of_month(),
+            by=groups,
+            owner=owner_id(settings_in_use(), owner),
+        )
+    names = [{"owner": "owner_id"}.get(one, one) for one in groups]
+    print_rows(rows, (*names, "tokens", "usd"), as_json=as_json)
+    return ExitCode.DONE
+
+
+def _first_of_month() -> date:
+    return datetime.now(UTC).date().replace(day=1)

@@ -1,0 +1,97 @@
+"""What was spent on embeddings, and what may be: over the admin connection."""
+
+from datetime import date
+from typing import Final, LiteralString
+
+from docmill.worker.admin.rows import Row, fetch_rows
+from docmill.worker.store.database import Connection
+
+SET_BUDGET: Final[LiteralString] = """
+    insert into ingest_private.budgets (scope, key, period, usd)
+    values (%(scope)s, %(key)s, %(period)s, %(usd)s)
+        on conflict (scope, key, period) do update set usd = excluded.usd
+"""
+REMOVE_BUDGET: Final[LiteralString] = """
+    delete from ingest_private.budgets
+     where scope = %(scope)s and key = %(key)s and period = %(period)s
+"""
+#: A budget for each owner has as many accounts as there are owners: the fullest is shown.
+LIST_BUDGETS: Final[LiteralString] = """
+    select budget.scope, budget.key as owner_id, budget.period, budget.usd,
+           case budget.scope when 'each_owner' then
+               (select max(spent.usd)
+                  from (select sum(ledger.usd) as usd from ingest.usage as ledger
+                         where ledger.day >= date_trunc(
+                                   budget.period, clock_timestamp() at time zone 'utc')::date
+                           and ledger.purpose <> 'reindex'
+                           and not exists (select from ingest_private.budgets as own
+                                            where own.scope = 'owner'
+                                              and own.key = ledger.owner_id
+                                              and own.period = budget.period)
+                         group by ledger.owner_id) as spent)
+           else (select used.spent
+                   from ingest_private.budgets_used(budget.key, budget.scope = 'everything') as used
+                  where used.scope = budget.scope and used.period = budget.period) end as spent,
+           date_trunc(budget.period, clock_timestamp() at time zone 'utc')
+               + ('1 ' || budget.period)::interval as renewed_at,
+           (select count(*) from ingest.jobs as job
+             where job.state = 'queued' and job.hold_reason = 'owner_budget_exceeded'
+               and case budget.scope
+                       when 'everything' then true
+                       when 'owner' then job.owner_id = budget.key
+                       else job.owner_id is not null end) as held_jobs
+      from ingest_private.budgets as budget
+     order by budget.scope = 'everything' desc, budget.scope = 'each_owner' desc, budget.key,
+              budget.period
+"""
+#: Of documents without an owner there are no rows in ingest.usage: they are what is left.
+LIST_USAGE: Final[LiteralString] = """
+    with entries as (
+        select owner_id, day, model, purpose, tokens, usd from ingest.usage
+         where day >= %(since)s
+        union all
+        select null, all_spent.day, all_spent.model, all_spent.purpose,
+               sum(all_spent.tokens)
+               - coalesce((select sum(ledger.tokens) from ingest.usage as ledger
+                            where (ledger.day, ledger.model, ledger.purpose)
+                                  = (all_spent.day, all_spent.model, all_spent.purpose)), 0),
+               sum(all_spent.usd)
+               - coalesce((select sum(ledger.usd) from ingest.usage as ledger
+                            where (ledger.day, ledger.model, ledger.purpose)
+                                  = (all_spent.day, all_spent.model, all_spent.purpose)), 0)
+          from ingest_private.spend as all_spent
+         where all_spent.day >= %(since)s
+         group by all_spent.day, all_spent.model, all_spent.purpose)
+    select case when 'owner' = any(%(by)s) then owner_id end as owner_id,
+           case when 'day' = any(%(by)s) then day end as day,
+           case when 'model' = any(%(by)s) then model end as model,
+           case when 'purpose' = any(%(by)s) then purpose end as purpose,
+           sum(tokens)::bigint as tokens, sum(usd) as usd
+      from entries
+     where (tokens > 0 or usd > 0) and (%(owner)s::text is null or owner_id = %(owner)s)
+     group by 1, 2, 3, 4
+     order by 2 desc, 6 desc, 5 desc, 1, 3, 4
+"""
+
+
+def set_budget(connection: Connection, scope: str, key: str, period: str, usd: float) -> None:
+    """So much may be spent in a `day` or a `month` by a scope; in place of what was set."""
+    connection.execute(SET_BUDGET, {"scope": scope, "key": key, "period": period, "usd": usd})
+
+
+def remove_budget(connection: Connection, scope: str, key: str, period: str) -> bool:
+    """Let a scope spend what it will. False: there was no such budget."""
+    parameters = {"scope": scope, "key": key, "period": period}
+    return connection.execute(REMOVE_BUDGET, parameters).rowcount > 0
+
+
+def list_budgets(connection: Connection) -> list[Row]:
+    """All budgets, with what is spent of each and how many jobs wait for one."""
+    return fetch_rows(connection, LIST_BUDGETS, {})
+
+
+def list_usage(
+    connection: Connection, *, since: date, by: list[str], owner: str | None
+) -> list[Row]:
+    """Tokens and dollars since a day (UTC), in groups by any of owner, day, model, purpose."""
+    return fetch_rows(connection, LIST_USAGE, {"since": since, "by": by, "owner": owner})
