@@ -12,9 +12,9 @@ import typer
 
 from docmill.cli.admin import admin_connection, owner_id
 from docmill.cli.context import settings_in_use
+from docmill.cli.costs import TOKENS_PER_BYTE
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, count_of, print_json
-from docmill.cli.reconcile import TOKENS_PER_BYTE
 from docmill.cli.stopping import interruptible
 from docmill.worker.admin import rereading
 from docmill.worker.admin.jobs import tokens_per_byte

@@ -1,6 +1,7 @@
 """No owner pays twice for the embedding of a text, and nobody learns what another one has."""
 
 import hashlib
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -30,9 +31,7 @@ def run_of(admin: Connection, worker: Connection, name: str, owner: str | None =
     return claimed(worker, job_of(admin, put_object(admin, name, owner=owner)))
 
 
-def reusable(
-    connection: Connection, run: Run, texts: list[str], token: int = 0
-) -> dict[str, object]:
+def reusable(connection: Connection, run: Run, texts: list[str], token: int = 0) -> dict[str, Any]:
     found = rows(
         connection,
         "select * from ingest_private.reusable_embeddings(%s, %s, %s::bytea[])",

@@ -74,6 +74,7 @@ class TestBackfill:
             "objects": 2,
             "bytes": 2000,
             "fresh": 2,
+            "fresh_bytes": 2000,
             "unowned": 0,
         }
         assert sum(backfill(admin, source_id)) == 2

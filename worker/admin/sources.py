@@ -33,7 +33,8 @@ BUCKET_EXISTS: Final[LiteralString] = """
     select exists (select from storage.buckets where id = %(bucket_id)s)
 """
 COUNT_SOURCE: Final[LiteralString] = """
-    select objects, bytes, fresh, fresh_bytes, unowned from ingest_private.count_source(%(source_id)s)
+    select objects, bytes, fresh, fresh_bytes, unowned
+      from ingest_private.count_source(%(source_id)s)
 """
 BACKFILL: Final[LiteralString] = """
     select queued, next_after from ingest_private.backfill_source(%(source_id)s, %(after)s)

@@ -130,8 +130,8 @@ class Maintenance:
     def reconcile(self) -> None:
         """Compare what was written to Storage lately with documents.
 
-        Finishes what `docmill pause`, `docmill resume` and `docmill budget` began, should they have been
-        interrupted.
+        Finishes what `docmill pause`, `docmill resume` and `docmill budget` began, should they have
+        been interrupted.
         """
         changed = sum(sweeps.apply_pauses(self._database.transaction))
         # Counted as they come: after a long outage every object of the project may differ.

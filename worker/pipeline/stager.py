@@ -1,7 +1,7 @@
 """From chunks to staged rows: reuse what is known, embed the rest in batches, stage each batch.
 
-Known is what the document has already, and what other documents of its owner have. What the provider
-refuses is cut into parts or set aside: see set_aside.
+Known is what the document has already, and what other documents of its owner have. What the
+provider refuses is cut into parts or set aside: see set_aside.
 """
 
 import time
@@ -153,9 +153,9 @@ class Stager:
 
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
-        chunks = self._without_reusable(chunks)
-        if chunks:
-            self._ask(chunks)
+        unknown = self._without_reusable(chunks)
+        if unknown:
+            self._ask(unknown)
 
     def _without_reusable(self, chunks: Sequence[Hashed]) -> Sequence[Hashed]:
         """Stage what other documents of the owner have; the rest of the chunks."""

@@ -141,8 +141,8 @@ def stage(
     """Write embedded chunks where search cannot see them, and what they cost.
 
     Rows of `vectors` belong to the entries of `batch` (hash, chunk) in order. Returns whether the
-    job may buy more: False when a budget is used up. Raises LeaseLostError when another run owns the
-    job; then nothing is written.
+    job may buy more: False when a budget is used up. Raises LeaseLostError when another run owns
+    the job; then nothing is written.
     """
     register_halfvec(connection)
     run = {"job_id": claim.job_id, "token": claim.token}
