@@ -599,7 +599,7 @@ class RetentionSettings(SettingsPart):
         "Embeddings that no job took up are kept for so long.", 7, ge=1, le=365
     )
     keep_embeddings_days: int = _setting(
-        "Embeddings of deleted files are kept for so long: an owner who uploads the same text again "
+        "Embeddings of deleted files are kept for so long: who uploads the same text again "
         "does not pay again. Nobody finds them. 0: not at all.",
         0,
         ge=0,
