@@ -21,7 +21,7 @@ create or replace function ingest_private.publish_document(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text,
     p_title text, p_mime_type text, p_page_count integer, p_unread_pages integer,
     p_hashes bytea[], p_pages_start integer[], p_pages_end integer[], p_locators jsonb[],
-    p_text_search regconfig default 'simple', p_hidden_characters integer default 0,
+    p_hidden_characters integer default 0,
     p_unread_page_numbers integer[] default '{}', p_quarantine jsonb default '[]')
 returns text
 language plpgsql security definer
@@ -46,12 +46,11 @@ begin
     begin
         insert into ingest.chunks (index_version, document_id, object_id, owner_id, access,
                                    content, headings, token_count, content_hash, metadata,
-                                   embedding, fts)
+                                   embedding)
         select distinct on (staged.content_hash)
                v_job.index_version, v_document.id, v_document.object_id,
                v_document.owner_id, v_document.access, staged.content, staged.headings,
-               staged.token_count, staged.content_hash, staged.metadata, staged.embedding,
-               to_tsvector(p_text_search, staged.content)
+               staged.token_count, staged.content_hash, staged.metadata, staged.embedding
           from (select staging.content_hash, staging.content,
                        staging.headings, staging.token_count, staging.metadata, staging.embedding
                   from ingest_private.staged_chunks as staging

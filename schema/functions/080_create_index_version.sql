@@ -34,8 +34,6 @@ begin
               constraint %4$I check (extensions.vector_dims(embedding) = %5$s))',
         v_chunks, v_chunks || '_version', v_id, v_chunks || '_dimensions', p_dimensions);
     execute format(
-        'create index %1$I on ingest_private.%2$I using gin (fts)', v_chunks || '_fts', v_chunks);
-    execute format(
         'create table ingest_private.%1$I (like ingest.chunk_positions including defaults
              including constraints)', v_positions);
     execute format(

@@ -39,6 +39,28 @@ create table ingest_private.budgets (
 comment on table ingest_private.budgets is
     'How much may be spent in a day or a month (UTC): over it jobs wait.';
 
+-- Words lie in chunk_lexemes. What an older release wrote of them into chunks is read until that is
+-- filled; nothing more is written there.
+alter table ingest.chunks alter column fts set default '';
+comment on column ingest.chunks.fts is
+    'Empty, but for chunks of the first release until their words are in chunk_lexemes.';
+do $$
+declare
+    v_version integer;
+    v_old regprocedure;
+begin
+    for v_version in select fill.index_version from ingest_private.chunk_fills as fill
+                      where fill.copy = 'lexemes' and fill.completed_at is not null loop
+        execute format('drop index if exists ingest_private.%I', 'chunks_' || v_version || '_fts');
+    end loop;
+    -- It took a text search configuration.
+    for v_old in select oid from pg_proc where pronamespace = 'ingest_private'::regnamespace
+                    and proname = 'publish_document' loop
+        execute format('drop function %s', v_old);
+    end loop;
+end
+$$;
+
 -- Finds chunks of one owner by their text. A hash of both, because the names of owners are long;
 -- and never the text alone, because the time of a look-up would tell what others have.
 create index chunks_of_text on ingest.chunks
