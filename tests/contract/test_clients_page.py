@@ -84,10 +84,9 @@ def test_every_state_is_named(database: Database) -> None:
         checks = connection.execute(
             "select pg_get_constraintdef(oid) from pg_constraint"
             " where conrelid in ('ingest.jobs'::regclass, 'ingest.documents'::regclass)"
-            "   and conname in ('jobs_state_check', 'jobs_stage_check', 'documents_status_check',"
-            "                   'jobs_hold_reason_check')"
+            "   and conname in ('jobs_state_check', 'jobs_stage_check', 'documents_status_check')"
         ).fetchall()
-    assert len(checks) == 4
+    assert len(checks) == 3
     for (check,) in checks:
         for value in re.findall(r"'(\w+)'", check):
             assert f"`{value}`" in PAGE, value
