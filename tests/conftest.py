@@ -26,7 +26,7 @@ FAST = (
 
 #: Folder with the programs of another server, as a package installs it. Tests that start a server
 #: themselves use this one instead of the wheel's. Processes of `docmill up` keep the wheel's.
-OTHER_SERVER = os.environ.get("TEST_POSTGRES_BIN")
+OTHER_SERVER = os.environ.get("TEST_POSTGRES_BIN", "")
 if OTHER_SERVER:
     embedded_postgres.binaries = lambda major=18: Path(OTHER_SERVER)
 
