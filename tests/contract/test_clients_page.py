@@ -63,7 +63,7 @@ def test_every_column_is_explained(database: Database, table: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "mode"), [("`match_chunks` compares", "i"), ("It returns, the nearest", "t")]
+    ("heading", "mode"), [("`match_chunks` compares", "i"), ("It returns, nearest", "t")]
 )
 def test_every_parameter_and_column_of_a_search_is_explained(
     database: Database, heading: str, mode: str
