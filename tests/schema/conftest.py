@@ -7,10 +7,11 @@ import psycopg
 import pytest
 
 from docmill.embedded.postgres import PostgresMajor, PostgresServer, start_postgres
-from tests.conftest import FAST
+from tests.conftest import FAST, OTHER_SERVER
 from tests.support.database import Database, make_database, make_template
 
-MAJORS: tuple[PostgresMajor, ...] = (18, 16)
+#: One alone where OTHER_SERVER takes the place of both.
+MAJORS: tuple[PostgresMajor, ...] = (18,) if OTHER_SERVER else (18, 16)
 
 
 @pytest.fixture(scope="session")

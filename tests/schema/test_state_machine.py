@@ -30,6 +30,7 @@ from tests.schema.actors import (
     wait_until_blocked,
 )
 from tests.support.database import Database, delete_objects, put_object
+from tests.support.hold_table import hold_reasons
 from tests.support.installation import until
 
 #: Everything that the machine keeps, in an order of its own; times apart.
@@ -464,9 +465,7 @@ class TestReleaseJob:
         assert not after["isolated"]
         assert job(admin, job_id)["state"] == "queued"
 
-    @pytest.mark.parametrize(
-        "hold", ["rate_limited", "breaker_open", "owner_budget_exceeded", "paused"]
-    )
+    @pytest.mark.parametrize("hold", [row.reason for row in hold_reasons() if row.is_stored])
     def test_says_why_the_job_waits_until_it_runs_again(
         self, admin: Connection, worker: Connection, job_id: UUID, hold: str
     ):

@@ -9,7 +9,9 @@ from tests.support.upgrade_fixture import FOLDER, TEXTS
 def test_an_older_database_is_upgraded_and_keeps_what_it_knows(project: Database) -> None:
     with project.connect() as connection:
         for name in ("schema.sql", "data.sql"):
-            connection.execute((FOLDER / name).read_text().encode())
+            # PostgreSQL 16 and older do not know this setting, and 0 is its default.
+            dump = (FOLDER / name).read_text().replace("SET transaction_timeout = 0;", "")
+            connection.execute(dump.encode())
         connection.execute("discard all")
         before = {row["id"]: row["state"] for row in _jobs(connection)}
     assert set(before.values()) == {

@@ -34,7 +34,8 @@ _FENCE: Final = re.compile(r"^ *```(.*)$")
 
 def pages() -> list[Path]:
     """Every page that a user, an operator or an engineer reads."""
-    top = [ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
+    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+    top = [ROOT / name for name in names]
     return [*top, *sorted((ROOT / "docs").glob("*.md")), ROOT / "ops" / "README.md"]
 
 
