@@ -244,10 +244,14 @@ EachOwner = Annotated[
 
 
 @budget_app.callback(invoke_without_command=True)
-def budget_options(context: typer.Context, json: Json = False) -> int | None:
-    """Say how much may be spent on embeddings; over it jobs wait. Alone: list the budgets."""
-    if context.invoked_subcommand is not None:
-        return None
+def budget_options(context: typer.Context) -> None:
+    """Say how much may be spent on embeddings; over it jobs wait."""
+    _help_without_command(context)
+
+
+@budget_app.command("list")
+def budget_list(json: Json = False) -> int:
+    """List the budgets, with what is spent of each and how many jobs wait for it."""
     from docmill.cli import spending
 
     return spending.list_budgets(as_json=json)

@@ -46,7 +46,7 @@ def remove_budget(period: str, owner: str | None, *, each_owner: bool, as_json: 
     with admin_connection(settings_in_use()) as connection:
         scope, key = _scope(owner, each_owner=each_owner)
         if not spending.remove_budget(connection, scope, key, period):
-            raise RefusedError("there is no such budget: docmill budget lists what there is")
+            raise RefusedError("there is no such budget: docmill budget list shows them")
         changed = _apply(connection)
     return _say("removed", scope, key, period, changed, as_json=as_json)
 

@@ -35,7 +35,7 @@ def paid(shared_installation: Installation) -> Installation:
 @pytest.fixture(autouse=True)
 def without_budgets(paid: Installation) -> Iterator[None]:
     yield
-    for row in paid.docmill_rows("budget"):
+    for row in paid.docmill_rows("budget", "list"):
         owner = ["--owner", row["owner_id"]] if row["scope"] == "owner" else []
         each = ["--each-owner"] if row["scope"] == "each_owner" else []
         paid.docmill("budget", "remove", "--per", row["period"], *owner, *each)
@@ -91,7 +91,7 @@ def test_over_its_budget_a_document_waits_and_goes_on_from_there(paid: Installat
     assert paid.wait_for_job(paid.upload(BOB, "his.md", "He may."))["state"] == "succeeded"
     (found,) = paid.docmill_rows("explain", str(held["id"]))
     assert "of 0.50 USD" in found["explanation"]
-    (row,) = paid.docmill_rows("budget")
+    (row,) = paid.docmill_rows("budget", "list")
     assert (row["scope"], row["held_jobs"]) == ("owner", 1)
 
     spent = sum(entry["usd"] for entry in paid.docmill_rows("usage", "--owner", ALICE))

@@ -45,7 +45,7 @@ def test_every_reason_that_the_worker_gives_is_stored() -> None:
 def test_every_reason_that_sql_names_is_in_the_list() -> None:
     named: set[str] = set()
     for path in (ROOT / "schema" / "functions").glob("*.sql"):
-        named |= set(re.findall(r"hold_reason (?::=|=|<>) '(\w+)'", path.read_text()))
+        named |= set(re.findall(r"\b(?:hold_)?reason (?::=|=|<>) '(\w+)'", path.read_text()))
     assert {"paused", "breaker_open", "no_worker"} <= named
     assert named <= {row.reason for row in hold_reasons()}
 
