@@ -215,26 +215,15 @@ def test_owners_take_turns_however_much_one_of_them_has(
     assert len(first) == 8
 
 
-def patient(embedder: FakeEmbedder, company: Company, seconds: float = 60) -> Batcher:
-    return Batcher(
-        embedder,
-        max_texts=8,
-        max_tokens=1000,
-        requests=2,
-        company=company,
-        patience_seconds=seconds,
-    )
-
-
 @pytest.fixture
 def owners() -> Company:
     """As uploads have it: each owner's runs are company of their own."""
-    return Company()
+    return Company(patience_seconds=60)
 
 
 @pytest.fixture
 def waiting(embedder: FakeEmbedder, owners: Company) -> Iterator[Batcher]:
-    made = patient(embedder, owners)
+    made = Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, company=owners)
     yield made
     made.close()
 
@@ -272,8 +261,9 @@ def test_nobody_waits_for_a_document_that_brings_nothing_now(
         assert result(one).tokens == 3
 
 
-def test_a_text_waits_no_longer_than_its_time(embedder: FakeEmbedder, owners: Company) -> None:
-    batcher = patient(embedder, owners, 0.1)
+def test_a_text_waits_no_longer_than_its_time(embedder: FakeEmbedder) -> None:
+    owners = Company(patience_seconds=0.1)
+    batcher = Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, company=owners)
     with owners.join("anna") as first, owners.join("anna"):
         assert result(batcher.submit("anna", ["one"], [3], member=first)).tokens == 3
     batcher.close()

@@ -1,10 +1,16 @@
 """For whom a text waits."""
 
 import math
+from contextlib import ExitStack
 
 import pytest
 
-from docmill.worker.embedding.company import SERIES_GAP_SECONDS, Company
+from docmill.worker.embedding.company import (
+    BACKLOG_PATIENCE_SECONDS,
+    PATIENCE_SECONDS,
+    SERIES_GAP_SECONDS,
+    Company,
+)
 
 
 class Clock:
@@ -28,12 +34,13 @@ def company(clock: Clock) -> Company:
 
 
 def come(company: Company, clock: Clock, *pauses: float, owner: str = "anna") -> float:
-    """Documents come and are read at once; until when another one is expected after the last."""
+    """Documents come and are read at once; how long the texts of the last one wait."""
     for pause in pauses:
         clock.now += pause
         with company.join(owner) as member:
-            pass
-    return company.expected_until(member) - clock.now
+            company.brought(member)
+            member.leave()
+    return company.due_at(member, clock.now) - clock.now
 
 
 def test_the_first_document_waits_for_no_other(company: Company, clock: Clock) -> None:
@@ -66,16 +73,59 @@ def test_owners_are_no_company_of_each_other(company: Company, clock: Clock) -> 
 def test_where_nobody_waits_all_are_company(clock: Clock) -> None:
     company = Company(together=True, clock=clock)
     with company.join("anna"), company.join("berta") as berta:
-        assert company.expected_until(berta) == math.inf
+        assert company.due_at(berta, clock.now) == clock.now + PATIENCE_SECONDS
 
 
 def test_one_who_waits_and_goes_on_is_expected_again(company: Company, clock: Clock) -> None:
     with company.join("anna") as long, company.join("anna") as short:
         short.leave()
-        assert company.expected_until(short) == math.inf
+        assert company.due_at(short, clock.now) == clock.now + PATIENCE_SECONDS
         with long.waiting():
             clock.now += 10
             come(company, clock, 0, owner="berta")  # what is old is forgotten
-            assert company.expected_until(short) < clock.now
-        assert company.expected_until(short) == math.inf
-    assert company.expected_until(short) < clock.now
+            assert company.due_at(short, clock.now) < clock.now
+        assert company.due_at(short, clock.now) == clock.now + PATIENCE_SECONDS
+    assert company.due_at(short, clock.now) < clock.now
+
+
+# -- a backlog
+
+
+def test_in_a_backlog_texts_wait_for_a_full_request_while_others_come(clock: Clock) -> None:
+    company = Company(slots=4, clock=clock)
+    with ExitStack() as stack:
+        first, *others = [stack.enter_context(company.join("anna")) for _ in range(4)]
+        came_at = clock.now
+        company.brought(first)
+        first.leave()
+        for other in others[:2]:
+            clock.now += PATIENCE_SECONDS * 0.9
+            company.brought(other)
+            assert company.due_at(first, came_at) == clock.now + PATIENCE_SECONDS
+        clock.now = came_at + BACKLOG_PATIENCE_SECONDS
+        company.brought(others[2])
+        assert company.due_at(first, came_at) == clock.now
+
+
+def test_without_a_backlog_they_do_not(clock: Clock) -> None:
+    company = Company(slots=40, clock=clock)
+    with company.join("anna") as first, company.join("anna") as other:
+        first.leave()
+        clock.now += 1
+        company.brought(other)
+        assert company.due_at(first, clock.now - 1) == clock.now - 1 + PATIENCE_SECONDS
+
+
+def test_when_all_slots_wait_nobody_can_come(clock: Clock) -> None:
+    company = Company(slots=4, clock=clock)
+    with ExitStack() as stack:
+        members = [stack.enter_context(company.join("anna")) for _ in range(4)]
+        clock.now += 1
+        for member in members:
+            member.leave()
+        for member in members[1:]:
+            stack.enter_context(member.waiting())
+        # One publishes: its slot goes to the next job.
+        assert company.due_at(members[1], clock.now) == clock.now - 1 + PATIENCE_SECONDS
+        stack.enter_context(members[0].waiting())
+        assert company.due_at(members[1], clock.now) < clock.now

@@ -2,8 +2,8 @@
 
 One small document fills no request; a hundred of them do. Jobs submit their texts and wait for
 their vectors; a thread collects what is there, and a few request threads keep as many requests
-in flight. A request goes when it is full, or when the first of its texts has waited long enough:
-not at all where nobody would join it (`Company`), five seconds at most. A text that the provider
+in flight. A request goes when it is full, or when the first of its texts has waited long enough,
+which is not at all where nobody would join it (`Company`). A text that the provider
 refuses is found by halving its request; the others arrive. For a while the owner of such a text
 shares no request with others, who would pay for the search with their time. What arrived is handed
 over even when another request of the same job failed: it was paid for.
@@ -26,8 +26,6 @@ from docmill.worker.ports import Embedder, Vector, Vectors
 
 log = get_logger(__name__)
 
-#: How long a text waits at most for others to fill its request.
-PATIENCE_SECONDS: Final = 5.0
 #: More tokens than a provider takes in one text: 8,191 of OpenAI's.
 MAX_TEXT_TOKENS: Final = 8191
 #: So many refused texts of a request, and none accepted: it may be the provider, not the texts.
@@ -56,12 +54,10 @@ class Batcher:
         max_tokens: int,
         requests: int,
         company: Company | None = None,
-        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Begin to work. `company` is asked whether a text is to wait for others."""
         self._embedder = embedder
         self._company = company or Company()
-        self._patience = patience_seconds
         self._turns = Turns(max_texts=max_texts, max_tokens=max_tokens)
         #: Until when the texts of an owner travel apart.
         self._apart: dict[str, float] = {}
@@ -95,6 +91,8 @@ class Batcher:
             Item(owner, submission, position, alone or token_counts[position] > MAX_TEXT_TOKENS)
             for position in range(len(texts))
         ]
+        if member is not None:
+            self._company.brought(member)
         with self._changed:
             self._turns.add(items)
             self._changed.notify()
@@ -147,10 +145,9 @@ class Batcher:
 
     def _due_at(self, item: Item) -> float:
         submission = item.submission
-        if item.alone or submission.is_withdrawn():
+        if item.alone or submission.is_withdrawn() or submission.member is None:
             return 0
-        latest = submission.submitted_at + self._patience
-        return min(latest, self._company.expected_until(submission.member))
+        return self._company.due_at(submission.member, submission.submitted_at)
 
     def _those_apart(self) -> Sequence[str]:
         now = time.monotonic()

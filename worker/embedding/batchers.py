@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from docmill.worker.embedding.batcher import PATIENCE_SECONDS, Batcher
-from docmill.worker.embedding.company import Company
+from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.company import PATIENCE_SECONDS, Company
 from docmill.worker.embedding.serving import serves
 from docmill.worker.errors import JobError
 from docmill.worker.models import IndexVersion
@@ -18,11 +18,12 @@ _Key = tuple[str, str, int, bool, bool]
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much a request may hold, and how many are in flight."""
+    """How much a request may hold, how many are in flight, and how many runs they serve."""
 
     max_texts: int
     max_tokens: int
     requests: int
+    slots: int | None = None  #: None: it is not known
 
 
 class Batchers:
@@ -82,11 +83,18 @@ class Batchers:
 
     def _company(self, key: _Key) -> Company:
         if key not in self._companies:
-            # Nobody waits for a document that is embedded again: all of them are company.
-            self._companies[key] = Company(together=key[-1])
+            self._companies[key] = Company(
+                slots=self._limits.slots,
+                # Nobody waits for a document that is embedded again: all of them are company.
+                together=key[-1],
+                # A full request costs this machine as much as its texts one by one.
+                patience_seconds=0 if key[0] == "local" else PATIENCE_SECONDS,
+            )
         return self._companies[key]
 
-    def _make(self, index: IndexVersion, company: Company, *, is_reindex: bool) -> tuple[Embedder, Batcher]:
+    def _make(
+        self, index: IndexVersion, company: Company, *, is_reindex: bool
+    ) -> tuple[Embedder, Batcher]:
         limits = self._limits
         embedder = self._build(index)
         return embedder, Batcher(
@@ -95,8 +103,6 @@ class Batchers:
             max_tokens=limits.max_tokens,
             requests=max(1, limits.requests // 2) if is_reindex else limits.requests,
             company=company,
-            # A full request costs this machine as much as its texts one by one.
-            patience_seconds=0 if index.provider == "local" else PATIENCE_SECONDS,
         )
 
 

@@ -37,9 +37,7 @@ class _Request:
     def fits(self, texts: int, tokens: int) -> bool:
         if not self.items:
             return True
-        return (
-            len(self.items) + texts <= self.max_texts and self.tokens + tokens <= self.max_tokens
-        )
+        return len(self.items) + texts <= self.max_texts and self.tokens + tokens <= self.max_tokens
 
     def is_full(self) -> bool:
         return len(self.items) >= self.max_texts or self.tokens >= self.max_tokens
