@@ -64,12 +64,16 @@ class FakeOpenAI:
     chats: list[dict[str, Any]] = field(default_factory=list)
     reranks: list[dict[str, Any]] = field(default_factory=list)
     hung_up: threading.Event = field(default_factory=threading.Event)
+    #: What a GET is answered, and what a POST to /script tells it, where it is a program of its own.
+    state: Callable[[], dict[str, Any]] = dict
+    told: Callable[[dict[str, Any]], None] = lambda _body: None
+    port: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
         self._changed = threading.Condition()
         self._own = threading.local()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", self.port), self._handler())
         # Stopping takes up to an interval.
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -108,6 +112,11 @@ class FakeOpenAI:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # The answer is written in two parts, the second of which would wait for the other side.
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                self._send(200, fake.state(), {})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -115,13 +124,19 @@ class FakeOpenAI:
                     answered = fake._chat(self, body)
                 elif self.path.endswith("/rerank"):
                     answered = fake._rerank(body)
+                elif self.path.endswith("/script"):
+                    fake.told(body)
+                    answered = 200, {}, {}
                 else:
                     answered = fake._answer(body)
                 if answered is None:
                     return None
                 if isinstance(answered, Raw):
                     return _send_raw(self, answered, fake.closed)
-                status, answer, headers = answered
+                self._send(*answered)
+                return None
+
+            def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
                 content = json.dumps(answer).encode()
                 try:
                     self.send_response(status)
@@ -133,7 +148,6 @@ class FakeOpenAI:
                     self.wfile.write(content)
                 except OSError:
                     self.close_connection = True  # the caller was killed, as tests do
-                return None
 
             def log_message(self, *_: Any) -> None:
                 pass

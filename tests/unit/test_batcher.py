@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch, Submission
+from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.company import Company
+from docmill.worker.embedding.submission import EmbeddedBatch, Submission
 from docmill.worker.errors import JobError
 from docmill.worker.ports import Vectors
 
@@ -43,15 +46,27 @@ def embedder() -> FakeEmbedder:
 
 
 @pytest.fixture
-def batcher(embedder: FakeEmbedder) -> Iterator[Batcher]:
-    made = Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, linger_seconds=0.2)
+def company() -> Company:
+    return Company(together=True)
+
+
+@pytest.fixture
+def batcher(embedder: FakeEmbedder, company: Company) -> Iterator[Batcher]:
+    made = Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, company=company)
     yield made
     embedder.may_answer.set()
     made.close()
 
 
-def submit(batcher: Batcher, *texts: str, owner: str = "anna") -> Submission:
-    return batcher.submit(owner, texts, [len(text) for text in texts])
+def submit(
+    batcher: Batcher, *texts: str, owner: str = "anna", company: Company | None = None
+) -> Submission:
+    """Texts of a run that will submit no more; they wait for whoever reads in this company."""
+    member = None
+    if company is not None:
+        with company.join(owner) as member:
+            pass
+    return batcher.submit(owner, texts, [len(text) for text in texts], member=member)
 
 
 def result(submission: Submission) -> EmbeddedBatch:
@@ -59,8 +74,16 @@ def result(submission: Submission) -> EmbeddedBatch:
     return submission.result(2)
 
 
-def test_texts_of_several_jobs_share_one_request(batcher: Batcher, embedder: FakeEmbedder) -> None:
-    futures = [submit(batcher, f"job {number}", "x" * number) for number in range(1, 5)]
+def test_texts_of_several_jobs_share_one_request(
+    batcher: Batcher, embedder: FakeEmbedder, company: Company
+) -> None:
+    with company.join("anna"):
+        futures = [
+            submit(batcher, f"job {number}", "x" * number, company=company)
+            for number in range(1, 4)
+        ]
+        # Another owner's texts wait beside them, and so do those that wait for nobody any more.
+        futures.append(submit(batcher, "job 4", "xxxx", owner="berta", company=company))
     for number, future in enumerate(futures, start=1):
         embedded = result(future)
         assert embedded.vectors[:, 0].tolist() == [5, number]
@@ -78,17 +101,16 @@ def test_a_large_submission_is_spread_over_requests(
 
 
 def test_a_request_holds_no_more_tokens_than_allowed(embedder: FakeEmbedder) -> None:
-    batcher = Batcher(embedder, max_texts=100, max_tokens=10, requests=1, linger_seconds=0.01)
+    batcher = Batcher(embedder, max_texts=100, max_tokens=10, requests=1)
     result(submit(batcher, *["zzzz"] * 6))
     batcher.close()
     assert all(sum(map(len, request)) <= 10 for request in embedder.requests)
 
 
-def test_a_refused_text_is_found_and_the_others_arrive(
-    batcher: Batcher, embedder: FakeEmbedder
-) -> None:
-    good = [submit(batcher, f"good {number}") for number in range(3)]
-    bad = submit(batcher, "bad", "innocent", "bad too")
+def test_a_refused_text_is_found_and_the_others_arrive(batcher: Batcher, company: Company) -> None:
+    with company.join("anna"):
+        good = [submit(batcher, f"good {number}", company=company) for number in range(3)]
+        bad = submit(batcher, "bad", "innocent", "bad too", company=company)
     for future in good:
         assert result(future).vectors.shape == (1, 2)
     embedded = result(bad)
@@ -100,7 +122,7 @@ def test_a_refused_text_is_found_and_the_others_arrive(
 
 def test_a_provider_that_refuses_everything_blames_no_text(embedder: FakeEmbedder) -> None:
     embedder.error = JobError("embedding_rejected")
-    batcher = Batcher(embedder, max_texts=1024, max_tokens=99_999, requests=1, linger_seconds=0.2)
+    batcher = Batcher(embedder, max_texts=1024, max_tokens=99_999, requests=1)
     embedded = result(submit(batcher, *[f"text {number}" for number in range(1024)]))
     batcher.close()
     assert embedded.error is not None
@@ -110,14 +132,15 @@ def test_a_provider_that_refuses_everything_blames_no_text(embedder: FakeEmbedde
 
 
 def test_who_had_a_text_refused_shares_no_request_for_a_while(
-    batcher: Batcher, embedder: FakeEmbedder
+    batcher: Batcher, embedder: FakeEmbedder, company: Company
 ) -> None:
     assert result(submit(batcher, "bad", owner="mallory")).refused == [0]
     embedder.requests.clear()
-    both = [
-        submit(batcher, *[f"{owner}'s {number}" for number in range(20)], owner=owner)
-        for owner in ("mallory", "anna", "berta")
-    ]
+    with company.join("anna"):
+        both = [
+            submit(batcher, *[f"{owner}'s {number}" for number in range(20)], owner=owner)
+            for owner in ("mallory", "anna", "berta")
+        ]
     for future in both:
         assert len(result(future).positions) == 20
     groups = [{text.split("'")[0] for text in request} for request in embedder.requests]
@@ -138,9 +161,12 @@ def test_what_is_likely_to_be_refused_is_asked_for_alone(
         assert embedder.requests.count([text]) == 1
 
 
-def test_an_outage_fails_every_job_of_the_request(batcher: Batcher, embedder: FakeEmbedder) -> None:
+def test_an_outage_fails_every_job_of_the_request(
+    batcher: Batcher, embedder: FakeEmbedder, company: Company
+) -> None:
     embedder.error = JobError("provider_unavailable")
-    futures = [submit(batcher, "one"), submit(batcher, "two")]
+    with company.join("anna"):
+        futures = [submit(batcher, word, company=company) for word in ("one", "two")]
     for future in futures:
         embedded = result(future)
         assert embedded.error is not None
@@ -189,6 +215,79 @@ def test_owners_take_turns_however_much_one_of_them_has(
     assert len(first) == 8
 
 
+@pytest.fixture
+def owners() -> Company:
+    """As uploads have it: each owner's runs are company of their own."""
+    return Company(patience_seconds=60)
+
+
+@pytest.fixture
+def waiting(embedder: FakeEmbedder, owners: Company) -> Iterator[Batcher]:
+    made = Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, company=owners)
+    yield made
+    made.close()
+
+
+def test_the_only_document_of_its_owner_waits_for_nobody(waiting: Batcher, owners: Company) -> None:
+    with owners.join("berta"), owners.join("carl"), owners.join("anna") as anna:
+        embedded = waiting.submit("anna", ["alone"], [5], member=anna)
+        assert result(embedded).tokens == 5
+
+
+def test_a_text_waits_for_another_document_that_is_being_read(
+    waiting: Batcher, embedder: FakeEmbedder, owners: Company
+) -> None:
+    with owners.join("anna") as first, owners.join("anna") as second:
+        one = waiting.submit("anna", ["one"], [3], member=first)
+        first.leave()
+        assert not embedder.asked.wait(0.1)
+        two = waiting.submit("anna", ["two"], [3], member=second)
+        second.leave()
+        assert (result(one).tokens, result(two).tokens) == (3, 3)
+    assert embedder.requests == [["one", "two"]]
+
+
+@pytest.mark.parametrize("how", ["it fails", "it waits for its own texts"])
+def test_nobody_waits_for_a_document_that_brings_nothing_now(
+    waiting: Batcher, owners: Company, how: str
+) -> None:
+    with owners.join("anna") as first, ExitStack() as second:
+        member = second.enter_context(owners.join("anna"))
+        one = waiting.submit("anna", ["one"], [3], member=first)
+        if how == "it fails":
+            second.close()
+        else:
+            second.enter_context(member.waiting())
+        assert result(one).tokens == 3
+
+
+def test_a_text_waits_no_longer_than_its_time(embedder: FakeEmbedder) -> None:
+    owners = Company(patience_seconds=0.1)
+    batcher = Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, company=owners)
+    with owners.join("anna") as first, owners.join("anna"):
+        assert result(batcher.submit("anna", ["one"], [3], member=first)).tokens == 3
+    batcher.close()
+
+
+def test_who_waits_for_nobody_takes_the_others_along(
+    waiting: Batcher, embedder: FakeEmbedder, owners: Company
+) -> None:
+    with owners.join("anna") as first, owners.join("anna"), owners.join("berta") as berta:
+        anna = waiting.submit("anna", ["one"], [3], member=first)
+        assert not embedder.asked.wait(0.1)
+        result(waiting.submit("berta", ["two"], [3], member=berta))
+        result(anna)
+    assert [sorted(request) for request in embedder.requests] == [["one", "two"]]
+
+
+def test_the_first_chunks_of_a_long_document_go_while_it_is_read(
+    waiting: Batcher, owners: Company
+) -> None:
+    with owners.join("anna") as reading:
+        result(waiting.submit("anna", ["first"], [5], member=reading))
+        assert reading.reads
+
+
 class Crashing(FakeEmbedder):
     """Answers what no embedder should."""
 
@@ -217,7 +316,7 @@ class Crashing(FakeEmbedder):
     ids=repr,
 )
 def test_whatever_happens_every_submission_ends(answer: Any) -> None:
-    batcher = Batcher(Crashing(answer), max_texts=8, max_tokens=99, requests=1, linger_seconds=0)
+    batcher = Batcher(Crashing(answer), max_texts=8, max_tokens=99, requests=1)
     try:
         for _ in range(2):  # the request's thread goes on
             embedded = result(submit(batcher, "text"))

@@ -1,6 +1,7 @@
 """A capacity that owners share."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from docmill.worker.errors import CancelledRunError
 from docmill.worker.fair_gate import FairGate, Share
+from tests.support.simple_gate import SimpleLine, SimpleShare
 
 
 def fine() -> None:
@@ -23,6 +25,7 @@ class Waiter:
         self.owner = owner
         self.waits = threading.Event()
         self.stop: type[Exception] | None = None
+        self.look: Callable[[], None] = fine
         self.share: Future[Share] = Future()
         threading.Thread(target=self._acquire, args=(gate, amount), daemon=True).start()
         assert self.waits.wait(5)
@@ -35,6 +38,7 @@ class Waiter:
 
     def _check(self) -> None:
         self.waits.set()
+        self.look()
         if self.stop:
             raise self.stop
 
@@ -96,6 +100,51 @@ def test_nobody_who_holds_something_takes_what_is_reserved(
         else:
             with pytest.raises(CancelledRunError):
                 gate.acquire(owner, 1, refuse)
+
+
+@given(
+    capacity=st.integers(1, 12),
+    share_reserved=st.integers(0, 3),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["ask", "ask", "give back"]), st.integers(0, 1000)), max_size=80
+    ),
+)
+def test_the_same_are_let_in_as_by_the_plain_rule(
+    capacity: int, share_reserved: int, steps: list[tuple[str, int]]
+) -> None:
+    """After each step, whatever was asked for, given back or given up before."""
+    reserved = capacity * share_reserved // 4
+    gate = FairGate(capacity, reserved=reserved)
+    plain = SimpleLine(capacity, reserved=reserved)
+    known: list[tuple[Share, SimpleShare]] = []
+    for step, number in steps:
+        if step == "ask":
+            owner, amount = "abcde"[number % 5], min(1 + number // 5 % 6, capacity)
+            expected = SimpleShare(owner, amount)
+            plain.waiting.append(expected)
+            known.append((gate.ask(owner, amount), expected))
+        elif known:
+            share, expected = known.pop(number % len(known))
+            (plain.held if expected in plain.held else plain.waiting).remove(expected)
+            share.release()
+        plain.let_in()
+        for share, expected in known:
+            assert share.granted.is_set() == (expected in plain.held)
+
+
+def test_waiters_who_may_not_go_are_left_alone() -> None:
+    gate = FairGate(1)
+    held = gate.acquire("anna", 1, fine)
+    looked: list[str] = []
+    waiters = [Waiter(gate, f"owner {number}") for number in range(50)]
+    for waiter in waiters:
+        waiter.look = lambda: looked.append("")
+    started = time.monotonic()
+    for waiter in waiters:
+        held.release()
+        held = waiter.share.result(5)
+    # Each looks for itself four times a second; none is woken by the turn of another.
+    assert len(looked) <= 50 * (1 + 4 * (time.monotonic() - started))
 
 
 def refuse() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.company import PATIENCE_SECONDS, Company
 from docmill.worker.embedding.serving import serves
 from docmill.worker.errors import JobError
 from docmill.worker.models import IndexVersion
@@ -17,11 +18,12 @@ _Key = tuple[str, str, int, bool, bool]
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much a request may hold, and how many are in flight."""
+    """How much a request may hold, how many are in flight, and how many runs they serve."""
 
     max_texts: int
     max_tokens: int
     requests: int
+    slots: int | None = None  #: None: it is not known
 
 
 class Batchers:
@@ -39,6 +41,7 @@ class Batchers:
         self._limits = limits
         self._lock = threading.Lock()
         self._made: dict[_Key, tuple[Embedder, Batcher]] = {}
+        self._companies: dict[_Key, Company] = {}
 
     def batcher(self, index: IndexVersion, *, is_reindex: bool) -> Batcher:
         """The batcher for texts of an index version.
@@ -47,6 +50,12 @@ class Batchers:
         behind it. Raises JobError when this worker lacks the provider's key.
         """
         return self._get(index, is_reindex=is_reindex)[1]
+
+    def company(self, index: IndexVersion, *, is_reindex: bool) -> Company:
+        """The runs whose texts its requests are made of, those that have submitted none too."""
+        key = _key(index, is_reindex=is_reindex)
+        with self._lock:
+            return self._company(key)
 
     def serves(self, index: IndexVersion) -> bool:
         """Whether the provider of an index version embeds a harmless text now. Never raises."""
@@ -66,13 +75,26 @@ class Batchers:
     def _get(self, index: IndexVersion, *, is_reindex: bool) -> tuple[Embedder, Batcher]:
         if index.provider not in self.providers:
             raise JobError("provider_auth", f"no key of {index.provider}")
-        key = (index.provider, index.model, index.dimensions, index.sends_dimensions, is_reindex)
+        key = _key(index, is_reindex=is_reindex)
         with self._lock:
             if key not in self._made:
-                self._made[key] = self._make(index, is_reindex=is_reindex)
+                self._made[key] = self._make(index, self._company(key), is_reindex=is_reindex)
             return self._made[key]
 
-    def _make(self, index: IndexVersion, *, is_reindex: bool) -> tuple[Embedder, Batcher]:
+    def _company(self, key: _Key) -> Company:
+        if key not in self._companies:
+            self._companies[key] = Company(
+                slots=self._limits.slots,
+                # Nobody waits for a document that is embedded again: all of them are company.
+                together=key[-1],
+                # A full request costs this machine as much as its texts one by one.
+                patience_seconds=0 if key[0] == "local" else PATIENCE_SECONDS,
+            )
+        return self._companies[key]
+
+    def _make(
+        self, index: IndexVersion, company: Company, *, is_reindex: bool
+    ) -> tuple[Embedder, Batcher]:
         limits = self._limits
         embedder = self._build(index)
         return embedder, Batcher(
@@ -80,4 +102,9 @@ class Batchers:
             max_texts=limits.max_texts,
             max_tokens=limits.max_tokens,
             requests=max(1, limits.requests // 2) if is_reindex else limits.requests,
+            company=company,
         )
+
+
+def _key(index: IndexVersion, *, is_reindex: bool) -> _Key:
+    return (index.provider, index.model, index.dimensions, index.sends_dimensions, is_reindex)

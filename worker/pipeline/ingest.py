@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from docmill.worker.embedding.batchers import Batchers
+from docmill.worker.embedding.company import Member
 from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
@@ -73,10 +74,13 @@ class Ingest:
         Storage holds another version by now, and whatever `run.check()` raises when the run must
         stop.
         """
-        if not self._embed_anew(run, progress):
-            self._read(run, progress)
+        company = self._batchers.company(run.claim.index, is_reindex=run.claim.kind == "reindex")
+        # From here on others wait for what this run will submit.
+        with company.join(run.claim.turn) as member:
+            if not self._embed_anew(run, member, progress):
+                self._read(run, member, progress)
 
-    def _embed_anew(self, run: Run, progress: ProgressReporter) -> bool:
+    def _embed_anew(self, run: Run, member: Member, progress: ProgressReporter) -> bool:
         if run.claim.kind != "reindex":
             return False
         with self._database.transaction() as transaction:
@@ -84,7 +88,7 @@ class Ingest:
         if source is None:
             return False
         progress.report(stage="embedding", pages_total=source.document.page_count)
-        placed, aside = self._stage(run, self._chunks_of(run.claim, source), progress)
+        placed, aside = self._stage(run, member, self._chunks_of(run.claim, source), progress)
         progress.report(stage="publishing", chunks_total=len(placed))
         self._publish(run, source.document, placed, aside)
         return True
@@ -99,7 +103,7 @@ class Ingest:
                 return
             ordinal = page[-1].ordinal + 1
 
-    def _read(self, run: Run, progress: ProgressReporter) -> None:
+    def _read(self, run: Run, member: Member, progress: ProgressReporter) -> None:
         turn = run.claim.turn
         rules = run.claim.index.rules
         with self._spool.file(self._size(run), owner=turn, check=run.check) as path:
@@ -119,7 +123,7 @@ class Ingest:
                 rules=rules,
             ) as extraction:
                 reading = _Reading(extraction, progress)
-                placed, aside = self._stage(run, reading.chunks(), progress)
+                placed, aside = self._stage(run, member, reading.chunks(), progress)
                 document = PublishedDocument(
                     sha256=sha256,
                     pipeline=pipeline,
@@ -174,12 +178,13 @@ class Ingest:
         return result == "published"
 
     def _stage(
-        self, run: Run, chunks: Iterator[Chunk], progress: ProgressReporter
+        self, run: Run, member: Member, chunks: Iterator[Chunk], progress: ProgressReporter
     ) -> tuple[list[Placed], list[SetAside]]:
         claim = run.claim
         stager = Stager(
             database=self._database,
             batcher=self._batchers.batcher(claim.index, is_reindex=claim.kind == "reindex"),
+            member=member,
             limits=self._limits.staging,
             run=run,
             progress=progress,

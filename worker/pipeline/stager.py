@@ -15,7 +15,9 @@ from typing import Final
 import numpy as np
 import psycopg
 
-from docmill.worker.embedding.batcher import Batcher, EmbeddedBatch, Submission
+from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.company import Member
+from docmill.worker.embedding.submission import EmbeddedBatch, Submission
 from docmill.worker.errors import CancelledRunError, DocmillError, JobError, LeaseLostError
 from docmill.worker.log import get_logger
 from docmill.worker.models import Chunk, Placed, SetAside
@@ -58,12 +60,14 @@ class Stager:
         *,
         database: Database,
         batcher: Batcher,
+        member: Member,
         limits: StagingLimits,
         run: Run,
         progress: ProgressReporter,
     ) -> None:
         self._database = database
         self._batcher = batcher
+        self._member = member
         self._limits = limits
         self._run = run
         self._progress = progress
@@ -134,6 +138,7 @@ class Stager:
             raise JobError("empty_document")
         if self._waiting:
             self._submit()
+        self._member.leave()
         while self._in_flight:
             self._stage_next()
         self._refusals.settle(allowed(len(self._placed)))
@@ -183,6 +188,7 @@ class Stager:
             self._run.claim.turn,
             [prefix + chunk.embedded_text for _digest, chunk in chunks],
             [chunk.token_count for _digest, chunk in chunks],
+            member=self._member,
             alone=alone,
         )
         batch = _Batch(chunks, submission)
@@ -207,8 +213,9 @@ class Stager:
 
     def _staged_when_done(self, batch: _Batch) -> list[Hashed]:
         """Wait for a batch and stage it; what of it is refused. Raises JobError."""
-        while not batch.submission.wait(_POLL_SECONDS):
-            self._run.check()
+        with self._member.waiting():
+            while not batch.submission.wait(_POLL_SECONDS):
+                self._run.check()
         self._in_flight.remove(batch)
         # Paid for, so it is kept, even when the run must stop right after.
         embedded = self._stage(batch)

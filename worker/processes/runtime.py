@@ -182,6 +182,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
             max_texts=settings.embedding_batch_size,
             max_tokens=settings.embedding_batch_tokens,
             requests=settings.embedding_requests,
+            slots=1 if isolated else settings.slots,
         ),
     )
     extractor = GuardedExtractor(

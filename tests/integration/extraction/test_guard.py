@@ -377,7 +377,7 @@ def test_more_children_than_cores_only_where_there_is_memory(
                 raise DrainError
 
         waiting = pool.submit(read_document, extractor, path, check=check)
-        wait_until(lambda: extractor._slots._waiting)
+        wait_until(lambda: extractor._slots.waits)
         assert len(children_of(extractor.zygote_pid)) == 1
         free[0] = 2**40
         wait_until(lambda: len(children_of(extractor.zygote_pid)) == 2)

@@ -251,7 +251,7 @@ def test_a_stop_in_the_middle_of_a_window_leaves_no_child(
         held = reader.parts(2)
         next(held)
     assert_nothing_left(extractor)
-    assert extractor._slots._usage.used == 0
+    assert extractor._slots.used == 0
     del held
 
 
