@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
 	bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
-	bench-reindex bench-fidelity bench-boundaries bench-encodings eval upgrade-fixture format \
+	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers eval upgrade-fixture format \
 	constraints clean
 
 help: ## List the targets
@@ -102,6 +102,9 @@ supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the t
 
 bench-search: $(VENV)/.dev ## Measure how long searches take; OPTIONS='--dimensions 256 --callers 10,1000'
 	$(BIN)/python -m tests.benchmarks.search $(OPTIONS)
+
+bench-peers: $(VENV)/.dev ## Measure docmill and its peers on the same files; OPTIONS='--runs 1'
+	$(BIN)/python -m tests.benchmarks.peers $(OPTIONS)
 
 bench-reindex: $(VENV)/.dev ## Measure filling another index version; OPTIONS='--chunks 20000'
 	$(BIN)/python -m tests.benchmarks.reindex $(OPTIONS)

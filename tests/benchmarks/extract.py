@@ -261,7 +261,7 @@ def compare_pdfs(paths: Sequence[Path], python: str | None) -> None:
 
 def compare_kinds(folder: Path) -> None:
     """Word, HTML, text and Excel against unstructured, in seconds a document."""
-    documents = {
+    documents: dict[str, tuple[Callable[[int], bytes], int]] = {
         "docx": (made_documents.make_docx, WORD_PAGES),
         "html": (made_documents.make_html, WORD_PAGES),
         "text": (made_documents.make_text, WORD_PAGES),

@@ -1,4 +1,7 @@
-"""Documents of any length, made of common words: the same ones in every run."""
+"""Documents of any length, made of common words: the same ones in every run.
+
+Each begins with the same words, unless it is given a writer that goes on.
+"""
 
 import datetime as dt
 import io
@@ -45,9 +48,9 @@ class Writer:
         return " ".join(self.sentence() for _ in range(self._chance.randint(3, 6)))
 
 
-def make_docx(pages: int) -> bytes:
+def make_docx(pages: int, writer: Writer | None = None) -> bytes:
     """On each page a heading, paragraphs, a list, some bold; on every eighth a table."""
-    document, writer = docx.Document(), Writer()
+    document, writer = docx.Document(), writer or Writer()
     for page in range(pages):
         heading = document.add_heading(f"{page + 1}. {writer.words(3, 5)}", level=1 + page % 3)
         if page:
@@ -67,9 +70,9 @@ def make_docx(pages: int) -> bytes:
     return out.getvalue()
 
 
-def make_html(sections: int) -> bytes:
+def make_html(sections: int, writer: Writer | None = None) -> bytes:
     """Each section as a page of `make_docx`."""
-    writer = Writer()
+    writer = writer or Writer()
     parts = ["<html><head><title>Words</title></head><body><nav><a href='/'>Home</a></nav><main>"]
     for number in range(sections):
         level = 1 + number % 3
@@ -111,9 +114,9 @@ def make_xlsx(rows: int) -> bytes:
     return out.getvalue()
 
 
-def make_pdf(pages: int) -> bytes:
+def make_pdf(pages: int, writer: Writer | None = None) -> bytes:
     """Pages full of prose in Helvetica, each with a heading, a running head and its number."""
-    writer = Writer()
+    writer = writer or Writer()
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>"

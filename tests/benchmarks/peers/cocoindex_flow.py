@@ -3,7 +3,7 @@
 python cocoindex_flow.py FOLDER BASE_URL POSTGRES_URL DIMENSIONS
 """
 
-import asyncio
+import base64
 import os
 import pathlib
 import sys
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
+import asyncpg
 import cocoindex as coco
 import numpy as np
 import openai
@@ -26,7 +27,7 @@ from readers import text_of
 
 folder, base_url, url, dimensions = sys.argv[1:]
 os.environ.setdefault("COCOINDEX_DB", tempfile.mkdtemp() + "/state")
-DATABASE = coco.ContextKey[postgres.PgDatabase]("database")
+DATABASE = coco.ContextKey[asyncpg.Pool]("database")
 SHAPE = VectorSchema(dtype=np.dtype(np.float32), size=int(dimensions))
 client = openai.AsyncOpenAI(base_url=base_url, api_key="k")
 splitter = RecursiveSplitter()
@@ -34,8 +35,8 @@ splitter = RecursiveSplitter()
 
 @coco.lifespan
 async def lifespan(builder: coco.EnvironmentBuilder) -> AsyncIterator[None]:
-    async with await postgres.create_pool(url) as pool:
-        builder.provide(DATABASE, postgres.register_db("bench", pool))
+    async with asyncpg.create_pool(url) as pool:
+        builder.provide(DATABASE, pool)
         yield
 
 
@@ -52,8 +53,6 @@ async def embed(texts: list[str]) -> list[NDArray]:
     answer = await client.embeddings.create(
         model="fake-embedding", input=texts, encoding_format="base64"
     )
-    import base64
-
     return [np.frombuffer(base64.b64decode(one.embedding), dtype="<f4") for one in answer.data]
 
 
@@ -73,7 +72,8 @@ async def process_file(file: FileLike, table) -> None:
 
 @coco.fn
 async def main(source: pathlib.Path) -> None:
-    table = await coco.use_context(DATABASE).mount_table_target(
+    table = await postgres.mount_table_target(
+        DATABASE,
         table_name="cocoindex",
         table_schema=await postgres.TableSchema.from_class(Row, primary_key=["id"]),
     )
@@ -84,4 +84,4 @@ async def main(source: pathlib.Path) -> None:
 app = coco.App(coco.AppConfig(name="Bench"), main, source=pathlib.Path(folder))
 
 if __name__ == "__main__":
-    asyncio.run(app.update())
+    app.update_blocking()
