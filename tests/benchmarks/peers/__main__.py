@@ -7,7 +7,8 @@ what each of them makes by itself.
 
 Peers read a folder and write rows. docmill gets each file through Storage's API, and the time ends
 when the last one can be searched. So its time holds more: uploads, triggers, job rows, reading in
-children without rights, words for text search.
+children without rights, words for text search. On both sides the clock begins when everything is
+imported.
 """
 
 import argparse
@@ -29,10 +30,10 @@ from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.embedded.redis import start_redis
 from tests.benchmarks.figures import machine
 from tests.benchmarks.made_documents import Writer, make_docx, make_html, make_pdf
-from tests.benchmarks.peers.processes import Meter, children
+from tests.benchmarks.peers.processes import Meter, children, cpu_of, tree
 from tests.support.database import make_database, make_template
 from tests.support.fake_openai import DIMENSIONS
-from tests.support.installation import BOB, BUCKET, FAST, Installation, install
+from tests.support.installation import BOB, BUCKET, FAST, Installation, install, until
 from tests.support.provider_program import RunningProvider, provider_program
 
 RUNS: Final = 5
@@ -157,18 +158,27 @@ def run_peer(peer: str, files: Path) -> Run:
             *(database.url("postgres"), str(DIMENSIONS)),
         ]
         meter = Meter(postgres=[postgres.child.pid])
-        started = time.monotonic()
         child = subprocess.Popen(
-            command, env={**os.environ, "COCOINDEX_DISABLE_USAGE_TRACKING": "1"}
+            command,
+            env={**os.environ, "COCOINDEX_DISABLE_USAGE_TRACKING": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        if child.stdout.readline() != b"ready\n":
+            raise SystemExit(f"{peer} does not begin")
         meter.follow("program", child.pid)
+        before = sum(map(cpu_of, tree(child.pid)))
+        started = time.monotonic()
+        child.stdin.close()
         _, status, used = os.wait4(child.pid, 0)
         seconds = time.monotonic() - started
         meter.stop()
         if status:
             raise SystemExit(f"{peer} ended with status {status}")
         books = provider.books()
-        cpu = meter.cpu() | {"program": used.ru_utime + used.ru_stime}
+        cpu = meter.cpu() | {"program": used.ru_utime + used.ru_stime - before}
         return Run(seconds, books["requests"], int(books["texts"]), cpu, meter.peak_mb)
 
 
@@ -185,6 +195,8 @@ def run_docmill(files: Path) -> Run:
                     running.settings.pop(setting, None)
                 running.settings["OPENAI_BASE_URL"] = provider.url
                 running.start_all()
+                worker = running.children[-1]
+                until(lambda: "zygote_ready" in worker.log_path.read_text(), "parsers loaded")
                 provider.tell()  # empty books: the worker has tried its key
                 meter = Meter(postgres=[postgres.child.pid])
                 meter.follow("Storage", running.storage.child.pid)
@@ -192,7 +204,7 @@ def run_docmill(files: Path) -> Run:
                 for child in running.children:
                     meter.follow(child.name.partition("-")[0], child.pid, alone=True)
                 # The zygote, and all that read files.
-                for pid in children(running.children[-1].pid):
+                for pid in children(worker.pid):
                     meter.follow("reading", pid)
                 started = time.monotonic()
                 _upload(running, files)

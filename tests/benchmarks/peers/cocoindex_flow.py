@@ -23,7 +23,7 @@ from cocoindex.resources.file import FileLike
 from cocoindex.resources.id import IdGenerator
 from cocoindex.resources.schema import VectorSchema
 from numpy.typing import NDArray
-from readers import text_of
+from readers import text_of, wait_for_start
 
 folder, base_url, url, dimensions = sys.argv[1:]
 os.environ.setdefault("COCOINDEX_DB", tempfile.mkdtemp() + "/state")
@@ -84,4 +84,5 @@ async def main(source: pathlib.Path) -> None:
 app = coco.App(coco.AppConfig(name="Bench"), main, source=pathlib.Path(folder))
 
 if __name__ == "__main__":
+    wait_for_start()
     app.update_blocking()

@@ -10,9 +10,10 @@ from langchain_core.documents import Document
 from langchain_openai import OpenAIEmbeddings
 from langchain_postgres import PGEngine, PGVectorStore
 from langchain_text_splitters import RecursiveCharacterTextSplitter
-from readers import text_of
+from readers import text_of, wait_for_start
 
 folder, base_url, url, dimensions = sys.argv[1:]
+wait_for_start()
 documents = [
     Document(page_content=text_of(path), metadata={"source": path.name})
     for path in sorted(Path(folder).iterdir())

@@ -12,9 +12,10 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.vector_stores.postgres import PGVectorStore
-from readers import text_of
+from readers import text_of, wait_for_start
 
 folder, base_url, url, dimensions = sys.argv[1:]
+wait_for_start()
 documents = [
     Document(text=text_of(path), metadata={"source": path.name})
     for path in sorted(Path(folder).iterdir())

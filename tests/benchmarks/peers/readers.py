@@ -1,10 +1,17 @@
-"""How the peers' programs read a file: with the libraries that their own loaders use."""
+"""What the peers' programs share: when they begin, and how they read a file."""
 
+import sys
 from pathlib import Path
 
 
+def wait_for_start() -> None:
+    """Say that everything is imported, and wait until the clock runs."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
 def text_of(path: Path) -> str:
-    """The text of a PDF, DOCX, HTML or text file."""
+    """The text of a PDF, DOCX, HTML or text file, by the libraries that their own loaders use."""
     if path.suffix == ".pdf":
         from pypdf import PdfReader
 
