@@ -33,9 +33,9 @@ CELERY_SETTINGS: Final[dict[str, Any]] = {
     # A demoted Redis answers ReadOnlyError until its successor is found.
     "broker_channel_error_retry": True,
     "broker_transport_options": {
-        # Longer than any job's hint stays unacknowledged by a live worker; a vanished worker's
-        # jobs come back through their leases long before.
-        "visibility_timeout": 3600,
+        # A hint that is lost with its worker is sent again by the dispatch. Kombu would note each
+        # message in Redis, and again that it is done: four round trips, and two new clients.
+        "ack_emulation": False,
         # Without these a publish or a read on a connection that was cut waits for ever.
         "socket_timeout": 15,
         "socket_connect_timeout": 5,
