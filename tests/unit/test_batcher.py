@@ -335,7 +335,7 @@ def test_what_arrived_is_handed_over_when_another_request_fails(
         assert embedder.asked.wait(5)
 
     def embed_once(texts: Sequence[str]) -> tuple[Vectors, int]:
-        raise JobError("rate_limited")
+        raise JobError("rate_limited", retry_after_seconds=3600)
 
     embedder.embed = embed_once  # type: ignore[method-assign]
     embedder.may_answer.set()
