@@ -66,12 +66,23 @@ def wait_of(limits: SharedLimits, tokens: int) -> float:
     return found
 
 
+def eventually(limits: SharedLimits, tokens: int, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while isinstance(limits.ask(tokens), float):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def learn(limits: SharedLimits, limit: float, remaining: float) -> None:
     limits.settle(permit(limits, 1), Outcome(headers=headers(limit, remaining)))
 
 
 def test_nothing_is_limited_before_the_provider_says_so(make: MakeLimits) -> None:
     limits = make()
+    first = permit(limits, 10**6)
+    # The first answer may say how much may be asked.
+    assert wait_of(limits, 10**6) <= 0.1
+    limits.settle(first, Outcome(billed=10**6))
     assert [permit(limits, 10**6).tokens for _ in range(20)] == [10**6] * 20
     assert limits.most_tokens() is None
 
@@ -80,9 +91,27 @@ def test_workers_share_what_the_provider_says_is_left(make: MakeLimits) -> None:
     one, two = make("one"), make("two")
     learn(one, 60_000, 1000)
     permit(two, 600)
-    assert 0.1 < wait_of(one, 600) <= 0.2  # 1,000 a second come
-    time.sleep(0.21)
-    permit(one, 600)
+    wait_of(one, 20_000)
+    eventually(one, 600)  # 1,000 a second come
+
+
+def test_what_may_be_used_at_once_is_less_than_the_limit_of_a_minute(make: MakeLimits) -> None:
+    limits = make()
+    told = headers(60_000, 1000, "1s")  # full in a second: 2,000
+    limits.settle(permit(limits, 1), Outcome(headers=told))
+    limits.ask(1)
+    assert limits.most_tokens() == 1800
+    eventually(limits, 1800)
+
+
+def test_a_refusal_leaves_more_unused_for_a_while(make: MakeLimits) -> None:
+    limits = make()
+    learn(limits, 600, 600)
+    for _ in range(3):
+        told = headers(600, 500)
+        limits.settle(permit(limits, 10), Outcome(headers=told, refused=True, pause_seconds=0))
+    wait_of(limits, 450)
+    permit(limits, 300)
 
 
 def test_a_request_is_no_larger_than_a_small_limit_allows(make: MakeLimits) -> None:
@@ -97,36 +126,34 @@ def test_a_request_is_no_larger_than_a_small_limit_allows(make: MakeLimits) -> N
 def test_the_first_who_waits_goes_first_and_uploads_before_reindexing(make: MakeLimits) -> None:
     reindex, upload, later = make("a", REINDEX), make("b", UPLOADS), make("c", UPLOADS)
     learn(upload, 60_000, 0)
-    wait_of(reindex, 300)
-    wait_of(upload, 300)
-    wait_of(later, 1)
-    time.sleep(0.35)
-    wait_of(reindex, 300)
-    wait_of(later, 1)
-    permit(upload, 300)
-    upload.settle(permit(later, 1), None)
-    time.sleep(0.35)
-    permit(reindex, 300)
+    wanted = {"reindex": (reindex, 2000), "upload": (upload, 2000), "later": (later, 1)}
+    for limits, tokens in wanted.values():
+        wait_of(limits, tokens)
+    order = []
+    while wanted:
+        for name, (limits, tokens) in list(wanted.items()):
+            if isinstance(limits.ask(tokens), Permit):
+                order.append(name)
+                del wanted[name]
+        time.sleep(0.02)
+    assert order == ["upload", "later", "reindex"]
 
 
 def test_who_leaves_or_falls_silent_holds_up_nobody(make: MakeLimits) -> None:
     gone, left, here = make("gone"), make("left"), make("here")
     learn(here, 60_000, 0)
-    wait_of(left, 100)
+    wait_of(left, 5000)
     left.leave()
-    wait_of(gone, 100)
-    time.sleep(0.2)
+    wait_of(gone, 5000)
     wait_of(here, 100)
-    time.sleep(3.1)
-    permit(here, 100)
+    eventually(here, 100)
 
 
 def test_a_refusal_stops_all_for_as_long_as_is_asked(make: MakeLimits) -> None:
     one, two = make("one"), make("two")
-    one.settle(permit(one, 10), Outcome(refused=True, pause_seconds=0.4))
-    assert 0.2 < wait_of(two, 10) <= 0.4
-    time.sleep(0.41)
-    permit(two, 10)
+    one.settle(permit(one, 10), Outcome(refused=True, pause_seconds=3))
+    assert wait_of(two, 10) == 1.0  # to be heard of meanwhile
+    eventually(two, 10)
 
 
 def test_what_was_not_sent_comes_back(make: MakeLimits) -> None:
@@ -140,17 +167,17 @@ def test_others_who_use_the_same_key_are_noticed(make: MakeLimits) -> None:
     limits = make()
     learn(limits, 60_000, 60_000)
     limits.settle(permit(limits, 100), Outcome(headers=headers(60_000, 500)))
-    assert wait_of(limits, 1000) > 0.3
+    wait_of(limits, 20_000)
 
 
 def test_an_answer_says_nothing_of_what_was_permitted_after_it(make: MakeLimits) -> None:
     limits = make()
-    learn(limits, 60_000, 10_000)
-    first, second = permit(limits, 5000), permit(limits, 4000)
-    # When the first was taken there were 5,000; the second is not among them yet.
-    limits.settle(second, Outcome(headers=headers(60_000, 1000)))
-    limits.settle(first, Outcome(headers=headers(60_000, 5000)))
-    assert wait_of(limits, 2000) > 0.5
+    learn(limits, 600, 500)
+    first, second = permit(limits, 250), permit(limits, 200)
+    # When the first was taken there were 250; the second is not among them yet.
+    limits.settle(second, Outcome(headers=headers(600, 50)))
+    limits.settle(first, Outcome(headers=headers(600, 250)))
+    wait_of(limits, 150)
 
 
 def test_tokens_are_reckoned_as_the_provider_counts_them(make: MakeLimits) -> None:
@@ -185,7 +212,7 @@ def test_redis_that_lost_everything_gives_nothing_away(
     learn(limits, 60_000, 60_000)
     permit(limits, 100)
     client_of(own_redis).flushall()
-    assert wait_of(limits, 1000) > 0.5
+    wait_of(limits, 20_000)
 
 
 TEXTS = st.one_of(
@@ -253,7 +280,7 @@ def test_many_at_once_never_take_more_than_there_is(make: MakeLimits) -> None:
     for worker in workers:
         worker.join()
     there_was = 10_000 + 10_000 * (time.monotonic() - began)
-    assert 0.8 * there_was < sum(taken) <= there_was
+    assert 0.5 * there_was < sum(taken) <= there_was
 
 
 def test_without_redis_a_worker_keeps_to_its_share(tmp_path: Path) -> None:

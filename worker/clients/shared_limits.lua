@@ -1,10 +1,13 @@
 -- One limit of requests and tokens a minute, shared by all workers that ask one model of a provider.
 --
 -- KEYS[1] hash    what is left: requests_left, tokens_left (as of `at`, ms of this server's clock),
---                 and what the provider said: requests_limit, tokens_limit, and the milliseconds
---                 in which each fills up, requests_period, tokens_period. `blocked_until` (ms):
---                 the provider asked for a pause. `scale`: tokens as the provider counts them, for
---                 each as docmill does. `spent`: tokens of all permits so far. `permits`: their number.
+--                 and what the provider said: requests_limit, tokens_limit, the milliseconds in
+--                 which each fills up, requests_period, tokens_period, and the most that is there
+--                 at once, requests_most, tokens_most. `answered`: 1 once it said anything.
+--                 `blocked_until` (ms): it asked for a pause. `scale`: tokens as it counts them, for
+--                 each as docmill does. `spent`: tokens of all permits so far. `permits`: their
+--                 number. `margin`: this share of a request is left unused, because counts and
+--                 clocks differ a little; more after a refusal. It delays only the first request.
 -- KEYS[2] zset    who waits for a permit, by lane and arrival: nobody overtakes the first one.
 -- KEYS[3] zset    the same, by when they asked last: who is silent for 3 s is forgotten.
 -- KEYS[4] zset    permits of requests that are under way, "number:tokens:spent", by the time at
@@ -14,7 +17,7 @@
 -- ask     ARGV: 'ask', worker, lane, tokens, longest request (ms), known limits of requests and
 --         tokens ('' if none): what is known here when this server knows nothing, as after a restart
 --         returns: receipt ('' if none), milliseconds to wait, requests_limit, tokens_limit, their
---         periods, scale, workers
+--         periods, tokens_most, scale, workers
 -- leave   ARGV: 'leave', worker, lane
 -- settle  ARGV: 'settle', receipt, tokens that were billed ('' if not known), milliseconds that it
 --         took, '1' if it was refused because of a limit, '1' if it was not sent, pause after a
@@ -23,6 +26,7 @@
 local bucket, line, asked_at, open, workers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local SILENT, WORKER, KEPT = 3000, 300000, 86400000
 local MINUTE, POLL = 60000, 100
+local LEAST_MARGIN, MOST_MARGIN = 0.05, 0.5
 local QUOTAS = {'requests', 'tokens'}
 
 local time = redis.call('TIME')
@@ -39,7 +43,7 @@ for _, quota in ipairs(QUOTAS) do
     local limit, period = state[quota .. '_limit'], state[quota .. '_period'] or MINUTE
     if limit then
         local left = math.max(-limit, state[quota .. '_left'] or 0)
-        state[quota .. '_left'] = math.min(limit, left + passed * limit / period)
+        state[quota .. '_left'] = math.min(state[quota .. '_most'] or limit, left + passed * limit / period)
     end
 end
 state.at = now
@@ -98,8 +102,15 @@ local function ask(worker, lane, tokens, longest, known)
         local limit, period = state[quota .. '_limit'], state[quota .. '_period'] or MINUTE
         if limit then
             cost[quota] = math.min(cost[quota], limit)
-            wait = math.max(wait, (cost[quota] - state[quota .. '_left']) * period / limit)
+            -- What never fits is tried all the same: the refusal says what does.
+            state[quota .. '_most'] = math.max(state[quota .. '_most'] or limit, cost[quota])
+            local needed = cost[quota] * (1 + (state.margin or LEAST_MARGIN))
+            needed = math.min(needed, state[quota .. '_most'])
+            wait = math.max(wait, (needed - state[quota .. '_left']) * period / limit)
         end
+    end
+    if not state.answered and redis.call('ZCARD', open) > 0 then
+        wait = math.max(wait, POLL)  -- the first answer says how much may be asked
     end
     if redis.call('ZRANGE', line, 0, 0)[1] ~= waiter then
         wait = math.max(wait, POLL)
@@ -117,7 +128,7 @@ local function ask(worker, lane, tokens, longest, known)
     end
     local function said(name) return state[name] and string.format('%.3f', state[name]) or '' end
     return {receipt, math.ceil(wait), said('requests_limit'), said('tokens_limit'),
-            said('requests_period'), said('tokens_period'), said('scale'),
+            said('requests_period'), said('tokens_period'), said('tokens_most'), said('scale'),
             redis.call('ZCARD', workers)}
 end
 
@@ -133,6 +144,7 @@ local function correct(quota, limit, remaining, reset, mine, took)
         if told > 1.5 * MINUTE then period = math.min(told, KEPT) end
     end
     state[quota .. '_period'] = period
+    state[quota .. '_most'] = math.min(limit, remaining and reset and remaining + reset * limit / period or limit)
     local left = state[quota .. '_left'] or 0
     local others = under_way_before(mine.permit)[quota]
     local later = quota == 'tokens' and (state.spent or 0) - mine.spent or (state.permits or 0) - mine.permit
@@ -144,7 +156,7 @@ local function correct(quota, limit, remaining, reset, mine, took)
     if remaining then
         left = math.min(left, remaining + took * limit / period)
     end
-    state[quota .. '_left'] = math.min(left, limit)
+    state[quota .. '_left'] = math.min(left, state[quota .. '_most'] or limit)
 end
 
 local function settle(receipt, billed, took, is_refused, is_unsent, pause, said)
@@ -155,18 +167,21 @@ local function settle(receipt, billed, took, is_refused, is_unsent, pause, said)
     if is_unsent then
         for quota, amount in pairs({requests = 1, tokens = mine.cost}) do
             if state[quota .. '_limit'] then
-                state[quota .. '_left'] = math.min(state[quota .. '_limit'], state[quota .. '_left'] + amount)
+                state[quota .. '_left'] = state[quota .. '_left'] + amount
             end
         end
         return
     end
+    state.answered = 1
+    local margin = state.margin or LEAST_MARGIN
+    state.margin = is_refused and math.min(MOST_MARGIN, 2 * margin) or math.max(LEAST_MARGIN, 0.95 * margin)
     if billed and billed > 0 and mine.cost > 0 then
         local scale = state.scale or 1
         -- Within reason: what a provider says may be wrong.
         local ratio = math.max(0.25, math.min(4, billed / mine.cost))
         state.scale = math.max(0.25, math.min(4, 0.9 * scale + 0.1 * ratio * scale))
         if state.tokens_limit then
-            state.tokens_left = math.min(state.tokens_limit, state.tokens_left + mine.cost * (1 - ratio))
+            state.tokens_left = state.tokens_left + mine.cost * (1 - ratio)
         end
     end
     for _, quota in ipairs(QUOTAS) do

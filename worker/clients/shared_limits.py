@@ -27,6 +27,8 @@ REDIS_PAUSE_SECONDS: Final = 5.0
 _ASK_AGAIN_SECONDS: Final = 1.0
 #: A request takes no more than what comes in so long: a small limit is not used up by one.
 _REQUEST_SECONDS: Final = 10.0
+#: Nor this share of what the provider lets be used at once.
+_MOST_SHARE: Final = 0.9
 #: A pause after a refusal that names none, and the longest that is obeyed.
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 900.0
@@ -140,6 +142,7 @@ class SharedLimits:
         self._longest_ms = round(longest_request_seconds * 1000)
         self._clock = clock
         self._own = OwnShare(clock)
+        self._most: float | None = None  # tokens that are there at once
         self._away_until = 0.0
         self._is_away = False
 
@@ -150,8 +153,9 @@ class SharedLimits:
         if found is None:
             wait = self._own.ask(tokens)
             return min(wait, _ASK_AGAIN_SECONDS) if wait > 0 else Permit(tokens)
-        receipt, wait_ms, *limits, scale, workers = found
+        receipt, wait_ms, *limits, most, scale, workers = found
         self._learn(limits, scale, workers)
+        self._most = _number(most)
         if receipt:
             return Permit(tokens, _text(receipt))
         return min(max(int(wait_ms), 1) / 1000, _ASK_AGAIN_SECONDS)
@@ -190,7 +194,8 @@ class SharedLimits:
         limit = self._own.limit("tokens")
         if limit is None:
             return None
-        return max(1, round(limit * _REQUEST_SECONDS / 60 / self._own.scale))
+        most = min(limit * _REQUEST_SECONDS / 60, (self._most or limit) * _MOST_SHARE)
+        return max(1, round(most / self._own.scale))
 
     @property
     def is_alone(self) -> bool:
