@@ -5,9 +5,10 @@
 --                 which each fills up, requests_period, tokens_period, and the most that is there
 --                 at once, requests_most, tokens_most. `answered`: 1 once it said anything.
 --                 `blocked_until` (ms): it asked for a pause. `scale`: tokens as it counts them, for
---                 each as docmill does. `spent`: tokens of all permits so far. `permits`: their
---                 number. `margin`: this share of a request is left unused, because counts and
---                 clocks differ a little; more after a refusal. It delays only the first request.
+--                 each as docmill does, a mean of its `bills`. `spent`: tokens of all permits so
+--                 far. `permits`: their number. `margin`: this share of a request is left unused,
+--                 because counts and clocks differ a little; more after a refusal. It delays only
+--                 the first request.
 -- KEYS[2] zset    who waits for a permit, by lane and arrival: nobody overtakes the first one.
 -- KEYS[3] zset    the same, by when they asked last: who is silent for 3 s is forgotten.
 -- KEYS[4] zset    permits of requests that are under way, "number:tokens:spent", by the time at
@@ -179,7 +180,9 @@ local function settle(receipt, billed, took, is_refused, is_unsent, pause, said)
         local scale = state.scale or 1
         -- Within reason: what a provider says may be wrong.
         local ratio = math.max(0.25, math.min(4, billed / mine.cost))
-        state.scale = math.max(0.25, math.min(4, 0.9 * scale + 0.1 * ratio * scale))
+        state.bills = (state.bills or 0) + 1
+        local weight = math.max(0.1, 1 / state.bills)
+        state.scale = math.max(0.25, math.min(4, scale + weight * (ratio - 1) * scale))
         if state.tokens_limit then
             state.tokens_left = state.tokens_left + mine.cost * (1 - ratio)
         end
