@@ -1,10 +1,10 @@
 """What the pipeline needs from the outside world, as protocols; `runtime` supplies the objects."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from docmill.worker.models import Chunk, ChunkRules, Element
 
@@ -119,3 +119,47 @@ class Embedder(Protocol):
 
         Raises JobError.
         """
+
+
+@runtime_checkable
+class TellsHeaders(Protocol):
+    """An embedder that hands on what the provider's answers say beside the vectors."""
+
+    #: Called with the headers of each answer, names in lower case, before `embed` returns or
+    #: raises, in the thread that called it.
+    on_headers: Callable[[Mapping[str, str]], None]
+
+
+@dataclass(frozen=True)
+class Permit:
+    """The right to send a request of so many tokens."""
+
+    tokens: int
+    receipt: str = ""  #: of whoever gave it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a request."""
+
+    billed: int | None = None  #: tokens; None: it is not known
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0  #: that it took
+    refused: bool = False  #: because of a limit
+    pause_seconds: float | None = None  #: that the provider then asks for
+
+
+class Limits(Protocol):
+    """How much may be asked of a provider now. For one thread that asks and any that settle."""
+
+    def ask(self, tokens: int) -> Permit | float:
+        """A permit for a request, or in how many seconds to ask again. Never raises."""
+
+    def leave(self) -> None:
+        """Nothing is wanted any more, after a call of `ask` that gave no permit. Never raises."""
+
+    def settle(self, permit: Permit, outcome: Outcome | None) -> None:
+        """What came of the request; None: it was not sent. Never raises."""
+
+    def most_tokens(self) -> int | None:
+        """So many tokens a request should have at most; None: the limit is not known."""

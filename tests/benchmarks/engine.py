@@ -24,8 +24,10 @@ from typing import Final
 
 from docmill.embedded.postgres import start_postgres
 from docmill.embedded.redis import start_redis
+from docmill.worker.admin.schema import IndexSettings, apply_schema
 from tests.benchmarks.figures import machine
-from tests.support.database import make_database, make_template
+from tests.support.database import Database, make_database, make_template
+from tests.support.fake_openai import DIMENSIONS, MODEL
 from tests.support.installation import BOB, BUCKET, FAST, Installation, install
 from tests.support.provider_program import RunningProvider, provider_program
 
@@ -35,13 +37,31 @@ BATCH: Final = 256  #: the default of DOCMILL_EMBEDDING_BATCH_SIZE
 LATENCY_MS: Final = 200
 UPLOADS_A_SECOND: Final = 20
 TOKENS_A_MINUTE: Final = 1_000_000
-#: The limit is looked at for so long, after what may be used at once is gone.
+#: A provider lets so much of a minute's tokens be used at once; the limit is looked at afterwards.
+BURST_SECONDS: Final = 10
 LIMIT_SECONDS: Final = 120.0
+#: Large chunks: the limit is to bind, not the database.
+LONG_CHUNK_TOKENS: Final = 4000
+LONG_DOCUMENT: Final = 100_000  #: characters, about 25,000 tokens
+#: Of a request: there are to be so many that one refusal in a hundred is seen.
+LIMIT_BATCH_TOKENS: Final = 16_384
 PAGE: Final = "A page of somebody who uploads one document after another. " * 25
 
 
+def apply_with(chunk_tokens: int) -> Callable[[Database], None]:
+    """The schema of docmill, with chunks of so many tokens."""
+
+    def apply(database: Database) -> None:
+        with database.connect("postgres") as connection:
+            apply_schema(connection, IndexSettings(MODEL, DIMENSIONS, {"max_tokens": chunk_tokens}))
+
+    return apply
+
+
 @contextmanager
-def fresh(**behaviour: float) -> Iterator[tuple[Installation, RunningProvider]]:
+def fresh(
+    chunk_tokens: int = 400, **behaviour: float
+) -> Iterator[tuple[Installation, RunningProvider]]:
     """An installation without a worker, and its provider."""
     with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
         folder = Path(name)
@@ -51,7 +71,7 @@ def fresh(**behaviour: float) -> Iterator[tuple[Installation, RunningProvider]]:
             make_template(postgres)
             with (
                 make_database(postgres, "project") as database,
-                install(database, redis, folder) as running,
+                install(database, redis, folder, apply_with(chunk_tokens)) as running,
                 provider_program(folder, **behaviour) as provider,
             ):
                 for setting in FAST:
@@ -175,7 +195,72 @@ def print_filled(name: str, measure: Callable[[int], Filled], documents: int, ru
     print(f"{name}: median {median(shares):.2f}, {min(shares):.2f} to {max(shares):.2f}\n")
 
 
-CASES: Final = {"queued": queued, "trickle": trickle}
+FILLED: Final = {"queued": queued, "trickle": trickle}
+
+
+@dataclass
+class Used:
+    """What two workers made of a limit."""
+
+    used: float  #: share of what came while the limit bound
+    requests: float
+    refused: float  #: share of the requests
+    wasted: float  #: share of the tokens that were embedded again
+    tokens_a_request: float
+
+
+def long_document(number: int) -> bytes:
+    """About 25,000 tokens."""
+    lines = (f"Line {line} of document {number}. {PAGE[:300]}\n\n" for line in range(400))
+    return "".join(lines)[:LONG_DOCUMENT].encode()
+
+
+def limit() -> Used:
+    """Two workers and more documents than the limit lets through in the time."""
+    tokens = TOKENS_A_MINUTE * (LIMIT_SECONDS + BURST_SECONDS + 30) / 60
+    documents = math.ceil(tokens * 4 / LONG_DOCUMENT)
+    behaviour = {"tokens_a_minute": TOKENS_A_MINUTE, "burst_seconds": BURST_SECONDS}
+    with fresh(LONG_CHUNK_TOKENS, latency_ms=LATENCY_MS, **behaviour) as (running, provider):
+        folder = running.client(BOB).storage.from_(BUCKET)
+        for number in range(documents):
+            folder.upload(f"{BOB}/{number}.txt", long_document(number))
+        for _ in range(2):
+            running.start_worker(DOCMILL_EMBEDDING_BATCH_TOKENS=str(LIMIT_BATCH_TOKENS))
+        at_once = TOKENS_A_MINUTE * BURST_SECONDS / 60
+        while provider.books()["tokens"] < at_once:
+            time.sleep(0.1)
+        # From one request to another: a part of a request is neither used nor lost.
+        before = provider.books()
+        time.sleep(LIMIT_SECONDS)
+        after = provider.books()
+    seconds = after["last_at"] - before["last_at"]
+    used = (after["tokens"] - before["tokens"]) / seconds
+    return Used(
+        used=60 * used / TOKENS_A_MINUTE,
+        requests=after["requests"],
+        refused=after["refused"] / after["requests"],
+        wasted=after["paid_twice"] / after["tokens"],
+        tokens_a_request=after["tokens"] / (after["requests"] - after["refused"]),
+    )
+
+
+def print_limit(runs: int) -> None:
+    """One row for each run, then the median."""
+    print("| case | requests | tokens a request | used | refused | paid for twice |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    found = []
+    for _ in range(runs):
+        one = limit()
+        found.append(one.used)
+        print(
+            f"| limit | {one.requests:.0f} | {one.tokens_a_request:,.0f} | {one.used:.3f} |"
+            f" {one.refused:.1%} | {one.wasted:.1%} |",
+            flush=True,
+        )
+    print(f"limit: median {median(found):.3f}, {min(found):.3f} to {max(found):.3f}\n")
+
+
+CASES: Final = (*FILLED, "limit")
 
 
 def main() -> None:
@@ -187,7 +272,10 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     for name in options.only or CASES:
-        print_filled(name, CASES[name], options.documents, options.runs)
+        if name in FILLED:
+            print_filled(name, FILLED[name], options.documents, options.runs)
+        else:
+            print_limit(options.runs)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,19 @@ def test_how_long_to_wait_is_handed_on(fake: FakeOpenAI) -> None:
     )
 
 
+def test_headers_are_handed_on_whatever_the_answer(fake: FakeOpenAI) -> None:
+    heard: list[str | None] = []
+    asking = embedder(fake.url)
+    asking.on_headers = lambda headers: heard.append(headers.get("x-ratelimit-limit-tokens"))
+    told = {"X-RateLimit-Limit-Tokens": "60000"}
+    fake.respond = lambda _texts: (200, embeddings(TEXTS), told)
+    asking.embed(TEXTS)
+    fake.respond = lambda _texts: (429, error(429, "rate_limit_exceeded")[1], told)
+    with pytest.raises(JobError, match="429"):
+        asking.embed(TEXTS)
+    assert heard == ["60000", "60000"]
+
+
 @pytest.mark.parametrize("asked", ["inf", "-inf", "nan", "1e400", "Wed, 21 Oct 2026 07:28:00 GMT"])
 def test_a_wait_that_is_no_number_is_our_own_to_choose(fake: FakeOpenAI, asked: str) -> None:
     raised = refused(fake, error(429, "rate_limit_exceeded", retry_after=asked))

@@ -64,7 +64,7 @@ class FakeOpenAI:
     chats: list[dict[str, Any]] = field(default_factory=list)
     reranks: list[dict[str, Any]] = field(default_factory=list)
     hung_up: threading.Event = field(default_factory=threading.Event)
-    #: What a GET is answered, and what a POST to /script tells it, where it is a program of its own.
+    #: As a program of its own: what a GET is answered, and what a POST to /script tells it.
     state: Callable[[], dict[str, Any]] = dict
     told: Callable[[dict[str, Any]], None] = lambda _body: None
     port: int = 0
@@ -120,21 +120,11 @@ class FakeOpenAI:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                if self.path.endswith("/chat/completions"):
-                    answered = fake._chat(self, body)
-                elif self.path.endswith("/rerank"):
-                    answered = fake._rerank(body)
-                elif self.path.endswith("/script"):
-                    fake.told(body)
-                    answered = 200, {}, {}
-                else:
-                    answered = fake._answer(body)
-                if answered is None:
-                    return None
+                answered = fake._post(self, body)
                 if isinstance(answered, Raw):
-                    return _send_raw(self, answered, fake.closed)
-                self._send(*answered)
-                return None
+                    _send_raw(self, answered, fake.closed)
+                elif answered is not None:
+                    self._send(*answered)
 
             def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
                 content = json.dumps(answer).encode()
@@ -153,6 +143,16 @@ class FakeOpenAI:
                 pass
 
         return Handler
+
+    def _post(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> Answer | Raw | None:
+        if handler.path.endswith("/chat/completions"):
+            return self._chat(handler, body)
+        if handler.path.endswith("/rerank"):
+            return self._rerank(body)
+        if handler.path.endswith("/script"):
+            self.told(body)
+            return 200, {}, {}
+        return self._answer(body)
 
     def _answer(self, body: dict[str, Any]) -> Answer | Raw:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]

@@ -94,6 +94,7 @@ class Books:
     refused: int = 0
     refused_tokens: int = 0
     paid_twice: int = 0  #: tokens of texts that were embedded before
+    last_at: float = 0  #: when texts were taken last
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -165,6 +166,7 @@ class LimitedProvider:
             self._tokens.use(tokens)
             self._requests.use(1)
             self._enter(texts, tokens)
+            self.books.last_at = now
         headers = self._headers()
         if fault is not None:
             return HANGS if fault == "hang" else int(fault), headers

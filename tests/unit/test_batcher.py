@@ -1,18 +1,20 @@
 """Texts of many jobs in full requests."""
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from docmill.worker.embedding import batcher as batcher_module
 from docmill.worker.embedding.batcher import Batcher
 from docmill.worker.embedding.company import Company
 from docmill.worker.embedding.submission import EmbeddedBatch, Submission
 from docmill.worker.errors import JobError
-from docmill.worker.ports import Vectors
+from docmill.worker.ports import Outcome, Permit, Vectors
 
 
 class FakeEmbedder:
@@ -288,6 +290,121 @@ def test_the_first_chunks_of_a_long_document_go_while_it_is_read(
         assert reading.reads
 
 
+class Limited(FakeEmbedder):
+    """Refuses the first requests because of a limit, and tells headers."""
+
+    def __init__(self, refusals: int, pause: float = 0) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.pause = pause
+        self.on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None
+
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        self.on_headers({"number": str(len(self.requests))})
+        if len(self.requests) < self.refusals:
+            self.requests.append(list(texts))
+            raise JobError("rate_limited", retry_after_seconds=self.pause)
+        return super().embed(texts)
+
+
+class Books:
+    """Limits that note what they are told, and give a permit after some refusals."""
+
+    def __init__(self, waits: int = 0) -> None:
+        self.waits = waits
+        self.asked: list[int] = []
+        self.outcomes: list[Outcome | None] = []
+        self.left = 0
+
+    def ask(self, tokens: int) -> Permit | float:
+        self.asked.append(tokens)
+        self.waits -= 1
+        return 0.01 if self.waits >= 0 else Permit(tokens)
+
+    def leave(self) -> None:
+        self.left += 1
+
+    def settle(self, permit: Permit, outcome: Outcome | None) -> None:
+        assert permit.tokens
+        self.outcomes.append(outcome)
+
+    def most_tokens(self) -> int | None:
+        return 50
+
+
+def limited(embedder: FakeEmbedder, limits: Books | None = None) -> Batcher:
+    return Batcher(embedder, max_texts=8, max_tokens=1000, requests=2, limits=limits)
+
+
+def test_texts_that_a_limit_refuses_are_asked_for_again() -> None:
+    embedder = Limited(3)
+    batcher = limited(embedder)
+    embedded = result(submit(batcher, "one", "two"))
+    batcher.close()
+    assert (embedded.positions, embedded.tokens, embedded.error) == ([0, 1], 6, None)
+    assert embedder.requests == [["one", "two"]] * 4
+
+
+def test_a_pause_that_the_provider_asks_for_is_kept() -> None:
+    embedder = Limited(1, pause=0.3)
+    batcher = limited(embedder)
+    began = time.monotonic()
+    result(submit(batcher, "one"))
+    batcher.close()
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_limit_that_lasts_is_the_jobs_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "RATE_LIMITED_SECONDS", 0.05)
+    embedder = Limited(10**6, pause=0.02)
+    batcher = limited(embedder)
+    embedded = result(submit(batcher, "one"))
+    batcher.close()
+    assert embedded.error is not None
+    assert embedded.error.code == "rate_limited"
+    assert len(embedder.requests) >= 2
+
+
+def test_who_withdraws_is_not_asked_for_again() -> None:
+    embedder = Limited(1, pause=0.3)
+    batcher = limited(embedder)
+    submission = submit(batcher, "one")
+    while not embedder.requests:
+        time.sleep(0.01)
+    submission.withdraw()
+    assert submission.wait(5)
+    assert result(submit(batcher, "two")).tokens == 3
+    batcher.close()
+    assert embedder.requests == [["one"], ["two"]]
+
+
+def test_each_request_has_a_permit_and_its_outcome_is_told() -> None:
+    embedder, books = Limited(1), Books(waits=2)
+    batcher = limited(embedder, books)
+    result(submit(batcher, "x" * 30, "y" * 30, "z" * 30))
+    batcher.close()
+    # Asked for again until permitted; no request is larger than it should be.
+    assert max(books.asked) == 50
+    assert [len(request) for request in embedder.requests] == [1] * 4
+    refused, *others = books.outcomes
+    assert refused is not None
+    assert (refused.refused, refused.pause_seconds, refused.headers) == (True, 0, {"number": "0"})
+    assert [outcome.billed for outcome in others if outcome] == [30] * 3
+
+
+def test_a_worker_that_ends_waits_for_no_permit() -> None:
+    books = Books(waits=10**9)
+    batcher = limited(FakeEmbedder(), books)
+    submission = submit(batcher, "one")
+    while not books.asked:
+        time.sleep(0.01)
+    batcher.close()
+    embedded = result(submission)
+    assert embedded.error is not None
+    assert embedded.error.code == "rate_limited"
+    assert books.left
+
+
 class Crashing(FakeEmbedder):
     """Answers what no embedder should."""
 
@@ -335,7 +452,7 @@ def test_what_arrived_is_handed_over_when_another_request_fails(
         assert embedder.asked.wait(5)
 
     def embed_once(texts: Sequence[str]) -> tuple[Vectors, int]:
-        raise JobError("rate_limited")
+        raise JobError("rate_limited", retry_after_seconds=3600)
 
     embedder.embed = embed_once  # type: ignore[method-assign]
     embedder.may_answer.set()

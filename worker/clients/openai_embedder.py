@@ -3,14 +3,14 @@
 import asyncio
 import base64
 import binascii
-import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import openai
 
+from docmill.worker.clients.rate_headers import retry_after
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
 from docmill.worker.ports import Vectors
@@ -59,6 +59,8 @@ class OpenAIEmbedder:
         self.dimensions = dimensions
         self._send_dimensions = send_dimensions
         self._timeout = timeout_seconds
+        #: Called with the headers of each answer, in the thread that asked.
+        self.on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None
         self._client = openai.AsyncOpenAI(
             api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout_seconds
         )
@@ -72,12 +74,16 @@ class OpenAIEmbedder:
         Raises JobError; `embedding_rejected` when the provider refuses one of the texts.
         """
         try:
-            response = asyncio.run_coroutine_threadsafe(self._ask(texts), self._loop).result()
+            answer = asyncio.run_coroutine_threadsafe(self._ask(texts), self._loop).result()
+            self.on_headers(answer.headers)
+            response = answer.parse()
             vectors = _checked_vectors(response, count=len(texts), dimensions=self.dimensions)
             return vectors, _billed_tokens(response)
         except TimeoutError as error:
             raise JobError("provider_unavailable", "deadline") from error
         except openai.OpenAIError as error:
+            if isinstance(error, openai.APIStatusError):
+                self.on_headers(error.response.headers)
             raise _as_job_error(error) from error
         except JobError:
             raise
@@ -86,7 +92,7 @@ class OpenAIEmbedder:
 
     async def _ask(self, texts: Sequence[str]) -> Any:
         async with asyncio.timeout(self._timeout):
-            return await self._client.embeddings.create(
+            return await self._client.embeddings.with_raw_response.create(
                 model=self.model,
                 input=list(texts),
                 # As text, straight into numpy: lists of floats cost ten times the time.
@@ -146,7 +152,7 @@ def _as_job_error(error: openai.OpenAIError) -> JobError:
     return JobError(
         code,
         f"status {error.status_code}",
-        retry_after_seconds=_retry_after(error.response.headers.get("retry-after")),
+        retry_after_seconds=retry_after(error.response.headers),
     )
 
 
@@ -163,11 +169,3 @@ def _code_of(status: int, machine_codes: set[str]) -> str:
         422: "embedding_rejected",
         429: "rate_limited",
     }.get(status, "provider_unavailable")
-
-
-def _retry_after(header: str | None) -> float | None:
-    try:
-        seconds = float(header or "nan")
-    except ValueError:  # an HTTP date: our own backoff will do
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -6,32 +6,70 @@ in flight. A request goes when it is full, or when the first of its texts has wa
 which is not at all where nobody would join it (`Company`). A text that the provider
 refuses is found by halving its request; the others arrive. For a while the owner of such a text
 shares no request with others, who would pay for the search with their time. What arrived is handed
-over even when another request of the same job failed: it was paid for.
+over even when another request of the same job failed: it was paid for. The texts of a request that
+a limit of the provider refuses wait again, and for a while the provider is asked less.
 """
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from docmill.worker.embedding.company import Company, Member
+from docmill.worker.embedding.in_flight import InFlight
 from docmill.worker.embedding.serving import serves
 from docmill.worker.embedding.submission import Item, Submission
 from docmill.worker.embedding.turns import Turns
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
-from docmill.worker.ports import Embedder, Vector, Vectors
+from docmill.worker.ports import (
+    Embedder,
+    Limits,
+    Outcome,
+    Permit,
+    TellsHeaders,
+    Vector,
+    Vectors,
+)
 
 log = get_logger(__name__)
 
 #: More tokens than a provider takes in one text: 8,191 of OpenAI's.
 MAX_TEXT_TOKENS: Final = 8191
+#: A limit of the provider is waited for so long, then the jobs are given back: they say why.
+RATE_LIMITED_SECONDS: Final = 30.0
+#: After a refusal that names no pause.
+PAUSE_SECONDS: Final = 1.0
 #: So many refused texts of a request, and none accepted: it may be the provider, not the texts.
 SUSPICIOUS_TEXTS: Final = 4
 #: How long an owner's texts travel apart from others' after one of them was refused.
 APART_SECONDS: Final = 300
+
+
+class NoLimits:
+    """Of a provider that tells none: a refusal is followed by a pause, and nothing else counts."""
+
+    def __init__(self) -> None:
+        self._paused_until = 0.0
+
+    def ask(self, tokens: int) -> Permit | float:
+        """A permit, but for a pause."""
+        wait = self._paused_until - time.monotonic()
+        return wait if wait > 0 else Permit(tokens)
+
+    def leave(self) -> None:
+        """Nobody waits here."""
+
+    def settle(self, permit: Permit, outcome: Outcome | None) -> None:  # noqa: ARG002 -- Limits
+        """Note a pause that is asked for."""
+        if outcome is not None and outcome.refused:
+            pause = PAUSE_SECONDS if outcome.pause_seconds is None else outcome.pause_seconds
+            self._paused_until = time.monotonic() + pause
+
+    def most_tokens(self) -> int | None:
+        """No limit is known."""
 
 
 @dataclass
@@ -54,17 +92,27 @@ class Batcher:
         max_tokens: int,
         requests: int,
         company: Company | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """Begin to work. `company` is asked whether a text is to wait for others."""
+        """Begin to work, with so many requests in flight at most.
+
+        `company` is asked whether a text is to wait for others, `limits` before each request.
+        """
         self._embedder = embedder
+        self._max_tokens = max_tokens
+        self._limits = limits or NoLimits()
+        #: In each request's thread: the headers of the latest answer.
+        self._heard = threading.local()
+        if isinstance(embedder, TellsHeaders):
+            embedder.on_headers = self._hear
         self._company = company or Company()
         self._turns = Turns(max_texts=max_texts, max_tokens=max_tokens)
         #: Until when the texts of an owner travel apart.
         self._apart: dict[str, float] = {}
         self._changed = threading.Condition()
         self._company.on_left = self._look_again
-        self._closing = False
-        self._free = requests
+        self._closing = threading.Event()
+        self._in_flight = InFlight(requests)
         self._requests = ThreadPoolExecutor(requests, thread_name_prefix="embed")
         self._thread = threading.Thread(target=self._loop, name="batcher", daemon=True)
         self._thread.start()
@@ -105,7 +153,7 @@ class Batcher:
     def close(self) -> None:
         """Take no more texts and wait for the requests in flight."""
         with self._changed:
-            self._closing = True
+            self._closing.set()
             self._changed.notify()
         self._thread.join()
         self._requests.shutdown(wait=True, cancel_futures=True)
@@ -115,31 +163,58 @@ class Batcher:
             self._changed.notify()
 
     def _loop(self) -> None:
-        while True:
-            with self._changed:
-                if not self._wait_until_due():
-                    return
-                batch = self._turns.take(apart=self._those_apart())
-                if not batch:
-                    continue
-                for item in batch:
-                    item.submission.ask()
-                self._free -= 1
-            self._requests.submit(self._request_then_free, batch)
+        is_waiting = False
+        while self._wait_until_due():
+            asked = self._limits.ask(self._tokens_of_next())
+            is_waiting = not isinstance(asked, Permit)
+            if isinstance(asked, Permit):
+                self._send(asked)
+            elif self._closing.wait(asked):
+                self._give_up()
+            elif not self._turns.texts:
+                self._limits.leave()
+        if is_waiting:
+            self._limits.leave()
 
     def _wait_until_due(self) -> bool:
         """Return when a request is to be made. False: closed, and nothing is left."""
-        while True:
-            if self._closing and not self._turns.texts:
-                return False
-            # While no request is free the texts gather, and requests get full.
-            wait = self._seconds_until_due() if self._free and self._turns.texts else None
-            if wait is not None and wait <= 0:
-                return True
-            self._changed.wait(wait)
+        with self._changed:
+            while True:
+                if self._closing.is_set() and not self._turns.texts:
+                    return False
+                # While no request is free the texts gather, and requests get full.
+                may_ask = self._turns.texts and self._in_flight.has_room()
+                wait = self._seconds_until_due() if may_ask else None
+                if wait is not None and wait <= 0:
+                    return True
+                self._changed.wait(wait)
+
+    def _tokens_of_next(self) -> int:
+        with self._changed:
+            most = self._limits.most_tokens() or self._max_tokens
+            return max(1, min(self._turns.tokens, self._max_tokens, most))
+
+    def _send(self, permit: Permit) -> None:
+        with self._changed:
+            batch = self._turns.take(apart=self._those_apart(), max_tokens=permit.tokens)
+            for item in batch:
+                item.submission.ask()
+            self._in_flight.requests += bool(batch)
+        if batch:
+            self._requests.submit(self._request_then_free, batch, permit)
+        else:
+            self._limits.settle(permit, None)
+
+    def _give_up(self) -> None:
+        """The worker ends while the provider takes nothing: nobody waits for it."""
+        with self._changed:
+            batch = self._turns.take()
+            for item in batch:
+                item.submission.ask()
+        self._fail(batch, JobError("rate_limited", "the worker ends"))
 
     def _seconds_until_due(self) -> float:
-        if self._closing or self._turns.is_full():
+        if self._closing.is_set() or self._turns.is_full():
             return 0
         return min(map(self._due_at, self._turns.heads())) - time.monotonic()
 
@@ -154,36 +229,74 @@ class Batcher:
         self._apart = {owner: until for owner, until in self._apart.items() if until > now}
         return list(self._apart)
 
-    def _request_then_free(self, batch: list[Item]) -> None:
+    def _request_then_free(self, batch: list[Item], permit: Permit) -> None:
         try:
-            self._request(batch)
+            self._request(batch, permit)
         finally:
             with self._changed:
-                self._free += 1
+                self._in_flight.requests -= 1
                 self._changed.notify()
 
-    def _request(self, batch: list[Item]) -> None:
-        # Whatever happens here, every text of the batch gets its vector, a refusal or an error:
-        # jobs wait for it.
-        self._ask(batch, _Search())
+    def _request(self, batch: list[Item], permit: Permit) -> None:
+        # Whatever happens here, every text of the batch gets its vector, a refusal or an error, or
+        # waits again: jobs wait for it.
+        self._heard.headers = {}
+        began = time.monotonic()
+        billed, error = self._ask(batch, _Search())
+        seconds = time.monotonic() - began
+        outcome = Outcome(billed, self._heard.headers, seconds)
+        if error is not None and error.code == "rate_limited":
+            outcome = replace(outcome, refused=True, pause_seconds=error.retry_after_seconds)
+        self._limits.settle(permit, outcome)
+        with self._changed:
+            if error is None:
+                self._in_flight.answered(len(batch), seconds)
+            elif error.code in ("rate_limited", "provider_unavailable"):
+                self._in_flight.too_much()
 
-    def _ask(self, batch: list[Item], search: _Search) -> None:
+    def _hear(self, headers: Mapping[str, str]) -> None:
+        self._heard.headers = headers
+
+    def _ask(self, batch: list[Item], search: _Search) -> tuple[int | None, JobError | None]:
+        """Ask for a batch, see to its texts; the tokens that were billed, and what went wrong."""
         try:
             vectors, tokens = self._embedder.embed([item.text for item in batch])
             shares = _shares(batch, vectors, tokens)
         except JobError as error:
             if error.code == "embedding_rejected":
                 self._find_refused(batch, error, search)
+            elif error.code == "rate_limited":
+                self._ask_again_later(batch, error)
             else:
                 self._fail(batch, error)
+            return None, error
         except BaseException as error:
             log.exception("embedding_crashed")
-            self._fail(batch, JobError("internal_error", type(error).__name__))
-        else:
-            search.accepted = True
-            with self._changed:
-                for item, vector, billed in shares:
-                    item.submission.deliver(item.position, vector, billed)
+            crashed = JobError("internal_error", type(error).__name__)
+            self._fail(batch, crashed)
+            return None, crashed
+        search.accepted = True
+        with self._changed:
+            for item, vector, billed in shares:
+                item.submission.deliver(item.position, vector, billed)
+        return tokens, None
+
+    def _ask_again_later(self, batch: list[Item], error: JobError) -> None:
+        """Put texts back that a limit refused; when that goes on for long, they fail with it."""
+        now = time.monotonic()
+        is_long = (error.retry_after_seconds or 0) > RATE_LIMITED_SECONDS
+        failed = []
+        back = []
+        with self._changed:
+            for item in batch:
+                submission = item.submission
+                submission.refused_at = submission.refused_at or now
+                if is_long or now - submission.refused_at > RATE_LIMITED_SECONDS:
+                    failed.append(item)
+                elif submission.put_back():
+                    back.append(item)
+            self._turns.put_back(back)
+        self._fail(failed, error)
 
     def _find_refused(self, batch: list[Item], error: JobError, search: _Search) -> None:
         if len(batch) == 1:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from docmill.worker.embedding.batcher import Batcher
+from docmill.worker.embedding.batcher import Batcher, NoLimits
 from docmill.worker.embedding.company import PATIENCE_SECONDS, Company
 from docmill.worker.embedding.serving import serves
 from docmill.worker.errors import JobError
 from docmill.worker.models import IndexVersion
-from docmill.worker.ports import Embedder
+from docmill.worker.ports import Embedder, Limits
 
 #: Provider, model, dimensions, whether these are sent, and whether it is for reindexing.
 _Key = tuple[str, str, int, bool, bool]
@@ -35,8 +35,11 @@ class Batchers:
         *,
         providers: Collection[str],
         limits: BatchLimits,
+        shared: Callable[[IndexVersion, bool], Limits] = lambda _index, _is_reindex: NoLimits(),
     ) -> None:
+        """`shared` makes the limits that this worker has in common with others."""
         self._build = build
+        self._shared = shared
         self.providers: Final = sorted(providers)
         self._limits = limits
         self._lock = threading.Lock()
@@ -103,6 +106,7 @@ class Batchers:
             max_tokens=limits.max_tokens,
             requests=max(1, limits.requests // 2) if is_reindex else limits.requests,
             company=company,
+            limits=NoLimits() if index.provider == "local" else self._shared(index, is_reindex),
         )
 
 

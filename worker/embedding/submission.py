@@ -42,6 +42,7 @@ class Submission:
         self.token_counts = token_counts
         self.member = member
         self.submitted_at = time.monotonic()
+        self.refused_at: float | None = None  #: first, because of a limit, since anything came
         self._changed = changed
         self._vectors: dict[int, Vector] = {}
         self._refused: list[int] = []
@@ -49,6 +50,7 @@ class Submission:
         self._error: JobError | None = None
         self._queued = len(texts)  # texts that no request has taken yet
         self._asked = 0  # texts of requests that are under way
+        self._is_withdrawn = False
         self._settled = threading.Event()
         self._settle_if_over()
 
@@ -76,15 +78,25 @@ class Submission:
 
     def is_withdrawn(self) -> bool:
         """Whether its queued texts are to be passed over."""
-        return not self._queued
+        return self._is_withdrawn
 
     def ask(self) -> None:
         """One of its texts is taken into a request."""
         self._queued -= 1
         self._asked += 1
 
+    def put_back(self) -> bool:
+        """A text's request came to nothing: it waits again. False: nobody wants it any more."""
+        self._asked -= 1
+        if self._is_withdrawn:
+            self._settle_if_over()
+            return False
+        self._queued += 1
+        return True
+
     def deliver(self, position: int, vector: Vector, billed: float) -> None:
         """A text's vector has arrived."""
+        self.refused_at = None
         self._vectors[position] = vector
         self._billed += billed
         self._asked -= 1
@@ -103,6 +115,7 @@ class Submission:
         self._leave_queue()
 
     def _leave_queue(self) -> None:
+        self._is_withdrawn = True
         self._queued = 0
         self._settle_if_over()
 

@@ -3,17 +3,24 @@
 With `reading` and `runtime`, all that builds objects.
 """
 
+import os
+import socket
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
+from secrets import token_hex
 
 import redis
 from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from docmill.worker.clients.shared_limits import REDIS_SECONDS, REINDEX, UPLOADS, SharedLimits
 from docmill.worker.errors import SettingsError
 from docmill.worker.log import get_logger, redact
 from docmill.worker.models import IndexVersion
-from docmill.worker.ports import Embedder
+from docmill.worker.ports import Embedder, Limits
 from docmill.worker.queue import Dispatcher
 from docmill.worker.settings.parts import DatabaseSettings, EmbedderSettings, HintSettings
 from docmill.worker.store.database import Database
@@ -53,6 +60,31 @@ def build_embedder(settings: EmbedderSettings, index: IndexVersion) -> Embedder:
         send_dimensions=index.sends_dimensions,
         timeout_seconds=settings.embedding_timeout_seconds,
     )
+
+
+def build_limits(
+    settings: EmbedderSettings, redis_url: str
+) -> Callable[[IndexVersion, bool], Limits]:
+    """Limits that are shared with whoever uses the same Redis, by index version and purpose."""
+    client = redis.Redis.from_url(
+        redis_url,
+        socket_connect_timeout=REDIS_SECONDS,
+        socket_timeout=REDIS_SECONDS,
+        # Whoever gets no answer goes on alone, at once.
+        retry=Retry(NoBackoff(), 0),
+    )
+    worker = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+
+    def limits(index: IndexVersion, is_reindex: bool) -> Limits:
+        return SharedLimits(
+            client,
+            f"{index.provider} {index.model}",
+            worker=worker,
+            lane=REINDEX if is_reindex else UPLOADS,
+            longest_request_seconds=settings.embedding_timeout_seconds,
+        )
+
+    return limits
 
 
 def warn_without_redis(url: str) -> None:

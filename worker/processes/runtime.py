@@ -31,6 +31,7 @@ from docmill.worker.processes.connections import (
     build_database,
     build_dispatcher,
     build_embedder,
+    build_limits,
     served_providers,
 )
 from docmill.worker.processes.heartbeat import Heartbeat
@@ -184,6 +185,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
             requests=settings.embedding_requests,
             slots=1 if isolated else settings.slots,
         ),
+        shared=build_limits(settings, settings.require("redis_url")),
     )
     extractor = GuardedExtractor(
         extraction_limits(settings, children=1 if isolated else settings.extraction_children),

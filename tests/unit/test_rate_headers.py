@@ -1,0 +1,73 @@
+"""What a provider says of its limits, and whatever else it may write there."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docmill.worker.clients.rate_headers import (
+    LONGEST_SECONDS,
+    MOST,
+    Quota,
+    read_headers,
+    retry_after,
+)
+
+
+def test_openais_headers_are_read() -> None:
+    said = read_headers(
+        {
+            "x-ratelimit-limit-requests": "3000",
+            "x-ratelimit-remaining-requests": "2999",
+            "x-ratelimit-reset-requests": "20ms",
+            "x-ratelimit-limit-tokens": "1000000",
+            "x-ratelimit-remaining-tokens": "999600",
+            "x-ratelimit-reset-tokens": "6m0.5s",
+        }
+    )
+    assert said.requests == Quota(3000, 2999, pytest.approx(0.02))
+    assert said.tokens == Quota(1_000_000, 999_600, 360.5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "7", "retry-after-ms": "6500"}, 6.5),
+        ({"retry-after-ms": "soon", "retry-after": "2"}, 2),
+        ({"retry-after": "999999999"}, LONGEST_SECONDS),
+        *(({"retry-after": text}, None) for text in ("-1", "inf", "nan", "1e400", "", "Wed, 21")),
+        ({}, None),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "quota"),
+    [
+        ("0", "0", Quota(None, None, None)),
+        ("-5", "1", Quota(None, None, None)),
+        ("1e9", "1", Quota(None, None, None)),
+        ("100", "101", Quota(100, None, None)),
+        ("100", "-1", Quota(100, None, None)),
+    ],
+)
+def test_what_makes_no_sense_is_not_known(limit: str, remaining: str, quota: Quota) -> None:
+    told = {"x-ratelimit-limit-tokens": limit, "x-ratelimit-remaining-tokens": remaining}
+    assert read_headers(told).tokens == quota
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=200))
+def test_whatever_is_written_there_gives_numbers_or_nothing(
+    limit: str, remaining: str, reset: str
+) -> None:
+    names = ("limit", "remaining", "reset")
+    told = {
+        f"x-ratelimit-{name}-tokens": text
+        for name, text in zip(names, (limit, remaining, reset), strict=True)
+    }
+    for value in vars(read_headers(told).tokens).values():
+        assert value is None or (math.isfinite(value) and 0 <= value <= MOST)

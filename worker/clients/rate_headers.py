@@ -1,0 +1,80 @@
+"""What a provider says of its limits in the headers of an answer.
+
+OpenAI's names, which others use too: https://platform.openai.com/docs/guides/rate-limits. Whatever
+is missing or makes no sense is None: headers are hints.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+#: No limit is larger, and no wait is longer than a day.
+MOST: Final = 1e12
+LONGEST_SECONDS: Final = 86_400.0
+
+_UNIT_SECONDS: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6}
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
+_PART: Final = re.compile(rf"({_NUMBER.pattern})(ms|us|[dhms])")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Requests, or tokens."""
+
+    limit: float | None  #: in a minute, usually
+    remaining: float | None
+    reset_seconds: float | None  #: until all of the limit is there again
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an answer says."""
+
+    requests: Quota
+    tokens: Quota
+
+
+def read_headers(headers: Mapping[str, str]) -> Said:
+    """Headers by their names in lower case. Never raises."""
+    return Said(_quota(headers, "requests"), _quota(headers, "tokens"))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How long a refused caller is to wait, seconds; the finer of the two headers first."""
+    milliseconds = _number(headers.get("retry-after-ms"), MOST)
+    # An HTTP date is not read: our own backoff will do.
+    seconds = _number(headers.get("retry-after"), MOST)
+    asked = seconds if milliseconds is None else milliseconds / 1000
+    return None if asked is None else min(asked, LONGEST_SECONDS)
+
+
+def _quota(headers: Mapping[str, str], what: str) -> Quota:
+    limit = _number(headers.get(f"x-ratelimit-limit-{what}"), MOST)
+    remaining = _number(headers.get(f"x-ratelimit-remaining-{what}"), MOST)
+    if not limit:
+        return Quota(None, None, None)
+    if remaining is not None and remaining > limit:
+        remaining = None
+    return Quota(limit, remaining, _seconds(headers.get(f"x-ratelimit-reset-{what}")))
+
+
+def _number(text: str | None, most: float) -> float | None:
+    """A plain number from 0 to `most`: no sign, exponent, infinity or NaN."""
+    if text is None or not _NUMBER.fullmatch(text.strip()):
+        return None
+    value = float(text)
+    return value if value <= most else None
+
+
+def _seconds(text: str | None) -> float | None:
+    """`6m0s`, `1.5s`, `20ms`, or a number of seconds."""
+    if text is None or len(text) > 100:
+        return None
+    text = text.strip()
+    parts = _PART.findall(text)
+    if not parts or "".join(map("".join, parts)) != text:
+        return _number(text, LONGEST_SECONDS)
+    total = math.fsum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    return total if total <= LONGEST_SECONDS else None

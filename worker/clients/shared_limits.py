@@ -1,0 +1,248 @@
+"""A provider's limits, shared by all workers through Redis; without it, each keeps to its share.
+
+The decisions are in shared_limits.lua, which Redis runs as one step and by its own clock.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from docmill.worker.clients.rate_headers import Quota, Said, read_headers
+from docmill.worker.log import get_logger
+from docmill.worker.ports import Outcome, Permit
+
+log = get_logger(__name__)
+
+#: Nobody waits longer for Redis.
+REDIS_SECONDS: Final = 0.5
+#: After it did not answer it is left alone for so long.
+REDIS_PAUSE_SECONDS: Final = 5.0
+#: Who waits is heard of at least so often, or others go first.
+_ASK_AGAIN_SECONDS: Final = 1.0
+#: A request takes no more than what comes in so long: a small limit is not used up by one.
+_REQUEST_SECONDS: Final = 10.0
+#: Nor this share of what the provider lets be used at once.
+_MOST_SHARE: Final = 0.9
+#: A pause after a refusal that names none, and the longest that is obeyed.
+_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 900.0
+_SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text()
+
+#: Uploads go before reindexing.
+UPLOADS, REINDEX = 0, 1
+
+
+@dataclass
+class _Bucket:
+    """This worker's share of one limit, while Redis is away."""
+
+    limit: float  #: of all workers, in a period
+    period: float  #: seconds
+    left: float
+    at: float
+
+    def refill(self, now: float, workers: int) -> None:
+        share = self.limit / workers
+        self.left = min(share, self.left + (now - self.at) * share / self.period)
+        self.at = now
+
+    def seconds_until(self, amount: float, workers: int) -> float:
+        share = self.limit / workers
+        return (min(amount, share) - self.left) * self.period / share
+
+
+class OwnShare:
+    """What one worker may ask for by itself. Thread-safe.
+
+    It knows what was last known of the limits and how many workers share them.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[str, _Bucket] = {}
+        self._blocked_until = 0.0
+        self.workers = 1
+        self.scale = 1.0
+
+    def know(self, what: str, limit: float, period: float = 60.0) -> None:
+        """What is known of the limit of `requests` or `tokens`, and the seconds it fills up in."""
+        with self._lock:
+            bucket = self._buckets.setdefault(what, _Bucket(limit, period, 0.0, self._clock()))
+            bucket.limit, bucket.period = limit, period
+
+    def limit(self, what: str) -> float | None:
+        """Of all workers, in a minute."""
+        bucket = self._buckets.get(what)
+        return None if bucket is None else bucket.limit * 60 / bucket.period
+
+    def begin(self) -> None:
+        """Redis is gone: from now on what comes is this worker's to use, and nothing before."""
+        with self._lock:
+            for bucket in self._buckets.values():
+                bucket.left, bucket.at = 0.0, self._clock()
+
+    def ask(self, tokens: int) -> float:
+        """Take a request of so many tokens and return 0, or in how many seconds to ask again."""
+        costs = {"requests": 1.0, "tokens": tokens * self.scale}
+        with self._lock:
+            now = self._clock()
+            wait = self._blocked_until - now
+            for what, bucket in self._buckets.items():
+                bucket.refill(now, self.workers)
+                wait = max(wait, bucket.seconds_until(costs[what], self.workers))
+            if wait > 0:
+                return wait
+            for what, bucket in self._buckets.items():
+                bucket.left -= costs[what]
+            return 0
+
+    def heard(self, said: Said) -> None:
+        """What an answer says."""
+        for what, quota in (("requests", said.requests), ("tokens", said.tokens)):
+            if quota.limit is not None:
+                self.know(what, quota.limit)
+            if quota.remaining is not None:
+                with self._lock:
+                    bucket = self._buckets[what]
+                    bucket.left = min(bucket.left, quota.remaining)
+
+    def pause(self, seconds: float) -> None:
+        """Ask for nothing during so long."""
+        self._blocked_until = max(self._blocked_until, self._clock() + seconds)
+
+
+class SharedLimits:
+    """The limits of one model of a provider (`Limits` of worker/ports.py)."""
+
+    def __init__(
+        self,
+        client: "redis.Redis",
+        name: str,
+        *,
+        worker: str,
+        lane: int,
+        longest_request_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`name` is the same in all workers. Uploads have lane 0; the higher, the later."""
+        self._script = client.register_script(_SCRIPT)
+        # In braces: what a cluster of Redis keeps together.
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        parts = ("left", "line", "asked", "open", "workers")
+        self._keys = [f"docmill:limits:{{{digest}}}:{part}" for part in parts]
+        self._worker = worker
+        self._lane = lane
+        self._longest_ms = round(longest_request_seconds * 1000)
+        self._clock = clock
+        self._own = OwnShare(clock)
+        self._most: float | None = None  # tokens that are there at once
+        self._away_until = 0.0
+        self._is_away = False
+
+    def ask(self, tokens: int) -> Permit | float:
+        """A permit for a request, or in how many seconds to ask again. Never raises."""
+        known = [_written(self._own.limit(what)) for what in ("requests", "tokens")]
+        found = self._call("ask", self._worker, self._lane, tokens, self._longest_ms, *known)
+        if found is None:
+            wait = self._own.ask(tokens)
+            return min(wait, _ASK_AGAIN_SECONDS) if wait > 0 else Permit(tokens)
+        receipt, wait_ms, *limits, most, scale, workers = found
+        self._learn(limits, scale, workers)
+        self._most = _number(most)
+        if receipt:
+            return Permit(tokens, _text(receipt))
+        return min(max(int(wait_ms), 1) / 1000, _ASK_AGAIN_SECONDS)
+
+    def leave(self) -> None:
+        """Nothing is wanted any more. Never raises."""
+        self._call("leave", self._worker, self._lane)
+
+    def settle(self, permit: Permit, outcome: Outcome | None) -> None:
+        """What came of a request; None: it was not sent. Never raises."""
+        if outcome is None:
+            if permit.receipt:
+                self._call("settle", permit.receipt, "", 0, "", "1", *[""] * 7)
+            return
+        said = read_headers(outcome.headers)
+        asked = outcome.pause_seconds
+        pause = min(_PAUSE_SECONDS if asked is None else asked, _LONGEST_PAUSE_SECONDS)
+        self._own.heard(said)
+        if outcome.refused:
+            self._own.pause(pause)
+        if permit.receipt:
+            self._call(
+                "settle",
+                permit.receipt,
+                _written(outcome.billed),
+                round(outcome.seconds * 1000),
+                "1" if outcome.refused else "",
+                "",
+                _written(pause * 1000),
+                *_quota_arguments(said.requests),
+                *_quota_arguments(said.tokens),
+            )
+
+    def most_tokens(self) -> int | None:
+        """So many tokens a request should have at most; None: the limit is not known."""
+        limit = self._own.limit("tokens")
+        if limit is None:
+            return None
+        most = min(limit * _REQUEST_SECONDS / 60, (self._most or limit) * _MOST_SHARE)
+        return max(1, round(most / self._own.scale))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether Redis did not answer when it was asked last."""
+        return self._is_away
+
+    def _learn(self, limits: list[Any], scale: Any, workers: Any) -> None:
+        requests, tokens, requests_ms, tokens_ms = (_number(value) for value in limits)
+        for what, limit, period in (
+            ("requests", requests, requests_ms),
+            ("tokens", tokens, tokens_ms),
+        ):
+            if limit:
+                self._own.know(what, limit, (period or 60_000) / 1000)
+        self._own.scale = _number(scale) or 1.0
+        self._own.workers = max(1, int(workers))
+
+    def _call(self, *arguments: str | float) -> Any:
+        """What the script returns; None when Redis does not answer."""
+        if self._clock() < self._away_until:
+            return None
+        try:
+            found = self._script(keys=self._keys, args=list(arguments))
+        except (redis.RedisError, OSError) as error:
+            self._away_until = self._clock() + REDIS_PAUSE_SECONDS
+            if not self._is_away:
+                self._is_away = True
+                self._own.begin()
+                log.warning("limits_not_shared", error=type(error).__name__)
+            return None
+        self._is_away = False
+        return found
+
+
+def _quota_arguments(quota: Quota) -> list[str]:
+    reset = None if quota.reset_seconds is None else quota.reset_seconds * 1000
+    return [_written(quota.limit), _written(quota.remaining), _written(reset)]
+
+
+def _written(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _number(value: bytes | str) -> float | None:
+    text = _text(value)
+    return float(text) if text else None
