@@ -49,11 +49,12 @@ from docmill.embedded.storage import StorageSettings, install_webhook
 from docmill.embedded.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
 from docmill.embedded.tokens import api_keys
 from docmill.embedded.watched import WatchedChild
-from docmill.worker.admin.schema import IndexSettings, apply_schema
+from docmill.worker.admin.schema import apply_schema
 from docmill.worker.admin.sources import add_source
 from docmill.worker.admin.status import list_workers
 from docmill.worker.asking import servers_of
 from docmill.worker.errors import ServiceError
+from docmill.worker.models import IndexSettings
 from docmill.worker.ports import StopCheck
 from docmill.worker.settings.environment import load_settings, variables_read
 from docmill.worker.settings.parts import PREFIX, ChatSettings, DocumentSettings, EmbedderSettings

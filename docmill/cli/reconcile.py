@@ -32,7 +32,7 @@ def reconcile(*, dry_run: bool, as_json: bool) -> int:
         chunks = maintenance.orphaned_chunks(connection, repair=not dry_run)
         rate = tokens_per_byte(connection) or TOKENS_PER_BYTE
         index = maintenance.active_index_version(connection)
-    price = settings.usd_per_million_tokens(index.provider) if index else 0
+    price = settings.usd_per_million_tokens(index.provider, index.model) if index else 0
     cost = _cost(found, rate, price)
     summary: Row = {
         **dict.fromkeys(("missing", "stale", "orphaned", "renamed", "changed", "stuck"), 0),
