@@ -34,6 +34,10 @@ class Form(ABC):
     def answer(self, texts: list[str], dimensions: int = DIMENSIONS) -> Any:
         """The right answer."""
 
+    def answer_to(self, body: Any) -> Any:
+        """The right answer to a request, with numbers written as it wants them."""
+        return self.answer(self.texts(body))
+
     @abstractmethod
     def items(self, answer: Any) -> list[Any]:
         """The part of an answer that has something for each text."""
@@ -72,6 +76,10 @@ class OpenAIForm(Form):
 
     def answer(self, texts: list[str], dimensions: int = DIMENSIONS) -> Any:
         return embeddings(texts, dimensions)
+
+    def answer_to(self, body: Any) -> Any:
+        encoding = body.get("encoding_format", "float")
+        return embeddings(self.texts(body), DIMENSIONS, encoding)
 
     def items(self, answer: Any) -> list[Any]:
         found: list[Any] = answer["data"]
@@ -318,8 +326,8 @@ class FakeProvider:
             found: Answer = self.pages.get(path, (404, {"error": "no such page"}, {}))
             return found
         self.gate.wait(60)
-        texts = self.form.texts(body)
-        return self.respond(texts) or (200, self.form.answer(texts), {})
+        special = self.respond(self.form.texts(body))
+        return special or (200, self.form.answer_to(body), {})
 
 
 def _raw(status: int, body: Any, headers: dict[str, str]) -> Raw:
