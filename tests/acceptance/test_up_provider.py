@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_up_embeds_with_the_provider_that_the_shell_names(
     openai: FakeOpenAI, tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path)
-    chosen = {
+    chosen: Any = {
         "DOCMILL_EMBEDDER": "openai",
         "DOCMILL_EMBEDDING_DIMENSIONS": "256",
         "OPENAI_BASE_URL": openai.url,
@@ -63,7 +64,7 @@ def test_up_embeds_with_the_provider_that_the_shell_names(
 
 def test_a_key_in_the_shell_is_no_choice(openai: FakeOpenAI, tmp_path: Path) -> None:
     shell = Shell(tmp_path)
-    others = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": openai.url,
+    others: Any = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": openai.url,
               "DOCMILL_EMBEDDING_MODEL": "text-embedding-3-large"}  # fmt: skip
     shell.run("up", "--detach", **others)
     try:
