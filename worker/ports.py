@@ -1,13 +1,13 @@
 """What the pipeline needs from the outside world, as protocols; `runtime` supplies the objects."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from docmill.worker.models import Chunk, ChunkRules, Element
-from docmill.worker.providers.base import Limits
+from docmill.worker.providers.base import RequestLimits
 
 if TYPE_CHECKING:  # commands that embed nothing start faster without
     import numpy as np
@@ -16,10 +16,6 @@ if TYPE_CHECKING:  # commands that embed nothing start faster without
 #: Of several texts, shape (texts, dimensions); and of one.
 Vectors: TypeAlias = "NDArray[np.float32]"
 Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
-
-#: Called with the status and the headers of every answer of a provider, refusals too: what is left
-#: of its limits is told there. The names are in lower case.
-OnAnswer = Callable[[int, Mapping[str, str]], None]
 
 #: Raises LeaseLostError, CancelledRunError or DrainError when the run must stop.
 StopCheck = Callable[[], None]
@@ -130,5 +126,5 @@ class BoundedEmbedder(Embedder, Protocol):
     """One that says how much it takes at once. It also takes more, in several requests."""
 
     @property
-    def limits(self) -> Limits:
+    def request_limits(self) -> RequestLimits:
         """What one request may hold. Where the server tells, it is asked the first time."""

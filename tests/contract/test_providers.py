@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from docmill.worker.clients.embedder import MAX_BILLED_TOKENS, HttpEmbedder
 from docmill.worker.errors import ERROR_CODES, JobError
-from docmill.worker.providers.base import Kind, Limits, Wanted
+from docmill.worker.providers.base import Kind, RequestLimits, Wanted
 from docmill.worker.providers.registry import HTTP_PROVIDERS, PROVIDERS
 from tests.support.fake_openai import Answer, Raw, vector_of
 from tests.support.fake_providers import DIMENSIONS, FORMS, FakeProvider, Form
@@ -59,7 +59,7 @@ def embedder(fake: FakeProvider, *, timeout: float = 5, **access: str) -> HttpEm
         Wanted(MODEL, DIMENSIONS, sends_dimensions=False, kind=Kind.DOCUMENT),
         timeout_seconds=timeout,
     )
-    made._limits = Limits(2048, 300_000, 8191)  # a server is asked in a test of its own
+    made._limits = RequestLimits(2048, 300_000, 8191)  # a server is asked in a test of its own
     return made
 
 
@@ -85,7 +85,7 @@ def test_vectors_come_in_the_order_of_the_texts(fake: FakeProvider) -> None:
 
 def test_more_texts_than_a_request_may_hold_go_in_several(fake: FakeProvider) -> None:
     one = embedder(fake)
-    one._limits = Limits(texts=2, tokens=100, text_tokens=100)
+    one._limits = RequestLimits(texts=2, tokens=100, text_tokens=100)
     vectors, tokens = one.embed([*TEXTS, "four", "five"])
     assert np.allclose(vectors, expected([*TEXTS, "four", "five"]), atol=1e-6)
     assert [len(texts) for texts in fake.texts] == [2, 2, 1]
@@ -305,15 +305,15 @@ def test_how_long_to_wait_is_handed_on_where_it_is_a_number(
 
 
 def test_every_answer_is_shown_with_its_headers(fake: FakeProvider) -> None:
-    seen: list[tuple[int, str | None]] = []
+    seen: list[str | None] = []
     one = embedder(fake)
-    one._on_answer = lambda status, headers: seen.append((status, headers.get("x-left")))
+    one.on_headers = lambda headers: seen.append(headers.get("x-left"))
     fake.respond = lambda texts: (200, fake.form.answer(texts), {"X-Left": "5"})
     one.embed(TEXTS)
     fake.respond = lambda _texts: (429, {}, {"X-Left": "0"})
     with pytest.raises(JobError):
         one.embed(TEXTS)
-    assert seen == [(200, "5"), (429, "0")]
+    assert seen == ["5", "0"]
 
 
 def test_an_answer_that_drips_ends_at_the_deadline(fake: FakeProvider) -> None:
@@ -375,7 +375,7 @@ def test_a_server_that_tells_its_limits_is_asked_for_them_once(compatible: FakeP
     one = asking(compatible)
     one.embed(TEXTS)
     one.embed(TEXTS)
-    assert one.limits == Limits(texts=2, tokens=300_000, text_tokens=100)
+    assert one.request_limits == RequestLimits(texts=2, tokens=300_000, text_tokens=100)
     assert [len(texts) for texts in compatible.texts] == [2, 1, 2, 1]
     paths = [request.path for request in compatible.requests]
     assert [paths.count(path) for path in ("/info", "/v1/models", "/api/show")] == [1, 1, 1]
@@ -385,7 +385,7 @@ def test_a_server_that_tells_nothing_is_taken_for_openai(compatible: FakeProvide
     compatible.pages["/info"] = (200, ["no", "object"], {})
     compatible.pages["/v1/models"] = (500, {}, {})
     one = asking(compatible)
-    assert one.limits.texts == 2048
+    assert one.request_limits.texts == 2048
     assert np.allclose(one.embed(TEXTS)[0], expected(), atol=1e-6)
 
 
@@ -393,5 +393,5 @@ def test_a_server_that_was_away_is_asked_again() -> None:
     first = FakeProvider("compatible")
     one = asking(first)
     first.close()
-    assert one.limits.texts == 2048
+    assert one.request_limits.texts == 2048
     assert one._limits is None

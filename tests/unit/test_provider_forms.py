@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from docmill.worker.models import IndexVersion
-from docmill.worker.providers.base import Kind, Limits, Request, Told, Wanted
+from docmill.worker.providers.base import Kind, Request, RequestLimits, Told, Wanted
 from docmill.worker.providers.registry import HTTP_PROVIDERS, PROVIDERS
 
 ACCESS = {"api_key": "key", "base_url": "https://host/base/", "api_version": "2024-10-21"}
@@ -142,9 +142,9 @@ def test_a_server_tells_its_limits(answers: Any, told: Told) -> None:
 
 
 def test_limits_are_never_wider_than_told_nor_than_ours() -> None:
-    ours = Limits(texts=100, tokens=1000, text_tokens=500)
-    assert ours.within(Told(texts=32)) == Limits(32, 1000, 500)
-    assert ours.within(Told(texts=3200, text_tokens=7)) == Limits(100, 1000, 7)
+    ours = RequestLimits(texts=100, tokens=1000, text_tokens=500)
+    assert ours.within(Told(texts=32)) == RequestLimits(32, 1000, 500)
+    assert ours.within(Told(texts=3200, text_tokens=7)) == RequestLimits(100, 1000, 7)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -6,7 +6,7 @@ import json
 import os
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,8 +15,15 @@ import numpy as np
 
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
-from docmill.worker.ports import OnAnswer, Vectors
-from docmill.worker.providers.base import Access, HttpProvider, Limits, Refusal, Request, Wanted
+from docmill.worker.ports import Vectors
+from docmill.worker.providers.base import (
+    Access,
+    HttpProvider,
+    Refusal,
+    Request,
+    RequestLimits,
+    Wanted,
+)
 
 log = get_logger(__name__)
 
@@ -46,7 +53,6 @@ class HttpEmbedder:
         wanted: Wanted,
         *,
         timeout_seconds: float,
-        on_answer: OnAnswer | None = None,
     ) -> None:
         self.model = wanted.model
         self.dimensions = wanted.dimensions
@@ -54,14 +60,15 @@ class HttpEmbedder:
         self._access = access
         self._wanted = wanted
         self._timeout = timeout_seconds
-        self._on_answer = on_answer
-        self._limits: Limits | None = None
+        #: Called with the headers of each answer, in the thread that asked.
+        self.on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None
+        self._limits: RequestLimits | None = None
         self._loop = _loop(os.getpid())
         # No redirects: they would carry the key to wherever an answer says.
         self._client = httpx.AsyncClient(verify=_tls(), timeout=None)  # noqa: S113 -- see _fetch
 
     @property
-    def limits(self) -> Limits:
+    def request_limits(self) -> RequestLimits:
         """What a request may hold. Where the server tells, it is asked the first time. No error."""
         if self._limits is not None:
             return self._limits
@@ -86,7 +93,7 @@ class HttpEmbedder:
         """
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32), 0
-        most = self.limits.texts
+        most = self.request_limits.texts
         made = [self._embed(texts[start : start + most]) for start in range(0, len(texts), most)]
         return np.concatenate([vectors for vectors, _ in made]), sum(count for _, count in made)
 
@@ -118,8 +125,7 @@ class HttpEmbedder:
         request = self._provider.request(self._access, self._wanted, texts)
         most = _BYTES_BESIDE + len(texts) * self.dimensions * _BYTES_A_NUMBER
         status, headers, content = self._send(request, self._timeout, most)
-        if self._on_answer is not None:
-            self._on_answer(status, headers)
+        self.on_headers(headers)
         if status != 200:
             raise self._refused(status, headers, content)
         return _json(content)

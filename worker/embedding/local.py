@@ -22,7 +22,7 @@ class LocalEmbedder:
 
     model = MODEL
     dimensions = DIMENSIONS
-    limits = Local.limits
+    request_limits = Local.limits
 
     def __init__(self) -> None:
         folder = wordllama_folder()

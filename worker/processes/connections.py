@@ -14,7 +14,7 @@ from celery import Celery
 from docmill.worker.errors import JobError, SettingsError
 from docmill.worker.log import get_logger, redact
 from docmill.worker.models import IndexSettings, IndexVersion
-from docmill.worker.ports import BoundedEmbedder, OnAnswer
+from docmill.worker.ports import BoundedEmbedder
 from docmill.worker.providers.base import HttpProvider, Kind, LocalProvider, Provider, Wanted
 from docmill.worker.providers.registry import PROVIDERS
 from docmill.worker.queue import Dispatcher
@@ -51,12 +51,10 @@ def build_embedder(
     index: IndexVersion,
     *,
     kind: Kind = Kind.DOCUMENT,
-    on_answer: OnAnswer | None = None,
 ) -> BoundedEmbedder:
     """What embeds passages, or queries, for an index version.
 
-    `on_answer` is called with the status and headers of every answer of a provider. Raises
-    SettingsError, naming what to set, when it cannot be built.
+    Raises SettingsError, naming what to set, when it cannot be built.
     """
     try:
         reached = settings.require_provider(index.provider)
@@ -68,14 +66,11 @@ def build_embedder(
         local: BoundedEmbedder = getattr(import_module(module), name)()
         return local
     wanted = Wanted(index.model, index.dimensions, index.sends_dimensions, kind)
-    return _http_embedder(settings, reached, wanted, on_answer)
+    return _http_embedder(settings, reached, wanted)
 
 
 def _http_embedder(
-    settings: EmbedderSettings,
-    reached: ReachedProvider,
-    wanted: Wanted,
-    on_answer: OnAnswer | None = None,
+    settings: EmbedderSettings, reached: ReachedProvider, wanted: Wanted
 ) -> "HttpEmbedder":
     from docmill.worker.clients.embedder import HttpEmbedder
 
@@ -85,7 +80,6 @@ def _http_embedder(
         reached.access,
         wanted,
         timeout_seconds=settings.embedding_timeout_seconds,
-        on_answer=on_answer,
     )
 
 

@@ -6,6 +6,7 @@ makes, and turns whatever comes back into vectors or an error code.
 
 import math
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,16 +31,16 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What one request may hold."""
 
     texts: int
     tokens: int  #: of all its texts
     text_tokens: int  #: of one text
 
-    def within(self, told: "Told") -> "Limits":
+    def within(self, told: "Told") -> "RequestLimits":
         """The same, but no more than a server says that it takes."""
-        return Limits(
+        return RequestLimits(
             *(
                 ours if theirs is None else min(ours, theirs)
                 for ours, theirs in (
@@ -49,6 +50,10 @@ class Limits:
                 )
             )
         )
+
+
+#: Of whoever says nothing about them.
+NO_LIMITS: Final = RequestLimits(*[sys.maxsize] * 3)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Provider(ABC):
     models: ClassVar[Mapping[str, Model]]
     #: None: models have names of their own there, and must be named.
     default_model: ClassVar[str | None]
-    limits: ClassVar[Limits]
+    limits: ClassVar[RequestLimits]
     #: How its tokens are counted: a name of COUNTERS in worker/extraction/child/chunking/tokens.py.
     counter: ClassVar[str] = "openai"
     #: Whether its embeddings have length 1. Others are scaled to it. None: it depends on the model.
@@ -132,7 +137,7 @@ class Provider(ABC):
         """Whether requests name the dimensions, unless told otherwise."""
         return model in self.models and self.models[model].resizes
 
-    def limits_for(self, model: str) -> Limits:
+    def limits_for(self, model: str) -> RequestLimits:
         """The limits of a request with this model."""
         known = self.models.get(model)
         return replace(self.limits, text_tokens=known.text_tokens) if known else self.limits

@@ -14,10 +14,10 @@ from docmill.worker.providers.base import (
     Access,
     HttpProvider,
     Kind,
-    Limits,
     Model,
     Refusal,
     Request,
+    RequestLimits,
     Variable,
     Wanted,
     key_variable,
@@ -50,7 +50,7 @@ class Cohere(HttpProvider):
         "embed-multilingual-light-v3.0": Model(384, 512, usd=0.10),
     }
     default_model: ClassVar[str | None] = "embed-v4.0"
-    limits: ClassVar[Limits] = Limits(texts=96, tokens=300_000, text_tokens=128_000)
+    limits: ClassVar[RequestLimits] = RequestLimits(texts=96, tokens=300_000, text_tokens=128_000)
     is_normalised: ClassVar[bool | None] = None
 
     def request(self, access: Access, wanted: Wanted, texts: Sequence[str]) -> Request:

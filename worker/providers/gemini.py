@@ -17,10 +17,10 @@ from docmill.worker.providers.base import (
     Access,
     HttpProvider,
     Kind,
-    Limits,
     Model,
     Refusal,
     Request,
+    RequestLimits,
     Variable,
     Wanted,
     key_variable,
@@ -54,7 +54,7 @@ class Gemini(HttpProvider):
         "gemini-embedding-2": Model(3072, 8192, usd=0.20, resizes=True),
     }
     default_model: ClassVar[str | None] = "gemini-embedding-001"
-    limits: ClassVar[Limits] = Limits(texts=100, tokens=100 * 2048, text_tokens=2048)
+    limits: ClassVar[RequestLimits] = RequestLimits(texts=100, tokens=100 * 2048, text_tokens=2048)
     is_normalised: ClassVar[bool | None] = False
     characters_a_token: ClassVar[float | None] = 4
 

@@ -6,7 +6,7 @@ WordLlama's l2_supercat of 256 dimensions (MIT). It takes texts of any length an
 from collections.abc import Mapping
 from typing import ClassVar
 
-from docmill.worker.providers.base import Limits, LocalProvider, Model
+from docmill.worker.providers.base import LocalProvider, Model, RequestLimits
 
 
 class Local(LocalProvider):
@@ -18,7 +18,9 @@ class Local(LocalProvider):
         "wordllama-l2-supercat-256": Model(256, 1_000_000, usd=0)
     }
     default_model: ClassVar[str | None] = "wordllama-l2-supercat-256"
-    limits: ClassVar[Limits] = Limits(texts=2048, tokens=10_000_000, text_tokens=1_000_000)
+    limits: ClassVar[RequestLimits] = RequestLimits(
+        texts=2048, tokens=10_000_000, text_tokens=1_000_000
+    )
     counter: ClassVar[str] = "local"
     modules: ClassVar[tuple[str, ...]] = ("wordllama", "safetensors")
     extra: ClassVar[str] = "local"

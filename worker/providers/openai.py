@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from docmill.worker.providers.base import (
     Access,
     HttpProvider,
-    Limits,
     Model,
     Request,
+    RequestLimits,
     Variable,
     Wanted,
     key_variable,
@@ -37,7 +37,7 @@ class OpenAI(HttpProvider):
         "text-embedding-ada-002": Model(1536, 8191, usd=0.10),
     }
     default_model: ClassVar[str | None] = "text-embedding-3-small"
-    limits: ClassVar[Limits] = Limits(texts=2048, tokens=300_000, text_tokens=8191)
+    limits: ClassVar[RequestLimits] = RequestLimits(texts=2048, tokens=300_000, text_tokens=8191)
 
     def request(self, access: Access, wanted: Wanted, texts: Sequence[str]) -> Request:
         """POST /embeddings. As base64, straight into numpy: numbers cost ten times the time."""

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from docmill.worker.providers.base import (
     Access,
-    Limits,
     Model,
     Refusal,
     Request,
+    RequestLimits,
     Variable,
     Wanted,
     key_variable,
@@ -45,7 +45,7 @@ class Voyage(OpenAI):
         "voyage-law-2": Model(1024, 16_000, usd=0.12),
     }
     default_model: ClassVar[str | None] = "voyage-4"
-    limits: ClassVar[Limits] = Limits(texts=1000, tokens=120_000, text_tokens=32_000)
+    limits: ClassVar[RequestLimits] = RequestLimits(texts=1000, tokens=120_000, text_tokens=32_000)
 
     def request(self, access: Access, wanted: Wanted, texts: Sequence[str]) -> Request:
         """POST /embeddings."""
