@@ -19,6 +19,7 @@ from psycopg import sql
 
 from docmill.embedded.api import ApiSettings, EmbeddingKeys
 from docmill.embedded.auth import AuthSettings, install_users
+from docmill.embedded.embedding import LOCAL, Embedding
 from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.embedded.process import (
     ChildProcess,
@@ -49,15 +50,16 @@ from docmill.embedded.storage import StorageSettings, install_webhook
 from docmill.embedded.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
 from docmill.embedded.tokens import api_keys
 from docmill.embedded.watched import WatchedChild
-from docmill.worker.admin.schema import IndexSettings, apply_schema
+from docmill.worker.admin.schema import apply_schema
 from docmill.worker.admin.sources import add_source
 from docmill.worker.admin.status import list_workers
 from docmill.worker.asking import servers_of
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
 from docmill.worker.settings.environment import load_settings, variables_read
-from docmill.worker.settings.parts import PREFIX, ChatSettings, DocumentSettings, EmbedderSettings
+from docmill.worker.settings.parts import PREFIX, ChatSettings, DocumentSettings, ProviderSettings
 from docmill.worker.settings.processes import PROCESSES
+from docmill.worker.store.maintenance import active_index_version
 
 READY_SECONDS: Final = 90.0
 
@@ -88,14 +90,16 @@ class EmbeddedStack:
         home: Path,
         *,
         flower: bool = True,
+        embedding: Embedding | None = None,
         check: StopCheck = never_stops,
     ) -> None:
-        """Without Flower it starts a little sooner.
+        """Without Flower it starts a little sooner; without `embedding` the local model embeds.
 
         `check` is called while it starts; when it raises, what was started is stopped.
         """
         self.home = home
         self._has_flower = flower
+        self._embedding = embedding or LOCAL
         self._check = check
         self._stops = ExitStack()
         self._watched: dict[str, WatchedChild] = {}
@@ -141,8 +145,8 @@ class EmbeddedStack:
         self._watch(postgres.child, may_start=postgres.data.is_free)
         redis = start_redis(self.home / "redis", port=ports.redis, check=self._check)
         self._watch(redis.child)
-        info = _info(self.home, redis, ports, keys)
-        prepare_database(postgres, info)
+        info = _info(self.home, redis, ports, keys, self._embedding)
+        prepare_database(postgres, info, self._embedding)
         self._stops.callback((self.home / "stack.json").unlink, missing_ok=True)
         self._start_services(info)
         self._wait_until_ready(info)
@@ -156,8 +160,13 @@ class EmbeddedStack:
     def _start_services(self, info: StackInfo) -> None:
         folders = self._own_folders()
         environ = {**_base_environ(), "TMPDIR": folders["TMPDIR"]}
-        settings = {**info.environ(), **info.flower_environ(), **folders}
-        own = {"api": _api_settings(info).environ()}
+        settings = {
+            **self._embedding.secrets,
+            **info.environ(),
+            **info.flower_environ(),
+            **folders,
+        }
+        own = {"api": _api_settings(info, self._embedding).environ()}
         own |= {name: _settings_of(arguments[0], settings) for name, arguments in SERVICES.items()}
         for name, command in self._commands().items():
             self._check()
@@ -216,10 +225,12 @@ def _settings_of(process: str, settings: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in settings.items() if name in read}
 
 
-def _info(home: Path, redis: RedisServer, ports: Ports, keys: Keys) -> StackInfo:
+def _info(
+    home: Path, redis: RedisServer, ports: Ports, keys: Keys, embedding: Embedding
+) -> StackInfo:
     started = process_start_time(os.getpid())
     assert started is not None
-    return StackInfo(os.getpid(), started, str(home), ports, keys, redis.url)
+    return StackInfo(os.getpid(), started, str(home), ports, keys, redis.url, embedding.plain)
 
 
 def _choose_ports(home: Path) -> Ports:
@@ -235,18 +246,22 @@ def _choose_ports(home: Path) -> Ports:
     return Ports(**chosen)
 
 
-def prepare_database(postgres: PostgresServer, info: StackInfo) -> None:
-    """Make the database a Supabase project with docmill's schema. Repeatable."""
+def prepare_database(postgres: PostgresServer, info: StackInfo, embedding: Embedding) -> None:
+    """Make the database a Supabase project with docmill's schema. Repeatable.
+
+    Raises SettingsError where nobody here can embed for the index that it has.
+    """
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         is_new = _scalar(connection, "select to_regclass('storage.objects') is null")
     if is_new:
         bootstrap_supabase(postgres)
     for role in LOGIN_ROLES:
         set_password(postgres, role, info.keys.role_password)
-    settings = load_settings(DocumentSettings)
-    index = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": settings.chunk_tokens})
     with psycopg.connect(info.database_url("postgres")) as connection:
-        apply_schema(connection, index)
+        apply_schema(connection, embedding.index)
+        active = active_index_version(connection)
+    if active is not None:
+        embedding.check(active.provider)
     set_password(postgres, "docmill_worker", info.keys.role_password)
     _add_default_bucket(postgres)
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
@@ -289,16 +304,18 @@ def _scalar(connection: "psycopg.Connection[tuple[object, ...]]", query: str) ->
 
 
 def _base_environ() -> dict[str, str]:
-    # Settings of another installation in this shell are not for the embedded stack.
-    foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "OPENAI_", "CHAT_", "RERANK_")
+    # Settings of another installation in this shell are not for the embedded stack. Keys of
+    # providers are, but not for all of it.
+    foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "CHAT_", "RERANK_", "ADMIN_DATABASE_URL")
+    providers = variables_read(ProviderSettings) | {"DOCMILL_EMBEDDER"}
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.removeprefix(PREFIX).startswith((*foreign, "ADMIN_DATABASE_URL"))
+        if name not in providers and not name.removeprefix(PREFIX).startswith(foreign)
     }
 
 
-def _api_settings(info: StackInfo) -> ApiSettings:
+def _api_settings(info: StackInfo, embedding: Embedding) -> ApiSettings:
     return ApiSettings(
         api_keys(info),
         StorageSettings(
@@ -314,7 +331,7 @@ def _api_settings(info: StackInfo) -> ApiSettings:
             "docmill status shows their password."
         ),
         asking=servers_of(load_settings(ChatSettings)),
-        embedding=EmbeddingKeys.of(load_settings(EmbedderSettings)),
+        embedding=EmbeddingKeys.of(embedding.settings),
         port=info.ports.api,
     )
 

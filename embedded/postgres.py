@@ -19,6 +19,7 @@ from typing import Literal
 
 from docmill.embedded.process import (
     ChildProcess,
+    bare_environ,
     free_port,
     launched,
     log_tail,
@@ -161,6 +162,7 @@ def start_postgres(
             *(word for setting in settings for word in ("-c", setting)),
         ],
         log_path=folder / "postgres.log",
+        environ=bare_environ(),
         stop_signal=SIGINT,
         leave_root=True,
     )

@@ -90,6 +90,16 @@ def launched(
     return [*launcher, death_signal.name, "nobody" if leave_root else "same", *command]
 
 
+def bare_environ() -> dict[str, str]:
+    """What a program that is not ours needs of the environment: no keys of anybody."""
+    needed = ("PATH", "HOME", "TMPDIR", "TZ", "LANG")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in needed or name.startswith(("LC_", "LD_"))
+    }
+
+
 def start_child(
     name: str,
     command: Sequence[str],

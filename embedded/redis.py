@@ -11,7 +11,14 @@ from pathlib import Path
 
 import redis
 
-from docmill.embedded.process import ChildProcess, free_port, log_tail, never_stops, start_child
+from docmill.embedded.process import (
+    ChildProcess,
+    bare_environ,
+    free_port,
+    log_tail,
+    never_stops,
+    start_child,
+)
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
 
@@ -73,6 +80,7 @@ def start_redis(
         "redis",
         [str(redis_binary()), str(configuration)],
         log_path=folder / "redis.log",
+        environ=bare_environ(),
         leave_root=True,
     )
     server = RedisServer(child, port, password)

@@ -5,7 +5,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,8 @@ DEMO_USERS: Final[Mapping[str, str]] = {
     BOB: "bob@example.com",
     DEFAULT_OWNER: "you@example.com",
 }
+#: What embeds unless somebody chooses a provider: a shell with keys in it is not to be billed.
+LOCAL_EMBEDDING: Final[Mapping[str, str]] = {"DOCMILL_EMBEDDER": "local"}
 DEFAULT_BUCKET: Final = "documents"
 FLOWER_USER: Final = "docmill"
 
@@ -84,6 +86,8 @@ class StackInfo:
     ports: Ports
     keys: Keys
     redis_url: str
+    #: Settings of what embeds, without keys: those who need these have them from the environment.
+    embedding: Mapping[str, str] = field(default_factory=lambda: dict(LOCAL_EMBEDDING))
 
     @property
     def api_url(self) -> str:
@@ -113,7 +117,7 @@ class StackInfo:
             "SUPABASE_PUBLISHABLE_KEY": self.keys.publishable_key,
             "DOCMILL_WEBHOOK_SECRET": self.keys.webhook_secret,
             "DOCMILL_WEBHOOK_PORT": str(self.ports.webhook),
-            "DOCMILL_EMBEDDER": "local",
+            **self.embedding,
             "DOCMILL_SPOOL_DIR": str(temporary_folder(Path(self.home))),
         }
 

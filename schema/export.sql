@@ -129,7 +129,8 @@ begin
     if v_values ? 'model' and not exists (select from ingest.index_versions) then
         perform ingest_private.create_index_version(
             v_values ->> 'model', (v_values ->> 'dimensions')::integer,
-            (v_values ->> 'chunking')::jsonb);
+            (v_values ->> 'chunking')::jsonb, v_values ->> 'provider',
+            (v_values ->> 'sends_dimensions')::boolean);
     end if;
     perform set_config('role', v_role, true);
 end

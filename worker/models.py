@@ -13,17 +13,24 @@ Stage = Literal["downloading", "extracting", "embedding", "publishing"]
 CHUNKING_VERSION: Final = "2"
 
 
+#: How tokens are counted: as OpenAI's models do, which stand for all others, or as a model of this
+#: machine does. chunking_of in schema/functions knows the same names.
+OPENAI_COUNTER: Final = "openai"
+LOCAL_COUNTERS: Final = ("local",)
+
+
 @dataclass(frozen=True)
 class ChunkRules:
     """What decides on the chunks beside the text."""
 
     max_tokens: int  #: of one chunk, as it is embedded
-    local: bool  #: count as the local model does, not as OpenAI's
+    counter: str = OPENAI_COUNTER  #: whose tokens these are
 
     @property
     def version(self) -> str:
         """Changes when unchanged text may be chunked otherwise."""
-        return f"{CHUNKING_VERSION}.{self.max_tokens}" + (".local" if self.local else "")
+        counted = "" if self.counter == OPENAI_COUNTER else f".{self.counter}"
+        return f"{CHUNKING_VERSION}.{self.max_tokens}{counted}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,19 @@ class IndexVersion:
     def rules(self) -> ChunkRules:
         """How documents are cut for it."""
         counter = self.chunking.get("counter", self.provider)
-        return ChunkRules(max_tokens=self.chunking["max_tokens"], local=counter == "local")
+        known = counter if counter in LOCAL_COUNTERS else OPENAI_COUNTER
+        return ChunkRules(max_tokens=self.chunking["max_tokens"], counter=known)
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What the first index version is made for."""
+
+    model: str
+    dimensions: int
+    chunking: JsonObject
+    provider: str | None = None  #: None: that of the model
+    sends_dimensions: bool | None = None  #: None: as is usual for the model
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from docmill.worker.models import Chunk, ChunkRules, Element
+from docmill.worker.providers.base import RequestLimits
 
 if TYPE_CHECKING:  # commands that embed nothing start faster without
     import numpy as np
@@ -163,3 +164,11 @@ class Limits(Protocol):
 
     def most_tokens(self) -> int | None:
         """So many tokens a request should have at most; None: the limit is not known."""
+
+
+class BoundedEmbedder(Embedder, Protocol):
+    """One that says how much it takes at once. It also takes more, in several requests."""
+
+    @property
+    def request_limits(self) -> RequestLimits:
+        """What one request may hold. Where the server tells, it is asked the first time."""

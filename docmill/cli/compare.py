@@ -13,6 +13,7 @@ from docmill.worker.admin.compare import Answer, K, Question, Version
 from docmill.worker.admin.overlap import document_overlap, is_found, passage_overlap, percentile
 from docmill.worker.errors import RefusedError, UsageError
 from docmill.worker.processes.connections import build_embedder
+from docmill.worker.providers.base import Kind
 from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import Connection
 
@@ -63,7 +64,7 @@ def compared(
     """What both versions answer, and how alike that is. Raises JobError, SettingsError."""
     answers = []
     for one in versions:
-        embedder = build_embedder(settings, one.index)
+        embedder = build_embedder(settings, one.index, kind=Kind.QUERY)
         batch = settings.embedding_batch_size
         vectors = comparing.embed(embedder, one.index, questions, batch=batch)
         answers.append(comparing.ask(connection, one.index.id, questions, vectors))

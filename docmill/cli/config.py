@@ -46,9 +46,12 @@ def references() -> list[Reference]:
 
 
 def _fields() -> Iterator[tuple[type[SettingsPart], str, FieldInfo]]:
+    seen: set[str] = set()  # a part may build on one before it
     for part in PARTS:
         for name, field in part.model_fields.items():
-            yield part, name, field
+            if name not in seen:
+                seen.add(name)
+                yield part, name, field
 
 
 def _default(field: FieldInfo) -> str:

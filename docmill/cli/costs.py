@@ -15,6 +15,6 @@ TOKENS_PER_BYTE: Final = 0.25
 def rough_cost(connection: Connection, settings: Settings, size: int) -> Row:
     """`tokens` and `usd` of so many bytes of files, at the price of the active provider."""
     index = active_index_version(connection)
-    price = settings.usd_per_million_tokens(index.provider) if index else 0
+    price = settings.usd_per_million_tokens(index.provider, index.model) if index else 0
     tokens = round(size * (tokens_per_byte(connection) or TOKENS_PER_BYTE))
     return {"tokens": tokens, "usd": round(tokens * price / 1e6, 4)}

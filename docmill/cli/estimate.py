@@ -33,7 +33,7 @@ def estimate(files: Sequence[LocalFile], *, as_json: bool) -> int:
     if index is None:
         raise RefusedError("there is no index version yet: docmill schema apply")
     configure_logging(log_format="console", level="error")
-    price = settings.usd_per_million_tokens(index.provider)
+    price = settings.usd_per_million_tokens(index.provider, index.model)
     total: Row = {"files": 0, "unread": 0, "chunks": 0, "tokens": 0, "usd": 0.0}
     for row in _counted(files, settings, index):
         row["usd"] = row["tokens"] * price / 1e6

@@ -13,7 +13,9 @@ from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, console, count_of, print_json, print_rows
 from docmill.worker.admin import reindex
 from docmill.worker.errors import RefusedError, UsageError
-from docmill.worker.settings.parts import DEFAULT_MODELS, PROVIDER_NAME
+from docmill.worker.providers.base import Provider
+from docmill.worker.providers.registry import PROVIDERS
+from docmill.worker.settings.parts import PROVIDER_NAME
 
 _COLUMNS: Final = (
     *("id", "state", "provider", "model", "dimensions", "documents", "missing", "jobs"),
@@ -28,7 +30,8 @@ def start(wanted: Row, *, is_dry: bool, is_sure: bool, as_json: bool) -> int:
     with admin_connection(settings) as connection:
         active = reindex.active(connection)
         plan = planned(active, wanted)
-        usd = float(active["tokens"]) * settings.usd_per_million_tokens(plan["provider"]) / 1e6
+        price = settings.usd_per_million_tokens(plan["provider"], plan["model"])
+        usd = float(active["tokens"]) * price / 1e6
         alike = reindex.alike(connection, _as_parameters(plan))
         if alike is not None:
             raise RefusedError(f"index version {alike} is just that: docmill reindex status")
@@ -82,21 +85,46 @@ def planned(active: Row, wanted: Row) -> Row:
     names = ("model", "dimensions", "provider", "sends_dimensions", "document_prefix")
     plan = {name: active[name] for name in (*names, "query_prefix")} | changed
     _check_provider(plan)
+    provider = PROVIDERS.get(plan["provider"])
+    if provider is not None:
+        if plan["sends_dimensions"] is None:
+            plan["sends_dimensions"] = provider.sends_dimensions(plan["model"])
+        _check_size(provider, plan["model"], chunking["max_tokens"])
     return plan | {"chunking": chunking}
 
 
 def _check_provider(plan: Row) -> None:
     if not PROVIDER_NAME.fullmatch(plan["provider"]):
-        raise UsageError("--provider is local, openai or a name of DOCMILL_PROVIDERS")
-    model, dimensions = DEFAULT_MODELS["local"]
-    is_local = plan["provider"] == "local"
-    if is_local and (plan["model"], plan["dimensions"]) != (model, dimensions):
+        names = ", ".join(PROVIDERS)
+        raise UsageError(f"--provider is one of {names}, or a name of DOCMILL_PROVIDERS")
+    for provider in PROVIDERS.values():
+        if provider.is_closed:
+            _check_closed(provider, plan)
+
+
+def _check_size(provider: Provider, model: str, chunk_tokens: int) -> None:
+    limit = provider.limits_for(model).text_tokens
+    if chunk_tokens > limit:
         raise UsageError(
-            f"the provider local has one model: name another --provider, or --model {model} "
-            f"--dimensions {dimensions}"
+            f"chunks have up to {chunk_tokens} tokens, and {model} takes {limit}: say "
+            f"--chunk-tokens {limit} or less"
         )
-    if plan["model"] == model and not is_local:
-        raise UsageError(f"only the provider local has {model}: name --model and --dimensions")
+
+
+def _check_closed(provider: Provider, plan: Row) -> None:
+    """A provider of this machine has models that nobody else has, and no others."""
+    known = provider.models.get(plan["model"])
+    if plan["provider"] == provider.name:
+        if known is None or plan["dimensions"] != known.dimensions:
+            model, it = next(iter(provider.models.items()))
+            raise UsageError(
+                f"the provider {provider.name} has one model: name another --provider, or --model "
+                f"{model} --dimensions {it.dimensions}"
+            )
+    elif known is not None:
+        raise UsageError(
+            f"only the provider {provider.name} has {plan['model']}: name --model and --dimensions"
+        )
 
 
 def _as_parameters(plan: Row) -> Row:

@@ -57,7 +57,8 @@ def documents(
         if "failed" in choice and not rereading.is_error_code(connection, choice["failed"]):
             raise UsageError(f"there is no error code {cell(choice['failed'])}: see docs/errors.md")
         report = _estimate(connection, choice, limit)
-        price = settings.usd_per_million_tokens(active(connection)["provider"])
+        index = active(connection)
+        price = settings.usd_per_million_tokens(index["provider"], index["model"])
         report["max_usd"] = report["tokens"] * price / 1e6
         if not (is_dry or is_sure) and report["documents"]:
             _ask(report, can_ask=not as_json)

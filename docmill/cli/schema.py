@@ -9,7 +9,9 @@ from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
 from docmill.worker.admin.export import ExportedSchema, export_schema
-from docmill.worker.admin.schema import AppliedSchema, IndexSettings, apply_schema, check_schema
+from docmill.worker.admin.schema import AppliedSchema, apply_schema, check_schema
+from docmill.worker.models import IndexSettings
+from docmill.worker.processes.connections import first_index
 from docmill.worker.settings.environment import load_settings
 from docmill.worker.settings.processes import Settings
 
@@ -32,7 +34,7 @@ def apply(*, as_json: bool) -> int:
 
 
 def _index_settings(settings: Settings) -> IndexSettings:
-    return IndexSettings(settings.model, settings.dimensions, {"max_tokens": settings.chunk_tokens})
+    return first_index(settings, chunk_tokens=settings.chunk_tokens)
 
 
 def _print_applied(applied: AppliedSchema) -> None:

@@ -13,6 +13,7 @@ from docmill.worker.errors import RefusedError, UsageError
 from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Vector
 from docmill.worker.processes.connections import build_embedder
+from docmill.worker.providers.base import Kind
 from docmill.worker.settings.parts import EmbedderSettings
 from docmill.worker.settings.processes import Settings
 from docmill.worker.store.maintenance import active_index_version
@@ -69,7 +70,8 @@ def passages(settings: Settings, query: str, *, by: By, owner: str, limit: int) 
 
 def embed_query(settings: EmbedderSettings, index: IndexVersion, query: str) -> Vector:
     """The embedding of a query, as an index version wants it. Raises JobError, SettingsError."""
-    vectors, _tokens = build_embedder(settings, index).embed([index.query_prefix + query])
+    embedder = build_embedder(settings, index, kind=Kind.QUERY)
+    vectors, _tokens = embedder.embed([index.query_prefix + query])
     vector: Vector = vectors[0]
     return vector
 

@@ -82,7 +82,7 @@ def _has_price() -> bool:
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         index = active_index_version(connection)
-    return index is None or settings.usd_per_million_tokens(index.provider) > 0
+    return index is None or settings.usd_per_million_tokens(index.provider, index.model) > 0
 
 
 def usage(since: datetime | None, by: str, owner: str | None, *, as_json: bool) -> int:

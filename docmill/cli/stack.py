@@ -50,9 +50,10 @@ def up(*, detach: bool, as_json: bool) -> int:
 
 
 def _up_here(home: Path, signals: StopSignals, *, as_json: bool) -> int:
+    from docmill.embedded.embedding import chosen_embedding
     from docmill.embedded.lifecycle import EmbeddedStack
 
-    stack = EmbeddedStack(home, check=signals.check)
+    stack = EmbeddedStack(home, embedding=chosen_embedding(), check=signals.check)
     signals.hurry = stack.hurry
     with stack.running() as info:
         # Not into a file: up.log is where it goes when --detach started this process.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from docmill.embedded.auth import AuthSettings
 from docmill.embedded.keys import ApiKeys
@@ -13,7 +13,7 @@ from docmill.embedded.rest import RestSettings
 from docmill.embedded.storage import StorageSettings
 from docmill.worker.asking import NO_SERVERS, AskingServers
 from docmill.worker.errors import SettingsError
-from docmill.worker.settings.parts import EmbedderSettings
+from docmill.worker.settings.parts import EmbedderSettings, ProviderSettings
 
 #: Not DOCMILL_: workers refuse variables of that prefix that they do not know.
 VARIABLE: Final = "EMBEDDED_API_SETTINGS"
@@ -23,22 +23,23 @@ VARIABLE: Final = "EMBEDDED_API_SETTINGS"
 class EmbeddingKeys:
     """How providers of embeddings are reached, as EmbedderSettings has it."""
 
-    openai_api_key: str | None = field(default=None, repr=False)
-    openai_base_url: str | None = None
-    providers: str | None = field(default=None, repr=False)
+    by_name: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, settings: EmbedderSettings) -> Self:
         """Those of the settings of this process."""
-        key, providers = (
-            secret.get_secret_value() if secret else None
-            for secret in (settings.openai_api_key, settings.providers)
+        found = {name: getattr(settings, name) for name in ProviderSettings.model_fields}
+        return cls(
+            {
+                name: value.get_secret_value() if isinstance(value, SecretStr) else value
+                for name, value in found.items()
+                if value is not None
+            }
         )
-        return cls(key, settings.openai_base_url, providers)
 
     def settings(self) -> EmbedderSettings:
         """What embedders are built from."""
-        return EmbedderSettings(**vars(self))
+        return EmbedderSettings.model_validate(self.by_name)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from docmill.worker.errors import JobError, SettingsError
 from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder, Vector
 from docmill.worker.processes.connections import build_embedder
+from docmill.worker.providers.base import Kind
 from docmill.worker.settings.parts import EmbedderSettings
 
 _SECONDS: Final = 15.0
@@ -75,7 +76,7 @@ class QueryEmbedder:
     def _embedder(self, index: IndexVersion) -> Embedder:
         how = (index.provider, index.model, index.dimensions, index.sends_dimensions)
         if how not in self._embedders:
-            self._embedders[how] = build_embedder(self._settings, index)
+            self._embedders[how] = build_embedder(self._settings, index, kind=Kind.QUERY)
         return self._embedders[how]
 
 

@@ -82,7 +82,7 @@ values
      'Add credit or raise the spending limit at the provider; jobs then continue by themselves.'),
     ('provider_auth', 'configuration',
      'The embedding provider refused the key.',
-     'Set OPENAI_API_KEY to a valid key and restart the worker.'),
+     'Set a valid key of the provider, as docs/providers.md names it, and restart the worker.'),
     ('provider_model_missing', 'configuration',
      'The embedding provider does not know the model.',
      'Set DOCMILL_EMBEDDING_MODEL to a model that the key may use.'),

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, help="folder of text files")
     parser.add_argument("--tokens", type=int, default=400, help="most tokens in a chunk")
     options = parser.parse_args()
-    counter = counter_for(local=False)
+    counter = counter_for("openai")
     documents = list(_of_files(options.docs)) if options.docs else [prose(n, 120) for n in range(6)]
 
     def ours(elements: Sequence[Element]) -> set[str]:

@@ -111,7 +111,7 @@ def read(path: Path, extractor: GuardedExtractor, settings: Settings) -> Outcome
     seconds = time.perf_counter() - began
     chunks = chunk_elements(
         elements,
-        counter_for(local=settings.embedder == "local"),
+        counter_for(settings.provider_of(settings.embedder).counter),
         max_tokens=settings.chunk_tokens,
     )
     found = code_path(media_type, path)

@@ -24,7 +24,8 @@ from typing import Final
 
 from docmill.embedded.postgres import start_postgres
 from docmill.embedded.redis import start_redis
-from docmill.worker.admin.schema import IndexSettings, apply_schema
+from docmill.worker.admin.schema import apply_schema
+from docmill.worker.models import IndexSettings
 from tests.benchmarks.figures import machine
 from tests.support.database import Database, make_database, make_template
 from tests.support.fake_openai import DIMENSIONS, MODEL

@@ -480,7 +480,7 @@ def pages_at_chunks(extraction: Extraction, max_tokens: int) -> list[int]:
             read = window.pages_done
             yield from window.elements
 
-    counter = counter_for(local=False)
+    counter = counter_for("openai")
     return [read for _ in chunk_elements(elements(), counter, max_tokens=max_tokens)]
 
 

@@ -38,10 +38,12 @@ from docmill.embedded.postgres import start_postgres
 from docmill.embedded.process import ChildProcess
 from docmill.embedded.redis import start_redis
 from docmill.worker.admin import reindex
-from docmill.worker.clients.openai_embedder import OpenAIEmbedder
+from docmill.worker.clients.embedder import HttpEmbedder
 from docmill.worker.embedding.batchers import Batchers, BatchLimits
 from docmill.worker.models import Chunk, Claim, IndexVersion
 from docmill.worker.ports import Vectors
+from docmill.worker.providers.base import Kind, Wanted
+from docmill.worker.providers.openai import OpenAI
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store import jobs
 from docmill.worker.store import reindex as reindex_store
@@ -292,13 +294,11 @@ class Stages:
         return 1000 / max(spent["read"] + spent["stage"] + spent["publish"], spent["embed"])
 
 
-def _embedder(url: str, index: IndexVersion) -> OpenAIEmbedder:
-    return OpenAIEmbedder(
-        api_key="key-of-second",
-        base_url=url,
-        model=index.model,
-        dimensions=index.dimensions,
-        send_dimensions=index.sends_dimensions,
+def _embedder(url: str, index: IndexVersion) -> HttpEmbedder:
+    return HttpEmbedder(
+        OpenAI(),
+        {"api_key": "key-of-second", "base_url": url},
+        Wanted(index.model, index.dimensions, index.sends_dimensions, Kind.DOCUMENT),
         timeout_seconds=60,
     )
 

@@ -17,8 +17,9 @@ import pytest
 from docmill.embedded.postgres import PostgresServer
 from docmill.worker.admin import schema
 from docmill.worker.admin.export import ExportedSchema, export_schema, next_version
-from docmill.worker.admin.schema import IndexSettings, SqlFile, sql_files
+from docmill.worker.admin.schema import SqlFile, sql_files
 from docmill.worker.errors import SchemaError, UsageError
+from docmill.worker.models import IndexSettings
 from tests.schema.actors import rows, search, upload, value
 from tests.schema.test_apply import DRIFTS, apply, check, dump
 from tests.support.database import INDEX, Database, as_client, make_database, watch_bucket

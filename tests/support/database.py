@@ -15,7 +15,8 @@ from psycopg.types.json import Jsonb
 
 from docmill.embedded.postgres import PostgresServer
 from docmill.embedded.supabase import LOGIN_ROLES, bootstrap_supabase, set_password
-from docmill.worker.admin.schema import IndexSettings, apply_schema
+from docmill.worker.admin.schema import apply_schema
+from docmill.worker.models import IndexSettings
 
 PASSWORD = "test"
 INDEX = IndexSettings("wordllama-l2-supercat-256", 256, {"max_tokens": 400})

@@ -22,7 +22,8 @@ from docmill.embedded.process import ChildProcess, free_port, log_tail, start_ch
 from docmill.embedded.redis import RedisServer
 from docmill.embedded.stack import SERVICES
 from docmill.embedded.storage import install_webhook
-from docmill.worker.admin.schema import IndexSettings, apply_schema
+from docmill.worker.admin.schema import apply_schema
+from docmill.worker.models import IndexSettings
 from tests.support.api import KEYS, start_test_api, user_client
 from tests.support.database import Database, as_client
 from tests.support.fake_openai import DIMENSIONS, MODEL, FakeOpenAI, vector_of

@@ -19,7 +19,7 @@ SETTINGS = ApiSettings(
     StorageSettings("postgresql://canary", Path("/objects"), deliver_webhooks=False),
     RestSettings("postgresql://canary", schemas=("api",)),
     AuthSettings("postgresql://canary", "password-canary"),
-    embedding=EmbeddingKeys("key-canary", "https://example.com/v1", "canary"),
+    embedding=EmbeddingKeys({"voyage_api_key": "key-canary", "voyage_base_url": "https://canary"}),
     port=12345,
 )
 

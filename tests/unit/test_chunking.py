@@ -175,7 +175,7 @@ def test_what_a_window_leaves_open_travels(elements: list[Element], data: st.Dat
     cut = data.draw(st.integers(0, len(elements)))
     found: list[Chunk] = []
     state = ""
-    rules = ChunkRules(MAX_TOKENS, local=True)
+    rules = ChunkRules(MAX_TOKENS, "local")
     for window, last in ((elements[:cut], False), (elements[cut:], True)):
         parts = list(chunked(window, rules, state, media_type="text/plain", last=last))
         summary = parts.pop()
@@ -190,9 +190,7 @@ def test_what_a_window_leaves_open_travels(elements: list[Element], data: st.Dat
 def test_what_a_window_leaves_open_is_small(words: str) -> None:
     links = {"links": "https://example.org/" + words * 1000}
     window = [Element("ListItem", words, metadata=links if "[" in words else {})] * 20_000
-    (*_, summary) = chunked(
-        window, ChunkRules(6000, local=False), "", media_type="text/plain", last=False
-    )
+    (*_, summary) = chunked(window, ChunkRules(6000), "", media_type="text/plain", last=False)
     assert isinstance(summary, Summary)
     assert len(summary.state) < MAX_STATE_CHARACTERS
 

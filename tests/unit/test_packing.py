@@ -15,7 +15,7 @@ from tests.support.prose import prose, to_the_brim, with_line
 
 ROOM = 40
 SMALL = 4
-COUNTER = counter_for(local=False)
+COUNTER = counter_for("openai")
 
 blocks = st.lists(
     st.builds(

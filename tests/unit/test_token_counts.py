@@ -129,7 +129,7 @@ def begins_character(text: str, place: int) -> bool:
 def test_pieces_fit_cover_the_text_and_are_cut_between_characters(
     local: bool, text: str, limit: int
 ) -> None:
-    counter = counter_for(local=local)
+    counter = counter_for("local" if local else "openai")
     count = LOCAL.count if local else lambda piece: len(ORACLE.encode_ordinary(piece))
     end = 0
     for offset, piece in split(text, counter, limit):
@@ -153,7 +153,7 @@ def test_pieces_fit_cover_the_text_and_are_cut_between_characters(
 @pytest.mark.parametrize("local", [False, True], ids=["openai", "local"])
 @pytest.mark.parametrize("text", MONSTERS.values(), ids=MONSTERS.keys())
 def test_pieces_of_what_no_language_has_fit_and_cover_the_text(local: bool, text: str) -> None:
-    counter = counter_for(local=local)
+    counter = counter_for("local" if local else "openai")
     count = LOCAL.count if local else lambda piece: len(ORACLE.encode_ordinary(piece))
     pieces = [piece for _, piece in split(text, counter, 400)]
     assert letters("".join(pieces)) == letters(text)

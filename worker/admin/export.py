@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from docmill.worker.admin import schema
-from docmill.worker.admin.schema import IndexSettings, SqlFile
+from docmill.worker.admin.schema import SqlFile
 from docmill.worker.errors import SchemaError, UsageError
+from docmill.worker.models import IndexSettings
 
 _FILE_NAME: Final = "{version}_docmill_schema.sql"
 _VERSION_FORMAT: Final = "%Y%m%d%H%M%S"
@@ -176,6 +177,10 @@ def _rows(pending: Sequence[SqlFile], index: IndexSettings | None) -> Iterator[s
             "dimensions": str(index.dimensions),
             "chunking": json.dumps(index.chunking),
         }
+        if index.provider is not None:
+            values["provider"] = index.provider
+        if index.sends_dimensions is not None:
+            values["sends_dimensions"] = json.dumps(index.sends_dimensions)
     for name, value in values.items():
         yield _row("value", name, value)
     for file in pending:

@@ -13,6 +13,7 @@ from psycopg import errors as pg
 from psycopg.rows import scalar_row
 
 from docmill.worker.errors import SchemaError
+from docmill.worker.models import IndexSettings
 
 OLDEST_SERVER: Final = 15
 OLDEST_PGVECTOR: Final = (0, 8)
@@ -95,15 +96,6 @@ class SqlFile:
     def checksum(self) -> str:
         """sha256 of the text, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """What the first index version is made for."""
-
-    model: str
-    dimensions: int
-    chunking: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -342,8 +334,11 @@ def _ensure_index_version(connection: psycopg.Connection, index: IndexSettings) 
         return None
     created = _scalar(
         connection,
-        "select ingest_private.create_index_version(%s, %s, %s)",
-        [index.model, index.dimensions, json.dumps(index.chunking)],
+        "select ingest_private.create_index_version(%s, %s, %s, %s, %s)",
+        [
+            *(index.model, index.dimensions, json.dumps(index.chunking)),
+            *(index.provider, index.sends_dimensions),
+        ],
     )
     assert isinstance(created, int)
     return created

@@ -1,13 +1,13 @@
 """Answers of a model, from any server that speaks OpenAI's chat API."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+import openai
 
 from docmill.worker.errors import AskError
 from docmill.worker.grounding import PROMPTS, Message
@@ -17,6 +17,8 @@ log = get_logger(__name__)
 
 #: What a step before the answer may take: without it the answer is a little worse.
 STEP_SECONDS: Final = 15.0
+#: For servers that want no key.
+_WITHOUT_KEY: Final[Any] = {"Authorization": openai.Omit()}
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,13 @@ class ChatClient:
                     yield piece
         except TimeoutError:
             raise AskError(504, "chat_timeout", "the chat server took too long") from None
-        except httpx.HTTPError as error:
+        except openai.APIStatusError as error:
+            raise _refused(error.status_code) from None
+        except (openai.APIConnectionError, httpx.HTTPError) as error:
             log.warning("chat_unavailable", error=type(error).__name__)
             raise AskError(502, "chat_unavailable", "the chat server did not answer") from None
+        except openai.APIError:  # said in the middle of an answer
+            raise AskError(502, "chat_interrupted", "the chat server broke off") from None
         except (ValueError, AttributeError, TypeError, LookupError):
             message = "the chat server did not answer as OpenAI does"
             raise AskError(502, "chat_invalid", message) from None
@@ -59,26 +65,24 @@ class ChatClient:
     async def complete(self, messages: Sequence[Message]) -> str:
         """The whole text of a short step; empty where the model does not write it."""
         try:
-            async with asyncio.timeout(STEP_SECONDS), self._http() as http:
-                answer = await http.post(self._url, json=self._body(messages, stream=False))
-                answer.raise_for_status()
-                text = answer.json()["choices"][0]["message"]["content"]
+            async with asyncio.timeout(STEP_SECONDS), self._client() as client:
+                answer = await client.chat.completions.create(
+                    **self._request(messages), stream=False
+                )
+                text = answer.choices[0].message.content
                 return text if isinstance(text, str) else ""
-        except (TimeoutError, httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        except (
+            *(TimeoutError, openai.OpenAIError, httpx.HTTPError),
+            *(ValueError, LookupError, TypeError, AttributeError),
+        ) as error:
             log.warning("question_not_rewritten", error=type(error).__name__)
             return ""
 
     async def _pieces(self, messages: Sequence[Message]) -> AsyncIterator[tuple[str, bool]]:
         length, finish = 0, None
-        async with (
-            self._http() as http,
-            http.stream("POST", self._url, json=self._body(messages, stream=True)) as answer,
-        ):
-            _check_status(answer.status_code)
-            async for line in answer.aiter_lines():
-                event = _event_of(line)
-                if event is None:
-                    continue
+        async with self._client() as client:
+            answer = await client.chat.completions.create(**self._request(messages), stream=True)
+            async for event in answer:
                 text, finished = _delta_of(event)
                 length += len(text)
                 if length > PROMPTS.answer_characters:
@@ -92,45 +96,37 @@ class ChatClient:
         if finish == "length":
             yield "", True
 
-    @property
-    def _url(self) -> str:
-        return f"{self._server.base_url.rstrip('/')}/chat/completions"
+    def _client(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
+            api_key=self._server.api_key or "",
+            base_url=self._server.base_url,
+            timeout=self._server.timeout_seconds,
+            # Whoever waits for an answer sees what was written: it is not begun anew.
+            max_retries=0,
+            default_headers=None if self._server.api_key else _WITHOUT_KEY,
+        )
 
-    def _http(self) -> httpx.AsyncClient:
-        key = self._server.api_key
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.AsyncClient(headers=headers, timeout=self._server.timeout_seconds)
-
-    def _body(self, messages: Sequence[Message], *, stream: bool) -> dict[str, Any]:
+    def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
         # OpenAI's newer models refuse the name that all others know.
         is_openai = urlsplit(self._server.base_url).hostname == "api.openai.com"
         limit = "max_completion_tokens" if is_openai else "max_tokens"
         return {
             "model": self._server.model,
             "messages": list(messages),
-            "stream": stream,
             limit: PROMPTS.answer_tokens,
         }
 
 
-def _check_status(status: int) -> None:
+def _refused(status: int) -> AskError:
     if status == 429:
-        raise AskError(429, "chat_busy", "the chat server is busy: try again")
-    if status != 200:
-        raise AskError(502, "chat_refused", f"the chat server answered {status}")
+        return AskError(429, "chat_busy", "the chat server is busy: try again")
+    return AskError(502, "chat_refused", f"the chat server answered {status}")
 
 
-def _event_of(line: str) -> Mapping[str, Any] | None:
-    if not line.startswith("data:") or line[5:].strip() == "[DONE]":
-        return None
-    event = json.loads(line[5:])
-    if event.get("error"):
-        raise AskError(502, "chat_interrupted", "the chat server broke off")
-    return dict(event)
-
-
-def _delta_of(event: Mapping[str, Any]) -> tuple[str, str | None]:
+def _delta_of(event: Any) -> tuple[str, str | None]:
     """The text of an event, and why the answer ends with it."""
-    choices = event.get("choices") or [{}]
-    text = (choices[0].get("delta") or {}).get("content")
-    return text if isinstance(text, str) else "", choices[0].get("finish_reason")
+    if not event.choices:
+        return "", None
+    choice = event.choices[0]
+    text = choice.delta.content if choice.delta else None
+    return text if isinstance(text, str) else "", choice.finish_reason

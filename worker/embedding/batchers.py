@@ -11,6 +11,7 @@ from docmill.worker.embedding.serving import serves
 from docmill.worker.errors import JobError
 from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder, Limits
+from docmill.worker.providers.base import NO_LIMITS
 
 #: Provider, model, dimensions, whether these are sent, and whether it is for reindexing.
 _Key = tuple[str, str, int, bool, bool]
@@ -100,10 +101,11 @@ class Batchers:
     ) -> tuple[Embedder, Batcher]:
         limits = self._limits
         embedder = self._build(index)
+        most = getattr(embedder, "request_limits", NO_LIMITS)
         return embedder, Batcher(
             embedder,
-            max_texts=limits.max_texts,
-            max_tokens=limits.max_tokens,
+            max_texts=min(limits.max_texts, most.texts),
+            max_tokens=min(limits.max_tokens, most.tokens),
             requests=max(1, limits.requests // 2) if is_reindex else limits.requests,
             company=company,
             limits=NoLimits() if index.provider == "local" else self._shared(index, is_reindex),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from docmill.worker.ports import Vectors
+from docmill.worker.providers.local import Local
 from docmill.worker.vocabularies import wordllama_folder, wordllama_tokenizer
 
 MODEL = "wordllama-l2-supercat-256"
@@ -21,6 +22,7 @@ class LocalEmbedder:
 
     model = MODEL
     dimensions = DIMENSIONS
+    request_limits = Local.limits
 
     def __init__(self) -> None:
         folder = wordllama_folder()

@@ -77,7 +77,7 @@ def reindex_outdated(transaction: Transaction, settings: WorkerSettings) -> Outc
         active = maintenance.active_index_version(connection)
     if active is None:
         return Outcome(0)
-    price = settings.usd_per_million_tokens(active.provider)
+    price = settings.usd_per_million_tokens(active.provider, active.model)
     pages = sweeps.read_again(
         transaction,
         {"outdated": True},

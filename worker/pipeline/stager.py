@@ -42,8 +42,8 @@ class StagingLimits:
     batches_in_flight: int = 4
     #: how long a run that must stop waits for what was asked of the provider: it is paid for
     keep_seconds: float = 20
-    #: by the name of a provider
-    usd_per_million_tokens: Callable[[str], float] = lambda _provider: 0
+    #: by the names of a provider and a model
+    usd_per_million_tokens: Callable[[str, str], float] = lambda _provider, _model: 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +227,8 @@ class Stager:
         """Stage what has arrived, and return it. Raises JobError, LeaseLostError."""
         embedded = batch.submission.result(self._run.claim.index.dimensions)
         if embedded.positions:
-            price = self._limits.usd_per_million_tokens(self._run.claim.index.provider)
+            index = self._run.claim.index
+            price = self._limits.usd_per_million_tokens(index.provider, index.model)
             usd = Decimal(str(price)) * embedded.tokens / 1_000_000
             with self._database.transaction() as transaction:
                 self._may_buy = chunk_store.stage(

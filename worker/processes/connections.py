@@ -8,8 +8,9 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from importlib.util import find_spec
+from importlib import import_module
 from secrets import token_hex
+from typing import TYPE_CHECKING, Final
 
 import redis
 from celery import Celery
@@ -17,47 +18,74 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from docmill.worker.clients.shared_limits import REDIS_SECONDS, REINDEX, UPLOADS, SharedLimits
-from docmill.worker.errors import SettingsError
+from docmill.worker.errors import JobError, SettingsError
 from docmill.worker.log import get_logger, redact
-from docmill.worker.models import IndexVersion
-from docmill.worker.ports import Embedder, Limits
+from docmill.worker.models import IndexSettings, IndexVersion
+from docmill.worker.ports import BoundedEmbedder, Limits
+from docmill.worker.providers.base import HttpProvider, Kind, LocalProvider, Provider, Wanted
+from docmill.worker.providers.registry import PROVIDERS
 from docmill.worker.queue import Dispatcher
-from docmill.worker.settings.parts import DatabaseSettings, EmbedderSettings, HintSettings
+from docmill.worker.settings.parts import (
+    DatabaseSettings,
+    EmbedderSettings,
+    HintSettings,
+    ReachedProvider,
+)
 from docmill.worker.store.database import Database
+
+if TYPE_CHECKING:
+    from docmill.worker.clients.embedder import HttpEmbedder
 
 log = get_logger(__name__)
 
+#: Dimensions that an index can hold at most, as halfvec's HNSW has it.
+WIDEST: Final = 4000
+
 
 def served_providers(settings: EmbedderSettings) -> list[str]:
-    """Whose keys these settings have; `local` where the extra is installed."""
-    is_local = all(find_spec(module) for module in ("wordllama", "safetensors"))
-    return [
-        *["local"] * is_local,
-        *["openai"] * (settings.openai_api_key is not None),
-        *sorted(settings.named_providers),
-    ]
+    """Whom these settings say how to reach; models of this machine where they are installed."""
+    names = {*PROVIDERS, *settings.named_providers}
+    reached = (settings.reached(name) for name in sorted(names))
+    return [one.name for one in reached if one and _is_there(one.provider)]
 
 
-def build_embedder(settings: EmbedderSettings, index: IndexVersion) -> Embedder:
-    """The embedder of an index version. Raises SettingsError when it cannot be built."""
-    # Only the one in use is imported: openai alone takes longer than everything else together.
-    if index.provider == "local":
-        from docmill.worker.embedding.local import LocalEmbedder
+def _is_there(provider: Provider) -> bool:
+    return not isinstance(provider, LocalProvider) or provider.is_installed()
 
-        return LocalEmbedder()
-    from docmill.worker.clients.openai_embedder import OpenAIEmbedder
 
-    named = settings.named_providers.get(index.provider)
-    if named is None and index.provider != "openai":
-        raise SettingsError(
-            f"index version {index.id} is embedded by {index.provider}: add it to DOCMILL_PROVIDERS"
-        )
-    return OpenAIEmbedder(
-        api_key=named.api_key if named else settings.require("openai_api_key"),
-        base_url=named.base_url if named else settings.openai_base_url,
-        model=index.model,
-        dimensions=index.dimensions,
-        send_dimensions=index.sends_dimensions,
+def build_embedder(
+    settings: EmbedderSettings,
+    index: IndexVersion,
+    *,
+    kind: Kind = Kind.DOCUMENT,
+) -> BoundedEmbedder:
+    """What embeds passages, or queries, for an index version.
+
+    Raises SettingsError, naming what to set, when it cannot be built.
+    """
+    try:
+        reached = settings.require_provider(index.provider)
+    except SettingsError as error:
+        raise SettingsError(f"index version {index.id}: {error}") from None
+    # Only the one in use is imported.
+    if isinstance(reached.provider, LocalProvider):
+        module, _, name = reached.provider.embedder.partition(":")
+        local: BoundedEmbedder = getattr(import_module(module), name)()
+        return local
+    wanted = Wanted(index.model, index.dimensions, index.sends_dimensions, kind)
+    return _http_embedder(settings, reached, wanted)
+
+
+def _http_embedder(
+    settings: EmbedderSettings, reached: ReachedProvider, wanted: Wanted
+) -> "HttpEmbedder":
+    from docmill.worker.clients.embedder import HttpEmbedder
+
+    assert isinstance(reached.provider, HttpProvider)
+    return HttpEmbedder(
+        reached.provider,
+        reached.access,
+        wanted,
         timeout_seconds=settings.embedding_timeout_seconds,
     )
 
@@ -85,6 +113,43 @@ def build_limits(
         )
 
     return limits
+
+
+def first_index(settings: EmbedderSettings, *, chunk_tokens: int) -> IndexSettings:
+    """What the settings say of the first index version.
+
+    Where the model is not known, the provider is asked for one embedding, which tells the width.
+    Raises SettingsError, also where the model cannot take a chunk.
+    """
+    provider = settings.provider_of(settings.embedder)
+    limit = provider.limits_for(settings.model).text_tokens
+    if chunk_tokens > limit:
+        raise SettingsError(
+            f"DOCMILL_CHUNK_TOKENS is {chunk_tokens}: {settings.model} takes {limit} tokens at most"
+        )
+    return IndexSettings(
+        model=settings.model,
+        dimensions=_width(settings),
+        chunking={"max_tokens": chunk_tokens},
+        provider=settings.embedder,
+        sends_dimensions=settings.sends_dimensions,
+    )
+
+
+def _width(settings: EmbedderSettings) -> int:
+    try:
+        return settings.dimensions
+    except SettingsError as error:
+        reached = settings.reached(settings.embedder)
+        if reached is None or not isinstance(reached.provider, HttpProvider):
+            raise
+        try:
+            return _http_embedder(
+                settings, reached, Wanted(settings.model, WIDEST, False, Kind.DOCUMENT)
+            ).width()
+        except JobError as refused:
+            message = f"{error}; {settings.embedder} was asked for one: {refused.code}"
+            raise SettingsError(message) from None
 
 
 def warn_without_redis(url: str) -> None:

@@ -18,4 +18,4 @@ def extraction_limits(settings: ExtractionSettings, *, children: int) -> Extract
 
 def chunk_rules(settings: EmbedderSettings, *, chunk_tokens: int) -> ChunkRules:
     """How text is cut for the model of these settings."""
-    return ChunkRules(max_tokens=chunk_tokens, local=settings.embedder == "local")
+    return ChunkRules(chunk_tokens, settings.provider_of(settings.embedder).counter)

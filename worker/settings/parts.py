@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -23,6 +24,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from docmill.worker.errors import ERROR_CODES, ErrorKind, SettingsError
 from docmill.worker.memory import total_bytes
+from docmill.worker.providers.base import Access, LocalProvider, Provider, Variable
+from docmill.worker.providers.registry import HTTP_PROVIDERS, PROVIDERS
 
 PREFIX = "DOCMILL_"
 MIB = 1024 * 1024
@@ -121,12 +124,6 @@ def variables_of(settings: type[SettingsPart], name: str) -> tuple[str, ...]:
         return tuple(choice for choice in alias.choices if isinstance(choice, str))
     return (PREFIX + name.upper(),)
 
-
-#: Model and width. The width of text-embedding-3-small is its documented default.
-DEFAULT_MODELS: dict[str, tuple[str, int]] = {
-    "local": ("wordllama-l2-supercat-256", 256),
-    "openai": ("text-embedding-3-small", 1536),
-}
 
 #: A queue is named after each provider.
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -278,99 +275,97 @@ class McpSettings(SettingsPart):
 
 
 @dataclass(frozen=True)
-class NamedProvider:
-    """One more provider that speaks OpenAI's API."""
+class ReachedProvider:
+    """A provider, and how it is reached. Keys stay out of the repr."""
 
-    base_url: str
-    api_key: str = field(repr=False)
-
-
-def _parsed_providers(text: str) -> dict[str, NamedProvider]:
-    """`{"name": {"base_url": "https://...", "api_key": "..."}}`. Raises ValueError."""
-    try:
-        providers = {name: NamedProvider(**how) for name, how in json.loads(text).items()}
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(
-            'it is JSON of the form {"name": {"base_url": "https://...", "api_key": "..."}}'
-        ) from None
-    for name, provider in providers.items():
-        if not PROVIDER_NAME.fullmatch(name) or name in ("local", "openai"):
-            raise ValueError("a name is lower-case letters and digits, not `local` or `openai`")
-        said = (provider.base_url, provider.api_key)
-        if not all(isinstance(one, str) and one for one in said) or not said[0].startswith("http"):
-            raise ValueError(f"{name} needs a base_url that begins with http, and an api_key")
-    return providers
+    name: str  #: as index versions have it
+    provider: Provider
+    access: Access = field(repr=False)
 
 
-class EmbedderSettings(SettingsPart):
-    """How providers are reached, and what the first index version is made for."""
+def _variable_field(provider: Provider, variable: Variable) -> tuple[Any, Any]:
+    """The field of the settings for a variable of a provider, `voyage_api_key`."""
+    kind: Any = SecretStr | None if variable.is_secret else str | None
+    if variable.name == "base_url":
+        kind = HttpUrl
+    own = f"{PREFIX}{provider.name}_{variable.name}".upper()
+    meaning = f"{provider.title}: {variable.meaning[:1].lower()}{variable.meaning[1:]}"
+    return kind, _setting(meaning, variable.default, names=(own, *variable.standard_names))
 
-    section = "embedding"
 
-    embedder: Literal["local", "openai"] = _setting(
-        "`openai` for OpenAI or anything that speaks its API, `local` for the model that comes "
-        "with the extra `local`. For the first index version; `docmill reindex start` makes "
-        "others.",
-        "openai",
-    )
-    embedding_model: str = _setting(
-        "Name of the model; text-embedding-3-small when empty. For the first index version.",
-        "",
-        max_length=200,
-    )
-    embedding_dimensions: int = _setting(
-        "Width of its embeddings; 0 for the default of the default model. For the first index "
-        "version.",
-        0,
-        ge=0,
-        le=4000,
-    )
+def _variable_fields() -> dict[str, Any]:
+    return {
+        f"{provider.name}_{variable.name}": _variable_field(provider, variable)
+        for provider in PROVIDERS.values()
+        for variable in provider.variables
+    }
+
+
+class _ProviderBase(SettingsPart):
+    """How the providers of embeddings are reached, each by its own name."""
+
+    section = "providers"
+
     providers: SecretStr | None = _setting(
-        "More providers that speak OpenAI's API, as JSON: "
-        '`{"name": {"base_url": "https://...", "api_key": "..."}}`. Index versions name theirs.',
+        "More of them under names of their own, as JSON: "
+        '`{"name": {"base_url": "https://...", "api_key": "..."}}`. Each speaks OpenAI\'s API, or '
+        'as another provider does: `"form": "azure"`. Index versions name theirs.',
         None,
     )
-    openai_api_key: SecretStr | None = _setting(
-        "Key of the provider.", None, names=("DOCMILL_OPENAI_API_KEY", "OPENAI_API_KEY")
-    )
-    openai_base_url: str | None = _setting(
-        "Base URL of another provider that speaks OpenAI's API.",
-        None,
-        names=("DOCMILL_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
-    )
-    embedding_batch_size: int = _setting("Texts of one request at most.", 256, ge=1, le=2048)
-    embedding_batch_tokens: int = _setting(
-        "Tokens of one request at most.", 100_000, ge=8192, le=300_000
-    )
-    embedding_requests: int = _setting("Requests in flight of one worker.", 4, ge=1, le=64)
-    embedding_timeout_seconds: float = _setting("Time that a request may take.", 60, ge=1, le=600)
-    embedding_usd_per_million_tokens: float = _setting(
-        "Price of the provider's tokens; those of the local model are free.", 0, ge=0
-    )
 
-    def usd_per_million_tokens(self, provider: str) -> float:
-        """What a provider's tokens cost: nothing when this machine embeds."""
-        return 0 if provider == "local" else self.embedding_usd_per_million_tokens
+    def reached(self, name: str) -> ReachedProvider | None:
+        """A provider by its name, where these settings say how to reach it; None where not."""
+        named = self.named_providers.get(name)
+        if named is not None:
+            return named
+        provider = PROVIDERS.get(name)
+        if provider is None:
+            return None
+        access = self._access(provider)
+        is_reached = all(access.get(one.name) for one in provider.variables if one.is_needed)
+        return ReachedProvider(name, provider, access) if is_reached else None
 
-    @property
-    def model(self) -> str:
-        """Name of the embedding model, the embedder's default when none is set."""
-        return self.embedding_model or DEFAULT_MODELS[self.embedder][0]
+    def _access(self, provider: Provider) -> Access:
+        said = {
+            one.name: getattr(self, f"{provider.name}_{one.name}") for one in provider.variables
+        }
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in said.items()
+            if value is not None
+        }
 
-    @property
-    def dimensions(self) -> int:
-        """Width of the embeddings, the default model's when none is set."""
-        if self.embedding_dimensions:
-            return self.embedding_dimensions
-        default_model, default_dimensions = DEFAULT_MODELS[self.embedder]
-        if self.model == default_model:
-            return default_dimensions
+    def require_provider(self, name: str) -> ReachedProvider:
+        """The same. Raises SettingsError saying what is missing."""
+        reached = self.reached(name)
+        if reached is not None:
+            return reached
+        provider = PROVIDERS.get(name)
+        if provider is None:
+            known = ", ".join(sorted(PROVIDERS))
+            raise SettingsError(
+                f"there is no provider {name} here: add it to DOCMILL_PROVIDERS. Known without are "
+                f"{known}"
+            )
+        missing = [one for one in provider.variables if one.is_needed and not self._has(name, one)]
         raise SettingsError(
-            f"set DOCMILL_EMBEDDING_DIMENSIONS: the width of {self.model}'s embeddings is unknown"
+            f"provider {name}: set "
+            + ", and ".join(
+                " or ".join(variables_of(type(self), f"{name}_{one.name}")) for one in missing
+            )
         )
 
+    def _has(self, name: str, variable: Variable) -> bool:
+        return getattr(self, f"{name}_{variable.name}") is not None
+
+    def provider_of(self, name: str) -> Provider:
+        """What is known of a provider, reached or not. Raises SettingsError for no provider."""
+        named = self.named_providers.get(name)
+        provider = named.provider if named else PROVIDERS.get(name)
+        return provider or self.require_provider(name).provider
+
     @property
-    def named_providers(self) -> dict[str, NamedProvider]:
+    def named_providers(self) -> dict[str, ReachedProvider]:
         """Those of `providers`, by name."""
         return _parsed_providers(self.providers.get_secret_value()) if self.providers else {}
 
@@ -380,6 +375,172 @@ class EmbedderSettings(SettingsPart):
         if value is not None:
             _parsed_providers(value.get_secret_value())
         return value
+
+
+_FORM: Final = (
+    'it is JSON of the form {"name": {"base_url": "https://...", "api_key": "..."}}, with "form" '
+    "where it is not OpenAI's"
+)
+
+
+def _parsed_providers(text: str) -> dict[str, ReachedProvider]:
+    """What `providers` says. Raises ValueError."""
+    try:
+        providers = {name: dict(how) for name, how in json.loads(text).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(_FORM) from None
+    for name in providers:
+        if not PROVIDER_NAME.fullmatch(name) or name in ("local", "openai"):
+            raise ValueError("a name is lower-case letters and digits, not `local` or `openai`")
+    return {name: _named(name, how) for name, how in providers.items()}
+
+
+def _named(name: str, how: dict[str, Any]) -> ReachedProvider:
+    form = how.pop("form", "compatible")
+    provider = HTTP_PROVIDERS.get(form) if isinstance(form, str) else None
+    if provider is None:
+        raise ValueError(f"{name}: form is one of {', '.join(sorted(HTTP_PROVIDERS))}")
+    variables = {variable.name: variable for variable in provider.variables}
+    if unknown := sorted(how.keys() - variables.keys()):
+        raise ValueError(f"{name}: {unknown[0]} is none of {', '.join(variables)}")
+    defaults = {one.name: one.default for one in provider.variables if one.default is not None}
+    access = {**defaults, **how}
+    for variable in provider.variables:
+        value = access.get(variable.name, "")
+        if not isinstance(value, str) or (variable.is_needed and not value):
+            raise ValueError(f"{name} needs {variable.name}, a text")
+    if not access["base_url"].startswith("http"):
+        raise ValueError(f"{name} needs a base_url that begins with http")
+    return ReachedProvider(name, provider, access)
+
+
+if TYPE_CHECKING:
+    ProviderSettings = _ProviderBase
+else:  # the registry says which fields there are
+    ProviderSettings = create_model(
+        "ProviderSettings",
+        __base__=_ProviderBase,
+        __doc__=_ProviderBase.__doc__,
+        **_variable_fields(),
+    )
+
+
+def _parsed_prices(text: str) -> dict[str, float]:
+    """`{"model": dollars}`. Raises ValueError."""
+    try:
+        prices = {str(name): float(usd) for name, usd in json.loads(text).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError('it is JSON of the form {"model": dollars}') from None
+    if not all(0 <= usd < 1e6 for usd in prices.values()):
+        raise ValueError("a price is a number of dollars, 0 or more")
+    return prices
+
+
+class EmbedderSettings(ProviderSettings):
+    """What the first index version is made for, how requests are made, and what they cost."""
+
+    section = "embedding"
+
+    embedder: str = _setting(
+        f"The provider: {', '.join(PROVIDERS)}, or a name of `DOCMILL_PROVIDERS`. For the first "
+        "index version; `docmill reindex start` makes others.",
+        "openai",
+        max_length=31,
+    )
+    embedding_model: str = _setting(
+        "Name of the model; the provider's default when empty: docs/providers.md lists them. For "
+        "the first index version.",
+        "",
+        max_length=200,
+    )
+    embedding_dimensions: int = _setting(
+        "Width of its embeddings; 0 for the model's own. For the first index version.",
+        0,
+        ge=0,
+        le=4000,
+    )
+    embedding_send_dimensions: bool | None = _setting(
+        "Whether the provider is told that width. By default where the model is known to have "
+        "several. For the first index version.",
+        None,
+    )
+    embedding_batch_size: int = _setting("Texts of one request at most.", 256, ge=1, le=2048)
+    embedding_batch_tokens: int = _setting(
+        "Tokens of one request at most.", 100_000, ge=8192, le=300_000
+    )
+    embedding_requests: int = _setting("Requests in flight of one worker.", 4, ge=1, le=64)
+    embedding_timeout_seconds: float = _setting("Time that a request may take.", 60, ge=1, le=600)
+    embedding_usd_per_million_tokens: float | None = _setting(
+        "Price of all providers' tokens, instead of the dated list in docs/providers.md; models of "
+        "this machine are free.",
+        None,
+        ge=0,
+    )
+    embedding_prices: str | None = _setting(
+        'Prices of a million tokens by model, as JSON: `{"model": dollars}`. They come first.', None
+    )
+
+    @field_validator("embedding_prices")
+    @classmethod
+    def _prices_are_numbers(cls, value: str | None) -> str | None:
+        if value is not None:
+            _parsed_prices(value)
+        return value
+
+    @model_validator(mode="after")
+    def _embedder_is_a_provider(self) -> Self:
+        if self.embedder not in PROVIDERS and self.embedder not in self.named_providers:
+            raise ValueError(
+                f"DOCMILL_EMBEDDER is {self.embedder!r}: write one of {', '.join(PROVIDERS)}, or a "
+                "name of DOCMILL_PROVIDERS"
+            )
+        return self
+
+    def usd_per_million_tokens(self, provider: str, model: str) -> float:
+        """What a model's tokens cost; nothing when this machine embeds, or nobody has said."""
+        known = self.provider_of(provider) if self._is_known(provider) else None
+        if isinstance(known, LocalProvider):
+            return 0
+        said = _parsed_prices(self.embedding_prices or "{}").get(
+            model, self.embedding_usd_per_million_tokens
+        )
+        if said is not None:
+            return said
+        listed = known.models.get(model) if known else None
+        return (listed.usd if listed else None) or 0
+
+    def _is_known(self, provider: str) -> bool:
+        return provider in PROVIDERS or provider in self.named_providers
+
+    @property
+    def model(self) -> str:
+        """Name of the embedding model, the provider's default when none is set."""
+        model = self.embedding_model or self.provider_of(self.embedder).default_model
+        if model is None:
+            raise SettingsError(
+                f"set DOCMILL_EMBEDDING_MODEL: {self.embedder} has names of its own for models"
+            )
+        return model
+
+    @property
+    def dimensions(self) -> int:
+        """Width of the embeddings, the model's own when none is set."""
+        if self.embedding_dimensions:
+            return self.embedding_dimensions
+        known = self.provider_of(self.embedder).models.get(self.model)
+        if known is None:
+            raise SettingsError(
+                "set DOCMILL_EMBEDDING_DIMENSIONS: the width of "
+                f"{self.model}'s embeddings is unknown"
+            )
+        return known.dimensions
+
+    @property
+    def sends_dimensions(self) -> bool:
+        """Whether the provider is told the width."""
+        if self.embedding_send_dimensions is not None:
+            return self.embedding_send_dimensions
+        return self.provider_of(self.embedder).sends_dimensions(self.model)
 
 
 class ChatSettings(SettingsPart):
@@ -585,7 +746,7 @@ class CronSettings(SettingsPart):
         "How many documents a run takes at most.", 1000, ge=1, le=10_000
     )
     reindex_outdated_dollars: float = _setting(
-        "What a run may cost at most, by `DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS`.", 1, ge=0
+        "What a run may cost at most, at the price of its tokens.", 1, ge=0
     )
 
 

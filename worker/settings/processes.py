@@ -86,6 +86,7 @@ PARTS: tuple[type[parts.SettingsPart], ...] = (
     parts.ReceiverSettings,
     parts.DashboardSettings,
     parts.McpSettings,
+    parts.ProviderSettings,
     parts.EmbedderSettings,
     parts.ChatSettings,
     parts.DocumentSettings,

@@ -1,6 +1,7 @@
-// The project's Data API, asked in the caller's name, and the providers of embeddings.
+// The project's Data API, asked in the caller's name, and the embeddings of queries.
 
 import { complain, reach, Refusal, TIMEOUT_MS } from "./http.ts";
+import { reached } from "./providers/registry.ts";
 
 const PROJECT = Deno.env.get("SUPABASE_URL"); // Supabase sets it
 const REMEMBERED_MS = 60_000;
@@ -15,7 +16,6 @@ export type Index = {
   query_prefix: string;
   provider: string;
 };
-type Provider = { base_url: string; api_key: string };
 
 // What callers were told, by what they came with: who was never let in, is not let in by this.
 const remembered = new Map<string, { index: Index; until: number }>();
@@ -93,18 +93,15 @@ export function call(
 
 /** The embedding of a query, as the index wants it. */
 export async function embed(query: string, index: Index): Promise<number[]> {
-  const { model, dimensions } = index;
-  const { base_url, api_key } = providerOf(index);
+  const { dimensions } = index;
+  const { provider, access } = reached(index.provider);
+  const asked = provider.request(access, { ...index, text: index.query_prefix + query });
   const answer = await reach("the provider", 502, "embedding_failed", () =>
-    fetch(`${base_url.replace(/\/+$/, "")}/embeddings`, {
+    fetch(asked.url, {
       method: "POST",
-      headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json" },
-      body: JSON.stringify({
-        model,
-        input: index.query_prefix + query,
-        encoding_format: "float",
-        ...(index.sends_dimensions && { dimensions }),
-      }),
+      headers: { ...asked.headers, "content-type": "application/json" },
+      body: JSON.stringify(asked.body),
+      redirect: "error", // it would carry the key to wherever an answer says
       signal: AbortSignal.timeout(TIMEOUT_MS),
     }));
   if (!answer.ok) {
@@ -115,31 +112,12 @@ export async function embed(query: string, index: Index): Promise<number[]> {
     }
     throw new Refusal(502, "the provider did not embed the query", "embedding_failed");
   }
-  const embedding = (await answer.json().catch(() => null))?.data?.[0]?.embedding;
-  if (!Array.isArray(embedding) || embedding.length !== dimensions) {
+  const embedding = provider.embedding(await answer.json().catch(() => null));
+  const isRight = Array.isArray(embedding) && embedding.length === dimensions &&
+    embedding.every((value) => typeof value === "number");
+  if (!isRight) {
     const text = `the provider did not answer with ${dimensions} numbers`;
     throw new Refusal(502, text, "embedding_failed");
   }
   return embedding;
-}
-
-// As workers are told of them: one by OPENAI_*, more of them by name.
-function providerOf({ provider }: Index): Provider {
-  const named = namedProviders()[provider];
-  if (named) return named;
-  if (provider !== "openai" && provider !== "local") {
-    const text = `the secret DOCMILL_PROVIDERS does not name ${provider}`;
-    throw new Refusal(503, text, "not_configured");
-  }
-  const api_key = Deno.env.get("OPENAI_API_KEY");
-  if (!api_key) throw new Refusal(503, "the secret OPENAI_API_KEY is not set", "not_configured");
-  return { base_url: Deno.env.get("OPENAI_BASE_URL") ?? "https://api.openai.com/v1", api_key };
-}
-
-function namedProviders(): Record<string, Provider> {
-  try {
-    return JSON.parse(Deno.env.get("DOCMILL_PROVIDERS") || "{}");
-  } catch {
-    throw new Refusal(503, "the secret DOCMILL_PROVIDERS is not JSON", "not_configured");
-  }
 }

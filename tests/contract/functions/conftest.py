@@ -11,6 +11,7 @@ import pytest
 
 from docmill.embedded.process import ChildProcess, free_port, log_tail, start_child
 from docmill.worker.admin import reindex
+from docmill.worker.settings.parts import ProviderSettings, variables_of
 from tests.contract.target import Inside, Target, User
 from tests.support.api import KEYS
 from tests.support.fake_openai import FakeOpenAI
@@ -20,6 +21,12 @@ from tests.support.javascript import deno_environ, deno_path
 ROOT = Path(__file__).parents[3]
 FUNCTIONS = ROOT / "examples" / "functions"
 FUNCTION = FUNCTIONS / "embed" / "index.ts"
+#: How providers are reached, under all names.
+EMBEDDING = sorted(
+    variable
+    for name in ProviderSettings.model_fields
+    for variable in variables_of(ProviderSettings, name)
+)
 #: What `ask` reads beside what `embed` does.
 ASKING = (
     *("DOCMILL_CHAT_BASE_URL", "DOCMILL_CHAT_API_KEY", "DOCMILL_CHAT_MODEL"),
@@ -87,14 +94,12 @@ def start_function(
 ) -> tuple[ChildProcess, Function]:
     """Run a function with the rights that it needs and no others; returns when it listens."""
     port = free_port()
-    names = "SUPABASE_URL,OPENAI_BASE_URL,OPENAI_API_KEY,DOCMILL_PROVIDERS"
-    if name == "ask":
-        names = ",".join((names, *ASKING))
+    names = ("SUPABASE_URL", "DOCMILL_PROVIDERS", *EMBEDDING, *(ASKING if name == "ask" else ()))
     child = start_child(
         name,
         [
             *(deno_path(), "run", "--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm"),
-            *(f"--allow-env={names}", "--allow-net=127.0.0.1"),
+            *(f"--allow-env={','.join(names)}", "--allow-net=127.0.0.1"),
             str(FUNCTIONS / name / "index.ts"),
         ],
         log_path=folder / f"{name}.log",

@@ -118,7 +118,7 @@ def running(
     settings = replace(
         api_settings(target.inside.database, folder),
         asking=asking,
-        embedding=EmbeddingKeys(PROVIDER_KEY, chat.url),
+        embedding=EmbeddingKeys({"openai_api_key": PROVIDER_KEY, "openai_base_url": chat.url}),
     )
     server = start_api(settings, log_path=folder / "api.log")
     headers = {"apikey": KEYS.publishable_key, "authorization": f"Bearer {token()}"}

@@ -18,7 +18,7 @@ from tests.integration.extraction.conftest import code_of, read_document
 from tests.integration.extraction.documents import make_large_xlsx, make_pdf
 from tests.integration.extraction.test_windows import PAGES, Kept
 
-RULES = ChunkRules(max_tokens=100, local=False)
+RULES = ChunkRules(max_tokens=100)
 
 
 def make_report() -> bytes:
@@ -83,7 +83,7 @@ def test_the_chunks_are_those_of_all_elements_in_one_go(
 ) -> None:
     document = read_document(extractor, path)
     chunks, unread, done = chunks_of(extractor, path)
-    counter = counter_for(local=False)
+    counter = counter_for("openai")
     assert chunks == list(chunk_elements(document.elements, counter, max_tokens=RULES.max_tokens))
     assert unread == document.unread_pages
     assert done == (document.page_count or 0)

@@ -18,6 +18,7 @@ from docmill.worker.extraction.child.chunking.tokens import counter_for
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.child.kinds.shortcuts import take_shortcuts
+from docmill.worker.models import OPENAI_COUNTER
 
 _PARAGRAPHS = (
     "A Title\n\nA sentence of the body. And another one, with a verb in it.\n\n- an item\n"
@@ -31,8 +32,8 @@ def warm_up() -> None:
 
     The vocabularies are loaded here: a child then has them without reading or holding them itself.
     """
-    for local in [False, True] if find_spec("wordllama") else [False]:
-        counter_for(local=local).count(_PARAGRAPHS)
+    for name in [OPENAI_COUNTER, "local"] if find_spec("wordllama") else [OPENAI_COUNTER]:
+        counter_for(name).count(_PARAGRAPHS)
     use_blank_sentence_splitter()
     take_shortcuts()
     for file_name, content in _samples().items():

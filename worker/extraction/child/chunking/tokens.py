@@ -5,13 +5,14 @@ counted by OpenAI's vocabulary, which stands for theirs.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 from docmill.worker.extraction.child.graphemes import before_grapheme
+from docmill.worker.models import OPENAI_COUNTER
 from docmill.worker.vocabularies import openai_encoding, wordllama_tokenizer
 
 if TYPE_CHECKING:
@@ -68,10 +69,17 @@ class LocalCounter:
         return np.maximum.accumulate(np.array([end for _, end in offsets], np.int64))
 
 
-@lru_cache(maxsize=2)
-def counter_for(*, local: bool) -> TokenCounter:
-    """What counts for the local model, or for all others. Safe to use from several threads."""
-    return LocalCounter() if local else OpenAICounter()
+#: By the name that providers and chunking rules have for it.
+COUNTERS: Final[Mapping[str, Callable[[], TokenCounter]]] = {
+    OPENAI_COUNTER: OpenAICounter,
+    "local": LocalCounter,
+}
+
+
+@lru_cache(maxsize=len(COUNTERS))
+def counter_for(name: str) -> TokenCounter:
+    """What counts under this name. Safe to use from several threads."""
+    return COUNTERS[name]()
 
 
 _BLANK: Final = re.compile(r"\s*")

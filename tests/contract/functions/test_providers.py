@@ -1,0 +1,79 @@
+"""Each provider as the deployed functions ask it: for a query, just as workers ask."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from docmill.worker.providers.base import Kind, Wanted
+from docmill.worker.providers.registry import HTTP_PROVIDERS
+from docmill.worker.settings.parts import ProviderSettings, variables_of
+from tests.contract.functions.conftest import answered_by_another, start_function
+from tests.contract.target import Target
+from tests.support.fake_openai import vector_of
+from tests.support.fake_providers import DIMENSIONS, FakeProvider
+
+pytestmark = pytest.mark.embedded_only("runs the function beside our own stack")
+
+
+def secrets_of(name: str, access: Mapping[str, str]) -> dict[str, str]:
+    """How workers are told of a provider: under the last of each variable's names."""
+    return {
+        variables_of(ProviderSettings, f"{name}_{variable}")[-1]: value
+        for variable, value in access.items()
+    }
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["by its name", "by a name of ours"])
+@pytest.mark.parametrize("name", HTTP_PROVIDERS)
+def test_a_query_is_asked_for_as_workers_ask(
+    name: str, is_named: bool, target: Target, tmp_path: Path
+) -> None:
+    assert target.inside is not None
+    fake = FakeProvider(name)
+    mine = {"mine": {"form": name, **fake.access}}
+    secrets = {"DOCMILL_PROVIDERS": json.dumps(mine)} if is_named else secrets_of(name, fake.access)
+    wanted = Wanted("a model", DIMENSIONS, sends_dimensions=True, kind=Kind.QUERY)
+    child, function = start_function(tmp_path, SUPABASE_URL=target.url, **secrets)
+    try:
+        with answered_by_another(
+            target.inside, provider="mine" if is_named else name, model="a model",
+            dimensions=DIMENSIONS, sends_dimensions=True, query_prefix="query: ",
+        ):  # fmt: skip
+            answer = function.post({"input": "roof"}, headers={"cache-control": "no-cache"})
+        assert answer.status_code == 200, answer.text
+        vector = np.array(answer.json()["embedding"])
+        expected = vector_of("query: roof", DIMENSIONS)
+        assert np.allclose(vector / np.linalg.norm(vector), expected, atol=1e-5)
+        (request,) = fake.requests
+        ours = HTTP_PROVIDERS[name].request(fake.access, wanted, ["query: roof"])
+        assert fake.root + request.path == ours.url
+        assert ours.headers.items() <= request.headers.items()
+        assert as_json(request.body) == as_json(ours.body)
+    finally:
+        child.stop()
+        fake.close()
+
+
+def as_json(body: object) -> object:
+    """Without what is written otherwise: how numbers are sent, and a single text of a list."""
+    assert isinstance(body, dict)
+    said = {name: value for name, value in body.items() if name != "encoding_format"}
+    if isinstance(said.get("input"), str):
+        said["input"] = [said["input"]]
+    return said
+
+
+def test_a_form_that_nobody_knows_is_named(target: Target, tmp_path: Path) -> None:
+    assert target.inside is not None
+    providers = json.dumps({"mine": {"form": "constructor", "base_url": "http://127.0.0.1:9"}})
+    child, function = start_function(tmp_path, SUPABASE_URL=target.url, DOCMILL_PROVIDERS=providers)
+    try:
+        with answered_by_another(target.inside, provider="mine"):
+            answer = function.post({"input": "roof"}, headers={"cache-control": "no-cache"})
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "the secret DOCMILL_PROVIDERS has no known form for mine"}
+    finally:
+        child.stop()

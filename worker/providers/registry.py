@@ -1,0 +1,31 @@
+"""All providers. A new one is a file beside this one, and an entry here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from docmill.worker.providers.azure import Azure
+from docmill.worker.providers.base import HttpProvider, Provider
+from docmill.worker.providers.cohere import Cohere
+from docmill.worker.providers.compatible import Compatible
+from docmill.worker.providers.gemini import Gemini
+from docmill.worker.providers.local import Local
+from docmill.worker.providers.openai import OpenAI
+from docmill.worker.providers.voyage import Voyage
+
+#: By name, as index versions have it.
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    provider.name: provider
+    for provider in (
+        OpenAI(),
+        Azure(),
+        Compatible(),
+        Voyage(),
+        Cohere(),
+        Gemini(),
+        Local(),
+    )
+}
+
+HTTP_PROVIDERS: Final[Mapping[str, HttpProvider]] = {
+    name: provider for name, provider in PROVIDERS.items() if isinstance(provider, HttpProvider)
+}
