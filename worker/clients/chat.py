@@ -98,7 +98,8 @@ class ChatClient:
 
     def _client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
-            api_key=self._server.api_key or "",
+            # Without one it would take that of the environment, which is of the embeddings' provider.
+            api_key=self._server.api_key or "none",
             base_url=self._server.base_url,
             timeout=self._server.timeout_seconds,
             # Whoever waits for an answer sees what was written: it is not begun anew.
