@@ -125,7 +125,8 @@ end
 $$;
 
 -- drain_rest: at most p_limit other rows of a withdrawn document. Removes staged chunks and kept
--- windows, unless they are taken over. Its jobs stay, as jobs of a file that is gone.
+-- windows, unless they are taken over. Its jobs stay and lose their document, like jobs of a file that
+-- is gone.
 create or replace function ingest_private.drain_rest(
     p_document_id uuid, p_keep boolean, p_limit integer)
 returns integer
