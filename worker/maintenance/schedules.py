@@ -23,7 +23,7 @@ from docmill.worker.store.schedules import Planned, RunOfSchedule
 
 log = get_logger(__name__)
 
-#: A run that begins no transaction for this long counts as dead, and another run may begin.
+#: A run that begins no transaction for this long has vanished, and another run may begin.
 LEASE: Final = timedelta(minutes=5)
 
 
