@@ -207,7 +207,7 @@ class _Table:
 
 
 def _title_rows(leading: Sequence[Cells]) -> int:
-    """How many rows with several cells are above the row of names: they are narrow."""
+    """How many rows are above the row of names: they are at most half as wide."""
     for number, cells in enumerate(leading[:-1]):
         widest = max(len(following) for following in leading[number + 1 : number + 4])
         if len(cells) > 1 and 2 * len(cells) > widest:
