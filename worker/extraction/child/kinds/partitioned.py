@@ -16,7 +16,7 @@ _NAMES = {"UncategorizedText": "Text"}
 
 
 def elements_of(partitioned: Iterable[Any]) -> Iterator[Element]:
-    """docmill's elements from unstructured's: without page breaks and metadata, tables as rows.
+    """Elements of docmill from unstructured's: no page breaks and metadata, tables as rows.
 
     An element that is already docmill's stays as it is.
     """

@@ -79,7 +79,7 @@ class Measure:
         self._bold: dict[int, bool] = {}  #: by font
 
     def rows(self) -> list[TextRow]:
-        """pdfium's lines, except blank ones."""
+        """The lines of pdfium, except blank ones."""
         rows, start = [], 0
         for text in self.page_text.split(_LINE_END):
             if text and not text.isspace():
@@ -88,7 +88,7 @@ class Measure:
         return rows
 
     def chars(self, positions: Sequence[int]) -> Sequence[int]:
-        """pdfium's numbers of the characters at these positions of the text."""
+        """The numbers by which pdfium knows the characters at these positions of the text."""
         if self._units is not None:
             positions = [self._units[position] for position in positions]
         return positions if self._is_complete else bulk.char_indices(self.address, positions)
