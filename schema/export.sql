@@ -1,5 +1,6 @@
--- The end of every file that `docmill schema export` writes: does with the rows of docmill_export
--- what `docmill schema apply` does with the files of schema/. Repeatable, whatever ran before.
+-- The end of every file that `docmill schema export` writes. It does with the rows of
+-- docmill_export what `docmill schema apply` does with the files of schema/. It may be repeated,
+-- whatever ran before.
 --   known      every migration of this release, content is its checksum
 --   migration  a migration to run unless the database has it
 --   reapplied  functions, policies and grants, all of them, in order
@@ -49,7 +50,8 @@ begin
             v_vector_schema;
     end if;
 
-    -- What a superuser runs belongs to the schema's owner, who must be able to go on.
+    -- Objects that a superuser makes must belong to the schema's owner, who must be able to change
+    -- them later.
     if v_owner <> current_user then
         if not pg_has_role(v_owner::name, 'member') then
             raise exception 'docmill: the schema belongs to its owner %: run this as that role',
@@ -58,7 +60,8 @@ begin
         perform set_config('role', v_owner, true);
     end if;
 
-    -- What a release does not know is newer than it: there is nothing left to do here.
+    -- A migration that this release does not know is newer than it: there is nothing left to do
+    -- here.
     if v_is_installed then
         if exists (select from ingest_private.migrations as done
                     where not exists (select from pg_temp.docmill_export
@@ -89,8 +92,8 @@ begin
             'first, or docmill schema apply', v_names;
     end if;
 
-    -- Functions, policies and grants come again after a migration, and when they are not as the
-    -- last time left them.
+    -- Functions, policies and grants are applied again after a migration, and if they differ from
+    -- what the last run left.
     if not exists (select from pg_temp.docmill_export where kind = 'migration') then
         execute v_values ->> 'fingerprint' into v_catalog;
         if exists (select from ingest_private.settings

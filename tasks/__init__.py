@@ -15,7 +15,7 @@ from docmill.worker.processes.runtime import current
 
 log = get_logger(__name__)
 
-#: What passes by itself: the task fails in Flower, and Celery writes no traceback of it.
+#: Errors that pass by themselves: the task fails in Flower, and Celery writes no traceback.
 _PASSING: Final = (JobError, psycopg.Error)
 
 
@@ -28,7 +28,7 @@ def run_job(task: "Task[..., Any]", job_id: str) -> None:
 
 @contextmanager
 def _in_one_line(work: str) -> Iterator[None]:
-    """Say in one line why work of the schedule was not done. Its next round does it."""
+    """Log in one line why a task of the schedule was not done. Its next round does it."""
     try:
         yield
     except _PASSING as error:
@@ -37,7 +37,8 @@ def _in_one_line(work: str) -> Iterator[None]:
         raise
 
 
-# The tasks that run every few seconds send no events: they would leave no room for documents.
+# The tasks that run every few seconds send no events, because Flower would then have no room for
+# documents.
 
 
 @shared_task(name="docmill.dispatch", send_events=False, throws=_PASSING)

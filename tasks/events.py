@@ -1,7 +1,7 @@
 """Events for Flower: the stage of each run while it goes on, and how it ended.
 
-Celery itself tells that a task was received and started, and would call it a success when it
-returns. But a document that failed is a task that did its work, too.
+Celery itself reports that a task was received and started, and would report a success when it
+returns. But a task also returns normally when its document failed.
 """
 
 import threading
@@ -17,20 +17,20 @@ from docmill.worker.pipeline.run_job import RunEnd
 
 log = get_logger(__name__)
 
-#: Events are sent together, this often at most. A stage that is shorter may not be shown.
+#: Events are sent together, at most this often. A shorter stage may not be shown.
 _PAUSE_SECONDS: Final = 0.25
-#: What the last events may take when the worker ends.
+#: How long sending the last events may take when the worker ends.
 _CLOSE_SECONDS: Final = 2.0
 
-#: The ends that Celery has a state for; the others are shown under our own names.
+#: The outcomes that Celery has a state for; the others are shown under docmill's own names.
 _EVENT_TYPES: Final = {"succeeded": "task-succeeded", "failed": "task-failed"}
 
 
 class EventSender:
-    """Sends the newest event of each task from a thread of its own.
+    """Sends the newest event of each task, on a thread of its own.
 
-    Whoever tells it something never waits: Redis may be slow, away, or not answer at all. Only
-    the newest event of a task is kept, so what waits is never more than the tasks that run.
+    A caller never waits: Redis may be slow, down, or not answer at all. Only the newest event of a
+    task is kept, so there are never more waiting events than running tasks.
     """
 
     def __init__(self) -> None:
@@ -41,9 +41,10 @@ class EventSender:
         self._thread: threading.Thread | None = None
 
     def tell(self, task: Task[..., Any], event_type: str, **fields: Any) -> None:
-        """Have an event of the task that runs in this thread sent. Returns at once."""
+        """Send an event of the task that runs in this thread, soon. Returns at once."""
         request = task.request
-        # Repeated with every event: a Flower that started later has missed the first ones.
+        # These are repeated with every event, because a Flower that started later has missed the
+        # first ones.
         fields |= {
             "name": task.name,
             "args": request.get("argsrepr"),
@@ -56,7 +57,7 @@ class EventSender:
         self._wanted.set()
 
     def close(self) -> None:
-        """Send what is left, if that is possible soon."""
+        """Send the remaining events, if that is possible soon."""
         self._closing.set()
         self._wanted.set()
         if self._thread is not None:
@@ -83,7 +84,7 @@ class EventSender:
             return
         try:
             _publish(app, hostname, batch)
-        except Exception as error:  # whatever is wrong with Redis, the runs are none the worse
+        except Exception as error:  # trouble with Redis must not disturb the runs
             log.debug("events_not_sent", error=type(error).__name__, count=len(batch))
             with self._lock:
                 self._newest = batch | self._newest
@@ -123,9 +124,9 @@ class ShownRun:
         _sender.tell(self._task, f"task-{stage}")
 
     def end(self, end: RunEnd | None) -> NoReturn:
-        """Show how the run ended; None stands for a hint without a job.
+        """Show how the run ended; None means that the hint had no job.
 
-        Raises Ignore, after which Celery says no more of this task.
+        Raises Ignore, so that Celery reports nothing more about this task.
         """
         outcome = end.outcome if end else "dropped"
         _sender.tell(

@@ -13,8 +13,8 @@ from docmill.embedded.redis import RedisServer, start_redis
 from tests.support import distribution
 from tests.support.database import Database, make_database, make_template
 
-#: A crash of the machine may lose what a test wrote: nobody misses it. Nothing works beside the
-#: tests, which count the blocks that statements touch.
+#: A crash of the machine may lose the data of a test, which nobody needs. No background work runs
+#: beside the tests, because some count the blocks that statements touch.
 FAST = (
     "fsync=off",
     "synchronous_commit=off",
@@ -41,7 +41,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """What `-n auto` stands for."""
+    """The number of workers for `-n auto`."""
     return distribution.workers(len(os.sched_getaffinity(0)))
 
 

@@ -1,4 +1,4 @@
-"""A question is answered from passages: the flow from the question to the checked answer."""
+"""Answers a question from passages: the flow from the question to the checked answer."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from docmill.worker.grounding import (
 )
 from docmill.worker.settings.parts import ChatSettings
 
-#: The passages for a query that whoever asks may read, the best first.
+#: Returns the best passages for a query that the asking user may read, best first.
 Search = Callable[[str], Awaitable[Sequence[Passage]]]
 
 
 @dataclass(frozen=True)
 class AskingServers:
-    """Who is asked."""
+    """The chat server and the reranker."""
 
     chat: ChatServer
     reranker: RerankServer
 
 
-#: Nobody: questions are refused as `not_configured`.
+#: No servers: questions are refused with `not_configured`.
 NO_SERVERS: Final = AskingServers(ChatServer("", None), RerankServer())
 
 
@@ -54,7 +54,7 @@ def servers_of(settings: ChatSettings) -> AskingServers:
 
 @dataclass(frozen=True)
 class Found:
-    """What was searched for, and what was found, in the order in which it is to be sent."""
+    """The query, and the passages that were found, in the order in which they are sent."""
 
     query: str
     passages: Sequence[Passage]
@@ -62,7 +62,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Delta:
-    """What the model wrote next. It is not checked yet."""
+    """The next piece of the model's text. It is not checked yet."""
 
     text: str
 
@@ -83,7 +83,7 @@ async def find(
     chat: ChatClient,
     reranker: RerankServer,
 ) -> Found:
-    """The passages for a question, which is first made to stand by itself where it follows others.
+    """The passages for a question; one that follows others is first rewritten to stand alone.
 
     Raises what `search` raises.
     """
@@ -96,7 +96,7 @@ async def find(
 async def answer(
     question: str, history: Sequence[Message], passages: Sequence[Passage], chat: ChatClient
 ) -> AsyncIterator[Sequence[Passage] | Delta | Result]:
-    """The sources that are sent, then pieces of the answer, then the result.
+    """Yields the sources that are sent, then pieces of the answer, then the result.
 
     Raises AskError. Without a source the model is not asked.
     """

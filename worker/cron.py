@@ -1,4 +1,4 @@
-"""Cron expressions: what Celery's crontab reads of them, and when they are due next."""
+"""Cron expressions: reads those that Celery's crontab accepts, and finds the next due time."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week
 _PART: Final = re.compile(r"(\*|\w+-\w+)(/\d+)?|\w+")
 _MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
-#: More than lies between two 29ths of February that are the same day of the week.
+#: Longer than the time between two 29ths of February on the same day of the week.
 _LONGEST_DAYS: Final = 50 * 366
 
 
@@ -22,8 +22,9 @@ _LONGEST_DAYS: Final = 50 * 366
 class Cron:
     """The local times of an expression.
 
-    Where both days are given, of the month and of the week, BOTH have to fit, as Celery's crontab
-    has it: `0 3 1-7 * mon` is the first Monday of a month. For cron itself one would be enough.
+    If both the day of the month and the day of the week are given, BOTH must fit, as in Celery's
+    crontab: `0 3 1-7 * mon` is the first Monday of a month. For cron itself one of them would be
+    enough.
     """
 
     expression: str  #: one space between fields
@@ -65,10 +66,10 @@ def read_cron(text: str) -> Cron:
 def next_due(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime:
     """The first time after `after` that the expression names in this zone, in UTC.
 
-    Times that the clock skips are due once, when it has skipped them; a time that comes twice is
-    due the first time.
+    Times that the clock skips are due once, right after the skip. A time that comes twice is due
+    the first time.
     """
-    # Later local times are never due earlier, so whatever is not later than this one is over.
+    # Later local times are never due earlier, so local times up to this one are over.
     local = after.astimezone(zone).replace(tzinfo=None)
     for day in _days(cron, local.date()):
         for hour in cron.hours:
@@ -91,7 +92,7 @@ def _instant(local: datetime, zone: ZoneInfo) -> datetime:
     due = local.replace(tzinfo=zone).astimezone(UTC)
     if due.astimezone(zone).replace(tzinfo=None) == local:
         return due
-    # Skipped: the two readings of a time that is not there lie on both sides of the change.
+    # The clock skips this time: its two readings lie on both sides of the change.
     return _change_between(local.replace(tzinfo=zone, fold=1).astimezone(UTC), due, zone)
 
 

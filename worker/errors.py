@@ -1,14 +1,14 @@
 """Errors, sorted by what happens next.
 
-Every error that reaches a job row carries a stable code. What an owner reads is the fixed text
-of that code, never the text of an exception, which may hold keys, addresses or document text.
+Every error on a job row has a stable code. Owners read the fixed text of that code, and never the
+text of an exception, which may hold keys, addresses or document text.
 """
 
 import errno
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: What the system answers when a disk, or a user's share of it, is full.
+#: Errors of the system when a disk, or a user's share of it, is full.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -18,7 +18,7 @@ class ErrorKind(StrEnum):
     PERMANENT = "permanent"  #: no number of attempts will help: the job fails
     WAITING = "waiting"  #: the job is held until somebody changes something
     TRANSIENT = "transient"  #: the same attempt may succeed later
-    CONFIGURATION = "configuration"  #: every job would meet it: nothing is burnt, all are held
+    CONFIGURATION = "configuration"  #: every job would meet it: none is counted, all are held
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
         counted=True,
     ),
     **_codes(ErrorKind.WAITING, "owner_budget_exceeded", "paused", counted=False),
-    # An outage of something outside is nobody's fault: it never uses up an attempt.
+    # An outage of another service is not the document's fault, so it never uses up an attempt.
     **_codes(
         ErrorKind.TRANSIENT,
         "storage_unavailable",
@@ -65,7 +65,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
         "no_space",
         counted=False,
     ),
-    # These may be the document's own doing, or ours: bounded by max_attempts.
+    # The document or docmill may be the cause of these, so max_attempts bounds them.
     **_codes(
         ErrorKind.TRANSIENT,
         "provider_invalid_response",
@@ -108,9 +108,9 @@ class ServiceError(DocmillError):
 
 
 class StoppedError(DocmillError):
-    """A signal ended the command before it had done what was asked.
+    """A signal ended the command before it was done.
 
-    The message says what became of it.
+    The message says how far it came.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -119,15 +119,15 @@ class StoppedError(DocmillError):
 
 
 class RefusedError(DocmillError):
-    """What was asked for is not to be had: there is no such job, say. Nothing was changed."""
+    """The request cannot be fulfilled: there is no such job, for example. Nothing was changed."""
 
 
 class JobError(DocmillError):
     """A run of a job ended without a result; `code` is one of ERROR_CODES.
 
-    `retry_after_seconds` is what the other side asked for, if it did. `counted` says whether it
-    uses up an attempt, when that is known better than the code tells. The message is for the
-    worker's log only.
+    `retry_after_seconds` is the pause that the other side asked for, if any. `counted` says whether
+    the error uses up an attempt, if this differs from the rule of the code. The message is only for
+    the worker's log.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class JobError(DocmillError):
 
 
 class AskError(DocmillError):
-    """A question was not answered. `code` is stable, the message is for whoever asked.
+    """A question was not answered. `code` is stable; the message is for the user who asked.
 
-    `status` is the one of HTTP that says so.
+    `status` is the HTTP status of the answer.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -162,7 +162,7 @@ class AskError(DocmillError):
 
 
 class LeaseLostError(DocmillError):
-    """Another run owns the job, or nobody should: stop, write nothing more."""
+    """Another run owns the job, or no run may: stop, and write nothing more."""
 
 
 class CancelledRunError(DocmillError):
@@ -174,4 +174,4 @@ class DrainError(DocmillError):
 
 
 class DocumentSupersededError(DocmillError):
-    """Storage holds another version by now; its own job brings that one."""
+    """Storage now holds another version, which has a job of its own."""

@@ -1,7 +1,8 @@
 """Logging: an event name plus fields, as JSON lines or for a terminal.
 
-Identity is bound once per run with structlog's contextvars. No document text, no secrets: values
-under a name that suggests one are replaced, whoever logs them.
+The ids of a run are bound once, with structlog's contextvars. Logs hold no document text and no
+secrets: if the name of a field suggests a secret, its value is replaced, also in lines of
+libraries.
 """
 
 import logging
@@ -10,11 +11,11 @@ import sys
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-if TYPE_CHECKING:  # imported where the first line is logged: commands that log nothing start faster
+if TYPE_CHECKING:  # imported with the first logged line: others start faster
     import structlog
 
 _SECRET_NAME = re.compile(r"secret|password|token$|authorization|api_?key|signature", re.IGNORECASE)
-#: What secrets look like, for text that others wrote: keys, signed links, passwords in addresses.
+#: How secrets look in text of others: keys, signed links, passwords in addresses.
 _SECRET_TEXT = re.compile(
     r"sb_secret_\w+|sk-[\w-]{8,}|whsec_[\w+/=]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"
 )
@@ -22,7 +23,7 @@ REDACTED = "[redacted]"
 
 
 def redact(text: str) -> str:
-    """Replace whatever looks like a secret."""
+    """Replace everything that looks like a secret."""
     return _SECRET_TEXT.sub(REDACTED, text)
 
 
@@ -73,7 +74,7 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # One line per request would repeat what our own events say, and show object names.
+    # Their lines for each request would repeat docmill's own events, and show names of objects.
     for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
-#: Limit, use, and the part of it that the kernel gives back at once, by version of the groups.
+#: For each version of control groups: limit, use, and the part of the use that the kernel can free
+#: at once.
 _FIGURES: Final = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (
@@ -19,19 +20,19 @@ _FIGURES: Final = (
 
 
 def total_bytes() -> int:
-    """What this process and its children may have at most."""
+    """How much memory this process and its children may use at most."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min([machine, *(limit for limit, _ in _groups())])
 
 
 def available_bytes() -> int:
-    """What could be had now without swapping."""
+    """How much memory is available now without swapping."""
     machine = _named(Path("/proc/meminfo"), "MemAvailable:") * 1024
     return min([machine, *(limit - used for limit, used in _groups())])
 
 
 def _groups() -> list[tuple[int, int]]:
-    """Limit and use of the control group; none where there is none, or it has no limit."""
+    """Limit and use of the control group; empty if there is no group or no limit."""
     found = []
     for limit, used, statistics, cache in _FIGURES:
         with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Plain data that the stages hand to each other."""
+"""Plain data that the stages pass to each other."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -9,7 +9,8 @@ JsonObject = dict[str, Any]
 Stage = Literal["downloading", "extracting", "embedding", "publishing"]
 
 
-#: A number. Bump when the chunks of unchanged elements change: documents are then chunked again.
+#: A number. Raise it when the chunks of unchanged elements change; documents are then chunked
+#: again.
 CHUNKING_VERSION: Final = "2"
 
 
@@ -21,28 +22,28 @@ LOCAL_COUNTERS: Final = ("local",)
 
 @dataclass(frozen=True)
 class ChunkRules:
-    """What decides on the chunks beside the text."""
+    """The rules that, with the text, decide the chunks."""
 
     max_tokens: int  #: of one chunk, as it is embedded
     counter: str = OPENAI_COUNTER  #: whose tokens these are
 
     @property
     def version(self) -> str:
-        """Changes when unchanged text may be chunked otherwise."""
+        """Changes when unchanged text may be chunked differently."""
         counted = "" if self.counter == OPENAI_COUNTER else f".{self.counter}"
         return f"{CHUNKING_VERSION}.{self.max_tokens}{counted}"
 
 
 @dataclass(frozen=True)
 class Offer:
-    """How a worker reads files: what is as new and has as many extras is as good."""
+    """How a worker reads files: with which versions of the rules, and with which extras."""
 
     reader_rules: int
     chunk_rules: int
-    extras: tuple[str, ...]  #: what is installed beside the base
+    extras: tuple[str, ...]  #: which optional parts are installed
 
 
-#: Of a process that reads nothing.
+#: The offer of a process that reads nothing.
 NO_OFFER: Final = Offer(0, 0, ())
 
 
@@ -55,7 +56,7 @@ class IndexVersion:
     dimensions: int
     chunking: JsonObject  #: `max_tokens`, and `counter` where it is not the provider's
     provider: str
-    sends_dimensions: bool  #: the provider is told how many are wanted
+    sends_dimensions: bool  #: requests to the provider name the number of dimensions
     document_prefix: str  #: put before each text of a document
     query_prefix: str  #: put before a query
 
@@ -80,7 +81,7 @@ class IndexSettings:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that this process leased, and what a run of it needs to know."""
+    """A job that this process leased, with the facts that its run needs."""
 
     job_id: UUID
     token: int  #: fencing token: every write names it
@@ -94,15 +95,15 @@ class Claim:
     object_name: str
     owner_id: str | None
     storage_version: str
-    size_bytes: int | None  #: as Storage has it; what is downloaded is measured again
+    size_bytes: int | None  #: according to Storage; the download is measured again
     max_bytes: int | None  #: limit of the source
     index: IndexVersion
-    published_sha256: bytes | None  #: bytes of the version that is live, if any
-    published_pipeline: str | None  #: rules that made its chunks
+    published_sha256: bytes | None  #: hash of the bytes of the live version, if any
+    published_pipeline: str | None  #: the rules that made its chunks
 
     @property
     def turn(self) -> str:
-        """Whose jobs wait for each other where jobs must wait: the owner's, else the bucket's."""
+        """The key by which jobs take turns: the owner, or the bucket if there is no owner."""
         return f"owner {self.owner_id}" if self.owner_id else f"bucket {self.bucket_id}"
 
 
@@ -135,12 +136,12 @@ class Chunk:
 
     @property
     def embedded_text(self) -> str:
-        """What the embedding is made of: the headings path, then the content."""
+        """The text that is embedded: the headings, then the content."""
         return headings_line(self.headings) + self.content
 
 
 def headings_line(headings: tuple[str, ...]) -> str:
-    """What stands before a chunk's content when it is embedded."""
+    """The line of headings before a chunk's content when it is embedded."""
     return " > ".join(headings) + "\n" if headings else ""
 
 
@@ -150,10 +151,10 @@ Placed = tuple[bytes, int | None, int | None]
 
 @dataclass(frozen=True)
 class SetAside:
-    """A chunk that the provider refuses: search goes without it."""
+    """A chunk that the provider refuses; searches do not find it."""
 
     content_hash: bytes
-    ordinal: int  #: of the chunk that it would stand before
+    ordinal: int  #: ordinal of the chunk that would follow it
     page_start: int | None
     page_end: int | None
     error_code: str

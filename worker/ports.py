@@ -1,4 +1,4 @@
-"""What the pipeline needs from the outside world, as protocols; `runtime` supplies the objects."""
+"""Protocols for what the pipeline needs from outside; `runtime` supplies the objects."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 from docmill.worker.models import Chunk, ChunkRules, Element
 from docmill.worker.providers.base import RequestLimits
 
-if TYPE_CHECKING:  # commands that embed nothing start faster without
+if TYPE_CHECKING:  # commands that embed nothing start faster without it
     import numpy as np
     from numpy.typing import NDArray
 
@@ -23,7 +23,7 @@ StopCheck = Callable[[], None]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """Headers of one object of Storage."""
+    """Facts about one object of Storage."""
 
     version: str
     size_bytes: int
@@ -34,7 +34,7 @@ class ObjectStorage(Protocol):
     """Where documents are downloaded from."""
 
     def info(self, bucket_id: str, object_name: str, *, check: StopCheck) -> StoredObject | None:
-        """What Storage holds at this name now; None when nothing. Raises JobError."""
+        """The object that Storage now has under this name, or None. Raises JobError."""
 
     def download(
         self, bucket_id: str, object_name: str, target: Path, *, max_bytes: int, check: StopCheck
@@ -44,31 +44,31 @@ class ObjectStorage(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """A run of pages, or the whole document, in reading order: as elements or as chunks."""
+    """Some successive pages, or the whole document, in reading order: as elements or as chunks."""
 
-    elements: Sequence[Element]  #: none where chunks were asked for
+    elements: Sequence[Element]  #: empty if chunks were requested
     pages_done: int  #: pages read so far, this window included
     unread_pages: Sequence[int]  #: pages of this window that hold no text that could be read
-    hidden_characters: int = 0  #: characters of it that a reader does not see: see count_hidden
-    chunks: Sequence[Chunk] = ()  #: without ordinals; none where elements were asked for
-    title: str | None = None  #: the first title in it, where chunks were asked for
+    hidden_characters: int = 0  #: characters in it that people do not see: see count_hidden
+    chunks: Sequence[Chunk] = ()  #: without ordinals; empty if elements were requested
+    title: str | None = None  #: the first title in it, if chunks were requested
 
 
 class KeptWindows(Protocol):
     """Windows of one document that earlier runs have read, by their number from 1."""
 
     def numbers(self) -> Collection[int]:
-        """Those that are kept. Raises JobError."""
+        """Numbers of the kept windows. Raises JobError."""
 
     def load(self, number: int) -> bytes:
-        """What is in one of them. Raises JobError."""
+        """Content of a kept window. Raises JobError."""
 
     def keep(self, number: int, content: bytes) -> None:
-        """Keep one for later runs. Raises JobError, LeaseLostError."""
+        """Keep a window for later runs. Raises JobError, LeaseLostError."""
 
 
 class Extraction(Protocol):
-    """One document being read."""
+    """One document that is being read."""
 
     @property
     def mime_type(self) -> str:
@@ -76,7 +76,7 @@ class Extraction(Protocol):
 
     @property
     def page_count(self) -> int | None:
-        """Pages, slides or sheets; None for kinds without."""
+        """Number of pages, slides or sheets; None for kinds without pages."""
 
     @property
     def title(self) -> str | None:
@@ -87,10 +87,10 @@ class Extraction(Protocol):
 
 
 class Extractor(Protocol):
-    """Turns a file of unknown kind and intent into elements, out of harm's way."""
+    """Turns a file of unknown kind and intent into elements, in a safe place."""
 
     def version(self, file_name: str) -> str:
-        """Changes when unchanged bytes under such a name may be read otherwise than before."""
+        """Changes when unchanged bytes under such a name may be read differently than before."""
 
     def open(
         self,
@@ -104,8 +104,8 @@ class Extractor(Protocol):
     ) -> AbstractContextManager[Extraction]:
         """Sniff the file and begin to read and chunk it. `file_name` is a hint. Raises JobError.
 
-        Where documents have to wait, those of one owner wait for each other. Windows that are kept
-        are not read again; what takes time to read is kept.
+        If documents must wait, documents of one owner wait for each other. Kept windows are not
+        read again. Windows that take time to read are kept.
         """
 
 

@@ -1,6 +1,6 @@
-"""Hints: messages that carry a job id and may be lost, doubled or late.
+"""Hints: messages that carry a job id and may be lost, sent twice or late.
 
-What Flower shows of one beside the id is in its headers, and nothing reads it there.
+Flower also shows the document's name. It is in the headers, and docmill never reads it there.
 """
 
 import threading
@@ -27,19 +27,19 @@ MAINTENANCE_QUEUE: Final = "maintenance"
 
 
 def job_queues(providers: Sequence[str], *, isolated: bool) -> list[str]:
-    """What a worker listens to: see queue_of in schema/functions."""
+    """The queues that a worker listens to: see queue_of in schema/functions."""
     common = ISOLATED_QUEUE if isolated else JOBS_QUEUE
     return [common, *(f"{common}.{provider}" for provider in providers)]
 
 
-#: A name may have a thousand characters; this many of the end of each part are shown.
+#: A name may have a thousand characters; of each part only the last ones are shown, this many.
 _SHOWN_CHARACTERS: Final = 200
 
 
 def shown_document(job: ReadyJob) -> str:
-    """What Flower shows as keyword arguments: a dict, in which its search can look.
+    """The keyword arguments that Flower shows: a dict, which its search looks into.
 
-    What tells documents apart comes first: there is room for the beginning only.
+    The part that differs between documents comes first, because Flower shows only the beginning.
     """
     folder, _, name = f"{job.bucket_id}/{job.object_name}".rpartition("/")
     return repr({"document": name[-_SHOWN_CHARACTERS:], "folder": folder[-_SHOWN_CHARACTERS:]})
@@ -60,10 +60,10 @@ class Dispatcher:
         self._resend_after = resend_after
 
     def dispatch(self) -> int:
-        """Mark what may start as dispatched, then send a hint for each; returns how many.
+        """Mark the jobs that may start as dispatched, then send a hint for each; returns how many.
 
-        A hint that cannot be sent is as good as lost: its job is ready again after
-        `resend_after`. Raises JobError("database_unavailable").
+        A hint that cannot be sent counts as lost: its job is ready again after `resend_after`.
+        Raises JobError("database_unavailable").
         """
         with self._database.transaction() as transaction:
             taken = jobs.take_ready(transaction, resend_after=self._resend_after)
@@ -81,7 +81,7 @@ class Dispatcher:
                 argsrepr=str(job.job_id),
                 kwargsrepr=shown_document(job),
                 queue=job.queue,
-                # The sender waits for nobody, and dispatch comes round again.
+                # The sender must not wait; dispatch tries again soon.
                 retry=False,
             )
         except (OperationalError, OSError) as error:
@@ -91,10 +91,10 @@ class Dispatcher:
 
 
 class BackgroundDispatcher:
-    """Dispatches on a thread of its own whenever it is told that something may have changed.
+    """Dispatches on a thread of its own each time that something may have changed.
 
-    Calls that come while it works are answered by one more round, so a thousand uploads at once
-    cost a few rounds and nobody waits for Redis.
+    All calls that come while it works lead to one more round. So a thousand uploads at once cost a
+    few rounds, and no caller waits for Redis.
     """
 
     def __init__(self, dispatch: Callable[[], int]) -> None:
@@ -127,5 +127,5 @@ class BackgroundDispatcher:
             try:
                 self._dispatch()
             except (JobError, psycopg.Error) as error:
-                # The schedule dispatches every few seconds: nothing is lost by giving up here.
+                # The schedule dispatches every few seconds, so giving up here loses nothing.
                 log.warning("dispatch_failed", error=type(error).__name__)

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from docmill.worker.errors import ErrorKind, JobError
 
-#: A provider may ask for hours; longer than this we rather ask again.
+#: A provider may ask for a pause of hours; docmill asks again after this time at the latest.
 LONGEST_RETRY_AFTER = timedelta(minutes=15)
 
-#: How a waiting job shows why it waits; errors without an entry show their code alone.
+#: The hold reason for an error; errors without an entry show only their code.
 HOLD_REASONS = {
     "rate_limited": "rate_limited",
     "owner_budget_exceeded": "owner_budget_exceeded",
@@ -25,7 +25,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Fail:
-    """Count a failure; the job ends if it has no attempt left or `retry_in` is None."""
+    """Count a failure; the job fails if no attempt is left or `retry_in` is None."""
 
     code: str
     retry_in: timedelta | None
@@ -43,15 +43,15 @@ class Release:
 def backoff(policy: RetryPolicy, *, run: int, jitter: float) -> timedelta:
     """Delay after run number `run`: doubled each time, the upper half random.
 
-    `jitter` lies in [0, 1). Spreads the jobs that one outage has thrown back together.
+    `jitter` is in [0, 1). It spreads the jobs that one outage has sent back at the same time.
     """
-    # Thirty doublings overflow no timedelta and are longer than any policy allows.
+    # Thirty doublings do not overflow a timedelta, and are longer than any policy allows.
     doublings = 1 << min(run - 1, 30)
     return min(policy.base * doublings, policy.longest) * (0.5 + jitter / 2)
 
 
 def decide(error: JobError, *, run: int, policy: RetryPolicy, jitter: float) -> Fail | Release:
-    """Say what becomes of a job whose run number `run`, counted from 1, met this error."""
+    """Decide what happens to a job whose run number `run`, counted from 1, met this error."""
     if error.error.kind is ErrorKind.PERMANENT:
         return Fail(error.code, None)
     asked = timedelta(seconds=error.retry_after_seconds or 0)

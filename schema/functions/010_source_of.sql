@@ -1,6 +1,7 @@
 -- source_of: the source that an object of Storage belongs to, or no row when it is not ingested.
--- The longest matching prefix of the bucket wins, a removed source only where no other matches.
--- A folder that the dashboard makes, by uploading `.emptyFolderPlaceholder`, is nobody's.
+-- The longest matching prefix of the bucket wins; a removed source wins only if no other matches.
+-- The dashboard makes a folder by uploading `.emptyFolderPlaceholder`; this file belongs to no
+-- source.
 create or replace function ingest_private.source_of(p_bucket_id text, p_name text)
 returns setof ingest_private.sources
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,5 +1,5 @@
--- owner_of: who owns an object under its source's rule; null when the rule finds nobody.
--- A folder counts only when something follows it: in `a.pdf` the first folder does not exist.
+-- owner_of: who owns an object under its source's rule; null when the rule finds nobody. A folder
+-- counts only if something follows it: `a.pdf` has no first folder.
 create or replace function ingest_private.owner_of(p_rule text, p_uploader text, p_name text)
 returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$

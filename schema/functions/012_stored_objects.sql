@@ -1,11 +1,11 @@
--- stored_objects: what Storage holds now of these objects, as docmill sees it: only current
--- rows of watched buckets. Read through to_jsonb because the versioning columns and user_metadata
--- do not exist in every release of Storage. An odd value of one object must not stop the sync of
--- others: what cannot be read is null. Nothing here depends on the session: the version of an
--- object that has none would otherwise change with the reader's time zone.
--- An empty object whose name ends in / is a folder that an S3 client has made; one with content is
--- a file, which Storage cannot be asked for by such a name, and whose document says so.
--- Under a removed source only what was ingested and has not changed since is still seen.
+-- stored_objects: the current rows of these objects in Storage, if their buckets are watched. Reads
+-- through to_jsonb, because the versioning columns and user_metadata do not exist in every release
+-- of Storage. A strange value of one object must not stop the sync of others, so a value that
+-- cannot be read is null. Nothing here depends on the session; otherwise the version of an object
+-- without one would change with the reader's time zone. An empty object whose name ends in / is a
+-- folder that an S3 client has made. With content it is a file, but Storage does not deliver a file
+-- with such a name; its document says so. Under a removed source, only files that were ingested and
+-- have not changed since are still seen.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
 returns setof ingest_private.stored_object
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,8 +1,9 @@
--- Circuit breakers: an error of the configuration (a key that was revoked, a model that is not
--- there) would be met by every job of its provider, and one of Storage by every job. The first one
--- opens the breaker of provider and code: nothing that needs it is dispatched until its time has
--- passed, then one job at a time, as a probe. A probe that meets the error opens the breaker anew;
--- one that was published closes those of Storage, one that was embedded those of its provider.
+-- Circuit breakers. Every job of a provider would meet an error of its configuration (a revoked
+-- key, a missing model), and every job would meet such an error of Storage. The first such error
+-- opens the breaker of this provider and code. Until its time has passed, no job that needs the
+-- provider is dispatched; then one job at a time, as a probe. If the probe meets the error, the
+-- breaker opens again. If it is published, the breakers of Storage close; if it was embedded, also
+-- those of its provider.
 
 -- open_breaker: no job that needs it is tried before p_until.
 create or replace function ingest_private.open_breaker(
@@ -16,8 +17,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
            set open_until = greatest(breaker.open_until, excluded.open_until);
 $$;
 
--- probe_breakers: the next job is tried now, those that met the error included: something has
--- changed that may have mended it.
+-- probe_breakers: tries the next job now, even one that met the error, because a change may have
+-- ended the error.
 create or replace function ingest_private.probe_breakers()
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -37,7 +38,7 @@ begin
 end
 $$;
 
--- close_breakers: a document was read from Storage, and p_embedded by this provider.
+-- close_breakers: a document was read from Storage and, if p_embedded, embedded by this provider.
 create or replace function ingest_private.close_breakers(p_provider text, p_embedded boolean)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

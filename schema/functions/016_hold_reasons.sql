@@ -1,7 +1,6 @@
--- hold_reasons: the list of hold reasons. `is_stored`: the reason is written into ingest.jobs; the
--- others are found when somebody asks explain_job. `set_when` and `ends` are what docs/job_states.md
--- says; `python -m tests.support.hold_table` copies them. A new reason needs a row here, and no
--- migration.
+-- hold_reasons: the list of hold reasons. `is_stored`: the reason is written into ingest.jobs;
+-- explain_job finds the others when it is called. `python -m tests.support.hold_table` copies
+-- `set_when` and `ends` into docs/job_states.md. A new reason needs a row here, and no migration.
 create or replace function ingest_private.hold_reasons()
 returns table (reason text, is_stored boolean, set_when text, ends text)
 language sql immutable set search_path = pg_catalog, pg_temp as $$

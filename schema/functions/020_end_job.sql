@@ -1,6 +1,6 @@
 -- end_jobs: unfinished jobs -> a final state. Drops their leases and their places in the queue and
--- closes their attempts. The caller holds the locks on documents and jobs. All at once, because a
--- delete of many objects ends many.
+-- closes their attempts. The caller holds the locks on documents and jobs. Ends all of them at
+-- once, because a delete of many objects ends many jobs.
 create or replace function ingest_private.end_jobs(
     p_job_ids uuid[], p_state text, p_error_code text default null)
 returns void
@@ -22,7 +22,7 @@ begin
 end
 $$;
 
--- end_job: the same for one.
+-- end_job: end_jobs for one job.
 create or replace function ingest_private.end_job(
     p_job_id uuid, p_state text, p_error_code text default null)
 returns void

@@ -1,10 +1,11 @@
--- enqueue_job: a new queued job for one document and index version, placed in the queue.
--- A job of kind reindex never ages: it has slots for itself instead (take_ready_jobs).
--- Start-time fair queueing without a stored counter: a job's rank follows the owner's last one,
--- but never lies before what is being worked on now (v), so an owner who was idle has saved
--- nothing up and waits for nobody's backlog. Each priority has a time of its own: a big urgent job
--- that runs must not put newcomers of a lower priority behind everybody's backlog there. Two jobs
--- may get the same rank: no lock is held into the transaction of an upload.
+-- enqueue_job: a new queued job for one document and index version, placed in the queue. A job of
+-- kind reindex never ages; instead some slots are reserved for such jobs (take_ready_jobs). This is
+-- start-time fair queueing without a stored counter. The rank of a job follows the rank of the
+-- owner's last job, but is never lower than the rank of the jobs that run now (v). So an owner who
+-- was idle gets no credit for that time, and does not wait for the backlog of others. Each priority
+-- has its own ranks: a big urgent job that runs must not put new jobs of a lower priority behind
+-- everybody's backlog there. Two jobs may get the same rank, because no lock is held during the
+-- transaction of an upload.
 create or replace function ingest_private.enqueue_job(
     p_document_id uuid, p_index_version integer, p_kind text, p_priority smallint, p_weight real)
 returns uuid
@@ -43,7 +44,7 @@ begin
             p_kind, p_index_version, v_document.storage_version, p_priority, clock_timestamp())
     returning id into v_job_id;
 
-    -- A job costs one, and one more for each MiB: work grows with size.
+    -- A job costs one, and one more for each MiB, because work grows with size.
     insert into ingest_private.job_queue (job_id, provider, is_reindex, aged_at, priority,
                                           fairness_key, rank)
     values (v_job_id, v_provider, p_kind = 'reindex',
@@ -53,8 +54,8 @@ begin
             + (1 + coalesce(v_document.size_bytes, 0) / 1048576.0) / p_weight);
     perform ingest_private.hold_job(v_job_id);
 
-    -- What clients see of a document is about the index version that answers searches. Reindexing
-    -- never changes that.
+    -- Clients see the state of a document in the index version that answers searches. Reindexing
+    -- never changes it.
     update ingest.documents set latest_job_id = v_job_id
      where id = p_document_id and p_kind <> 'reindex'
        and p_index_version = (select id from ingest.index_versions where state = 'active');

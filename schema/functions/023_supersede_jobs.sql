@@ -1,8 +1,8 @@
--- supersede_jobs: the unfinished jobs of a document -> superseded. The caller holds the lock
--- on the document.
--- FOR NO KEY UPDATE, here and wherever jobs are locked: foreign keys to jobs are checked with FOR
--- KEY SHARE by statements that hold a place in the queue already (a row that is written twice in
--- one transaction is checked again), which FOR UPDATE would make wait: a circle.
+-- supersede_jobs: the unfinished jobs of a document -> superseded. The caller holds the lock on the
+-- document. Jobs are locked FOR NO KEY UPDATE, here and everywhere. Statements that already hold a
+-- row of the queue check their foreign key to jobs with FOR KEY SHARE (a row that is written twice
+-- in one transaction is checked again). FOR UPDATE would make them wait, which could close a
+-- circle.
 create or replace function ingest_private.supersede_jobs(p_document_id uuid)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,6 +1,6 @@
--- end_free_jobs: the unfinished jobs of these documents -> superseded, but for those of which
--- somebody has locked the job, its lease or its place in the queue: they are not waited for.
--- Returns how many are left.
+-- end_free_jobs: the unfinished jobs of these documents -> superseded. Does not wait for a job if
+-- another transaction has locked it, its lease or its row in the queue. Returns how many jobs are
+-- left.
 create or replace function ingest_private.end_free_jobs(p_document_ids uuid[])
 returns integer
 language plpgsql security definer
@@ -31,11 +31,11 @@ begin
 end
 $$;
 
--- withdraw_documents: nobody finds these documents any more, from the commit on. What was made of
--- them stays where it is, so that this costs the same for one chunk and for a hundred thousand:
--- searches pass over it (withdrawn_of_caller), and drain_withdrawn removes it. The caller holds the
--- locks on the documents. Waits for nobody: jobs in use are ended by the drain, and publish nothing
--- meanwhile, because their document is gone.
+-- withdraw_documents: from the commit on, nobody finds these documents. Their contents stay where
+-- they are, so this costs the same for one chunk and for a hundred thousand. Searches pass over
+-- them (withdrawn_of_caller), and drain_withdrawn removes them. The caller holds the locks on the
+-- documents. Does not wait: the drain ends jobs in use. Until then they publish nothing, because
+-- their document is gone.
 create or replace function ingest_private.withdraw_documents(p_document_ids uuid[])
 returns void
 language plpgsql security definer
@@ -53,9 +53,9 @@ begin
 end
 $$;
 
--- take_over: one document follows another that was withdrawn, because its owner or access has
--- changed. What lies embedded of that one, and of those before it, is now kept for this one. A
--- document of which there is nothing is not noted, so that a chain of moves stays short.
+-- take_over: one document follows another that was withdrawn because its owner or access changed.
+-- The embeddings of the former document, and of those before it, are now kept for the new one. A
+-- document without any is not noted, so a chain of moves stays short.
 create or replace function ingest_private.take_over(p_former_id uuid, p_document_id uuid)
 returns void
 language sql security definer
@@ -69,7 +69,8 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
         or exists (select from ingest_private.document_windows where document_id = p_former_id);
 $$;
 
--- ids_of: a document, and what it was before: under any of these ids its embeddings may lie.
+-- ids_of: the id of a document and of its former documents: its embeddings may be stored under any
+-- of these.
 create or replace function ingest_private.ids_of(p_document_id uuid)
 returns uuid[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,5 +1,5 @@
--- is_stuck: a document whose version is neither published nor failed, without a job to bring it
--- there: somebody has deleted the job.
+-- is_stuck: whether a document's version is neither published nor failed, and has no job for this:
+-- somebody has deleted the job.
 create or replace function ingest_private.is_stuck(p_document ingest.documents)
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

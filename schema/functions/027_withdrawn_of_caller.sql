@@ -1,7 +1,7 @@
--- withdrawn_of_caller: the documents whose chunks the caller may not find any more although they
--- lie there still, each of which policies pass over: what was withdrawn from this owner, or from
--- everybody, and what a pending event hides. In plpgsql, which keeps its plan; the number of rows is
--- given, so that the planner always hashes them, asked for once a query.
+-- withdrawn_of_caller: the documents whose chunks still exist although the caller may no longer
+-- find them. Policies pass over them: documents that were withdrawn from this owner, or from
+-- everybody, and documents that a pending event hides. Written in plpgsql, which keeps its plan.
+-- The number of rows is declared, so the planner always hashes them, once for each query.
 create or replace function ingest_private.withdrawn_of_caller()
 returns setof uuid
 language plpgsql stable security definer rows 100
@@ -22,7 +22,8 @@ begin
 end
 $$;
 
--- withdrawn_documents: the same for whom no policy holds, and who may read everything.
+-- withdrawn_documents: the same list for roles that no policy holds for, and that may read
+-- everything.
 create or replace function ingest.withdrawn_documents()
 returns setof uuid
 language plpgsql stable security definer rows 100

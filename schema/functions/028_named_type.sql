@@ -1,11 +1,11 @@
--- named_type: the type of text that the ending of a name stands for, as workers take it (name_hint in
--- worker/extraction/shared/media_types.py); empty where it stands for none.
+-- named_type: the text type that the ending of a name stands for, by the same rules as in workers
+-- (name_hint in worker/extraction/shared/media_types.py); empty if it stands for none.
 create or replace function ingest_private.named_type(p_object_name text)
 returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     v_name constant text := lower(split_part(p_object_name, '/', -1));
-    -- What stands before the last point may not be empty.
+    -- The part before the last point may not be empty.
     v_ending constant text := case when strpos(substr(v_name, 2), '.') > 0
                                    then split_part(v_name, '.', -1) else '' end;
 begin

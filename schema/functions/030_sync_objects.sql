@@ -1,22 +1,22 @@
 -- sync_objects: bring the documents and jobs of these objects in line with storage.objects.
--- Level-triggered: what happened does not matter, only what Storage holds now, so events may be
--- lost, repeated or out of order. Returns the newest unfinished job of each object touched.
+-- Level-triggered: only what Storage holds now counts, and not what happened. So events may be
+-- lost, repeated or out of order. Returns the newest unfinished job of each object.
 --   gone or no longer watched -> the document is withdrawn
 --   new                       -> document and one job for each index version that is kept filled
 --   other version             -> unfinished jobs superseded, new jobs
 --   other name or metadata    -> written to the document; chunks stay
 --   other owner or access     -> withdrawn, and followed by another document that takes over its
 --                                embeddings
--- What it costs does not grow with what was made of a document: see withdraw_documents.
--- Locks documents in id order, then jobs. Waits are the caller's to bound (lock_timeout).
--- Storage is read once, under the locks: a version that commits between two reads would be
--- written to the document by one statement and not be seen as new by the other, and never ingested.
--- For the same reason only documents that were locked before are touched: one that came in since
--- belongs to an upload that this reading of Storage does not know.
--- Plans are kept: every look-up here is by key, and planning it anew would take half of what an
--- upload waits for. Without sequential scans, because the plans may have been made on empty tables;
--- and without JIT: up to PostgreSQL 17 a scan that cannot be avoided then looks so expensive that it
--- would be compiled (15: 300 objects took 27.8 s with it and 0.4 s without).
+-- The cost does not grow with the contents of a document: see withdraw_documents. Locks documents
+-- in order of id, then jobs. The caller bounds the waits (lock_timeout). Storage is read once,
+-- under the locks. With two reads, a version that commits between them could be written to the
+-- document by one statement and not be new for the other, and would never be ingested. For the same
+-- reason only documents that were locked before are changed: a document that appeared since then
+-- belongs to an upload that this reading of Storage does not know. Plans are kept: every look-up
+-- here is by key, and planning again would take half of the time that an upload waits. Sequential
+-- scans are off, because plans may have been made on empty tables. JIT is off too: up to PostgreSQL
+-- 17, a scan that cannot be avoided then looks so expensive that it would be compiled (on 15, 300
+-- objects took 27.8 s with JIT and 0.4 s without).
 create or replace function ingest_private.sync_objects(p_object_ids uuid[])
 returns table (object_id uuid, job_id uuid)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -35,10 +35,11 @@ declare
 begin
     v_documents := array(select id from ingest.documents where object_id = any(v_ids)
                           order by id for no key update);
-    -- An object may have taken a name that another document still carries: that one has moved
-    -- or gone, and must be brought in line in the same statement. Chains and swaps of names
-    -- grow the set step by step; each round locks what it found and looks again under the lock.
-    -- These locks come out of order, so they are not waited for: no sync can deadlock another.
+    -- An object may now have a name that another document still has. The object of that document
+    -- has moved or gone, and the document must be synced in the same statement. Chains and swaps of
+    -- names extend the set step by step: each round locks the documents that it found and looks
+    -- again under the lock. These locks are taken out of order, so this does not wait for them: no
+    -- two syncs can deadlock.
     loop
         v_stored := array(select stored from ingest_private.stored_objects(v_ids) as stored);
         v_grown := array(
@@ -75,7 +76,8 @@ begin
      where document.id = any(v_documents)
        and document.storage_version is distinct from stored.storage_version;
 
-    -- One statement for all: the unique name is checked at its end, so names may be swapped.
+    -- One statement for all documents: unique names are checked at its end, so names may be
+    -- swapped.
     update ingest.documents as document
        set bucket_id = stored.bucket_id, object_name = stored.object_name,
            source_id = stored.source_id, size_bytes = stored.size_bytes,

@@ -1,7 +1,7 @@
--- sync_hints: sync_object for many hints in one transaction: events that arrive together cost one
--- commit. Returns, in the order of the hints, the unfinished job of each object, or null.
--- All documents are locked at once, in order, as everywhere. It waits shortly for a lock: one
--- document in use must not hold up the others, and the caller then asks for each by itself.
+-- sync_hints: sync_object for many hints in one transaction, so events that arrive together cost
+-- one commit. Returns, in the order of the hints, the unfinished job of each object, or null. Locks
+-- all documents at once, in order, as everywhere. Waits only a short time for a lock, because one
+-- document in use must not delay the others. If it fails, the caller tries each hint alone.
 create or replace function ingest_private.sync_hints(
     p_object_ids uuid[], p_bucket_ids text[], p_names text[])
 returns uuid[]

@@ -1,6 +1,7 @@
--- sync_object: sync_objects for one hint: the object that is meant, whatever Storage has at
--- this name now, and whatever document carries the name. Any part may be unknown, stale or
--- wrong: nothing of a hint is trusted. Returns the unfinished job of the object, if any.
+-- sync_object: sync_objects for one hint: for the object with this id, for the object that Storage
+-- now has under this name, and for the document with this name. Any part of the hint may be
+-- unknown, stale or wrong: nothing of it is trusted. Returns the unfinished job of the object, if
+-- any.
 create or replace function ingest_private.sync_object(
     p_object_id uuid, p_bucket_id text, p_name text)
 returns uuid
@@ -10,7 +11,7 @@ declare
     v_named uuid[];
     v_job_id uuid;
 begin
-    -- More than one once Storage keeps old versions of an object as rows.
+    -- There may be more than one, if Storage keeps old versions of an object as rows.
     v_named := array(select id from storage.objects
                       where bucket_id = p_bucket_id and name = p_name);
     select synced.job_id into v_job_id

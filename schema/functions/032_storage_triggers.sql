@@ -1,13 +1,13 @@
 -- The triggers on storage.objects. They run inside Storage's own transactions, also in its
--- rolled-back permission tests (as the caller), so they write to tables only, wait for nothing
--- (what is in use is found by NOWAIT, and 5 ms are what any other lock is given), do the same work
--- for one chunk as for a hundred thousand, and turn every failure into a pending event. They fire as anon, authenticated
--- or service_role: definer, or every upload would be refused. What is watched rings the doorbell
--- at the end, where one is installed.
+-- permission tests, which are rolled back. So they only write to tables. They do not wait: they
+-- lock rows with NOWAIT, and wait 5 ms at most for any other lock. They do the same work for one
+-- chunk as for a hundred thousand, and turn every failure into a pending event. They fire as anon,
+-- authenticated or service_role, so they are definer functions; otherwise every upload would be
+-- refused. For watched buckets they ring the doorbell at the end, if it is installed.
 
--- note_pending: leave objects to the drain, with p_hides found by nobody until it has settled them.
--- Never raises: the caller is an upload that must not fail. What cannot be noted even here is left
--- to reconcile.
+-- note_pending: leaves objects to the drain. With p_hides nobody finds them until the drain has
+-- settled them. Never raises, because the caller is an upload that must not fail. If even this note
+-- cannot be written, reconcile finds the change.
 create or replace function ingest_private.note_pending(
     p_object_ids uuid[], p_reason text, p_hides boolean)
 returns void
@@ -20,10 +20,10 @@ exception when others then
 end
 $$;
 
--- has_same_readers: whether an object that could not be synced has a document, and may be found by
--- the same as before: then what is searchable of it may stay so until its event is settled. Not
--- sure of that it is while an earlier event hides it, or where the document is not what the object
--- was: a sync that has not committed may be changing it.
+-- has_same_readers: whether an object that could not be synced has a document, and the same users
+-- may read it as before. Then the document may stay searchable until its event is settled. The
+-- answer is false while an earlier event hides the document, or if the document differs from the
+-- object before the change: a sync that has not committed may be changing it.
 create or replace function ingest_private.has_same_readers(p_object_id uuid, p_old jsonb)
 returns boolean
 language sql stable security definer
@@ -46,7 +46,7 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
                         where event.object_id = p_object_id and event.hides)
 $$;
 
--- note_unsynced: leave an object to the drain whose sync met p_reason.
+-- note_unsynced: leaves an object to the drain, because its sync failed with p_reason.
 create or replace function ingest_private.note_unsynced(
     p_object_id uuid, p_old jsonb, p_reason text)
 returns void
@@ -55,7 +55,7 @@ declare
     v_hides boolean := true;
 begin
     begin
-        -- Of an object that is new, there is nothing to hide.
+        -- A new object has nothing to hide.
         v_hides := p_old is not null
                    and not ingest_private.has_same_readers(p_object_id, p_old);
     exception when others then
@@ -72,8 +72,9 @@ declare
     v_left_unseen boolean := false;
     v_is_watched boolean := false;
 begin
-    -- The permission test of uploads and copies, which is always rolled back: an upload would wait
-    -- twice for a document in use. Were an object ever of this version, the sweep would find it.
+    -- This is the permission test of uploads and copies, which is always rolled back; here an
+    -- upload would wait a second time for a document in use. If an object really had this version,
+    -- reconcile would find it.
     if new.version = '1' then
         return null;
     end if;
@@ -90,13 +91,13 @@ begin
         perform from ingest.documents as document
           where document.object_id = new.id for no key update nowait;
         perform ingest_private.sync_objects(array[new.id]);
-        -- Checked here, where a failure can be caught: at commit it would break the upload.
+        -- Checked here, where a failure can be caught; at commit it would break the upload.
         set constraints ingest.jobs_running_iff_leased,
                         ingest_private.leases_only_while_running immediate;
         set constraints ingest.jobs_running_iff_leased,
                         ingest_private.leases_only_while_running deferred;
-        -- Its document may be on its way in with a transaction that has not committed: the
-        -- pending event takes it out again, as after a delete.
+        -- A transaction that has not committed may be inserting its document. The pending event
+        -- removes the document again, as after a delete.
         if v_left_unseen then
             perform ingest_private.note_pending(array[new.id], 'moved', true);
         end if;
@@ -119,7 +120,7 @@ begin
 end
 $$;
 
--- on_objects_truncated: everything is gone; the drain finds out of what.
+-- on_objects_truncated: all objects are gone; the drain finds the documents.
 create or replace function ingest_private.on_objects_truncated() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '5ms' as $$
@@ -153,9 +154,9 @@ begin
         if v_deleted is null then
             return null;
         end if;
-        -- Documents in use are left to the drain, and hidden: a delete of many must not wait. An
-        -- object without a document may be on its way in with a transaction that has not
-        -- committed: the pending event takes it out again.
+        -- Documents in use are hidden and left to the drain, because a delete of many objects must
+        -- not wait. For an object without a document, a transaction that has not committed may be
+        -- inserting one; the pending event removes it again.
         select array_agg(locked.object_id), coalesce(array_agg(locked.id), '{}')
           into v_locked, v_documents
           from (select id, object_id from ingest.documents
@@ -173,7 +174,8 @@ begin
             coalesce(v_deleted, array(select id from deleted_objects)), sqlstate, true);
     end;
     begin
-        -- One ring for all of them: about one that was left, which the receiver then withdraws.
+        -- One ring for all of them, about an object that was left to the drain; the receiver then
+        -- withdraws it.
         perform ingest_private.ring_doorbell(
                     'DELETE', null,
                     ingest_private.event_row(object.id, object.bucket_id, object.name,

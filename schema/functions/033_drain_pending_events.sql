@@ -1,14 +1,13 @@
--- drain_pending_events: sync the objects whose triggers could not. Returns how many events were
--- settled and how many failed; a failed one is kept and tried again after all others. One that ran
--- into the time-out of the statement is tried alone: those beside it would have no time left. Syncs
--- p_limit objects at most.
--- An event that finds no document is kept for ten seconds after it was first tried: a transaction
--- that was still inserting the document when its object was deleted has then committed or is gone
--- (callers of sync_objects bound their transactions to less).
--- The locks of all other events are held until commit: taken in order of document, as everywhere,
--- and for few at a time, because uploads to these documents become pending events. Its own waits
--- are shorter than deadlock_timeout: whoever else is in a circle never hears of it. Call again
--- while it settles.
+-- drain_pending_events: syncs the objects that triggers could not sync. Returns how many events
+-- were settled and how many failed. A failed event is kept and tried again after all others. An
+-- event that ran into the statement timeout is then tried alone, because it leaves no time for
+-- others. Syncs p_limit objects at most. If an event finds no document, it is kept for ten seconds
+-- after its first try. If a transaction was still inserting the document when its object was
+-- deleted, this transaction has ended by then (callers of sync_objects bound their transactions to
+-- less). The locks of all other events are held until commit. They are taken in order of document,
+-- as everywhere, and for few documents at a time, because uploads to these documents become pending
+-- events. Its own waits are shorter than deadlock_timeout, so in a circle this function gives up
+-- first. Call it again while it settles events.
 create or replace function ingest_private.drain_pending_events(
     p_limit integer default 200, out settled integer, out failed integer)
 language plpgsql security definer
@@ -44,7 +43,7 @@ begin
                 settled := settled + 1;
             end if;
         exception
-            -- The time-out comes once: what is left would have none.
+            -- The timeout comes only once: the remaining events would have no timeout.
             when query_canceled then
                 perform ingest_private.put_back_event(v_event.id, sqlstate);
                 failed := failed + 1;
@@ -57,8 +56,9 @@ begin
 end
 $$;
 
--- drop_idle_events: of p_limit events those with neither object nor document, which have nothing to
--- sync: many at once, because a delete may leave many. Returns how many went.
+-- drop_idle_events: of p_limit events, deletes those with neither object nor document, which have
+-- nothing to sync. It takes many at once, because a delete may leave many. Returns how many it
+-- deleted.
 create or replace function ingest_private.drop_idle_events(p_limit integer)
 returns integer
 language sql security definer
@@ -85,8 +85,8 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
     select count(*)::integer from over;
 $$;
 
--- settle_event: sync the object of one event and delete the event. False: it is kept, because its
--- document may be on its way in. The caller has locked the event.
+-- settle_event: syncs the object of one event and deletes the event. False: the event is kept,
+-- because a transaction may still be inserting its document. The caller has locked the event.
 create or replace function ingest_private.settle_event(p_event_id bigint, p_object_id uuid)
 returns boolean
 language plpgsql security definer
@@ -109,7 +109,7 @@ begin
 end
 $$;
 
--- put_back_event: an event goes behind all others.
+-- put_back_event: puts an event behind all others.
 create or replace function ingest_private.put_back_event(p_event_id bigint, p_reason text)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$

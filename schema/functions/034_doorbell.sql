@@ -1,9 +1,9 @@
 -- The doorbell: a signed request that tells the receiver of a change, so that its job starts at
--- once and not with the next dispatch. Installed by `docmill schema webhook`: the url lies in
--- settings, the secrets in Vault. pg_net sends when the transaction commits, so nothing leaves in
--- Storage's rolled-back permission test.
+-- once and not with the next dispatch. `docmill schema webhook` installs it: the URL is in
+-- settings, the secrets are in Vault. pg_net sends when the transaction commits, so Storage's
+-- permission test, which is rolled back, sends nothing.
 
--- hmac_sha256: RFC 2104 over core sha256(), because pgcrypto need not be there.
+-- hmac_sha256: RFC 2104 with the built-in sha256(), because pgcrypto may be missing.
 create or replace function ingest_private.hmac_sha256(p_key bytea, p_message bytea)
 returns bytea
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -20,8 +20,9 @@ begin
 end
 $$;
 
--- webhook_signature: the header of that name in Standard Webhooks, one signature for each of the
--- secrets (`whsec_...`, comma-separated): while they are rotated a receiver may know either.
+-- webhook_signature: the header of that name in Standard Webhooks, with one signature for each
+-- secret (`whsec_...`, comma-separated). While secrets are rotated, a receiver may know only one of
+-- them.
 create or replace function ingest_private.webhook_signature(p_secrets text, p_content text)
 returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -42,8 +43,9 @@ begin
 end
 $$;
 
--- event_row: what a hint needs of a row of storage.objects. Cut to what Storage allows, so that an
--- event stays far below the receiver's limit whatever somebody wrote by SQL.
+-- event_row: the columns of a row of storage.objects that a hint needs. Values are cut to the
+-- lengths that Storage allows, so an event stays far below the receiver's limit even if somebody
+-- wrote the row by SQL.
 create or replace function ingest_private.event_row(
     p_id uuid, p_bucket_id text, p_name text, p_version text)
 returns jsonb
@@ -52,11 +54,11 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
                               'name', left(p_name, 1024), 'version', left(p_version, 1024))
 $$;
 
--- ring_doorbell: queue one signed event in the form of a Database Webhook, where a doorbell is
--- installed. Once in a transaction, however many objects it changes: whatever a ring is about, the
--- receiver dispatches everything that is ready, and what a trigger had to leave is drained soon.
--- Returns the request's id; null: there is no doorbell, or it has rung in this transaction.
--- Raises when it cannot: an upload has to catch it. Waits for a lock 5 ms at most.
+-- ring_doorbell: queues one signed event in the form of a Database Webhook, if a doorbell is
+-- installed. It rings once in a transaction, however many objects change: after any ring the
+-- receiver dispatches everything that is ready, and pending events are drained soon. Returns the
+-- request's id; null: there is no doorbell, or it has already rung in this transaction. Raises if
+-- it cannot ring; an upload must catch this. Waits 5 ms at most for a lock.
 create or replace function ingest_private.ring_doorbell(
     p_type text, p_record jsonb, p_old_record jsonb)
 returns bigint
@@ -103,9 +105,9 @@ begin
 end
 $$;
 
--- note_unrung: keep the last failure of the doorbell for the operator. Never raises, because the
--- caller is an upload that must not fail. Written once a minute at most, and by one transaction at a
--- time: the others do not wait for it, they go on.
+-- note_unrung: keeps the last failure of the doorbell for the operator. Never raises, because the
+-- caller is an upload that must not fail. It is written at most once a minute, and by one
+-- transaction at a time; others do not wait and go on.
 create or replace function ingest_private.note_unrung(p_message text)
 returns void
 language plpgsql security definer

@@ -1,9 +1,9 @@
--- drain_withdrawn: remove what withdrawn documents were made of, p_limit rows at most, oldest
--- first. Embeddings that another document takes over go back to staging, where its publish finds
--- them. Returns how many rows were removed: call again while there are any, each time in a
--- transaction of its own. A call that was broken off is repeated by the next; two at once take
--- different documents. What somebody is still writing for is left to a later call.
--- The embeddings of files that were deleted are kept for p_keep_embeddings, for their owner: see
+-- drain_withdrawn: removes contents of withdrawn documents, p_limit rows at most, oldest first.
+-- Embeddings that another document takes over go back to staging, where its publish finds them.
+-- Returns how many rows were removed: call it again until there are none, each time in a
+-- transaction of its own. If a call is interrupted, the next one repeats it; two calls at once take
+-- different documents. A document that a run still writes for is left to a later call.
+-- The embeddings of deleted files are kept for p_keep_embeddings, for their owner: see
 -- kept_embeddings.
 create or replace function ingest_private.drain_withdrawn(
     p_limit integer default 1000, p_keep_embeddings interval default interval '0')
@@ -21,7 +21,7 @@ begin
          order by withdrawn_at, document_id limit p_limit for update skip locked
     loop
         begin
-            -- Until then a batch may be on its way in, and a run may still read what lies here.
+            -- Until then a run may still write a batch here, or read these rows.
             if ingest_private.end_free_jobs(array[v_document_id]) = 0 then
                 v_rows := ingest_private.drain_document(
                     v_document_id, p_limit - v_removed, p_keep_embeddings);
@@ -36,8 +36,8 @@ begin
 end
 $$;
 
--- drain_document: p_limit rows of one withdrawn document, and its entry with the last of them.
--- Returns how many there were. The caller has locked the entry; nobody writes for the document.
+-- drain_document: removes p_limit rows of one withdrawn document, and its entry with the last of
+-- them. Returns how many rows. The caller has locked the entry; nobody writes for the document.
 create or replace function ingest_private.drain_document(
     p_document_id uuid, p_limit integer, p_keep_embeddings interval)
 returns integer
@@ -48,7 +48,7 @@ declare
     v_is_kept boolean;
     v_removed integer;
 begin
-    -- A publish that has taken it over and not committed is left alone, one to come waits.
+    -- A publish that has taken it over and not committed is not disturbed; a later publish waits.
     select exists (select from ingest.documents as document
                     where document.id = former.document_id) into v_is_kept
       from ingest_private.former_documents as former
@@ -61,7 +61,7 @@ begin
         v_is_kept := false;
     end if;
 
-    -- What it had taken over itself, and nobody takes over from it.
+    -- Embeddings that it had taken over itself, and that no document takes over from it.
     insert into ingest_private.withdrawn (document_id, owner_id, access)
     select former_id, null, 'owner' from ingest_private.former_documents
      where document_id = p_document_id
@@ -84,10 +84,10 @@ begin
 end
 $$;
 
--- drain_chunks: p_limit positions and chunks of a withdrawn document at most; with p_keep the chunks
--- are staged again. By their keys: a ctid does not say in which partition.
--- The embeddings of a file that is still there are not kept: its owner or its source has changed, and
--- the former owner has no right to them any more.
+-- drain_chunks: removes at most p_limit positions and chunks of a withdrawn document; with p_keep
+-- the chunks are staged again. It uses their keys, because a ctid does not name the partition.
+-- Embeddings of a file that still exists are not kept: its owner or its source has changed, and the
+-- former owner has no right to them any more.
 create or replace function ingest_private.drain_chunks(
     p_document_id uuid, p_keep boolean, p_limit integer, p_keep_embeddings interval)
 returns integer
@@ -144,8 +144,9 @@ begin
 end
 $$;
 
--- drain_rest: p_limit rows of what else belongs to a withdrawn document: what is staged and what was
--- read of it, unless that is kept, and its jobs, which stay, as those of a file that is gone.
+-- drain_rest: at most p_limit other rows of a withdrawn document. Removes staged chunks and kept
+-- windows, unless they are taken over. Its jobs stay and lose their document, like jobs of a file that
+-- is gone.
 create or replace function ingest_private.drain_rest(
     p_document_id uuid, p_keep boolean, p_limit integer)
 returns integer

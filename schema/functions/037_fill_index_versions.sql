@@ -1,10 +1,11 @@
--- Which documents an index version beside the active one still lacks. It is filled while it is built,
--- and kept so while it is retired, so that it can become active again at any time.
+-- Finds the documents that an index version beside the active one still lacks. A version is filled
+-- while it is built, and stays filled while it is retired, so that it can become active again at
+-- any time.
 
--- enqueue_for_others: jobs that bring the document of this job, which is about to be published in the
--- active version, to the other versions. The caller holds the locks of lock_for_publish. A version that
--- is paused gets them when it is resumed, from fill_index_versions. When the active version has lacked
--- the document, those that have it keep what they have.
+-- enqueue_for_others: makes jobs that bring the document of this job to the other versions; this
+-- job is about to publish it in the active version. The caller holds the locks of lock_for_publish.
+-- A paused version gets its jobs from fill_index_versions when it is resumed. If the active version
+-- lacked the document, versions that have it keep it as it is.
 create or replace function ingest_private.enqueue_for_others(p_job ingest.jobs)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -34,7 +35,7 @@ begin
 end
 $$;
 
--- lacks: whether an index version lacks a document in the version that Storage holds.
+-- lacks: whether an index version lacks the present version of a document.
 create or replace function ingest_private.lacks(p_index_version integer, p_document ingest.documents)
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -44,13 +45,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                           and published.storage_version = p_document.storage_version)
 $$;
 
--- fill_index_versions: jobs for documents that a version lacks and the active one has, as long as it
--- has fewer than p_jobs unfinished ones. The active version itself gets what it lacks of the documents
--- that are ready: it was made active although they were missing. Returns how many were made. A crash
--- anywhere repeats nothing: what is there is not made again, and what failed for this version of a
--- document is not tried again. Looks at p_page documents at most, in order of id, and goes on there the
--- next time; at the end it begins anew. Before that, sends what came too late for activate_index_version
--- to the active version.
+-- fill_index_versions: makes jobs for documents that a version lacks and the active version has, as
+-- long as the version has fewer than p_jobs unfinished jobs. The active version itself gets jobs
+-- for ready documents that it lacks, in case it was made active although they were missing. Returns
+-- how many jobs were made. A crash repeats no work: a version that has a document gets no job, and
+-- what failed for this version of a document is not tried again. Looks at p_page documents at most,
+-- in order of id, and goes on from there the next time; at the end it begins again. First sends
+-- jobs that came too late for activate_index_version to the active version.
 create or replace function ingest_private.fill_index_versions(
     p_jobs integer default null, p_page integer default 2000)
 returns integer
@@ -86,7 +87,7 @@ begin
 end
 $$;
 
--- fill_version: the same for one version that the caller has locked, p_room jobs at most.
+-- fill_version: does this for one version that the caller has locked, p_room jobs at most.
 create or replace function ingest_private.fill_version(
     p_version ingest.index_versions, p_active integer, p_room integer, p_page integer)
 returns integer
@@ -124,7 +125,7 @@ begin
         v_made := v_made + 1;
         exit when v_made >= p_room;
     end loop;
-    -- A page that is not full is the last one: begin anew the next time.
+    -- A page that is not full is the last one: begin again the next time.
     update ingest.index_versions
        set filled_to = case when v_made < p_room and cardinality(v_page) < p_page then null
                             else v_last end

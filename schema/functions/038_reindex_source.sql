@@ -1,5 +1,5 @@
--- chunking_of: the rules by which an index version cuts documents: its chunking, and how it counts
--- tokens, which is as the local model does or as OpenAI's.
+-- chunking_of: the rules by which an index version cuts documents: its chunking, and whether it
+-- counts tokens like the local model or like OpenAI.
 create or replace function ingest_private.chunking_of(p_version ingest.index_versions)
 returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
@@ -8,10 +8,10 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
                                when 'local' then 'local' else 'openai' end)
 $$;
 
--- reindex_source: what the document of a job of kind reindex is in the active version, if its chunks
--- there are what the job's version would be made of: the same rules of chunking, the same version in
--- Storage, and none of them set aside. Then they are embedded anew, and the file is not read. No row:
--- it has to be read.
+-- reindex_source: the document of a job of kind reindex as the active version has it, if the chunks
+-- there can be used: the rules of chunking and the version in Storage are the same, and no chunk is
+-- set aside. Then these chunks are embedded again, and the file is not read. No row: the file must
+-- be read.
 create or replace function ingest_private.reindex_source(p_job_id uuid)
 returns table (index_version integer, sha256 bytea, pipeline text, title text, mime_type text,
                page_count integer, unread_pages integer, unread_page_numbers integer[],
@@ -36,8 +36,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                           and refused.index_version = source.id)
 $$;
 
--- reindex_chunks: the chunks of a document in an index version in reading order, p_limit of them from
--- an ordinal on.
+-- reindex_chunks: p_limit chunks of a document in an index version, in reading order from an
+-- ordinal on.
 create or replace function ingest_private.reindex_chunks(
     p_document_id uuid, p_index_version integer, p_from integer, p_limit integer)
 returns table (ordinal integer, content text, headings text[], page_start integer,
@@ -58,8 +58,8 @@ set enable_mergejoin = off as $$
      order by place.ordinal limit p_limit
 $$;
 
--- versions_alike: the index versions whose embeddings of a text are those of this one: itself, and
--- those that differ in chunking alone.
+-- versions_alike: the index versions that give a text the same embedding as this version: itself,
+-- and versions that differ only in chunking.
 create or replace function ingest_private.versions_alike(p_index_version integer)
 returns integer[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

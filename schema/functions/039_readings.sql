@@ -1,4 +1,4 @@
--- reading_of: how what is published was read.
+-- reading_of: how the published version was read.
 create or replace function ingest_private.reading_of(
     p_published ingest_private.published_versions)
 returns ingest_private.reading
@@ -7,8 +7,8 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
                p_published.extras)::ingest_private.reading
 $$;
 
--- as_good: whether a reading is as good as another one, or better: by rules that are as new, and with
--- every extra that the other one had.
+-- as_good: whether a reading is at least as good as another one: its rules are at least as new, and
+-- it has every extra of the other one.
 create or replace function ingest_private.as_good(
     p_reading ingest_private.reading, p_other ingest_private.reading)
 returns boolean
@@ -18,7 +18,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
        and p_reading.extras @> p_other.extras
 $$;
 
--- offer_of: how a worker reads. One that is not known, or that is of a former release, gets the lowest
+-- offer_of: how a worker reads. An unknown worker, or a worker of a former release, gets the lowest
 -- rules and no extras.
 create or replace function ingest_private.offer_of(p_worker_id text)
 returns ingest_private.reading
@@ -28,7 +28,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       from ingest_private.workers as worker where worker.id = p_worker_id
 $$;
 
--- offers: how the live workers read that serve an index version.
+-- offers: how the live workers that serve an index version read.
 create or replace function ingest_private.offers(p_index_version integer, p_isolated boolean)
 returns setof ingest_private.reading
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -41,10 +41,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and ingest_private.serves(worker.providers, target)
 $$;
 
--- reads_worse: whether a worker must leave a job to others, so that a worse reading never replaces a
--- better one of the same version of the file. A worker that reads a document worse than it was read
--- does not read it again; neither does any worker while a live one reads better. A job of another kind
--- for the same version of the file goes to a worker that reads as well as before, if one is live.
+-- reads_worse: whether a worker must leave a job to others, so that a worse reading never replaces
+-- a better reading of the same version of the file. A worker that reads worse than the document was
+-- read does not read it again; and no worker does while a better one is live. A job of another
+-- kind, for the same version of the file, goes to a worker that reads as well as before, if such a
+-- worker is live.
 create or replace function ingest_private.reads_worse(
     p_job_id uuid, p_worker_id text, p_isolated boolean)
 returns boolean
@@ -64,7 +65,7 @@ begin
        and published.index_version
            in (v_job.index_version, (select id from ingest.index_versions where state = 'active'))
      order by published.index_version = v_job.index_version desc limit 1;
-    -- Nothing is there, or what is there is taken over without reading.
+    -- The document is not published yet, or its chunks are used without reading.
     if not found or exists (select from ingest_private.reindex_source(p_job_id)) then
         return false;
     end if;
@@ -83,8 +84,8 @@ begin
 end
 $$;
 
--- is_read_again: whether a job reads a version of a file that its index version has already, beside
--- what clients see of the document.
+-- is_read_again: whether a job reads a version of a file again that its index version already has.
+-- Clients do not see such a job in the document's status.
 create or replace function ingest_private.is_read_again(p_job ingest.jobs)
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -95,8 +96,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                       and published.storage_version = p_job.storage_version)
 $$;
 
--- leave_to_others: dispatched -> waiting: for a few seconds when another worker may have the job, else
--- for a minute. The caller has locked its place in the queue.
+-- leave_to_others: dispatched -> waiting: for a few seconds if another worker may take the job,
+-- else for a minute. The caller has locked its place in the queue.
 create or replace function ingest_private.leave_to_others(p_job_id uuid, p_isolated boolean)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,7 +1,6 @@
--- promote_due_jobs: waiting or dispatched -> ready once due_at has passed (a retry whose time
--- has come, or a hint that was lost).
--- The time is asked for in a subquery: clock_timestamp() itself is volatile, which no index can
--- look for, and every job that is not due would be read and passed over.
+-- promote_due_jobs: waiting or dispatched -> ready once due_at has passed (a retry whose time has
+-- come, or a hint that was lost). The time comes from a subquery: clock_timestamp() itself is
+-- volatile, so no index could serve it, and every job that is not due would be read.
 create or replace function ingest_private.promote_due_jobs(p_limit integer default 1000)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
@@ -15,19 +14,20 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
       from due where entry.job_id = due.job_id;
 $$;
 
--- age_jobs: lets low priorities age, so that nothing waits for ever. Of each owner, the job that has
--- waited longest moves up one priority once it has been ready for five minutes, and another
--- five minutes later the next one. No second job of an owner is lifted before that one is over: a
--- backlog that moved up as a whole would precede every newcomer.
--- Owners are found by skipping from one to the next in the index, once any job is that old: a
--- backlog of one owner costs no more than a single job.
+-- age_jobs: lifts old jobs of low priority, so that no job waits for ever. For each owner, the job
+-- that has waited longest moves up one priority after it has been ready for five minutes, and one
+-- more priority after another five minutes. No second job of an owner is lifted before this one has
+-- ended; otherwise a whole backlog would move up and come before every new job. If any job is that
+-- old, owners are found by skipping from one to the next in the index, so a backlog of one owner
+-- costs no more than a single job.
 create or replace function ingest_private.age_jobs()
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     with recursive owners as (
         (select fairness_key from ingest_private.job_queue
           where phase = 'ready' and priority > 0
-            -- The oldest, and not whether there is one: that could be planned as a look at all.
+            -- This asks for the oldest job, and not whether one exists: the planner could answer
+            -- that by reading all.
             and (select aged_at from ingest_private.job_queue
                   where phase = 'ready' and priority > 0 order by aged_at limit 1)
                 < (select clock_timestamp() - interval '5 minutes')
@@ -47,7 +47,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
                        and entry.phase = 'ready' and entry.priority > 0
                      order by entry.aged_at limit 1)) as job_id
           from owners where owners.fairness_key is not null),
-    -- Locked one by one: a join could be planned as one that reads the whole queue.
+    -- Locked one by one: the planner could answer a join by reading the whole queue.
     aged as materialized (
         select (select entry.job_id from ingest_private.job_queue as entry
                  where entry.job_id = old.job_id

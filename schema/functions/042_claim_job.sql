@@ -1,8 +1,9 @@
--- claim_job: queued -> running, leased to one worker. No row: somebody else has it, it is not
--- due, it is paused or over its budget, it is finished, it must run alone and this worker does not, this worker does not
--- have the key of its provider, it reads the file worse than it was read, or the index version has been
--- dropped or, of a job of kind ingest, is not the active one any more; the hint is then dropped.
--- Takes locks in the order document, job. The attempt number grows only with counted failures.
+-- claim_job: queued -> running, leased to one worker. No row means that the hint is dropped:
+-- another worker has the job; the job is not due, paused, over its budget or finished; it must run alone and this
+-- worker does not run jobs alone; this worker lacks the key of its provider, or would read the file
+-- worse than it was read; the index version was dropped; or, for a job of kind ingest, the version
+-- is no longer active. Takes locks in the order document, job. The attempt number grows only with
+-- counted failures.
 create or replace function ingest_private.claim_job(
     p_job_id uuid, p_worker_id text, p_isolated boolean, p_lease_for interval)
 returns table (
@@ -28,7 +29,8 @@ begin
     if not found then
         return;
     end if;
-    -- Withdrawn while somebody had the job locked, or deleted by hand.
+    -- The document was withdrawn while another transaction had the job locked, or was deleted by
+    -- hand.
     if v_is_gone then
         perform ingest_private.end_job(p_job_id, 'superseded');
         return;
@@ -100,9 +102,10 @@ begin
 end
 $$;
 
--- end_misplaced: a job that was made while its index version was being dropped -> superseded; one of
--- kind ingest that was made while another version became active, too, and is followed by one there.
--- False: it is where it belongs. The caller has locked document and job.
+-- end_misplaced: a job that was made while its index version was being dropped -> superseded. A job
+-- of kind ingest that was made while another version became active -> superseded, and a new job in
+-- that version follows it. False: the job is in the right version. The caller has locked document
+-- and job.
 create or replace function ingest_private.end_misplaced(p_job_id uuid)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -124,8 +127,9 @@ begin
 end
 $$;
 
--- embedding_of: how the texts of an index version are embedded, as far as claim_job does not return
--- it: workers of the former release read the columns of claim_job, so it gets no new ones.
+-- embedding_of: settings for embedding the texts of an index version that claim_job does not
+-- return. Workers of the former release read the columns of claim_job, so claim_job gets no new
+-- columns.
 create or replace function ingest_private.embedding_of(p_index_version integer)
 returns table (provider text, sends_dimensions boolean, document_prefix text, query_prefix text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,12 +1,11 @@
 -- renew_leases: the heartbeat of one worker process: one statement for all its runs, each named by
--- job and token, on a connection of its own. A locked lease is in use by its owner, who will be
--- back: skipped, so that one long publish does not stall the renewal of all others.
--- p_providers: whose keys it has; p_reader_rules, p_chunk_rules, p_extras: how it reads; null: of a
--- former release.
--- Returns the leases that were renewed, and, as not renewed, those of this worker that are none of
--- those runs. Their claim was committed but its
--- answer was lost, or the end of their run could not be written; nobody works on them, so the
--- worker is to give them back, which is no crash of theirs.
+-- job and token, on a connection of its own. If a lease is locked, its run is using it and will
+-- renew it later. It is skipped, so one long publish does not delay the renewal of all others.
+-- p_providers: the providers whose keys the worker has; p_reader_rules, p_chunk_rules, p_extras:
+-- how it reads; null: the worker is of a former release. Returns the leases that were renewed and,
+-- marked as not renewed, other leases of this worker that belong to none of these runs. The answer
+-- to their claim was lost, or the end of their run could not be written. No run works on them, so
+-- the worker gives them back; this does not count as a crash.
 create or replace function ingest_private.renew_leases(
     p_worker_id text, p_slots integer, p_isolated boolean, p_draining boolean, p_version text,
     p_lease_for interval, p_job_ids uuid[], p_tokens bigint[], p_providers text[] default null,
@@ -14,7 +13,7 @@ create or replace function ingest_private.renew_leases(
     p_extras text[] default null)
 returns table (job_id uuid, token bigint, renewed boolean)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    -- A worker that is new may have come with the key that was missing.
+    -- A new worker may have the key that was missing.
     select ingest_private.probe_breakers()
      where not exists (select from ingest_private.workers where id = p_worker_id);
     insert into ingest_private.workers as worker

@@ -1,5 +1,5 @@
--- stop_flags: which of a worker's runs must stop: `lost` when the lease is gone or has another
--- token (superseded, deleted, rescued), `cancelled` when the owner asked for it.
+-- stop_flags: which of a worker's runs must stop: `lost` if the lease is gone or has another token
+-- (superseded, deleted, rescued), `cancelled` if the owner asked for it.
 create or replace function ingest_private.stop_flags(p_job_ids uuid[], p_tokens bigint[])
 returns table (job_id uuid, reason text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -11,7 +11,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
      where lease.job_id is null or job.cancel_requested
 $$;
 
--- forget_worker: a worker that ends in good order says so, and nobody waits for it any more.
+-- forget_worker: a worker that stops normally signs off, so nobody waits for it.
 create or replace function ingest_private.forget_worker(p_worker_id text)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,8 +1,8 @@
--- report_progress: stage and counters of a running job, for whoever polls it. Null leaves a
--- counter as it is. False: the lease is lost, the caller must stop. Losing the last report in a
--- crash of Postgres costs nothing, so the commit does not wait for the disk.
--- The job is locked before the lease is looked at: an update that waited for a rescue would check
--- the lease as it was before, and let a lost run write into the next one.
+-- report_progress: writes stage and counters of a running job, for clients that poll it. Null
+-- leaves a counter as it is. False: the lease is lost, and the caller must stop. It does no harm if
+-- a crash of Postgres loses the last report, so the commit does not wait for the disk. The job is
+-- locked before the lease is read. Otherwise an update that waited for a rescue would see the lease
+-- as it was before, and a lost run could write into the next one.
 create or replace function ingest_private.report_progress(
     p_job_id uuid, p_token bigint, p_stage text, p_pages_total integer, p_pages_done integer,
     p_chunks_total integer, p_chunks_embedded integer, p_chunks_reused integer)

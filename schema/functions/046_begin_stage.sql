@@ -1,6 +1,6 @@
--- begin_stage: call first in a transaction that COPYs into staged_chunks. Holds the lease
--- against rescue, supersede and delete until commit. False: the lease is lost, write nothing.
--- The job comes before its lease, as everywhere: record_spend writes to it at the end.
+-- begin_stage: call this first in a transaction that COPYs into staged_chunks. It keeps the lease
+-- from rescue, supersede and delete until commit. False: the lease is lost, write nothing. The job
+-- is locked before its lease, as everywhere: record_spend writes to it at the end.
 create or replace function ingest_private.begin_stage(p_job_id uuid, p_token bigint)
 returns boolean
 language plpgsql security definer

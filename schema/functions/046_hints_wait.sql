@@ -1,4 +1,5 @@
--- hints_wait: whether a hint has been sent for a job of this kind that nobody has claimed yet.
+-- hints_wait: whether there is a job, isolated or not, whose hint was sent and that no worker has
+-- claimed yet.
 create or replace function ingest_private.hints_wait(p_isolated boolean)
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,4 +1,4 @@
--- keep_window: what a run has read of its document, for later runs. False: the lease is lost,
+-- keep_window: keeps a window that a run has read, for later runs. False: the lease is lost, and
 -- nothing was kept.
 create or replace function ingest_private.keep_window(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_extraction_version text,
@@ -9,8 +9,8 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_document_id uuid;
 begin
-    -- The job before its lease, as in begin_stage: what is withdrawn is not removed while somebody
-    -- has its job.
+    -- The job is locked before its lease, as in begin_stage: contents of a withdrawn document are
+    -- not removed while its job is locked.
     select document_id into v_document_id from ingest.jobs
      where id = p_job_id and state = 'running' for no key update;
     perform from ingest_private.leases
@@ -37,7 +37,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and kept.extraction_version = p_extraction_version
 $$;
 
--- kept_window: what is in one of them; null when it is not kept any more.
+-- kept_window: the content of a window; null if it is no longer kept.
 create or replace function ingest_private.kept_window(
     p_document_id uuid, p_content_sha256 bytea, p_extraction_version text, p_number integer)
 returns bytea

@@ -1,5 +1,6 @@
--- known_hashes: the chunks of a document that need not be embedded again: live, in this version or in
--- one that differs in chunking alone, staged, or of what it was before its owner or access changed.
+-- known_hashes: the chunks of a document that need not be embedded again. They are live in this
+-- version or in one that differs only in chunking; or they are staged; or they belong to the former
+-- document, from before its owner or access changed.
 create or replace function ingest_private.known_hashes(p_document_id uuid, p_index_version integer)
 returns table (content_hash bytea)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

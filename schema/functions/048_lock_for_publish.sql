@@ -1,7 +1,7 @@
--- lock_for_publish: document, job and lease, in that order, and what a publish may rely on once
--- it has them. Raises DM001 when the lease is lost, DM003 when the owner has asked to cancel, and
--- DM002 when the document has moved on: another version in Storage, or another owner than the one
--- its new chunks were written for.
+-- lock_for_publish: locks document, job and lease, in that order, and checks that the publish is
+-- still allowed. Raises DM001 if the lease is lost, DM003 if the owner has asked to cancel, and
+-- DM002 if the document has changed: Storage holds another version, or the owner is not the one
+-- that its new chunks were written for.
 create or replace function ingest_private.lock_for_publish(
     p_job_id uuid, p_token bigint, p_document_id uuid, p_owner_id text, p_access text)
 returns void
@@ -10,7 +10,8 @@ declare
     v_document ingest.documents;
     v_job ingest.jobs;
 begin
-    -- No other version becomes active until this one has committed: see activate_index_version.
+    -- No other index version can become active until this publish has committed: see
+    -- activate_index_version.
     perform pg_advisory_xact_lock_shared(hashtext('ingest_private.activate_index_version'));
     select * into v_document from ingest.documents
      where id = p_document_id for no key update;

@@ -21,8 +21,8 @@ begin
     if v_is_active then
         perform ingest_private.enqueue_for_others(v_job);
     end if;
-    -- Another job of the document may need what it was before. These go first: a drain that stages
-    -- their chunks again is waited for.
+    -- Another job of the document may need the former documents. They are removed first, so that
+    -- this waits for a drain that stages their chunks again.
     v_is_last := not exists (select from ingest.jobs
                               where document_id = v_job.document_id and id <> p_job_id
                                 and state in ('queued', 'running'));
@@ -47,8 +47,8 @@ begin
       from ingest.chunk_positions as position
            join ingest.chunks as chunk
              on chunk.index_version = position.index_version and chunk.id = position.chunk_id
-            -- Without this, all chunks of the version are read: publish_document forbids the loop
-            -- that would look each one up.
+            -- Without this condition all chunks of the version are read, because publish_document
+            -- forbids the loop that would look each one up.
             and chunk.document_id = position.document_id
      where position.index_version = v_job.index_version
        and position.document_id = v_job.document_id;
@@ -81,7 +81,7 @@ begin
     perform ingest_private.close_breakers(version.provider, v_job.chunks_embedded > 0)
        from ingest.index_versions as version where version.id = v_job.index_version;
     perform ingest_private.end_job(p_job_id, 'succeeded');
-    -- Another version has become active since: that is where the document belongs.
+    -- Another index version has become active since, and the document belongs there.
     if v_job.kind = 'ingest' and not v_is_active then
         perform ingest_private.ingest_in(job, version.id)
            from ingest.jobs as job join ingest.index_versions as version on version.state = 'active'

@@ -1,22 +1,20 @@
--- publish_document: running -> succeeded, in one transaction with the change of what is
--- searchable. The positions, in order of the document, name each chunk by its hash; the chunks
--- themselves are staged or live already. Returns
+-- publish_document: running -> succeeded. The same transaction makes the new version searchable.
+-- The positions, in order of the document, name each chunk by its hash; the chunks themselves are
+-- already staged or live. Returns
 --   published    searchable now
 --   lost         the lease is gone: nothing was changed
 --   superseded   Storage holds another version by now: nothing was changed
 --   cancelled    its owner has asked for that: nothing was changed
 -- and raises integrity_constraint_violation when a chunk is neither staged nor live. An empty list
--- of positions is a document without chunks; null is an error.
--- p_quarantine are the chunks that the provider refused: content_hash, ordinal, page_start,
--- page_end and error_code of each. They replace those of the former publish.
--- What the document was before its owner or access changed counts as staged, and what it is in a
--- version that differs in chunking alone.
--- New chunks are inserted before any lock is taken, because that is the slow part;
--- whoever uploads, deletes or polls meanwhile waits for none of it. A publish that turns out to
--- be refused raises internally, which takes the inserted chunks back.
--- Staging empties and fills, and so may the tables have been when they were analysed: thousands of
--- hashes are therefore never joined by a nested loop, which takes minutes where it meets more rows
--- than were expected, and no table is read from end to end.
+-- of positions is a document without chunks; null is an error. p_quarantine are the chunks that the
+-- provider refused: content_hash, ordinal, page_start, page_end and error_code of each. They
+-- replace those of the former publish. Chunks of the former document, from before its owner or
+-- access changed, count as staged; so do chunks in a version that differs only in chunking. New
+-- chunks are inserted before any lock is taken, because that is the slow part. So uploads, deletes
+-- and polls do not wait for it. If the publish is then refused, it raises internally, which rolls
+-- the inserted chunks back. Staging is sometimes empty and sometimes full, and the statistics may
+-- be from either time. So thousands of hashes are never joined by a nested loop, which takes
+-- minutes if it meets more rows than expected, and no table is read from end to end.
 create or replace function ingest_private.publish_document(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text,
     p_title text, p_mime_type text, p_page_count integer, p_unread_pages integer,
@@ -39,7 +37,8 @@ begin
     if v_document.id is null then
         return 'lost';
     end if;
-    -- What lies under another id is nobody's any more, whatever its owner: it is not live.
+    -- Chunks under a former id belong to nobody any more, whatever their owner says: they are not
+    -- live.
     v_ids := ingest_private.ids_of(v_document.id);
     v_versions := ingest_private.versions_alike(v_job.index_version);
 
@@ -70,7 +69,7 @@ begin
                             where live.index_version = v_job.index_version
                               and live.document_id = v_document.id
                               and live.content_hash = staged.content_hash)
-         -- Two runs that insert the same chunks meet in one order.
+         -- Two runs that insert the same chunks do it in the same order.
          order by staged.content_hash;
 
         perform ingest_private.lock_for_publish(

@@ -1,6 +1,6 @@
--- publish_unchanged: running -> succeeded for a version whose bytes equal what is live already
--- (a rename, an identical upload): no chunk is touched. Returns published, lost, superseded or
--- cancelled like publish_document, or `changed` when something else was published meanwhile.
+-- publish_unchanged: running -> succeeded for a version whose bytes are already live (a rename, an
+-- identical upload). Touches no chunk. Returns published, lost, superseded or cancelled like
+-- publish_document, or `changed` if another version was published meanwhile.
 create or replace function ingest_private.publish_unchanged(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text)
 returns text

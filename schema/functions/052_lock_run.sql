@@ -1,4 +1,4 @@
--- lock_run: lock document, job and lease of a run. False: the lease is lost.
+-- lock_run: locks document, job and lease of a run. False: the lease is lost.
 create or replace function ingest_private.lock_run(p_job_id uuid, p_token bigint)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -14,7 +14,8 @@ begin
 end
 $$;
 
--- end_failed: a job -> failed, and its document with it when it is the document's newest.
+-- end_failed: a job -> failed. If it is the newest job of its document, the document becomes failed
+-- too.
 create or replace function ingest_private.end_failed(p_job_id uuid, p_error_code text)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -29,8 +30,9 @@ begin
 end
 $$;
 
--- end_cancelled: a job -> cancelled. Its document is what it was when its newest version is
--- searchable all the same, else failed with the code `cancelled`: nobody shall wait for it.
+-- end_cancelled: a job -> cancelled. If the newest version of its document is searchable anyway,
+-- the document stays as it was. Otherwise it becomes failed with the code `cancelled`, so that
+-- nobody waits for it.
 create or replace function ingest_private.end_cancelled(p_job_id uuid)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -51,7 +53,7 @@ begin
 end
 $$;
 
--- requeue_job: running -> queued, or -> cancelled when that was asked for meanwhile. The caller
+-- requeue_job: running -> queued, or -> cancelled if somebody asked for that meanwhile. The caller
 -- holds the locks of lock_run.
 create or replace function ingest_private.requeue_job(
     p_job_id uuid, p_outcome text, p_error_code text, p_hold_reason text, p_retry_in interval)

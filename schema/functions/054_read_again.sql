@@ -1,12 +1,12 @@
--- chosen_to_read: documents to be read again in the active index version, in order of id, p_limit of
--- them after an id. All that p_choice names has to hold:
+-- chosen_to_read: p_limit documents to be read again in the active index version, in order of id,
+-- after an id. A document must fit everything that p_choice names:
 --   outdated      a live worker reads it better than it was read, or its name stands for another type
 --                 by now; and none that reads as well has tried that already
 --   failed        it failed with this code; without this key, only what is searchable is chosen
 --   unread_pages  some of its pages could not be read
 --   older_than    published longer ago than this interval
 --   bucket, prefix, owner
--- What has a job already is not chosen.
+-- A document that already has a job is not chosen.
 create or replace function ingest_private.chosen_to_read(
     p_choice jsonb, p_after uuid, p_limit integer)
 returns table (document_id uuid, storage_version text, status text, chunk_count integer,
@@ -55,8 +55,8 @@ begin
                             where job.document_id = document.id
                               and job.index_version = v_active
                               and job.state in ('queued', 'running'))
-           -- The comparison of as_good is repeated here: a call for each row took many times longer
-           -- than the 2 s per 100,000 documents that this takes.
+           -- The comparison of as_good is repeated here, because a call for each row took many
+           -- times longer. This form takes 2 s for 100,000 documents.
            and (not v_is_outdated or exists (
                 select from unnest(v_offers) as offer
                  where offer.reader_rules >= published.reader_rules
@@ -75,15 +75,14 @@ begin
 end
 $$;
 
--- read_again: a job for each of the documents that chosen_to_read names: p_limit are looked at, and
--- those passed over of which the tokens exceed what is left of p_max_tokens; null: no bound. Returns
--- the jobs, the tokens that these documents have now, and the id to go on after; null: no more are
--- chosen. A document that somebody has locked is passed over too. What has got a job is chosen no
--- more, so calling it again repeats nothing.
--- What is searchable gets a job of kind reindex: that never changes status, error or latest_job_id of
--- the document, which keeps its chunks until others are published. What failed gets one of kind
--- ingest, as if it was retried. But for what is outdated, the file is read in full even by the same
--- rules.
+-- read_again: makes a job for each document that chosen_to_read names. Looks at p_limit documents,
+-- and skips a document if it has more tokens than are left of p_max_tokens (null: no bound), or if
+-- it is locked. Returns the jobs, the tokens that these documents have now, and the id to continue
+-- after; null: no more are chosen. A document with a job is not chosen again, so calling it again
+-- repeats nothing. A searchable document gets a job of kind reindex, which never changes its
+-- status, error or latest_job_id; its chunks stay until others are published. A failed document
+-- gets a job of kind ingest, as after a retry. Unless the choice is `outdated`, the file is read in
+-- full even with the same rules.
 create or replace function ingest_private.read_again(
     p_choice jsonb, p_limit integer, p_after uuid default null, p_max_tokens bigint default null,
     out job_ids uuid[], out tokens bigint, out next_after uuid)
@@ -120,8 +119,8 @@ begin
 end
 $$;
 
--- enqueue_again: a job that reads a document again in the active index version; its id. The caller has
--- locked the document.
+-- enqueue_again: makes a job that reads a document again in the active index version; returns its
+-- id. The caller has locked the document.
 create or replace function ingest_private.enqueue_again(
     p_document_id uuid, p_status text, p_in_full boolean)
 returns uuid

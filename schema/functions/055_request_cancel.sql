@@ -1,6 +1,6 @@
--- request_cancel: queued -> cancelled; a running job is marked, and its worker ends it within
--- about a second at whatever stage it is. A finished job stays as it is. Returns the state that
--- the job has now; `running` means that its worker has been asked to stop. Null: no such job.
+-- request_cancel: queued -> cancelled; a running job is marked, and its worker ends it within about
+-- a second, in any stage. A finished job stays as it is. Returns the state that the job has now;
+-- `running` means that its worker has been asked to stop. Null: no such job.
 create or replace function ingest_private.request_cancel(p_job_id uuid)
 returns text
 language plpgsql security definer
@@ -9,7 +9,7 @@ declare
     v_document_id uuid;
     v_state text;
 begin
-    -- The job alone: a publish that holds the document need not be waited for.
+    -- Locks only the job, so it does not wait for a publish that holds the document.
     update ingest.jobs set cancel_requested = true, updated_at = clock_timestamp()
      where id = p_job_id and state = 'running';
     if found then

@@ -1,9 +1,9 @@
 -- retry_job: a new queued job for the document of a job that failed or was cancelled, or whose
--- document has chunks in quarantine; the old row stays as it is. Returns the new job's id, or that of
--- the job that is under way for the document already, so asking twice does no harm. The new job
--- brings the version that Storage holds now. One of kind ingest brings it to the index version that
--- is active now, whichever was active for the old one.
--- Raises PT404 for a job that is not there and PT409 when there is nothing to retry.
+-- document has chunks in quarantine; the old row stays as it is. Returns the id of the new job, or
+-- of a job that is already under way for the document, so asking twice does no harm. The new job
+-- brings the version that Storage holds now. A job of kind ingest brings it to the index version
+-- that is active now, even if another was active for the old job. Raises PT404 if there is no such
+-- job, and PT409 if there is nothing to retry.
 create or replace function ingest_private.retry_job(p_job_id uuid)
 returns uuid
 language plpgsql security definer
@@ -32,8 +32,8 @@ begin
         raise exception 'the index version of this job was dropped'
             using errcode = 'PT409', hint = 'Nothing is searched there any more.';
     end if;
-    -- One that is under way, of whatever kind; else the newest of this kind: that a document was read
-    -- again in vain says nothing of what its upload came to.
+    -- A job that is under way, of any kind; else the newest job of this kind. If reading a document
+    -- again failed, this says nothing about its upload.
     select * into v_latest from ingest.jobs
      where document_id = v_document.id
        and case when finished_at is null then index_version = v_version.id

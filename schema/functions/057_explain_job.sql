@@ -1,5 +1,5 @@
--- explain_job: where a job stands and why, in columns for programs and one sentence for people.
--- No row: no such job. `situation` is one of
+-- explain_job: the state of a job and its reasons, in columns for programs and one sentence for
+-- people. No row: no such job. `situation` is one of
 --   waiting    for its turn: jobs_before it, and how many live workers take such jobs
 --   held       by hold_reason, until next_attempt_at, or until an operator resumes it
 --   retrying   after error_code, at next_attempt_at
@@ -8,9 +8,10 @@
 --   interrupted  its worker has not been heard of for as long as a lease lasts
 --   failed     with error_code; remedy says what to do
 --   done, cancelled, superseded
--- Reading is half of the work, embedding most of the other half, and the last twentieth is the
--- publish, of which nothing is known before it is over. The estimate assumes that it goes on as fast
--- as so far. Jobs before it are counted to a thousand, so that asking stays cheap.
+-- Progress counts reading as half of the work, embedding as most of the other half, and the publish
+-- as the last twentieth, because the publish itself reports no progress. The estimate assumes that
+-- the job goes on as fast as so far. Jobs before it are counted up to a thousand, so that asking
+-- stays cheap.
 create or replace function ingest_private.explain_job(p_job_id uuid)
 returns table (
     job_id uuid, object_name text, state text, situation text, explanation text,

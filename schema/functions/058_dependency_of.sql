@@ -1,4 +1,5 @@
--- dependency_of: what a passing error is about; null for errors that end a job by themselves.
+-- dependency_of: the service that a passing error is about; null for errors that end a job by
+-- themselves.
 create or replace function ingest_private.dependency_of(p_error_code text)
 returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$

@@ -1,13 +1,13 @@
--- is_hopeless: whether a job that met a passing error once more meets what is its own fault. Such an
--- error counts no attempt, so that an outage fails nothing, and would come back for ever where it is
--- about the one document: a file whose row is there and whose bytes are gone, a text at which the
--- provider falls over, a publish longer than its time-out.
--- It is hopeless when all of this holds:
+-- is_hopeless: whether a passing error, which a job met once more, is caused by its own document.
+-- Passing errors count no attempt, so that an outage fails no job. But an error that one document
+-- causes would come back for ever: a file whose row exists and whose bytes are gone, a text that
+-- crashes the provider, a publish longer than its timeout. A job is hopeless if all of this is
+-- true:
 --   five runs met it in a row, the first of them at least half an hour ago,
 --   nothing was staged for the document since then,
---   at least ten other runs, or probes, met the same dependency in the last half hour, and at least
---   nine tenths of them were served.
--- While a dependency is away for all, the last does not hold, however long that takes.
+--   at least ten other runs, or probes, used the same service in the last half hour, and at least
+--   nine tenths of them succeeded.
+-- While a service is down for all, the last condition is false, however long that takes.
 create or replace function ingest_private.is_hopeless(p_job_id uuid, p_error_code text)
 returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -25,8 +25,8 @@ begin
     if v_dependency is null then
         return false;
     end if;
-    -- The newest runs, this one first: those before another end do not count, nor do those that a
-    -- stopping worker gave back.
+    -- The newest runs, this one first. Runs before one with another outcome do not count, and
+    -- neither do runs that a stopping worker gave back.
     with newest as materialized (
         select attempt.started_at, attempt.id,
                attempt.finished_at is null
@@ -65,9 +65,9 @@ begin
 end
 $$;
 
--- probes_wanted: dependencies that a job has met without success for some time, and that no probe has
--- tried in the last minutes. A worker tries them, so that a job that is alone in its installation
--- comes to an end, too: the provider with a word, Storage with an object that was read before.
+-- probes_wanted: services with which a job has failed for some time, and that no probe has tried in
+-- the last minutes. A worker tries them, so that even the only job of an installation comes to an
+-- end: the provider with one word, Storage with an object that was read before.
 create or replace function ingest_private.probes_wanted()
 returns table (dependency text, bucket_id text, object_name text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -93,7 +93,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                           and probe.tried_at > (select clock_timestamp() - interval '2 minutes'));
 $$;
 
--- note_probe: what a worker's own try of a dependency has shown. A day of them is kept.
+-- note_probe: stores the result of a worker's own try of a service. Results are kept for a day.
 create or replace function ingest_private.note_probe(p_dependency text, p_served boolean)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$

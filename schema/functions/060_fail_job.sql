@@ -25,8 +25,8 @@ end
 $$;
 
 -- release_job: running -> queued without a failure counted: a rate limit, an outage, a hold, a
--- worker that drains. p_error_code says what was met, p_hold_reason why the job now waits.
--- running -> failed when the error is not the passing one that it says: see is_hopeless.
+-- worker that drains. p_error_code is the error, p_hold_reason says why the job now waits. running
+-- -> failed if the document itself causes the passing error: see is_hopeless.
 create or replace function ingest_private.release_job(
     p_job_id uuid, p_token bigint, p_error_code text, p_hold_reason text, p_retry_in interval)
 returns boolean

@@ -1,9 +1,9 @@
 -- rescue_jobs: running with an expired lease -> queued, to run alone from now on, or -> failed
--- (worker_lost) after two deaths alone. The worker that held it did not say goodbye: any of its
--- jobs may have killed it, and only a run alone can tell which. Locked leases are in use and
--- skipped. Returns how many jobs were rescued.
--- A lease that ran out while Postgres itself was away could not be renewed by anybody: its worker
--- gets until fifteen seconds after the start, longer than it takes to connect again.
+-- (worker_lost) after two deaths alone. The worker that held the lease did not sign off. Any of its
+-- jobs may have killed it, and only runs alone can show which. Locked leases are in use and
+-- skipped. Returns how many jobs were rescued. If a lease expired while Postgres itself was down,
+-- its worker could not renew it. It gets until fifteen seconds after the start, which is longer
+-- than it takes to connect again.
 create or replace function ingest_private.rescue_jobs(p_limit integer default 500)
 returns integer
 language plpgsql security definer
@@ -21,7 +21,7 @@ begin
                 or pg_postmaster_start_time() < clock_timestamp() - interval '15 seconds')
          order by job_id limit p_limit
     loop
-        -- Document and job first, as everywhere; then the lease, if it is still expired.
+        -- First lock document and job, as everywhere; then the lease, if it is still expired.
         select document_id into v_document_id from ingest.jobs where id = v_job_id;
         perform from ingest.documents
           where id = v_document_id for no key update skip locked;

@@ -1,8 +1,9 @@
--- end_stalled_sessions: end the sessions of workers that were silent for so long in the middle of a
--- COPY. Such a session holds its job and its lease, so rescue leaves them alone, and neither
--- statement_timeout nor idle_in_transaction_session_timeout ends it while the server waits for
--- the client: a suspended worker, or a network that was cut, would keep the job for hours. Returns
--- how many were ended. Invoker: the worker's role may end its own sessions, and no other.
+-- end_stalled_sessions: ends sessions of workers that have been silent for this long in the middle
+-- of a COPY. Such a session holds locks on its job and lease, so rescue skips them. Neither
+-- statement_timeout nor idle_in_transaction_session_timeout ends it while the server waits for the
+-- client. So a suspended worker, or a broken network, would keep the job for hours. Returns how
+-- many were ended. It runs with its caller's rights: the worker's role may end only its own
+-- sessions.
 create or replace function ingest_private.end_stalled_sessions(
     p_silent_for interval default '60 seconds')
 returns integer

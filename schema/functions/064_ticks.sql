@@ -1,5 +1,5 @@
--- note_tick: a work of the schedule has been done, or the receiver is there. The usual gap follows
--- the last one, but changes threefold at most: neither an outage nor two ticks at once decide it.
+-- note_tick: a task of the schedule was done, or the receiver is running. The usual gap follows the
+-- last gap, but changes at most threefold, so neither an outage nor two ticks at once decide it.
 create or replace function ingest_private.note_tick(p_work text)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
@@ -10,15 +10,15 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
                                     tick.usual_gap / 3)
 $$;
 
--- forget_tick: it ends in order, so its silence means nothing.
+-- forget_tick: the task or receiver stops normally, so its silence means nothing.
 create or replace function ingest_private.forget_tick(p_work text)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     delete from ingest_private.ticks where work = p_work
 $$;
 
--- patience_with: how long after a tick the next one is late: three usual gaps, and a quarter of a
--- minute for a busy machine. What has not ticked twice yet gets a minute.
+-- patience_with: how long after a tick the next one counts as late: three usual gaps, and 15
+-- seconds for a busy machine. With fewer than two ticks it is a minute.
 create or replace function ingest_private.patience_with(p_work text)
 returns interval
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -27,7 +27,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         interval '45 seconds')
 $$;
 
--- silent_since: when a work was heard of last, if its next tick is late. Null: it goes on, or has
+-- silent_since: the time of the last tick, if the next tick is late. Null: the task goes on, or has
 -- never begun.
 create or replace function ingest_private.silent_since(p_work text)
 returns timestamptz

@@ -1,4 +1,4 @@
--- in_words: a length of time as people say it.
+-- in_words: a length of time in words.
 create or replace function ingest_private.in_words(p_time interval)
 returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
@@ -8,8 +8,8 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
       from (select extract(epoch from p_time)) as seconds (s)
 $$;
 
--- standing_still: ready jobs that wait although workers have room for them, and since when. Only
--- the first of the queue are looked at: they are what a dispatch would take.
+-- standing_still: how many ready jobs wait although workers have free slots, and since when. Looks
+-- only at the first jobs of the queue, which a dispatch would take.
 create or replace function ingest_private.standing_still(out jobs integer, out since timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select count(*)::integer, min(late.aged_at)
@@ -26,10 +26,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and not exists (select from ingest_private.pauses where scope = 'everything')
 $$;
 
--- troubles: what keeps documents from being ingested, or would keep the next ones. One list for all
--- who say how docmill is: status, doctor and explain_job. No row: nothing that the database can
--- see. `is_failure`: something has to be started or mended; otherwise it is slower than it should
--- be, or somebody wants it so.
+-- troubles: reasons why documents are not ingested, or why the next ones would not be. status,
+-- doctor and explain_job use the same list. No row: the database sees no trouble. `is_failure`:
+-- something must be started or repaired; otherwise ingestion is only slow, or somebody wants it so.
 --   no_worker           no ordinary worker is alive
 --   no_isolated_worker  none for jobs that lost a worker
 --   schedule_silent     a work of the schedule has stopped
@@ -53,7 +52,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
      where not exists (select from ingest_private.workers
                         where isolated and expires_at > clock_timestamp())
     union all
-    -- Without a worker nothing ticks, whether beat runs or not.
+    -- Without a worker there are no ticks, whether beat runs or not.
     select 'schedule_silent', true, min(tick.ticked_at),
            format('the schedule has stopped: no %s for %s',
                   string_agg(tick.work, ', ' order by tick.work),

@@ -1,4 +1,5 @@
--- is_due: a time has come that no run has taken, or a run ended without success, and nobody is at it.
+-- is_due: whether a due time has come that no run has taken, or a run has failed; and no run is
+-- under way.
 create or replace function ingest_private.is_due(p_schedule ingest_private.schedules)
 returns boolean
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
@@ -7,9 +8,9 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
                     else p_schedule.leased_until < clock_timestamp() end
 $$;
 
--- put_schedules: the schedules as the settings have them, each with the next time that its expression
--- names; a null expression turns one off. Only one that is new or has changed gets that time: it is
--- not due before. Returns the names of those that are due.
+-- put_schedules: writes the schedules of the settings, each with the next time of its expression; a
+-- null expression turns a schedule off. Only a new or changed schedule gets this time, and is not
+-- due before it. Returns the names of the schedules that are due.
 create or replace function ingest_private.put_schedules(
     p_names text[], p_expressions text[], p_next_due_at timestamptz[], p_time_zone text)
 returns setof text
@@ -22,7 +23,8 @@ begin
                    case when expression is not null then p_time_zone end as time_zone
               from unnest(p_names, p_expressions, p_next_due_at)
                    as given (name, expression, next_due_at)) as wanted
-     -- Looked at first: to insert in vain locks the row, which a run holds for long.
+     -- This looks first, because an insert that finds the row would lock it, and a run holds that
+     -- lock for long.
      where not exists (select from ingest_private.schedules as known
                         where known.name = wanted.name
                           and (known.expression, known.time_zone)
@@ -39,9 +41,9 @@ begin
 end
 $$;
 
--- claim_schedule: begin the run of a schedule that is due. However many times were missed, it is one
--- run: the schedule is due again at p_next_due_at, or when the lease ends without finish_schedule.
--- Returns the token; null when it is not due, or another is at it.
+-- claim_schedule: begins the run of a schedule that is due. There is one run, however many due
+-- times were missed. The schedule is due again at p_next_due_at, or when the lease ends without
+-- finish_schedule. Returns the token; null if it is not due, or another run is under way.
 create or replace function ingest_private.claim_schedule(
     p_name text, p_next_due_at timestamptz, p_lease interval)
 returns bigint
@@ -58,8 +60,8 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
     returning token
 $$;
 
--- renew_schedule: keep the run for so long from now, and nobody else from it until the transaction
--- ends. False: another run has it; write nothing more.
+-- renew_schedule: extends the lease of the run, and locks the schedule until the transaction ends.
+-- False: another run has it; write nothing more.
 create or replace function ingest_private.renew_schedule(
     p_name text, p_token bigint, p_lease interval)
 returns boolean
@@ -72,8 +74,8 @@ begin
 end
 $$;
 
--- finish_schedule: what the run did, or the code of the error that ended it; then the run is tried
--- again when its lease is over. False: another run has it, and nothing is written.
+-- finish_schedule: writes what the run did, or the code of its error. After an error the run is
+-- tried again when its lease is over. False: another run has it, and nothing is written.
 create or replace function ingest_private.finish_schedule(
     p_name text, p_token bigint, p_error text, p_documents integer, p_job_ids uuid[])
 returns boolean

@@ -1,5 +1,5 @@
--- retry_failed: a new job for documents that failed with one of these codes, p_limit of them, those
--- first that have waited longest. Returns the jobs. A document that somebody has locked is passed over.
+-- retry_failed: makes new jobs for p_limit documents that failed with one of these codes, first for
+-- those that have waited longest. Returns the jobs. Skips locked documents.
 create or replace function ingest_private.retry_failed(p_codes text[], p_limit integer)
 returns uuid[]
 language plpgsql security definer

@@ -1,16 +1,16 @@
--- reconcile: one page of the comparison of storage.objects with documents, in order of object
--- id, from p_after on. p_since limits the page to objects written since then (the frequent run);
--- null compares everything, documents whose object is gone included. Returns what is out of line, one
--- JSON object each, and the object id to continue after; null: the end. `difference` is
+-- reconcile: one page of the comparison of storage.objects with documents, in order of object id,
+-- from p_after on. p_since limits the page to objects written since then (the frequent run); null
+-- compares everything, also documents whose object is gone. Returns the differences, one JSON
+-- object each, and the object id to continue after; null: the end. `difference` is
 --   missing   in Storage, but no document
 --   orphaned  a document, but no longer in Storage, or no longer watched
 --   stale     the document is of another version
 --   renamed   the same version under another name
 --   changed   another owner, access, source or metadata
 --   stuck     in line, but neither published nor failed, and no job is to bring it there
--- With p_repair it brings all of that in line. What cannot be repaired now is noted as a pending
--- event, and must not hold up the sweep. Two sweeps at once do no harm: both take documents in id
--- order.
+-- With p_repair it repairs all differences. A difference that cannot be repaired now becomes a
+-- pending event, so that it does not stop the sweep. Two sweeps at once do no harm: both take
+-- documents in order of id.
 create or replace function ingest_private.reconcile(
     p_after uuid, p_since timestamptz, p_limit integer default 500, p_repair boolean default true,
     out differences jsonb, out next_after uuid)
@@ -51,7 +51,7 @@ begin
 end
 $$;
 
--- differences: which of these objects are out of line with their documents, and how.
+-- differences: which of these objects differ from their documents, and how.
 create or replace function ingest_private.differences(p_object_ids uuid[])
 returns table (
     object_id uuid, difference text, bucket_id text, object_name text, size_bytes bigint)
@@ -109,9 +109,9 @@ begin
 end
 $$;
 
--- forget_orphaned_chunks: withdraws what is left of documents that are gone without having been
--- withdrawn, which only happens when somebody deletes documents by hand: chunks, positions, what is
--- staged and kept. Returns how many rows of chunks, positions and staged chunks there are.
+-- forget_orphaned_chunks: withdraws the remaining contents of documents that somebody deleted by
+-- hand: chunks, positions, staged chunks and kept windows. Returns how many rows of chunks,
+-- positions and staged chunks there are.
 create or replace function ingest_private.forget_orphaned_chunks(p_repair boolean)
 returns bigint
 language plpgsql security definer
@@ -144,7 +144,7 @@ begin
                                 on document.id = former.document_id
                         where former.former_id = piece.document_id);
     if p_repair then
-        -- Whose it was nobody knows: everybody's searches pass over it.
+        -- Its owner is unknown, so the searches of all users pass over it.
         insert into ingest_private.withdrawn (document_id, access)
         select unnest(v_documents), 'inherit' on conflict do nothing;
     end if;
@@ -152,8 +152,8 @@ begin
 end
 $$;
 
--- full_reconcile_due, note_full_reconcile: workers of the former release compare everything when it
--- was not compared for a day.
+-- full_reconcile_due, note_full_reconcile: workers of the former release compare everything if this
+-- was not done for a day.
 create or replace function ingest_private.full_reconcile_due(p_every interval default '1 day')
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,9 +1,8 @@
--- prune: finished jobs older than p_keep (a document's latest one stays while the document
--- does), staged chunks and windows that no unfinished job will take up, embeddings that were kept for long
--- enough, and workers long gone.
--- Returns how many rows went; call again while it returns p_limit or more.
--- The time is asked for in a subquery: clock_timestamp() itself is volatile, which no index can
--- look for.
+-- prune: deletes finished jobs older than p_keep (the latest job of a document stays as long as the
+-- document), staged chunks and windows that no unfinished job will use, embeddings whose time is over,
+-- and entries of workers that are long gone. Returns how many rows it deleted; call it again while it
+-- returns p_limit or more.
+-- The time comes from a subquery: clock_timestamp() itself is volatile, so no index could serve it.
 create or replace function ingest_private.prune(
     p_keep interval, p_keep_staged interval, p_limit integer default 5000)
 returns integer

@@ -1,7 +1,7 @@
--- count_source: what Storage holds under a source, before it is ingested.
---   objects, bytes   that belong to the source
---   fresh, fresh_bytes  of these, not ingested in their present version yet
---   unowned          of these, found nobody's by the source's rule
+-- count_source: counts the objects of a source in Storage, before they are ingested.
+--   objects, bytes      of the source
+--   fresh, fresh_bytes  of these, not yet ingested in their present version
+--   unowned             of these, without an owner by the source's rule
 create or replace function ingest_private.count_source(
     p_source_id bigint,
     out objects bigint, out bytes bigint, out fresh bigint, out fresh_bytes bigint,
@@ -21,9 +21,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
      where source.id = p_source_id and stored.source_id = source.id
 $$;
 
--- backfill_source: sync one page of the objects that Storage holds under a source, in order of
--- their names, from p_after on. Returns how many jobs are unfinished among them and the name to
--- continue after; null: the end. Uploads go on meanwhile: their triggers do the same.
+-- backfill_source: syncs one page of a source's objects in Storage, in order of their names, from
+-- p_after on. Returns how many of their jobs are unfinished, and the name to continue after; null:
+-- the end. Uploads may go on meanwhile: their triggers do the same.
 create or replace function ingest_private.backfill_source(
     p_source_id bigint, p_after text, p_limit integer default 500,
     out queued integer, out next_after text)

@@ -1,9 +1,9 @@
--- remove_source: one page of taking a source out of use, in order of documents, from p_after on.
--- The first page ends the ingestion: nothing new comes in from then on. Documents that another
--- source covers go over to it. Of the others, what is searchable in its present version stays until
--- its file changes; with p_forget they go, with their chunks, and at the end so does the source.
--- Unfinished jobs become superseded. Returns how many documents stayed, how many went, and the
--- document to continue after; null: the end.
+-- remove_source: takes a source out of use, one page of documents at a time, from p_after on. The
+-- first page ends the ingestion: from then on no new files are ingested. Documents that another
+-- source covers move to that source. Of the others, documents that are searchable in their present
+-- version stay until their file changes. With p_forget they are removed with their chunks, and at
+-- the end the source is removed too. Unfinished jobs become superseded. Returns how many documents
+-- stayed, how many were removed, and the document to continue after; null: the end.
 create or replace function ingest_private.remove_source(
     p_source_id bigint, p_forget boolean, p_after uuid, p_limit integer default 500,
     out kept integer, out forgotten integer, out next_after uuid)

@@ -1,6 +1,6 @@
--- create_index_version: a new index version with its partitions. For the schema owner, not for
--- workers. State building; the first one becomes active at once. Without a provider: that of the
--- model, as the settings of the first release had it.
+-- create_index_version: makes a new index version with its partitions. For the schema's owner, not
+-- for workers. Its state is building; the first version becomes active at once. Without a provider
+-- it takes the provider of the model, as the settings of the first release did.
 create or replace function ingest_private.create_index_version(
     p_model text, p_dimensions integer, p_chunking jsonb, p_provider text default null,
     p_sends_dimensions boolean default null, p_document_prefix text default '',
@@ -50,8 +50,8 @@ begin
              for values in (%s)', v_sketches, v_id);
     insert into ingest_private.chunk_fills (copy, index_version, completed_at)
     values ('sketches', v_id, clock_timestamp()), ('lexemes', v_id, clock_timestamp());
-    -- Readers go through the parents and their policies. A partition by itself shows nothing,
-    -- whatever default privileges the project hands out.
+    -- Readers use the parent tables and their policies. A partition by itself shows nothing,
+    -- whatever default privileges the project has.
     execute format('alter table ingest_private.%I enable row level security', v_chunks);
     execute format('alter table ingest_private.%I enable row level security', v_positions);
     execute format('alter table ingest_private.%I enable row level security', v_sketches);

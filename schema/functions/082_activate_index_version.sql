@@ -1,5 +1,5 @@
--- missing_from: documents that the active version has, in the version that Storage holds, and this
--- one has not; p_limit at most, the first names of them.
+-- missing_from: documents that the active version has in their present version, and that this
+-- version lacks, p_limit at most.
 create or replace function ingest_private.missing_from(p_index_version integer, p_limit integer)
 returns table (document_id uuid, bucket_id text, object_name text)
 language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -35,15 +35,16 @@ set enable_seqscan = on set jit = off as $$
 $$;
 
 -- activate_index_version: building or retired -> active, and the active one -> retired. For the
--- schema's owner. Returns false, and changes nothing, when documents are missing and p_anyway is not
--- said. The caller may have looked before, beside the version p_active, and found at p_checked_at that
--- nothing is missing: then only what was published since is looked at, while nobody can publish.
--- Searches are answered from the new version from the commit on, and uploads go there. Waits for what is being published, at most 30 s, and holds up what would be: none of it is ever
--- published in a version that is not active any more. What waits to be ingested, or is being, is
--- ingested in the new version instead. Uploads go on meanwhile: one that has seen the former version
--- as the active one, and commits after this, is sent on when its job is claimed, or by
--- fill_index_versions.
--- FOR NO KEY UPDATE: every new job refers to its version, and holds the document that this waits for.
+-- schema's owner. Returns false, and changes nothing, if documents are missing and p_anyway is
+-- false. The caller may have compared before with the version p_active, and found at p_checked_at
+-- that nothing is missing. Then only documents that were published since then are compared, while
+-- nobody can publish. From the commit on, the new version answers searches, and uploads go there.
+-- Waits up to 30 s for publishes under way, and delays later ones, so nothing is ever published in
+-- a version that is no longer active. Waiting and running jobs are superseded by jobs for the new
+-- version. Uploads go on meanwhile. An upload that saw the former version as active, and commits
+-- after this, is sent to the new version when its job is claimed, or by fill_index_versions.
+-- Versions are locked FOR NO KEY UPDATE: every new job refers to its version and holds the document
+-- that this waits for.
 create or replace function ingest_private.activate_index_version(
     p_index_version integer, p_anyway boolean, p_active integer default null,
     p_checked_at timestamptz default null)
@@ -51,7 +52,8 @@ returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp set lock_timeout = '30s' set enable_seqscan = off as $$
 declare
-    -- More than the 15 minutes that a publish may take: it notes the time before it commits.
+    -- More than the 15 minutes that a publish may take, because a publish notes its time before it
+    -- commits.
     c_publish constant interval := '20 minutes';
     v_version ingest.index_versions;
     v_active integer;
@@ -78,9 +80,8 @@ begin
 end
 $$;
 
--- ingest_elsewhere: the unfinished jobs of kind ingest of one version -> superseded, each followed by
--- one in another version. A document that somebody has locked is passed over: fill_index_versions comes
--- back to it.
+-- ingest_elsewhere: the unfinished jobs of kind ingest of one version -> superseded; a job in
+-- another version follows each. Skips locked documents: fill_index_versions comes back to them.
 create or replace function ingest_private.ingest_elsewhere(p_from integer, p_to integer)
 returns void
 language plpgsql security definer
@@ -103,9 +104,9 @@ begin
 end
 $$;
 
--- ingest_in: the document of a job is ingested in this version, which is the active one. If the job is
--- unfinished, all of the document are superseded; one that was asked to stop stops there. The caller has
--- locked the document.
+-- ingest_in: makes a job that ingests the document of a job in this version, which is the active
+-- one. If the job is unfinished, all unfinished jobs of the document are superseded. If the job was
+-- asked to stop, the new job is cancelled at once. The caller has locked the document.
 create or replace function ingest_private.ingest_in(p_job ingest.jobs, p_index_version integer)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -134,8 +135,8 @@ begin
 end
 $$;
 
--- recount_documents: documents say what they have in the active version: p_limit of them after an id.
--- Returns where to go on; null at the end. A document that somebody has locked is passed over.
+-- recount_documents: writes the counts of the active version to p_limit documents after an id.
+-- Returns where to go on; null at the end. Skips locked documents.
 create or replace function ingest_private.recount_documents(p_after uuid, p_limit integer)
 returns uuid
 language plpgsql security definer
@@ -171,9 +172,10 @@ begin
 end
 $$;
 
--- retire_for_good: building or retired -> dropped. No jobs are made for a dropped version, and nobody
--- finds anything in it. Its unfinished jobs become superseded; call it twice, as a publish may be making
--- one during the first call. Waits for what is being published. The caller drops the tables.
+-- retire_for_good: building or retired -> dropped. No jobs are made for a dropped version, and it
+-- answers no search. Its unfinished jobs become superseded; call this twice, because a publish may
+-- make another job during the first call. Waits for publishes under way. The caller drops the
+-- tables.
 create or replace function ingest_private.retire_for_good(p_index_version integer)
 returns void
 language plpgsql security definer
@@ -200,8 +202,8 @@ begin
 end
 $$;
 
--- forget_version_rows: p_limit rows of what a dropped version has in tables that all versions share.
--- Returns how many; 0: none is left.
+-- forget_version_rows: deletes p_limit rows of a dropped version from tables that all versions
+-- share. Returns how many; 0: none is left.
 create or replace function ingest_private.forget_version_rows(
     p_index_version integer, p_limit integer)
 returns integer

@@ -1,5 +1,5 @@
--- active_index: how to embed a query for the index version that answers. A row, or none while there is
--- no active version. An app that asks this before it embeds goes on when another version is made
+-- active_index: how to embed a query for the index version that answers. No row: there is no active
+-- version. An app that calls this before it embeds goes on working when another version becomes
 -- active.
 create or replace function ingest.active_index()
 returns table (

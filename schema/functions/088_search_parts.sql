@@ -1,9 +1,10 @@
--- What the search functions of ingest are made of. All of it runs with its caller's rights.
+-- The parts of the search functions of ingest. All of them run with their caller's rights.
 
--- version_for: the searchable index version of a model, of so many dimensions where it has one, so that
--- an app goes on that still sends those of before; of null: the active one. Where an index version
--- is named: that one. Raises invalid_parameter_value when there is none: one that is being filled,
--- or was dropped, answers nothing, and neither does one of another model than the named.
+-- version_for: the searchable index version for a query. If an index version is named: that
+-- version. If a model is named: its version with the dimensions of the query, if there is one, so
+-- that an app which still sends embeddings of a former version goes on working. Otherwise the
+-- active version. Raises invalid_parameter_value if there is none: a version that is being filled
+-- or was dropped, or that has another model than the one named, answers nothing.
 create or replace function ingest_search.version_for(
     p_model text, p_dimensions integer default null, p_index_version integer default null)
 returns ingest.index_versions
@@ -28,8 +29,8 @@ begin
 end
 $$;
 
--- version_of: this index version, when it is searchable, and of this model, where one is named. Raises
--- invalid_parameter_value.
+-- version_of: this index version, if it is searchable and has the model, if a model is named.
+-- Otherwise raises invalid_parameter_value.
 create or replace function ingest_search.version_of(p_index_version integer, p_model text)
 returns ingest.index_versions
 language plpgsql stable security invoker set search_path = pg_catalog, pg_temp as $$
@@ -55,8 +56,8 @@ end
 $$;
 
 -- documents_within: the caller's documents that pass these filters; null when there is no filter.
--- The plan is made for each call: a filter that is not asked for is then left out, and a list of
--- thousands of documents is looked for by a hash instead of read for each row.
+-- The plan is made for each call. So filters that are not used are left out, and a list of
+-- thousands of documents is searched by a hash, not read for each row.
 create or replace function ingest_search.documents_within(
     p_bucket text, p_path_prefix text, p_document_ids uuid[], p_metadata_filter jsonb,
     p_created_since timestamptz, p_created_until timestamptz)
@@ -81,8 +82,8 @@ end
 $$;
 
 -- vector_candidates: the p_limit chunks nearest to an embedding, nearest first, with their cosine
--- similarity: of these documents, where they are not null. Raises data_exception for an embedding
--- that this index version cannot be compared with.
+-- similarity; only of these documents, unless they are null. Raises data_exception if the embedding
+-- does not fit the index version.
 create or replace function ingest_search.vector_candidates(
     p_index_version integer, p_embedding extensions.vector, p_documents uuid[], p_limit integer)
 returns table (chunk_id uuid, score double precision)
@@ -113,9 +114,9 @@ begin
 end
 $$;
 
--- cited_chunks: these chunks, with what a citation needs, as far as the caller may read them.
--- Each table is looked up by one key at a time, behind OFFSET 0: with two, a table that was never
--- analysed is read by both, one of which holds for all of it (11 rows in 40 to 204 ms).
+-- cited_chunks: these chunks, with the columns for a citation, if the caller may read them. Each
+-- table is looked up by one key at a time, behind OFFSET 0. With two keys, a table that was never
+-- analysed is read by both, and one of them fits all its rows (11 rows took 40 to 204 ms).
 create or replace function ingest_search.cited_chunks(p_index_version integer, p_ids uuid[])
 returns table (
     chunk_id uuid, document_id uuid, bucket_id text, object_name text, title text,
@@ -148,8 +149,8 @@ begin
 end
 $$;
 
--- context_of: the text of a chunk with that of p_neighbours chunks before and after it in its
--- document, as far as the caller may read them. Of a chunk that stands in several places: the first.
+-- context_of: the text of a chunk and of p_neighbours chunks before and after it in its document,
+-- as far as the caller may read them. If a chunk stands in several places, the first counts.
 create or replace function ingest_search.context_of(
     p_index_version integer, p_document_id uuid, p_chunk_id uuid, p_neighbours integer)
 returns text

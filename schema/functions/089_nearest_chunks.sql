@@ -1,10 +1,10 @@
--- nearest_query: the query for the chunks of an index version that are nearest by the distance
--- p_distance, from ingest.chunks or ingest_private.sketches. Its parameters: $1 the embedding, $2 how
--- many, $3 the caller's subject, $4 documents or null, $5 documents of others, $6 withdrawn documents.
--- No plan of it depends on statistics, which are missing after the first upload and stale after a
--- large one: a table is read by owner, or document by document, each through its index and behind
--- OFFSET 0, so that no other condition is taken for the better one. Many documents are looked for
--- among the rows of the owner, in a form that no index serves.
+-- nearest_query: the text of a query for the nearest chunks of an index version by the distance
+-- p_distance, from ingest.chunks or ingest_private.sketches. Its parameters: $1 the embedding, $2
+-- how many, $3 the caller's subject, $4 documents or null, $5 documents of others, $6 withdrawn
+-- documents. Its plans must not depend on statistics, which are missing after the first upload and
+-- stale after a large one. So a table is read by owner, or document by document, each through its
+-- index and behind OFFSET 0; then the planner cannot choose another condition. Many documents are
+-- looked for among the rows of the owner, in a form that no index serves.
 create or replace function ingest_private.nearest_query(
     p_table text, p_index_version integer, p_distance text, p_is_everything boolean,
     p_documents uuid[], p_shared uuid[], p_withdrawn uuid[])
@@ -35,11 +35,11 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                 p_table, p_index_version) as by_document) as parts
 $$;
 
--- nearest_of: of chunks that were found by their signs, nearest first, the p_k that are nearest by
--- their embeddings. The first p_few are compared, then all. Fewer than p_all are all that there are.
--- Null, when some of the nearest may be missing, as among chunks that are nearly equal. That is so
--- where the signs tell too little, in one of two ways:
---   one of the 20 best lies in the farther half of those compared: others may lie beyond them;
+-- nearest_of: the p_k chunks that are nearest by their embeddings, among chunks that were found by
+-- their signs, nearest first. Compares the first p_few, then all. If there are fewer than p_all,
+-- these are all chunks. Null: some of the nearest may be missing, because the signs are not precise
+-- enough, for example among nearly equal chunks. This is so in two cases:
+--   one of the 20 best is in the farther half of those compared, so others may lie beyond them;
 --   the chunks beyond may be nearer than the best p_k. How far they are is estimated from those
 --   compared: a straight line from signs to distance, at the signs of the last one, less four
 --   standard deviations.
@@ -92,10 +92,10 @@ end
 $$;
 
 -- nearest_in_graph: the p_k chunks nearest to a unit vector by the HNSW index of their version, for
--- one owner, or with a null subject for everybody. It may lose some (docs/retrieval.md), and is read
--- only where a scan would be slow: null, where the index is not there, there are no more than
--- p_enough rows, or the graph yields fewer than were asked for. Without sorting, because the planner
--- takes the average owner for this one, and would sort all that they have.
+-- one owner, or for everybody if the subject is null. The index may lose some (docs/retrieval.md),
+-- so it is used only where a scan would be slow. Null: there is no index, there are no more than
+-- p_enough rows, or the graph gives fewer rows than requested. Sorting is off, because the planner
+-- expects an average owner and would sort all rows of this one.
 create or replace function ingest_private.nearest_in_graph(
     p_index_version integer, p_embedding extensions.vector, p_k integer, p_is_everything boolean,
     p_sub text, p_withdrawn uuid[], p_enough integer,
@@ -137,11 +137,11 @@ begin
 end
 $$;
 
--- nearest_scanned: the p_k chunks nearest to a unit vector among those of the caller, or everybody's,
--- and those of the documents p_shared. p_documents restricts the former. Every chunk in question is
--- looked at, in its sketch, so that none is lost whatever lies around it. Sketches of signs only
--- choose whose embeddings are compared; where they tell too little, and until all chunks have
--- sketches, all embeddings are.
+-- nearest_scanned: the p_k chunks nearest to a unit vector among the chunks of the caller, or of
+-- everybody, and those of the documents p_shared. p_documents restricts the former. Scans the
+-- sketch of every such chunk, so none is lost, whatever its neighbours are. Sketches of signs only
+-- choose the chunks whose embeddings are compared. If the signs are not precise enough, or until
+-- all chunks have sketches, all embeddings are compared.
 create or replace function ingest_private.nearest_scanned(
     p_index_version integer, p_embedding extensions.vector, p_k integer,
     p_is_everything boolean, p_sub text, p_documents uuid[], p_shared uuid[], p_withdrawn uuid[],
@@ -178,11 +178,11 @@ begin
 end
 $$;
 
--- nearest_allowed: the p_k chunks nearest to a unit vector, and how far they are. For nearest_chunks
--- alone, which says what its caller may read: everything, or their own and the documents p_shared
--- of others. p_documents restricts their own, or everything.
--- Scanned, but for callers of more than 200,000 chunks of their own, where there is a graph: what
--- others share with them is still scanned, and united with what the graph yields.
+-- nearest_allowed: the p_k chunks nearest to a unit vector, and their distances. Only
+-- nearest_chunks calls it, and says what the caller may read: everything, or their own chunks and
+-- the documents p_shared of others. p_documents restricts their own chunks, or everything. Scans,
+-- unless the caller has more than 200,000 chunks and there is a graph. Then the chunks that others
+-- share are still scanned, and joined with the chunks from the graph.
 create or replace function ingest_private.nearest_allowed(
     p_index_version integer, p_embedding extensions.vector, p_k integer,
     p_is_everything boolean, p_documents uuid[], p_shared uuid[],
@@ -215,10 +215,10 @@ end
 $$;
 
 -- nearest_chunks: the chunks nearest to a unit vector among those that the caller may read, 200 at
--- most, and how far they are. Documents of others are asked for under the caller's policies, each
--- once. Null p_documents: no restriction.
--- Its body is parsed when it is made: that is how it calls nearest_allowed, which nobody else can
--- name, because the schema that it lies in is closed to clients.
+-- most, and their distances. Documents of others are looked up under the caller's policies, each
+-- once. Null p_documents: no restriction. Its body is parsed when the function is created. So it
+-- can call nearest_allowed, which clients cannot name, because the schema of that function is
+-- closed to them.
 create or replace function ingest_search.nearest_chunks(
     p_index_version integer, p_embedding extensions.vector, p_k integer, p_documents uuid[],
     out ids uuid[], out distances double precision[])

@@ -1,8 +1,8 @@
 -- match_chunks: the chunks nearest to a query embedding among those that the caller may read.
--- `model` names the model that made the query embedding: the searchable index version of that model
--- and so many dimensions answers, the active one before others, so two models are never compared.
--- `index_version` names one of them. Score is cosine similarity. Fewer rows than asked for means
--- that there are no more.
+-- `model` names the model that made the query embedding: the searchable index version with that
+-- model and the same dimensions answers, the active one first, so vectors of two models are never
+-- compared. `index_version` names one of them. The score is the cosine similarity. Fewer rows than
+-- requested means that there are no more.
 create or replace function ingest.match_chunks(
     query_embedding extensions.vector,
     model text,

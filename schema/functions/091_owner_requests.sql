@@ -1,5 +1,5 @@
--- What owners may ask for through the Data API, the only functions of docmill that clients may
--- execute with its owner's rights. Each looks first whether the job is the caller's.
+-- Requests of owners about their jobs, through the Data API. These run with the schema owner's
+-- rights, so each first checks that the job belongs to the caller.
 
 -- require_own_job: raises PT404 (the Data API answers 404) unless the job belongs to the caller
 -- or the caller holds the project's secret key. A stranger's job and one that does not exist look
@@ -31,8 +31,9 @@ begin
 end
 $$;
 
--- retry_job: see ingest_private.retry_job. Returns the id of the new job. A file that has gone over
--- to somebody else is as good as gone for its former owner, who must not start or pay for its jobs.
+-- retry_job: see ingest_private.retry_job. Returns the id of the new job. If a file now belongs to
+-- somebody else, its former owner must neither start nor pay for its jobs: for them the file is
+-- gone.
 create or replace function ingest.retry_job(job_id uuid)
 returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,5 +1,5 @@
--- The fixed list of errors. `message` is what an owner reads on the job, `remedy` what to do.
--- Mirrored by worker/errors.py; a test compares the two.
+-- The fixed list of errors. Owners read `message` on the job; `remedy` says what to do. Mirrored by
+-- worker/errors.py; a test compares the two.
 insert into ingest_private.error_codes (code, kind, message, remedy)
 values
     ('unsupported_name', 'permanent',

@@ -1,9 +1,10 @@
--- How text becomes words, of a document and of a query alike: queries arrive by the Data API, where
--- no program of ours could do it. Independent of the server's locale but for upper and lower case.
+-- Turns text into words, for documents and queries alike. It is SQL because queries arrive through
+-- the Data API, where no docmill process runs. It depends on the server's locale only for upper and
+-- lower case.
 
--- in_pairs: text with each run of letters of scripts that put no space between words (Chinese,
--- Japanese, Korean, Thai, Lao, Khmer, Burmese) written as its pairs of neighbours, and the last
--- letter alone, so that a word of one letter is found at the end as well.
+-- in_pairs: rewrites each run of letters in scripts without spaces between words (Chinese,
+-- Japanese, Korean, Thai, Lao, Khmer, Burmese) as pairs of neighbouring letters. The last letter
+-- also stands alone, so that a word of one letter is found at the end too.
 create or replace function ingest_search.in_pairs(p_text text)
 returns text
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -29,9 +30,9 @@ begin
 end
 $$;
 
--- words_of: the words of a text in their order, in lower case, and its codes: what is written
--- without a space around `-/._@+:#&` (part numbers, e-mail addresses, dates, versions). The parts of
--- a code are words too. What is longer than 64 letters is cut.
+-- words_of: the words of a text in order, in lower case, and its codes: text with `-/._@+:#&` and
+-- no space around them (part numbers, e-mail addresses, dates, versions). The parts of a code are
+-- words too. Longer words are cut to 64 letters.
 create or replace function ingest_search.words_of(p_text text, out words text[], out codes text[])
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
@@ -42,7 +43,7 @@ declare
         '\u3008-\u3020\u3030\u303d-\u3040\u30fb\ufe10-\ufe1f\ufe30-\ufe6f\uff5f-\uff65';
     v_text text;
 begin
-    -- Soft hyphens and marks of no width stand within words.
+    -- Soft hyphens and characters without width may stand within words.
     v_text := lower(normalize(translate(p_text, U&'\00ad\200b\200c\200d\2060\feff', ''), NFKC));
     v_text := ingest_search.in_pairs(v_text);
     codes := array(
@@ -60,8 +61,7 @@ begin
 end
 $$;
 
--- stop_words: the language of each stop word. Words that several languages have are left out, and tell
--- nothing.
+-- stop_words: the language of each stop word. Words that several languages share are left out.
 create or replace function ingest_private.stop_words()
 returns jsonb
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -83,12 +83,13 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
       string_to_table(words, ' ') as word
 $$;
 
--- stemmer_of: the language of the stop words that most of these words are, '' for none.
+-- stemmer_of: the language of most stop words among these words, '' if there are none.
 create or replace function ingest_private.stemmer_of(p_words text[])
 returns text
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
-    -- Made once in a session: PostgreSQL keeps what an immutable function without parameters returns.
+    -- Made once in a session: PostgreSQL keeps the result of an immutable function without
+    -- parameters.
     v_stop_words constant jsonb := ingest_private.stop_words();
 begin
     return coalesce((
@@ -99,7 +100,7 @@ begin
 end
 $$;
 
--- lexemes_at: words and their stems as lexemes at the place where each stands.
+-- lexemes_at: words and their stems as lexemes with their positions.
 create or replace function ingest_private.lexemes_at(p_words text[], p_codes text[], p_stemmer text)
 returns tsvector
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -123,7 +124,8 @@ begin
 end
 $$;
 
--- scope_of: the lexeme that says whose a chunk is. No text has it, because = is no part of a word.
+-- scope_of: the lexeme that names the owner of a chunk. No text can hold it, because = is not part
+-- of any word.
 create or replace function ingest_search.scope_of(p_index_version integer, p_owner_id text)
 returns text
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -132,7 +134,7 @@ begin
 end
 $$;
 
--- lexemes_of: what a row of chunk_lexemes holds of a chunk.
+-- lexemes_of: the lexemes in the row of chunk_lexemes for a chunk.
 create or replace function ingest_private.lexemes_of(
     p_index_version integer, p_owner_id text, p_content text, p_headings text[],
     out stemmer text, out lexemes tsvector)

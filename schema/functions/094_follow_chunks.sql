@@ -1,9 +1,9 @@
--- Beside each chunk lie two copies of it: its sketch, which searches by embedding read, and its words,
--- which searches by words read. They follow chunks, in the same transaction and whoever writes them:
--- publish, drain, an operator.
+-- Each chunk has two copies: its sketch, for searches by embedding, and its words, for searches by
+-- words. Triggers keep the copies in line with the chunks, in the same transaction, whoever writes
+-- the chunks: publish, drain or an operator.
 
--- sketch_of: the sketch of an embedding. Those of up to 512 dimensions are read as they are: by signs,
--- 100,000 of 256 dimensions take as long.
+-- sketch_of: the sketch of an embedding. Up to 512 dimensions it is the embedding itself: for
+-- 100,000 embeddings of 256 dimensions, signs would take as long.
 create or replace function ingest_private.sketch_of(
     p_embedding extensions.halfvec, out bits pg_catalog."bit", out embedding extensions.halfvec)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -16,8 +16,8 @@ begin
 end
 $$;
 
--- Rows are removed by their keys, a document at a time: a join could be planned, for a table that was
--- empty when it was analysed, as one that compares each with every other.
+-- Rows are removed by their keys, one document at a time. For a table that was empty when it was
+-- analysed, the planner could make a join that compares each row with every other.
 create or replace function ingest_private.follow_chunks()
 returns trigger
 language plpgsql security definer
@@ -68,12 +68,12 @@ create or replace trigger chunks_updated
     after update on ingest.chunks referencing old table as gone new table as added
     for each statement execute function ingest_private.follow_chunks();
 
--- fill_chunks: `sketches` or `lexemes` of chunks that an older release left without, p_limit at most, in
--- order of id. Returns how many chunks it looked at: call it again while there are any, each time in
--- a transaction of its own; what was done by then stays. A version is complete when no chunk follows:
--- those written since have theirs by the trigger. Two calls at once, or a chunk that somebody is
--- removing: it waits for nobody and returns 0. Whoever deletes one of these chunks waits, or has
--- deleted it before: nothing is left of a chunk that is gone.
+-- fill_chunks: makes the `sketches` or `lexemes` of chunks from an older release, p_limit at most,
+-- in order of id. Returns how many chunks it looked at: call it again until there are none, each
+-- time in a transaction of its own, so finished work stays. A version is complete when no chunk
+-- follows, because the trigger serves newer chunks. It does not wait: if another call runs, or a
+-- chunk is being removed, it returns 0. A statement that deletes one of these chunks waits, or has
+-- deleted it before, so no copy of a deleted chunk is left.
 create or replace function ingest_private.fill_chunks(p_copy text, p_limit integer)
 returns integer
 language plpgsql security definer
@@ -130,8 +130,8 @@ exception
 end
 $$;
 
--- is_filled: whether all chunks of an index version have this copy. Until then the chunks themselves
--- are searched.
+-- is_filled: whether all chunks of an index version have this copy. Until then searches read the
+-- chunks themselves.
 create or replace function ingest_search.is_filled(p_copy text, p_index_version integer)
 returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$

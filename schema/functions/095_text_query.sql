@@ -1,5 +1,5 @@
--- phrase_of: these words one after another; null without any. The letter that in_pairs adds at the
--- end of a run is not asked for: more may follow it in the text.
+-- phrase_of: the query for these words one after another; null without words. Leaves out the single
+-- letter that in_pairs adds at the end of a run, because more letters may follow it in the text.
 create or replace function ingest_search.phrase_of(p_words text[])
 returns tsquery
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -22,8 +22,9 @@ begin
 end
 $$;
 
--- term_of: a word as it is written, or any of its stems. A letter that in_pairs would put into a pair
--- begins one. is_common: it is a stop word in one of the languages.
+-- term_of: the query for a word as it is written, or any of its stems. A single letter of a script
+-- that in_pairs splits matches the beginning of a pair. is_common: the word is a stop word in one
+-- of the languages.
 create or replace function ingest_search.term_of(
     p_word text, p_stemmers text[], out term tsquery, out is_common boolean)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -46,7 +47,7 @@ begin
 end
 $$;
 
--- word_terms: the terms of one part of a query, which is without a space: its codes and its words.
+-- word_terms: the terms of one part of a query without spaces: its codes and its words.
 create or replace function ingest_search.word_terms(p_part text, p_stemmers text[])
 returns table (term tsquery, weight real)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -71,10 +72,10 @@ begin
 end
 $$;
 
--- text_query: what a query asks for. Each word is a term, and so is each code and "phrase"; a term is
--- a word as written or stemmed in any of these languages. `must`: what every hit has, its phrases,
--- and what none has, -word or -"phrase". word* finds what begins so. `weights` is 0.1 for stop
--- words. 40 terms at most. Any text is a query; nothing in it is an error.
+-- text_query: reads a query. Each word, code and "phrase" is a term; a word matches as written or
+-- by its stem in any of these languages. `must` holds the phrases that every hit has, and the -word
+-- or -"phrase" that no hit has. word* matches words that begin like this. `weights` is 0.1 for stop
+-- words. There are 40 terms at most. Any text is a valid query.
 create or replace function ingest_search.text_query(
     p_query text, p_stemmers text[], out terms tsquery[], out weights real[], out must tsquery)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$

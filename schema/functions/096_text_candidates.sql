@@ -1,15 +1,15 @@
--- Which chunks hold the terms of a query. `@@` is not leakproof: under row-level security it is asked
--- after the policy, of every row, and the GIN index is of no use. So the caller's own chunks are found
--- by three definer functions (own_stemmers, own_term_counts, rank_own). Clients can call them
--- directly: none is told whose chunks or which documents to look at, and none says anything of
--- others' rows. What others share is looked for in documents already found readable.
--- How many chunks hold a term is asked of what the caller may read, never of everybody's: what others
--- upload can change neither the order nor the score of a hit.
--- No plan here depends on statistics: each statement has one index that serves it, because
--- `index_version + 0` serves none, and sorting and reading the whole table are off.
+-- Finds the chunks that hold the terms of a query. `@@` is not leakproof: under row-level security
+-- Postgres evaluates it after the policy, for every row, and cannot use the GIN index. So three
+-- definer functions find the caller's own chunks (own_stemmers, own_term_counts, rank_own). Clients
+-- can call them directly. This is safe: no argument names an owner or a document, and no result
+-- tells anything about rows of others. Chunks that others share are looked for in documents that
+-- are already known to be readable. Counts of a term include only chunks that the caller may read.
+-- So uploads of others change neither the order nor the score of a hit. No plan here depends on
+-- statistics: exactly one index can serve each statement, because no index serves `index_version +
+-- 0`, and sorting and sequential scans are off.
 
--- words_withheld: the condition by which rows of withdrawn documents are passed over, where no policy
--- does it.
+-- words_withheld: the condition that leaves out rows of withdrawn documents, where no policy does
+-- this.
 create or replace function ingest_search.words_withheld(p_owner_id text)
 returns text
 language plpgsql stable security invoker set search_path = pg_catalog, pg_temp as $$
@@ -21,14 +21,14 @@ begin
 end
 $$;
 
--- stemmers_in: the languages that chunks of this owner are written in; null: of everybody.
+-- stemmers_in: the languages of this owner's chunks; null: of everybody's chunks.
 create or replace function ingest_search.stemmers_in(p_index_version integer, p_owner_id text)
 returns text[]
 language plpgsql stable security invoker
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_sort = off set enable_bitmapscan = off as $$
 begin
-    -- The first row that is not before it: no other index is in this order.
+    -- The first row that is not before it; only one index has this order.
     return array(
         select language.name
           from unnest(array['english', 'german', 'french', 'spanish', 'italian', 'portuguese',
@@ -45,9 +45,10 @@ begin
 end
 $$;
 
--- term_counts: how many chunks of this owner there are, and how many of them hold each term; null:
--- of everybody. Estimated from 300 of them, which are the same each time; what hardly any of these
--- holds is counted, up to 5000. Where the 300th of a row of random numbers stands says how many there are.
+-- term_counts: how many chunks this owner has, and how many of them hold each term; null: of
+-- everybody. Estimated from 300 chunks, which are the same each time. A term that almost none of
+-- these holds is counted exactly, up to 5000. The number of chunks is estimated from the value of
+-- the 300th random number.
 create or replace function ingest_search.term_counts(
     p_index_version integer, p_owner_id text, p_terms tsquery[],
     out row_count double precision, out counts double precision[])
@@ -105,9 +106,9 @@ begin
 end
 $$;
 
--- rank_words: the p_limit chunks that hold what is asked for and in which the terms, each by its
--- weight, rank highest. Of this owner, or in these documents, or everybody's. Of more than 20,000
--- chunks only so many are looked at: what is asked for is chosen so that there are fewer.
+-- rank_words: the p_limit chunks that match the query and in which the weighted terms rank highest:
+-- of this owner, or in these documents, or of everybody. Looks at 20,000 matching chunks at most;
+-- the query is chosen so that fewer match.
 create or replace function ingest_search.rank_words(
     p_index_version integer, p_owner_id text, p_documents uuid[], p_terms tsquery[],
     p_weights real[], p_asked tsquery, p_limit integer)
@@ -165,7 +166,7 @@ begin
 end
 $$;
 
--- own_stemmers: stemmers_in, of the caller.
+-- own_stemmers: stemmers_in for the caller.
 create or replace function ingest_search.own_stemmers(p_index_version integer)
 returns text[]
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -176,7 +177,7 @@ begin
 end
 $$;
 
--- own_term_counts: term_counts, of the caller.
+-- own_term_counts: term_counts for the caller.
 create or replace function ingest_search.own_term_counts(
     p_index_version integer, p_terms tsquery[],
     out row_count double precision, out counts double precision[])
@@ -191,7 +192,7 @@ begin
 end
 $$;
 
--- rank_own: rank_words, of the caller.
+-- rank_own: rank_words for the caller.
 create or replace function ingest_search.rank_own(
     p_index_version integer, p_terms tsquery[], p_weights real[], p_asked tsquery,
     p_limit integer)
@@ -209,8 +210,8 @@ begin
 end
 $$;
 
--- shared_term_counts: the same of documents that others share with the caller, from 300 chunks of
--- the first of them.
+-- shared_term_counts: term_counts for documents that others share with the caller, from 300 chunks
+-- of the first of them.
 create or replace function ingest_search.shared_term_counts(
     p_index_version integer, p_documents uuid[], p_terms tsquery[],
     out taken bigint, out counts double precision[], out stemmers text[])
@@ -232,7 +233,7 @@ begin
 end
 $$;
 
--- rarity: what a term tells, by how many of the rows hold it, as BM25 has it.
+-- rarity: the weight of a term by the number of rows that hold it, as in BM25.
 create or replace function ingest_search.rarity(p_row_count double precision, p_count double precision)
 returns real
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -241,9 +242,9 @@ begin
 end
 $$;
 
--- rare_terms: the rarest of the terms, joined by OR, such that about a tenth of the rows holds one, 5000
--- at most; but 500 rows are always looked at, and the rarest term that any holds is always among
--- them. What none was seen to hold costs nothing. Of infinitely many rows: all terms.
+-- rare_terms: the rarest terms, joined by OR, so that about a tenth of the rows match, 5000 at
+-- most. At least 500 rows may always match, and the rarest term that occurs is always included.
+-- Terms that were not seen in any row cost nothing. With an infinite number of rows: all terms.
 create or replace function ingest_search.rare_terms(
     p_row_count double precision, p_terms tsquery[], p_counts double precision[])
 returns tsquery
@@ -262,8 +263,8 @@ begin
 end
 $$;
 
--- text_candidates: the p_limit chunks that answer a query by its words best, among those that the
--- caller may read: of these documents, where they are not null. Under the caller's rights.
+-- text_candidates: the p_limit best chunks for the words of a query, among those that the caller
+-- may read; only of these documents, unless they are null. Runs with the caller's rights.
 create or replace function ingest_search.text_candidates(
     p_index_version integer, p_query text, p_documents uuid[], p_limit integer)
 returns table (chunk_id uuid, score double precision)
@@ -320,8 +321,8 @@ begin
       into v_weights
       from unnest(v_query.weights, v_counts) with ordinality as one (weight, count, place);
 
-    -- In few documents every term is looked for: the rare ones may be in others. And as long as the
-    -- words of older chunks were not counted.
+    -- In few documents every term is looked for, because the rare terms may be in other documents.
+    -- The same holds while the words of older chunks are not yet counted.
     v_is_narrow := coalesce(cardinality(p_documents) <= v_few_documents, false);
     v_asked := ingest_search.rare_terms(
         case when v_is_narrow or not ingest_search.is_filled('lexemes', p_index_version) then 'infinity'

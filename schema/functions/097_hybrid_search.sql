@@ -1,8 +1,8 @@
--- fused_candidates: the chunks that answer a query by its words or by its embedding, at most twice
--- p_candidates, with their scores: of these documents, where they are not null.
--- Both lists are brought to a scale from 0 to 1 and added by their weights. The best of a list is 1;
--- of a full list the last is 0; a chunk of only one list has 0 in the other. The default weights of
--- hybrid_search were the best of those measured: see docs/retrieval.md.
+-- fused_candidates: the chunks that answer a query by its words or by its embedding, with their
+-- scores, at most twice p_candidates; only of these documents, unless they are null. The scores of
+-- both lists are scaled to 0 to 1 and added by their weights. The best chunk of a list has 1, and
+-- the last chunk of a full list has 0. A chunk that is missing in a list has 0 there. The default
+-- weights of hybrid_search were the best of those measured: see docs/evaluation.md.
 create or replace function ingest_search.fused_candidates(
     p_index_version integer, p_query_text text, p_query_embedding extensions.vector,
     p_documents uuid[], p_candidates integer, p_vector_weight double precision default 1,
@@ -49,7 +49,7 @@ begin
         with scaled as (
             select one.id, 0::double precision as vector,
                    ingest_search.scaled(one.score,
-                       -- Those that were not listed rank lower, but not below nothing.
+                       -- Chunks outside the list rank lower, but not below 0.
                        case when count(*) over () < p_candidates then 0
                             else min(one.score) over () end,
                        max(one.score) over ()) as text
@@ -67,7 +67,7 @@ begin
 end
 $$;
 
--- scaled: where a score lies between two others, from 0 to 1; 1 where they are the same.
+-- scaled: the place of a score between two others, from 0 to 1; 1 if they are equal.
 create or replace function ingest_search.scaled(
     p_score double precision, p_least double precision, p_most double precision)
 returns double precision
@@ -77,12 +77,12 @@ begin
 end
 $$;
 
--- hybrid_search: the chunks that answer a query best, by its words and by its embedding, among those
--- that the caller may read. Without an embedding by its words alone, without words by its embedding
--- alone. `model` names the model that made the embedding; null: that of the active index version.
--- Of one model, the version of the embedding's dimensions answers; `index_version` names one.
--- `with_context` gives each hit the text of so many chunks before and after it. No more than
--- `max_per_document` hits are of one document.
+-- hybrid_search: the chunks that answer a query best, by its words and by its embedding, among
+-- those that the caller may read. Without an embedding it searches by words alone, without words by
+-- the embedding alone. `model` names the model that made the embedding; null: the model of the
+-- active index version. The version of the model with the embedding's dimensions answers;
+-- `index_version` names another one. `with_context` adds the text of this many chunks before and
+-- after each hit. One document has at most `max_per_document` hits.
 create or replace function ingest.hybrid_search(
     query_text text,
     query_embedding extensions.vector default null,

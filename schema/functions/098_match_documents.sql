@@ -1,6 +1,6 @@
--- version_with: the searchable index version that an embedding of so many dimensions belongs to; of
--- a model, or this one, where it is named. Raises invalid_parameter_value where several models have so many
--- dimensions, because to compare with the wrong one tells nothing, and where none has.
+-- version_with: the searchable index version for an embedding with these dimensions; of a model, or
+-- a certain version, if it is named. Raises invalid_parameter_value if no version fits, or if
+-- several models have these dimensions, because a comparison with the wrong model is meaningless.
 create or replace function ingest_search.version_with(
     p_dimensions integer, p_model text, p_index_version integer)
 returns ingest.index_versions
@@ -33,7 +33,7 @@ begin
 end
 $$;
 
--- url_path: a name as it stands in the path of a URL.
+-- url_path: a name encoded for the path of a URL.
 create or replace function ingest_search.url_path(p_name text)
 returns text
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -50,8 +50,9 @@ begin
 end
 $$;
 
--- document_metadata: what match_documents tells of a document: its own metadata, and over them what
--- says where it is. `url` comes after the address of the project's API, for who has a token.
+-- document_metadata: what match_documents returns about a document: its own metadata, and facts
+-- about its place, which win over metadata of the same name. `url` is relative to the address of
+-- the project's API, and reading it needs a token.
 create or replace function ingest_search.document_metadata(
     p_document_id uuid, p_bucket_id text, p_object_name text, p_title text, p_mime_type text,
     p_metadata jsonb)
@@ -71,7 +72,7 @@ begin
 end
 $$;
 
--- chunk_metadata: what match_documents tells of a chunk and its place: under four names that
+-- chunk_metadata: what match_documents returns about a chunk and its place, under four names that
 -- document_metadata never uses.
 create or replace function ingest_search.chunk_metadata(
     p_page_start integer, p_page_end integer, p_headings text[], p_metadata jsonb)
@@ -84,8 +85,8 @@ begin
 end
 $$;
 
--- chunks_with: of these documents, the p_limit chunks nearest to an embedding whose chunk_metadata
--- contain p_filter. Every chunk of them is looked at.
+-- chunks_with: the p_limit chunks of these documents that are nearest to an embedding and whose
+-- chunk_metadata contain p_filter. Looks at every chunk of the documents.
 create or replace function ingest_search.chunks_with(
     p_index_version integer, p_embedding extensions.vector, p_documents uuid[], p_filter jsonb,
     p_limit integer)
@@ -116,11 +117,11 @@ begin
 end
 $$;
 
--- match_documents: the chunks nearest to a query embedding, as clients ask that were written for a
--- table `documents` with a function of this name, LangChain's SupabaseVectorStore among them.
--- `filter` is contained in the metadata that are returned: it decides before the limit. No
--- match_count: 200, for clients that set the limit of the response instead. `similarity` is cosine
--- similarity, `embedding` the text of the vector.
+-- match_documents: the chunks nearest to a query embedding, for clients such as LangChain's
+-- SupabaseVectorStore that expect a function of this name. Only chunks whose returned metadata
+-- contain `filter` count; this is decided before the limit. Without match_count it returns 200, for
+-- clients that limit the response instead. `similarity` is cosine similarity, `embedding` the text
+-- of the vector.
 create or replace function ingest.match_documents(
     query_embedding extensions.vector,
     match_count integer default null,
@@ -151,7 +152,7 @@ begin
     if jsonb_typeof(v_filter) <> 'object' then
         raise exception 'filter must be a JSON object' using errcode = 'invalid_parameter_value';
     end if;
-    -- One object contains another where it does for each name: the filter falls into two.
+    -- An object contains another if this is true for each name, so the filter can be split in two.
     v_of_documents := v_filter - '{page,page_end,headings,chunk}'::text[];
     select coalesce(jsonb_object_agg(name, value), '{}') into v_of_chunks
       from jsonb_each(v_filter) as each (name, value) where not v_of_documents ? name;
@@ -190,7 +191,7 @@ begin
 end
 $$;
 
--- more_of: of these chunks, what cited_chunks leaves out, as far as the caller may read them.
+-- more_of: the columns of these chunks that cited_chunks leaves out, if the caller may read them.
 create or replace function ingest_search.more_of(p_index_version integer, p_ids uuid[])
 returns table (
     chunk_id uuid, document_id uuid, bucket_id text, object_name text, mime_type text,

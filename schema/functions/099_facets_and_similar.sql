@@ -1,8 +1,8 @@
--- search_facets: how many of the candidates of a search lie in each bucket and folder, and are of each
--- type and language. It takes the arguments of hybrid_search, so that both can be called with the
--- same ones, and counts the candidates of both lists before they are cut to match_count: 200 of
--- each where `candidates` is left out. It is no count of everything that holds a word.
--- A null value: the type or language is not known.
+-- search_facets: how many candidates of a search are in each bucket and folder, and have each type
+-- and language. It takes the arguments of hybrid_search, so that both can be called alike. It
+-- counts the candidates of both lists before they are cut to match_count: 200 of each list unless
+-- `candidates` says otherwise. So it does not count everything that holds a word. A null value: the
+-- type or language is not known.
 create or replace function ingest.search_facets(
     query_text text,
     query_embedding extensions.vector default null,
@@ -53,11 +53,12 @@ begin
 end
 $$;
 
--- similar: the documents nearest to one, among those that the caller may read. Up to eight passages,
--- evenly spread over it, are each compared with all other documents; a document's score is the mean,
--- over them, of the cosine similarity of its passage that is nearest, 0 where none is among the 200
--- nearest. Not the mean of all embeddings: of a document about several things it is near to none
--- of them. A document that is not there, or not the caller's to read, has none.
+-- similar: the documents nearest to a given one, among those that the caller may read. Up to eight
+-- passages, evenly spread over the given document, are each compared with all other documents. For
+-- each of them, another document gets the cosine similarity of its nearest passage, or 0 if none is
+-- among the 200 nearest; its score is the mean. The mean of all embeddings would not do: if a
+-- document is about several subjects, it is near to none of them. There is no row if the document
+-- does not exist or the caller may not read it.
 create or replace function ingest.similar(document_id uuid, match_count integer default 10)
 returns table (
     id uuid, bucket_id text, object_name text, title text, mime_type text, score double precision)

@@ -1,7 +1,8 @@
--- Asking. The function `ask` writes questions and answers with these, as the user who asks: they
--- take the subject from the token, and no argument names another.
+-- Asking. The Edge Function `ask` writes questions and answers with these functions, as the user
+-- who asks. They take the subject from the token; no argument names a user.
 
--- subject_of_caller: whom the token is about. Raises PT401 (the Data API answers 401) without one.
+-- subject_of_caller: the subject of the token. Raises PT401 (the Data API answers 401) without a
+-- subject.
 create or replace function ingest_private.subject_of_caller()
 returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -16,10 +17,10 @@ begin
 end
 $$;
 
--- count_question: one more question of this user. Raises PT429 where that is more than a period
--- allows; `detail` is the number of seconds until the next one begins. The row is locked until the
--- transaction ends, so that the limit holds however many ask at once. Limits: ingest_private.settings,
--- name `asking`: {"per_minute": 10, "per_day": 300}.
+-- count_question: counts one more question of this user. Raises PT429 if a period allows no more;
+-- `detail` is the number of seconds until the next period. The row is locked until the transaction
+-- ends, so the limit also holds for many questions at once. Limits: ingest_private.settings, name
+-- `asking`: {"per_minute": 10, "per_day": 300}.
 create or replace function ingest_private.count_question(p_owner_id text)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
@@ -55,10 +56,10 @@ begin
 end
 $$;
 
--- ask_question: notes a question of the caller, in a conversation of theirs or, without one, in a new
--- one. Returns both ids, and the last three answered questions before it with their answers, the
--- oldest first. Raises PT401 without a subject, PT404 for a conversation that is not the caller's,
--- PT409 for one of 100 questions, PT429 when too much is asked.
+-- ask_question: stores a question of the caller, in one of their conversations or, without an id,
+-- in a new one. Returns both ids, and the last three answered questions before it with their
+-- answers, oldest first. Raises PT401 without a subject, PT404 if the conversation does not belong
+-- to the caller, PT409 if it has 100 questions, PT429 if the user asks too much.
 create or replace function ingest.ask_question(question text, conversation_id uuid default null)
 returns table (conversation uuid, message_id uuid, history jsonb)
 language plpgsql security definer rows 1
@@ -109,9 +110,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                           order by answer.turn desc limit 3);
 $$;
 
--- record_answer: notes the answer to a question of the caller; one that cites nothing is `not_found`.
--- Returns its id. Raises PT401 without a subject, PT404 for a question that is not the caller's,
--- PT409 for one that has an answer.
+-- record_answer: stores the answer to a question of the caller; without a citation it is
+-- `not_found`. Returns its id. Raises PT401 without a subject, PT404 if the question does not
+-- belong to the caller, PT409 if it already has an answer.
 create or replace function ingest.record_answer(
     message_id uuid, answer text, source_chunks uuid[], source_documents uuid[], cited smallint[])
 returns uuid
@@ -142,8 +143,8 @@ begin
 end
 $$;
 
--- delete_conversation: removes a conversation of the caller and its messages; what was asked still
--- counts. False when there is none.
+-- delete_conversation: removes a conversation of the caller and its messages; its questions still
+-- count. False: there is no such conversation.
 create or replace function ingest.delete_conversation(conversation_id uuid)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
@@ -179,7 +180,7 @@ begin
     end if;
     return query
         with chunk as materialized (
-            -- Of a passage that several index versions have: the newest.
+            -- If several index versions have a passage, the newest counts.
             select distinct on (found.chunk_id) found.*
               from ingest.index_versions as version
                    cross join lateral ingest_search.cited_chunks(
@@ -203,8 +204,8 @@ begin
 end
 $$;
 
--- erase_conversations: removes all that a user asked and was answered, and the count of it. For
--- operators, who erase a user. Returns how many conversations there were.
+-- erase_conversations: removes all questions and answers of a user, and their counts. For operators
+-- who erase a user. Returns how many conversations there were.
 create or replace function ingest_private.erase_conversations(p_owner_id text)
 returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$

@@ -1,6 +1,6 @@
--- Row-level security of everything in `ingest`: select only, one policy per table. Writing needs
--- a policy and a grant, and there is neither. Applied only when this file or the catalog changed:
--- on hosted projects CREATE and DROP POLICY briefly lock tables of auth and storage too.
+-- Row-level security of all tables in `ingest`: one policy for each table, for select only. Writing
+-- would need a policy and a grant, and there is neither. Applied only when this file or the catalog
+-- changed: on hosted projects CREATE and DROP POLICY briefly lock tables of auth and storage too.
 
 alter table ingest.documents enable row level security;
 alter table ingest.jobs enable row level security;
@@ -12,7 +12,8 @@ alter table ingest.chunk_lexemes enable row level security;
 alter table ingest.conversations enable row level security;
 alter table ingest.messages enable row level security;
 
--- Partitions have no policy: readers go through the parents, a partition by itself shows nothing.
+-- Partitions have no policy: readers use the parent tables, and a partition by itself shows
+-- nothing.
 do $$
 declare
     v_partition regclass;
@@ -27,14 +28,16 @@ begin
 end
 $$;
 
--- The claims are asked for once for a query, not once for a row: in a subquery of their own, as
--- Supabase's linter wants to see it.
+-- The claims are read in a subquery, so once for each query and not for each row, as Supabase's
+-- linter requires.
 
--- What was withdrawn is still there for a while: the policies of documents and chunks pass over it,
--- those of positions by way of their documents. For whom no policy holds, nearest_chunks does it.
+-- Withdrawn rows still exist for a while. The policies of documents and chunks leave them out, and
+-- positions are left out with their documents. For roles that no policy holds for, nearest_chunks
+-- does this.
 
--- Inherit: who may read the object under Storage's policies may read what was made of it. The
--- probe is by primary key and fenced by OFFSET 0, or it becomes a scan of all objects.
+-- Inherit: a user who may read the object under Storage's policies may read the document and its
+-- chunks. The probe uses the primary key and is fenced by OFFSET 0; otherwise it becomes a scan of
+-- all objects.
 drop policy if exists documents_select on ingest.documents;
 create policy documents_select on ingest.documents for select to authenticated
     using ((owner_id = ((select auth.jwt()) ->> 'sub')

@@ -1,5 +1,5 @@
--- Who may do what. First everything is taken away, because the project's default privileges may
--- have handed out more than row-level security can take back (TRUNCATE obeys no policy).
+-- Who may do what. First all rights are revoked, because the project's default privileges may have
+-- given more than row-level security can take back (TRUNCATE obeys no policy).
 
 revoke all on schema ingest, ingest_private, ingest_search
     from public, anon, authenticated, service_role, docmill_worker;
@@ -23,14 +23,15 @@ grant execute on function ingest.match_chunks, ingest.hybrid_search, ingest.matc
 grant execute on function ingest.ask_question, ingest.record_answer, ingest.delete_conversation,
     ingest.message_sources
     to authenticated, service_role;
--- What the search functions call with their caller's rights. Not exposed to the Data API; what is
--- a definer function here is safe by itself: it says nothing but of the caller's own rows.
+-- Parts that the search functions call with their caller's rights. This schema is not exposed to
+-- the Data API. Its definer functions are safe by themselves: they return only facts about the
+-- caller's own rows.
 grant usage on schema ingest_search to authenticated, service_role;
 grant execute on all functions in schema ingest_search to authenticated, service_role;
--- Named by policies alone: the schema that it lies in is closed to clients.
+-- Only policies can name this function: its schema is closed to clients.
 grant execute on function ingest_private.withdrawn_of_caller to authenticated;
 grant execute on function ingest.withdrawn_documents to service_role;
--- Named by nearest_chunks alone, likewise.
+-- Only nearest_chunks can name this one, for the same reason.
 grant execute on function ingest_private.nearest_allowed to authenticated, service_role;
 
 -- The worker calls functions, and COPYs into the one table that COPY needs.
@@ -87,12 +88,12 @@ grant execute on function
     ingest_private.active_index_version
     to docmill_worker;
 
--- Bounds on everything a worker waits for; a publish raises its own. Set on the role, because a
--- transaction pooler keeps no session settings.
+-- Bounds on everything that a worker waits for; a publish raises its own bound. They are set on the
+-- role, because a transaction pooler keeps no session settings.
 alter role docmill_worker set statement_timeout = '60s';
 alter role docmill_worker set lock_timeout = '10s';
--- Nothing is done between two statements of a transaction. Whoever takes so long was suspended, and
--- holds up the rescue of its jobs and whoever deletes their documents.
+-- A worker does nothing between two statements of a transaction. If this takes so long, the worker
+-- was suspended, and delays the rescue of its jobs and deletes of their documents.
 alter role docmill_worker set idle_in_transaction_session_timeout = '5s';
--- Short statements all: compiling one takes longer than running it.
+-- All statements are short: compiling one takes longer than running it.
 alter role docmill_worker set jit = off;

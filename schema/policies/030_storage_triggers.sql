@@ -7,8 +7,9 @@ create or replace trigger docmill_object_inserted
 
 create or replace trigger docmill_object_updated
     after update on storage.objects for each row
-    -- Whatever it is but what says nothing of who may find it: not all columns are there in every
-    -- release. Only functions that everybody may execute: they run as whoever uploads.
+    -- Any change except in columns that say nothing about who may find the object; not every
+    -- release has all columns. Uses only functions that everybody may execute, because they run as
+    -- the user who uploads.
     when ((to_jsonb(old) - '{metadata,user_metadata,updated_at,last_accessed_at}'::text[])
           is distinct from
           (to_jsonb(new) - '{metadata,user_metadata,updated_at,last_accessed_at}'::text[]))

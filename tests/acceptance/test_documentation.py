@@ -1,4 +1,4 @@
-"""What the documentation says is done, command by command, as a reader would."""
+"""Follows the documentation, command by command, as a reader would."""
 
 import re
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Project:
 
     @property
     def values(self) -> dict[str, str]:
-        """What the reader knows to fill in."""
+        """The values that the reader fills in."""
         worker = self.database.url("docmill_worker").replace(
             f":{PASSWORD}@", f":{WORKER_PASSWORD}@"
         )
@@ -165,7 +165,7 @@ def test_the_page_for_a_hosted_project_leads_to_an_app_that_searches(
     assert ingest.rpc("match_chunks", question).execute().data
     others = project.client("somebody-else").schema("ingest")
     assert others.rpc("match_chunks", question).execute().data == []
-    # What was found by hand is what the app finds.
+    # The search by hand found the same as the app.
     assert f"{owner}/README.md" in reader.said
 
 

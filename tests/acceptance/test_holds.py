@@ -1,4 +1,4 @@
-"""What holds jobs: a key that is refused, an operator; and workers that take nothing."""
+"""Jobs are held by a refused key or by an operator; and workers that take no hints end."""
 
 import time
 from typing import Any

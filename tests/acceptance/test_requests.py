@@ -1,4 +1,4 @@
-"""What owners ask for, while real processes work: it takes effect at every stage."""
+"""Requests of owners take effect at every stage while real processes work."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What a process says when it cannot start, and what it waits for."""
+"""What a process prints when it cannot start, and which services it waits for."""
 
 import os
 import signal

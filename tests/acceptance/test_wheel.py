@@ -1,4 +1,4 @@
-"""What people install: the wheel in an empty environment, with no repository in sight."""
+"""The wheel as people install it: in an empty environment, without the repository."""
 
 import subprocess
 import zipfile

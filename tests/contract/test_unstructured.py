@@ -1,4 +1,4 @@
-"""What our shorter ways to unstructured's elements rely on: they find what unstructured finds."""
+"""The faster versions of unstructured's functions give the same elements as unstructured."""
 
 import inspect
 import io

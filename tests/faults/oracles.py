@@ -1,4 +1,4 @@
-"""What must hold after every run of chaos: thirteen promises, each a function with its message."""
+"""Thirteen promises that must be true after every run of chaos, each a function with a message."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _MEMORY: Final = ("jobs", "index_versions")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the oracles look at."""
+    """The data that the oracles look at."""
 
     installation: Installation
     reader: Reader

@@ -1,4 +1,4 @@
-"""What a run of chaos will do, decided beforehand by its seed alone."""
+"""The plan of a run of chaos, which only its seed decides, before it begins."""
 
 import random
 from collections.abc import Iterator
@@ -162,7 +162,7 @@ def _faults(chance: random.Random, seconds: float) -> Iterator[Fault]:
     at, last_isolated = 1.0, -ISOLATED_PAUSE
     while at < seconds:
         if not deck:
-            # Workers die twice as often: most of what is promised is about that.
+            # Workers die twice as often, because most promises are about that.
             deck = [*FAULTS, "worker killed"]
             chance.shuffle(deck)
         kind = deck.pop()

@@ -1,4 +1,4 @@
-"""A client that searches and reads all the while, and notes what it should never have seen."""
+"""A client that searches and reads all the time, and notes everything that it must never see."""
 
 import random
 import threading

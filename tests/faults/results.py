@@ -1,4 +1,4 @@
-"""Where the figures of docs/guarantees.md are kept."""
+"""Keeps the figures of docs/guarantees.md."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ RESULTS: Final = Path(__file__).parent / "results.json"
 
 
 def recorded() -> dict[str, Any]:
-    """What was measured last, by part: `chaos` and `directed`."""
+    """The last measurements, by part: `chaos` and `directed`."""
     kept: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return kept
 
 
 def record(part: str, figures: Any, **about: Any) -> None:
-    """Keep what was measured, and about which run, in place of what was measured before."""
+    """Keep these measurements and their run, instead of the former ones."""
     kept = recorded()
     kept[part] = {"machine": machine(), "figures": figures, **about}
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")

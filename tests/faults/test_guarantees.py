@@ -1,4 +1,4 @@
-"""docs/guarantees.md says what was measured."""
+"""docs/guarantees.md shows the recorded measurements."""
 
 from tests.faults.guarantees import PAGE, page
 

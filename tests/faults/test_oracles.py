@@ -1,4 +1,4 @@
-"""An oracle that cannot be disappointed proves nothing: each is, by what it looks for."""
+"""An oracle that can never fail proves nothing: here each one meets the fault that it looks for."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a stranger's connection may take of an HTTP service, in bytes and in time."""
+"""Bounds on a stranger's connection to an HTTP service, in bytes and in time."""
 
 import itertools
 import socket

@@ -1,4 +1,4 @@
-"""What the parts of a running system do to the database, one call each."""
+"""The actions of a running system on the database, one function each."""
 
 import hashlib
 import time
@@ -150,7 +150,7 @@ def stage(
 
 
 def stage_missing(connection: Connection, run: Run, texts: Sequence[str]) -> list[str]:
-    """Stage what is neither live nor staged yet, as a run does; returns what was embedded."""
+    """Stage the chunks that are neither live nor staged, as a run does; returns those embedded."""
     known = {
         bytes(row["content_hash"])
         for row in rows(
@@ -285,7 +285,7 @@ def drain_withdrawn(connection: Connection, limit: int = 1000) -> int:
     return total
 
 
-#: A chunk whose document is there: what is left to the drain is found by nobody.
+#: A chunk whose document exists; nobody finds chunks that are left to the drain.
 LIVE_CHUNKS = """
     select count(*) from ingest.chunks as chunk
      where chunk.document_id not in (select ingest.withdrawn_documents())
@@ -342,7 +342,7 @@ def locked_document(database: Database, object_id: UUID) -> Iterator[Connection]
         yield holder
 
 
-#: Longer than anything here takes; what is waited for has then gone wrong.
+#: Longer than any action here takes; after this time something has gone wrong.
 PATIENCE_SECONDS = 20
 
 

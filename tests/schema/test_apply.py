@@ -1,4 +1,4 @@
-"""Applying the schema: who may, what it leaves alone, what it finds changed and repairs."""
+"""Applying the schema: who may do it, what it does not touch, which changes it repairs."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -157,7 +157,7 @@ class TestOnAnEmptyProject:
 
 @pytest.fixture
 def fresh_server(tmp_path: Path) -> Iterator[Database]:
-    """A server where nobody has ever heard of docmill, nor of Supabase."""
+    """A server without docmill and without Supabase."""
     server = start_postgres(tmp_path / "fresh", options=FAST)
     try:
         yield Database(server, "postgres")

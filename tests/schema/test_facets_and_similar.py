@@ -1,4 +1,4 @@
-"""What the candidates of a search are, and which documents are near to one."""
+"""Facets of the candidates of a search, and documents that are similar to one."""
 
 from collections import Counter
 from collections.abc import Iterator

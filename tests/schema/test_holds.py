@@ -1,4 +1,4 @@
-"""Pauses and circuit breakers: jobs wait, uploads are accepted, and whoever waits can see why."""
+"""Pauses and circuit breakers: jobs wait, uploads are accepted, and owners can see why."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""An error that counts no attempt ends a job all the same when it is the job's own."""
+"""An error that counts no attempt still ends a job if the job itself is the cause."""
 
 import random
 from collections.abc import Sequence

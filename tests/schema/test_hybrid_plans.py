@@ -1,4 +1,4 @@
-"""What a text search touches depends on what the caller has, and not on statistics."""
+"""The rows that a text search reads depend on the caller's rows, and not on statistics."""
 
 import json
 import random

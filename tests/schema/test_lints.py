@@ -1,4 +1,4 @@
-"""What Supabase's database linter would say of a project with docmill: nothing but a named list.
+"""Supabase's database linter finds nothing in a project with docmill, except a known list.
 
 Each rule is asked in our own words, with the linter's name for it. One that cannot find what it is
 for proves nothing: so each is shown a schema with that fault in it.
@@ -169,7 +169,7 @@ RULES = (
     ),
 )
 
-#: What is found all the same, and why it stays.
+#: The known findings, and why they stay.
 ACCEPTED: Mapping[tuple[str, str], str] = {
     ("rls_enabled_no_policy", "chunks_1"): "shows nothing by itself, whoever is let in",
     ("rls_enabled_no_policy", "chunk_positions_1"): "as chunks_1",

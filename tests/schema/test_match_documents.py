@@ -1,4 +1,4 @@
-"""match_documents: what LangChain's stores ask for, judged by what it returns itself."""
+"""match_documents, which LangChain's stores call, checked against its own results."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Documents follow storage.objects, whatever happened and in whatever order one hears of it."""
+"""Documents follow storage.objects, whatever happened and in whatever order events arrive."""
 
 import random
 from collections.abc import Iterator

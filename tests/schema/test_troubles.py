@@ -1,4 +1,4 @@
-"""What the database sees of everything that keeps documents from being ingested."""
+"""The troubles that the database sees when documents are not ingested."""
 
 from uuid import UUID
 

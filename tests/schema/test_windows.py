@@ -1,4 +1,4 @@
-"""What a run has read of its document is kept for a later one, for as long as there may be one."""
+"""Windows that a run has read are kept for later runs, as long as there may be one."""
 
 from collections.abc import Iterator
 

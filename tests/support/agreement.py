@@ -1,4 +1,4 @@
-"""Whether all that say how docmill is say the same: status, doctor, explain and reconcile."""
+"""Checks that status, doctor, explain and reconcile do not contradict each other."""
 
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ _DIFFERENCES: Final = """
       from ingest_private.reconcile(null, null, p_repair => false) as page
            cross join lateral jsonb_array_elements(to_jsonb(page.differences)) as difference
 """
-#: What may be said of a job while its document says this.
+#: The situations that a job may have, by the status of its document.
 _SITUATIONS: Final = {
     "pending": {"waiting", "held", "retrying"},
     "processing": {"working", "interrupted", "waiting", "held", "retrying"},

@@ -55,7 +55,7 @@ def http_client(url: str, key: str = KEYS.publishable_key, **headers: str) -> ht
 
 
 def assert_nothing_went_wrong(folder: Path, *secrets: str) -> None:
-    """The log of an API whose tests are over holds no fault of ours, and nothing secret."""
+    """After its tests, the log of an API has no error of docmill, and no secret."""
     log = (folder / "api.log").read_text()
     assert "Traceback" not in log
     for secret in (KEYS.secret_key, KEYS.jwt_secret, *secrets):

@@ -47,7 +47,7 @@ def _steps(drawing: str) -> Iterator[Step]:
 
 
 def section(page: str, title: str) -> str:
-    """What stands below a heading of the second level."""
+    """The text below a heading of the second level."""
     parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
     named = dict(zip(parts[1::2], parts[2::2], strict=True))
     return named[title]

@@ -2,8 +2,8 @@
 
     python -m tests.support.audit
 
-A known vulnerability fails it. So does everything else that goes wrong, but for one thing: where
-the vulnerability service cannot be reached, as where there is no network, it says so and passes.
+It fails at a known vulnerability, and at any other error except one: if the vulnerability service
+cannot be reached, for example without a network, it says so and passes.
 """
 
 import json
@@ -18,15 +18,15 @@ from typing import Any, Final
 
 CONSTRAINTS: Final = Path(__file__).parents[2] / "constraints.txt"
 NOT_REACHED: Final = "not audited: the vulnerability service cannot be reached"
-#: For one answer of the service, and for all.
+#: Time limits, in seconds.
 ANSWER_SECONDS: Final = 5
 AUDIT_SECONDS: Final = 120
-#: Resolves nothing, starts no pip: what is pinned is what is asked about.
+#: Resolves nothing and starts no pip: it asks about exactly the pinned versions.
 COMMAND: Final = (
     *(sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--format", "json"),
     *("--progress-spinner", "off", "--timeout", str(ANSWER_SECONDS), "--requirement"),
 )
-#: How the last line says that nobody answered, or something in between that is not the service.
+#: The last line if nothing answered, or if something other than the service answered.
 _NO_ANSWER: Final = re.compile(
     r"requests\.exceptions\.(\w*Connection\w*|\w*Timeout|ProxyError|SSLError)\b"
     r"|pip_audit\._service\.interface\.\w+Error\b"
@@ -36,14 +36,14 @@ _NO_ANSWER: Final = re.compile(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of an audit."""
+    """The result of an audit."""
 
     passed: bool
     text: str
 
 
 def verdict(output: str, errors: str) -> Verdict:
-    """What the two streams of pip-audit mean. Its exit status does not tell its failures apart."""
+    """Interpret the output of pip-audit. Its exit status does not distinguish its failures."""
     report = _report(output)
     if report is None:
         last = (errors.strip().splitlines() or ["pip-audit said nothing"])[-1]
@@ -52,7 +52,7 @@ def verdict(output: str, errors: str) -> Verdict:
         return Verdict(passed=False, text=f"not audited: {last}")
     unknown = [package["name"] for package in report if "skip_reason" in package]
     if unknown and len(unknown) == len(report):
-        # What answers instead of the service, say a proxy, knows no package at all.
+        # If something else answers, for example a proxy, it knows no package at all.
         return Verdict(passed=True, text=NOT_REACHED)
     findings = [
         f"{package['name']} {package['version']}: {found['id']}, mended in "
@@ -62,7 +62,7 @@ def verdict(output: str, errors: str) -> Verdict:
     ]
     if findings or not report:
         return Verdict(passed=False, text="\n".join(findings) or "not audited: nothing is pinned")
-    # A mirror may know some packages only; of the others it says nothing.
+    # A mirror may know only some packages, and says nothing about the others.
     rest = f"; not known to the service: {', '.join(unknown)}" if unknown else ""
     audited = len(report) - len(unknown)
     return Verdict(passed=True, text=f"audited: no known vulnerability in {audited} packages{rest}")
@@ -79,7 +79,7 @@ def _report(output: str) -> list[dict[str, Any]] | None:
 def audit(
     requirements: Path, *, command: Sequence[str] = COMMAND, seconds: float = AUDIT_SECONDS
 ) -> Verdict:
-    """Audit a file of pinned versions, in so many seconds at most."""
+    """Audit a file of pinned versions, within a time limit."""
     try:
         run = subprocess.run(
             [*command, str(requirements)],
@@ -96,7 +96,7 @@ def audit(
 def main() -> int:
     """Audit constraints.txt; the exit status says whether to go on."""
     with tempfile.TemporaryDirectory() as folder:
-        # A few first: where nobody answers, the others need not be asked about.
+        # Ask about a few first: if nothing answers, there is no need to ask about the others.
         first = Path(folder, "first.txt")
         first.write_text("\n".join(CONSTRAINTS.read_text().splitlines()[:3]) + "\n")
         found = audit(first)

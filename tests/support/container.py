@@ -1,8 +1,8 @@
-"""What a container withholds from a process, where no container engine runs.
+"""Restricts a process as a container would, without a container engine.
 
-As a program, `container.py SPEC COMMAND...` gives up for good what docker-compose.yml takes away,
-then becomes the command: a root file system that cannot be written, folders in memory, an ordinary
-user, no capability, no way to gain one, and no namespaces, as Docker's default profile has it.
+As a program, `container.py SPEC COMMAND...` gives up the rights that docker-compose.yml takes away,
+then becomes the command. It has a read-only root file system, folders in memory, an ordinary user,
+no capability and no way to gain one, and no namespaces, as in Docker's default profile.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Container:
-    """What a process is left with."""
+    """The rights and folders of a process."""
 
     user: int
     group: int
@@ -52,7 +52,7 @@ class Container:
 
 
 def python_folders() -> list[str]:
-    """What Python needs: itself, and its environment."""
+    """The folders that Python needs: its own, and its environment's."""
     return [sys.base_prefix, sys.prefix]
 
 

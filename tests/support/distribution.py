@@ -1,7 +1,7 @@
-"""Which worker of pytest-xdist gets which tests, and in which order.
+"""Decides which worker of pytest-xdist gets which tests, and in which order.
 
-The longest files begin, so that no worker is left alone with one at the end. Files that share
-processes go to one worker, one after the other: these are started once.
+The longest files come first, so that no worker has one alone at the end. Files that share processes
+go to one worker, one after the other, so the processes start only once.
 """
 
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-#: Files whose tests share an installation, by what it is called.
+#: Files whose tests share an installation, by its name.
 TOGETHER: Final = {
     "tests/acceptance/test_flower.py": "tests/acceptance: running",
     "tests/acceptance/test_holds.py": "tests/acceptance: running",
@@ -23,7 +23,7 @@ TOGETHER: Final = {
     "tests/faults/test_queue.py": "tests/faults: broken",
     "tests/faults/test_surroundings.py": "tests/faults: broken",
 }
-#: What takes half a minute and more, the longest first. A wrong order costs time, nothing else.
+#: Files that take half a minute or more, longest first. A wrong order only costs time.
 LONGEST: Final = (
     "tests/acceptance: shell",
     "tests/faults: broken",
@@ -56,13 +56,13 @@ class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
         return TOGETHER.get(file, file)
 
     def schedule(self) -> None:
-        """Sort what there is to do, before the first of it is handed out."""
+        """Sort the files, before the first is handed out."""
         self.config.option.loadscopereorder = False
         super().schedule()
 
     def _assign_work_unit(self, node: Any) -> None:
         places = {scope: place for place, scope in enumerate(LONGEST)}
-        # Sorting is stable: all the others stay in the order of their folders.
+        # Sorting is stable, so the other files stay in the order of their folders.
         self.workqueue = OrderedDict(
             sorted(self.workqueue.items(), key=lambda unit: places.get(unit[0], len(places)))
         )
@@ -70,5 +70,5 @@ class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def workers(cores: int) -> int:
-    """One more than there are cores: about half of the time, a test waits for a process."""
+    """One more than the cores, because about half of the time a test waits for a process."""
     return cores + 1

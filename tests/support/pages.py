@@ -1,4 +1,4 @@
-"""The pages of the documentation: their blocks, and a reader who does what they say."""
+"""The pages of the documentation: their blocks, and a reader who follows them."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from docmill.embedded.process import ChildProcess, log_tail, start_child
 from tests.support.installation import until
 
 ROOT: Final = Path(__file__).parents[2]
-#: Languages of blocks that are carried out, and of those that are only read.
+#: Languages of blocks that are run, and of blocks that are only read.
 RUN: Final = ("sh", "sql")
 READ: Final = ("text", "yaml", "js", "ts", "tsx", "python", "psql", "mermaid")
 
-#: Commands that stay, and what each logs once it works.
+#: Commands that keep running, and a text that each logs when it is ready.
 _STAYS: Final = {
     "docmill worker": "worker_ready",
     "docmill webhook": "Uvicorn running",
@@ -27,7 +27,7 @@ _STAYS: Final = {
     "docmill flower": "flower_started",
     "docmill mcp --http": "Uvicorn running",
 }
-#: What is typed into the first terminal is not known in the others.
+#: Variables that are typed into the first terminal, and that the others do not have.
 _FIRST_TERMINAL: Final = {"DOCMILL_ADMIN_DATABASE_URL"}
 _FENCE: Final = re.compile(r"^ *```(.*)$")
 
@@ -77,18 +77,18 @@ def prose(page: Path) -> str:
 class Reader:
     """Somebody with a shell in a copy of the repository, who follows pages from top to bottom.
 
-    What one command exports is there for the next. Commands that stay run in the background, where
-    a reader has a terminal for each; the same one again takes the place of the one that runs.
+    Exported variables stay for the next command. Commands that keep running run in the background,
+    as in terminals of their own; the same command again replaces the running one.
     """
 
     folder: Path
     environ: dict[str, str]
     not_run: Mapping[str, str]  #: beginnings of commands that only a reader can run, with reasons
     run_sql: Callable[[str], None]
-    typed: str = ""  #: what is typed when a command asks
-    #: What a reader does beside the commands, after the one that is named.
+    typed: str = ""  #: the text that is typed when a command asks
+    #: Other actions of a reader, by the command that they follow.
     by_hand: Mapping[str, Callable[[], None]] = field(default_factory=dict)
-    #: Addresses of the page, and what the reader has in their place.
+    #: Addresses on the page, and the reader's own addresses instead.
     addresses: Mapping[str, str] = field(default_factory=dict)
     staying: dict[str, ChildProcess] = field(default_factory=dict)
     said: str = ""  #: what all commands printed
@@ -98,11 +98,11 @@ class Reader:
             shutil.copy(ROOT / name, self.folder / name)
         for name in ("docs", "ops", "examples"):
             shutil.copytree(ROOT / name, self.folder / name)
-        # What `make demo` or the first commands of a page make.
+        # `make demo`, or the first commands of a page, would make this.
         (self.folder / ".venv").symlink_to(sys.prefix)
 
     def follow(self, page: Path) -> None:
-        """Carry out what a page has to be carried out, in order."""
+        """Run the blocks of a page, in order."""
         for block in blocks(page):
             if block.language == "sql":
                 self.run_sql(block.text)
@@ -160,7 +160,7 @@ class Reader:
         )
 
     def wait_for_staying(self) -> None:
-        """Return once every process that stays does its work."""
+        """Return as soon as every process that keeps running is ready."""
         for command, child in self.staying.items():
             works = next(says for kind, says in _STAYS.items() if command.startswith(kind))
 
@@ -171,7 +171,7 @@ class Reader:
             until(is_ready, f"{command} works")
 
     def stop(self) -> dict[str, int]:
-        """End what stays, the last first; exit codes by command."""
+        """End the running processes, the last one first; returns exit codes by command."""
         codes = {command: child.stop() for command, child in reversed(self.staying.items())}
         self.staying.clear()
         return codes
@@ -181,7 +181,7 @@ class Reader:
 
 
 def machine(home: Path) -> dict[str, str]:
-    """The environment of a machine that knows nothing of docmill but where its commands lie."""
+    """The environment of a machine that knows only the path of docmill's commands."""
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),

@@ -1,4 +1,4 @@
-"""Answers to what only a broken database or a fault of ours brings about."""
+"""Answers of the API when the database is broken or docmill has an error."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What ARCHITECTURE.md names is there, and what is there is named."""
+"""Everything that ARCHITECTURE.md names exists, and every part that exists is named."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ from tests.support.pages import ROOT
 TEXT = PAGE.read_text()
 #: Folders whose words are held to the glossary.
 WORDED = ("worker", "tasks", "schema/functions", "embedded", "docmill/cli", "docmill/mcp", "docs")
-#: Words that are not used, each as it is searched for.
+#: Words that are not used, each with its pattern.
 FORBIDDEN = {
     "parked": r"park(s|ed|ing)?",
     "dead": r"dead",
@@ -25,7 +25,7 @@ FORBIDDEN = {
     "indexing": r"indexing",
     "process": r"process(es|ed)? (a|an|the|this|each|every) (document|file|job|upload)",
 }
-#: Files where a word means what the system or a library calls so.
+#: Files in which the system or a library uses the word.
 ALLOWED = {
     ("supervisor.py", "handle"),  # what stands for a child, as for a file
     ("child_reader.py", "handle"),

@@ -1,4 +1,4 @@
-"""What the pages for contributors name is there, and the workflow runs what they promise."""
+"""Everything that the pages for contributors name exists, and the workflow does what they say."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What the documentation lists is what the code has."""
+"""The lists in the documentation are those of the code."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def test_every_command_is_documented() -> None:
 
 
 def commands_in(page: Path) -> Iterator[str]:
-    """What a page has of `docmill`: in its blocks and in its sentences."""
+    """The `docmill` commands of a page, in its blocks and in its sentences."""
     for block in blocks(page):
         yield from (line for line in block.text.splitlines() if block.language == "sh")
     yield from re.findall(r"`([^`\n]+)`", prose(page))
@@ -101,7 +101,7 @@ def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_shows_commands_in_blocks_that_are_run(page: Path) -> None:
-    """What tests/acceptance/test_documentation.py does not see, nobody tries."""
+    """tests/acceptance/test_documentation.py would not try a command outside such blocks."""
     shown = re.compile(r"(\$ |(docmill|make|pip|docker|supabase|psql|git|cp|export) )")
     for block in blocks(page):
         assert block.language in (*RUN, *READ), f"{page.name}: ```{block.language}"

@@ -1,4 +1,4 @@
-"""What a model is sent and what is made of its answer: in Python, and the same in TypeScript."""
+"""The text sent to a model, and the check of its answer: the same in Python and TypeScript."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What the schedule's tasks say when the database is away."""
+"""The log of the schedule's tasks while the database is down."""
 
 import logging
 from types import SimpleNamespace

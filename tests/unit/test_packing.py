@@ -1,4 +1,4 @@
-"""Where a section is cut: the cheapest way, and few other chunks for an inserted line."""
+"""A section is cut in the cheapest way, and an inserted line changes few chunks."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""What becomes of a job whose run ended without a result."""
+"""The decision about a job whose run ended without a result."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What is refused is cut or set aside: judged by every word of the document."""
+"""Refused chunks are cut or set aside, checked by every word of the document."""
 
 import itertools
 from collections.abc import Sequence

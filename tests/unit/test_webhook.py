@@ -1,4 +1,4 @@
-"""What is taken for an event, and from whom."""
+"""Which requests are accepted as events, and from which senders."""
 
 import base64
 import json

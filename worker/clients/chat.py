@@ -98,7 +98,7 @@ class ChatClient:
 
     def _client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
-            # Without one it would take that of the environment, which is of the embeddings' provider.
+            # Else it takes OPENAI_API_KEY, which is for embeddings.
             api_key=self._server.api_key or "none",
             base_url=self._server.base_url,
             timeout=self._server.timeout_seconds,

@@ -1,4 +1,4 @@
-"""What is sent to a model with a question, and what is made of its answer. No I/O.
+"""Builds the text that a model gets with a question, and checks its answer. No I/O.
 
 examples/functions/ask/grounding.ts does the same in TypeScript; tests compare the two.
 """

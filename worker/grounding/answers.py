@@ -10,7 +10,7 @@ from docmill.worker.grounding.prompts import CITATION, PROMPTS
 
 @dataclass(frozen=True)
 class CheckedAnswer:
-    """What may be shown. `removed` has the numbers that name no source."""
+    """The answer that may be shown. `removed` has the numbers that name no source."""
 
     outcome: Literal["answered", "not_found"]
     answer: str
@@ -19,7 +19,7 @@ class CheckedAnswer:
 
 
 def check_answer(written: str, sources: int, nonce: str) -> CheckedAnswer:
-    """The answer with citations of sources 1 to `sources` alone. What cites nothing is none."""
+    """The answer with only citations of sources 1 to `sources`; without any, it is no answer."""
     cited: set[int] = set()
     removed: set[int] = set()
 

@@ -1,4 +1,4 @@
-"""Passages become numbered sources between delimiters that no document can know."""
+"""Turns passages into numbered sources between delimiters that no document can know."""
 
 import re
 import secrets
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from docmill.worker.grounding.prompts import CITATION, PROMPTS, tokens_of
 
-#: What hybrid_search returns: a row with its columns.
+#: A row of hybrid_search, by the names of its columns.
 Passage = Mapping[str, Any]
 
-#: Control characters, marks of direction, and tag characters, which are read by models alone.
+#: Control characters, marks of direction, and tag characters, which only models read.
 _UNSEEN: Final = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
     "\U000e0000-\U000e007f]"
@@ -21,7 +21,7 @@ _SPACE: Final = re.compile(r"[ \t\n\v\f\r]+")
 
 @dataclass(frozen=True)
 class Context:
-    """The sources that are sent, in the order of their numbers 1, 2, ..., and their text."""
+    """The sources that are sent, in the order of their numbers 1, 2, ..., and the text of all."""
 
     sources: Sequence[Passage]
     text: str
@@ -33,14 +33,14 @@ def make_nonce() -> str:
 
 
 def cleaned(text: str) -> str:
-    """A text of a document without what nobody sees, and without what looks like a citation."""
+    """A text of a document without invisible characters, and without things like citations."""
     return CITATION.sub(r"\1(\2)", _UNSEEN.sub("", text))
 
 
 def build_context(
     passages: Sequence[Passage], nonce: str, budget: int = PROMPTS.source_tokens
 ) -> Context:
-    """The passages that fit into the budget of tokens, numbered, and their text."""
+    """The passages that fit into the budget of tokens, with their numbers, and the whole text."""
     sources: list[Passage] = []
     blocks: list[str] = []
     left = budget

@@ -1,4 +1,4 @@
-"""The messages that a model is sent."""
+"""The messages that are sent to a model."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -7,7 +7,7 @@ from docmill.worker.grounding.prompts import CITATION, PROMPTS, filled, tokens_o
 
 
 class Message(TypedDict):
-    """As OpenAI's chat API takes it."""
+    """A message of OpenAI's chat API."""
 
     role: str
     content: str
@@ -16,7 +16,7 @@ class Message(TypedDict):
 def answer_messages(
     question: str, context: str, history: Sequence[Message], nonce: str
 ) -> list[Message]:
-    """For an answer: rules, what was said before as far as there is room, the question."""
+    """Messages for an answer: the rules, earlier messages as far as they fit, the question."""
     rules = filled(PROMPTS.answer, {"nonce": nonce, "not_found": PROMPTS.not_found})
     asked = filled(PROMPTS.question, {"sources": context, "question": question})
     return [
@@ -27,7 +27,7 @@ def answer_messages(
 
 
 def rewrite_messages(question: str, history: Sequence[Message]) -> list[Message]:
-    """For a question that stands by itself."""
+    """Messages that make the model rewrite a question so that it can be understood alone."""
     said = "\n".join(
         f"{'User' if one['role'] == 'user' else 'Assistant'}: {one['content']}"
         for one in _fitting(history)
@@ -37,13 +37,13 @@ def rewrite_messages(question: str, history: Sequence[Message]) -> list[Message]
 
 
 def query_of(written: str, question: str) -> str:
-    """What is searched for: what the model wrote, the user's question where it wrote nothing."""
+    """The query to search for: the model's text, or the user's question if that is empty."""
     lines = (line.strip() for line in written.split("\n"))
     return next((line for line in lines if line), question)[: PROMPTS.query_characters]
 
 
 def _fitting(history: Sequence[Message]) -> list[Message]:
-    """Pairs of question and answer, the newest that fit. Old numbers would name new sources."""
+    """The newest pairs of question and answer that fit, without citations of old sources."""
     left = PROMPTS.history_tokens
     kept: list[Message] = []
     for end in range(len(history), 1, -2):

@@ -17,7 +17,7 @@ CITATION: Final = re.compile(
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the model is told, and how much of everything there is."""
+    """The instructions for the model, and the limits."""
 
     answer: str
     question: str
@@ -40,10 +40,10 @@ PROMPTS: Final = Prompts(
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """In one pass: a value that looks like a place to be filled stays as it is."""
+    """Fills the template in one pass: a value that looks like a placeholder stays as it is."""
     return _PLACE.sub(lambda match: values.get(match[1], match[0]), template)
 
 
 def tokens_of(text: str) -> int:
-    """Tokens of a text, rather too many: a third of its bytes."""
+    """Estimated tokens of a text, usually too many: a third of its bytes."""
     return math.ceil(len(text.encode()) / 3)

@@ -1,1 +1,1 @@
-"""What beat asks for: dispatch, rescue, reconcile, and the schedules."""
+"""The tasks that beat starts: dispatch, rescue, reconcile, and the schedules."""

@@ -1,4 +1,4 @@
-"""What beat asks for. Every function is safe to run twice, and at once with itself."""
+"""The tasks that beat starts. Each is safe to run twice, and safe to run twice at once."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,24 +14,24 @@ from docmill.worker.store.maintenance import ChunkCopy, WantedProbe
 
 log = get_logger(__name__)
 
-#: How far back the frequent reconcile looks: well beyond its period, so that an outage of a few
-#: rounds leaves no gap before that of everything.
+#: How far back the frequent reconcile looks. This is much longer than its period, so an outage of a
+#: few rounds leaves no gap before the next full reconcile.
 NEWEST = timedelta(hours=1)
 
-#: How long one dispatch removes what was withdrawn, and how long it writes the sketches, and then
-#: the words, of chunks that an older release has left without: together about what lies between
-#: two of them.
+#: How long one dispatch removes the contents of withdrawn documents, and how long it writes the
+#: sketches, and then the words, that chunks of an older release lack. Together this is about the
+#: time between two dispatches.
 DRAIN_SECONDS = 3.0
 FILL_SECONDS = 1.0
 COPIES: Final[Sequence[ChunkCopy]] = ("sketches", "lexemes")
 
 
-#: Whether a dependency serves a request of our own. Never raises.
+#: Whether a dependency answers a request that docmill makes to test it. Never raises.
 Probe = Callable[[WantedProbe], bool]
 
 
 def _sum_for(seconds: float, parts: Iterator[int]) -> int:
-    """Do part after part, none after this time; the sum of what they did."""
+    """Do part after part, and begin none after this time; the sum of their results."""
     until = time.monotonic() + seconds
     total = 0
     for part in parts:
@@ -42,7 +42,7 @@ def _sum_for(seconds: float, parts: Iterator[int]) -> int:
 
 
 class Maintenance:
-    """What is done all the time."""
+    """The tasks that run all the time."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Maintenance:
     def dispatch(self) -> None:
         """Settle pending events, let old jobs age, send hints for what is ready.
 
-        Before that, makes jobs for documents that an index version lacks which is being filled.
+        First makes jobs for the documents that a version which is being filled still lacks.
 
-        Then removes what withdrawn documents were made of, for DRAIN_SECONDS, and adds what chunks
-        of an older release lack, for FILL_SECONDS each: sketches, and words for text search.
+        At the end removes contents of withdrawn documents, for DRAIN_SECONDS, and adds the sketches
+        and words that chunks of an older release lack, for FILL_SECONDS each.
         """
         with self._database.transaction() as transaction:
             drained = maintenance.drain_pending_events(transaction)
@@ -81,7 +81,7 @@ class Maintenance:
         self._note("dispatch")
 
     def _clear_and_fill(self) -> None:
-        # Last, because jobs begin first. What is left over waits for the next dispatch.
+        # This comes last, because jobs are more urgent. The rest waits for the next dispatch.
         removed = _sum_for(
             DRAIN_SECONDS,
             sweeps.drain_withdrawn(
@@ -96,14 +96,16 @@ class Maintenance:
                 log.info("chunks_filled", copy=copy, count=filled)
 
     def _note(self, work: str) -> None:
-        # Only what was done to its end counts: work that fails each time has stopped.
+        # Only a task that was done to its end leaves a tick: a task that fails each time counts as
+        # stopped.
         with self._database.transaction() as transaction:
             maintenance.note_tick(transaction, work)
 
     def rescue(self) -> None:
         """End the leases of vanished workers and send hints for their jobs.
 
-        Tries what jobs have met without success for long, so that each comes to an end.
+        Also tests dependencies with which jobs have failed for long, so that each job comes to an
+        end.
         """
         with self._database.transaction() as transaction:
             ended = jobs.end_stalled_sessions(transaction)
@@ -118,7 +120,7 @@ class Maintenance:
         self._try_dependencies()
 
     def _try_dependencies(self) -> None:
-        # Last, because it may take as long as a request to a provider.
+        # This comes last, because it may take as long as a request to a provider.
         with self._database.transaction() as transaction:
             wanted = maintenance.probes_wanted(transaction)
         for one in wanted:
@@ -128,13 +130,13 @@ class Maintenance:
                 maintenance.note_probe(transaction, one.dependency, served=served)
 
     def reconcile(self) -> None:
-        """Compare what was written to Storage lately with documents.
+        """Compare files that were lately written to Storage with documents.
 
-        Finishes what `docmill pause`, `docmill resume` and `docmill budget` began, should they have
-        been interrupted.
+        Also completes `docmill pause`, `docmill resume` and `docmill budget`, in case they were
+        interrupted.
         """
         changed = sum(sweeps.apply_pauses(self._database.transaction))
-        # Counted as they come: after a long outage every object of the project may differ.
+        # They are counted one by one: after a long outage every object of the project may differ.
         found = sum(
             1 for _ in sweeps.reconcile(self._database.transaction, newest=NEWEST, repair=True)
         )

@@ -1,4 +1,4 @@
-"""What runs at certain times. A row for each schedule says when; a run is claimed there."""
+"""Work that runs at set times. The row of a schedule has its next time; a run claims the row."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +23,7 @@ from docmill.worker.store.schedules import Planned, RunOfSchedule
 
 log = get_logger(__name__)
 
-#: A run that begins no transaction for so long has died, and another may begin.
+#: A run that begins no transaction for this long has vanished, and another run may begin.
 LEASE: Final = timedelta(minutes=5)
 
 
@@ -31,12 +31,12 @@ LEASE: Final = timedelta(minutes=5)
 class Outcome:
     """What a run did."""
 
-    documents: int  #: that differed, were removed, or are to be done again
-    jobs: Sequence[UUID] = ()  #: that it made: what they cost is what the run costs
+    documents: int  #: documents that differed, were removed, or will be done again
+    jobs: Sequence[UUID] = ()  #: jobs that it made: their cost is the cost of the run
 
 
-#: The work of a schedule. It asks for each transaction anew: so its run is kept, and it ends by
-#: LeaseLostError when another has taken over.
+#: The work of a schedule. Each new transaction renews the lease of the run. If another worker has
+#: taken over, it raises LeaseLostError.
 Work = Callable[[Transaction, WorkerSettings], Outcome]
 
 
@@ -50,7 +50,7 @@ def reconcile(transaction: Transaction, _settings: WorkerSettings) -> Outcome:
 
 
 def prune(transaction: Transaction, settings: WorkerSettings) -> Outcome:
-    """Remove finished jobs, staged chunks and workers that nobody needs any more."""
+    """Remove finished jobs, staged chunks and entries of workers that are no longer needed."""
     keep_jobs = timedelta(days=settings.keep_jobs_days)
     keep_staged = timedelta(days=settings.keep_staged_days)
     pruned = None
@@ -63,7 +63,7 @@ def prune(transaction: Transaction, settings: WorkerSettings) -> Outcome:
 
 
 def retry_failed(transaction: Transaction, settings: WorkerSettings) -> Outcome:
-    """Try documents again that failed by what may have passed since."""
+    """Try documents again that failed because of a problem that may be over."""
     with transaction() as connection:
         jobs = schedules.retry_failed(
             connection, settings.retry_failed_codes, settings.retry_failed_documents
@@ -72,7 +72,7 @@ def retry_failed(transaction: Transaction, settings: WorkerSettings) -> Outcome:
 
 
 def reindex_outdated(transaction: Transaction, settings: WorkerSettings) -> Outcome:
-    """Read documents again that this release reads better, within the bounds of a run."""
+    """Read documents again that this release reads better, within the limits of a run."""
     with transaction() as connection:
         active = maintenance.active_index_version(connection)
     if active is None:
@@ -89,11 +89,11 @@ def reindex_outdated(transaction: Transaction, settings: WorkerSettings) -> Outc
 
 
 def _tokens_for(dollars: float, usd_per_million_tokens: float) -> int | None:
-    """How many tokens that buys; None, no bound, where they cost nothing."""
+    """How many tokens this buys; None means no limit, because they cost nothing."""
     return int(dollars / usd_per_million_tokens * 1e6) if usd_per_million_tokens else None
 
 
-#: Each schedule by the name that its row has.
+#: The work of each schedule, by the name in its row.
 WORKS: Final[Mapping[str, Work]] = {
     "reconcile": reconcile,
     "prune": prune,
@@ -103,7 +103,7 @@ WORKS: Final[Mapping[str, Work]] = {
 
 
 def expressions(settings: WorkerSettings) -> dict[str, str | None]:
-    """When each of WORKS is to run; None: never."""
+    """When each of WORKS runs; None: never."""
     said = {
         "reconcile": settings.reconcile_all,
         "prune": settings.prune,
@@ -114,7 +114,7 @@ def expressions(settings: WorkerSettings) -> dict[str, str | None]:
 
 
 class Schedules:
-    """Runs what is due. Any number of workers may do so at once."""
+    """Runs the schedules that are due. Any number of workers may do so at once."""
 
     def __init__(
         self, database: Database, dispatcher: Dispatcher, settings: WorkerSettings
@@ -181,6 +181,6 @@ class Schedules:
 
     def _note_failure(self, run: RunOfSchedule, error: Exception) -> None:
         code = error.code if isinstance(error, JobError) else type(error).__name__
-        # Where that cannot be written, the lease ends all the same.
+        # If this cannot be written, the lease of the run expires.
         with suppress(JobError, psycopg.Error), self._database.transaction() as connection:
             schedules.finish(connection, run, error=code)

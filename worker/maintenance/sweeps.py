@@ -12,16 +12,16 @@ from docmill.worker.store.maintenance import ChunkCopy, Difference
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 
-#: Documents that one transaction makes jobs for.
+#: Number of documents for which one transaction makes jobs.
 _PAGE: Final = 500
 
 
 def reconcile(
     transaction: Transaction, *, newest: timedelta | None, repair: bool
 ) -> Iterator[Difference]:
-    """Compare Storage with documents; if `newest` is given, only what was written so lately.
+    """Compare Storage with documents; with `newest`, only files that were written so recently.
 
-    Each difference is repaired, or noted to be repaired, before it is returned, if it is to be.
+    With `repair`, each difference is repaired, or noted for repair, before it is returned.
     """
     after: UUID | None = None
     while True:
@@ -35,7 +35,7 @@ def reconcile(
 
 
 def drain_withdrawn(transaction: Transaction, *, keep_embeddings: timedelta) -> Iterator[int]:
-    """Remove what withdrawn documents were made of; how many rows, part by part.
+    """Remove the contents of withdrawn documents; yields how many rows, part by part.
 
     May be broken off after any part. The embeddings of deleted files are kept for so long.
     """
@@ -46,7 +46,7 @@ def drain_withdrawn(transaction: Transaction, *, keep_embeddings: timedelta) -> 
 
 
 def fill_chunks(transaction: Transaction, copy: ChunkCopy) -> Iterator[int]:
-    """Make the copies that chunks of an older release lack; how many chunks, part by part.
+    """Make the copies that chunks of an older release lack; yields how many, part by part.
 
     May be broken off after any part.
     """
@@ -64,7 +64,7 @@ def _until_none(transaction: Transaction, do: Callable[[Connection], int]) -> It
 
 
 def apply_pauses(transaction: Transaction) -> Iterator[int]:
-    """Hold what is paused and let go on what is not; how many jobs changed, page by page."""
+    """Hold paused jobs and resume others; yields how many jobs changed, page by page."""
     after: UUID | None = None
     while True:
         with transaction() as connection:
@@ -81,9 +81,9 @@ def read_again(
     limit: int | None = None,
     max_tokens: int | None = None,
 ) -> Iterator[Sequence[UUID]]:
-    """Make a job for each document that is chosen, so many at most, of so many tokens at most.
+    """Make a job for each chosen document, within limits on their number and their tokens.
 
-    Yields the ids of the jobs. Safe to repeat: what has a job is chosen no more.
+    Yields the ids of the jobs. Safe to repeat: a document with a job is not chosen again.
     """
     after: UUID | None = None
     while limit is None or limit > 0:

@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 #: Publishing 20,000 chunks of 3,072 dimensions takes about two minutes (6 ms a row into HNSW).
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
-#: So many pages that could not be read are named on the document.
+#: The document names at most this many pages that could not be read.
 MAX_UNREAD_NAMED: Final = 1000
 
 
@@ -67,12 +67,12 @@ class Ingest:
         self._limits = limits
 
     def run(self, run: Run, progress: ProgressReporter) -> None:
-        """Ingest the claimed document. Safe to repeat: what is staged is not embedded again.
+        """Ingest the claimed document. Safe to repeat: staged chunks are not embedded again.
 
-        For another index version than the active one it begins with the chunks of that one, where
-        these are what it needs, and reads no file. Raises JobError, DocumentSupersededError when
-        Storage holds another version by now, and whatever `run.check()` raises when the run must
-        stop.
+        A job for an index version beside the active one uses the chunks of the active version, if
+        they are cut in the same way, and then reads no file. Raises JobError,
+        DocumentSupersededError if Storage now holds another version, and what `run.check()` raises
+        if the run must stop.
         """
         company = self._batchers.company(run.claim.index, is_reindex=run.claim.kind == "reindex")
         # From here on others wait for what this run will submit.
@@ -162,8 +162,8 @@ class Ingest:
             max_bytes=self._max_bytes(claim),
             check=run.check,
         )
-        # Storage resolves a name to its current version while it answers: what arrived is this
-        # job's version only if that was current before and after.
+        # Storage takes the current version of a name at the moment when it answers. So the bytes
+        # are this job's version only if that version was current before and after the download.
         self._stored_size(run)
         return sha256
 
@@ -206,7 +206,7 @@ class Ingest:
         try:
             with (
                 self._database.transaction(statement_timeout=PUBLISH_TIMEOUT) as transaction,
-                # A large document takes minutes here, which nobody who cancels shall wait for.
+                # A large document takes minutes here. A user who cancels must not wait for it.
                 run.interrupting(lambda: cancel_statement(transaction)),
             ):
                 result = chunk_store.publish(transaction, run.claim, document, placed, aside)
@@ -224,7 +224,7 @@ class Ingest:
 
 
 class _Reading:
-    """Hands on the chunks of a document and notes what is said of it as a whole."""
+    """Passes on the chunks of a document and collects the facts about the whole document."""
 
     def __init__(self, extraction: Extraction, progress: ProgressReporter) -> None:
         self._extraction = extraction

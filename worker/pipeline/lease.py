@@ -1,7 +1,7 @@
-"""Leases of this process: renewed together, watched for a reason to stop, given back if astray.
+"""Leases of this process: renew them together, stop runs that must stop, give stray leases back.
 
-One thread, on a database connection of its own, so that neither a busy pool nor a long publish
-keeps a heartbeat waiting.
+One thread does this on its own database connection, so a heartbeat never waits for a busy pool or a
+long publish.
 """
 
 import threading
@@ -25,7 +25,7 @@ from docmill.worker.store.jobs import RunKey, WorkerState
 
 log = get_logger(__name__)
 
-#: How often the reasons to stop are asked for while anything runs.
+#: While any job runs, the database is asked this often whether a run must stop.
 STOP_POLL_SECONDS: Final = 1.0
 
 StopReason = Literal["lost", "cancelled", "drain"]
@@ -42,7 +42,7 @@ class Run:
     """One claimed job of this process, until it ends."""
 
     claim: Claim
-    valid_until: float  #: monotonic time after which the lease may have been given to another
+    valid_until: float  #: monotonic time; afterwards another worker may have the lease
     stop_reason: StopReason | None = None
     _interrupt: Callable[[], None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,7 +56,7 @@ class Run:
         """Raise if the run must stop; otherwise the lease still holds.
 
         Raises LeaseLostError, CancelledRunError or DrainError. A process that could not renew in
-        time stops here without being told: it may have been suspended, or cut off.
+        time stops here by its own clock: it may have been suspended or cut off from the database.
         """
         if time.monotonic() > self.valid_until:
             raise LeaseLostError
@@ -64,9 +64,9 @@ class Run:
             raise _STOP_ERRORS[self.stop_reason]
 
     def stop(self, reason: StopReason) -> None:
-        """Make the run stop at its next check, and what it waits for meanwhile end at once.
+        """Make the run stop at its next check, and end at once what it waits for.
 
-        A worker that drains waits for what is under way: only a run whose work is for nothing is
+        A draining worker lets work that is under way finish. Only a run whose work is useless is
         interrupted.
         """
         with self._lock:
@@ -128,10 +128,10 @@ class LeaseKeeper:
 
     @contextmanager
     def hold(self, job_id: UUID, claim: Callable[[], Claim | None]) -> Iterator[Run | None]:
-        """Claim a job and keep its lease alive; None if it is not to be had.
+        """Claim a job and keep its lease alive; None if it cannot be claimed.
 
-        A job that this process is claiming is not astray, even if its lease is seen before `claim`
-        returns. It may be claimed twice at once: one of the claims gets None.
+        The lease of a job that this process is just claiming is no stray lease, even if it is seen
+        before `claim` returns. Two threads may claim a job at once: one of them gets None.
         """
         with self._lock:
             self._claiming.append(job_id)
@@ -160,7 +160,7 @@ class LeaseKeeper:
         return run
 
     def drain(self) -> None:
-        """Ask every run to stop at its next check, and take no further part in dispatch.
+        """Ask every run to stop at its next check, and take no more jobs.
 
         Safe in a signal handler: sets flags only. Repeatable.
         """
@@ -175,7 +175,7 @@ class LeaseKeeper:
             return list(self._runs)
 
     def close(self) -> None:
-        """Stop renewing; what is still leased expires by itself."""
+        """Stop renewing; remaining leases expire by themselves."""
         self._closing = True
         self._wake.set()
         if self._thread.is_alive():
@@ -198,7 +198,7 @@ class LeaseKeeper:
         self._disconnect()
 
     def _renew(self, now: float) -> tuple[bool, bool]:
-        # Whether the database took the heartbeat, and whether it renewed every lease.
+        # Whether the database accepted the heartbeat, and whether it renewed every lease.
         worker = replace(self._worker, draining=self._draining)
         runs = self.held()
         renewed: set[RunKey] = set()
@@ -224,8 +224,8 @@ class LeaseKeeper:
         return True, len(renewed) == len(runs)
 
     def _give_back(self, astray: list[RunKey]) -> None:
-        # Leases of this process that no run of it has: see renew_leases. Asked for after those
-        # leases were seen, so whatever they were claimed for is known here by now.
+        # Leases of this process that none of its runs has: see renew_leases. The runs are listed
+        # after the leases were seen, so every run that such a lease may belong to is known here.
         with self._lock:
             runs = {run.key for run in self._runs}
             claiming = set(self._claiming)
@@ -250,8 +250,8 @@ class LeaseKeeper:
             run.stop(reason)
 
     def _ask(self, question: Callable[[Connection], None]) -> bool:
-        # False: the database cannot be reached. Leases run on until they expire, and so do the
-        # runs: each notices by its own clock.
+        # False: the database cannot be reached. Leases stay valid until they expire, and runs go on
+        # until then: each run notices by its own clock.
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = self._connect()

@@ -1,4 +1,4 @@
-"""Progress of a run for whoever polls its job: on a change of stage, else once a second."""
+"""Progress of a run for clients that poll its job: at each new stage, else once a second."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ REPORT_SECONDS: Final = 1.0
 
 
 class ProgressReporter:
-    """Writes the counters of one run, sparingly, and passes on its stages."""
+    """Writes the counters of one run, not too often, and passes on its stages."""
 
     def __init__(self, database: Database, claim: Claim, on_stage: Callable[[Stage], None]) -> None:
         """Begin with the stage that claiming the job wrote. `on_stage` must return at once."""
@@ -30,7 +30,7 @@ class ProgressReporter:
     def report(self, **changes: Any) -> None:
         """Note counters (fields of Progress); None values change nothing.
 
-        Raises LeaseLostError when the row belongs to another run by now.
+        Raises LeaseLostError if the row now belongs to another run.
         """
         known = {name: value for name, value in changes.items() if value is not None}
         self._progress = replace(self._progress, **known)

@@ -1,4 +1,4 @@
-"""A job from claim to outcome: claim, keep the lease, ingest, say how it ended."""
+"""A job from claim to outcome: claim it, keep its lease, ingest, write how it ended."""
 
 import random
 import time
@@ -30,14 +30,14 @@ from docmill.worker.store.hints import ObjectHint
 
 log = get_logger(__name__)
 
-#: How long the end of a run is tried to be written while the database does not answer.
+#: How often a worker tries to write the end of a run while the database does not answer.
 _REPORT_TRIES: Final = 5
 _REPORT_PAUSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """What a run needs beside its stages."""
+    """Settings of a run that do not belong to a stage."""
 
     isolated: bool
     lease_for: timedelta
@@ -73,9 +73,9 @@ class JobRunner:
         self._on_finished = on_finished
 
     def run(self, job_id: UUID, *, on_stage: Callable[[Stage], None]) -> RunEnd | None:
-        """Claim the job and bring it to an end; None if it is not to be had.
+        """Claim the job and bring it to an end; None if it cannot be claimed.
 
-        `on_stage` hears of each stage as it begins, and must return at once.
+        `on_stage` is called at the beginning of each stage, and must return at once.
         """
         self._on_hint()
         with self._keeper.hold(job_id, lambda: self._claim(job_id)) as run:
@@ -99,8 +99,8 @@ class JobRunner:
                     lease_for=self._settings.lease_for,
                 )
         except (JobError, *CONTENTION) as error:
-            # The hint is lost with this; dispatch sends another. Should the claim be committed all
-            # the same, the next heartbeat gives it back.
+            # This hint is lost; dispatch sends another one. If the claim was committed
+            # nevertheless, the next heartbeat gives the job back.
             log.warning("claim_failed", job_id=str(job_id), error=type(error).__name__)
             return None
 
@@ -133,8 +133,9 @@ class JobRunner:
         return end
 
     def _follow_storage(self, claim: Claim) -> RunEnd:
-        # Storage has moved on; its trigger or webhook may not have been heard. After this the
-        # job is superseded, or Storage contradicts itself and a later run will see.
+        # Storage holds another version, and the event of its trigger or webhook may be lost. After
+        # this sync the job is superseded; or Storage contradicts itself, and a later run will find
+        # out.
         hint = ObjectHint(claim.object_id, claim.bucket_id, claim.object_name)
         self._end(lambda connection: maintenance.sync_object(connection, hint) is not None)
         self._apply(claim, JobError("object_changed"))
@@ -170,7 +171,7 @@ class JobRunner:
         return RunEnd("released", outcome.code or None)
 
     def _end(self, write: Callable[[Connection], bool]) -> None:
-        # When the database is away for longer, the heartbeat gives the job back once it answers.
+        # If the database is down for longer, the heartbeat gives the job back once it answers.
         for attempt in range(_REPORT_TRIES):
             try:
                 with self._database.transaction() as transaction:

@@ -1,8 +1,8 @@
-"""What becomes of chunks that the embedding provider refuses.
+"""Chunks that the embedding provider refuses: cut them, or set them aside.
 
-A refused text may be too long for the provider, which nothing but a try can tell: it is cut into
-parts, and the parts are asked for. What is refused however short it is cut is set aside: the
-document is searchable without it, and says so.
+A refused text may be too long for the provider; only a try can show this. So the text is cut into
+parts, and the parts are requested. A text that is refused however short it is gets set aside: the
+document becomes searchable without it, and says so.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,15 +13,16 @@ from typing import Final
 from docmill.worker.errors import JobError
 from docmill.worker.models import Chunk, Placed, SetAside
 
-#: A text is halved so often: it may be eight times too long.
+#: A text is halved this often, so it may be eight times too long.
 SPLITS: Final = 3
-#: Characters that are too long for no provider; a word is not taken apart to find out.
+#: Number of characters that no provider finds too long. Shorter texts are not cut.
 SHORTEST_CUT: Final = 32
-#: So many chunks of any document may be set aside, and this share of a long one.
+#: This many chunks of any document may be set aside, and this share of a long document.
 MAX_SET_ASIDE: Final = 3
 MAX_SHARE_SET_ASIDE: Final = 0.01
 
-#: When more are refused than may be set aside, so many are cut first, to see whether that helps.
+#: If more chunks are refused than may be set aside, this many are cut first, to see whether cutting
+#: helps.
 SAMPLE: Final = 4
 
 #: A chunk under its hash.
@@ -29,14 +30,15 @@ Hashed = tuple[bytes, Chunk]
 
 
 def allowed(chunks: int) -> int:
-    """How many of so many chunks may be set aside."""
+    """How many chunks of a document with this many chunks may be set aside."""
     return max(MAX_SET_ASIDE, int(chunks * MAX_SHARE_SET_ASIDE))
 
 
 def halves(chunk: Chunk) -> list[Chunk]:
-    """A chunk in two, cut where words end if possible; nothing if it is too short to cut.
+    """Two halves of a chunk, cut between words if possible; no parts if it is too short to cut.
 
-    The parts' token counts are estimated from their lengths: they only fill requests.
+    The token counts of the parts are estimated from their lengths, which is enough to fill
+    requests.
     """
     text = chunk.content
     if len(text) < SHORTEST_CUT:
@@ -69,31 +71,31 @@ class Refusals:
     ) -> None:
         """Begin with none.
 
-        `name` makes the hash of a part; `embed` keeps the parts that are accepted and returns the
+        `name` makes the hash of a part. `embed` stages the parts that are accepted and returns the
         others.
         """
         self._name = name
         self._embed = embed
         self._waiting: list[Hashed] = []
-        #: Of each chunk or part that was cut, its parts.
+        #: The parts of each chunk or part that was cut.
         self._parts: dict[bytes, list[bytes]] = {}
         #: Chunks and parts that were refused and cannot be cut any more.
         self._final: set[bytes] = set()
-        self._lost = 0  # chunks that are not whole
+        self._lost = 0  # chunks of which at least a part is refused
 
     def __len__(self) -> int:
-        """How many wait to be cut."""
+        """How many chunks wait to be cut."""
         return len(self._waiting)
 
     def add(self, refused: Sequence[Hashed]) -> None:
-        """Take more of them."""
+        """Add refused chunks."""
         self._waiting += refused
 
     def settle(self, bound: int) -> None:
-        """Cut those that wait, and set aside what is refused still.
+        """Cut the waiting chunks, and set aside the parts that are still refused.
 
-        Raises JobError, `embedding_rejected`, when more than `bound` are lost. Most of a document
-        may be too long for its provider; then cutting helps all of it.
+        Raises JobError `embedding_rejected` if more than `bound` chunks are lost. Most chunks of a
+        document may be too long for its provider; then cutting helps them all.
         """
         waiting, self._waiting = self._waiting, []
         sample = SAMPLE if len(waiting) > bound else 0
@@ -107,7 +109,7 @@ class Refusals:
             raise JobError("embedding_rejected", f"{len(waiting)} chunks")
 
     def outcome(self, placed: Sequence[Placed]) -> tuple[list[Placed], list[SetAside]]:
-        """What is published of a document's chunks, and what is set aside, in reading order."""
+        """The chunks of a document to publish, and those to set aside, in reading order."""
         return sort_out(placed, self._parts, self._final)
 
     def _cut(self, chunks: Sequence[Hashed]) -> None:
@@ -129,10 +131,11 @@ class Refusals:
 def sort_out(
     placed: Sequence[Placed], parts: Mapping[bytes, Sequence[bytes]], refused: Collection[bytes]
 ) -> tuple[list[Placed], list[SetAside]]:
-    """What is published of the placed chunks, and what is set aside, both in reading order.
+    """Of the placed chunks, those to publish and those to set aside, both in reading order.
 
-    `parts` names the parts of each chunk that was cut, `refused` the chunks and parts that the
-    provider took in no length. A chunk that is set aside with all its parts counts as one.
+    `parts` has the parts of each chunk that was cut. `refused` has the chunks and parts that the
+    provider refused at every length. If all parts of a chunk are set aside, the chunk counts as
+    one.
     """
     published: list[Placed] = []
     aside: dict[bytes, SetAside] = {}

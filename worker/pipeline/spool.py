@@ -1,4 +1,4 @@
-"""Where downloads lie while they are read: nameless files, and a bound on their total size."""
+"""Files without names that hold downloads while they are read, and a bound on their total size."""
 
 import os
 import tempfile
@@ -22,10 +22,10 @@ def _nameless_file(folder: Path) -> IO[bytes]:
 
 
 class Spool:
-    """Hands out files to download into, never more bytes at once than its capacity.
+    """Hands out files to download into, which together never hold more than its capacity.
 
-    The files have no name in the file system (O_TMPFILE): when the process dies, however it dies,
-    the kernel frees them, and no object's name ever becomes a local path.
+    The files have no name in the file system (O_TMPFILE). So the kernel frees them however the
+    process dies, and the name of an object never becomes a local path.
     """
 
     def __init__(self, folder: Path, *, capacity_bytes: int) -> None:
@@ -35,7 +35,7 @@ class Spool:
     @contextmanager
     def file(self, size_bytes: int, *, owner: str, check: StopCheck) -> Iterator[Path]:
         """A file for this many bytes; waits while the spool is full, calling `check`."""
-        # A document as large as the spool gets it for itself.
+        # A document as large as the spool gets the whole spool.
         share = self._gate.acquire(owner, max(size_bytes, 1), check)
         try:
             with _nameless_file(self._folder) as file:

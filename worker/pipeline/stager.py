@@ -1,7 +1,7 @@
-"""From chunks to staged rows: reuse what is known, embed the rest in batches, stage each batch.
+"""From chunks to staged rows: reuse known chunks, embed the rest in batches, stage each batch.
 
-Known is what the document has already, and what other documents of its owner have. What the
-provider refuses is cut into parts or set aside: see set_aside.
+Known are the chunks that the document has already, and those of other documents of its owner. Texts
+that the provider refuses are cut into parts or set aside: see set_aside.
 """
 
 import time
@@ -35,12 +35,12 @@ _POLL_SECONDS: Final = 0.5
 
 @dataclass(frozen=True)
 class StagingLimits:
-    """How much one document may have in hand."""
+    """Bounds on the chunks of one document."""
 
     max_chunks: int
     batch_size: int  #: chunks that are embedded and staged together
     batches_in_flight: int = 4
-    #: how long a run that must stop waits for what was asked of the provider: it is paid for
+    #: a run that must stop waits this long for requests under way, because they are paid for
     keep_seconds: float = 20
     #: by the names of a provider and a model
     usd_per_million_tokens: Callable[[str, str], float] = lambda _provider, _model: 0
@@ -53,7 +53,7 @@ class _Batch:
 
 
 class Stager:
-    """Takes a document's chunks in order; in the end each is staged, live or set aside."""
+    """Takes the chunks of a document in order; at the end each is staged, live or set aside."""
 
     def __init__(
         self,
@@ -83,10 +83,10 @@ class Stager:
 
     @contextmanager
     def open(self) -> Iterator["Stager"]:
-        """When the run ends early, keep what is paid for and withdraw what is not.
+        """If the run ends early, keep embeddings that are paid for and withdraw other requests.
 
-        A run that lost its lease may write nothing any more; one that was cancelled waits for
-        nothing, because its owner waits for it to stop.
+        A run that lost its lease may write nothing any more. A cancelled run does not wait, because
+        its owner waits for it to stop.
         """
         try:
             yield self
@@ -105,7 +105,8 @@ class Stager:
                 batch.submission.wait(max(0, deadline - time.monotonic()))
                 self._stage(batch)
         except (DocmillError, psycopg.Error) as error:
-            # Why the run ends is known already; a later run embeds these again.
+            # The reason for the end of the run is already known; a later run embeds these chunks
+            # again.
             log.warning("embeddings_not_kept", error=type(error).__name__)
 
     def place(self, chunk: Chunk) -> None:
@@ -125,11 +126,11 @@ class Stager:
             self._stage_what_is_done()
 
     def finish(self) -> tuple[list[Placed], list[SetAside]]:
-        """Embed and stage the rest. What is to be published, and what is set aside, in order.
+        """Embed and stage the rest. Returns the chunks to publish and those set aside, in order.
 
-        Raises JobError: `empty_document` without any chunk, `embedding_rejected` when the provider
-        refuses more than may be set aside, `owner_budget_exceeded` when there are more texts to
-        embed and the budget is used up.
+        Raises JobError: `empty_document` if there is no chunk, `embedding_rejected` if the provider
+        refuses more chunks than may be set aside, `owner_budget_exceeded` if there are more texts
+        to embed and the budget is used up.
         """
         self._progress.report(
             stage="embedding", chunks_total=len(self._placed), chunks_reused=self.reused
@@ -151,7 +152,7 @@ class Stager:
         return content_hash(self._run.claim.index, chunk)
 
     def _embed_parts(self, parts: Sequence[Hashed]) -> Sequence[Hashed]:
-        """Embed and stage parts of refused chunks; those that are refused too."""
+        """Embed and stage parts of refused chunks; returns the parts that are refused too."""
         unknown = dict(part for part in parts if part[0] not in self._known)
         self._known.update(unknown)
         return self._staged_when_done(self._ask(list(unknown.items()), alone=True))
@@ -205,26 +206,26 @@ class Stager:
 
     def _stage_next(self) -> None:
         self._refusals.add(self._staged_when_done(self._in_flight[0]))
-        # How many chunks there will be is not known yet: this is what the longest may set aside.
+        # The number of chunks is not known yet, so this uses the bound of the longest document.
         bound = allowed(self._limits.max_chunks)
         if len(self._refusals) > bound:
             self._refusals.settle(bound)
         self._run.check()
 
     def _staged_when_done(self, batch: _Batch) -> list[Hashed]:
-        """Wait for a batch and stage it; what of it is refused. Raises JobError."""
+        """Wait for a batch and stage it; returns its refused chunks. Raises JobError."""
         with self._member.waiting():
             while not batch.submission.wait(_POLL_SECONDS):
                 self._run.check()
         self._in_flight.remove(batch)
-        # Paid for, so it is kept, even when the run must stop right after.
+        # It is paid for, so it is kept, even if the run must stop right after.
         embedded = self._stage(batch)
         if embedded.error is not None:
             raise embedded.error
         return [batch.chunks[position] for position in embedded.refused]
 
     def _stage(self, batch: _Batch) -> EmbeddedBatch:
-        """Stage what has arrived, and return it. Raises JobError, LeaseLostError."""
+        """Stage the embeddings that arrived, and return them. Raises JobError, LeaseLostError."""
         embedded = batch.submission.result(self._run.claim.index.dimensions)
         if embedded.positions:
             index = self._run.claim.index
@@ -240,7 +241,8 @@ class Stager:
                     usd=usd,
                 )
             self._staged += len(embedded.positions)
-            # Parts of refused chunks are more than the chunks that were announced.
+            # With the parts of refused chunks, more may be staged than the number of chunks
+            # announced.
             embedded_chunks = min(self._staged, len(self._placed) - self.reused)
             self._progress.report(chunks_embedded=embedded_chunks, chunks_reused=self.reused)
         return embedded

@@ -54,8 +54,8 @@ PublishResult = Literal["published", "lost", "superseded", "cancelled", "changed
 def content_hash(index: IndexVersion, chunk: Chunk) -> bytes:
     """Name of a chunk within its document: sha256 over model, dimensions and embedded text.
 
-    With a prefix where the model wants one, and nothing else: a new chunking reuses every embedding
-    whose text did not change.
+    The text includes the model's prefix, if it has one. Nothing else counts, so a new chunking
+    reuses every embedding whose text did not change.
     """
     header = f"{index.model}\0{index.dimensions}\0"
     if index.document_prefix:
@@ -65,7 +65,7 @@ def content_hash(index: IndexVersion, chunk: Chunk) -> bytes:
 
 @dataclass(frozen=True)
 class PublishedDocument:
-    """What a publish says of the document as a whole."""
+    """Facts about the whole document that a publish writes."""
 
     sha256: bytes
     pipeline: str
@@ -73,7 +73,7 @@ class PublishedDocument:
     mime_type: str
     page_count: int | None
     unread_pages: int
-    unread_page_numbers: Sequence[int]  #: the first of them
+    unread_page_numbers: Sequence[int]  #: the first ones
     hidden_characters: int
 
 
@@ -96,7 +96,7 @@ class _HalfVectorDumper(Dumper):
 
 def register_halfvec(connection: Connection) -> None:
     """Let a connection write embeddings in binary form."""
-    # The type's oid differs from database to database; once for each connection of the pool.
+    # The oid of the type differs between databases, so it is looked up once for each connection.
     if connection.adapters.types.get("halfvec") is None:
         row = connection.execute(HALFVEC_OID).fetchone()
         assert row is not None
@@ -181,7 +181,7 @@ def publish(
 ) -> PublishResult:
     """Make the staged chunks the document's content, in this transaction.
 
-    `chunks` are in reading order; `aside` are those that the document is published without.
+    `chunks` are in reading order. `aside` are the chunks that are set aside.
     """
     row = connection.execute(
         PUBLISH,
@@ -207,7 +207,7 @@ def _quarantined(chunk: SetAside) -> JsonObject:
 def publish_unchanged(
     connection: Connection, claim: Claim, *, sha256: bytes, pipeline: str
 ) -> PublishResult:
-    """Finish a job whose bytes equal what is live already."""
+    """Finish a job whose bytes equal those that are live already."""
     row = connection.execute(
         PUBLISH_UNCHANGED,
         {"job_id": claim.job_id, "token": claim.token, "sha256": sha256, "pipeline": pipeline},

@@ -1,4 +1,4 @@
-"""Connections to Postgres: pooled, safe behind a transaction pooler, every wait bounded."""
+"""Connections to Postgres: pooled, safe behind a transaction pooler, with bounds on each wait."""
 
 import asyncio
 import re
@@ -24,11 +24,11 @@ log = get_logger(__name__)
 
 Connection = psycopg.Connection[Any]
 
-#: Time to get a connection from the pool. Longer means that the database is overloaded or gone.
+#: Longest wait for a connection of the pool. After it the database counts as overloaded or down.
 POOL_SECONDS: Final = 30.0
 
-#: Behind a transaction pooler nothing may outlive a transaction: no prepared statements. The
-#: keepalives find a peer that vanished without a word within about half a minute.
+#: Behind a transaction pooler nothing may stay after a transaction, so there are no prepared
+#: statements. Keepalives notice within about half a minute that the other side is gone.
 CONNECT_OPTIONS: Final[dict[str, Any]] = {
     "prepare_threshold": None,
     "connect_timeout": 10,
@@ -40,11 +40,11 @@ CONNECT_OPTIONS: Final[dict[str, Any]] = {
     "application_name": "docmill",
 }
 
-#: What asking for the end of a statement may take.
+#: How long a request to cancel a statement may take.
 CANCEL_SECONDS: Final = 2.0
 
-#: The database cannot be used now: it is away, it is a standby that takes no writes, or it took a
-#: suspended process for one that had vanished.
+#: The database cannot be used now: it is down, it is a standby that accepts no writes, or it ended
+#: the session of a process that was suspended.
 UNAVAILABLE: Final = (
     PoolTimeout,
     psycopg.OperationalError,
@@ -53,7 +53,7 @@ UNAVAILABLE: Final = (
     pg.IdleInTransactionSessionTimeout,
 )
 
-#: Errors after which the same statement may succeed: somebody else had the rows.
+#: Errors after which the same statement may succeed: another transaction had the rows.
 CONTENTION: Final = (
     pg.LockNotAvailable,
     pg.DeadlockDetected,
@@ -90,7 +90,7 @@ class Database:
         """One transaction; committed at the end, rolled back on an exception.
 
         The role's own statement timeout applies unless another is given. Raises
-        JobError("database_unavailable") when the connection cannot be had, breaks or cannot write.
+        JobError("database_unavailable") if there is no connection, or it breaks or cannot write.
         """
         try:
             with self._pool.connection() as connection:
@@ -107,9 +107,9 @@ class Database:
 
 
 def cancel_statement(connection: Connection) -> None:
-    """Have the server end what this connection waits for, from another thread. Never raises.
+    """Cancel the statement that this connection waits for, from another thread. Never raises.
 
-    Some poolers do not pass it on: then the statement goes on to its end.
+    Some poolers do not pass the request on; then the statement runs to its end.
     """
     try:
         connection.cancel_safe(timeout=CANCEL_SECONDS)
@@ -118,10 +118,10 @@ def cancel_statement(connection: Connection) -> None:
 
 
 def require_database(url: str, *, patience_seconds: float = 30) -> None:
-    """Return once the database answers a query with this URL. For the start of a process.
+    """Return as soon as the database answers a query with this URL. For the start of a process.
 
-    A database that is not up yet is waited for. Raises ServiceError with the reason when it refuses
-    the login, or when patience ends.
+    Waits for a database that is not up yet. Raises ServiceError with the reason if it refuses the
+    login, or after `patience_seconds`.
     """
     deadline = time.monotonic() + patience_seconds
     while failure := _failure_to_answer(url):
@@ -137,7 +137,7 @@ def require_database(url: str, *, patience_seconds: float = 30) -> None:
 @dataclass(frozen=True)
 class _Failure:
     reason: str
-    is_final: bool  #: the same will be said again
+    is_final: bool  #: another try would get the same answer
 
 
 def _failure_to_answer(url: str) -> _Failure | None:
@@ -145,12 +145,13 @@ def _failure_to_answer(url: str) -> _Failure | None:
         connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
     except psycopg.OperationalError as error:
         reason = connection_failure(error)
-        # What answers with FATAL is up, and will say the same again; unless it starts or ends.
+        # A server that answers with FATAL is up, and will answer the same again, unless it is just
+        # starting or stopping.
         passing = r"starting up|shutting down|recovery|not yet accepting|too many|remaining"
         return _Failure(reason, "FATAL" in reason and not re.search(passing, reason))
     with closing(connection):
         try:
-            # A pooler takes the login itself: only a query shows whether Postgres is behind it.
+            # A pooler accepts the login itself. Only a query shows whether Postgres is behind it.
             connection.execute("select 1")
         except psycopg.OperationalError as error:
             return _Failure(connection_failure(error), is_final=False)
@@ -158,8 +159,9 @@ def _failure_to_answer(url: str) -> _Failure | None:
 
 
 def connection_failure(error: psycopg.Error) -> str:
-    """Why a connection failed, without what must not be shown."""
-    # psycopg repeats each address it tried, some with a question after it; the last answer counts.
+    """Why a connection failed, without secrets."""
+    # psycopg repeats each address that it tried, sometimes followed by a question; the last answer
+    # counts.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     answers = [line.rpartition("failed: ")[2] for line in lines if "failed: " in line] or lines
     return redact(answers[-1]) if answers else type(error).__name__
@@ -174,14 +176,14 @@ def single_connection(url: str) -> Connection:
 
 
 class AsyncDatabase:
-    """A pool for the webhook, which does one thing: sync an object."""
+    """A pool for the webhook, which only syncs objects."""
 
-    #: An answer must come fast: whoever waits for the pool longer than this gets a 503, and the
+    #: Answers must be fast: a request that waits longer than this for the pool gets a 503, and the
     #: schedule does the work.
     POOL_SECONDS: Final = 4.0
     TRIES: Final = 3
-    #: Events that are settled in one transaction at most, and such transactions at a time: one that
-    #: waits for a lock does not stop the others.
+    #: At most this many events are settled in one transaction, and at most this many such
+    #: transactions run at a time. One that waits for a lock does not stop the others.
     TOGETHER: Final = 100
     TRANSACTIONS: Final = 4
 
@@ -207,24 +209,24 @@ class AsyncDatabase:
         await self._pool.close()
 
     async def ping(self) -> None:
-        """Raise when the database does not answer."""
+        """Raise if the database does not answer."""
         async with self._pool.connection() as connection:
             await connection.execute("select 1")
 
     async def note_tick(self) -> None:
-        """Say that the receiver is there. Raises when the database does not answer."""
+        """Note that the receiver is running. Raises if the database does not answer."""
         async with self._pool.connection() as connection:
             await connection.execute(NOTE_TICK)
 
     async def forget_tick(self) -> None:
-        """Say that the receiver ends in order. Raises when the database does not answer."""
+        """Note that the receiver stops normally. Raises if the database does not answer."""
         async with self._pool.connection() as connection:
             await connection.execute(FORGET_TICK)
 
     async def sync_object(self, hint: ObjectHint) -> UUID | None:
         """`maintenance.sync_object`, committed: alone, or with others that wait at this moment.
 
-        Tried again when somebody held the rows.
+        Tries again if another transaction held the rows.
         """
         answer: asyncio.Future[UUID | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((hint, answer))
@@ -244,7 +246,7 @@ class AsyncDatabase:
     async def _answer_together(
         self, batch: "Sequence[tuple[ObjectHint, asyncio.Future[UUID | None]]]"
     ) -> bool:
-        """Settle all at once. False: one of them is in the way, and each is to be tried alone."""
+        """Settle all at once. False: one of them failed, so each must be tried alone."""
         try:
             jobs = await self._sync_together([hint for hint, _ in batch])
         except CONTENTION:
@@ -294,7 +296,7 @@ class AsyncDatabase:
 
 
 def _settle(answer: "asyncio.Future[UUID | None]", outcome: UUID | Exception | None) -> None:
-    if answer.done():  # whoever waited has hung up
+    if answer.done():  # the client closed the connection
         return
     if isinstance(outcome, Exception):
         answer.set_exception(outcome)

@@ -1,4 +1,4 @@
-"""Which object of Storage may have changed, and the one call that looks."""
+"""Which object of Storage may have changed, and the one call that checks it."""
 
 from dataclasses import dataclass
 from typing import Final, LiteralString
@@ -10,14 +10,14 @@ SYNC_OBJECT: Final[LiteralString] = """
 SYNC_HINTS: Final[LiteralString] = """
     select ingest_private.sync_hints(%(object_ids)s::uuid[], %(bucket_ids)s, %(names)s)
 """
-#: What the receiver says of itself.
+#: The receiver's note that it is running.
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick('receiver')"
 FORGET_TICK: Final[LiteralString] = "select ingest_private.forget_tick('receiver')"
 
 
 @dataclass(frozen=True)
 class ObjectHint:
-    """An event's say on which object changed. Nothing of it is trusted."""
+    """The object that changed, according to an event. Nothing of it is trusted."""
 
     object_id: UUID | None
     bucket_id: str

@@ -52,17 +52,17 @@ AGE: Final[LiteralString] = "select ingest_private.age_jobs()"
 
 @dataclass(frozen=True)
 class ReadyJob:
-    """A job that a hint is to be sent for."""
+    """A job that needs a hint."""
 
     job_id: UUID
     bucket_id: str
     object_name: str
-    queue: str  #: that all workers listen to which may run it
+    queue: str  #: the queue that all workers which may run it listen to
 
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a worker process says of itself with each heartbeat."""
+    """What a worker process reports with each heartbeat."""
 
     worker_id: str
     slots: int
@@ -75,7 +75,7 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class Progress:
-    """Counters of a run; None leaves what the row has."""
+    """Counters of a run; None leaves the value of the row."""
 
     stage: Stage
     pages_total: int | None = None
@@ -91,7 +91,7 @@ def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, 
 
 
 def take_ready(connection: Connection, *, resend_after: timedelta) -> list[ReadyJob]:
-    """Mark as dispatched what the live workers have slots for, and return it."""
+    """Mark jobs as dispatched, as many as live workers have slots for, and return them."""
     with connection.cursor(row_factory=class_row(ReadyJob)) as cursor:
         return cursor.execute(TAKE_READY, {"resend_after": resend_after}).fetchall()
 
@@ -99,7 +99,7 @@ def take_ready(connection: Connection, *, resend_after: timedelta) -> list[Ready
 def claim(
     connection: Connection, job_id: UUID, *, worker_id: str, isolated: bool, lease_for: timedelta
 ) -> Claim | None:
-    """Lease the job to this worker; None when it is not to be had (any more)."""
+    """Lease the job to this worker; None if it cannot be claimed (any more)."""
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(
             CLAIM,
@@ -132,10 +132,10 @@ RunKey = tuple[UUID, int]
 def renew_leases(
     connection: Connection, worker: WorkerState, runs: Sequence[RunKey], *, lease_for: timedelta
 ) -> tuple[set[RunKey], list[RunKey]]:
-    """Heartbeat: this worker lives, and the leases of these runs run on.
+    """Heartbeat: this worker is alive, and the leases of these runs are extended.
 
-    Returns which were renewed, all but those in use just now and those that are lost, and the
-    leases that this worker has beside them.
+    Returns the runs whose leases were renewed, and the other leases that this worker has. A lease
+    is not renewed if it is lost, or if another transaction uses it at this moment.
     """
     rows = connection.execute(
         RENEW,
@@ -161,7 +161,7 @@ def _run_arrays(runs: Sequence[RunKey]) -> dict[str, list[Any]]:
 
 
 def forget_worker(connection: Connection, worker_id: str) -> None:
-    """Goodbye: this worker takes no more jobs and renews no more leases."""
+    """Sign off: this worker takes no more jobs and renews no more leases."""
     connection.execute(FORGET_WORKER, {"worker_id": worker_id})
 
 
@@ -173,7 +173,7 @@ def stop_flags(
 
 
 def report_progress(connection: Connection, claim: Claim, progress: Progress) -> bool:
-    """Write counters for whoever polls the job. False: the lease is lost."""
+    """Write counters for clients that poll the job. False: the lease is lost."""
     parameters = {"job_id": claim.job_id, "token": claim.token, **vars(progress)}
     return cast("bool", _scalar(connection, REPORT_PROGRESS, parameters))
 
@@ -197,7 +197,7 @@ def release(
     hold_reason: str | None,
     retry_in: timedelta,
 ) -> bool:
-    """Give the job back, no failure counted. False: the lease was lost before."""
+    """Give the job back without a counted failure. False: the lease was lost before."""
     job_id, token = run
     parameters = {
         "job_id": job_id,
@@ -216,7 +216,7 @@ def cancel(connection: Connection, claim: Claim) -> bool:
 
 
 def hints_wait(connection: Connection, *, isolated: bool) -> bool:
-    """Whether a hint was sent that nobody has followed yet."""
+    """Whether a hint was sent that no worker has followed yet."""
     return cast("bool", _scalar(connection, HINTS_WAIT, {"isolated": isolated}))
 
 
@@ -231,5 +231,5 @@ def end_stalled_sessions(connection: Connection) -> int:
 
 
 def age(connection: Connection) -> None:
-    """Move jobs that have been ready for long one priority up."""
+    """Move jobs that have been ready for a long time one priority up."""
     connection.execute(AGE)

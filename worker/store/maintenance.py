@@ -40,9 +40,9 @@ ACTIVE_INDEX: Final[LiteralString] = """
 FILL_VERSIONS: Final[LiteralString] = "select ingest_private.fill_index_versions()"
 
 
-#: What lies beside each chunk for searches.
+#: What is stored beside each chunk for searches.
 ChunkCopy = Literal["sketches", "lexemes"]
-#: Chunks of one transaction that makes copies.
+#: Number of chunks in one transaction that makes copies.
 FILL_PAGE: Final = 500
 
 DifferenceKind = Literal["missing", "orphaned", "stale", "renamed", "changed", "stuck"]
@@ -50,7 +50,7 @@ DifferenceKind = Literal["missing", "orphaned", "stale", "renamed", "changed", "
 
 @dataclass(frozen=True)
 class Difference:
-    """One object whose document is out of line with Storage; see reconcile."""
+    """One object whose document differs from Storage; see reconcile."""
 
     object_id: UUID
     difference: DifferenceKind
@@ -69,7 +69,7 @@ class DrainedEvents:
 
 @dataclass(frozen=True)
 class WantedProbe:
-    """A dependency that is to be tried, Storage with an object that it has handed out before."""
+    """A dependency to try. For Storage: with an object that it has delivered before."""
 
     dependency: Literal["storage", "provider"]
     bucket_id: str | None
@@ -93,27 +93,27 @@ def drain_pending_events(connection: Connection) -> DrainedEvents:
 
 
 def drain_withdrawn(connection: Connection, *, keep_embeddings: timedelta) -> int:
-    """Remove a bounded part of what was withdrawn; how many rows, 0 at the end.
+    """Remove a part of the withdrawn documents' contents; returns how many rows, 0 at the end.
 
-    The embeddings of deleted files are kept for their owners for so long.
+    The embeddings of deleted files are kept for their owners for this long.
     """
     return int(_scalar(connection, DRAIN_WITHDRAWN, {"keep_embeddings": keep_embeddings}))
 
 
 def fill_chunks(connection: Connection, copy: ChunkCopy) -> int:
-    """Make a bounded part of the copies that older chunks lack; how many, 0 at the end."""
+    """Make some of the copies that older chunks lack; returns how many, 0 at the end."""
     return int(_scalar(connection, FILL_CHUNKS, {"copy": copy, "limit": FILL_PAGE}))
 
 
 def fill_index_versions(connection: Connection) -> int:
-    """Make jobs for what versions beside the active one lack; how many."""
+    """Make jobs for documents that other index versions lack; returns how many."""
     return int(_scalar(connection, FILL_VERSIONS, {}))
 
 
 def reconcile_page(
     connection: Connection, *, after: UUID | None, newest: timedelta | None, repair: bool
 ) -> tuple[list[Difference], UUID | None]:
-    """Compare one page with Storage, and repair it: what differed, where to go on."""
+    """Compare one page with Storage, and repair it; returns the differences and where to go on."""
     parameters = {"after": after, "newest": newest, "repair": repair}
     row = connection.execute(RECONCILE, parameters).fetchone()
     assert row is not None
@@ -125,7 +125,7 @@ def reconcile_page(
 
 
 def note_full_reconcile(connection: Connection) -> None:
-    """Tell workers of the former release that everything was compared just now."""
+    """Tell workers of the former release that everything has just been compared."""
     connection.execute(NOTE_FULL_RECONCILE)
 
 
@@ -135,7 +135,7 @@ def orphaned_chunks(connection: Connection, *, repair: bool) -> int:
 
 
 def apply_pauses_page(connection: Connection, *, after: UUID | None) -> tuple[int, UUID | None]:
-    """Hold what is paused, let go on what is not: how many jobs changed, where to go on."""
+    """Hold paused jobs and resume others; returns how many changed, and where to go on."""
     row = connection.execute(APPLY_PAUSES, {"after": after}).fetchone()
     assert row is not None
     return row[0], row[1]
@@ -148,18 +148,18 @@ def _scalar(connection: Connection, query: LiteralString, parameters: dict[str, 
 
 
 def probes_wanted(connection: Connection) -> list[WantedProbe]:
-    """What a worker should try by itself, because jobs meet it without success."""
+    """The dependencies that a worker should try by itself, because jobs keep failing with them."""
     with connection.cursor(row_factory=class_row(WantedProbe)) as cursor:
         return cursor.execute(PROBES_WANTED).fetchall()
 
 
 def note_probe(connection: Connection, dependency: str, *, served: bool) -> None:
-    """What a try has shown."""
+    """Write the result of a try."""
     connection.execute(NOTE_PROBE, {"dependency": dependency, "served": served})
 
 
 def note_tick(connection: Connection, work: str) -> None:
-    """A work of the schedule has been done to its end."""
+    """Note that a task of the schedule was done to its end."""
     connection.execute(NOTE_TICK, {"work": work})
 
 

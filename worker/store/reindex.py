@@ -37,7 +37,7 @@ class ReindexSource:
 
 
 def source_of(connection: Connection, claim: Claim) -> ReindexSource | None:
-    """What a job of kind reindex can begin with; None: the file has to be read."""
+    """The chunks that a job of kind reindex can start from; None: the file must be read."""
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(SOURCE, {"job_id": claim.job_id}).fetchone()
     if row is None:
@@ -62,7 +62,7 @@ def chunks_of(
 
 @dataclass(frozen=True)
 class ReadingPage:
-    """Jobs that read documents again, the tokens of these documents, and where to go on."""
+    """One page of jobs that read documents again, the documents' tokens, and where to go on."""
 
     job_ids: Sequence[UUID]
     tokens: int
@@ -77,7 +77,7 @@ def read_again(
     after: UUID | None,
     max_tokens: int | None,
 ) -> ReadingPage:
-    """Make a job for each of so many documents that are chosen.
+    """Make a job for each chosen document, at most so many.
 
     See chosen_to_read in schema/functions.
     """

@@ -26,7 +26,7 @@ RETRY_FAILED: Final[LiteralString] = "select ingest_private.retry_failed(%(codes
 
 @dataclass(frozen=True)
 class Planned:
-    """A schedule as the settings have it; without an expression it is off."""
+    """A schedule according to the settings; without an expression it is off."""
 
     name: str
     expression: str | None
@@ -35,14 +35,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class RunOfSchedule:
-    """A run that nobody else has."""
+    """A claimed run: no other worker has it."""
 
     name: str
     token: int
 
 
 def now(connection: Connection) -> datetime:
-    """The database's time, which is one for all workers."""
+    """The database's time, which is the same for all workers."""
     row = connection.execute(NOW).fetchone()
     assert row is not None
     moment: datetime = row[0]
@@ -50,7 +50,7 @@ def now(connection: Connection) -> datetime:
 
 
 def put(connection: Connection, planned: Sequence[Planned], *, time_zone: str) -> list[str]:
-    """Write what the settings say; names of the schedules that are due."""
+    """Write the schedules of the settings; returns the names of those that are due."""
     parameters = {
         "names": [one.name for one in planned],
         "expressions": [one.expression for one in planned],
@@ -63,7 +63,7 @@ def put(connection: Connection, planned: Sequence[Planned], *, time_zone: str) -
 def claim(
     connection: Connection, name: str, *, next_due_at: datetime, lease: timedelta
 ) -> RunOfSchedule | None:
-    """Begin a run; None: it is not due, or another has begun it."""
+    """Claim a run; None: it is not due, or another worker has claimed it."""
     parameters = {"name": name, "next_due_at": next_due_at, "lease": lease}
     row = connection.execute(CLAIM, parameters).fetchone()
     token = row and row[0]
@@ -71,7 +71,7 @@ def claim(
 
 
 def renew(connection: Connection, run: RunOfSchedule, *, lease: timedelta) -> bool:
-    """Keep the run, and nobody else from it in this transaction. False: another has it."""
+    """Keep the run for this transaction. False: another worker has it."""
     row = connection.execute(RENEW, {**vars(run), "lease": lease}).fetchone()
     return bool(row and row[0])
 
@@ -84,7 +84,7 @@ def finish(
     documents: int | None = None,
     jobs: Sequence[UUID] = (),
 ) -> bool:
-    """Write what the run did, or the code of what ended it. False: another has it."""
+    """Write what the run did, or the code of its error. False: another worker has it."""
     parameters = {**vars(run), "error": error, "documents": documents, "jobs": list(jobs)}
     row = connection.execute(FINISH, parameters).fetchone()
     return bool(row and row[0])

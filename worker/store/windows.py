@@ -23,18 +23,18 @@ class WindowStore:
     """The kept windows of one version of a document; see ports.KeptWindows."""
 
     def __init__(self, database: Database, claim: Claim, *, sha256: bytes, version: str) -> None:
-        """`version` is that of the rules by which the bytes with this hash are read."""
+        """`version` is the version of the rules by which the bytes with this hash are read."""
         self._database = database
         self._run = {"job_id": claim.job_id, "token": claim.token}
         self._key = {"document_id": claim.document_id, "sha256": sha256, "version": version}
 
     def numbers(self) -> Collection[int]:
-        """Those that are kept. Raises JobError when the database cannot be asked."""
+        """Numbers of the kept windows. Raises JobError if the database cannot be asked."""
         with self._database.transaction() as transaction:
             return [row[0] for row in transaction.execute(KEPT_WINDOWS, self._key)]
 
     def load(self, number: int) -> bytes:
-        """What is in one of them. Raises JobError, also when it was pruned meanwhile."""
+        """Content of a kept window. Raises JobError, also if it was pruned meanwhile."""
         with self._database.transaction() as transaction:
             row = transaction.execute(KEPT_WINDOW, {**self._key, "number": number}).fetchone()
         if row is None or row[0] is None:
@@ -42,7 +42,7 @@ class WindowStore:
         return bytes(row[0])
 
     def keep(self, number: int, content: bytes) -> None:
-        """Keep one. Raises LeaseLostError when another run owns the job, JobError."""
+        """Keep a window. Raises LeaseLostError if another run owns the job, JobError."""
         window = {**self._key, **self._run, "number": number, "content": content}
         with self._database.transaction() as transaction:
             row = transaction.execute(KEEP_WINDOW, window).fetchone()

@@ -1,4 +1,4 @@
-"""The HTTP side: bounded in size and time, and silent about why it refuses."""
+"""The HTTP side: bounded in size and time; it says little about why it refuses."""
 
 import asyncio
 import time
@@ -27,13 +27,13 @@ log = get_logger(__name__)
 
 #: A row of storage.objects is a few hundred bytes; user_metadata makes it larger.
 MAX_BODY_BYTES: Final = 64 * 1024
-#: pg_net gives up after five seconds at most; nobody honest sends for longer.
+#: pg_net gives up after five seconds at most, so no honest sender takes longer.
 BODY_SECONDS: Final = 10.0
-#: A request that has not arrived as a whole by then, trailers included, is hung up on: by then it
-#: has been answered with 408.
+#: The connection is closed if a whole request, with its trailers, has not arrived by then. The
+#: answer, 408, has been sent before.
 REQUEST_SECONDS: Final = 12.0
 READY_SECONDS: Final = 2.0
-#: How often it says in the database that it is there.
+#: How often the receiver notes in the database that it is running.
 TICK_SECONDS: Final = 5.0
 
 
@@ -41,7 +41,7 @@ class _RefusedError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        # What follows of a body that nobody reads must not pass for the next request.
+        # The unread rest of a body must not be taken for the next request.
         self.headers = {"connection": "close"} if status in (400, 408, 413) else None
 
 
@@ -63,7 +63,7 @@ class Receiver:
         )
 
     async def receive(self, request: Request) -> Response:
-        """POST /webhooks/storage. 202 with the job id, which is null when there is none."""
+        """POST /webhooks/storage. Answers 202 with the job's id, or null if there is no job."""
         started = time.perf_counter()
         try:
             job_id = await self._sync(await self._verified_hint(request))
@@ -132,7 +132,8 @@ def _too_large() -> _RefusedError:
 
 
 async def _tick(database: AsyncDatabase) -> None:
-    # Without it an operator would not see that the receiver has died: the schedule does its work.
+    # Without this note nobody would see that the receiver has died, because the schedule does its
+    # work.
     while True:
         with suppress(psycopg.Error, PoolTimeout):
             await database.note_tick()

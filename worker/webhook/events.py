@@ -1,4 +1,4 @@
-"""What a Database Webhook on storage.objects says. Pure; nothing of it is trusted but the hint."""
+"""The events of a Database Webhook on storage.objects. Pure; an event is trusted only as a hint."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ class BadEventError(DocmillError):
 
 
 def parse_event(body: bytes) -> ObjectHint:
-    """The object that a payload is about. Raises BadEventError naming what is wrong."""
+    """The object that a payload is about. Raises BadEventError that says what is wrong."""
     try:
         payload = json.loads(body)
     except (ValueError, RecursionError):
@@ -44,7 +44,7 @@ def _text(row: dict[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value or len(value) > _MAX_NAME:
         raise BadEventError(f"{field} is not a text of reasonable length")
-    # Neither can be in a name of Storage, and Postgres would refuse them.
+    # Names in Storage hold neither of these, and Postgres would refuse them.
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise BadEventError(f"{field} holds characters that no name has")
     return value

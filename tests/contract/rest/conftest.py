@@ -1,4 +1,4 @@
-"""What a project may have beside docmill: tables, one under RLS, and functions. Made by SQL."""
+"""Other tables and functions of a project, made by SQL; one table is under RLS."""
 
 import time
 from collections.abc import Iterator

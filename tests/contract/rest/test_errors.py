@@ -1,4 +1,4 @@
-"""What clients are told when something is not there or not allowed."""
+"""Answers to clients if something does not exist or is not allowed."""
 
 import pytest
 

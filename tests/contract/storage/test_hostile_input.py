@@ -1,4 +1,4 @@
-"""What a client may send by mistake or on purpose."""
+"""Bad requests of a client, by mistake or on purpose."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What code in a child may try, in system calls: for x86_64, by the numbers that it has there.
+"""System calls that hostile code in a child may try, for x86_64 with its numbers.
 
 Each attack returns the names of the errors that it met. What it achieved is judged from outside.
 """

@@ -1,4 +1,4 @@
-"""Whatever a child does, its document ends by name, nothing is left, and nobody else notices."""
+"""Whatever a child does, its document gets an error code, nothing is left, and others go on."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Look at a zip container's directory before anything in it is unpacked."""
+"""Checks the directory of a zip container before anything in it is unpacked."""
 
 import zipfile
 from typing import BinaryIO
@@ -7,19 +7,20 @@ from docmill.worker.errors import JobError
 
 MAX_ENTRIES = 10_000
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024
-#: Office files unpack to 5 to 20 times their size, seldom more; a bomb to 1,000 times.
+#: Office files unpack to 5 to 20 times their size, rarely more; a zip bomb to 1,000 times.
 MAX_RATIO = 200
-#: Small files of repetitive XML may pack better than that, and do no harm.
+#: Small files of repetitive XML may pack better than that, and are harmless.
 RATIO_FREE_BYTES = 20 * 1024 * 1024
 #: Fixed part of the header that precedes an entry's data.
 _LOCAL_HEADER_BYTES = 30
 
 
 def check_archive(file: BinaryIO) -> None:
-    """Raise JobError archive_too_large for what would unpack to too much, corrupt for what lies.
+    """Raise JobError: archive_too_large if it would unpack to too much, corrupt if it is wrong.
 
-    The sizes are what the directory declares. Readers stop at the declared size, so a lie can
-    only make the file unreadable. Entries that share bytes are how a small file declares much.
+    The sizes are those that the directory declares. Readers stop at the declared size, so a wrong
+    size can only make the file unreadable. A small file can declare much if its entries share
+    bytes.
     """
     file.seek(0)
     try:
@@ -47,7 +48,7 @@ def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
 
 def _check_overlaps(entries: list[zipfile.ZipInfo]) -> None:
     end = 0
-    # A few damaged bytes make entries overlap as well, but not unpack to much.
+    # A few damaged bytes can also make entries overlap, but then they do not unpack to much.
     is_large = sum(entry.file_size for entry in entries) > RATIO_FREE_BYTES
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:

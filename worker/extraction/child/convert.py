@@ -1,9 +1,9 @@
-"""Formats that only a program reads: it turns the file into one that a parser of ours reads.
+"""Formats that only a program reads: it converts the file into one that docmill's parsers read.
 
-Happens in a child that has met nothing of the document yet. While the program runs, the child may
-start it, and nothing else: it has no network, the same limits, its own folder to write to, and its
-keeper counts what it starts. The program sees its own files, libraries and fonts. Then the child
-gives that up too, and reads what the program wrote like any document.
+A child does this before it reads any of the document. It may start only this program. It has no
+network, the same limits, its own folder to write to, and its keeper counts its processes. The
+program sees its own files, libraries and fonts. Then the child gives up the right to start
+programs, and reads the program's output like any document.
 """
 
 import os
@@ -20,26 +20,27 @@ from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.shared import office_traces, profiles
 from docmill.worker.extraction.shared.protocol import Request
 
-#: Title and body, and nothing of pandoc's own.
+#: Title and body, without pandoc's own additions.
 _TEMPLATE = "<title>$title$</title>\n$body$\n"
-#: Of these pandoc takes the first heading for the title, and out of the body.
+#: For these, pandoc makes the first heading the title and removes it from the body.
 _TITLE_IN_TEXT = frozenset({"rst", "org"})
 _TEMPLATE_WITH_TITLE = "$if(title)$<h1>$title$</h1>$endif$\n$body$\n"
 _OFFICE_TARGETS = {"doc": "docx", "ppt": "pptx", "odp": "pptx", "ods": "xlsx"}
 _OFFICE_RESTART = 81
-#: pandoc's code for a heap that may grow no more.
+#: pandoc's exit code when its heap may not grow any more.
 _PANDOC_OUT_OF_MEMORY = 251
 
 
 def confine_for(profile: str, readable: list[str], folder: str) -> None:
-    """As a plain child is confined, but for what the program needs."""
-    # What the program leaves behind stays below us, where the keeper counts it.
+    """Confine this process like a plain child, except for what the program needs."""
+    # Processes that the program leaves stay descendants of this process, where the keeper counts
+    # them.
     sandbox.adopt_orphans()
     sandbox.give_way()
     view = program_view.of(profile)
     is_office = profile == profiles.OFFICE
     sockets = [office_traces.SOCKET_FOLDER] if is_office else []
-    # The child goes on to read as a plain one does: the program itself sees `view` only.
+    # The child later reads like a plain one; the program itself sees only `view`.
     sandbox.confine([*readable, *view.readable], folder, runnable=view.runnable, sockets=sockets)
     seccomp.refuse_system_calls(
         program=True, local_sockets=is_office, others_hidden=sandbox.others_are_out_of_reach()
@@ -47,7 +48,7 @@ def confine_for(profile: str, readable: list[str], folder: str) -> None:
 
 
 def converted(request: Request, document: BinaryIO, readable: list[str]) -> Source:
-    """Let the program convert the document. Raises JobError. Running ends here for good."""
+    """Let the program convert the document. Raises JobError. Afterwards no program can start."""
     if request.profile == profiles.PANDOC:
         path = _with_pandoc(request, document)
     else:
@@ -68,7 +69,7 @@ def _with_pandoc(request: Request, document: BinaryIO) -> Path:
     reader = profiles.PANDOC_FORMATS[request.media_type]
     template.write_text(_TEMPLATE_WITH_TITLE if reader in _TITLE_IN_TEXT else _TEMPLATE)
     _copy(document, source)
-    # Its own sandbox lets its readers open no other file.
+    # With its own sandbox, its readers can open no other file.
     arguments = ["--sandbox", "--standalone", f"--template={template}", "--wrap=none", "--quiet"]
     arguments += [f"--from={reader}", "--to=html", f"--output={target}", str(source)]
     _run([program, *arguments], request)
@@ -85,22 +86,23 @@ def _with_office(request: Request, document: BinaryIO) -> Path:
     out = Path(request.folder, "out")
     out.mkdir()
     _copy(document, source)
-    # The script of that name starts it as a grandchild, which would outlive us if we are killed.
+    # The script of that name starts it as a grandchild, which would go on if this process is
+    # killed.
     binary = Path(program).resolve().with_name("soffice.bin")
     arguments = ["--headless", "--norestore", "--nologo", "--nolockcheck"]
     arguments += ["--convert-to", target, "--outdir", str(out), str(source)]
     command = [str(binary) if binary.exists() else program, *arguments]
     for profile in _profiles(Path(request.folder)):
-        # With a new profile it starts, makes itself at home, and asks to be started again.
+        # With a new profile it starts, fills the profile, and asks to be started again.
         if _run([*command, f"-env:UserInstallation={profile.as_uri()}"], request) == 0:
             break
     return out / f"document.{target}"
 
 
 def _profiles(folder: Path) -> Iterator[Path]:
-    """A profile in which nothing of another document is, then copies of what became of it.
+    """A new profile without traces of other documents, then copies of it for later starts.
 
-    The socket is named after the profile's place, and that of the start before is still there.
+    The socket is named after the profile's path, and the socket of the start before still exists.
     """
     first, *others = office_traces.profile_folders(folder)
     first.mkdir()
@@ -111,7 +113,7 @@ def _profiles(folder: Path) -> Iterator[Path]:
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """Copy names and contents, which is all that may be set here. Links stay links."""
+    """Copy names and contents; nothing else may be set here. Links stay links."""
     target.mkdir()
     for entry in list(os.scandir(source)):
         if entry.is_symlink():
@@ -129,7 +131,7 @@ def _copy(document: BinaryIO, target: Path) -> None:
 
 
 def _run(command: list[str], request: Request) -> int:
-    """Run the program to its end and return its code. Raises JobError when that is no good one."""
+    """Run the program to its end and return its code. Raises JobError if the code is an error."""
     own_pid = os.getpid()
     view = program_view.of(request.profile)
     is_office = request.profile == profiles.OFFICE
@@ -139,7 +141,7 @@ def _run(command: list[str], request: Request) -> int:
         sandbox.die_with_parent(own_pid)
         sandbox.confine(view.readable, request.folder, runnable=view.runnable, sockets=sockets)
 
-    # Its standard streams are ours, which are /dev/null; no other descriptor is handed on.
+    # It inherits the standard streams, which are /dev/null, and no other descriptor.
     program = subprocess.run(
         command,
         cwd=request.folder,

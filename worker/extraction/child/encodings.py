@@ -1,4 +1,4 @@
-"""From bytes to text: marks and escapes first, then UTF-8, what the file declares, a good guess."""
+"""From bytes to text: marks and escapes first, then UTF-8, the declared encoding, a guess."""
 
 import codecs
 import re
@@ -18,16 +18,16 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _START_BYTES = 64 * 1024
-#: A guess from so much of what is not ASCII is as good as from all.
+#: This many bytes around non-ASCII characters are enough for a good guess.
 _SAMPLE_BYTES = 16 * 1024
-#: What is looked at around a byte that is not ASCII, in a text of long lines.
+#: How much is looked at around a non-ASCII byte, in a text with long lines.
 _AROUND_BYTES = 256
 _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
-#: Shares of control bytes above which something is not text. Few binary files are valid UTF-8,
-#: and a text with NULs in it is still worth reading.
+#: With a larger share of control bytes, a file is not text. For valid UTF-8 the share may be
+#: higher: few binary files are valid UTF-8, and a text with some NULs is still worth reading.
 _MAX_CONTROLS, _MAX_CONTROLS_UTF8 = 0.02, 0.2
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-#: Never the second byte of a character.
+#: Bytes that are never the second byte of a character.
 _BETWEEN_CHARACTERS = re.compile(rb"[\t\n\r !-/:-?]")
 _BLOCK_BYTES = 1024 * 1024
 #: Escapes to a Japanese, Chinese or Korean set of characters. All bytes are ASCII.
@@ -39,8 +39,8 @@ _DECLARED = re.compile(
     rb"|^\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w:.-]{2,40})",
     re.IGNORECASE,
 )
-#: Read as the encoding that holds all of it and more, as browsers do: who declares the first
-#: writes the second. See the labels of the WHATWG's Encoding Standard.
+#: Encodings that are read as a larger one, as browsers do: files that declare the first usually use
+#: the second. See the labels of the WHATWG's Encoding Standard.
 _LARGER = {
     "iso8859-1": "cp1252",
     "iso8859-9": "cp1254",
@@ -51,7 +51,7 @@ _LARGER = {
     "gbk": "gb18030",
     "big5": "big5hkscs",
 }
-#: Nothing in the bytes shows these: they are what is declared, or nothing.
+#: The bytes do not show these encodings, so they count only if they are declared.
 _ALL_ASCII = frozenset({"utf-7", "utf7", "unicode-1-1-utf-7", "hz-gb-2312"})
 _LABELS = {
     "unicode-1-1-utf-7": "utf-7",
@@ -60,19 +60,19 @@ _LABELS = {
     "ks_c_5601-1987": "cp949",
     "x-sjis": "cp932",
 }
-#: A page of so many characters, one of them broken, is in the encoding that it declares.
+#: A declared encoding is accepted if at most one character in this many is broken.
 _LEAST_PER_BROKEN = 200
-#: One byte in so many characters of UTF-8 that is none of it came from elsewhere.
+#: Mostly UTF-8: at most one byte in this many characters is not valid UTF-8.
 _LEAST_PER_STRANGER = 10
 _TAG = re.compile(rb"<[^<>]*>")
-#: The sets of characters that people write with, by encodings that hold each.
+#: The scripts, by encodings that hold each.
 _ALPHABETS = (
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874"),
     "iso8859-16",
 )
 _WRITTEN_SETS = (*_ALPHABETS, "gb2312", "big5", "cp932", "euc_kr")
-#: One of these stands in every Chinese, Japanese or Korean sentence. Two bytes of another encoding
-#: are as often a rare character of theirs, and never one of these.
+#: Every Chinese, Japanese or Korean sentence has one of these. Two bytes of another encoding may
+#: look like a rare character of these languages, but not like one of these.
 _COMMON_IN_ALL = re.compile("[\t-~\u3000-\u30ff\uff01-\uff5e]")
 _LEAST_PAIRS = 4
 
@@ -80,7 +80,7 @@ _ERRORS = "docmill.cp1252"
 
 
 def _as_windows(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that are no UTF-8, as the encoding that they most often come from."""
+    """Reads bytes that are not UTF-8 in the encoding that they most often come from."""
     assert isinstance(error, UnicodeDecodeError)
     wrong = error.object[error.start : error.end]
     return wrong.decode("cp1252", errors="replace"), error.end
@@ -93,9 +93,9 @@ codecs.register_error(_ERRORS, _as_windows)
 class Encoding:
     """How a file's bytes become text."""
 
-    name: str  #: as Python knows it
+    name: str  #: Python's name
     mark_bytes: int = 0  #: length of the byte order mark, which is not text
-    errors: str = "replace"  #: what becomes of bytes that do not fit
+    errors: str = "replace"  #: how to treat bytes that do not fit
 
     def decode(self, data: bytes) -> str:
         """Text of a part of the file, without the mark. Never raises: see `decode`."""
@@ -112,10 +112,10 @@ def looks_like_text(start: bytes) -> bool:
 
 
 def decode_start(start: bytes) -> str:
-    """Text of the first bytes, good enough to see what kind of text it is.
+    """Text of the first bytes, good enough to recognise the kind of text.
 
-    A character that is cut at the end is left out. Nothing is guessed: what shows a kind is ASCII
-    in all encodings that would be.
+    A character that is cut at the end is left out. No encoding is guessed, because the signs of a
+    kind are ASCII in all of them.
     """
     encoding = _certain(BytesIO(start)) or Encoding("cp1252")
     return encoding.decode(start[encoding.mark_bytes :])
@@ -124,8 +124,8 @@ def decode_start(start: bytes) -> str:
 def decode(data: bytes, *, html: bool = False, declared: str = "") -> str:
     """The text of a file. Never raises: a byte that fits no encoding becomes U+FFFD.
 
-    What a page or a message declares decides where no mark does and UTF-8 does not fit, if it can
-    be true: `declared`, or with `html` what its head says.
+    If there is no mark and UTF-8 does not fit, the declared encoding counts if it is plausible:
+    `declared`, or with `html` the one in the head of the page.
     """
     if declared.lower() in _ALL_ASCII and (text := _decoded_as(data, declared)) is not None:
         return text
@@ -141,12 +141,12 @@ def decode(data: bytes, *, html: bool = False, declared: str = "") -> str:
 
 
 def encoding_of(file: BinaryIO) -> Encoding:
-    """What `decode` would take all bytes of a file for, found without holding them all."""
+    """The encoding that `decode` would choose for a file, found without loading the whole file."""
     return _certain(file) or _guessed(file)
 
 
 def marked_encoding(data: bytes) -> Encoding | None:
-    """The encoding whose mark a file begins with, or UTF-16 without one."""
+    """The encoding whose mark is at the beginning of a file, or UTF-16 without a mark."""
     return _mark(data) or _unmarked_utf16(data)
 
 
@@ -176,7 +176,7 @@ def _mark(data: bytes) -> Encoding | None:
 
 
 def _escaped(file: BinaryIO) -> Encoding | None:
-    """The encoding whose escapes stand in a text; what follows the first of them has to fit."""
+    """The encoding whose escapes are in a text; the text after the first escape must fit."""
     file.seek(0)
     while block := file.read(_BLOCK_BYTES):
         if (found := _first_escape(block)) is not None:
@@ -186,7 +186,7 @@ def _escaped(file: BinaryIO) -> Encoding | None:
 
 
 def _first_escape(block: bytes) -> int | None:
-    """Where the first escape begins. Most texts have none of its signs, which shows in no time."""
+    """Where the first escape begins. Most texts have no such byte, which is found fast."""
     places = [
         found.start()
         for sign, pattern in ((b"\x1b", _ESCAPES), (b"~{", _HZ))
@@ -196,7 +196,7 @@ def _first_escape(block: bytes) -> int | None:
 
 
 def _escaped_at(start: bytes) -> Encoding | None:
-    """The encoding that lines fit whose first holds an escape; the last may have been cut."""
+    """The encoding of lines that begin with an escape; the last line may be cut."""
     whole = start if len(start) < _START_BYTES else start[: start.rfind(b"\n") + 1] or start
     return next((Encoding(name) for name in _ESCAPED if _fits(whole, name)), None)
 
@@ -210,7 +210,7 @@ def _fits(lines: bytes, name: str) -> bool:
 
 
 def _is_utf8(file: BinaryIO, *, whole: bool = False) -> bool:
-    """Whether it is UTF-8, but for a last character that may have been cut if it is not whole."""
+    """Whether it is UTF-8. Unless `whole`, its last character may be cut."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     file.seek(0)
     try:
@@ -223,7 +223,7 @@ def _is_utf8(file: BinaryIO, *, whole: bool = False) -> bool:
 
 
 def _is_mostly_utf8(sample: bytes) -> bool:
-    """Whether a text is UTF-8 in which a few bytes were broken, or pasted from elsewhere."""
+    """Whether a text is UTF-8 with a few bytes that are broken or from another encoding."""
     text = sample.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
     beyond_ascii = len(text) - len(text.encode("ascii", errors="ignore")) - broken
@@ -233,7 +233,7 @@ def _is_mostly_utf8(sample: bytes) -> bool:
 def _unmarked_utf16(data: bytes) -> Encoding | None:
     """UTF-16 without a mark: with its bytes in the right order, it is in one known script.
 
-    Mostly Latin text of any mixture shows itself by a NUL in every other byte.
+    In mostly Latin text every other byte is a NUL.
     """
     sample = data[: min(len(data), 4096) // 2 * 2]
     has_controls = len(sample.translate(None, _CONTROLS)) < len(sample)
@@ -273,18 +273,18 @@ def _declared_in(data: bytes) -> str:
 
 
 def _decoded_as(data: bytes, declared: str) -> str | None:
-    """The text in the encoding that is declared; None where that cannot be true."""
+    """The text in the declared encoding; None if that is not plausible."""
     try:
         name = codecs.lookup(_LABELS.get(declared.lower(), declared)).name
         text = data.decode(_LARGER.get(name, name), errors="replace")
-    except (LookupError, UnicodeError):  # no such encoding, or one that is not of text
+    except (LookupError, UnicodeError):  # no such encoding, or not a text encoding
         return None
     broken = text.count("\ufffd")
     return text if reads_as_text(text) and broken * _LEAST_PER_BROKEN <= len(text) else None
 
 
 def _sample(file: BinaryIO) -> bytes:
-    """Lines of the file that are not all ASCII, from its beginning on: the rest tells nothing."""
+    """Lines of the file with non-ASCII bytes, from the beginning; other lines do not help."""
     pieces, size = [], 0
     for piece in _not_ascii(file):
         pieces.append(piece)
@@ -295,7 +295,7 @@ def _sample(file: BinaryIO) -> bytes:
 
 
 def _not_ascii(file: BinaryIO) -> Iterator[bytes]:
-    """Pieces of lines around bytes that are not ASCII."""
+    """Pieces of lines around non-ASCII bytes."""
     file.seek(0)
     while block := file.read(_BLOCK_BYTES):
         done = 0

@@ -1,6 +1,6 @@
-"""The life of one child: give up everything, read one document, write its elements, end.
+"""The life of one child: give up all rights, read one document, write its elements, end.
 
-Runs in a fork of the zygote. Nothing here may raise into it: `run` returns an exit status.
+Runs in a fork of the zygote. No exception may leave it: `run` returns an exit status.
 """
 
 import errno
@@ -31,9 +31,9 @@ from docmill.worker.models import Element, JsonObject
 _DOCUMENT, _RESULT = 3, 4
 _OUT_OF_THE_WAY = 16
 _BUFFER_BYTES = 64 * 1024
-#: Of a document that is read in one go.
+#: The plan of a document that is read in one go.
 _NO_PLAN: JsonObject = {"starts": [], "context": ""}
-#: Made in advance: there may be no memory left to make it when it is needed.
+#: Made in advance, because there may be no memory left when it is needed.
 _OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""}}) + b"\n"
 
 
@@ -42,7 +42,7 @@ def run(
 ) -> int:
     """Read the document behind one descriptor, write its lines to the other.
 
-    Returns the exit status: 0 when the last line says how it ended.
+    Returns the exit status: 0 if the last line says how it ended.
     """
     os.setpgid(0, 0)
     sandbox.die_with_parent(parent_pid)
@@ -51,13 +51,13 @@ def run(
     try:
         _give_up(request, readable)
     except OSError as error:
-        # Ours to repair, not the document's fault: it is tried again.
+        # An error of docmill, not of the document: it is tried again.
         writer.error("internal_error", place_of(error))
         return 0
     try:
         _read(request, writer, readable)
     except BrokenPipeError:
-        return 1  # the worker has lost interest
+        return 1  # the worker has closed the pipe
     except ProfileNeededError as error:
         writer.wanted(error.profile, error.media_type)
     except MemoryError:
@@ -70,9 +70,9 @@ def run(
 
 
 def _keep_only(document: int, result: int) -> None:
-    """Leave the two descriptors, at fixed numbers, and /dev/null for the standard ones."""
+    """Keep only the two descriptors, at fixed numbers, and /dev/null as standard streams."""
     null = os.open(os.devnull, os.O_RDWR)
-    # First out of the way of the fixed numbers: one of the three may sit on another's.
+    # First move them away from the fixed numbers: one of the three may have the number of another.
     null, document, result = (
         fcntl(fd, F_DUPFD, _OUT_OF_THE_WAY) for fd in (null, document, result)
     )
@@ -81,7 +81,7 @@ def _keep_only(document: int, result: int) -> None:
         os.dup2(descriptor, number)
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- a Path per descriptor costs more
         if int(name) >= len(fixed):
-            with suppress(OSError):  # the listing's own
+            with suppress(OSError):  # the descriptor of the listing itself
                 os.close(int(name))
 
 
@@ -111,7 +111,7 @@ def _read(request: Request, writer: "_Writer", readable: Sequence[str]) -> None:
         source = _source(request, file, readable)
         media_type, reading = open_reading(source)
         if request.limits.may_start_program:
-            media_type = request.media_type  # of the document, not of what a program made of it
+            media_type = request.media_type  # of the document, not of a program's output
         plan = _plan(reading) if source.first_only else _NO_PLAN
         writer.header(media_type, reading, plan)
         is_whole = request.window is None and not plan["starts"]
@@ -130,7 +130,7 @@ def _shown(parts: Iterable[ReadPart]) -> Iterator[ReadPart]:
 def _write(
     request: Request, writer: "_Writer", media_type: str, parts: Iterator[ReadPart], *, last: bool
 ) -> None:
-    """Write the parts, chunked where that is asked for, and the last word."""
+    """Write the parts, chunked if requested, and the last line."""
     shown: Iterator[WindowPart] = parts
     if request.chunking is not None:
         state_file = Path(request.folder, STATE_FILE)
@@ -157,19 +157,19 @@ def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source
 
 
 def _plan(reading: Reading) -> JsonObject:
-    """Where the windows begin, and what the other ones have to know."""
+    """Where the windows begin, and what the children of the other windows need to know."""
     if len(reading.starts) < 2:
         return _NO_PLAN
     if len(reading.starts) > protocol.MAX_WINDOWS:
         raise JobError("document_too_large", "too many windows")
     context = json.dumps(reading.context, ensure_ascii=False)
-    # Only a PDF's may be too long, whose windows can find it out themselves.
+    # Only the context of a PDF may be too long, and its windows can work it out themselves.
     fits = len(context.encode(errors="replace")) <= protocol.MAX_CONTEXT_BYTES
     return {"starts": list(reading.starts), "context": context if fits else ""}
 
 
 def _presentable(element: Element) -> Iterator[Element]:
-    """The element as it may be shown: sanitized, allow-listed, cut; nothing when it is blank."""
+    """The element in a form that may be shown: sanitized, allow-listed, cut; nothing if blank."""
     text = sanitize(element.text).strip("\n")
     if element.category != "CodeSnippet":
         text = text.strip()
@@ -182,7 +182,7 @@ def _presentable(element: Element) -> Iterator[Element]:
         metadata=_allowed(sanitize(element.metadata)),
     )
     for number, piece in enumerate(_pieces(text)):
-        # The HTML of a table that was cut belongs to none of its pieces.
+        # If a table was cut, its HTML fits none of the pieces.
         yield replace(clean, text=piece, metadata={} if number else clean.metadata)
 
 
@@ -195,7 +195,7 @@ def _allowed(metadata: JsonObject) -> JsonObject:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut what is too long for one element, at a line end or a space where there is one."""
+    """Cut a text that is too long for one element, at a line end or space if possible."""
     start = 0
     while len(text) - start > MAX_ELEMENT_CHARACTERS:
         limit = start + MAX_ELEMENT_CHARACTERS
@@ -208,10 +208,10 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _code_of(error: Exception) -> str:
-    """What a parser's exception means. It was reading a file that is not as it should be."""
+    """The error code for a parser's exception on a faulty file."""
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "no_space"
-    # libxml2 and the kernel say it in words of their own.
+    # libxml2 and the kernel report missing memory in their own words.
     if getattr(error, "errno", None) == errno.ENOMEM or "memory alloc" in str(error).lower():
         return "parse_memory"
     return "corrupt"

@@ -1,10 +1,10 @@
-"""Where an exception was raised, in words that may stand in a log."""
+"""Says where an exception was raised, in words that may be logged."""
 
 from pathlib import Path
 
 
 def place_of(error: Exception) -> str:
-    """Type and place of an exception. Its message may quote the document: left out."""
+    """Type and place of an exception, without its message, which may quote the document."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

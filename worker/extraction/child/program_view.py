@@ -1,4 +1,4 @@
-"""What a program that reads a document for us sees of the machine: its own, and what it loads."""
+"""The files that a program which reads a document may see: its own, and those that it loads."""
 
 import os
 from collections.abc import Iterable
@@ -22,12 +22,12 @@ _DATA = (
     *("/usr/share/mime", "/usr/share/liblangtag", "/usr/share/hunspell", "/usr/share/hyphen"),
     *("/etc/ld.so.cache", "/dev/null", "/dev/urandom"),
 )
-#: Where packages of the system put data of the program.
+#: Where the system's packages put data of the program.
 _OWN_DATA = {
     profiles.PANDOC: ("/usr/share/pandoc",),
     profiles.OFFICE: ("/etc/libreoffice", "/usr/share/libreoffice", "/var/spool/libreoffice"),
 }
-#: What a script may start. LibreOffice has one that starts it.
+#: Programs that a script may start. A script starts LibreOffice.
 _TOOLS = ("/bin", "/usr/bin")
 #: The folder of LibreOffice in which its programs are.
 _OFFICE_PROGRAMS = "program"
@@ -42,7 +42,7 @@ class View:
 
 
 def of(profile: str) -> View:
-    """What the program of a profile needs; nothing of its own where it is not installed."""
+    """The files that the program of a profile needs; without its own if it is not installed."""
     program = profiles.program_of(profile)
     own = _installation(Path(program).resolve()) if program else []
     loaders = chain.from_iterable(Path(folder).glob(name) for folder, name in _LOADERS)
@@ -53,7 +53,7 @@ def of(profile: str) -> View:
 
 
 def _installation(program: Path) -> list[str]:
-    """The program; with it the rest of LibreOffice, and a shell and its tools for a script."""
+    """The program, the rest of LibreOffice with it, and a shell with its tools for a script."""
     if (program.parent / "soffice.bin").exists() and program.parent.name == _OFFICE_PROGRAMS:
         return [str(program.parent.parent)]
     return [str(program), *(_TOOLS if _is_script(program) else ())]

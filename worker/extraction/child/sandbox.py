@@ -1,10 +1,10 @@
-"""What a process gives up before it meets a stranger's file.
+"""Takes rights away from a process before it reads a stranger's file.
 
-Layers, each of use without the others: no network and no sight of other processes (namespaces of
-its own), no privileges of root, no way to gain any, hard limits, and Landlock: no file but the
-interpreter's is readable, no program can be run, and no other process can be inspected or
-signalled. The last matters because the worker's secrets are in /proc/PID/environ, which any process
-of the same user may read. `seccomp` is one more.
+There are several layers, each useful without the others. Namespaces: no network, and no sight of
+other processes. No privileges of root, and no way to gain any. Hard limits. Landlock: no readable
+file except the interpreter's, no program to run, no other process to inspect or signal. The last
+one matters because the worker's secrets are in /proc/PID/environ, which any process of the same
+user may read. `seccomp` is one more layer.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _CAP_SYS_ADMIN = 1 << 21
 
-_SYS_LANDLOCK_CREATE_RULESET = 444  # the numbers are the same on every architecture
+_SYS_LANDLOCK_CREATE_RULESET = 444  # these numbers are the same on every architecture
 _SYS_LANDLOCK_ADD_RULE = 445
 _SYS_LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
@@ -44,13 +44,13 @@ _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _TCP_RIGHTS_SINCE, _TCP_RIGHTS = 4, 0b11
 _SCOPES_SINCE, _SCOPES = 6, 0b11
 
-#: Signals that wait to be delivered, and memory that may not be swapped out: for programs.
+#: For programs: the number of waiting signals, and the amount of memory that may be locked.
 _MAX_SIGNALS, _MAX_LOCKED_BYTES = 256, 64 * 1024
 #: Weight 335 instead of 1024, in the table of sched(7)'s scheduler.
 _NICENESS = 5
 
 _libc = ctypes.CDLL(None, use_errno=True)
-#: For calls during which the interpreter's lock must stay with this thread.
+#: For calls during which this thread must keep the interpreter's lock.
 _libc_locked = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -63,10 +63,10 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def die_with_parent(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
-    """Ask the kernel for a signal when the parent's thread ends; leave if it has ended already.
+    """Ask the kernel for a signal when the parent's thread ends; exit if it has already ended.
 
-    Call it again after anything that changes credentials, which forgets the request. A parent
-    outside of the own PID namespace has the pid 0.
+    Call this again after every change of credentials, which removes the request. A parent outside
+    the process's PID namespace has the pid 0.
     """
     _call("prctl", _PR_SET_PDEATHSIG, by, 0, 0, 0)
     if os.getppid() != parent_pid:
@@ -74,12 +74,12 @@ def die_with_parent(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> Non
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants that lost theirs, so that none can slip away."""
+    """Become the parent of descendants that lose theirs, so that none can escape."""
     _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def leave_network() -> bool:
-    """Enter a network namespace without interfaces. False where the kernel does not allow it."""
+    """Enter a network namespace without interfaces. False: the kernel does not allow it."""
     with suppress(OSError):
         _call("unshare", _CLONE_NEWNET)
         return True
@@ -87,7 +87,7 @@ def leave_network() -> bool:
 
 
 def _enter_user_namespace(others: int = 0) -> bool:
-    """Enter a user namespace in which this user is the same, and other namespaces with it."""
+    """Enter a user namespace that keeps this user, and `others`, further namespaces."""
     uid, gid = os.geteuid(), os.getegid()
     with suppress(OSError):
         _call("unshare", _CLONE_NEWUSER | others)
@@ -101,7 +101,7 @@ def _enter_user_namespace(others: int = 0) -> bool:
 def can_hide_processes() -> bool:
     """Whether the kernel lets this process make PID namespaces, by `fork_hidden`.
 
-    The power to do so is first bound to a user namespace, where that can be had.
+    If possible, the privilege for this is first limited to a user namespace.
     """
     if _can_hide(in_user_namespace=True):
         return _enter_user_namespace()
@@ -109,7 +109,7 @@ def can_hide_processes() -> bool:
 
 
 def _can_hide(*, in_user_namespace: bool) -> bool:
-    """Try it in a child: who has entered a namespace that is of no use does not come back."""
+    """Try it in a child, because a process cannot leave a useless namespace again."""
     trying = os.fork()
     if trying == 0:
         status = 1
@@ -123,11 +123,11 @@ def _can_hide(*, in_user_namespace: bool) -> bool:
 
 
 def fork_hidden() -> int:
-    """As os.fork, but the new process is the first of a PID namespace, and has its own IPC.
+    """Like os.fork, but the new process is the first of a PID namespace, and has its own IPC.
 
-    It and what it starts see no other process, and when it ends the kernel ends what it has
-    started, before anybody hears of it. For a process of one thread, in both of which nothing is
-    told to libraries: it may do little but fork as usual. Raises OSError where that is not allowed.
+    It and its descendants see no other process. When it ends, the kernel first ends its
+    descendants. Only for processes with one thread. Libraries do not notice this fork, so the new
+    process may do little except a normal fork. Raises OSError if the kernel does not allow it.
     """
     number = _SYS_CLONE.get(os.uname().machine)
     if number is None:
@@ -142,9 +142,9 @@ def fork_hidden() -> int:
 
 
 def drop_privileges(*, keep_namespaces: bool = False) -> None:
-    """Give up every capability, and the ways to gain one: a root without powers remains.
+    """Give up every capability, and all ways to gain one. Root then has no privileges.
 
-    `keep_namespaces` keeps what `fork_hidden` needs.
+    `keep_namespaces` keeps the capability that `fork_hidden` needs.
     """
     header = struct.pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     kept = _CAP_SYS_ADMIN if keep_namespaces else 0
@@ -159,13 +159,13 @@ def _memory_bytes() -> tuple[int, int]:
 
 
 def resident_bytes() -> int:
-    """What of this process is in memory."""
+    """Resident memory of this process."""
     return _memory_bytes()[1]
 
 
 def limit_resources(limits: Limits) -> None:
-    """Set hard limits on this process. They count from the fork, so they are this document's."""
-    # No fork, no thread. The kernel does not apply it to root, Landlock forbids exec anyway.
+    """Set hard limits on this process. They count from the fork, so only for this document."""
+    # No fork, no thread. The kernel does not apply this to root; Landlock forbids exec anyway.
     processes = resource.RLIM_INFINITY if limits.may_start_program else 0
     own_space, _ = _memory_bytes()
     for what, limit in (
@@ -175,7 +175,7 @@ def limit_resources(limits: Limits) -> None:
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, processes),
-        # Of these the kernel counts all that a user has: a child must not use up the worker's.
+        # The kernel counts these for the whole user: a child must not use up the worker's share.
         (resource.RLIMIT_SIGPENDING, _MAX_SIGNALS),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_MEMLOCK, _MAX_LOCKED_BYTES),
@@ -188,29 +188,29 @@ def limit_resources(limits: Limits) -> None:
 def give_way() -> None:
     """Run at a lower priority than the process that watches this one.
 
-    A program can start processes faster than they are counted. At a lower priority it cannot keep
-    the process that counts and ends them from running.
+    A program can start processes faster than they are counted. At a lower priority it cannot block
+    the process that counts and ends them.
     """
     os.nice(_NICENESS)
 
 
 def _lower(limit: int, hard: int) -> int:
-    """The lower of two limits; infinity is written as -1."""
+    """The lower of two limits; -1 means infinity."""
     finite = [value for value in (limit, hard) if value != resource.RLIM_INFINITY]
     return min(finite, default=resource.RLIM_INFINITY)
 
 
 def volunteer_for_oom_killer() -> None:
-    """When the machine has no memory left, this process shall go, not the worker."""
+    """If the machine has no memory left, the kernel should end this process, not the worker."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def interpreter_folders() -> list[str]:
-    """Folders that a parser may read: the interpreter's and its packages', the system's libraries.
+    """Folders that a parser may read: interpreter, packages, and the system's libraries.
 
-    Not the prefixes themselves, nor the project's folder: a .env may lie there. Our own modules
-    are imported before the fork.
+    The prefixes themselves and the project's folder are not included, because a .env may be there.
+    docmill's own modules are imported before the fork.
     """
     packages = [path for path in sys.path if path.rstrip("/").endswith("-packages")]
     prefixes = {sys.prefix, sys.base_prefix, "/usr", "/usr/local", "/"}
@@ -220,7 +220,7 @@ def interpreter_folders() -> list[str]:
 
 
 def landlock_version() -> int:
-    """Version of Landlock's interface; 0 where the kernel has none."""
+    """Version of Landlock's interface; 0 if the kernel has none."""
     with suppress(OSError):
         return _call(
             "syscall",
@@ -233,7 +233,7 @@ def landlock_version() -> int:
 
 
 def others_are_out_of_reach() -> bool:
-    """Whether a child of a keeper, and what it starts, could signal no process but its own."""
+    """Whether a child of a keeper, and its descendants, can signal only their own processes."""
     return os.getppid() == 1 or landlock_version() >= _SCOPES_SINCE
 
 
@@ -244,11 +244,10 @@ def confine(
     runnable: Iterable[str] = (),
     sockets: Iterable[str] = (),
 ) -> bool:
-    """Confine this process to reading some folders and writing one; no TCP, no signals, no exec.
+    """Let this process read some folders and write one; no TCP, no signals, no exec.
 
-    But for programs in `runnable`, and Unix sockets that may be made in `sockets`. What was given
-    up once does not come back by a second call.
-    False where the kernel has no Landlock. Files that are open already stay usable. Needs
+    Exceptions: programs in `runnable` may run, and Unix sockets may be made in `sockets`. A second
+    call gives no right back. False: the kernel has no Landlock. Open files stay usable. Call
     `drop_privileges` first.
     """
     version = landlock_version()
@@ -281,7 +280,7 @@ def confine(
 def _allow(rules: int, path: str, rights: int) -> None:
     folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
     if not stat.S_ISDIR(os.fstat(folder).st_mode):
-        rights &= ~_READ_DIR  # which no file has
+        rights &= ~_READ_DIR  # files do not have this right
     try:
         rule = struct.pack("=Qi", rights, folder)
         _call("syscall", _SYS_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)

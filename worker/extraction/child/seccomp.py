@@ -1,7 +1,8 @@
-"""A filter in the kernel: a process makes the system calls of its policy, and no other for good.
+"""A filter in the kernel: from now on a process can make only the system calls of its policy.
 
-RLIMIT_NPROC does not bind root, a network namespace is not to be had everywhere, Landlock governs
-neither signals to other processes nor the modes of files: this is what holds wherever they do not.
+RLIMIT_NPROC does not bind root, a network namespace is not possible everywhere, and Landlock
+governs neither signals to other processes nor the modes of files. This filter works in all these
+cases.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ _KILL_PROCESS, _ANSWER, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _JUMP_IF_EQUAL, _JUMP_IF_ABOVE, _JUMP_IF_AT_LEAST = 0x15, 0x25, 0x35
 _NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16
-#: From here on x86_64 numbers the calls of its x32 variant.
+#: On x86_64, numbers from here on are calls of the x32 variant.
 _X32 = 0x40000000
 
 
@@ -32,10 +33,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def is_available() -> bool:
-    """Whether this machine's calls are known here, and its kernel has filters."""
+    """Whether this machine's calls are known here and its kernel supports filters."""
     if _machine() is None:
         return False
-    # Without a program the kernel has an error of its own for it, and for no filters another.
+    # Without a filter program the kernel returns one error; without support for filters it returns
+    # another.
     _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, ctypes.c_ulong(0), 0)
     return ctypes.get_errno() == errno.EFAULT
 
@@ -43,12 +45,12 @@ def is_available() -> bool:
 def refuse_system_calls(
     *, program: bool = False, local_sockets: bool = False, others_hidden: bool = False
 ) -> bool:
-    """Have the kernel refuse what a reader has no use for, for good. Needs no_new_privs first.
+    """Let the kernel refuse all calls that a reader does not need. Needs no_new_privs first.
 
-    `program`: this process starts a program, which inherits it all; a second call may then refuse
-    more. `local_sockets` lets it have Unix sockets of its own, from which nothing can be sent or
-    connected to; `others_hidden` says that there is no process to signal but its own.
-    False on a machine whose numbers are not known here, and where the kernel has no filters.
+    `program`: this process starts a program, which inherits the filter; a second call may then
+    refuse more. `local_sockets` allows Unix sockets of its own, which cannot send or connect to
+    others. `others_hidden` says that it can see only its own processes. False: the numbers of this
+    machine are unknown, or the kernel has no filters.
     """
     if program:
         policy = system_calls.program_policy(
@@ -61,7 +63,7 @@ def refuse_system_calls(
 
 
 def install(instructions: Sequence[bytes]) -> bool:
-    """Give the kernel a filter for this process. False where it takes none."""
+    """Install a filter for this process. False: the kernel accepts none."""
     program = _Program(len(instructions), b"".join(instructions))
     result: int = _libc.prctl(
         _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), ctypes.c_ulong(0), 0
@@ -105,7 +107,7 @@ def instructions_of(policy: Policy, column: int, architecture: int) -> list[byte
 
 
 def _ranges(numbers: Iterable[int]) -> Iterator[bytes]:
-    """Allow these. Neighbours share a test: the kernel tries every call when it takes a filter."""
+    """Allow these calls. Neighbours share a test: at installation the kernel tries every call."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and ranges[-1][1] == number - 1:
@@ -127,7 +129,7 @@ def _decided(test: int, value: int, decision: int) -> Iterator[bytes]:
 
 
 def _ruled(number: int, alternatives: Alternatives) -> Iterator[bytes]:
-    """Decide on a call by its arguments. For other calls the number stays loaded."""
+    """Decide on a call by its arguments. For other calls the number remains loaded."""
     tests = [
         instruction
         for conditions in alternatives
@@ -139,14 +141,14 @@ def _ruled(number: int, alternatives: Alternatives) -> Iterator[bytes]:
 
 
 def _condition(condition: system_calls.Condition) -> list[tuple[int, int]]:
-    # Both machines have the low half first.
+    # Both machines store the low half first.
     load = (_LOAD, _FIRST_ARGUMENT_OFFSET + 8 * condition.argument)
     masked = [(_AND, condition.mask)] if condition.mask != 0xFFFFFFFF else []
     return [load, *masked, (_JUMP_IF_EQUAL, condition.value)]
 
 
 def _all_of(tests: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Allow when all hold. Each that does not leads behind them, to the next alternative."""
+    """Allow if all conditions hold. The first that fails jumps to the next alternative."""
     for position, (code, value) in enumerate(tests):
         is_test = code == _JUMP_IF_EQUAL
         yield _instruction(code, value, if_false=len(tests) - position if is_test else 0)

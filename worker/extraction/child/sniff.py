@@ -1,7 +1,7 @@
-"""Tell a file's media type from its bytes.
+"""Finds the media type of a file from its bytes.
 
-The type that the uploader declared is not asked: clients send text/plain for everything. The file
-name is a hint, and only among formats that are all text.
+The type that the uploader declared is ignored: clients send text/plain for everything. The file
+name is only a hint among text formats.
 """
 
 import csv
@@ -34,12 +34,12 @@ from docmill.worker.extraction.shared.media_types import (
 
 EMPTY = "application/x-empty"
 UNKNOWN = "application/octet-stream"
-#: An Office document inside the encrypting envelope: which kind it is, only the password shows.
+#: An Office document in an encrypted envelope; its kind cannot be known without the password.
 ENCRYPTED_OFFICE = "application/x-ole-storage"
-#: Begins as a container and cannot be listed: cut off, most often.
+#: Begins like a container but cannot be listed; mostly such files are cut off.
 BROKEN = "application/x-broken-container"
 
-#: What of a file is looked at for a text format.
+#: How much of a file is looked at to find a text format.
 START_BYTES = 64 * 1024
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -65,12 +65,12 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"fLaC", "audio/flac"),
     (b"\x1aE\xdf\xa3", "video/webm"),
 )
-#: Two letters are too few to refuse a text by.
+#: Short signatures that a text may begin with too.
 _SHORT_MAGIC = (b"BM", b"MZ", b"ID3", b"PAR1", b"BZh", b"OggS")
 
 _CONTENT_TYPES = "[Content_Types].xml"
 _OOXML = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
-#: They and their relatives, by the type of the main part.
+#: Office types and their variants, by the type of the main part.
 _OOXML_MAIN_PARTS = (
     (b"word.document.macroEnabled.main", "application/vnd.ms-word.document.macroenabled.12"),
     (b"word.template.macroEnabled", "application/vnd.ms-word.template.macroenabled.12"),
@@ -110,7 +110,7 @@ _OLE_STREAMS = (
     ("PowerPoint Document", "application/vnd.ms-powerpoint"),
 )
 
-#: What the first line of a script says that runs it.
+#: Types of scripts, by the interpreter in the first line.
 _INTERPRETERS = {"python": "py", "bash": "sh", "sh": "sh", "zsh": "zsh", "node": "js", "perl": "pl"}
 _SHEBANG = re.compile(r"#!\s*\S*/(?:env\s+(?:-\S+\s+)*)?([a-z]+)[\d.]*(?:\s|$)")
 _PDF_HEADER = re.compile(rb"(?<![A-Za-z0-9 `\"'(])%PDF-\d\.\d")
@@ -127,7 +127,7 @@ _HEADER_LINE = re.compile(r"[!-9;-~]+:|[ \t]")
 
 
 def sniff(file: BinaryIO, file_name: str = "") -> str:
-    """The media type of a seekable file. Never raises for what the bytes may be.
+    """The media type of a seekable file. Never raises, whatever the bytes are.
 
     Source code and configuration are `text/x-` plus the ending of the name.
     """
@@ -139,7 +139,7 @@ def sniff(file: BinaryIO, file_name: str = "") -> str:
 
 
 def _binary_type(file: BinaryIO, start: bytes) -> str | None:
-    # Containers first: a PDF in them may begin within the first kilobyte.
+    # Containers come first: a PDF inside one may begin within the first kilobyte.
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _container_type(_zip_type, file)
     if start.startswith(olefile.MAGIC):
@@ -153,9 +153,10 @@ def _binary_type(file: BinaryIO, start: bytes) -> str | None:
 
 
 def _is_pdf(start: bytes) -> bool:
-    """A PDF's header may stand after a little rubbish; readers look for it in the first kilobyte.
+    """Readers accept a PDF's header after some other bytes, within the first kilobyte.
 
-    A text that only speaks of such headers has none at the beginning of a line, or no objects.
+    A text that only mentions such a header has it not at the beginning of a line, or has no
+    objects.
     """
     if start.startswith(b"%PDF-"):
         return True
@@ -220,7 +221,7 @@ def _text_type(start: bytes, file_name: str) -> str:
     text = decode_start(start)
     if not text.strip() and len(start) < START_BYTES:
         return EMPTY
-    # What a file says of itself in its first line outweighs its name.
+    # The first line of a file counts more than its name.
     if _CALENDAR_START.match(text):
         return CALENDAR
     beginning = _without_comments(text)
@@ -262,7 +263,7 @@ def _guessed_text_type(text: str) -> str:
 
 
 def _looks_like_json_lines(text: str) -> bool:
-    """Whether the first lines are an object each. The last one may have been cut."""
+    """Whether each of the first lines is an object. The last line may be cut."""
     lines = [line.strip() for line in text.splitlines() if line.strip()][:5]
     whole = lines[:-1] if len(lines) > 1 else []
     return bool(whole) and all(
@@ -279,9 +280,9 @@ def _is_json(line: str) -> bool:
 
 
 def _delimited_type(text: str) -> str | None:
-    """A table whose name does not say so: every line has as many tabs, or commas, as the first.
+    """The type of a table whose name does not tell: all lines have as many tabs or commas.
 
-    Commas are common in prose and in lists: they need more lines, more columns, short cells.
+    Commas are common in prose and lists, so a table with commas needs more columns and short cells.
     """
     lines = [line for line in text[:16_384].splitlines() if line.strip()][:20]
     if len(text) > 16_384:
@@ -308,7 +309,7 @@ def _csv_rows(lines: list[str]) -> list[list[str]]:
 
 
 def _is_mailbox(text: str) -> bool:
-    """Whether a message begins behind the line that mailboxes put before each."""
+    """Whether a message follows the line that mailboxes put before each message."""
     text = plain_newlines(text)
     first = _MBOX_LINE.match(text)
     return first is not None and _looks_like_mail(text[first.end() :])

@@ -1,11 +1,12 @@
-"""Which system calls a child may make, and with which arguments. All others are refused.
+"""The system calls that a child may make, and their arguments. All others are refused.
 
-A list of what is allowed, not of what is dangerous: the kernel gets new calls with each version.
-Not on it, among others: whatever names another process, or sets a priority, even one's own; shared
-memory, semaphores and queues, which outlive who made them; owner, mode, times and attributes of
-files, which Landlock does not govern, so that whoever may look at a file could change them.
-Each call has its number on x86_64 and on aarch64; `-` where that machine has none of this name.
-tests/unit/extraction/test_system_calls.py compares the numbers with the kernel's headers.
+This is a list of allowed calls, not of dangerous ones, because each kernel version adds calls.
+Calls that are not allowed include these: calls that name another process or set a priority, even
+one's own; shared memory, semaphores and queues, which stay after their maker ends; owner, mode,
+times and attributes of files, which Landlock does not govern, so a process that may see a file
+could change them. Each call has its numbers on x86_64 and on aarch64; `-` means that the machine
+has no such call. tests/unit/extraction/test_system_calls.py compares the numbers with the kernel's
+headers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,7 +51,7 @@ restart_syscall 219 128,
 futex 202 98, futex_waitv 449 449, poll 7 -, ppoll 271 73, select 23 -, pselect6 270 72,
 """
 
-#: What a program that reads a document for us needs beyond that.
+#: Additional calls of a program that reads a document.
 _PROGRAM_TABLE = """
 fork 57 -, vfork 58 -, execve 59 221, pipe 22 -, pipe2 293 59, epoll_create 213 -,
 epoll_create1 291 20, epoll_ctl 233 21, epoll_wait 232 -, epoll_pwait 281 22, epoll_pwait2 441 441,
@@ -60,7 +61,7 @@ membarrier 324 283, mincore 27 232, mlock 149 228, munlock 150 229,
 landlock_create_ruleset 444 444, landlock_add_rule 445 445, landlock_restrict_self 446 446,
 """
 
-#: LibreOffice talks to itself through a socket of its own. None can be connected to another.
+#: LibreOffice talks to itself through its own socket. It cannot connect to other sockets.
 _LOCAL_SOCKETS_TABLE = """
 bind 49 200, listen 50 201, accept 43 202, accept4 288 242, getsockname 51 204, getpeername 52 205,
 setsockopt 54 208, getsockopt 55 209, shutdown 48 210, recvfrom 45 207, recvmsg 47 212,
@@ -70,7 +71,7 @@ _SIGNALS_TABLE = """
 kill 62 129, tgkill 234 131, tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240,
 """
 
-#: What depends on arguments: see `plain_rules` and `program_rules`.
+#: Calls that depend on their arguments: see `plain_rules` and `program_rules`.
 _RULED_TABLE = """
 open 2 -, openat 257 56, mmap 9 222, ioctl 16 29, fcntl 72 25, prctl 157 167, prlimit64 302 261,
 sched_getaffinity 204 123, sched_getscheduler 145 120, sched_getparam 143 121,
@@ -78,11 +79,11 @@ sched_getattr 315 275, getpgid 121 155, getsid 124 156, clone 56 220, socket 41 
 socketpair 53 199,
 """
 
-#: Their arguments lie in memory, where no filter can see them; libraries then use the older calls.
+#: Their arguments are in memory, which a filter cannot see. Libraries then use the older calls.
 _UNKNOWN_TABLE = "clone3 435 435, openat2 437 437,"
 _FALLOCATE_TABLE = "fallocate 285 47,"
-#: The newest call that this list knows of. Libraries try newer ones, and do without if they hear
-#: that there is none; another error they take for the answer.
+#: The newest call that this list knows. Libraries try newer calls. They use older ones if the error
+#: says that the call does not exist; any other error they take as the call's result.
 NEWEST = 469
 
 
@@ -105,7 +106,7 @@ NUMBERS = numbers_of(
 
 @dataclass(frozen=True)
 class Condition:
-    """What the low half of an argument has to be. The kernel takes no more of those named here."""
+    """A condition on the low half of an argument. The kernel reads no more of these arguments."""
 
     argument: int
     value: int
@@ -118,11 +119,11 @@ Alternatives = tuple[tuple[Condition, ...], ...]
 
 @dataclass(frozen=True)
 class Policy:
-    """What a process may call."""
+    """The calls that a process may make."""
 
     allowed: frozenset[str]
     ruled: Mapping[str, Alternatives]
-    #: The error that a call is answered with, where that is not EPERM.
+    #: The error that a call returns, if it is not EPERM.
     answers: Mapping[str, int]
 
 
@@ -130,8 +131,8 @@ _AF_UNIX = 1
 _SIGKILL = 9
 _O_ACCMODE, _O_TRUNC = 3, 0o1000
 _MAP_HUGETLB = 0x40000
-#: Reading and writing how a descriptor behaves, and nothing of the file behind it: neither its
-#: flags (chattr) nor whom it sends a signal when it is ready.
+#: Commands about the behaviour of a descriptor, not about its file: no flags of the file (chattr),
+#: and no setting of the process that gets a signal when it is ready.
 _IOCTL_COMMANDS = (
     0x5401,  # TCGETS: is it a terminal?
     0x5413,  # TIOCGWINSZ
@@ -153,9 +154,9 @@ _PRCTL_OPTIONS = (
     0x53564D41,  # PR_SET_VMA: names for memory
 )
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP = 1, 22
-#: All namespaces that clone makes, CLONE_PARENT, CLONE_PTRACE and CLONE_UNTRACED.
+#: The flags of all namespaces, CLONE_PARENT, CLONE_PTRACE and CLONE_UNTRACED.
 _NO_PLAIN_CLONE = 0x7E020000 | 0x8000 | 0x2000 | 0x800000
-#: Calls whose argument of this number is a process, and that only ask.
+#: Calls that only read, with the position of the argument that names a process.
 _ASKING = {
     "sched_getaffinity": 0, "sched_getscheduler": 0, "sched_getparam": 0, "sched_getattr": 0,
     "getpgid": 0, "getsid": 0,
@@ -163,14 +164,14 @@ _ASKING = {
 
 
 def plain_policy(own_pid: int) -> Policy:
-    """What reading a document needs: of processes, only one's own."""
+    """The policy for reading a document: the process may name only itself."""
     return Policy(frozenset(numbers_of(_TABLE)), _plain_rules(own_pid), _ANSWERS)
 
 
 def program_policy(*, local_sockets: bool, others_hidden: bool) -> Policy:
-    """What starting a program and being one needs: processes that it starts have pids of their own.
+    """The policy for starting a program and for the program: its processes have their own pids.
 
-    Unless others are hidden from it, it can signal its own group only.
+    Unless other processes are hidden from it, it can signal only its own group.
     """
     allowed = numbers_of(_TABLE) | numbers_of(_PROGRAM_TABLE)
     if local_sockets:
@@ -184,7 +185,7 @@ def program_policy(*, local_sockets: bool, others_hidden: bool) -> Policy:
 
 _ANSWERS = {
     **dict.fromkeys(numbers_of(_UNKNOWN_TABLE), ENOSYS),
-    # It could take more place at once than anybody can look at; the C library writes instead.
+    # fallocate could take much space before anybody looks; without it the C library writes.
     "fallocate": EOPNOTSUPP,
 }
 
@@ -194,7 +195,7 @@ def _one_of(argument: int, values: Iterable[int]) -> Alternatives:
 
 
 def _opening(argument: int) -> Alternatives:
-    """No emptying of what is opened to read: old versions of Landlock take it for reading."""
+    """Do not let a file be emptied while it is opened to read: old Landlock versions allow that."""
     return (
         (Condition(argument, 0, _O_TRUNC),),
         (Condition(argument, 1, _O_ACCMODE),),
@@ -206,7 +207,7 @@ def _common_rules(pids: Iterable[int]) -> dict[str, Alternatives]:
     return {
         "open": _opening(1),
         "openat": _opening(2),
-        # Large pages come from a store that the whole machine shares.
+        # The whole machine shares one pool of large pages.
         "mmap": ((Condition(3, 0, _MAP_HUGETLB),),),
         "ioctl": _one_of(1, _IOCTL_COMMANDS),
         "prlimit64": _one_of(0, pids),

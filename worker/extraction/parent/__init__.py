@@ -1,4 +1,4 @@
-"""Runs in the worker: has a child read each window of a document, and believes nothing it says.
+"""Runs in the worker: a child reads each window of a document, and nothing it says is trusted.
 
-Begin with `guard`. No parser is loaded here, and nothing of `child` or `zygote`.
+Begin with `guard`. Nothing here loads a parser, or anything of `child` or `zygote`.
 """

@@ -1,4 +1,4 @@
-"""What one document may take in all, however many children read it."""
+"""How much one document may use in all, however many children read it."""
 
 import threading
 import time
@@ -9,10 +9,10 @@ from docmill.worker.errors import JobError
 
 
 class Allowance:
-    """An amount that several threads draw on."""
+    """An amount that several threads use up together."""
 
     def __init__(self, amount: float, *, code: str, detail: str) -> None:
-        """`code` and `detail` say what it means that it is used up."""
+        """`code` and `detail` are those of the error when it is used up."""
         self._amount = self._left = amount
         self._code = code
         self._detail = detail
@@ -20,32 +20,32 @@ class Allowance:
 
     @property
     def left(self) -> float:
-        """What is left; never below zero."""
+        """The remaining amount; never below zero."""
         return max(0.0, self._left)
 
     @property
     def drawn(self) -> float:
-        """What was taken."""
+        """The used amount."""
         return self._amount - self._left
 
     def draw(self, amount: float) -> None:
-        """Take some. Raises JobError when that was more than was left."""
+        """Use some. Raises JobError if that was more than was left."""
         self.note(amount)
         self.require()
 
     def note(self, amount: float) -> None:
-        """Take what was used already, be it more than was left."""
+        """Count an amount that is already used, even if it is more than was left."""
         with self._lock:
             self._left -= amount
 
     def require(self) -> None:
-        """Raise JobError when more was taken than there was."""
+        """Raise JobError if more was used than there was."""
         if self._left < 0:
             raise JobError(self._code, self._detail)
 
 
 class TimeAllowance(Allowance):
-    """Seconds that several threads wait for. What they wait at the same time counts once."""
+    """Seconds that several threads wait. Time in which they wait at once counts only once."""
 
     def __init__(self, seconds: float, *, code: str, detail: str) -> None:
         super().__init__(seconds, code=code, detail=detail)
@@ -54,7 +54,7 @@ class TimeAllowance(Allowance):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time in which this is open. Raises JobError when it was more than was left."""
+        """Count the time while this is open. Raises JobError if it was more than was left."""
         with self._lock:
             if self._waiting == 0:
                 self._counted_until = time.monotonic()

@@ -1,4 +1,4 @@
-"""One child: a process that reads one window of one document, and the pipe with what it says."""
+"""One child: a process that reads one window of one document, and the pipe with its result."""
 
 import os
 import select
@@ -38,55 +38,55 @@ from docmill.worker.ports import StopCheck
 
 log = get_logger(__name__)
 
-#: The run's own stop signs are looked at this often while it waits.
+#: How often a waiting run checks whether it must stop.
 POLL_SECONDS = 0.25
-#: What a zygote may take to fork. Longer than any machine needs that is not out of order: a zygote
-#: that is replaced takes all documents along that are being read.
+#: How long a zygote may take to fork. No healthy machine needs this long. It is generous because
+#: replacing a zygote ends all documents that are being read.
 FORK_SECONDS = 30.0
-#: What a zygote may take to report the end of a child that was killed. One that gave way to all
-#: others takes seconds on a busy machine to give two gigabytes back.
+#: How long a zygote may take to report the end of a killed child. On a busy machine, a child with
+#: low priority needs seconds to free two gigabytes.
 _REAP_SECONDS = 30.0
-#: How long its pipe is waited for before it is looked whether it was forked.
+#: How long to wait for the pipe before checking whether the child was forked.
 _FORK_POLL_SECONDS = 0.02
 _READ_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a child is to read."""
+    """What a child should read."""
 
     path: Path
     file_name: str  #: a hint
     window: Bounds | None = None  #: None: the first one
     context: str = ""  #: with a window: see Header.context
-    media_type: str = ""  #: with a window: what the first child took the file for
-    unread: bool = False  #: its lines are for another child: they are passed on as they are
-    chunking: Chunking | None = None  #: None: elements are wanted
-    state: str = ""  #: with chunking: what the window before left open
+    media_type: str = ""  #: with a window: the type that the first child found
+    unread: bool = False  #: its lines go to another child, unchanged
+    chunking: Chunking | None = None  #: None: return elements
+    state: str = ""  #: with chunking: what the previous window left open
     header: Header | None = None  #: with a window: of the document
-    lines: Sequence[RawLines] | None = None  #: with chunking: what another child has read
+    lines: Sequence[RawLines] | None = None  #: with chunking: the lines that another child has read
 
     def of_lines(self, lines: Sequence[RawLines]) -> "Task":
-        """The same window, which another child has read, for one that chunks it."""
+        """A task to chunk the same window, from the lines that another child has read."""
         assert self.chunking is not None
         return replace(self, lines=lines, chunking=replace(self.chunking, of_lines=True))
 
 
 @dataclass(frozen=True)
 class OpenedWindow:
-    """A window whose child has begun to speak."""
+    """A window whose child has begun to write."""
 
     header: Header
     parts: Iterator[WindowPart]
     profile: str = profiles.PLAIN  #: the kind of child
-    seconds: float = 0.0  #: that it was waited for until it spoke
+    seconds: float = 0.0  #: how long the worker waited for its first line
 
 
 ReadWindow = Callable[[Task, StopCheck], AbstractContextManager[OpenedWindow]]
 
 
 class Child:
-    """What one window takes: a slot, a folder, a pipe, a process. Closing gives all back."""
+    """The resources of one window: a slot, a folder, a pipe, a process. Closing frees them all."""
 
     def __init__(
         self,
@@ -106,20 +106,20 @@ class Child:
         self._wanted = Wanted(profiles.PLAIN, "")
 
     def become(self, wanted: Wanted) -> None:
-        """Be a child of another kind, once it is started."""
+        """Become a child of another kind at its start."""
         self._wanted = wanted
         if wanted.profile in profiles.PROGRAMS:
             self.limits = replace(self.limits, may_start_program=True, open_files=256)
 
     @property
     def cpu_seconds(self) -> float:
-        """What it has taken, once it is closed; 0 when its zygote is lost."""
+        """CPU time that it used, after closing; 0 if its zygote is lost."""
         ending = self._handle.ending if self._handle else None
         return ending.cpu_seconds if ending else 0
 
     @property
     def pipe(self) -> int:
-        """Where the child's lines come from."""
+        """The end of the pipe to read the child's lines from."""
         return self._pipe
 
     def start(self, task: Task) -> None:
@@ -154,16 +154,16 @@ class Child:
 
     @property
     def has_started(self) -> bool:
-        """Whether the process is there: only then does its time count."""
+        """Whether the process exists: its time counts only then."""
         return self._handle is not None and self._handle.started.is_set()
 
     def give_up_on_zygote(self) -> None:
-        """It does not fork, or does not say what became of a child: another one shall."""
+        """Replace the zygote: it does not fork, or does not report the end of a child."""
         log.error("zygote_stuck", pid=self._supervisor.zygote_pid)
         self._supervisor.replace_zygote()
 
     def code(self) -> str:
-        """What it means that the pipe was closed without a last word."""
+        """The error code for a pipe that was closed without a last line."""
         handle = self._handle
         if handle is None or not handle.ended.wait(_REAP_SECONDS) or handle.ending is None:
             return "internal_error"
@@ -171,7 +171,7 @@ class Child:
         return code_of_ending(handle.ending, self.limits, resident)
 
     def close(self) -> None:
-        """Kill the process if it still runs, give everything back. Repeatable."""
+        """Kill the process if it still runs, and free everything. Repeatable."""
         if self._closed:
             return
         self._closed = True
@@ -193,12 +193,13 @@ class Child:
             self.give_up_on_zygote()
             handle.ended.wait(_REAP_SECONDS)
         if handle.ending is None:
-            # The zygote is gone, its child is dying: the folder is ours when the pipe is closed.
+            # The zygote is gone, and its child is dying. When the pipe is closed, nobody else uses
+            # the folder.
             _wait_for_end(self._pipe, _REAP_SECONDS)
 
 
 def _document(task: Task) -> int:
-    """What the child reads: the file, or the lines that another child has read of it."""
+    """The input of the child: the file, or the lines that another child has read from it."""
     if task.lines is None:
         return os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
     with os.fdopen(os.memfd_create("docmill-lines"), "wb") as lines:
@@ -209,7 +210,7 @@ def _document(task: Task) -> int:
 
 
 def _wait_for_end(pipe: int, timeout_seconds: float) -> None:
-    """Read what is left in a pipe until its other end is closed, or time is up."""
+    """Read the rest of a pipe until its other end is closed, or the time is over."""
     deadline = time.monotonic() + timeout_seconds
     readable = select.poll()
     readable.register(pipe, select.POLLIN)
@@ -219,10 +220,10 @@ def _wait_for_end(pipe: int, timeout_seconds: float) -> None:
 
 
 class ChildReader:
-    """Reads one child's pipe, with an eye on the clock and on the run's stop signs."""
+    """Reads one child's pipe, and watches the clock and whether the run must stop."""
 
     def __init__(self, child: Child, task: Task, seconds: TimeAllowance, check: StopCheck) -> None:
-        """Time counts only while the child is waited for, not while what it says is used."""
+        """Time counts only while waiting for the child, not while its result is used."""
         self._child = child
         self._seconds = seconds
         self._fork_seconds_left = FORK_SECONDS
@@ -232,7 +233,7 @@ class ChildReader:
         self._items = self._read_unread() if task.unread else self._read_items()
 
     def header(self) -> Header | Wanted:
-        """Wait for the header, or for the wish for another kind of child. Raises JobError."""
+        """Wait for the header, or for a request for another kind of child. Raises JobError."""
         match next(self._items, None):
             case Header() | Wanted() as first:
                 return first
@@ -247,13 +248,13 @@ class ChildReader:
         return first
 
     def parts(self) -> Iterator[WindowPart]:
-        """Parts as they come; the child is gone before the last is used."""
+        """Parts as they arrive; the child has ended before the last part is returned."""
         for item in self._items:
             if isinstance(item, Element | PageEnd | Chunk | Summary | RawLines):
                 yield item
 
     def _read_items(self) -> Iterator[Item | RawLines]:
-        """Items up to the last word. Raises JobError for any other end."""
+        """Items up to the last line. Raises JobError for any other end."""
         while data := self._read():
             for item in self._parsed(data):
                 if isinstance(item, End):
@@ -263,11 +264,11 @@ class ChildReader:
         raise JobError(self._child.code(), "the child ended without a last word")
 
     def _read_unread(self) -> Iterator[Item | RawLines]:
-        """The header, then the lines up to the last word as they are. Raises JobError."""
+        """The header, then the unchanged lines before the last line. Raises JobError."""
         waiting, begun = b"", False
         while data := self._read():
             waiting += data
-            # The line that may be the last one stays behind.
+            # Keep back the line that may be the last one.
             cut = waiting.rfind(b"\n", 0, -1) + 1
             if begun and cut:
                 yield RawLines(waiting[:cut])
@@ -299,7 +300,7 @@ class ChildReader:
             raise JobError("parse_crashed", str(error)) from None
 
     def _read(self) -> bytes:
-        """What the child has written, b"" when it has ended. Raises parse_stalled."""
+        """The bytes that the child has written, b"" after its end. Raises parse_stalled."""
         readable = select.poll()
         readable.register(self._child.pipe, select.POLLIN)
         while True:

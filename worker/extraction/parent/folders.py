@@ -12,29 +12,30 @@ from pathlib import Path
 
 _PREFIX = "docmill-extraction-"
 _LOCK = "lock"
-#: A folder this young may be one whose owner has not locked it yet.
+#: The owner of a folder this young may not have locked it yet.
 _YOUNG_SECONDS = 5
-#: How often orphans are looked for.
+#: How often to look for orphans.
 _SWEEP_SECONDS = 60
 
 
 class PrivateFolders:
     """Makes and removes folders that only this user can enter.
 
-    A worker that was killed cannot tidy up: the next one that starts here does it.
+    A killed worker cannot remove its folders: the next worker that starts here does it.
     """
 
     def __init__(self, temp_dir: Path) -> None:
         self._temp_dir = temp_dir
         self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temp_dir))
-        # Held until this process ends, however it ends: who can take it has found an orphan.
+        # Held until this process ends, however it ends. A process that can take this lock has found
+        # an orphan.
         self._lock = os.open(self.root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._next_sweep = 0.0
         self._sweep()
 
     def _sweep(self) -> None:
-        # Again from time to time: what the one before us left may have been too young.
+        # Look again from time to time: folders of the previous worker may have been too young.
         self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         for sibling in self._temp_dir.glob(f"{_PREFIX}*"):
             with suppress(OSError):
@@ -47,11 +48,11 @@ class PrivateFolders:
         return Path(tempfile.mkdtemp(prefix="child-", dir=self.root))
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder with all a child has left in it. Repeatable."""
+        """Remove a folder with everything that a child has left in it. Repeatable."""
         _remove_tree(folder)
 
     def close(self) -> None:
-        """Remove everything, and what killed workers have left meanwhile. Repeatable."""
+        """Remove everything, also folders of workers that were killed meanwhile. Repeatable."""
         self._sweep()
         _remove_all(self.root)
         if self._lock != -1:
@@ -60,7 +61,7 @@ class PrivateFolders:
 
 
 def _remove_all(root: Path) -> None:
-    """Remove the folders of children, then what they are in."""
+    """Remove the folders of children, then their parent folder."""
     with suppress(OSError):
         for entry in list(os.scandir(root)):
             if entry.is_dir(follow_symlinks=False):
@@ -69,10 +70,11 @@ def _remove_all(root: Path) -> None:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Remove what somebody may have made who wants it to stay.
+    """Remove a tree that a hostile process may have made hard to remove.
 
-    Folders are deeper than a path or a stack can be, and closed to their owner: so each is opened,
-    and moved up beside the uppermost before it is looked into.
+    Folders may be nested deeper than a path or a stack allows, and closed to their owner. So each
+    folder is opened for its owner, and moved up beside the uppermost one before its content is
+    removed.
     """
     beside = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count())
     waiting = [folder]

@@ -1,4 +1,4 @@
-"""The worker's side of extraction: a child for each window, and whatever it does, a clean end."""
+"""The worker's side of extraction: a child for each window, and a clean end in every case."""
 
 import math
 import os
@@ -37,30 +37,31 @@ from docmill.worker.memory import available_bytes
 from docmill.worker.models import CHUNKING_VERSION, ChunkRules, Offer
 from docmill.worker.ports import KeptWindows, StopCheck
 
-#: A number. Bump when the elements of an unchanged file change: documents are then read again.
+#: A number. Raise it when the elements of an unchanged file change; documents are then read again.
 EXTRACTION_VERSION = "6"
-#: One in so many children is for owners of whom nothing is being read.
+#: One of this many children is reserved for owners who have no document being read.
 _RESERVED_SHARE = 3
-#: Free memory without which no more children than cores are started. Most need a tenth of it.
+#: With less free memory than this, no more children than cores are started. Most children need a
+#: tenth of it.
 _ROOM_BYTES = 1024 * 1024 * 1024
-#: A zygote that is not ready after this is not going to be.
+#: Longest time that a zygote may take to start.
 START_SECONDS = 60.0
-#: Windows that were read ahead and wait in memory, of all documents together.
+#: How many windows of all documents together may be read ahead and wait in memory, for each child.
 _HELD_PER_CHILD = 2
-#: What the models and the picture of one page take, as address space on top of the zygote's.
+#: Address space for the models and the picture of one page, in addition to the zygote's.
 OCR_MEMORY_BYTES = 1536 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class ExtractionLimits:
-    """What reading documents may take."""
+    """Limits on reading documents."""
 
     children: int  #: windows read at the same time
     timeout_seconds: float = 300  #: CPU time of all children that read one document
-    patience: float = 4  #: so many times as long by the clock, which others' children share
-    memory_bytes: int = 2048 * 1024 * 1024  #: of one child, on top of what it shares
+    patience: float = 4  #: the clock's limit is so many times longer: cores are shared
+    memory_bytes: int = 2048 * 1024 * 1024  #: of one child, in addition to what it shares
     max_characters: int = 50_000_000  #: of one document
-    ocr_timeout_seconds: float = 1800  #: as `timeout_seconds`, for pages that are pictures
+    ocr_timeout_seconds: float = 1800  #: like `timeout_seconds`, for pages that are pictures
 
     def for_profile(self, profile: str) -> "ExtractionLimits":
         """Limits of a document that a child of this kind reads."""
@@ -71,16 +72,17 @@ class ExtractionLimits:
         )
 
     def of_child(self) -> Limits:
-        """What the kernel is to enforce."""
+        """The limits that the kernel enforces."""
         cpu_seconds = math.ceil(self.timeout_seconds)
         return Limits(memory_bytes=self.memory_bytes, cpu_seconds=cpu_seconds)
 
 
 class _Document:
-    """A document being read: whose it is, what may stop it, what it may still take.
+    """A document being read: its owner, its stop check, and its remaining allowance.
 
-    CPU time is its own doing, and final. The clock also runs while others have the cores: it is a
-    backstop, after which the document is tried again. But a program that hangs is not.
+    Using up the CPU time is the document's own fault, and final. The clock also runs while others
+    use the cores, so it is only a second limit, after which the document is tried again. A program
+    that hangs is not tried again.
     """
 
     def __init__(self, owner: str, limits: ExtractionLimits) -> None:
@@ -106,25 +108,25 @@ class _Document:
         )
 
     def seconds(self, profile: str) -> TimeAllowance:
-        """Time that its children of this kind may be waited for."""
+        """How long the worker may wait for its children of this kind."""
         return self._seconds[profile]
 
     def cpu_seconds(self, profile: str) -> Allowance:
-        """CPU time that its children of this kind may take."""
+        """How much CPU time its children of this kind may use."""
         return self._cpu_seconds[profile]
 
 
 class GuardedExtractor:
     """Reads files in children forked from a zygote. Safe to use from many threads.
 
-    The zygote is started in the background; `open` waits for it. When it dies, the documents that
-    were being read fail with internal_error, which is tried again, and another one is started.
+    The zygote starts in the background; `open` waits for it. If it dies, the documents that were
+    being read fail with internal_error, which is tried again, and another zygote starts.
     """
 
     def __init__(
         self, limits: ExtractionLimits, *, temp_dir: Path | None = None, eager: bool = True
     ) -> None:
-        """Start the zygote, at the first document if not `eager`.
+        """Start the zygote at once, or at the first document if not `eager`.
 
         Children have their private folders below `temp_dir`.
         """
@@ -134,17 +136,17 @@ class GuardedExtractor:
             reserved=limits.children // _RESERVED_SHARE,
             is_open=self._has_memory_for,
         )
-        # Each takes a core and a gigabyte, for minutes: they must not take all slots.
+        # Each of these takes a core and a gigabyte for minutes, so they must not take all slots.
         self._special_slots = {profile: FairGate(1) for profile in profiles.SPECIAL}
         self._held = threading.Semaphore(_HELD_PER_CHILD * limits.children)
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
         self._supervisor = Supervisor(self._folders.root, eager=eager)
 
     def _has_memory_for(self, children: int) -> bool:
-        """Whether so many children may run: as many as there are cores, more while there is room.
+        """Whether so many children may run: as many as cores, and more while memory allows.
 
-        Reading is what cores limit; the others are there so that long documents hold up no short
-        ones, and may take memory only where that is to be had.
+        The cores limit how fast documents are read. The additional children let short documents
+        pass long ones, and may use memory only if enough is free.
         """
         if children <= (os.cpu_count() or 1):
             return True
@@ -156,9 +158,9 @@ class GuardedExtractor:
         return self._supervisor.zygote_pid
 
     def version(self, file_name: str) -> str:
-        """Changes when unchanged bytes may be read otherwise: rules, name, what is installed.
+        """Changes when unchanged bytes may be read differently: other rules, name or extras.
 
-        A document whose pages could not be read is thus read again once the extra `ocr` is there.
+        So a document with unread pages is read again after the extra `ocr` was installed.
         """
         return "+".join(
             filter(None, [EXTRACTION_VERSION, *profiles.available(), name_hint(file_name)])
@@ -166,16 +168,16 @@ class GuardedExtractor:
 
     @property
     def offer(self) -> Offer:
-        """What a version says of this process, for whatever name."""
+        """How this process reads files; the part of `version` that does not depend on the name."""
         return Offer(int(EXTRACTION_VERSION), int(CHUNKING_VERSION), profiles.available())
 
     @property
     def isolation(self) -> dict[str, Any]:
-        """What the kernel granted: `no_network`, `landlock_version`; empty before the start."""
+        """What the kernel granted, such as `no_network`; empty before the start."""
         return dict(self._supervisor.isolation)
 
     def ready(self, timeout_seconds: float = 0) -> bool:
-        """Wait until documents can be read; False when they still cannot."""
+        """Wait until documents can be read; False if they still cannot."""
         return self._supervisor.wait_ready(timeout_seconds)
 
     def close(self) -> None:
@@ -196,9 +198,9 @@ class GuardedExtractor:
     ) -> Iterator[OrderedExtraction]:
         """Sniff the file and begin to read it. `file_name` is a hint. Raises JobError.
 
-        With rules its windows hold chunks, else elements.
-        Windows that wait for a slot get one in the order of FairGate. Whatever `check` raises,
-        and whatever ends the `with`, no child, folder or descriptor is left.
+        With rules, its windows hold chunks; otherwise elements. Windows that wait for a slot get
+        one in the order of FairGate. However the `with` ends, no child, folder or descriptor is
+        left.
         """
         document = _Document(owner, self._limits)
         with ordered_windows(
@@ -215,7 +217,7 @@ class GuardedExtractor:
 
     @contextmanager
     def _read(self, document: _Document, task: Task, check: StopCheck) -> Iterator[OpenedWindow]:
-        """Read one window in a child of its own, or in a second one of the kind that it needs."""
+        """Read one window in a child of its own, or in a second child of the kind that it needs."""
         with self._slot(document, check) as child:
             self._start(child, task, check)
             reader = ChildReader(child, task, document.seconds(profiles.PLAIN), check)
@@ -237,7 +239,7 @@ class GuardedExtractor:
     def _special_slot(
         self, wanted: Wanted, document: _Document, check: StopCheck
     ) -> Iterator[Child]:
-        """A slot for a child of another kind. One waits for it without holding an ordinary one."""
+        """A slot for a child of another kind. While waiting it holds no ordinary slot."""
         place = self._special_slots[wanted.profile].acquire(document.owner, 1, check)
         try:
             with self._slot(document, check, wanted.profile) as child:
@@ -271,7 +273,7 @@ class GuardedExtractor:
             try:
                 child.start(task)
             except ZygoteUnavailableError:
-                continue  # it died since the line above; another is being started
+                continue  # it died since the line above; another one is starting
             except OSError as error:
                 code = "no_space" if error.errno in NO_SPACE else "internal_error"
                 raise JobError(code, type(error).__name__) from error

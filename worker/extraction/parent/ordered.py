@@ -1,4 +1,4 @@
-"""The windows of one document, in order: several are read at once, what is kept is not read."""
+"""The windows of one document, in order: several are read at once, kept ones are not read."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,9 +23,9 @@ from docmill.worker.ports import KeptWindows, StopCheck, Window
 
 log = get_logger(__name__)
 
-#: A window that takes more, packed, is rather read again.
+#: A window that is larger than this when packed is not kept, but read again.
 _MOST_KEPT_BYTES: Final = 16 * 1024 * 1024
-#: A document of one window is kept as well when its child took this long to say anything.
+#: The only window of a document is kept too if its child took this long to write its first line.
 _SLOW_SECONDS: Final = 1.0
 
 
@@ -33,7 +33,7 @@ class NothingKept:
     """Keeps no windows: every run reads all of them."""
 
     def numbers(self) -> Collection[int]:
-        """None."""
+        """No numbers."""
         return ()
 
     def load(self, number: int) -> bytes:
@@ -59,12 +59,12 @@ def ordered_windows(
     held: Semaphore,
     rules: ChunkRules | None = None,
 ) -> Iterator["OrderedExtraction"]:
-    """Open a document with its first window. Up to `ahead` further ones are read meanwhile.
+    """Open a document with its first window. Up to `ahead` further windows are read meanwhile.
 
-    With rules it is chunked, each window in a child that is told what the one before left open: in
-    the one that reads it, or, where it was read ahead, in another one.
-    Each of them takes one of `held` for as long as it is in memory; without one it is read when its
-    turn comes. Raises JobError. When the `with` ends, nothing is being read any more.
+    With rules it is chunked: each window in a child that gets what the previous window left open.
+    This is the child that reads it or, if it was read ahead, another child. A window that is read
+    ahead takes one of `held` while it is in memory; if none is free, it is read when its turn
+    comes. Raises JobError. When the `with` ends, nothing is being read any more.
     """
     numbers = frozenset(kept.numbers())
     if numbers:
@@ -87,7 +87,7 @@ def ordered_windows(
 
 
 def _later_tasks(task: Task, header: Header, *, unread: bool) -> dict[int, Task]:
-    """What is left to read after the first window."""
+    """The tasks for the windows after the first."""
     later = replace(
         task, context=header.context, media_type=header.mime_type, header=header, unread=unread
     )
@@ -98,7 +98,7 @@ def _later_tasks(task: Task, header: Header, *, unread: bool) -> dict[int, Task]
 
 
 class _ChunkTurns:
-    """The windows of one document as they are chunked: in order, since each continues another."""
+    """The order in which windows are chunked: each one continues the one before."""
 
     def __init__(self, rules: ChunkRules, later: Mapping[int, Task]) -> None:
         self._rules = rules
@@ -106,13 +106,13 @@ class _ChunkTurns:
         self._state = ""
 
     def task(self, number: int) -> Task:
-        """What chunks this window, once the one before is used up."""
+        """The task that chunks this window, after the previous window was used up."""
         chunking = Chunking(self._rules, last=number == 1 + len(self._later))
         task = self._later[number]
         return replace(task, unread=False, chunking=chunking, state=self._state)
 
     def noted(self, parts: Iterable[WindowPart]) -> Iterator[WindowPart]:
-        """The parts of a window; what it leaves open is for the next one."""
+        """The parts of a window; remembers what it leaves open for the next one."""
         for part in parts:
             if isinstance(part, Summary):
                 self._state = part.state
@@ -120,7 +120,7 @@ class _ChunkTurns:
 
 
 class _Windows:
-    """What is in each window, kept or read."""
+    """The content of each window, kept or read."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Windows:
         self._turns = turns
 
     def in_order(self) -> Iterator[Iterator[WindowPart]]:
-        """The parts of one window after the other. Each is to be used up before the next."""
+        """The parts of one window after the other. Use up each before the next."""
         self._reader.begin()
         for number in range(1, 2 + len(self._first.header.windows)):
             parts = self._parts(number)
@@ -152,7 +152,7 @@ class _Windows:
         return self._first.parts if number == 1 else replayed(self._kept.load(number))[1]
 
     def _keeping(self, number: int) -> Iterator[WindowPart]:
-        """What is read of a window; once all of it is read, it is kept."""
+        """The parts of a window as they are read; after the last one the window is kept."""
         parts = self._first.parts if number == 1 else self._read(number)
         if not self._worth_keeping:
             yield from parts
@@ -188,7 +188,7 @@ class OrderedExtraction:
 
     @property
     def page_count(self) -> int | None:
-        """Pages, slides or sheets; None for kinds without."""
+        """Number of pages, slides or sheets; None for kinds without pages."""
         return self._header.page_count
 
     @property
@@ -199,8 +199,8 @@ class OrderedExtraction:
     def windows(self) -> Iterator[Window]:
         """Windows in order, once. Raises JobError with the code of what went wrong.
 
-        Kinds that are read in one go come in pieces of some million characters, and their child
-        waits while a piece is used.
+        Kinds that are read in one go come in pieces of some million characters. Their child waits
+        while a piece is used.
         """
         running = RunningLines()
         found = False
@@ -215,7 +215,7 @@ class OrderedExtraction:
             raise JobError("empty_document")
 
     def _checked(self, parts: Iterable[WindowPart]) -> Iterator[WindowPart]:
-        """The parts that say something, all of them counted, their pages in the one order."""
+        """The parts that are not empty; counts all of them, and checks the order of pages."""
         for part in parts:
             self._characters.draw(size_of(part))
             if isinstance(part, PageEnd):

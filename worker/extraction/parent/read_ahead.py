@@ -1,4 +1,4 @@
-"""Reads the next windows of a document while one is used."""
+"""Reads the next windows of a document while the current one is used."""
 
 import contextvars
 from collections import deque
@@ -13,14 +13,14 @@ from docmill.worker.extraction.parent.windows import size_of
 from docmill.worker.extraction.shared.parts import RawLines, WindowPart
 from docmill.worker.ports import StopCheck
 
-#: A window with more, or with lines of so many bytes, is read when its turn comes, piece by piece:
-#: only then does its child wait for whoever uses them. None has that much but a sheet, and what
-#: means harm.
+#: A window with more characters, or with lines of so many bytes, is not read ahead. It is read
+#: piece by piece when its turn comes, and its child waits while a piece is used. Only spreadsheets
+#: and hostile files have windows this large.
 _MOST_CHARACTERS: Final = 8_000_000
 
 
 class _ClosedError(Exception):
-    """The document is not read any more."""
+    """The document is no longer being read."""
 
 
 class _TooLongError(Exception):
@@ -28,10 +28,10 @@ class _TooLongError(Exception):
 
 
 class ReadAhead:
-    """Up to so many windows of one document, each in a thread that waits for its child.
+    """Reads a few windows of one document, each in a thread that waits for its child.
 
-    No thread ever waits for the windows before its own: it holds what it has read, or gives up.
-    What could not be read ahead is read when it is asked for.
+    No thread waits for the windows before its own: it holds what it has read, or gives up. A window
+    that could not be read ahead is read when it is requested.
     """
 
     def __init__(
@@ -67,16 +67,17 @@ class ReadAhead:
         self._direct.close()
 
     def begin(self) -> None:
-        """Begin to read as many as there is room for; there may be none."""
+        """Begin to read as many windows as there is room for, maybe none."""
         while self._waiting and len(self._reading) < self._ahead:
             if not self._held.acquire(blocking=False):
                 return
             self._submit(self._waiting.popleft())
 
     def parts(self, number: int, chunking: Task | None = None) -> Iterator[WindowPart]:
-        """What is in a window; asked for in order. Raises JobError.
+        """The content of a window; request windows in order. Raises JobError.
 
-        With a task that chunks it: its chunks. What was read ahead is chunked by another child.
+        With `chunking`, the task that chunks it, the content is its chunks. Another child chunks a
+        window that was read ahead.
         """
         if number not in self._reading:
             self._waiting.remove(number)
@@ -107,7 +108,7 @@ class ReadAhead:
     def _submit(self, number: int) -> None:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._ahead, thread_name_prefix="docmill-window")
-        context = contextvars.copy_context()  # what is logged names the job
+        context = contextvars.copy_context()  # so that log lines name the job
         self._reading[number] = self._executor.submit(
             context.run, self._read_whole, self._tasks[number]
         )

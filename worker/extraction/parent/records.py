@@ -1,4 +1,4 @@
-"""What a child said of a window, packed, for a later run that need not read the window again."""
+"""The lines of a window, packed for later runs, which then need not read the window again."""
 
 import zlib
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Record:
         self._packed += self._packer.compress(part_line(part))
 
     def content(self) -> bytes:
-        """All of it, once the window is read to its end."""
+        """The whole record, after the window was read to its end."""
         self._packed += self._packer.compress(END)
         return bytes(self._packed + self._packer.flush())
 

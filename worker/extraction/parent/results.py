@@ -1,4 +1,4 @@
-"""Read the lines of a child and believe none of them.
+"""Reads the lines of a child, and trusts none of them.
 
 A parser that a document has taken over may write anything: every line is checked for its shape,
 its sizes and its place in the order before it becomes an element.
@@ -33,7 +33,7 @@ from docmill.worker.extraction.shared.protocol import (
 from docmill.worker.extraction.shared.sanitize import sanitize
 from docmill.worker.models import Chunk, Element
 
-#: What a child may say went wrong; how it was ended it cannot know.
+#: The errors that a child may report. It cannot know how it was ended itself.
 CHILD_CODES = frozenset(
     {
         "archive_too_large",
@@ -43,7 +43,7 @@ CHILD_CODES = frozenset(
         "encrypted",
         "internal_error",
         "no_space",
-        # Of a program that it ran: how it was ended itself, a child cannot know.
+        # Only for a program that it ran: a child cannot know how it was ended itself.
         "parse_memory",
         "parse_timeout",
         "unsupported_type",
@@ -52,27 +52,28 @@ CHILD_CODES = frozenset(
 _MAX_DEPTH = 100
 _MAX_PLACE = 2**40
 _MAX_TITLE_CHARACTERS = 300
-#: What a child packs for the next one: base64.
+#: The form of the state that a child packs for the next one: base64.
 _STATE = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
-#: What is left of a detail: enough for a type's name or a number, too little for a path or a key.
+#: The characters that are removed from a detail. Names of types and numbers remain, but no path and
+#: no key.
 _NOT_IN_DETAIL = re.compile(r"[^A-Za-z0-9 _.,:-]|[A-Za-z0-9_-]{40,}")
 _MAX_DETAIL_CHARACTERS = 120
 
 
 class MalformedResultError(DocmillError):
-    """A child wrote what no child of ours writes."""
+    """A child wrote something that docmill's own code never writes."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a document before its elements."""
+    """Facts about a document that come before its elements."""
 
     mime_type: str
     page_count: int | None
     title: str | None
-    starts: tuple[int, ...] = ()  #: where its windows begin; empty: it is read in one go
-    context: str = ""  #: for the children that read the other windows: no other reads it
+    starts: tuple[int, ...] = ()  #: where its windows begin; empty: the document is read in one go
+    context: str = ""  #: only for the children that read the other windows
 
     @property
     def windows(self) -> list[Bounds]:
@@ -82,7 +83,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Failure:
-    """A child's last word when it could not read the document."""
+    """The last line of a child that could not read the document."""
 
     code: str
     detail: str
@@ -90,7 +91,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A child's only word when another kind of child is needed to read the document."""
+    """The only line of a child if another kind of child must read the document."""
 
     profile: str
     media_type: str
@@ -98,17 +99,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class End:
-    """A child's last word when it has read the document."""
+    """The last line of a child that has read the document."""
 
 
 Item = Header | Element | PageEnd | Chunk | Summary | Failure | Wanted | End
 
 
 class ResultLines:
-    """Turns the bytes of one child into items, in the only order they may have."""
+    """Turns the bytes of one child into items, and checks their order."""
 
     def __init__(self, header: Header | None = None) -> None:
-        """With a header: the child is one of those that write none."""
+        """`header` is given for children that write none."""
         self._rest = b""
         self._header = header
         self._last_page = 0
@@ -116,11 +117,11 @@ class ResultLines:
 
     @property
     def ended(self) -> bool:
-        """Whether the child has said its last word."""
+        """Whether the last line has arrived."""
         return self._ended
 
     def feed(self, data: bytes) -> Iterator[Item]:
-        """Items of the lines that are complete now. Raises MalformedResultError."""
+        """Items of the lines that are now complete. Raises MalformedResultError."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             yield self._item(line)
@@ -259,7 +260,7 @@ def _chunk(body: dict[str, Any]) -> Chunk:
         headings=tuple(_texts(body["headings"], MAX_HEADINGS, MAX_HEADING_CHARACTERS)),
         page_start=None if start is None else _integer(start, 1, MAX_PAGES),
         page_end=None if end is None else _integer(end, start, MAX_PAGES),
-        # No vocabulary has a token for nothing; a byte is a token at worst.
+        # No vocabulary has an empty token; at worst each byte is a token.
         token_count=_integer(body["token_count"], 1, 8 * MAX_CHUNK_CHARACTERS),
         metadata=_chunk_metadata(body["metadata"]),
     )

@@ -20,19 +20,19 @@ from docmill.worker.log import get_logger
 
 log = get_logger(__name__)
 
-#: The program, followed by the number of its socket and our process id.
+#: The program, followed by the number of its socket and the worker's process id.
 ZYGOTE = (sys.executable, "-I", "-m", "docmill.worker.extraction.zygote")
-#: All of the environment that a zygote gets: no setting of ours, no secret.
+#: The whole environment of a zygote: no setting of docmill, no secret.
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _FIXED_VARIABLES = {
     "DO_NOT_TRACK": "true",
     "SCARF_NO_ANALYTICS": "true",
     "UNSTRUCTURED_DISABLE_NOTICE": "1",
-    # One thread: a fork copies no other, and each would reserve address space.
+    # One thread only: a fork copies no other threads, and each would reserve address space.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
-#: What the kernel is to grant: see docs/limits.md.
+#: What the kernel should grant: see docs/limits.md.
 _ISOLATION = ("no_network", "hidden_processes", "landlock_version", "filtered_calls")
 _FIRST_RESTART_SECONDS, _LAST_RESTART_SECONDS = 0.2, 10.0
 _STOP_SECONDS = 5.0
@@ -42,7 +42,7 @@ _STOP_SECONDS = 5.0
 class Ending:
     """How a child ended."""
 
-    status: int  #: as os.wait gives it
+    status: int  #: as returned by os.wait
     cpu_seconds: float
     resident_bytes: int
     outgrown: bool = False  #: the zygote ended it: it had started too many processes
@@ -50,28 +50,28 @@ class Ending:
 
 @dataclass
 class ChildHandle:
-    """A child that was asked for. `ending` is None when the zygote, and so the child, was lost."""
+    """A requested child. `ending` is None if the zygote, and so the child, was lost."""
 
     id: int
-    keeper_pid: int | None = None  #: process id of its keeper, and of the session that both are in
+    keeper_pid: int | None = None  #: process id of its keeper, and id of the session of both
     started: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     ending: Ending | None = None
 
 
 class ZygoteUnavailableError(DocmillError):
-    """There is no zygote right now; another is being started."""
+    """There is no zygote right now; another one is starting."""
 
 
 class Supervisor:
-    """One thread that starts the zygote, hears what it says, and starts the next when it dies.
+    """One thread that starts the zygote, reads its messages, and starts the next if it dies.
 
-    It has to be one thread that lives as long as the worker: the kernel kills the zygote when the
-    thread that started it ends.
+    This must be one thread that lives as long as the worker, because the kernel kills the zygote
+    when the thread that started it ends.
     """
 
     def __init__(self, temp_dir: Path, *, eager: bool = True) -> None:
-        """Start at once, or when readiness is first asked for if not `eager`."""
+        """Start at once or, if not `eager`, when a caller first waits for the zygote."""
         self._temp_dir = temp_dir
         self._wanted = threading.Event()
         if eager:
@@ -83,7 +83,7 @@ class Supervisor:
         self._control: socket.socket | None = None  #: while the zygote is ready
         self._ready = threading.Event()
         self._closing = threading.Event()
-        self.isolation: dict[str, Any] = {}  #: what the zygote said when it was ready
+        self.isolation: dict[str, Any] = {}  #: what the zygote reported when it was ready
         self._thread = threading.Thread(target=self._run, name="docmill-zygote", daemon=True)
         self._thread.start()
 
@@ -95,18 +95,18 @@ class Supervisor:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` was called: no zygote will be started any more."""
+        """Whether `close` was called, so that no zygote will be started any more."""
         return self._closing.is_set()
 
     def wait_ready(self, timeout_seconds: float) -> bool:
-        """Wait until documents can be read; False when they still cannot."""
+        """Wait until documents can be read; False if they still cannot."""
         self._wanted.set()
         return self._ready.wait(timeout_seconds)
 
     def start_child(self, request: Request, document: int, result: int) -> ChildHandle:
-        """Ask for a child that reads one descriptor and writes the other; the id is set here.
+        """Request a child that reads one descriptor and writes to the other; the id is set here.
 
-        Raises ZygoteUnavailableError, and then nothing was started.
+        Raises ZygoteUnavailableError; then nothing was started.
         """
         with self._lock:
             if self._control is None:
@@ -114,7 +114,7 @@ class Supervisor:
             handle = ChildHandle(next(self._ids))
             datagram = protocol.encode_request(replace(request, id=handle.id))
             try:
-                # Never waits: a zygote that does not empty its socket is not well.
+                # Never waits: a zygote that does not read its socket is not healthy.
                 socket.send_fds(self._control, [datagram], [document, result], socket.MSG_DONTWAIT)
             except OSError as error:
                 raise ZygoteUnavailableError from error
@@ -122,7 +122,7 @@ class Supervisor:
             return handle
 
     def kill_child(self, handle: ChildHandle) -> None:
-        """Have a child and its process group killed. Only the zygote knows that its pid is its."""
+        """Let the zygote kill a child and its group: only it knows that the pid is current."""
         with self._lock:
             if self._control is None or handle.ended.is_set():
                 return
@@ -133,7 +133,7 @@ class Supervisor:
                 log.warning("kill_not_sent", error=type(error).__name__)
 
     def replace_zygote(self) -> None:
-        """Kill a zygote that does not answer, its children with it; the thread starts another."""
+        """Kill a zygote that does not answer, with its children; the thread starts another one."""
         process = self._process
         if process is not None and process.poll() is None:
             process.kill()
@@ -157,7 +157,7 @@ class Supervisor:
             was_ready = False
             try:
                 was_ready = self._live_one_zygote()
-            except Exception:  # say, no memory to start it: this thread has to go on trying
+            except Exception:  # for example no memory to start it: this thread must go on trying
                 log.exception("zygote_not_supervised")
             if self._closing.is_set():
                 return
@@ -184,11 +184,11 @@ class Supervisor:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the terminal is the worker's to handle
+            start_new_session=True,  # a Ctrl-C in the terminal is for the worker
         )
 
     def _listen(self, ours: socket.socket) -> bool:
-        """Take in what the zygote says until its end is closed, which its death does too."""
+        """Read the zygote's messages until its end is closed; its death closes it too."""
         while data := _receive(ours):
             message = json.loads(data)
             if "ready" in message:
@@ -228,9 +228,9 @@ class Supervisor:
             handle.ended.set()
 
     def _bury(self, process: "subprocess.Popen[bytes]") -> None:
-        """Take the zygote out of service, make sure it has ended, give up on its children.
+        """Take the zygote out of service, make sure that it has ended, and give up its children.
 
-        They die with it: the kernel tells their keepers.
+        The children die with it: the kernel tells their keepers.
         """
         self._ready.clear()
         with self._lock:
@@ -254,7 +254,7 @@ class Supervisor:
 def _receive(ours: socket.socket) -> bytes:
     try:
         return ours.recv(protocol.CONTROL_BYTES)
-    except ConnectionError:  # it died with a message of ours unread
+    except ConnectionError:  # it died before it read all messages
         return b""
 
 
@@ -265,17 +265,17 @@ def _ending(message: dict[str, Any]) -> Ending:
 
 
 def code_of_ending(ending: Ending, limits: Limits, zygote_resident_bytes: int) -> str:
-    """What it means that a child ended without a last word."""
+    """The error code for a child that ended without a last line."""
     if ending.outgrown or not os.WIFSIGNALED(ending.status):
         return "parse_crashed"
     ended_by = os.WTERMSIG(ending.status)
     if ended_by == signal.SIGXCPU:
         return "parse_timeout"
     if ended_by == signal.SIGKILL:
-        # The kernel's, at the hard CPU limit or when the machine has no memory left. It counts
-        # ticks towards the limit, and reports a finer figure that may be some less.
+        # The kernel ended it, at the hard CPU limit or because the machine has no memory left. The
+        # kernel counts ticks for the limit, and reports a finer figure that may be a little lower.
         used_up = ending.cpu_seconds >= 0.75 * limits.cpu_seconds
         return "parse_timeout" if used_up else "parse_memory"
-    # Native code that gets no memory does not raise, it aborts or follows a null pointer.
+    # Native code that gets no memory does not raise: it aborts or follows a null pointer.
     private = ending.resident_bytes - zygote_resident_bytes
     return "parse_memory" if private > 0.5 * limits.memory_bytes else "parse_crashed"

@@ -1,4 +1,4 @@
-"""Cut the stream of elements into windows that fit into memory."""
+"""Cuts the stream of elements into windows that fit into memory."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,10 +7,11 @@ from docmill.worker.extraction.shared.sanitize import count_hidden
 from docmill.worker.models import Chunk, Element
 from docmill.worker.ports import Window
 
-#: From this on a window ends at the next page end or title; at twice this, anywhere. Windows that
-#: a document is read in have less: see child.kinds.cuts.
+#: From this size on, a window ends at the next end of a page or title; at twice this size it ends
+#: anywhere. The windows in which a document is read are smaller: see child.kinds.cuts.
 WINDOW_CHARACTERS = 2_000_000
-#: A shorter element takes as much memory as this: millions of tiny ones are a large document too.
+#: Shorter elements count as this long, because they take as much memory: millions of tiny elements
+#: are a large document too.
 LEAST_CHARACTERS = 50
 
 
@@ -20,9 +21,9 @@ def windows_of(
     pages_done: int = 0,
     window_characters: int = WINDOW_CHARACTERS,
 ) -> Iterator[Window]:
-    """Windows in order. Where they end depends on the elements alone: a second run cuts alike.
+    """Windows in order. Only the elements decide where they end, so a second run cuts alike.
 
-    `pages_done` are those that were read before.
+    `pages_done` is the number of pages that were read before.
     """
     window = _Open()
     for part in parts:
@@ -41,7 +42,7 @@ def windows_of(
 
 
 class _Open:
-    """A window that parts are added to."""
+    """A window to which parts are added."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -85,7 +86,7 @@ def _is_title(part: WindowPart) -> bool:
 
 
 def size_of(part: WindowPart) -> int:
-    """Characters of a part, as many as it takes memory."""
+    """Size of a part in characters, by the memory that it takes."""
     match part:
         case RawLines(data):
             return len(data)

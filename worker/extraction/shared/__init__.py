@@ -1,4 +1,4 @@
-"""Runs in the worker, in the zygote and in children: what they say to each other, and its words.
+"""Runs in the worker, in the zygote and in children: their messages, and common words.
 
-No parser is loaded here.
+Nothing here loads a parser.
 """

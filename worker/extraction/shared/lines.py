@@ -1,6 +1,6 @@
-"""The lines that a child writes, and that are kept of it.
+"""The lines that a child writes, and that are kept.
 
-How they are read, and why none is believed: see parent.results.
+See parent.results for how they are read, and why none is trusted.
 """
 
 from docmill.worker.extraction.shared.parts import PageEnd, RawLines, Summary, WindowPart
@@ -11,7 +11,7 @@ END = encode({"end": True}) + b"\n"
 
 
 def header_line(header: JsonObject) -> bytes:
-    """What is known of a document, or of a window of it, before its elements."""
+    """Facts about a document or a window that come before its elements."""
     return encode({"header": header}) + b"\n"
 
 

@@ -1,11 +1,11 @@
-"""Media types that have a name here, and what a file's name says of its type."""
+"""Names of media types, and the type that the name of a file suggests."""
 
 from pathlib import PurePosixPath
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-#: Documents with macros and templates are read like documents: of a macro nothing is run or read.
+#: Documents with macros, and templates, are read like documents. Macros are neither run nor read.
 WORD_TYPES = frozenset(
     {
         DOCX,
@@ -50,9 +50,9 @@ _TEXT_NAMES = {
     "xhtml": "text/html",
     "xml": "application/xml",
 }
-#: Files of programmers that have no ending.
+#: Source files without an ending.
 _SOURCE_FILES = {"dockerfile": "dockerfile", "makefile": "mk", "gnumakefile": "mk"}
-#: Text whose indentation carries meaning, by the ending of its name.
+#: Text whose indentation matters, by the ending of its name.
 _SOURCE_NAMES = frozenset(
     """bash c cc cfg clj conf cpp cs css cxx dart ex exs go gradle graphql h hpp hs ini ipynb java
     jl js jsx kt kts less lua m mjs mk ml nix pas php pl proto ps1 py pyi r rb rs scala scss sh sol
@@ -61,7 +61,7 @@ _SOURCE_NAMES = frozenset(
 
 
 def named_text_type(file_name: str) -> str | None:
-    """The type of text that the ending of a name stands for; None where it stands for none."""
+    """The text type that the ending of a name stands for, or None."""
     path = PurePosixPath(file_name.lower())
     if path.name in _SOURCE_FILES:
         return f"text/x-{_SOURCE_FILES[path.name]}"
@@ -72,5 +72,5 @@ def named_text_type(file_name: str) -> str | None:
 
 
 def name_hint(file_name: str) -> str:
-    """What a name can decide: files of other names with the same hint are taken for the same."""
+    """The part of a name that matters: files with equal bytes and equal hints are read alike."""
     return named_text_type(file_name) or ""

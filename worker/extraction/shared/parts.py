@@ -1,4 +1,4 @@
-"""What a document is read as: elements and the ends of pages, window by window."""
+"""The parts of a document as it is read: elements and ends of pages, window by window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,35 +13,36 @@ class PageEnd:
 
     number: int
     has_text: bool
-    #: Where our own code failed, for the log; the page's text is there as it is, without structure.
+    #: The place where docmill's own code failed, for the log; the page then has its text without
+    #: structure.
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class RawLines:
-    """Lines of elements and pages as a child wrote them: another child reads them."""
+    """Lines of elements and pages as a child wrote them, for another child."""
 
     data: bytes
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What is said of a window once it is chunked."""
+    """Facts about a window after it was chunked."""
 
-    title: str | None  #: its first
-    hidden_characters: int  #: characters that a reader does not see: see count_hidden
-    state: str  #: what the child that chunks the next window must know: no other reads it
+    title: str | None  #: the first title in it
+    hidden_characters: int  #: characters that people do not see: see count_hidden
+    state: str  #: only for the child that chunks the next window
 
 
-#: What a file is read as.
+#: A part of a file that was read.
 ReadPart = Element | PageEnd
-#: What a child makes of a window: what is read, or chunks with a summary at the end.
+#: A part of a child's result: parts that were read, or chunks and a summary at the end.
 WindowPart = ReadPart | Chunk | Summary | RawLines
 
-#: Where a window begins, and where the next one does: pages, sheets or bytes. None: to the end.
+#: The beginning of a window, and of the next one: pages, sheets or bytes. None: to the end.
 Bounds = tuple[int, int | None]
 
 
 def windows_between(starts: Sequence[int]) -> list[Bounds]:
-    """The windows that begin there; none where nothing begins."""
+    """The windows that begin at these places."""
     return [*pairwise(starts), (starts[-1], None)] if starts else []

@@ -1,8 +1,8 @@
-"""Kinds of children, by what they may do beside reading.
+"""Kinds of children, by what they may do in addition to reading.
 
-A document meets the plain child first. What that cannot read alone it says, with the name of a
-profile, and the worker starts a second child for it. Whether the extra or program is there is
-looked up at that time: what was missing is found once it is installed.
+A plain child reads each document first. If it cannot read the document alone, it names a profile,
+and the worker starts a second child with this profile. It looks at that moment whether the extra or
+program is installed, so a new installation is found at once.
 """
 
 import os
@@ -15,32 +15,32 @@ from docmill.worker.extraction.shared.media_types import EML, MBOX, MSG, PDF
 
 PLAIN, OCR, PANDOC, OFFICE = "plain", "ocr", "pandoc", "office"
 SPECIAL = (OCR, PANDOC, OFFICE)
-#: These start a program, which reads the document for us.
+#: These start a program, which reads the document.
 PROGRAMS = frozenset({PANDOC, OFFICE})
 
 _OPENDOCUMENT = "application/vnd.oasis.opendocument"
-#: What pandoc reads, by its own names.
+#: The types that pandoc reads, with its own names.
 PANDOC_FORMATS = {
     "application/epub+zip": "epub",
     f"{_OPENDOCUMENT}.text": "odt",
     "text/x-rst": "rst",
     "text/x-org": "org",
 }
-#: What LibreOffice reads, and the ending that tells it what it is.
+#: The types that LibreOffice reads, with the ending that tells it the type.
 OFFICE_ENDINGS = {
     "application/msword": "doc",
     "application/vnd.ms-powerpoint": "ppt",
     f"{_OPENDOCUMENT}.presentation": "odp",
     f"{_OPENDOCUMENT}.spreadsheet": "ods",
 }
-#: Of these some pages or parts may be pictures.
+#: Types in which some pages or parts may be pictures.
 MAY_HOLD_PICTURES = frozenset({PDF, EML, MBOX, MSG})
 IMAGES = frozenset({"image/png", "image/jpeg", "image/tiff", "image/webp"})
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a media type needs beyond the base installation."""
+    """What a media type needs in addition to the base installation."""
 
     profile: str
     remedy: str
@@ -54,7 +54,7 @@ _NEEDS = {
 
 
 def need_of(media_type: str) -> Need | None:
-    """What a type needs; None for those that the base installation reads, and for unknown ones."""
+    """What a type needs; None if the base installation reads it or the type is unknown."""
     profile = profile_of(media_type)
     return Need(profile, _NEEDS[profile]) if profile != PLAIN else None
 
@@ -69,21 +69,21 @@ def profile_of(media_type: str) -> str:
 
 
 def is_wanted(profile: object, media_type: str) -> bool:
-    """Whether a plain child may ask for this profile when it has found this type."""
+    """Whether a plain child may ask for this profile after it found this type."""
     if profile == OCR and media_type in MAY_HOLD_PICTURES:
         return True
     return profile != PLAIN and profile == profile_of(media_type)
 
 
 def is_available(profile: str) -> bool:
-    """Whether what the profile needs is installed now."""
+    """Whether everything that the profile needs is installed now."""
     if profile == OCR:
         return all(find_spec(name) is not None for name in ("rapidocr", "onnxruntime"))
     return profile == PLAIN or program_of(profile) is not None
 
 
 def available() -> tuple[str, ...]:
-    """The profiles beside the plain one whose extra or program is installed now."""
+    """The profiles, except the plain one, whose extra or program is installed now."""
     return tuple(profile for profile in SPECIAL if is_available(profile))
 
 
@@ -95,7 +95,7 @@ def program_of(profile: str) -> str | None:
 
 
 def pandoc() -> str | None:
-    """Path of pandoc: a program of the system, else the one that the extra carries."""
+    """Path of pandoc: the system's program, else the one of the extra."""
     found = shutil.which("pandoc")
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""Running lines: what stands at the top or foot of many pages."""
+"""Running lines: text that stands at the top or bottom of many pages."""
 
 import hashlib
 import re
@@ -11,19 +11,19 @@ from docmill.worker.models import Element
 Part = TypeVar("Part")
 
 _NUMBER = re.compile(r"\b\d{1,5}\b", re.ASCII)
-#: Longer lines are text, wherever they stand.
+#: Longer lines always count as text.
 _MAX_CHARACTERS = 300
-#: Numbers of a line that may be that of the page.
+#: How many numbers of a line are tried as page number.
 _MAX_NUMBERS = 10
-#: Lines that are remembered: a document has a few, or means harm.
+#: How many lines are remembered: a normal document has a few.
 _MAX_SHOWN = 1_000
 
 
 def marks_of(text: str, page: int) -> set[str]:
-    """What a running line has in common from page to page: its text, or all but a page number.
+    """The parts of a running line that are the same on each page: all, or all but a page number.
 
-    A number counts as one by its distance to the page's: sums at the foot of tables do not. A line
-    that is too long to be one has no marks.
+    A number counts as page number if its distance to the page's number stays the same, so sums at
+    the bottom of tables do not count. A line that is too long to be a running line has no marks.
     """
     if len(text) > _MAX_CHARACTERS:
         return set()
@@ -35,19 +35,19 @@ def marks_of(text: str, page: int) -> set[str]:
 
 
 class RunningLines:
-    """Lets each running line of a document pass only where it stands first."""
+    """Lets each running line of a document pass only the first time."""
 
     def __init__(self, shown: Iterable[str] = ()) -> None:
-        """`shown` is what another one had `shown` when it had seen the windows before."""
+        """`shown` is the value of `shown` of another object that has seen the windows before."""
         self._shown = set(shown)
 
     @property
     def shown(self) -> list[str]:
-        """Digests of the marks of all lines so far: short, whatever the lines."""
+        """Digests of the marks of all lines so far; their length does not depend on the lines."""
         return sorted(self._shown)
 
     def without_repeats(self, parts: Iterable[Part]) -> Iterator[Part]:
-        """The parts of one window after the other: later repeats tell nothing new."""
+        """The parts of one window after the other, without later repeats."""
         for part in parts:
             if isinstance(part, Element) and part.category == "Header":
                 marks = {_digest(mark) for mark in marks_of(part.text, part.page or 0)}

@@ -1,4 +1,4 @@
-"""The one place that decides which characters may travel on to Postgres."""
+"""The one place that decides which characters may go to Postgres."""
 
 import re
 from typing import TypeVar, cast
@@ -6,29 +6,30 @@ from typing import TypeVar, cast
 Value = TypeVar("Value")
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c]")
-# Postgres refuses NUL, UTF-8 refuses lone surrogates, JSON and terminals choke on the rest of C0.
+# Postgres refuses NUL, UTF-8 refuses lone surrogates, and JSON and terminals have trouble with the
+# rest of C0.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
-#: Zero-width spaces, embeddings and overrides of direction, tags. Not what Hebrew, Persian, Indic
-#: scripts and emoji need: direction marks and joiners.
+#: Zero-width spaces, embeddings and overrides of direction, tags. It leaves out direction marks and
+#: joiners, which Hebrew, Persian, Indic scripts and emoji need.
 _HIDDEN = re.compile(
     "[\u180e\u200b\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
 )
 
 
 def count_hidden(text: str) -> int:
-    """Characters that a reader does not see, but a model does: a sign of text that hides.
+    """Number of characters that people do not see but a model does: a sign of hidden text.
 
-    They stay where they are, for offsets and for scripts that use them.
+    They stay in the text, because offsets and some scripts need them.
     """
     return len(_HIDDEN.findall(text))
 
 
 def sanitize(value: Value) -> Value:
-    """Strip NUL, lone surrogates and C0 controls but newline and tab, in all strings of a value.
+    """Remove NUL, lone surrogates, and C0 controls except newline and tab, from all strings.
 
-    Other line ends (CR LF, CR, VT, FF) become a newline, so that no two words grow together.
-    Dicts, lists and tuples are rebuilt, keys included. Sanitizing twice changes nothing.
+    Other line ends (CR LF, CR, VT, FF) become a newline, so that no two words are joined. Dicts,
+    lists and tuples are rebuilt, with their keys. Sanitizing twice changes nothing more.
     """
     return cast("Value", _sanitized(value))
 

@@ -1,4 +1,4 @@
-"""Runs in the zygote: a process that has the parsers ready, and forks a child for each window.
+"""Runs in the zygote: a process that keeps the parsers loaded and forks a child for each window.
 
-It never opens a document. `process` is its life; what it forks goes on in `child`.
+It never opens a document. `process` is its main loop; its forks go on in `child`.
 """

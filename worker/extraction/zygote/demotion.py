@@ -1,8 +1,9 @@
-"""Children that take long give way to those that do not.
+"""Lowers the priority of children that take long.
 
-How long a document takes shows only while it is read: 50 KB of brackets hold a parser for minutes.
-A child that has used its share of the CPU goes on with what the others leave, and neither it nor
-what it starts can raise itself again: that takes a privilege which it has given up.
+Nobody knows before reading how long a document takes: 50 KB of brackets can keep a parser busy for
+minutes. A child that has used its share of the CPU runs only when others leave a core free. Neither
+it nor a process that it starts can raise its priority again, because it has given up the privilege
+for this.
 """
 
 import os
@@ -10,26 +11,26 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-#: What every child may use before it gives way. Documents of ordinary size need less.
+#: CPU time that every child may use before it is demoted. Documents of ordinary size need less.
 SHARE_SECONDS = 2.0
-#: How often it is looked while there are children that have not given way.
+#: How often to look while some children are not demoted.
 POLL_MILLISECONDS = 500
-#: The lowest weight among groups, where the kernel makes a group of each session.
+#: The lowest weight of a group, if the kernel makes a group of each session.
 _LOWEST = "19"
 
 
 class Demotion:
-    """Which children have given way already."""
+    """Remembers which children are demoted."""
 
     def __init__(self) -> None:
         self._demoted: set[int] = set()
 
     def is_over(self, pids: Iterable[int]) -> bool:
-        """Whether none of these children is left to look at."""
+        """Whether all of these children are demoted."""
         return self._demoted >= set(pids)
 
     def look(self, pids: Iterable[int]) -> None:
-        """Demote what has used its share by now below these keepers, who stay awake."""
+        """Demote children of these keepers that have used their share; not the keepers."""
         running = set(pids)
         self._demoted &= running
         for pid in running - self._demoted:
@@ -41,7 +42,7 @@ class Demotion:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used, and those below it that have ended; 0 when it has ended itself."""
+    """CPU time of a process and of its ended descendants; 0 if the process itself has ended."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
@@ -49,7 +50,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and all its descendants."""
     found = [pid]
     for member in found:  # grows meanwhile
         with suppress(OSError):
@@ -59,10 +60,11 @@ def _family(pid: int) -> list[int]:
 
 
 def _demote(pid: int) -> None:
-    """Let it run only when nobody else wants to. What has ended meanwhile needs it no more."""
+    """Let a process run only when no other wants to. Ignores processes that have ended."""
     with suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
     with suppress(OSError):
-        # A session is scheduled as a group, so that its members' policy says nothing outside it.
+        # The kernel may schedule a session as a group; then the policy of its members does not
+        # count outside it.
         Path(f"/proc/{pid}/autogroup").write_text(_LOWEST)

@@ -1,16 +1,15 @@
-"""What a process has below it, and whether that is too much.
+"""The descendants of a process, and whether there are too many.
 
-The kernel's own limit counts all of a user's processes, and does not bind root; a control group is
-not ours to make in a container. So somebody outside has to look, often enough. Pids here are those
-of /proc, which is the worker's: in a PID namespace they are good for looking there, for nothing
-else.
+The kernel's own limit counts all processes of a user and does not bind root, and in a container
+docmill cannot make a control group. So a process outside must look often enough. Pids here are
+those of the worker's /proc. Inside a PID namespace they are useful only for looking there.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-#: More than LibreOffice and pandoc have, its threads on a machine of many cores included.
+#: More than LibreOffice and pandoc need, even with the threads on a machine with many cores.
 MAX_PROCESSES, MAX_THREADS = 32, 512
 
 
@@ -29,7 +28,7 @@ def below(pid: int) -> list[Path] | None:
 
 
 def _threads(pid: int) -> list[Path]:
-    """None of a process that has ended meanwhile."""
+    """The threads of a process; empty if it has ended."""
     with suppress(OSError):
         return list(Path(f"/proc/{pid}/task").iterdir())
     return []
@@ -40,12 +39,12 @@ def _children_of_all(threads: list[Path]) -> list[int]:
 
 
 def children_of(thread: Path) -> list[int]:
-    """Process ids of what a thread has started or adopted; none when it has ended."""
+    """Pids of the processes that a thread has started or adopted; empty if it has ended."""
     with suppress(OSError):
         return [int(child) for child in (thread / "children").read_text().split()]
     return []
 
 
 def own_children() -> Iterator[int]:
-    """Process ids of what this process, which has one thread, has started or adopted."""
+    """Pids of the processes that this process, which has one thread, has started or adopted."""
     yield from children_of(Path("/proc/thread-self"))

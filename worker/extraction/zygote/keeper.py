@@ -1,8 +1,8 @@
-"""A process between the zygote and one child: it looks after the child and outlives it by a moment.
+"""A process between the zygote and one child: it watches the child and ends right after it.
 
-Where the kernel grants it, it is the first process of a PID namespace, with which all processes in
-it end. Elsewhere it adopts what loses its parent, and ends that itself. It sees to the bounds that
-the kernel does not know, and reports how the child ended.
+If the kernel allows it, the keeper is the first process of a PID namespace; when it ends, all
+processes in the namespace end. Otherwise it adopts processes that lose their parent, and ends them
+itself. It enforces the limits that the kernel does not have, and reports how the child ended.
 """
 
 import os
@@ -20,11 +20,11 @@ from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.protocol import Request
 from docmill.worker.extraction.zygote import descendants, space
 
-#: How often it looks: a look takes a millisecond. Programs can fork, a plain child cannot.
+#: How often it looks. A look takes a millisecond. Programs can fork; a plain child cannot.
 _LOOK_SECONDS, _LOOK_AT_PROGRAM_SECONDS = 0.1, 0.05
 _REAPED_AT_ONCE = 64
 _HEARD = {signal.SIGCHLD, signal.SIGTERM}
-#: Its end of the pipe that it reports to.
+#: Its end of the pipe for the report.
 _REPORT = 3
 
 
@@ -32,19 +32,19 @@ _REPORT = 3
 class Report:
     """How a child ended."""
 
-    status: int  #: as os.wait gives it
-    outgrown: bool  #: it was ended: it had started or written too much
+    status: int  #: as returned by os.wait
+    outgrown: bool  #: the keeper ended it, because it had started or written too much
     cpu_seconds: float
     resident_bytes: int
 
 
 def report_of(status: int, usage: resource.struct_rusage, *, outgrown: bool = False) -> Report:
-    """The report on a process that was waited for."""
+    """The report on a process that has ended."""
     return Report(status, outgrown, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def ending_signal(*, hidden: bool) -> signal.Signals:
-    """What ends a keeper and all below it: the kernel does it, or it hears of it and does."""
+    """The signal that ends a keeper and its descendants, by the kernel or by the keeper itself."""
     return signal.SIGKILL if hidden else signal.SIGTERM
 
 
@@ -57,7 +57,7 @@ def keep(
     zygote_pid: int,
     hidden: bool,
 ) -> None:
-    """Fork the child, wait for its end, end what it leaves, report.
+    """Fork the child, wait for its end, end the processes that it leaves, report.
 
     `run_child` gets the pid of the child's parent. OSError: the child could not be forked.
     """
@@ -66,7 +66,7 @@ def keep(
     sandbox.adopt_orphans()
     sandbox.die_with_parent(0 if hidden else zygote_pid, ending_signal(hidden=hidden))
     if _is_closed(report):
-        return  # the zygote ended before the kernel was asked to tell
+        return  # the zygote ended before the kernel could be asked to report it
     os.setsid()
     own_pid, read = os.getpid(), os.fstat(document)
     child = os.fork()
@@ -76,7 +76,7 @@ def keep(
             signal.pthread_sigmask(signal.SIG_SETMASK, heard_before)
             status = run_child(own_pid)
         finally:
-            # Whatever happened, this copy of the zygote must not go on.
+            # In every case this copy of the zygote must not go on.
             os._exit(status)
     _keep_only(report)
     outgrown = _watch(child, request, read)
@@ -89,24 +89,24 @@ def keep(
 
 
 def _is_closed(pipe: int) -> bool:
-    """Whether nobody can read what is written to a pipe."""
+    """Whether nobody can read from the other end of a pipe."""
     poll = select.poll()
     poll.register(pipe, 0)
     return bool(poll.poll(0))
 
 
 def _keep_only(report: int) -> None:
-    """Leave nothing open but the report: the worker waits until nobody has the pipes of others."""
+    """Close all but the report: the worker waits until nobody holds the pipes of other children."""
     os.dup2(report, _REPORT)
     os.closerange(_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _watch(child: int, request: Request, document: os.stat_result) -> bool:
-    """Wait until the child has ended or must be ended. Returns whether it had grown too much.
+    """Wait until the child has ended or must be ended. Returns whether it used too much.
 
-    However much ends and is adopted meanwhile, it is looked at in time.
+    It looks in time however many processes end and are adopted meanwhile.
     """
-    # In a PID namespace, os.getpid() is another.
+    # In a PID namespace, os.getpid() returns another number.
     own_number = int(Path("/proc/self").readlink().name)
     period = _LOOK_AT_PROGRAM_SECONDS if request.limits.may_start_program else _LOOK_SECONDS
     next_look = time.monotonic() + period
@@ -124,7 +124,7 @@ def _watch(child: int, request: Request, document: os.stat_result) -> bool:
 
 
 def _has_ended(child: int) -> bool:
-    """Whether the child is a zombie; a few others that are, adopted ones, are let go."""
+    """Whether the child is a zombie. Also reaps a few adopted zombies."""
     for _ in range(_REAPED_AT_ONCE):
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
@@ -136,7 +136,7 @@ def _has_ended(child: int) -> bool:
 
 
 def _kill_group(child: int) -> None:
-    """Kill a child and its group, which none leaves. While it is a zombie the id is its own."""
+    """Kill a child and its group, which no process leaves. A zombie still owns its id."""
     for kill in (os.killpg, os.kill):
         with suppress(ProcessLookupError):
             kill(child, signal.SIGKILL)
@@ -150,9 +150,9 @@ def _is_too_much(own_number: int, request: Request, document: os.stat_result) ->
 
 
 def _end_all() -> None:
-    """End the processes that the child left, and those that they leave, until none is there.
+    """End the processes that the child left, and their descendants, until none is left.
 
-    Listing processes takes as long as there are processes: each list is used for all of them.
+    Listing processes takes time for each process, so one list is used for all of them.
     """
     with suppress(ChildProcessError):
         while True:

@@ -1,8 +1,8 @@
-"""Makes forks cheap: what children share with the zygote lies in large pages.
+"""Makes forks cheap: memory that children share with the zygote is in large pages.
 
-A fork copies the table of pages, and an end gives it back. A large page has one entry where 512
-small ones have as many; the kernel goes back to small ones where a child writes. Each child takes
-two forks, its keeper's and its own.
+A fork copies the table of pages, and the end of a process frees it. A large page has one entry
+instead of 512. Where a child writes, the kernel splits a large page into small ones. Each child
+needs two forks: its keeper's and its own.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ _LARGE = 2 * 1024 * 1024
 
 
 def use_large_pages() -> None:
-    """Move this process's own memory into large pages. Nothing happens where there are none."""
+    """Move this process's own memory into large pages. Does nothing if there are none."""
     libc = ctypes.CDLL(None)
     with suppress(OSError):
         for first, last in _own_memory(Path("/proc/self/maps").read_text()):
@@ -23,7 +23,7 @@ def use_large_pages() -> None:
 
 
 def _own_memory(maps: str) -> Iterator[tuple[int, int]]:
-    """From where to where large pages fit into what is written to and no file's."""
+    """The ranges of writable memory without a file that large pages fit into."""
     for line in maps.splitlines():
         addresses, rights, _, _, inode = line.split()[:5]
         if rights != "rw-p" or inode != "0":

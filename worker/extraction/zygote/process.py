@@ -1,8 +1,8 @@
-"""The warm process that children are forked from.
+"""The prepared process from which children are forked.
 
-It imports the parsers once, reads nothing of a stranger's, and forks one child per document. It
-has one thread and never waits for a child, so that no document can hold up another. It dies with
-the worker's thread that started it, and its children die with it.
+It imports the parsers once, reads no file of a stranger, and forks one child for each request. It
+has one thread and never waits for a child, so no document can delay another. It dies with the
+worker's thread that started it, and its children die with it.
 """
 
 import gc
@@ -27,16 +27,16 @@ from docmill.worker.models import JsonObject
 
 @dataclass(frozen=True)
 class _Kept:
-    """A child that runs, under a keeper."""
+    """A running child, under a keeper."""
 
     request_id: int
-    report: int  #: where the keeper writes how it ended
+    report: int  #: the pipe in which the keeper writes how it ended
 
 
 class Zygote:
-    """Forks, kills and reaps keepers. A pid in its table is not reaped yet, so nobody else has it.
+    """Forks, kills and reaps keepers. A pid in its table is not reaped, so no other process has it.
 
-    `hidden`: each is to have a PID namespace of its own.
+    `hidden`: each keeper gets a PID namespace of its own.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Zygote:
             self._end(pid)
 
     def _patience(self) -> int | None:
-        """Milliseconds until children are looked at again; None: until something happens."""
+        """Milliseconds until it looks at the children again; None: when something happens."""
         return None if self._demotion.is_over(self._children) else demotion.POLL_MILLISECONDS
 
     def _receive(self) -> bool:
@@ -89,7 +89,8 @@ class Zygote:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             pid = sandbox.fork_hidden() if self._hidden else os.fork()
         except OSError as error:
-            # No memory or too many processes: this document waits for better times, we live on.
+            # No memory or too many processes: this document is tried again later; the zygote goes
+            # on.
             os.close(reader)
             self._send({"refused": request.id, "errno": error.errno})
         else:
@@ -120,7 +121,7 @@ class Zygote:
         except OSError as error:
             os.write(report, protocol.encode({"errno": error.errno}))
         finally:
-            # Whatever happened, this copy of the zygote must not go on serving.
+            # In every case this copy of the zygote must not go on serving.
             os._exit(status)
 
     def _kill(self, request_id: int) -> None:
@@ -129,8 +130,8 @@ class Zygote:
                 self._end(pid)
 
     def _end(self, pid: int) -> None:
-        # Heard even before the keeper asks for it, because it is blocked from the start. Killed at
-        # once it could not report what its child has taken.
+        # The keeper gets this signal even if it does not wait for it yet, because it is blocked
+        # from the start. A keeper that was killed at once could not report what its child has used.
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
@@ -144,34 +145,34 @@ class Zygote:
                 self._kill_orphans()
                 self._announce(child, asdict(keeper.report_of(status, usage)))
         if adopted:
-            # What those had started is ours now.
+            # The zygote has adopted the processes that they had started.
             self._kill_orphans()
 
     def _announce(self, child: _Kept, of_keeper: JsonObject) -> None:
-        """Tell how a child ended: by its keeper's word, else by what became of the keeper."""
+        """Report how a child ended: from its keeper's report, else from the keeper's own end."""
         ending = _said(child.report) or of_keeper
         kind = "refused" if "errno" in ending else "ended"
         self._send({kind: child.request_id, **ending})
 
     def _kill_orphans(self) -> None:
-        """Kill what a keeper left that was killed itself: we adopted it, and know none of it."""
+        """Kill processes of a killed keeper: the zygote adopted them, and knows none of them."""
         for pid in descendants.own_children():
             if pid not in self._children:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
 
     def _send(self, message: JsonObject) -> None:
-        # A worker that is gone needs no news; the next receive ends the loop.
+        # If the worker is gone, nobody needs this message; the next receive ends the loop.
         with suppress(OSError):
             self._control.send(protocol.encode(message))
 
 
 def _said(pipe: int) -> JsonObject | None:
-    """What a keeper that has ended says of its child."""
+    """The report of an ended keeper on its child."""
     try:
         said = os.read(pipe, protocol.CONTROL_BYTES)
         return _decoded(said) if said else None
-    except BlockingIOError:  # it was killed, and what it left still has the other end
+    except BlockingIOError:  # it was killed, and a process that it left still has the other end
         return None
     finally:
         os.close(pipe)
@@ -198,25 +199,25 @@ def _decoded(data: bytes) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """Prepare, say what was achieved, serve."""
+    """Prepare, report the result, serve."""
     control_descriptor, parent_pid = map(int, arguments)
     began = time.monotonic()
     sandbox.adopt_orphans()
     sandbox.die_with_parent(parent_pid)
     no_network = sandbox.leave_network()
-    # Imported here, so that no line of a parser, not even at import, ever has a network.
+    # Imported here, so that no line of a parser ever has a network, not even at import.
     from docmill.worker.extraction.child import life
 
     unneeded.leave_out()
     from docmill.worker.extraction.zygote import warm
 
     warm.warm_up()
-    # After the imports: the packages may be in a folder that only root's privileges open.
+    # This comes after the imports, because the packages may be in a folder that only root can open.
     hidden = sandbox.can_hide_processes()
     sandbox.drop_privileges(keep_namespaces=hidden)
     sandbox.die_with_parent(parent_pid)
     gc.collect()
-    # What exists now is shared with every child for as long as nobody writes to it.
+    # All objects that exist now are shared with every child as long as nobody writes to them.
     gc.freeze()
     pages.use_large_pages()
     control = socket.socket(fileno=control_descriptor)

@@ -1,7 +1,7 @@
-"""How much place on the disk a child takes, in its folder and in files without a name.
+"""How much disk space a child uses, in its folder and in files without a name.
 
-The kernel limits the size of each file, not their sum, and quotas are not ours to set. So somebody
-outside has to look, often enough.
+The kernel limits the size of each file, but not their sum, and docmill cannot set quotas. So a
+process outside must look often enough.
 """
 
 import os
@@ -11,24 +11,24 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-#: Twice the largest file that a child may write: LibreOffice reads one, and writes another.
+#: Twice the largest file that a child may write: LibreOffice reads one file and writes another.
 MAX_BYTES = 512 * 1024 * 1024
-#: What the name of a file takes at least: 8,192 empty files are too many as well. A profile of
+#: Each file counts as at least this much, so 8,192 empty files are too many. A profile of
 #: LibreOffice has some hundred.
 _ENTRY_BYTES = 64 * 1024
-#: Folders within folders. A profile of LibreOffice has less than ten.
+#: Levels of nested folders. A profile of LibreOffice has less than ten.
 _MAX_DEPTH = 32
 _TOO_MUCH = MAX_BYTES + 1
-_BLOCK_BYTES = 512  # of st_blocks, whatever the file system's are
+_BLOCK_BYTES = 512  # unit of st_blocks, on every file system
 
 
 def is_exceeded(
     folder: str, threads: Iterable[Path], document: os.stat_result, file_bytes: int
 ) -> bool:
-    """Whether the files in a folder, and the nameless ones that threads hold, are too much.
+    """Whether the files in a folder, and files without a name that threads hold, take too much.
 
-    `document` is what they read, which may be nameless and is not theirs. `file_bytes` is what one
-    file may have: so much counts for each that is mapped, of which nobody tells how large it is.
+    `document` is their input; it may have no name, and does not count. `file_bytes` is the limit
+    for one file. A mapped file without a name counts as this much, because its size is not known.
     """
     left = MAX_BYTES
     held = (_nameless(thread, folder, document, file_bytes) for thread in threads)
@@ -40,14 +40,14 @@ def is_exceeded(
 
 
 def _of_folder(name: str, depth: int, parent: int | None = None) -> Iterator[int]:
-    """What each file takes. A folder that nobody can look into takes too much."""
+    """The size of each file. A folder that cannot be read counts as too much."""
     if depth > _MAX_DEPTH:
         yield _TOO_MUCH
         return
     try:
         opened = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     except (FileNotFoundError, NotADirectoryError):
-        return  # it was there when its name was read
+        return  # it was removed after its name was read
     except OSError:
         yield _TOO_MUCH
         return
@@ -65,7 +65,7 @@ def _of_folder(name: str, depth: int, parent: int | None = None) -> Iterator[int
 def _nameless(
     thread: Path, folder: str, document: os.stat_result, file_bytes: int
 ) -> Iterator[int]:
-    """What files take that are removed, and still open or mapped."""
+    """The size of removed files that are still open or mapped."""
     with suppress(OSError):  # it has ended
         for descriptor in (thread / "fd").iterdir():
             with suppress(OSError):
@@ -73,14 +73,14 @@ def _nameless(
                 is_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 0
                 if is_file and not os.path.samestat(status, document):
                     yield _bytes_of(status)
-    if thread.name == thread.parent.parent.name:  # threads share what is mapped
+    if thread.name == thread.parent.parent.name:  # threads share mapped files
         with suppress(OSError):
             maps = (thread / "maps").read_bytes()
             yield file_bytes * len(_mapped(maps, folder.encode()))
 
 
 def _mapped(maps: bytes, folder: bytes) -> set[bytes]:
-    """Removed files of a folder, by their inodes: a page of one keeps all of it."""
+    """Inodes of mapped files that were removed from a folder: one page keeps the whole file."""
     if b" (deleted)\n" not in maps:
         return set()
     lines = [line for line in maps.splitlines() if line.endswith(b" (deleted)")]

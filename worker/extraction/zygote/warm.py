@@ -1,7 +1,7 @@
-"""Make the zygote ready: import the parsers, and let each read one tiny document.
+"""Prepares the zygote: imports the parsers, and lets each read one tiny document.
 
-What a first document would have to load (regular expressions, tables, caches) is then there for
-every child.
+Things that the first document would load (regular expressions, tables, caches) then exist for every
+child.
 """
 
 import functools
@@ -28,9 +28,9 @@ _MAIL = "From: a@example.org\nTo: b@example.org\nSubject: A title\nMIME-Version:
 
 
 def warm_up() -> None:
-    """Install the sentence splitter, read one document of each kind, forget them.
+    """Install the sentence splitter, and read one document of each kind.
 
-    The vocabularies are loaded here: a child then has them without reading or holding them itself.
+    The vocabularies are loaded here too, so a child need not read them or hold its own copy.
     """
     for name in [OPENAI_COUNTER, "local"] if find_spec("wordllama") else [OPENAI_COUNTER]:
         counter_for(name).count(_PARAGRAPHS)
@@ -52,7 +52,8 @@ def _sentence_splitter() -> spacy.language.Language:
 def use_blank_sentence_splitter() -> None:
     """Let unstructured split sentences by punctuation.
 
-    It would else load a model that is not on PyPI, and download it from GitHub when it is absent.
+    Otherwise it would load a model that is not on PyPI, and download it from GitHub if it is
+    missing.
     """
     unstructured.nlp.tokenize._get_nlp = _sentence_splitter  # noqa: SLF001 -- there is no setting
 

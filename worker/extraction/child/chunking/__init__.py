@@ -1,1 +1,1 @@
-"""Elements become chunks: cut by tokens, packed by the sections they stand in."""
+"""Turns elements into chunks: cut by tokens, packed by sections."""

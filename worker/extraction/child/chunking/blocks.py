@@ -1,4 +1,4 @@
-"""The pieces that chunks are packed of: a sentence, a list item, rows of a table."""
+"""Blocks, the pieces from which chunks are packed: a sentence, a list item, rows of a table."""
 
 import re
 from collections import deque
@@ -14,19 +14,19 @@ from docmill.worker.models import Element, JsonObject
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of text that stays whole when chunks are packed, if it may."""
+    """A piece of text that stays whole, if possible, when chunks are packed."""
 
     text: str
     tokens: int  #: of the text by itself
     page: int | None
-    joint: str  #: what stands between it and the block before it
+    joint: str  #: the text between the previous block and this one
     metadata: JsonObject
-    keeps_lines: bool = False  #: source code, whose lines are indented with a meaning
-    ends_paragraph: bool = True  #: or whatever else it is the last piece of
+    keeps_lines: bool = False  #: source code, in which indentation matters
+    ends_paragraph: bool = True  #: or another unit of text
 
     @property
     def cost(self) -> int:
-        """Tokens that it adds to a chunk, the joint included: about.
+        """About how many tokens it adds to a chunk, with the joint.
 
         A space before a word is part of the word's token.
         """
@@ -34,16 +34,16 @@ class Block:
 
     @property
     def characters(self) -> int:
-        """What it takes as memory."""
+        """Its size in memory."""
         return len(self.text) + sum(len(link) for link in self.metadata.get("links", ()))
 
 
 class Blocks:
-    """Blocks in order, and what they take together."""
+    """Blocks in order, and their sizes together."""
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
         self.all: list[Block] = []
-        self.cost = 0  #: tokens in one chunk, about
+        self.cost = 0  #: about how many tokens in one chunk
         self.characters = 0
         for block in blocks:
             self.append(block)
@@ -56,7 +56,7 @@ class Blocks:
 
 
 def joined_text(blocks: Sequence[Block]) -> str:
-    """What the blocks are in one chunk."""
+    """The text of the blocks in one chunk."""
     return blocks[0].text + "".join(block.joint + block.text for block in blocks[1:])
 
 
@@ -75,7 +75,7 @@ def blocks_of(element: Element, text: str, counter: TokenCounter, limit: int) ->
             yield from fitting(sentence, counter, limit)
 
 
-#: A full stop before a small letter ends an abbreviation more often than a sentence.
+#: Before a small letter, a full stop ends an abbreviation more often than a sentence.
 _NEXT_SENTENCE: Final = re.compile(
     "[.!?\u2026\u061f\u0964][\"'\u201d\u2019\u00bb)\\]]*\\s+(?=[^\\sa-z\u00df-\u00ff])"
     "|[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019\uff09]*\\s*"
@@ -83,7 +83,7 @@ _NEXT_SENTENCE: Final = re.compile(
 
 
 def _sentences(paragraph: Block, counter: TokenCounter) -> Iterator[Block]:
-    """The sentences of a paragraph, as far as signs tell; their tokens are those of the whole.
+    """The sentences of a paragraph, by punctuation; their tokens add up to the paragraph's.
 
     A text of lines, such as a record, stays whole.
     """
@@ -112,7 +112,7 @@ def _sentences(paragraph: Block, counter: TokenCounter) -> Iterator[Block]:
 
 
 def joint_of(between: str) -> str:
-    """How two pieces of a text are joined that had this white space between them."""
+    """The joint of two pieces that had this white space between them."""
     return "\n" if "\n" in between else " " if between else ""
 
 
@@ -127,7 +127,7 @@ def fitting(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
 
 
 def cut_text(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
-    """Pieces of at most `limit` tokens. In one chunk they are joined by what stood between them."""
+    """Pieces of at most `limit` tokens. In one chunk the text between them joins them again."""
     joint, end = block.joint, 0
     for offset, piece in split(block.text, counter, limit, keeps_lines=block.keeps_lines):
         between = block.text[end:offset]
@@ -142,11 +142,11 @@ _ROW_END: Final = 1  # tokens, at most
 
 
 def _cut_table(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
-    """Runs of whole rows, each under the header row; a row that is too long is cut as text."""
+    """Groups of whole rows, each under the header row; a row that is too long is cut as text."""
     header, *rows = block.text.split("\n")
     header_tokens = counter.count(header) + _ROW_END
     if header_tokens > limit // 2 or not rows:
-        # One endless row: there is nothing to repeat, and no row end to cut at.
+        # One endless row: there is no header to repeat, and no end of a row to cut at.
         yield from cut_text(block, counter, limit)
         return
     room = limit - header_tokens
@@ -166,7 +166,7 @@ def _cut_table(block: Block, counter: TokenCounter, limit: int) -> Iterator[Bloc
 def _under_header(
     block: Block, header: str, rows: Sequence[str], counter: TokenCounter, limit: int
 ) -> Iterator[Block]:
-    """The rows in one piece, in halves where their sum was less than the whole."""
+    """The rows in one piece, or in halves if together they have too many tokens."""
     text = "\n".join([header, *rows])
     tokens = counter.count(text)
     if tokens <= limit:

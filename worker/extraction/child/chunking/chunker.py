@@ -1,17 +1,17 @@
-"""Elements to chunks: by title, sized in tokens, deterministic.
+"""Turns elements into chunks: by title, sized in tokens, deterministic.
 
-Takes one element after the other and looks no further than the section it is in, so the result
-depends on the elements alone, never on how a document was cut into windows.
+It takes one element after the other and looks only at the current section. So the result depends
+only on the elements, and not on how a document was cut into windows.
 
-- A Title opens a section; its depth decides which headings above it still hold.
-- Neighbouring small sections share a chunk: their headings then stand in the content, and the
-  path they have in common is the chunk's.
+- A Title opens a section; its depth decides which headings above it are still valid.
+- Neighbouring small sections share a chunk. Their headings are then part of the content, and the
+  chunk has the headings that they have in common.
 - A table is never cut inside a row, and every piece of a table repeats its header row.
-- A title with nothing under it is content, so no text is lost.
-- What is embedded of a chunk, its headings included, has at most as many tokens as were asked for.
-- A section longer than a chunk is cut where its text says, so that an inserted line changes few
-  chunks: see packing.py.
-- Memory is bounded whatever the elements: a long section is handed on in runs.
+- A title without text below it becomes content, so no text is lost.
+- The embedded text of a chunk, with its headings, has at most the requested number of tokens.
+- Places to cut a long section depend on its text, so an inserted line changes few chunks: see
+  packing.py.
+- Memory is bounded for any elements: a long section is passed on in parts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,17 +36,18 @@ from docmill.worker.extraction.shared.protocol import (
 )
 from docmill.worker.models import Chunk, Element, JsonObject, headings_line
 
-#: Sections below this share of the chunk size are packed together with their neighbours.
+#: Sections smaller than this share of the chunk size are packed with their neighbours.
 _SMALL_SHARE: Final = 10
-#: So are those with less characters, however many tokens: numbers and rare names have many.
+#: So are sections with fewer characters than this, however many tokens they have: numbers and rare
+#: names have many.
 _FEW_CHARACTERS: Final = 100
-#: Headings may take this share of what is embedded; one for which there is no room is content.
+#: Headings may take this share of the embedded text; a heading that does not fit becomes content.
 _HEADINGS_SHARE: Final = 3
-#: A section longer than this many chunks (one at least), or this many characters, is handed on
+#: A section longer than this many chunks (at least one), or this many characters, is passed on
 #: piece by piece.
 _RUN_CHUNKS: Final = 8
 _RUN_CHARACTERS: Final = 200_000
-#: After so many tries to meet the size the next ones halve what is tried.
+#: After this many tries to meet the size, further tries halve the text.
 _TRIES: Final = 3
 
 
@@ -56,12 +57,12 @@ class Section:
 
     headings: tuple[str, ...]
     blocks: Blocks = field(default_factory=Blocks)
-    goes_on: bool = False  #: the next one continues it
+    goes_on: bool = False  #: the next section continues it
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A title that holds for what follows."""
+    """A title that is valid for the text after it."""
 
     text: str
     depth: int
@@ -70,15 +71,15 @@ class Heading:
 
 @dataclass
 class ChunkState:
-    """What is left of the elements so far: small, whatever they were."""
+    """The state after the elements so far; it is small for any elements."""
 
-    #: The headings that hold; only the last one can be without content so far.
+    #: The valid headings; only the last one may have no content so far.
     path: list[Heading] = field(default_factory=list)
-    section: Section = field(default_factory=lambda: Section(()))  #: the one that elements add to
-    has_content: bool = False  #: whether that section has had any
+    section: Section = field(default_factory=lambda: Section(()))  #: the current one
+    has_content: bool = False  #: whether that section has any content
     held: Section | None = None  #: a section that may share a chunk with the next one
-    is_run: bool = False  #: whether the last section was handed on in part
-    open: list[Block] = field(default_factory=list)  #: of that section: in no chunk so far
+    is_run: bool = False  #: whether a part of the last section was passed on
+    open: list[Block] = field(default_factory=list)  #: its blocks that are in no chunk so far
 
 
 def chunk_elements(
@@ -96,13 +97,13 @@ def _last(chunker: "Chunker") -> Iterator[Chunk]:
 
 
 class Chunker:
-    """Takes elements, gives chunks as soon as they are complete. All it remembers is its state."""
+    """Takes elements, and returns chunks as soon as they are complete. Remembers only its state."""
 
     def __init__(self, counter: TokenCounter, *, max_tokens: int, state: ChunkState) -> None:
         self._counter = counter
         self._max_tokens = max_tokens
         self._measured: tuple[tuple[str, ...], int] = (), max_tokens  #: see _room
-        self._packer: Packer | None = None  #: of the section that goes on; made anew of the state
+        self._packer: Packer | None = None  #: of the current section; made from the state
         self.state = state
 
     def add(self, element: Element) -> Iterator[Chunk]:
@@ -111,7 +112,7 @@ class Chunker:
             yield from self._packed(section)
 
     def finish(self) -> Iterator[Chunk]:
-        """No more elements: the chunks that are left."""
+        """No more elements follow: the remaining chunks."""
         for section in self._end_section(next_depth=0):
             yield from self._packed(section)
         if self.state.held is not None:
@@ -125,7 +126,7 @@ class Chunker:
         if not text:
             return
         if element.category == "CodeSnippet":
-            # How far a line is indented is part of what it says.
+            # The indentation of a line is part of its meaning.
             text = element.text.strip("\n").rstrip()
         if element.category == "Title" and len(text) <= MAX_HEADING_CHARACTERS:
             heading = Heading(" ".join(text.split()), _depth(element), element.page)
@@ -135,7 +136,7 @@ class Chunker:
             yield from self._add_content(element, text)
 
     def _end_section(self, *, next_depth: int) -> Iterator[Section]:
-        """The section that ends here; or the title under which nothing stood, as content."""
+        """The section that ends here; or a title without text below it, as content."""
         state = self.state
         if state.has_content:
             yield state.section
@@ -151,7 +152,7 @@ class Chunker:
             state.path, state.has_content = path, False
             state.section = Section(_texts(path))
         else:
-            # A path so long would leave too little room for the text itself.
+            # Such a long path would leave too little room for the text.
             state.path, state.has_content = above, True
             state.section = self._as_content(heading, _texts(above))
 
@@ -171,7 +172,7 @@ class Chunker:
                 state.section = Section(state.section.headings)
 
     def _room(self, headings: tuple[str, ...]) -> int:
-        """Tokens that are left for the text of a chunk under these headings, about."""
+        """About how many tokens the text of a chunk under these headings may have."""
         if self._measured[0] != headings:
             room = self._max_tokens - self._counter.count(headings_line(headings))
             self._measured = headings, room
@@ -182,7 +183,7 @@ class Chunker:
     def _packed(self, section: Section) -> Iterator[Chunk]:
         state = self.state
         if state.is_run or section.goes_on:
-            # Longer than a chunk: its neighbours stay by themselves.
+            # Longer than a chunk, so its neighbours are not packed with it.
             if state.held is not None:
                 held, state.held = state.held, None
                 yield from self._cut(held)
@@ -197,13 +198,13 @@ class Chunker:
             yield from self._cut(held)
 
     def _joined(self, left: Section, right: Section) -> Section | None:
-        """Two neighbours as one section; None where they had better stay apart."""
+        """Two neighbours as one section; None if they should stay separate."""
         if not (self._is_small(left) or self._is_small(right)):
             return None
         if left.blocks.cost + right.blocks.cost > self._max_tokens:
             return None
         common = _common_prefix(left.headings, right.headings)
-        # Their headings count as well, now that they are lines of the text.
+        # Their headings count too, because they are now lines of the text.
         blocks = Blocks([*self._inlined(left, common), *self._inlined(right, common)])
         return Section(common, blocks) if blocks.cost <= self._room(common) else None
 
@@ -212,7 +213,7 @@ class Chunker:
         return section.blocks.cost < small or section.blocks.characters < _FEW_CHARACTERS
 
     def _inlined(self, section: Section, common: tuple[str, ...]) -> list[Block]:
-        # Headings that the joined section no longer carries become lines of its text.
+        # Headings that the joined section does not keep become lines of its text.
         own = "\n".join(section.headings[len(common) :])
         if not own:
             return section.blocks.all
@@ -235,10 +236,10 @@ class Chunker:
             self._packer, self.state.open = None, []
 
     def _chunk_of(self, group: list[Block], section: Section, packer: Packer) -> Chunk:
-        """A chunk of as many blocks of the group as fit; what is left goes back to the packer.
+        """A chunk with as many blocks of the group as fit; the others go back to the packer.
 
-        Costs are estimates: a text may have more tokens than its parts. Only the count of the
-        whole decides.
+        Costs are estimates, because a text may have more tokens than its parts. Only the count of
+        the whole text decides.
         """
         taken, rest = group, list[Block]()
         for tried in count():
@@ -256,7 +257,7 @@ class Chunker:
     def _fewer(
         self, blocks: list[Block], excess: int, *, halve: bool
     ) -> tuple[list[Block], list[Block]]:
-        """The blocks in two: less than they were, by at least so many tokens, and the others."""
+        """Two lists: the first blocks, with at least so many tokens less, and the others."""
         if len(blocks) > 1:
             kept = len(blocks) // 2 if halve else _without(blocks, excess)
             return blocks[:kept], blocks[kept:]
@@ -267,7 +268,7 @@ class Chunker:
 
 
 def _without(blocks: list[Block], excess: int) -> int:
-    """How many blocks are left when the last ones go that cost as much; one at least."""
+    """How many blocks remain without the last ones that cost this much; at least one."""
     kept = len(blocks)
     while kept > 1 and excess > 0:
         kept -= 1

@@ -1,13 +1,13 @@
-"""Where the blocks of a section are cut into chunks: at places that the text itself chooses.
+"""Cuts the blocks of a section into chunks, at places that depend on the text itself.
 
-When each chunk is filled to the brim, an inserted line moves every boundary after it. Here each
-place between two blocks has a price, made from the text before it. Of all ways to cut that keep
-within the size, the cheapest is taken. An inserted line changes few prices, so the cheapest way is
-soon the same again: `make bench-boundaries` measures how soon.
+If each chunk were filled completely, an inserted line would move every boundary after it. Here each
+place between two blocks has a price, computed from the text before it. Of all ways to cut within
+the size, the cheapest is taken. An inserted line changes few prices, so the cheapest way is soon
+the same again: `make bench-boundaries` measures how soon.
 
-The cheapest way is found as by Viterbi's algorithm: for each place the cheapest way to it. A cut is
-settled as soon as all ways that can still win have it in common, so nothing depends on how much
-of the section is known. The work grows with the number of blocks.
+It is found as in Viterbi's algorithm: for each place, the cheapest way to it. A cut is final as
+soon as all ways that can still win share it, so the result does not depend on how much of the
+section is known. The work grows with the number of blocks.
 """
 
 from collections import Counter, deque
@@ -17,49 +17,49 @@ from typing import Final
 
 from docmill.worker.extraction.child.chunking.blocks import Block
 
-#: A cut within a paragraph costs this many times one at its end.
+#: A cut within a paragraph costs this many times as much as one at its end.
 _WITHIN: Final = 1.25
-#: A chunk smaller than this share of the room is made only where nothing else fits.
+#: A chunk smaller than this share of the room is made only if nothing else fits.
 _SMALL_SHARE: Final = 10
-#: What such a chunk costs: more than any cut.
+#: The price of such a chunk, higher than that of any cut.
 _SMALL_PRICE: Final = 4.0
-#: After so many full chunks without a cut in common the way that is cheapest so far decides. Text
-#: that repeats itself needs it: its places have equal prices.
+#: After this many full chunks without a shared cut, the cheapest way so far decides. Repeating text
+#: needs this, because its places have equal prices.
 _MOST_OPEN: Final = 8
-#: A chunk has no more characters, even if it has few tokens: it is mostly blank.
+#: A chunk never has more characters, even with few tokens; such a text is mostly blank.
 _FULL_CHARACTERS: Final = 60_000
 
 
 def price(block: Block) -> float:
-    """What a cut after this block costs: above 0, and 1.25 at most."""
+    """The price of a cut after this block: above 0, and 1.25 at most."""
     digest = blake2b(block.text.encode(), digest_size=4).digest()
     drawn = (int.from_bytes(digest, "big") + 1) / (1 << 32)
     return drawn if block.ends_paragraph else drawn * _WITHIN
 
 
 class Packer:
-    """Takes the blocks of one section, gives the groups that become chunks."""
+    """Takes the blocks of one section, and returns the groups that become chunks."""
 
     def __init__(self, room: int, blocks: Iterable[Block] = ()) -> None:
         self._room = room  #: tokens in a chunk
         self._small = room // _SMALL_SHARE
-        self.open = list(blocks)  #: those that are in no group yet
+        self.open = list(blocks)  #: blocks that are in no group yet
         self._forget()
 
     def add(self, block: Block) -> Iterator[list[Block]]:
-        """Take the next block; the groups that are settled with it."""
+        """Take the next block; returns the groups that are now final."""
         self.open.append(block)
         yield from self._settled()
 
     def finish(self) -> Iterator[list[Block]]:
-        """No more blocks: the groups that are left."""
+        """No more blocks follow: the remaining groups."""
         yield from self._settled()
         while self.open:
             yield self._take(self._first[-1])
             yield from self._settled()
 
     def put_back(self, blocks: list[Block]) -> None:
-        """These had no room in the group that was given last."""
+        """Take back blocks that did not fit into the last group."""
         self.open[:0] = blocks
         self._forget()
 
@@ -80,14 +80,14 @@ class Packer:
 
     def _forget(self) -> None:
         self._known = 0
-        self._sizes = [0]  #: of all blocks before a place
+        self._sizes = [0]  #: total size of the blocks before each place
         self._cost = [0.0]
         self._first = [0]  #: the first cut of the cheapest way to a place; 0: none yet
-        #: Where the chunk that ends at the last place may begin, the cheapest place first. A place
-        #: is forgotten when a later one is as cheap.
+        #: Places where the chunk that ends at the last place may begin, cheapest first. A place is
+        #: dropped if a later one is as cheap.
         self._fair: deque[int] = deque()
         self._next_fair = 0
-        #: The first cuts of all places that a chunk can still begin at.
+        #: The first cuts of all places where a chunk can still begin.
         self._firsts: Counter[int] = Counter({0: 1})
         self._oldest = 0  #: of those places
 
@@ -107,7 +107,7 @@ class Packer:
         return max(block.cost, blank)
 
     def _drop_far(self, here: int) -> None:
-        """Places that are too far behind for a chunk to begin at."""
+        """Drop places that are too far back for a chunk to begin there."""
         while self._oldest < here - 1 and self._between(self._oldest, here) > self._room:
             first = self._first[self._oldest]
             self._firsts[first] -= 1
@@ -123,8 +123,8 @@ class Packer:
             self._next_fair += 1
             if place < self._oldest:
                 continue
-            # Of equally cheap places the later one is taken: a section's last chunk is then the
-            # small one, not its first.
+            # Of equally cheap places the later one is taken, so the last chunk of a section is the
+            # small one, and not the first.
             while self._fair and self._cost[self._fair[-1]] >= self._cost[place]:
                 self._fair.pop()
             self._fair.append(place)

@@ -1,6 +1,6 @@
-"""What chunking a window leaves open for the next one, as text that travels.
+"""The state that chunking a window leaves open for the next one, as text that can be passed on.
 
-The worker passes it on and does not read it; whoever reads it is a child of the same document.
+The worker passes it on without reading it; only a child of the same document reads it.
 """
 
 import base64
@@ -15,12 +15,12 @@ from docmill.worker.extraction.child.chunking.chunker import ChunkState, Heading
 from docmill.worker.extraction.shared.protocol import MAX_STATE_CHARACTERS
 from docmill.worker.models import JsonObject
 
-#: Unpacked, it is bounded by what a section may hold before it is handed on.
+#: Largest unpacked state: a section is passed on before it is larger.
 _MOST_BYTES = 16 * 1024 * 1024
 
 
 def packed(state: ChunkState, shown: list[str]) -> str:
-    """The state of the chunker and of the running lines. Raises JobError when it is too long."""
+    """The packed state of the chunker and the running lines. Raises JobError if it is too long."""
     body = {
         "path": [asdict(heading) for heading in state.path],
         "section": _section_json(state.section),
@@ -38,7 +38,7 @@ def packed(state: ChunkState, shown: list[str]) -> str:
 
 
 def unpacked(text: str) -> tuple[ChunkState, list[str]]:
-    """What was packed; nothing for the first window. Raises JobError."""
+    """The unpacked state; an empty one for the first window. Raises JobError."""
     if not text:
         return ChunkState(), []
     unpacker = zlib.decompressobj()

@@ -1,7 +1,7 @@
-"""Counts tokens as the embedding model does, and cuts text into pieces of so many.
+"""Counts tokens as the embedding model does, and cuts text into pieces with so many tokens.
 
-Exact where the model's vocabulary is at hand: OpenAI's models and the local one. Other models are
-counted by OpenAI's vocabulary, which stands for theirs.
+The count is exact for OpenAI's models and the local model, whose vocabularies docmill includes. For
+other models OpenAI's vocabulary is an approximation.
 """
 
 import re
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class TokenCounter(Protocol):
-    """A vocabulary. The time of either call grows as n log n at worst, whatever the text."""
+    """A vocabulary. For any text, the time of each method grows as n log n at worst."""
 
     def count(self, text: str) -> int:
-        """Number of tokens of a text by itself. A sum of counts may be more, or less."""
+        """Number of tokens of a text by itself. Its parts may together have more or less."""
 
     def ends(self, text: str) -> "NDArray[np.int64]":
-        """Of each token, how many characters of the text are complete with it."""
+        """For each token, how many characters of the text are complete after it."""
 
 
 class OpenAICounter:
@@ -44,7 +44,7 @@ class OpenAICounter:
         return len(self._encoding.encode_ordinary(text))
 
     def ends(self, text: str) -> "NDArray[np.int64]":
-        """Of each token, how many characters are complete with it: a token may end within one."""
+        """For each token, how many characters are complete after it; it may end within one."""
         tokens = np.asarray(self._encoding.encode_ordinary(text), np.int64)
         data = np.frombuffer(text.encode(), np.uint8)
         begins = np.cumsum((data & 0xC0) != 0x80)
@@ -64,7 +64,7 @@ class LocalCounter:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def ends(self, text: str) -> "NDArray[np.int64]":
-        """Of each token, where it ends."""
+        """For each token, where it ends."""
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return np.maximum.accumulate(np.array([end for _, end in offsets], np.int64))
 
@@ -87,18 +87,18 @@ _BLANK_LINES: Final = re.compile(r"(?:[^\S\n]*\n)*")
 _SENTENCE_END: Final = re.compile(
     "[.!?\u2026\u061f\u0964][\"'\u201d\u2019\u00bb)\\]]*(?=\\s)|[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019\uff09]*"
 )
-#: After so many tries to meet a size the next ones halve it: the work for a piece is bounded.
+#: After this many tries to meet a size, further tries halve it, so the work for a piece is bounded.
 _TRIES: Final = 3
 
 
 def split(
     text: str, counter: TokenCounter, limit: int, *, keeps_lines: bool = False
 ) -> Iterator[tuple[int, str]]:
-    """Pieces of at most `limit` tokens each, with their character offsets, white space cut off.
+    """Pieces of at most `limit` tokens, with their character offsets, without outer white space.
 
-    `keeps_lines` leaves a line its indentation. Every character but white space is in exactly one
-    piece. The text is encoded once, and each piece once or a few times more: the work grows with
-    the length of the text, not with its square.
+    `keeps_lines` keeps the indentation of lines. Every character except white space is in exactly
+    one piece. The whole text is encoded once, and each piece once or a few times more, so the work
+    grows linearly with the length of the text.
     """
     ends = counter.ends(text)
     begin = _BLANK_LINES if keeps_lines else _BLANK
@@ -107,7 +107,7 @@ def split(
         end, piece = _piece(text, start, ends, counter, limit)
         if piece:
             yield start, piece
-        # A line is indented only where it begins.
+        # Only the beginning of a line has indentation.
         start = _after(begin if text[end - 1] == "\n" else _BLANK, text, end)
 
 
@@ -119,7 +119,7 @@ def _after(blank: re.Pattern[str], text: str, start: int) -> int:
 def _piece(
     text: str, start: int, ends: "NDArray[np.int64]", counter: TokenCounter, limit: int
 ) -> tuple[int, str]:
-    """Where the piece that begins at `start` ends, and what is in it."""
+    """The end and the text of the piece that begins at `start`."""
     first = int(np.searchsorted(ends, start, side="right"))
     budget, tries = limit, 0
     while True:
@@ -127,7 +127,7 @@ def _piece(
         furthest = int(ends[last]) if last < len(ends) else len(text)
         end = _end_before(text, start, max(furthest, start + 1))
         piece = text[start:end].rstrip()
-        # A cut may change the tokens around it: what counts is the piece by itself.
+        # A cut may change the tokens around it, so the piece itself is counted.
         excess = counter.count(piece) - limit
         if excess <= 0 or end - start == 1:
             return end, piece
@@ -136,10 +136,10 @@ def _piece(
 
 
 def _end_before(text: str, start: int, furthest: int) -> int:
-    """The best place to cut between the two: after a paragraph, line, sentence, word or character.
+    """The best place to cut in this range: after a paragraph, line, sentence, word or character.
 
-    Each is looked for so far back that a cut at a better place leaves no piece much shorter than
-    it could be.
+    For better places it looks further back, but not so far that the piece becomes much shorter than
+    necessary.
     """
     if furthest >= len(text):
         return len(text)

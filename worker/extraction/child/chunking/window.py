@@ -19,7 +19,7 @@ MAX_TITLE_CHARACTERS = 300
 def chunked(
     parts: Iterable[ReadPart], rules: ChunkRules, state: str, *, media_type: str, last: bool
 ) -> Iterator[WindowPart]:
-    """The chunks of a window, the ends of its pages among them, and at the end what is left open.
+    """The chunks of a window with the ends of its pages, and at the end the state left open.
 
     Raises JobError.
     """
@@ -43,7 +43,7 @@ def chunked(
 
 
 def parts_of_lines(file: BinaryIO) -> Iterator[ReadPart]:
-    """Parts as another child wrote them."""
+    """The parts that another child wrote."""
     file.seek(0)
     for line in file:
         message = json.loads(line)

@@ -1,5 +1,5 @@
 """Readers of files; `registry` says which reads what.
 
 One module or folder for each family of formats: `data`, `mail`, `ocr`, `office`, `pdf`, `text`,
-`web`. `base` is the shape that all of them have, the other modules help some of them.
+`web`. `base` has their common form; the other modules help some of them.
 """

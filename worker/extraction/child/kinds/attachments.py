@@ -1,4 +1,4 @@
-"""Files inside a file: each is read by its own kind and carries the name of its part."""
+"""Files inside a file: each is read by its own kind, under the name of its part."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
-#: Mail in mail in mail is read; what is in there stays unread.
+#: Mail in mail in mail is read; files inside the last one are not.
 _MAX_NESTING = 3
-#: Headings of a part stand below its name, which stands below the subject.
+#: Headings of a part are below its name, and the name is below the subject.
 _NAME_DEPTH = 1
-#: Of these a part's page number says nothing.
+#: Types for which a page number within the part means nothing.
 _UNPAGED = frozenset(
     {
         media_types.EML,
@@ -31,14 +31,14 @@ _UNPAGED = frozenset(
 
 @dataclass(frozen=True)
 class Part:
-    """A file inside a file. `data` is None where its bytes cannot be had."""
+    """A file inside a file. `data` is None if its bytes are not available."""
 
-    name: str  #: as its sender wrote it: shown, never opened
+    name: str  #: written by the sender; shown, and never opened
     data: bytes | None
 
 
-#: Reads a file as what it is, and says what that is. A part may be mail again: its reader, who
-#: knows this module, is passed in by whoever knows all readers.
+#: Finds the type of a file and reads it. A part may be mail again, whose reader imports this
+#: module. So the function is passed in by the module that knows all readers.
 OpenPart = Callable[[Source], tuple[str, Reading]]
 
 
@@ -53,18 +53,18 @@ class Attached:
 
     @property
     def names(self) -> list[str]:
-        """What they are called."""
+        """The names of the files."""
         return [part.name for part in self._parts]
 
     @property
     def page_count(self) -> int | None:
-        """What `after` counts as pages."""
+        """The number of pages of `after`."""
         return len(self._parts) + 1 if self._parts else None
 
     def ask_for_recognition(self, media_type: str) -> None:
-        """Raise ProfileNeededError where one shows text in pictures, and recognition is to be had.
+        """Raise ProfileNeededError if a file shows text in pictures and recognition is installed.
 
-        Called before anything is said of the message. `media_type` is the message's.
+        Call this before anything of the message is returned. `media_type` is the message's.
         """
         plain = self._source.profile == profiles.PLAIN
         if not plain or not profiles.is_available(profiles.OCR):
@@ -74,7 +74,7 @@ class Attached:
             raise ProfileNeededError(profiles.OCR, media_type)
 
     def after(self, body: Iterable[Element]) -> Iterator[Element | PageEnd]:
-        """The body as page 1, then each file as a page. Those that cannot be read have no text.
+        """The body as page 1, then each file as a page. An unreadable file is a page without text.
 
         Without files there are no pages.
         """
@@ -114,7 +114,7 @@ class Attached:
         return False
 
     def _read(self, part: Part, number: int) -> Generator[Element, None, bool]:
-        """Elements of one file. Returns whether all of it was read: what fails spoils no other."""
+        """Elements of one file; returns whether all of it was read. A failure affects only it."""
         source = self._source
         if part.data is None or source.nesting >= _MAX_NESTING or not source.budget.take():
             return False
@@ -123,7 +123,7 @@ class Attached:
         except MemoryError:
             raise
         except JobError as error:
-            # Nothing in it is nothing that was missed.
+            # An empty file is not an unread file.
             return error.code == "empty_document"
         except Exception:  # parsers raise whatever they like
             return False
@@ -147,7 +147,7 @@ class Attached:
 
 
 def _place(name: str, element: Element, media_type: str) -> str:
-    """Name of the part, and where in it the element stands."""
+    """Name of the part, and the place of the element in it."""
     inner = element.metadata.get("page_name")
     if inner is None and element.page is not None and media_type not in _UNPAGED:
         inner = f"page {element.page}"

@@ -1,4 +1,4 @@
-"""The common shape of all kinds: a source goes in, a reading comes out."""
+"""The common form of all kinds: a source goes in, a reading comes out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from docmill.worker.extraction.shared import profiles
 from docmill.worker.extraction.shared.parts import Bounds, ReadPart, windows_between
 from docmill.worker.models import JsonObject
 
-#: Files inside one document, however deep, that are read.
+#: How many files inside one document are read, at any depth.
 MAX_PARTS = 200
 
 
@@ -19,33 +19,33 @@ class PartsBudget:
     left: int = MAX_PARTS
 
     def take(self) -> bool:
-        """Count one; False when there is none left."""
+        """Count one; False if none is left."""
         self.left -= 1
         return self.left >= 0
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read, and what is known about it beside its bytes."""
+    """A file to read, and the other facts about it."""
 
     file: BinaryIO  #: seekable
     file_name: str  #: a hint
     first_only: bool = False  #: read the first window, and say where the others begin
     window: Bounds | None = None  #: read this window
-    context: JsonObject = field(default_factory=dict)  #: with a window: what the first one said
-    media_type: str = ""  #: with a window: what the file was taken for then
+    context: JsonObject = field(default_factory=dict)  #: with a window: from the first window
+    media_type: str = ""  #: with a window: the type found then
     profile: str = profiles.PLAIN  #: what the process that reads it may do
     nesting: int = 0  #: 0: the document itself; above: a file inside a file
     budget: PartsBudget = field(default_factory=PartsBudget)
 
     def wanted(self, starts: Sequence[int]) -> list[Bounds]:
-        """The windows to read of a file whose windows begin there."""
+        """The windows to read, in a file whose windows begin at these places."""
         if self.window is not None:
             return [self.window]
         return windows_between(starts)[: 1 if self.first_only else None]
 
     def wanted_pages(self, starts: Sequence[int], count: int) -> range:
-        """Numbers of the pages to read of a file that has so many, from 1."""
+        """Numbers, from 1, of the pages to read in a file with so many pages."""
         wanted = self.wanted(starts)
         end = wanted[-1][1] or count + 1
         return range(wanted[0][0], min(end, count + 1))
@@ -57,7 +57,7 @@ class Source:
 
 
 class ProfileNeededError(Exception):
-    """Another kind of child can read this file, and is to be had: see profiles."""
+    """Another kind of child can read this file, and is available: see profiles."""
 
     def __init__(self, profile: str, media_type: str) -> None:
         self.profile = profile
@@ -67,11 +67,11 @@ class ProfileNeededError(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a kind finds in a file. `parts` may raise JobError, or anything at all.
+    """The result of reading a file. `parts` may raise JobError or any other exception.
 
-    Kinds that can be read in windows say in `starts` where they begin, and in `context` what has
-    to be known of the whole file to read one of them: a small object of JSON. What they find in a
-    file is what they find in its windows, one after the other.
+    A kind that can be read in windows gives their beginnings in `starts`. `context` is a small JSON
+    object with the facts about the whole file that are needed to read one window. The content of a
+    file is the content of its windows, one after the other.
     """
 
     parts: Iterator[ReadPart]

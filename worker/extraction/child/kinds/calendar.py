@@ -1,4 +1,4 @@
-"""Invitations and calendars: what, when, where and who, as RFC 5545 writes it."""
+"""Invitations and calendars in the form of RFC 5545: what, when, where and who."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from docmill.worker.extraction.child.encodings import decode, plain_newlines
 from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.models import Element
 
-#: What is shown of an entry, in this order, by the name of its property.
+#: The properties of an entry that are shown, in this order, with their labels.
 _SHOWN = {
     "DTSTART": "Start",
     "DTEND": "End",
@@ -31,19 +31,19 @@ _TIME = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})(Z?))?$")
 def read_calendar(source: Source) -> Reading:
     """One title and its details for each event, task or note. Alarms and time zones are not read.
 
-    Never raises: a line that is none is left out.
+    Never raises: an invalid line is left out.
     """
     return calendar_reading(decode(source.read()))
 
 
 def calendar_reading(text: str) -> Reading:
-    """As `read_calendar`, for a calendar that is text already."""
+    """Like `read_calendar`, for a calendar that is already text."""
     return Reading(_elements(text))
 
 
 def _elements(text: str) -> Iterator[Element]:
     entry: dict[str, list[str]] | None = None
-    inner = 0  # components within an entry, whose lines are not its own
+    inner = 0  # depth of components within an entry, whose lines do not belong to the entry
     for line in _FOLDED.sub("", plain_newlines(text)).split("\n"):
         found = _LINE.match(line)
         if found is None:

@@ -1,7 +1,7 @@
-"""Where a file of text is cut into windows, and how one of them is read.
+"""Cuts a text file into windows, and reads one of them.
 
-A file of any size is looked through in little memory. The cuts depend on the bytes alone: every
-run, and every window, finds the same ones.
+It goes through a file of any size with little memory. The cuts depend only on the bytes, so every
+run, and every window, finds the same cuts.
 """
 
 import re
@@ -13,20 +13,21 @@ from docmill.worker.extraction.child.encodings import Encoding, encoding_of
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.models import JsonObject
 
-#: Size of a window of text or records; it ends at the next place where it may.
+#: Size of a window of text or records; it ends at the next suitable place.
 WINDOW_BYTES = 1024 * 1024
-#: Such a place is looked for this far; then a worse one is taken.
+#: How far to look for a suitable place; after that a less suitable one is taken.
 _SEARCH_BYTES = WINDOW_BYTES // 4
-#: In a file that would have more, they are larger.
+#: If a file would have more windows, the windows are larger.
 _MOST_WINDOWS = 256
-#: Encodings in which a byte means something else after an escape: they are read in one piece.
+#: Encodings in which an escape changes the meaning of later bytes; such files are read in one
+#: piece.
 _WITH_ESCAPES = re.compile(r"iso.?2022|hz|utf.?7", re.IGNORECASE)
 _SENTENCE_END = (".", "!", "?")
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file of text, its encoding known."""
+    """A text file with known encoding."""
 
     file: BinaryIO
     encoding: Encoding
@@ -34,14 +35,14 @@ class TextFile:
 
     @staticmethod
     def of(source: Source) -> "TextFile":
-        """The file of a source. Its encoding is found out where no window before has done so."""
+        """The file of a source. Finds its encoding, unless an earlier window has found it."""
         known = source.context.get("encoding")
         encoding = Encoding(*known) if known else encoding_of(source.file)
         return TextFile(source.file, encoding, source.file.seek(0, 2))
 
     @property
     def context(self) -> JsonObject:
-        """What is known of the file in each of its windows."""
+        """The facts about the file for each of its windows."""
         return {"encoding": list(astuple(self.encoding))}
 
     @property
@@ -61,7 +62,7 @@ class TextFile:
 
     @property
     def is_cuttable(self) -> bool:
-        """Whether a part of it can be read without what stands before."""
+        """Whether a part of it can be read without the text before."""
         return self.size > WINDOW_BYTES and not _WITH_ESCAPES.match(self.encoding.name)
 
     def text(self, begin: int, end: int | None) -> str:
@@ -69,7 +70,7 @@ class TextFile:
         return self.encoding.decode(self.part(begin, self.size if end is None else end))
 
     def part(self, begin: int, end: int) -> bytes:
-        """Bytes of the file; fewer where it ends."""
+        """Bytes of the file; fewer at its end."""
         self.file.seek(begin)
         return self.file.read(max(0, end - begin))
 
@@ -102,7 +103,7 @@ class TextFile:
 
 
 def _next_line(data: bytes, start: int, line_end: bytes) -> int:
-    """Where the next line begins; 0 where none does. Characters of two bytes begin at even ones."""
+    """Where the next line begins, or 0. Two-byte characters begin at even places."""
     width = len(line_end)
     found = data.find(line_end, start)
     while found != -1 and found % width:
@@ -115,9 +116,9 @@ FindCut = Callable[[TextFile, int, int], int | None]
 
 
 def starts_of(text: TextFile, *finders: FindCut) -> tuple[int, ...]:
-    """Where the windows begin: at the first place that one of the finders likes, in their order."""
+    """Where the windows begin: at the place that the first successful finder returns."""
     starts = [text.begin]
-    # What is left after the last place that was looked at is no window of its own.
+    # The rest of the file after the last searched place is not a window of its own.
     least = text.window_bytes
     while text.is_cuttable and starts[-1] + least + _SEARCH_BYTES < text.size:
         cut = _cut(text, starts[-1] + least, finders)
@@ -138,7 +139,7 @@ def _cut(text: TextFile, least: int, finders: tuple[FindCut, ...]) -> int | None
 def between_paragraphs(text: TextFile, begin: int, end: int) -> int | None:
     """After a blank line that follows the end of a sentence.
 
-    Nothing that is made of the text before then depends on the text behind.
+    So the result for the text before does not depend on the text after.
     """
     before = ""
     for after, line in text.lines(begin, end):
@@ -163,12 +164,12 @@ def at_line_end(text: TextFile, begin: int, end: int) -> int | None:
 
 
 def at_carriage_return(text: TextFile, begin: int, end: int) -> int | None:
-    """After the last carriage return: in text whose lines end in nothing else."""
+    """After the last carriage return, for text in which only carriage returns end lines."""
     return _after_last("\r", text, begin, end)
 
 
 def at_space(text: TextFile, begin: int, end: int) -> int | None:
-    """After the last space: in text without lines."""
+    """After the last space, for text without lines."""
     return _after_last(" ", text, begin, end)
 
 
@@ -177,13 +178,13 @@ def _after_last(sign: str, text: TextFile, begin: int, end: int) -> int | None:
     data = text.part(begin, end)
     found = data.rfind(sought)
     while found != -1 and found % len(sought):
-        # Between two characters: the end of one, and the beginning of the next.
+        # This may be between two characters: the end of one and the beginning of the next.
         found = data.rfind(sought, 0, found + len(sought) - 1)
     return begin + found + len(sought) if found != -1 else None
 
 
 def _after_next_line_end(text: TextFile, begin: int) -> int | None:
-    """However far it is: what has neither lines nor spaces is held in one piece."""
+    """At any distance: text with neither lines nor spaces stays in one piece."""
     while begin < text.size:
         data = text.part(begin, begin + WINDOW_BYTES)
         if found := _next_line(data, 0, text.line_end):

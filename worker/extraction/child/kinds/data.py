@@ -21,18 +21,18 @@ from docmill.worker.models import Element
 
 Item = TypeVar("Item")
 
-#: What ends in a tag of HTML, or begins with one that needs no end.
+#: Text that ends with an HTML tag, or begins with one that needs no end tag.
 _MARKUP = re.compile(
     r"</(?:a|b|p|i|em|li|ul|ol|td|div|span|code|strong|h[1-6]|blockquote)\s*>|<(?:br|hr|img)\b[^<>]*>",
     re.IGNORECASE,
 )
 _SNIFF_CHARACTERS = 16 * 1024
 _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
-#: So many records of a window have elements of their own.
+#: This many records of a window get elements of their own.
 _SEPARATE_RECORDS = 10_000
-#: Dictionaries around a list of records, one in another.
+#: How many nested dictionaries around a list of records are taken apart.
 _MOST_WRAPPERS = 4
-#: A longer path is written once, not before each value below it; a longer name of XML is cut.
+#: A longer path is written once, and not before each value below it; a longer XML name is cut.
 _LONG_PATH = 300
 
 
@@ -54,7 +54,7 @@ def read_delimited(source: Source) -> Reading:
 
 
 def _table_context(file: cuts.TextFile) -> dict[str, Any]:
-    """What is known of a table in each of its windows."""
+    """The facts about a table for each of its windows."""
     start = file.text(file.begin, file.begin + _SNIFF_CHARACTERS)
     delimiter = _delimiter(start)
     first_window = file.text(file.begin, file.begin + cuts.WINDOW_BYTES)
@@ -63,7 +63,8 @@ def _table_context(file: cuts.TextFile) -> dict[str, Any]:
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    # The csv module stumbles over NUL and over a lone CR; newline=None makes every line end one.
+    # The csv module fails at NUL and at a lone CR; newline=None turns every line end into a
+    # newline.
     lines = io.StringIO(text.replace("\x00", ""), newline=None)
     return csv.reader(lines, delimiter=delimiter)
 
@@ -85,7 +86,7 @@ def _row_starts(file: cuts.TextFile, delimiter: str) -> Iterator[int]:
         for end, line in file.all_lines():
             text = file.encoding.decode(line).replace("\x00", "")
             *inner, last_line = list(io.StringIO(text, newline=None)) or [""]
-            place = None  # a lone CR ends lines too, but none that a window can begin after
+            place = None  # a lone CR also ends a line, but no window can begin after it
             yield from inner
             place = end
             yield last_line
@@ -111,7 +112,7 @@ def _in_range(elements: Iterable[Item]) -> Iterator[Item]:
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that the most lines of the beginning agree on."""
+    """The delimiter on which most lines at the beginning agree."""
     lines = [line for line in text[:_SNIFF_CHARACTERS].splitlines() if line.strip()][:50]
 
     def agreement(delimiter: str) -> tuple[int, int]:
@@ -125,8 +126,8 @@ def _delimiter(text: str) -> str:
 def read_json(source: Source) -> Reading:
     """One element or more for each top-level item, as lines of `path: value`.
 
-    unstructured's own reader is not used: it would take JSON in the shape of its elements for
-    elements, and believe the metadata that the uploader wrote there.
+    unstructured's own reader is not used: it would take JSON in the form of its elements for
+    elements, and trust the metadata that the uploader wrote there.
     """
     text = decode(source.read())
     try:
@@ -134,13 +135,13 @@ def read_json(source: Source) -> Reading:
     except RecursionError:
         raise JobError("corrupt", "nested too deeply") from None
     except ValueError:
-        # With comments, cut off, or several values: still text that can be searched.
+        # JSON with comments, cut off, or with several values is still searchable text.
         return Reading(_json_lines(text))
     return Reading(_record_elements(_items(value)))
 
 
 def read_json_lines(source: Source) -> Reading:
-    """As `read_json`, for a file with one value a line."""
+    """Like `read_json`, for a file with one value in each line."""
     file = cuts.TextFile.of(source)
     starts = () if source.window else cuts.starts_of(file, cuts.at_line_end)
     windows = (_json_lines(file.text(*bounds)) for bounds in source.wanted(starts))
@@ -148,12 +149,12 @@ def read_json_lines(source: Source) -> Reading:
 
 
 def _parsed_json(text: str) -> Any:
-    """The value, its numbers as they are written: `1.50`, and any number of digits."""
+    """The value, with numbers as they are written: `1.50`, and any number of digits."""
     return json.loads(text, parse_float=str, parse_int=str)
 
 
 def _json_lines(text: str) -> Iterator[Element]:
-    # Other signs that end lines elsewhere may stand within a value.
+    # Other characters that end lines elsewhere may be within a value.
     lines = filter(str.strip, plain_newlines(text).split("\n"))
     return _record_elements(map(_json_line, lines))
 
@@ -176,10 +177,10 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _records(path: str, value: Any, levels: int) -> Iterator[Any]:
-    """What is below a key: of a list of records each by itself, else all in one.
+    """The value of a key: each record of a list by itself, anything else as one record.
 
-    A server's answer has its records in a list below such keys as `data.items`. Dictionaries
-    around such a list are taken apart.
+    The answer of a server often has its records in a list under keys like `data.items`.
+    Dictionaries around such a list are taken apart.
     """
     if _is_list_of_records(value):
         yield from ({path: item} for item in value)
@@ -205,7 +206,7 @@ def _is_list_of_records(value: Any) -> bool:
 
 
 def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
-    """Elements of each record. After very many they share: millions of tiny ones help nobody."""
+    """Elements of each record. After very many records, several share an element."""
     rest = iter(records)
     for record in islice(rest, _SEPARATE_RECORDS):
         yield from _text_elements(_flat_lines(record))
@@ -213,7 +214,7 @@ def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
 
 
 def _flat_lines(value: Any) -> Iterator[str]:
-    """Lines `path: value` of everything below a value. Keeps its own stack: any depth is fine."""
+    """Lines `path: value` for everything inside a value. Uses its own stack, so any depth works."""
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         path, current = stack.pop()
@@ -237,7 +238,7 @@ def _text_elements(lines: Iterable[str]) -> Iterator[Element]:
 def read_xml(source: Source) -> Reading:
     """The text of the elements below the root, one group of `tag: text` lines for each.
 
-    Entities are not resolved, nothing is loaded from outside.
+    Entities are not resolved, and nothing is loaded from outside.
     """
     return Reading(_xml_elements(source))
 
@@ -266,20 +267,20 @@ def _xml_elements(source: Source) -> Iterator[Element]:
 
 
 def _without_huge_text(events: Iterator[Any]) -> Iterator[Any]:
-    """libxml2 reads no text of 10 MB and more in one piece; that is no damage."""
+    """libxml2 does not read a text of 10 MB or more in one piece; such a file is not damaged."""
     try:
         yield from events
     except etree.XMLSyntaxError as error:
-        # It names the same remedy for nesting, which is damage.
+        # It suggests the same remedy for deep nesting, which does count as damage.
         if "huge" in str(error).lower() and "depth" not in str(error).lower():
             raise JobError("document_too_large", "a text of 10 MB") from None
         raise
 
 
 def _text_before(node: Any) -> Iterator[str]:
-    """Text of the root between the last element and this one; frees what stands before it.
+    """Text of the root between the last element and this one; frees everything before it.
 
-    Else the tree would grow to the size of the file and more.
+    Otherwise the tree would grow to the size of the file and more.
     """
     root = node.getparent()
     between = [root.text]
@@ -303,7 +304,7 @@ def _xml_lines(node: Any) -> Iterator[str]:
 
 
 def _xml_leaf_lines(leaf: Any) -> Iterator[str]:
-    """The text of an element; where it has none, its attributes."""
+    """The text of an element, or its attributes if it has no text."""
     name = etree.QName(leaf).localname[:_LONG_PATH]
     text = " ".join(_without_tags("".join(leaf.itertext())).split())
     if text:
@@ -314,7 +315,7 @@ def _xml_leaf_lines(leaf: Any) -> Iterator[str]:
 
 
 def _without_tags(text: str) -> str:
-    """The text of a page that stands in an element as text: feeds and exports hold such."""
+    """The text of HTML that an element holds as text, as in feeds and exports."""
     return text_of_markup(text) if _MARKUP.search(text) else text
 
 

@@ -1,4 +1,4 @@
-"""Small pieces of text put together to about the size of a chunk."""
+"""Joins small pieces of text to about the size of a chunk."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +7,7 @@ GROUP_CHARACTERS = 1500
 
 
 def grouped(pieces: Iterable[str], joint: str) -> Iterator[str]:
-    """Pieces in groups of limited length; one that is longer by itself is a group."""
+    """Groups of pieces with limited length; a longer piece is a group by itself."""
     group: list[str] = []
     size = 0
     for piece in pieces:

@@ -24,21 +24,22 @@ from docmill.worker.extraction.shared import media_types
 from docmill.worker.models import Element
 
 _SHOWN = ("From", "To", "Cc", "Date")
-#: Says that the rest was not changed on its way; nothing to read.
+#: Signatures that prove the message was not changed; there is nothing to read in them.
 _SIGNATURES = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
 _MAX_NAME_CHARACTERS = 200
-#: Of an alternative, parts that are looked at to see which text it holds.
+#: How many parts of an alternative are looked at to see which text it holds.
 _MOST_PARTS = 100
-#: Python's way through a longer header takes time that grows with the square of it.
+#: For longer headers, the time of Python's parser grows with the square of the length.
 _LONG_HEADER = 10_000
-#: An encoded word has 75 characters at most; in longer pieces than this none is looked for.
+#: An encoded word has 75 characters at most; longer pieces than this are not searched for encoded
+#: words.
 _LONG_PIECE = 1_000
 
 
 class _Policy(email.policy.EmailPolicy):
-    """As Internet mail is read; but long headers piece by piece."""
+    """The usual policy of Internet mail, but long headers are read piece by piece."""
 
     def header_fetch_parse(self, name: str, value: str) -> Any:
         if len(value) <= _LONG_HEADER:
@@ -49,7 +50,7 @@ class _Policy(email.policy.EmailPolicy):
 
 
 def _decoded_words(piece: str) -> str:
-    """A piece of a header, its encoded words as text."""
+    """A piece of a header, with encoded words as text."""
     if len(piece) > _LONG_PIECE:
         return piece
     try:
@@ -89,14 +90,14 @@ def _headers(message: EmailMessage) -> dict[str, str]:
     raw = {name.lower(): value for name, value in reversed(list(message.raw_items()))}
     headers = {}
     for name in ("Subject", *_SHOWN):
-        # A header that breaks the rules may raise when it is looked at: then it is not shown.
+        # A header that breaks the rules may raise when it is read; then it is not shown.
         with suppress(Exception):
             headers[name] = str(_repaired(message, name, str(raw.get(name.lower(), ""))))
     return headers
 
 
 def _repaired(message: EmailMessage, name: str, raw: str) -> Any:
-    """A header as its sender meant it. Old programs write letters into it as they are."""
+    """A header as its sender meant it. Old programs write non-ASCII letters without encoding."""
     if raw.isascii() and "\x1b" not in raw:
         return message.get(name, "")
     written = raw.encode("utf-8", errors="surrogateescape")
@@ -106,7 +107,7 @@ def _repaired(message: EmailMessage, name: str, raw: str) -> Any:
 
 
 def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
-    """Parts that hold something themselves, in order; of alternatives the richest."""
+    """Parts with content of their own, in order; of alternatives the richest one."""
     stack: list[MIMEPart] = [message]
     while stack:
         part = stack.pop()
@@ -120,18 +121,18 @@ def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
 
 
 def _chosen(alternatives: list[MIMEPart]) -> list[MIMEPart]:
-    """The best of several forms of one text, and files that stand among them by mistake."""
+    """The best of several forms of one text, and files that are wrongly among them."""
     for kind in ("text/html", "text/plain"):
         for alternative in alternatives:
             if any(part.get_content_type() == kind for part in _first_parts(alternative)):
-                # An invitation says when and where, which the text beside it need not.
+                # An invitation says when and where; the text beside it may not.
                 files = [part for part in alternatives if _is_more_than_text(part)]
                 return [alternative, *(part for part in files if part is not alternative)]
     return alternatives
 
 
 def _first_parts(message: MIMEPart) -> Iterator[MIMEPart]:
-    """The message and the parts in it, in order. Alternatives may stand in one another."""
+    """The message and its parts, in order. Alternatives may be nested."""
     stack: list[Any] = [message]
     for _ in range(_MOST_PARTS):
         if not stack:
@@ -155,7 +156,7 @@ def _is_body(leaf: MIMEPart) -> bool:
 
 
 def _is_decoration(leaf: MIMEPart) -> bool:
-    """Pictures that the text shows in itself, and signatures of machines: nobody attached them."""
+    """Whether it is a picture within the text, or a signature by a program: nobody attached it."""
     if leaf.get_content_maintype() == "image":
         return leaf.get_content_disposition() == "inline" or "Content-ID" in leaf
     return leaf.get_content_type() in _SIGNATURES
@@ -174,7 +175,7 @@ def _file_name(leaf: MIMEPart) -> str | None:
 
 
 def _holds_a_message(leaf: MIMEPart) -> bool:
-    """Whether it is one; what became of one, as servers report it, is lines of text."""
+    """Whether it holds a message. Delivery reports of servers are lines of text instead."""
     return leaf.get_content_subtype() not in ("delivery-status", "disposition-notification")
 
 
@@ -192,7 +193,7 @@ def _content(leaf: MIMEPart) -> bytes | None:
         return _payload(leaf)
     except MemoryError:
         raise
-    except Exception:  # what its sender's program has broken raises whatever it likes
+    except Exception:  # a part that a program has broken may raise anything
         return None
 
 
@@ -204,7 +205,7 @@ def _payload(leaf: MIMEPart) -> bytes:
 def _body_reading(leaf: MIMEPart) -> Reading:
     kind, data = leaf.get_content_type(), _payload(leaf)
     charset = str(leaf.get_content_charset() or "")
-    # What calls itself ASCII and is not says nothing of what it is.
+    # A wrong declaration as ASCII does not help to find the encoding.
     declared = "" if charset == "us-ascii" else charset
     text = decode(data, html=kind == "text/html", declared=declared)
     if kind == media_types.CALENDAR:
@@ -235,7 +236,7 @@ def read_msg(source: Source, open_part: OpenPart) -> Reading:
 
 
 def _msg_html(message: Message) -> str:
-    """The page of a message; one that is not in the encoding it names spoils nothing."""
+    """The HTML of a message, also if it names a wrong encoding."""
     data = message.properties.binary_prop_value(constants.PID_HTML)
     if not data:
         return message.html_body or ""
@@ -246,12 +247,12 @@ def _msg_html(message: Message) -> str:
 
 
 def _attached_bytes(attachment: Any) -> bytes | None:
-    """None for what is only linked, and for a message that Outlook keeps in its own form."""
+    """The bytes; None for a linked file, and for a message in Outlook's own form."""
     try:
         data = attachment.file_bytes
     except MemoryError:
         raise
-    except Exception:  # what its sender's program has broken raises whatever it likes
+    except Exception:  # a part that a program has broken may raise anything
         return None
     return data if isinstance(data, bytes) else None
 
@@ -259,7 +260,7 @@ def _attached_bytes(attachment: Any) -> bytes | None:
 def _name(file_name: str | None, number: int) -> str:
     """A name to show: no folders, one line."""
     last = (file_name or "").replace("\\", "/").rpartition("/")[2]
-    # The ending stays: among texts it tells what it is.
+    # Keep the ending, which is a hint for text formats.
     return " ".join(last.split())[-_MAX_NAME_CHARACTERS:] or f"attachment {number}"
 
 
@@ -276,10 +277,10 @@ def _elements(
         yield Element("Title", subject, depth=0)
     lines = [f"{name}: {' '.join(headers[name].split())}" for name in _SHOWN if headers.get(name)]
     if attached:
-        # Named here, one that cannot be read can still be found.
+        # The names are listed here, so an unreadable file can still be found.
         lines.append("Attachments: " + ", ".join(attached))
     yield Element("Text", "\n".join(lines))
     for element in body_titles_demoted(joined(bodies)):
-        # Below the subject, or it would not hold for what follows.
+        # One level below the subject, so that the subject stays valid for the text after it.
         depth = None if element.depth is None else element.depth + 1
         yield replace(element, depth=depth)

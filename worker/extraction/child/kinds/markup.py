@@ -1,7 +1,7 @@
-"""Pages made plain: what a browser shows, in the few tags that unstructured reads in full.
+"""Simplifies HTML: everything that a browser shows, in the few tags that unstructured reads fully.
 
-It leaves out what stands beside `<main>`, in figures, summaries, captions and forms, and takes
-apart what a table's cell holds. Each of these is turned into something that it reads.
+unstructured leaves out text beside `<main>`, in figures, summaries, captions and forms, and splits
+the content of table cells. Here each of these is turned into something that it reads.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from lxml import html as lxml_html
 
 from docmill.worker.extraction.child.kinds.tables import is_layout
 
-#: What only holds other things is a block; what stands in a line is text of the line.
+#: Containers become blocks; inline tags become text of the line.
 _PLAIN_TAGS = {
     **dict.fromkeys(("main", "figure", "details", "fieldset", "form", "search", "dialog"), "div"),
     **dict.fromkeys(("figcaption", "summary", "legend", "caption", "textarea"), "div"),
@@ -19,11 +19,11 @@ _PLAIN_TAGS = {
     **dict.fromkeys(("menu", "dir"), "ul"),
     **dict.fromkeys(("xmp", "listing", "plaintext"), "pre"),
 }
-#: Fields of a form whose value is a text that was typed.
+#: Types of form fields whose value is typed text.
 _TYPED = frozenset({"", "text", "email", "tel", "url", "number", "date", "time", "search"})
 _CELLS = frozenset({"td", "th"})
 _TABLE_TAGS = frozenset({"thead", "tbody", "tfoot", "tr", "td", "th", "colgroup", "col"})
-#: Parts of a table in which something stands that is none.
+#: Parts of a table that hold something which does not belong there.
 _UNTIDY = etree.XPath(
     "descendant-or-self::*[self::table or self::thead or self::tbody or self::tfoot or self::tr]"
     "[text()[normalize-space()] or *[not({})]]".format(
@@ -39,16 +39,16 @@ _BLOCKS = frozenset(
     """address article aside blockquote br center dd div dl dt footer h1 h2 h3 h4 h5 h6 header hr
     li ol p pre section table tr ul""".split()  # noqa: SIM905 -- literals would take a page
 )
-#: Cells that stand for several are repeated so often in one table, and so wide.
+#: Spanning cells are repeated at most this often in one table, and over at most this many columns.
 _MAX_REPEATED = 20_000
 _MAX_REPEATED_CHARACTERS = 1_000_000
-#: And on a page, empty ones counted that only keep the columns.
+#: Limits for a whole page; empty cells that only keep the columns count too.
 _MAX_CELLS_OF_PAGE, _MAX_CHARACTERS_OF_PAGE = 300_000, 4_000_000
 _MAX_COLUMNS = 200
 
 
 def make_plain(tree: etree._Element) -> None:
-    """Turn what unstructured would leave out into what it reads. Repeatable."""
+    """Turn parts that unstructured would leave out into parts that it reads. Repeatable."""
     _empty_hidden(tree)
     _straighten_tables(tree)
     _unwrap_layout_tables(tree)
@@ -67,7 +67,7 @@ def text_of_markup(markup: str) -> str:
     parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
     try:
         tree = lxml_html.document_fromstring(markup.replace("\x00", ""), parser)
-    except etree.ParserError:  # lxml's word for nothing in it
+    except etree.ParserError:  # lxml raises this for an empty text
         return ""
     return " ".join("".join(_texts(tree)).split())
 
@@ -85,12 +85,12 @@ def _make_plain(node: etree._Element) -> None:
 
 
 def _has_formula(math: etree._Element) -> bool:
-    """Whether a formula is there as text as well."""
+    """Whether a formula also exists as text."""
     return bool(math.get("alttext")) or next(math.iter("annotation"), None) is not None
 
 
 def _empty_hidden(tree: etree._Element) -> None:
-    """Take out what says that it is hidden, but for panels that something on the page opens."""
+    """Remove elements marked as hidden, except panels that something on the page opens."""
     hidden = _HIDDEN(tree)
     opened = {name for names in (_CONTROLS(tree) if hidden else ()) for name in names.split()}
     for node in hidden:
@@ -100,8 +100,8 @@ def _empty_hidden(tree: etree._Element) -> None:
 
 
 def _straighten_tables(tree: etree._Element) -> None:
-    """Leave rows and cells alone in tables; what stands between them goes before its table."""
-    # All at once: tables may stand in one another, hundreds deep.
+    """Keep only rows and cells in tables; move everything between them before the table."""
+    # All at once, because tables may be nested hundreds of levels deep.
     for part in _UNTIDY(tree):
         table = part if part.tag == "table" else _table_of(part)
         if table is not None:
@@ -125,7 +125,7 @@ def _move_or_unwrap(child: etree._Element, table: etree._Element) -> None:
 
 
 def unwrap(node: etree._Element) -> None:
-    """Leave what is in a node in its place, in time that does not depend on what is beside it."""
+    """Replace a node by its content, in time that does not depend on its siblings."""
     parent = node.getparent()
     if parent is None:
         return
@@ -138,7 +138,7 @@ def unwrap(node: etree._Element) -> None:
 
 
 def _move_before(node: etree._Element, table: etree._Element) -> None:
-    """What browsers do with it; a caption stands above its table."""
+    """Move it before its table, as browsers do; a caption too."""
     parent = node.getparent()
     if parent is None or table.getparent() is None:
         return
@@ -172,7 +172,7 @@ def _append_text(before: etree._Element | None, parent: etree._Element, text: st
 
 
 def _unwrap_layout_tables(tree: etree._Element) -> None:
-    """Turn tables that arrange the page into blocks: their text is prose, not rows."""
+    """Turn layout tables into blocks: their text is prose, not rows."""
     tables = list(tree.iter("table"))
     own: dict[etree._Element, list[etree._Element]] = {table: [] for table in tables}
     for part in tree.iter("tbody", "thead", "tfoot", "tr", "td", "th"):
@@ -195,19 +195,19 @@ def _table_of(part: etree._Element) -> etree._Element | None:
 
 
 def _fill(table: etree._Element, page: "_Budget") -> None:
-    """Give each cell one text, and a cell that stands for several to each of them.
+    """Give each cell one text, and repeat a spanning cell in each place.
 
-    Then every row stands alone. A cell as wide as the table is a line between its rows.
+    Then every row can be read by itself. A cell as wide as the table is a line between its rows.
     """
     budget = _Budget(_MAX_REPEATED, _MAX_REPEATED_CHARACTERS, page)
     width = max((_width(row) for row in table.iter("tr")), default=0)
-    above: dict[int, tuple[int, etree._Element]] = {}  # by column: rows to come, and the cell
+    above: dict[int, tuple[int, etree._Element]] = {}  # by column: remaining rows, and the cell
     for row in table.iter("tr"):
         above = _fill_row(row, above, width, budget)
 
 
 class _Budget:
-    """How much more may be repeated in a table or on a page."""
+    """How much may still be repeated in a table or on a page."""
 
     def __init__(self, cells: int, characters: int, page: "_Budget | None" = None) -> None:
         self._cells, self._characters = cells, characters
@@ -215,11 +215,11 @@ class _Budget:
 
     @property
     def is_left(self) -> bool:
-        """Whether any cell may be repeated on the page, if only to keep the columns."""
+        """Whether a cell may still be repeated on the page, even if only to keep the columns."""
         return self._cells > 0 if self._page is None else self._page.is_left
 
     def copy_of(self, cell: etree._Element) -> etree._Element:
-        """The cell once more; an empty one when too many were repeated."""
+        """A copy of the cell; an empty one if too many were repeated."""
         copy = cell.makeelement(cell.tag)
         copy.text = cell.text if self.take(len(cell.text or "")) else ""
         return copy
@@ -240,7 +240,7 @@ def _fill_row(
     width: int,
     budget: _Budget,
 ) -> dict[int, tuple[int, etree._Element]]:
-    """Fill one row. Returns what goes on in the rows below it."""
+    """Fill one row. Returns the cells that go on in the rows below."""
     below: dict[int, tuple[int, etree._Element]] = {}
     filled: list[etree._Element] = []
 
@@ -278,7 +278,7 @@ def _span(cell: etree._Element, name: str) -> int:
 
 
 def _make_text(cell: etree._Element) -> None:
-    """One text in place of what a cell holds, its words as a browser shows them."""
+    """Replace the content of a cell by one text, as a browser shows it."""
     if len(cell):
         text = " ".join("".join(_texts(cell)).split())
         del cell[:]
@@ -286,7 +286,7 @@ def _make_text(cell: etree._Element) -> None:
 
 
 def _texts(node: etree._Element) -> Iterator[str]:
-    """Texts in a node in order, blocks apart; what is not shown is left out."""
+    """The visible texts of a node in order, blocks separately."""
     skipped = 0
     for event, inner in etree.iterwalk(node, events=("start", "end")):
         shown = isinstance(inner.tag, str)

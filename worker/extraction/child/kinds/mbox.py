@@ -12,20 +12,20 @@ from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
 
-#: After a blank line, before a header (RFC 4155). Prose has such lines too, but without a year;
-#: some programs write neither sender nor time.
+#: Such a line follows a blank line and precedes a header (RFC 4155). Prose has such lines too, but
+#: without a year. Some programs write neither sender nor time.
 _BEGIN = re.compile(
     rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From (?:[^\n]*\d{4}[^\n]*|-?[ \t]*\r?)\n"
     rb"(?=(?:>From [^\n]*\n)?[!-9;-~]+:)"
 )
-#: How a line of a message that begins like that is written.
+#: How a line within a message that begins like this is quoted.
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
 def read_mbox(source: Source, open_part: OpenPart) -> Reading:
-    """Each message as a page, with what is attached to it. One that cannot be read spoils no other.
+    """Each message is a page, with its attachments. An unreadable message affects no other.
 
-    Raises ProfileNeededError before anything is read, where one shows text in pictures.
+    Raises ProfileNeededError before anything is read, if a message shows text in pictures.
     """
     data = source.read()
     lines = [found.span() for found in _BEGIN.finditer(data)]
@@ -51,7 +51,7 @@ def _ask_for_recognition(
             raise ProfileNeededError(needed.profile, media_types.MBOX) from None
         except MemoryError:
             raise
-        except Exception:  # noqa: S112 -- is met again, and counted, when it is read
+        except Exception:  # noqa: S112 -- comes up again, and is counted, when it is read
             continue
 
 

@@ -41,13 +41,14 @@ from docmill.worker.models import Element
 
 _CORE_PROPERTIES = "docProps/core.xml"
 _MAX_CORE_BYTES = 1024 * 1024
-#: What spreadsheet programs call a sheet that nobody has named: it says nothing about the rows.
+#: Default names that spreadsheet programs give to sheets; they say nothing about the rows.
 _DEFAULT_SHEET_NAME = re.compile(r"(Sheet|Tabelle|Feuille?|Hoja|Planilha|Foglio) ?\d*")
-#: Sheets are put together in a window up to about this much XML.
+#: A window holds sheets with about this much XML together.
 _WINDOW_BYTES = 4 * 1024 * 1024
-#: A window is worth it that is so many times what every window reads anew; and so many at most.
+#: A window must be this many times larger than the part that every window reads again; and the
+#: largest number of windows.
 _SHARED_TIMES, _MOST_WINDOWS = 4, 16
-#: Documents that import documents: Word imports what an imported one imports.
+#: Levels of imported documents: Word also imports what an imported document imports.
 _MAX_IMPORTS = 3
 _XLS_VISIBLE = 0
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
@@ -70,7 +71,7 @@ def _importer(source: Source, open_part: OpenPart) -> ReadImported:
             return
         named, content = (name, data) if not _is_saved_page(name) else ("a.html", _page_in(data))
         inner = replace(_inner(source), file=io.BytesIO(content), file_name=named)
-        # As in Word, what cannot be imported is left out.
+        # As in Word, a part that cannot be imported is left out.
         with suppress(JobError, ValueError, KeyError, etree.LxmlError, zipfile.BadZipFile):
             for found in open_part(inner)[1].parts:
                 if isinstance(found, Element):
@@ -84,7 +85,7 @@ def _is_saved_page(name: str) -> bool:
 
 
 def _page_in(saved: bytes) -> bytes:
-    """The page in a file that holds it with its pictures: a message without a sender."""
+    """The page in a file that also holds its pictures, which is a message without a sender."""
     message = email.message_from_bytes(saved, policy=email.policy.default)
     body = message.get_body(("html", "plain"))
     content = body.get_payload(decode=True) if body is not None else b""
@@ -92,7 +93,7 @@ def _page_in(saved: bytes) -> bytes:
 
 
 def _inner(source: Source) -> Source:
-    """What a file within this one knows of it."""
+    """The source for a file inside this one."""
     nesting, profile = source.nesting + 1, source.profile
     return Source(source.file, "", nesting=nesting, budget=source.budget, profile=profile)
 
@@ -116,16 +117,17 @@ def _by_slide(elements: Iterable[Element], slides: int) -> Iterator[Element | Pa
 
 
 def _only_slide_titles(element: Element) -> Element:
-    """A title shape has depth 0; what is deeper is a short line that was taken for a title."""
+    """Keep titles of depth 0, which are title shapes; deeper ones are only short lines."""
     if element.category == "Title" and element.depth:
         return Element("Text", element.text, page=element.page)
     return element
 
 
 def read_xlsx(source: Source) -> Reading:
-    """The tables of each sheet, rows in groups under their header, then what is drawn on it.
+    """The tables of each sheet, rows in groups under their header, then its drawings.
 
-    Read row by row rather than by unstructured, which holds the whole workbook as data frames.
+    Sheets are read row by row, and not by unstructured, which loads the whole workbook as data
+    frames.
     """
     check_archive(source.file)
     title = _title(source.file)
@@ -139,7 +141,7 @@ def read_xlsx(source: Source) -> Reading:
 
 
 def _shown_sheets(workbook: openpyxl.Workbook, numbers: range) -> Iterator[Element | PageEnd]:
-    """Sheets that are not hidden, each with what is drawn on it."""
+    """Sheets that are not hidden, each with its drawings."""
     book = book_of(workbook)
     archive = workbook._archive  # noqa: SLF001 -- has no other name
     for number in numbers:
@@ -148,7 +150,7 @@ def _shown_sheets(workbook: openpyxl.Workbook, numbers: range) -> Iterator[Eleme
             path = sheet._worksheet_path  # noqa: SLF001
             elements = chain(_elements_of_sheet(archive, path, book), drawn_on(archive, path))
             yield from _named(elements, number, sheet.title)
-        # An empty sheet is nothing that could not be read: new workbooks come with some.
+        # An empty sheet does not count as unread: new workbooks have some.
         yield PageEnd(number, has_text=True)
 
 
@@ -160,7 +162,7 @@ def _elements_of_sheet(archive: zipfile.ZipFile, path: str, book: Book) -> Itera
 
 
 def _named(elements: Iterable[Element], number: int, name: str) -> Iterator[Element]:
-    """Elements of a sheet, its name above them if somebody has given it one."""
+    """Elements of a sheet, under its name if somebody has named it."""
     named = bool(_DEFAULT_SHEET_NAME.fullmatch(name))
     for element in elements:
         if not named:
@@ -176,7 +178,7 @@ def _sheet_sizes(book: openpyxl.Workbook) -> list[int]:
 
 
 def _shared_size(book: openpyxl.Workbook) -> int:
-    """Size of what every window has to read before its rows."""
+    """Size of the parts that every window must read before its rows."""
     entries = book._archive.infolist()  # noqa: SLF001
     return sum(entry.file_size for entry in entries if "sharedStrings" in entry.filename)
 
@@ -184,7 +186,7 @@ def _shared_size(book: openpyxl.Workbook) -> int:
 def _window_starts(sizes: Sequence[int], *, shared: int) -> tuple[int, ...]:
     """Numbers of the sheets with which the windows begin.
 
-    A sheet is not cut: its rows can only be read from the first one on.
+    A sheet is not cut, because its rows can only be read from the first one on.
     """
     least = max(_WINDOW_BYTES, _SHARED_TIMES * shared, sum(sizes) // _MOST_WINDOWS)
     starts, in_window = [1], 0
@@ -197,7 +199,7 @@ def _window_starts(sizes: Sequence[int], *, shared: int) -> tuple[int, ...]:
 
 
 def read_xls(source: Source) -> Reading:
-    """As `read_xlsx`, for workbooks of Excel 97 to 2003 and older."""
+    """Like `read_xlsx`, for workbooks of Excel 97 to 2003 and older."""
     try:
         # Its own messages would go to stdout.
         book = xlrd.open_workbook(
@@ -237,7 +239,7 @@ def _value_of_xls(cell: Any, datemode: int) -> str:
 
 
 def read_xlsb(source: Source) -> Reading:
-    """As `read_xlsx`, for workbooks that are written in binary. Formats are not followed."""
+    """Like `read_xlsx`, for binary workbooks. Number formats are ignored."""
     check_archive(source.file)
     title = _title(source.file)
     with _no_panic():
@@ -253,7 +255,7 @@ def read_xlsb(source: Source) -> Reading:
 
 @contextmanager
 def _no_panic() -> Iterator[None]:
-    """Make damage of what Rust calls a panic: it is no Exception."""
+    """Turn a panic of Rust, which is no Exception, into the error for a damaged file."""
     try:
         yield
     except BaseException as error:
@@ -280,7 +282,7 @@ def _sheets(
 
 
 def shown(value: object) -> str:
-    """A value without a format as a reader would write it."""
+    """A value without a format, as a person would write it."""
     if value is None or isinstance(value, str):
         return value or ""
     if isinstance(value, bool):
@@ -294,7 +296,7 @@ def shown(value: object) -> str:
 
 
 def _title(file: BinaryIO) -> str | None:
-    """The title in the document's properties, if any: not worth failing for."""
+    """The title in the document's properties, if any. Errors are ignored."""
     title = None
     with (
         suppress(KeyError, etree.XMLSyntaxError, zipfile.BadZipFile),

@@ -1,4 +1,4 @@
-"""From what unstructured's partitioners return to our elements."""
+"""Turns the results of unstructured's partitioners into docmill's elements."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,15 +10,15 @@ from docmill.worker.models import Element, JsonObject
 
 #: unstructured detects languages by default, which takes longer than the parsing.
 NO_LANGUAGES = [""]
-#: Not scripts, not places on the page, not data.
+#: Links to other places; not scripts, anchors or data.
 _OUTSIDE = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 _NAMES = {"UncategorizedText": "Text"}
 
 
 def elements_of(partitioned: Iterable[Any]) -> Iterator[Element]:
-    """Our elements of unstructured's: page breaks dropped, tables as rows, metadata left behind.
+    """Elements of docmill from unstructured's: no page breaks and metadata, tables as rows.
 
-    What is an element of ours already stays as it is.
+    An element that is already docmill's stays as it is.
     """
     for found in partitioned:
         if isinstance(found, Element):
@@ -39,7 +39,7 @@ def elements_of(partitioned: Iterable[Any]) -> Iterator[Element]:
 
 
 def _links(addresses: Iterable[str | None]) -> JsonObject:
-    """Where the text points to outside itself, one address a line, as many as fit."""
+    """Addresses of links to other places, one in each line, as many as fit."""
     links = ""
     for address in dict.fromkeys(addresses):
         one_line = "".join((address or "").split())
@@ -58,10 +58,10 @@ def _table(found: Any) -> Iterator[Element]:
 
 
 def body_titles_demoted(elements: Iterable[Element]) -> Iterator[Element]:
-    """Keep a guessed title only where text follows that it can be the title of.
+    """Keep a guessed title only if text follows that it can be the title of.
 
-    Short lines look like titles to unstructured. A heading that names nothing would cut a text to
-    pieces and stand over the wrong one.
+    unstructured takes short lines for titles. A wrong heading would cut a text apart, and would be
+    the heading of the wrong text.
     """
     held: Element | None = None
     for element in elements:

@@ -1,4 +1,4 @@
-"""Which kind reads which media type."""
+"""The registry: which kind reads which media type."""
 
 import zipfile
 from collections.abc import Callable
@@ -42,14 +42,14 @@ _READERS: dict[str, Reader] = {
     media_types.MBOX: lambda source: mbox.read_mbox(source, open_reading),
     media_types.EML: lambda source: mail.read_eml(source, open_reading),
     media_types.MSG: lambda source: mail.read_msg(source, open_reading),
-    # Where pandoc is not at hand; all of their words are there.
+    # For workers without pandoc; all words are read.
     "text/x-org": text.read_text,
     "text/x-rst": text.read_text,
     "text/plain": text.read_text,
 }
 
 _MANIFEST = "META-INF/manifest.xml"
-#: What can be told of a file before anything reads it.
+#: Files that are refused before anything reads them.
 _REFUSED = {
     sniff.EMPTY: "empty_document",
     sniff.ENCRYPTED_OFFICE: "encrypted",
@@ -58,7 +58,7 @@ _REFUSED = {
 
 
 def open_reading(source: Source) -> tuple[str, Reading]:
-    """Sniff the file and begin to read it as what it is. Raises JobError, or anything at all."""
+    """Sniff the file and begin to read it by its type. Raises JobError or any other exception."""
     media_type = sniff.sniff(source.file, source.file_name)
     if source.media_type not in ("", media_type):
         raise JobError("internal_error", "a window of another kind")
@@ -78,19 +78,19 @@ def open_reading(source: Source) -> tuple[str, Reading]:
 
 
 def _ask_for_help(media_type: str, source: Source) -> None:
-    """Raise ProfileNeededError where another kind of child can read this, and is to be had."""
+    """Raise ProfileNeededError if another kind of child can read this and is available."""
     profile = profiles.profile_of(media_type)
     if profile == profiles.PLAIN or not profiles.is_available(profile):
         return
     if zipfile.is_zipfile(source.file):
-        # Before a program unpacks it.
+        # Check it before a program unpacks it.
         check_archive(source.file)
         _check_unlocked(source)
     raise ProfileNeededError(profile, media_type)
 
 
 def _check_unlocked(source: Source) -> None:
-    """Raise JobError for a book or an OpenDocument that only its owner's key opens."""
+    """Raise JobError for a book or OpenDocument that is encrypted."""
     with zipfile.ZipFile(source.file) as archive:
         names = set(archive.namelist())
         manifest = _MANIFEST in names and archive.read(_MANIFEST)

@@ -1,6 +1,7 @@
-"""RTF, in the code page that each of its fonts names.
+"""Reads RTF, with the code page of each font.
 
-Read here: pandoc takes all bytes for Windows-1252, whatever the document says of them.
+docmill reads it itself, because pandoc takes all bytes for Windows-1252, whatever the document
+declares.
 """
 
 import codecs
@@ -54,36 +55,37 @@ _SIGNS = {
     "rdblquote": "\u201d",
 }
 _SYMBOLS = {b"~": " ", b"_": "-", b"{": "{", b"}": "}", b"\\": "\\"}
-#: What is in such a group is no text of the document. Those behind `\*` come with it.
+#: Groups that hold no text of the document. Groups marked with `\*` are skipped as well.
 _SKIPPED = frozenset(
     """colortbl pict object objdata fldinst filetbl revtbl listtable listoverridetable info sp sn sv
     shprslt do themedata colorschememapping datastore latentstyles rsidtbl generator xmlnstbl xe tc
     rxe txe bkmkstart bkmkend atnid atnauthor nonesttables nonshppict stylesheet fonttbl upr ftnsep
     ftnsepc ftncn aftnsep aftnsepc aftncn pntxta pntxtb""".split()  # noqa: SIM905 -- would take a page
 )
-#: Groups behind `\*` that hold text all the same.
+#: Groups marked with `\*` that do hold text.
 _SHOWN_THOUGH_OPTIONAL = frozenset({"shpinst", "ud"})
-#: Texts of their own within a paragraph: they follow it.
+#: Separate texts within a paragraph, which are put after it.
 _HEADS = {"header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf"}
 _ASIDE = frozenset({"footnote", "shptxt", *_HEADS})
 _HEADING = re.compile(r"heading (\d)$", re.IGNORECASE)
 _NO_LEVEL = 9
 _MAX_NAME_CHARACTERS = 1000
-#: Notes and boxes in one another; what is deeper is text of the one around it.
+#: How deep notes and boxes may be nested; deeper ones become text of the outer one.
 _MAX_ASIDES = 8
-#: Characters that merged cells are filled with. A file may merge any number of them.
+#: How many characters may be repeated for merged cells, because a file may merge any number of
+#: them.
 _MAX_REPEATED_CHARACTERS = 1_000_000
 
 
 @dataclass
 class _State:
-    """What holds until the group ends."""
+    """The settings that are valid until the group ends."""
 
     skipped: bool = False
     hidden: bool = False
     target: str = ""  #: fonttbl, stylesheet, title or mark: where text goes if not to the body
     font: int = -1
-    fallback: int = 1  #: characters after a Unicode one that stand for it
+    fallback: int = 1  #: characters after a Unicode one that replace it for old readers
     level: int = _NO_LEVEL
     style: int = -1
     in_table: bool = False
@@ -99,15 +101,15 @@ class _Text:
     cells: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     merged: list[tuple[bool, bool]] = field(default_factory=list)
-    asides: list[Element] = field(default_factory=list)  #: follow the paragraph they stand in
+    asides: list[Element] = field(default_factory=list)  #: put after the paragraph that holds them
     found: list[Element] = field(default_factory=list)
 
 
 def read_rtf(source: Source) -> Reading:
     """Headings, paragraphs, items, tables, notes and text boxes, in the order of the file.
 
-    Comments, hidden and deleted text and pictures are not read. Never raises: braces that do not
-    match end the document.
+    Comments, hidden and deleted text and pictures are not read. Never raises: unmatched braces end
+    the document.
     """
     document = _Document()
     document.read(source.read())
@@ -124,7 +126,7 @@ class _Document:
         self._levels: dict[int, int] = {}
         self._page = "cp1252"
         self._default_font = -1
-        self._bytes = bytearray()  #: of characters that may have more
+        self._bytes = bytearray()  #: of characters that may be incomplete
         self._to_skip = 0
         self._optional = False  #: the group's first word was `\*`
         self._style_name = ""
@@ -151,7 +153,7 @@ class _Document:
                 self._brace(brace)
 
     def elements(self) -> list[Element]:
-        """All that was found. What ended in the middle counts as ended."""
+        """All elements. A paragraph or table that is cut off counts as complete."""
         self._flush()
         while len(self._texts) > 1:
             self._end_aside()
@@ -162,7 +164,7 @@ class _Document:
     # Characters
 
     def _take(self, data: bytes) -> None:
-        """Characters as the font writes them; those that stand for a Unicode one are left out."""
+        """Take bytes in the font's encoding; leave out replacements of Unicode characters."""
         skipped = min(self._to_skip, len(data))
         self._to_skip -= skipped
         if skipped < len(data) and not self._state.skipped:
@@ -232,7 +234,7 @@ class _Document:
         self._end_table()
         aside = self._texts.pop()
         written = "\n".join(element.text for element in aside.found)
-        # Heads and feet are written again for each section.
+        # Headers and footers are written again for each section.
         if written not in self._seen_asides:
             self._texts[-1].asides.extend(aside.found)
         self._seen_asides.add(written)
@@ -243,7 +245,7 @@ class _Document:
         if found := _HEADING.match(name):
             self._levels[max(self._state.style, 0)] = int(found[1]) - 1
         elif name.lower() == "title" or self._state.level < _NO_LEVEL:
-            # In other languages headings have other names, and the same levels.
+            # In other languages headings have other names but the same levels.
             self._levels[max(self._state.style, 0)] = self._state.level % _NO_LEVEL
 
     # Words
@@ -298,7 +300,7 @@ class _Document:
             self._end_paragraph()
 
     def _format(self, word: str, number: int | None) -> bool:
-        """Take a word that says how text looks."""
+        """Take a control word about the look of text."""
         state = self._state
         if word in ("v", "deleted"):
             state.hidden = number != 0
@@ -331,7 +333,7 @@ class _Document:
         return True
 
     def _set(self, word: str, number: int | None) -> None:
-        """Take a word that holds for the document, a font or a table."""
+        """Take a control word about the document, a font or a table."""
         text = self._texts[-1]
         if word == "ansicpg":
             self._page = _codec_of(str(number)) or self._page
@@ -359,7 +361,7 @@ class _Document:
         text = self._texts[-1]
         shown = "".join(text.pieces)
         text.pieces = []
-        # Characters beyond the first plane are written in halves.
+        # Characters beyond the first plane are written as two halves.
         halves = shown.encode("utf-16-le", errors="surrogatepass")
         return " ".join(halves.decode("utf-16-le", errors="replace").split())
 
@@ -398,7 +400,7 @@ class _Document:
         text.cells, text.mark = [], []
 
     def _again(self, cell: str) -> str:
-        """The text of a merged cell once more; nothing when too much was repeated."""
+        """The text of a merged cell again; nothing if too much was repeated."""
         self._repeatable -= len(cell)
         return cell if self._repeatable >= 0 else ""
 

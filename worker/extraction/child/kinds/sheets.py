@@ -1,4 +1,4 @@
-"""The tables on a sheet: where one begins, what stands above it, which rows belong to which."""
+"""Finds the tables on a sheet: where each begins, the text above it, and its rows."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +13,16 @@ from docmill.worker.extraction.child.kinds.tables import (
 )
 from docmill.worker.models import Element
 
-#: So many rows decide on the columns of tables side by side, which are then read in turns.
+#: This many rows decide the columns of tables side by side, which are then read in turns.
 _BATCH_ROWS = 1_000
-#: So many rows show what the columns of a table are, and which row names them.
+#: This many rows show the columns of a table, and which row has their names.
 _LEADING_ROWS = 12
-#: A table side by side with others has at least so many columns and rows.
+#: A table beside others has at least this many columns and rows.
 _LEAST_COLUMNS = _LEAST_ROWS = 2
-#: More than so many are not looked for: a row of the sheet is cut in as many.
+#: At most this many tables side by side are looked for; each row of the sheet is cut into as many
+#: parts.
 _MOST_BESIDE = 64
-#: A row with more empty cells than that between few others is written without them.
+#: A row with more empty cells than this between a few others is written without them.
 _MAX_EMPTY = 256
 #: Depth of the last line above a table, under the name of the sheet.
 _CAPTION_DEPTH = 1
@@ -30,8 +31,8 @@ _CAPTION_DEPTH = 1
 def sheet_elements(rows: Iterable[NumberedRow]) -> Iterator[Element]:
     """Elements of the tables on a sheet, each under its captions, its rows under their header.
 
-    Rows after an empty one go on with the table above if they have its columns and no names of
-    their own. Tables side by side are tables apart. Rows are taken batch by batch.
+    Rows after an empty row belong to the table above if they have its columns and no names of their
+    own. Tables side by side are read separately. Rows are taken batch by batch.
     """
     above = _Table()
     for block in _Blocks(rows):
@@ -47,7 +48,7 @@ def sheet_elements(rows: Iterable[NumberedRow]) -> Iterator[Element]:
 
 
 class _Blocks:
-    """Runs of rows without an empty row between them."""
+    """Blocks of rows without an empty row between them."""
 
     def __init__(self, rows: Iterable[NumberedRow]) -> None:
         self._rows = iter(rows)
@@ -83,7 +84,7 @@ def _side_by_side(
 
 
 def _apart(cells: Cells, starts: Sequence[int]) -> list[Cells]:
-    """The cells of each table in a row. What stands between two belongs to the left one."""
+    """The cells of each table in a row. A cell between two tables belongs to the left one."""
     parts: list[Cells] = [{} for _start in starts]
     for column, text in cells.items():
         parts[max(0, bisect_right(starts, column) - 1)][column] = text
@@ -132,7 +133,7 @@ def _again(rows: Sequence[Cells], begin: int, end: int | None) -> list[int]:
         names = [cells[column] for column in columns]
         if any(isinstance(name, Figure) for name in names):
             break
-        # They begin again where the first one stands again, and before that each is another.
+        # They repeat where the first name comes again; before that all names differ.
         width = names.index(names[0], 1) if names and names.count(names[0]) > 1 else 0
         is_again = width >= _LEAST_COLUMNS and names == names[:width] * (len(names) // width)
         if is_again and len(set(names[:width])) == width:
@@ -146,8 +147,8 @@ class _Table:
     def __init__(self) -> None:
         self._form: TableForm | None = None
         self._first = self._width = 0
-        self._figures: set[int] = set()  # columns of figures
-        self.is_open = False  # what comes next belongs to it, whatever it looks like
+        self._figures: set[int] = set()  # columns with figures
+        self.is_open = False  # the next rows belong to it in any case
 
     def rows(self, block: Iterator[Cells]) -> Iterator[Element]:
         """Elements of the next rows without an empty one between them."""
@@ -179,7 +180,7 @@ class _Table:
         }
 
     def _goes_on(self, leading: Sequence[Cells]) -> bool:
-        """Whether rows after an empty one are more of the same table."""
+        """Whether rows after an empty row belong to the same table."""
         first = leading[0]
         if len(first) < 2 or min(first) != self._first or len(first) > self._width:
             return False
@@ -191,11 +192,12 @@ class _Table:
             for column, text in cells.items()
             if isinstance(text, Figure)
         }
-        # Words over figures are names of columns. Else only the same columns are the same table.
+        # Words above figures are names of columns. Otherwise only rows with the same columns
+        # belong.
         return not (named & first.keys()) and len(first) == self._width
 
     def _row(self, cells: Cells) -> list[str]:
-        """The cells in their columns. None is lost that stands to the left of the first ones."""
+        """The cells in their columns. Keeps cells to the left of the first column too."""
         last = max(cells)
         if last - self._first > _MAX_EMPTY + 4 * len(cells):
             return [cells[column] for column in sorted(cells)]
@@ -205,7 +207,7 @@ class _Table:
 
 
 def _title_rows(leading: Sequence[Cells]) -> int:
-    """How many rows of several cells stand above the row of names: they are less than half."""
+    """How many rows are above the row of names: they are at most half as wide."""
     for number, cells in enumerate(leading[:-1]):
         widest = max(len(following) for following in leading[number + 1 : number + 4])
         if len(cells) > 1 and 2 * len(cells) > widest:

@@ -1,4 +1,4 @@
-"""Slides: shapes by unstructured; charts, SmartArt and equations, which it leaves out, by us."""
+"""Slides: unstructured reads shapes; docmill reads charts, SmartArt and equations itself."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -24,9 +24,9 @@ _EQUATIONS = (f"{M}oMathPara", f"{M}oMath")
 
 
 def partition_slides(file: BinaryIO) -> tuple[int, Iterator[Found | Element]]:
-    """How many slides there are, and what is on them, slide by slide, notes first.
+    """The number of slides, and their content, slide by slide, notes first.
 
-    `file` is a plain package: see ooxml.package. Raises what a broken file raises.
+    `file` is a plain package: see ooxml.package. A broken file may raise anything.
     """
     options = PptxPartitionerOptions(
         file=file,
@@ -72,7 +72,7 @@ class _Partitioner(_PptxPartitioner):
                 yield Element(found.category, found.text, self._opts.page_number)
 
     def _shape_is_off_slide(self, shape: Any) -> bool:
-        # Within a group the places are the group's own; and what begins outside may reach in.
+        # Positions within a group are relative to it; and a shape that begins outside may reach in.
         if shape.element.getparent().tag != shape.part.slide.shapes.element.tag:
             return False
         place = (shape.left, shape.top, shape.width, shape.height)
@@ -86,7 +86,7 @@ class _Partitioner(_PptxPartitioner):
 
 
 def _drop_ink(root: Any) -> None:
-    """Drop what is drawn by hand: python-pptx stumbles over it where it is no alternative."""
+    """Remove drawings by hand: python-pptx fails at them if they are no alternative."""
     for ink in list(root.iter(f"{P}contentPart")):
         replace_with(ink, [])
 
@@ -96,7 +96,7 @@ def _write_equations(root: Any) -> None:
         if next(equation.iterancestors(*_EQUATIONS), None) is not None:
             continue
         place = next(equation.iterancestors(f"{A}p"), None)
-        # Between the two there is an element that says which version of Office knows equations.
+        # An element between the two names the version of Office that supports equations.
         node = equation
         while place is not None and node.getparent() is not place:
             node = node.getparent()

@@ -1,4 +1,4 @@
-"""Tables as text: one line a row, cells between bars, long tables in groups under their header."""
+"""Tables as text: a line for each row, bars between cells, groups of rows under the header."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from lxml import html as lxml_html  # type: ignore[import-untyped]  # ships no t
 from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS
 from docmill.worker.models import Element
 
-#: A header that would fill a group by itself is not repeated.
+#: A longer header is not repeated, because it would fill a group by itself.
 _MAX_HEADER_CHARACTERS = GROUP_CHARACTERS // 3
-#: Rows above the header with one cell only (a caption, a date) are looked for this far.
+#: How many rows are searched for rows with one cell (a caption, a date) above the header.
 _MAX_LEADING_ROWS = 10
 
 Row = Sequence[str]
 
 
 class Figure(str):
-    """The text of a cell that holds a number, a date or a truth value: no name of a column."""
+    """The text of a cell with a number, date or truth value, which cannot name a column."""
 
     __slots__ = ()
 
@@ -33,9 +33,9 @@ def table_elements(
 ) -> Iterator[Element]:
     """Elements of one table: captions above it, then its rows in groups that repeat the header.
 
-    Rows are taken one by one: a table of any length is read in little memory. `html` is kept
-    where the whole table fits into one element. A list in the shape of a table, one column wide,
-    is text. With `caption_depth` the last caption is the title of the rows.
+    Rows are taken one by one, so a table of any length needs little memory. `html` is kept if the
+    whole table fits into one element. A table with one column is a list, and becomes text. With
+    `caption_depth` the last caption becomes the title of the rows.
     """
     metadata = {"page_name": page_name} if page_name else {}
     captions, table = _without_captions(_filled_rows(rows))
@@ -57,10 +57,10 @@ def table_elements(
 
 @dataclass(frozen=True)
 class TableForm:
-    """What the beginning of a table decides for the rest of it."""
+    """Facts from the beginning of a table that the rest of it needs."""
 
     category: str
-    repeated: list[str]  #: lines that stand at the top of every group
+    repeated: list[str]  #: lines at the top of every group
 
     @staticmethod
     def of(rows: Iterable[Row]) -> "TableForm":
@@ -70,7 +70,7 @@ class TableForm:
 
 
 def continued(rows: Iterable[Row], form: TableForm) -> Iterator[Element]:
-    """Elements of rows that stand further down in a table."""
+    """Elements of further rows of a table."""
     for group in _groups(form.repeated, _filled_rows(rows), form.repeated):
         yield Element(form.category, group)
 
@@ -95,7 +95,7 @@ def _trimmed(row: Row) -> list[str]:
 
 
 def _without_captions(rows: Iterator[list[str]]) -> tuple[list[str], Iterator[list[str]]]:
-    """Cells that stand alone above the first row of several cells, and the rows from there on."""
+    """Single cells above the first row with several cells, and the rows from there on."""
     leading = list(islice(rows, _MAX_LEADING_ROWS))
     wide = next((number for number, row in enumerate(leading) if _filled(row) > 1), 0)
     captions = ["".join(row) for row in leading[:wide]]
@@ -107,7 +107,7 @@ def _filled(row: Row) -> int:
 
 
 def _groups(top: list[str], rows: Iterable[list[str]], repeated: list[str]) -> Iterator[str]:
-    """Lines in groups. The first one begins with `top`, the others with what is repeated."""
+    """Lines in groups. The first group begins with `top`, the others with `repeated`."""
     lines, size = list(top), sum(map(len, top))
     for row in rows:
         line = _line(row)
@@ -133,5 +133,5 @@ def rows_of_html(html: str) -> list[list[str]]:
 
 
 def is_layout(rows: Iterable[Row]) -> bool:
-    """Whether a table arranges a page rather than holding data: no row has two filled cells."""
+    """Whether a table is only layout and holds no data: no row has two filled cells."""
     return all(_filled(row) < 2 for row in rows)

@@ -15,25 +15,25 @@ from docmill.worker.extraction.child.kinds.grouping import grouped
 from docmill.worker.extraction.child.kinds.partitioned import body_titles_demoted
 from docmill.worker.models import Element
 
-#: Longer paragraphs are never titles: unstructured need not be asked, which is slow.
+#: Longer paragraphs are never titles, so unstructured, which is slow, need not be asked.
 _MAX_TITLE_CHARACTERS = 120
 _BULLET = re.compile(
     r"\s*([-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219]|\(?\d{1,3}[.)]|[a-z][.)])\s+\S"
 )
 _BULLET_SIGN = re.compile(r"^[-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2219]\s+")
-#: Nobody wraps text to less than this.
+#: Text is never wrapped to a smaller width.
 _MIN_WIDTH = 40
-#: So many lines that were broken in the middle of a sentence are no accident.
+#: From this many lines on, breaks in the middle of a sentence are no accident.
 _MIN_BROKEN = 2
-#: A line that reaches this share of the width was broken because it was full.
+#: A line that is at least this share of the width was broken because it was full.
 _FULL_LINE = 0.75
-#: Share of lines after full ones that go on in lower case where text was wrapped.
+#: In wrapped text, at least this share of the lines after full lines begins in lower case.
 _MID_SENTENCE = 0.4
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
 _ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
 #: `AUDIENCE: Hear!`, but not `Chapter 1: Rain` nor `Annex A: Fees`.
 _LABELLED = re.compile(r"[^\W\d_][^\d:]*[^\W\d_]{2}:\s+\S.*")
-#: `== History ==` of a wiki; its signs may stand apart.
+#: `== History ==` of a wiki; there may be spaces between the signs.
 _WIKI_HEADING = re.compile(r"(=(?: ?=){0,5}) ?([^=\s](?:[^=]*[^=\s])?) ?\1")
 _CUTS = (
     cuts.between_paragraphs,
@@ -45,12 +45,12 @@ _CUTS = (
 
 
 def read_text(source: Source) -> Reading:
-    """Paragraphs, list items and what unstructured takes for titles."""
+    """Paragraphs, list items, and lines that unstructured takes for titles."""
     file = cuts.TextFile.of(source)
     starts = () if source.window else cuts.starts_of(file, *_CUTS)
     full = source.context.get("full_line_length")
     if full is None:
-        # Measured in the first window, so that all windows agree.
+        # Measured in the first window, so that all windows use the same value.
         full = full_line_length(_lines(file.text(file.begin, [*starts, None][1])))
     windows = (text_elements(file.text(*bounds), full) for bounds in source.wanted(starts))
     context = {**file.context, "full_line_length": full}
@@ -58,7 +58,7 @@ def read_text(source: Source) -> Reading:
 
 
 def text_elements(text: str, full: float | None = None) -> Iterator[Element]:
-    """Elements of a text without markup. See `full_line_length`, which else is measured."""
+    """Elements of a text without markup. `full` is the full_line_length, measured if it is None."""
     blocks = chain([[""]], blocks_of(text, full))
     return body_titles_demoted(
         element
@@ -68,12 +68,12 @@ def text_elements(text: str, full: float | None = None) -> Iterator[Element]:
 
 
 def read_source(source: Source) -> Reading:
-    """Source code and configuration, indentation kept, in runs of whole blocks."""
+    """Source code and configuration in groups of whole blocks, with indentation."""
     return Reading(_code_elements(decode(source.read())))
 
 
 def blocks_of(text: str, full: float | None = None) -> Iterator[list[str]]:
-    """Paragraphs between blank lines: wrapped lines are joined, list items stand alone."""
+    """Paragraphs between blank lines: wrapped lines are joined, list items are separate."""
     lines = _lines(text)
     if full is None:
         full = full_line_length(lines)
@@ -87,10 +87,10 @@ def _lines(text: str) -> list[str]:
 
 
 def full_line_length(lines: list[str]) -> float:
-    """From which length on a line was broken because it was full; infinite in unwrapped text.
+    """The length from which a line counts as broken because it was full; infinite if not wrapped.
 
-    Wrapped prose shows in lines that begin in the middle of a sentence; those before them have
-    about the width it was wrapped to. The lines of a log are of one length too, but begin alike.
+    Wrapped prose has lines that begin in the middle of a sentence, and the lines before them have
+    about the width of wrapping. The lines of a log have equal lengths too, but all begin alike.
     """
     pairs = [(len(line), new.lstrip()) for line, new in pairwise(lines) if new.strip()]
     broken = [length for length, new in pairs if length >= _MIN_WIDTH and new[0].islower()]
@@ -114,7 +114,7 @@ def _joined(block: Iterable[str], full: float) -> Iterator[str]:
 
 
 def _block_elements(paragraphs: list[str], before: str) -> Iterator[Element]:
-    """Elements of one block: its first line may be a title, short lines after it stay together.
+    """Elements of one block: its first line may be a title; short lines after it stay together.
 
     `before` is the last paragraph of the block before it.
     """
@@ -151,19 +151,19 @@ def _classified(paragraph: str, before: str) -> Element:
 
 
 def _is_no_title(paragraph: str, before: str) -> bool:
-    """A heading would cut the sentence that it stands in, and head what it does not belong to."""
+    """Whether the line is within a sentence, which a heading would cut, or has a label."""
     is_said = _ADDRESS.fullmatch(paragraph) or _LABELLED.fullmatch(paragraph)
     return bool(is_said) or _goes_on(before, paragraph)
 
 
 def _goes_on(before: str, paragraph: str) -> bool:
-    """Whether a paragraph goes on with the sentence of the one before, which has not ended."""
+    """Whether a paragraph continues the unfinished sentence of the paragraph before."""
     if not before or _SENTENCE_END.search(before) or before == before.lower():
-        return False  # without a capital anywhere, small letters say nothing
+        return False  # in a text without capitals, small letters mean nothing
     return paragraph[0].islower() and paragraph.split(maxsplit=1)[0].islower()
 
 
 def _code_elements(text: str) -> Iterator[Element]:
-    # At a blank line before something that is not indented: no function is cut in two.
+    # Cut at a blank line before an unindented line, so no function is cut in two.
     blocks = re.split(r"\n[ \t]*\n(?=\S)", text.replace("\r\n", "\n"))
     yield from (Element("CodeSnippet", group) for group in grouped(blocks, "\n\n"))

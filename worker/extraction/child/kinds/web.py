@@ -20,13 +20,13 @@ from docmill.worker.extraction.child.kinds.shortcuts import bare
 from docmill.worker.models import Element
 
 _TOO_DEEP = etree.ErrorTypes.ERR_RESOURCE_LIMIT
-#: Tags that only hold other things together.
+#: Tags that are only containers.
 _CONTAINERS = re.compile(
     r"</?(?:div|span|section|article|main|aside|nav|center|font|blockquote|ul|ol|dl|b|i|em|strong)"
     r"\b[^<>]{0,2000}>",
     re.IGNORECASE,
 )
-#: Half of what libxml2 takes; the other half is for what the body of a page adds.
+#: Half of the depth that libxml2 allows; the other half is for levels that the body of a page adds.
 _DEEPEST = 128
 _NO_TEXT = frozenset({"script", "style", "noscript", "template"})
 _TEXT = etree.XPath(".//text()", smart_strings=False)
@@ -35,13 +35,13 @@ _HIDDEN_TEXT = etree.XPath(
 )
 _ROLES = frozenset({"navigation", "contentinfo", "search"})
 _BANNER_TAGS = frozenset({"div", "section", "aside", "dialog", "form"})
-#: Names that sites and consent services give to the box that asks for cookies.
+#: Names that sites and consent services give to the box about cookies.
 _BANNER = re.compile(
     r"(?<![a-z])(cookie|gdpr|consent|onetrust|cookiebot|cc)[-_ ]?"
     r"(banner|bar|notice|consent|popup|modal|dialog|overlay|window|message|law|box|sdk)",
     re.IGNORECASE,
 )
-#: Names of lists of links that lead elsewhere, where they hold next to nothing but links.
+#: Names of lists of links to other pages; they count only if they hold almost nothing but links.
 _LINKS = re.compile(
     r"(?<![a-z])(nav|navbar|navigation|menu|breadcrumbs?|pagination|pager|skip[-_]?links?"
     r"|lang(uage)?s?|lang(uage)?[-_]?(list|switch|switcher|selector|menu|links)|interlanguage"
@@ -50,24 +50,24 @@ _LINKS = re.compile(
 )
 _LINK_LISTS = frozenset({"ul", "ol", "div", "section", "aside", "p", "table"})
 _MOST_IN_LINKS = 0.8
-#: Larger ones are not looked at: they may stand in one another, a thousand deep.
+#: Larger blocks are not looked at, because they may be nested a thousand levels deep.
 _MOST_NODES = 400
-#: So many links to the same page in other languages are the list of them.
+#: This many links to the same page in other languages count as a list of languages.
 _LEAST_LANGUAGES = 3
 _LINK_TEXT = etree.XPath(".//a//text()", smart_strings=False)
-#: A page that is nearly all navigation is a list of links: that is its content then.
+#: If at least this share of a page is navigation, the list of links is its content.
 _MOST = 0.8
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)$")
-#: Of a page's markup, no encoding declaration is left to contradict the text we decoded.
+#: The declaration of the encoding is removed, because the text is already decoded.
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 _kind_of = html_parser.derive_element_type_from_text
 
 
 def _kind_of_any(text: str) -> type[Text] | None:
-    """What a text is. unstructured drops a single letter or digit; it may be the answer."""
+    """The kind of a text. unstructured drops a single letter or digit, which may be an answer."""
     return _kind_of(text) or (Text if text.isalnum() else None)
 
 
@@ -75,12 +75,12 @@ html_parser.derive_element_type_from_text = _kind_of_any
 
 
 def read_html(source: Source) -> Reading:
-    """What unstructured finds in the page, without what is the same on every page of a site."""
+    """The content of the page by unstructured, without parts that all pages of a site share."""
     return html_reading(decode(source.read(), html=True))
 
 
 def html_reading(markup: str) -> Reading:
-    """As `read_html`, for a page that is text already."""
+    """Like `read_html`, for a page that is already text."""
     tree = _parsed(_XML_DECLARATION.sub("", markup).replace("\x00", ""))
     if tree is None:
         return Reading(iter(()))
@@ -93,16 +93,16 @@ def html_reading(markup: str) -> Reading:
 
 
 def _parsed(text: str) -> etree._Element | None:
-    """The page as a tree; None where there is nothing in it. Raises JobError when it is too deep.
+    """The page as a tree; None if it is empty. Raises JobError if it is nested too deeply.
 
-    libxml2 leaves out, almost without a word, what is nested deeper than 256, or with huge_tree
-    2048: whatever is deeper is read without its containers.
+    libxml2 leaves out, almost silently, content that is nested deeper than 256 levels, or 2048 with
+    huge_tree. Such content is read without its containers.
     """
     for text_so_far in (text, _CONTAINERS.sub("\n", text)):
         parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
         try:
             tree = lxml_html.document_fromstring(text_so_far, parser)
-        except etree.ParserError:  # lxml's word for a page with nothing in it
+        except etree.ParserError:  # lxml raises this for an empty page
             return None
         if not any(entry.type == _TOO_DEEP for entry in parser.error_log):
             return tree
@@ -110,9 +110,9 @@ def _parsed(text: str) -> etree._Element | None:
 
 
 def _flatten(tree: etree._Element) -> None:
-    """Take out the containers below the deepest level that unstructured's own parser reads.
+    """Remove the containers below the deepest level that unstructured's own parser reads.
 
-    Pages of broken markup, whose blocks are never closed, are nested as deep as they are long.
+    In broken pages whose blocks are never closed, the depth grows with the length.
     """
     depth = 0
     too_deep = []
@@ -121,13 +121,13 @@ def _flatten(tree: etree._Element) -> None:
         if event == "start" and depth > _DEEPEST and len(node):
             too_deep.append(node)
     for node in too_deep:
-        # A line end where a block began, or its words would grow together with those before it.
+        # Put a newline where a block began; otherwise its words would join those before it.
         node.text = "\n" + (node.text or "")
         unwrap(node)
 
 
 def _drop_boilerplate(tree: etree._Element) -> None:
-    """Take out navigation, banners and footers, unless that is most of what the page says."""
+    """Remove navigation, banners and footers, unless they are most of the page."""
     found = [node for node in tree.iter(etree.Element) if _is_boilerplate(node)]
     known = set(found)
     outermost = [node for node in found if not any(up in known for up in node.iterancestors())]
@@ -144,7 +144,7 @@ def _is_boilerplate(node: etree._Element) -> bool:
     if node.tag in _NO_TEXT or node.tag == "nav" or node.get("role") in _ROLES:
         return True
     if node.tag in ("header", "footer"):
-        # That of an article or a section belongs to it.
+        # The header or footer of an article or section belongs to it.
         return next(node.iterancestors("article", "section", "main"), None) is None and (
             node.tag == "footer" or next(node.iter("h1", "h2"), None) is None
         )
@@ -163,7 +163,7 @@ def _is_all_links(node: etree._Element) -> bool:
 
 
 def _is_language_list(node: etree._Element) -> bool:
-    """Whether it lists the languages that the page is there in, one link each."""
+    """Whether it lists the languages of the page, with one link for each."""
     items = node.findall("li")
     if len(items) < _LEAST_LANGUAGES:
         return False
@@ -173,7 +173,7 @@ def _is_language_list(node: etree._Element) -> bool:
 
 
 def _text_length(node: etree._Element) -> int:
-    """Length of what is shown in a node that stands in nothing hidden."""
+    """Length of the visible text in a node outside hidden elements."""
     if node.tag in _NO_TEXT:
         return 0
     return _stripped_length(_TEXT(node)) - _stripped_length(_HIDDEN_TEXT(node))
@@ -184,7 +184,7 @@ def _stripped_length(texts: Iterable[str]) -> int:
 
 
 def read_markdown(source: Source) -> Reading:
-    """What unstructured finds in the text; front matter is kept as text and names the title."""
+    """The content of the text by unstructured; front matter stays as text and names the title."""
     text = decode(source.read()).replace("\r\n", "\n").replace("\x00", "")
     front = _FRONT_MATTER.match(text)
     matter = front.group(1) if front else ""
@@ -204,10 +204,10 @@ def _markdown_elements(matter: str, body: str) -> Iterator[Element]:
 
 
 def _plain_fences(text: str) -> str:
-    """Blocks of code between bare fences at the beginning of their lines, the last one closed.
+    """Rewrite code blocks with bare fences at the beginning of lines, and close the last one.
 
-    Markdown's own reader takes others for text: those with a title or numbers of lines behind the
-    language, and those within lists.
+    Markdown's own reader takes other code blocks for text: those with a title or line numbers after
+    the language, and those within lists.
     """
     fence, indent = "", 0
     lines = []

@@ -1,7 +1,7 @@
-"""Word documents: brought to what Word shows of them, then read by unstructured.
+"""Word documents: reduced to what Word shows, then read by unstructured.
 
-unstructured knows paragraphs, their styles and their numbers. Which text there is, and what a
-table holds, is found here.
+unstructured knows paragraphs, their styles and their numbers. This module finds the text and the
+content of tables.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,14 +29,14 @@ from docmill.worker.models import Element
 
 _NUMBERING = qn("w:numPr")
 
-#: Reads a part that is imported, by its name and bytes: what it holds, as elements.
+#: Reads an imported part, given by name and bytes, into elements.
 ReadImported = Callable[[str, bytes], Iterable[Element]]
 
 
 def partition_word(file: BinaryIO, read_imported: ReadImported) -> Iterator[Found | Element]:
-    """What Word shows, element by element: unstructured's, and ours where it has none.
+    """What Word shows, element by element: unstructured's elements, or docmill's own.
 
-    `file` is a plain package: see ooxml.package. Raises what a broken document raises.
+    `file` is a plain package: see ooxml.package. A broken document may raise anything.
     """
     options = DocxPartitionerOptions.load(
         file=file, file_path=None, include_page_breaks=False, infer_table_structure=True
@@ -67,7 +67,7 @@ def _simplify(document: Document) -> None:
 
 
 def _notes_of(document: Document, kind: str, styles: frozenset[str]) -> Any:
-    """The root of the part with notes of that kind, simplified; None where there is none."""
+    """The simplified root of the part with notes of this kind; None if there is none."""
     for relation in document.part.rels.values():
         if relation.reltype == kind and not relation.is_external:
             with suppress(etree.XMLSyntaxError):
@@ -75,7 +75,7 @@ def _notes_of(document: Document, kind: str, styles: frozenset[str]) -> Any:
                 story.simplify(
                     root, hidden_styles=styles, find_part=graphics.finder(relation.target_part)
                 )
-                # Where they lead to is known in the part that they are taken out of only.
+                # Only the part that held the links knows their targets.
                 for link in list(root.iter(f"{W}hyperlink")):
                     replace_with(link, list(link))
                 return root
@@ -83,7 +83,7 @@ def _notes_of(document: Document, kind: str, styles: frozenset[str]) -> Any:
 
 
 def _mark_imported(root: Any) -> None:
-    """Put a paragraph in the place of each part that Word imports. Each part is read once."""
+    """Replace each imported part by a paragraph. Each part is read once."""
     seen = set()
     for imported in list(root.iter(f"{W}altChunk")):
         name = imported.get(f"{R}id", "")
@@ -95,7 +95,7 @@ def _mark_imported(root: Any) -> None:
 
 
 def _drop_dead_links(root: Any, part: Any) -> None:
-    """Links that lead nowhere stay as text."""
+    """Turn links without a target into text."""
     for link in root.iter(f"{W}hyperlink"):
         if link.get(f"{R}id") is not None and link.get(f"{R}id") not in part.rels:
             del link.attrib[f"{R}id"]
@@ -123,7 +123,7 @@ class _Partitioner(_DocxPartitioner):
         return self._beside(section, "Footer", [section.footer, first, even])
 
     def _beside(self, section: Section, category: str, found: list[Any]) -> Iterator[Element]:
-        """The headers or footers that a section shows first; it may have them from one before."""
+        """The headers or footers that a section is the first to show; it may inherit them."""
         is_on = (
             True,
             section.different_first_page_header_footer,
@@ -139,7 +139,7 @@ class _Partitioner(_DocxPartitioner):
             if text := self._header_footer_text(defined):
                 yield Element(category, text)
 
-    # What stands in bold or italics is metadata that we leave behind.
+    # docmill does not use the metadata about bold and italics.
     def _paragraph_emphasis(self, _paragraph: Paragraph) -> tuple[list[str], list[str]]:
         return [], []
 
@@ -199,7 +199,7 @@ class _Partitioner(_DocxPartitioner):
         self._begin_pages(page_breaks.pages_begun_in(element))
 
     def _cell_paragraph(self, element: Any) -> str:
-        """The text of a paragraph in a table, its number before it."""
+        """The text of a paragraph in a table, after its number."""
         imported = element.get(story.IMPORTED)
         if imported is not None:
             return "\n".join(found.text for found in self._imported(imported))

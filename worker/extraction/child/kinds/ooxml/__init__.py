@@ -1,1 +1,1 @@
-"""What Word, PowerPoint and Excel files have in common, and what is done to them before reading."""
+"""Common parts of Word, PowerPoint and Excel files, and their preparation before reading."""

@@ -1,4 +1,4 @@
-"""Content that is written twice, for newer and for older programs: one of the two is kept."""
+"""Content that is written twice, for newer and older programs: keeps one of the two."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from docmill.worker.extraction.child.kinds.ooxml.names import KNOWN_NAMESPACES, 
 
 
 def keep_one_alternative(root: Any) -> None:
-    """Put in place of each `mc:AlternateContent` what an Office of today takes from it."""
+    """Replace each `mc:AlternateContent` by the content that a current Office uses."""
     for alternatives in list(root.iter(f"{MC}AlternateContent")):
         replace_with(alternatives, _chosen(alternatives))
 
@@ -20,7 +20,7 @@ def _chosen(alternatives: Any) -> list[Any]:
 
 
 def replace_with(node: Any, children: list[Any]) -> None:
-    """Put the children in the node's place, in time that depends on nothing else."""
+    """Replace the node by the children, in time that depends on nothing else."""
     parent = node.getparent()
     if parent is None:
         return

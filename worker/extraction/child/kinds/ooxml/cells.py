@@ -1,7 +1,7 @@
-"""Rows of a sheet of Excel as it shows them: formats followed, merged filled, hidden left out.
+"""Rows of an Excel sheet as shown: with formats, filled merged cells, and no hidden ones.
 
-openpyxl opens the workbook; its way through the rows is not taken: in a sheet that it reads row by
-row it knows neither what is merged nor what is hidden.
+openpyxl opens the workbook. Its iteration over rows is not used: when it reads a sheet row by row,
+it knows neither merged nor hidden cells.
 """
 
 import re
@@ -21,15 +21,16 @@ from docmill.worker.extraction.child.kinds.ooxml.names import S, is_on
 from docmill.worker.extraction.child.kinds.ooxml.number_formats import Format, format_of, plain
 from docmill.worker.extraction.child.kinds.tables import Figure
 
-#: Excel's own. A cell may claim to stand anywhere.
+#: Excel's own limits. A cell may claim to be anywhere.
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
-#: Merged ranges that are filled, and columns and rows of one of them.
+#: How many merged ranges are filled, and how many columns of one range.
 _MAX_MERGED, _MAX_FILLED_COLUMNS = 100_000, 256
-#: Merged ranges of one row that are filled. A file may claim any number, one over the other.
+#: How many merged ranges of one row are filled. A file may claim any number, one over the other.
 _MAX_ACTIVE = 256
-#: Cells of a sheet that are filled from merged ones, and their characters.
+#: How many cells of a sheet are filled from merged ones, and how many characters.
 _MAX_FILLED, _MAX_FILLED_CHARACTERS = 1_000_000, 4_000_000
-#: Characters of shared formulas that nobody has computed: each is written for its own cell.
+#: How many characters of shared formulas without a computed value are written; each is written for
+#: its own cell.
 _MAX_TRANSLATED = 100_000
 _BLOCK_BYTES = 256 * 1024
 _ROW, _CELL, _COL = f"{S}row", f"{S}c", f"{S}col"
@@ -40,7 +41,7 @@ _END_OF_ROWS = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData/>")
 _MERGED = re.compile(
     rb"<(?:\w+:)?mergeCell\s[^<>]*?ref\s*=\s*[\"']([A-Z]+)(\d{1,7}):([A-Z]+)(\d{1,7})\b"
 )
-#: Rows behind a filter are hidden until somebody looks for them.
+#: Rows that a filter hides can be shown by a click.
 _FILTER = re.compile(rb"<(?:\w+:)?(?:filterColumn|tablePart)\b")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
@@ -52,7 +53,7 @@ NumberedRow = tuple[int, Cells | None]
 
 @dataclass(frozen=True)
 class Merged:
-    """A range of cells that is shown as one. Rows from 1, columns from 0."""
+    """A range of cells that is shown as one cell. Rows count from 1, columns from 0."""
 
     first_row: int
     last_row: int
@@ -62,7 +63,7 @@ class Merged:
 
 @dataclass
 class Book:
-    """What the sheets of a workbook share."""
+    """Data that the sheets of a workbook share."""
 
     strings: Sequence[str]
     codes: Sequence[tuple[str | None, int]]  #: format of each style, and its number
@@ -70,7 +71,7 @@ class Book:
     _formats: dict[int, Format] = field(default_factory=dict)
 
     def format(self, style: int) -> Format:
-        """What writes numbers of that style."""
+        """The function that writes numbers of this style."""
         found = self._formats.get(style)
         if found is None:
             code, number = self.codes[style] if style < len(self.codes) else (None, 0)
@@ -80,7 +81,7 @@ class Book:
 
 
 def book_of(workbook: Any) -> Book:
-    """What openpyxl knows of a workbook that it has opened to read only."""
+    """The data of a workbook that openpyxl has opened read-only."""
     numbers = [style.numFmtId for style in workbook._cell_styles]  # noqa: SLF001 -- no other name
     own = workbook._number_formats  # noqa: SLF001
     sheets = workbook.worksheets
@@ -97,14 +98,14 @@ def _code(number: int, own: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Tail:
-    """What a sheet says after its rows, and must be known before them."""
+    """Facts that a sheet holds after its rows, and that are needed before them."""
 
     merged: list[Merged]
     has_filter: bool
 
 
 def tail_of(sheet: IO[bytes]) -> Tail:
-    """Look for what stands behind the rows, without a look at them."""
+    """Read the part after the rows, without reading the rows."""
     rest = _rest(sheet)
     merged = [_range(found) for found in islice(_MERGED.finditer(rest), _MAX_MERGED)]
     return Tail([one for one in merged if one is not None], _FILTER.search(rest) is not None)
@@ -137,7 +138,7 @@ def column_of(letters: str) -> int:
 
 
 def rows_of(sheet: IO[bytes], book: Book, tail: Tail) -> Iterator[NumberedRow]:
-    """The rows that hold something, as they are shown."""
+    """The rows with content, as they are shown."""
     reader = _SheetReader(book, tail)
     return reader.without_hidden_columns(_filled(reader.rows(sheet), tail.merged))
 
@@ -169,7 +170,7 @@ class _SheetReader:
                 del node.getparent()[0]
 
     def without_hidden_columns(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
-        """The rows, the columns that are shown close together."""
+        """The rows without hidden columns; the visible columns move together."""
         places: dict[int, int] = {}
         for number, cells in rows:
             # Columns are described before the rows.
@@ -183,7 +184,7 @@ class _SheetReader:
             yield number, left or None
 
     def _column(self, node: Any) -> None:
-        # Columns of a group that is folded are shown by a click.
+        # A click shows the columns of a folded group.
         if is_hidden(node):
             first = _number(node.get("min"), 1)
             last = min(_number(node.get("max"), first), MAX_COLUMNS)
@@ -219,7 +220,7 @@ class _SheetReader:
             elif child.tag == _INLINE:
                 return _inline(child)
         if value is None:
-            # Nobody has computed it yet: the formula is what there is.
+            # It has not been computed yet, so only the formula exists.
             return self._formula(formula, row, column) if formula is not None else ""
         return self._shown(value, cell.get("t", "n"), cell.get("s"))
 
@@ -235,12 +236,12 @@ class _SheetReader:
         except ValueError:
             return value
         if not style or style == "0":
-            # As it is written, if nobody computed it.
+            # Keep a written number as it is, unless it was computed.
             return Figure(value if len(value) < 15 and value.isdecimal() else plain(number))
         return Figure(self._book.format(int(style))(number))
 
     def _string(self, number: str) -> str:
-        """The shared text with that number; nothing where the workbook has lost it."""
+        """The shared text with this number; empty if the workbook lacks it."""
         try:
             return self._book.strings[int(number)]
         except (IndexError, ValueError):
@@ -257,7 +258,7 @@ class _SheetReader:
         return self._translated(known, place) if known is not None else ""
 
     def _translated(self, formula: Translator, place: str) -> str:
-        """A shared formula as it is in another cell; nothing when too much was translated."""
+        """A shared formula for another cell; empty if too much was translated."""
         if self._translatable <= 0:
             return ""
         text = str(formula.translate_formula(place))
@@ -266,7 +267,7 @@ class _SheetReader:
 
 
 def is_hidden(node: Any) -> bool:
-    """Whether a row or column was hidden by hand: not with its group."""
+    """Whether a row or column was hidden by hand, and not with its group."""
     hidden = node.get("hidden")
     return hidden is not None and is_on(hidden) and not node.get("outlineLevel", "0").strip("0")
 
@@ -284,14 +285,14 @@ def _inline(node: Any) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Signs that XML cannot hold, as Excel writes them."""
+    """Decode characters that XML cannot hold, in Excel's notation."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
 def _filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[NumberedRow]:
-    """Rows with the text of merged cells in each of them that it spans, beside other text.
+    """Rows in which the text of a merged cell is repeated in each row that it spans.
 
-    A cell over the whole width of a table is a title, and stays one.
+    A cell over the whole width of a table is a title, and is not repeated.
     """
     waiting = sorted(merged, key=lambda one: one.first_row, reverse=True)
     active: list[tuple[Merged, str]] = []
@@ -311,13 +312,13 @@ def _filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[N
 
 
 class _Room:
-    """How much more of a sheet may be filled from merged cells."""
+    """How much of a sheet may still be filled from merged cells."""
 
     def __init__(self) -> None:
         self._cells, self._characters = _MAX_FILLED, _MAX_FILLED_CHARACTERS
 
     def take(self, active: list[tuple[Merged, str]]) -> bool:
-        """Take what one row needs. Returns whether it was there."""
+        """Take the amount that one row needs. Returns whether it was left."""
         widths = [one.last - one.first + 1 for one, _text in active]
         self._cells -= sum(widths)
         texts = (len(text) for _one, text in active)

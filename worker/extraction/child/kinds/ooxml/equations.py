@@ -1,4 +1,4 @@
-"""Equations of Office as one line of text, much as they would be typed: `A=πr^2`."""
+"""Equations of Office as one line of text, as people would type them: `A=πr^2`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _TEXTS = frozenset({f"{M}t", f"{W}t"})
 
 @dataclass(frozen=True)
 class _Form:
-    """One construct of an equation, the texts of its parts known."""
+    """One construct of an equation, with the texts of its parts."""
 
     node: Any
     texts: dict[Any, str]
@@ -25,7 +25,7 @@ class _Form:
         return "".join(self.each(name))
 
     def setting(self, name: str, default: str) -> str:
-        """What the construct's properties say."""
+        """A setting from the construct's properties."""
         for properties in self.node.iterchildren(f"{self.node.tag}Pr"):
             for found in properties.iterchildren(f"{M}{name}"):
                 return str(found.get(f"{M}val", default))
@@ -33,9 +33,9 @@ class _Form:
 
 
 def linear(equation: Any) -> str:
-    """The text of an `m:oMath` or `m:oMathPara`. Each of its letters is there once."""
+    """The text of an `m:oMath` or `m:oMathPara`. Each letter occurs once."""
     texts: dict[Any, str] = {}
-    # Parts come before what they are parts of, however deep they stand.
+    # Inner parts come before the outer ones, at any depth.
     for node in reversed(list(equation.iter())):
         if isinstance(node.tag, str):
             texts[node] = _text_of(node, texts)

@@ -1,4 +1,4 @@
-"""What is written in pictures made of parts: charts, SmartArt, shapes of DrawingML."""
+"""Reads the text of charts, SmartArt and shapes of DrawingML."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -8,14 +8,14 @@ from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, R
 
-#: Points of a chart that are read; a chart that somebody looks at has fewer.
+#: How many points of a chart are read; a normal chart has fewer.
 MAX_POINTS = 2_000
 #: Excel's own limit.
 _MAX_SERIES = 255
 _BREAKS = {f"{A}br": "\n", f"{A}tab": "\t"}
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
-#: Finds the bytes of the file that a relationship leads to; None where there is none.
+#: Finds the bytes of the file that a relationship names; None if there is none.
 FindPart = Callable[[str], bytes | None]
 
 
@@ -39,9 +39,9 @@ def paragraph_text(paragraph: Any) -> str:
 
 
 def diagram_lines(root: Any) -> Iterator[str]:
-    """Text of each point of a SmartArt's data part, in its order, as a list is written."""
+    """Text of each point of a SmartArt's data part, in order, as a list."""
     for point in root.iter(f"{DGM}pt"):
-        # What the layout made of a point would say it again.
+        # Points that the layout made would repeat the text.
         if point.get("type", "node") in ("node", "asst", "doc"):
             yield from paragraphs(point)
 
@@ -79,7 +79,7 @@ def _name(series: Any) -> str:
 
 
 def _categories(series: list[Any]) -> dict[int, str]:
-    """The categories of the first series that has some; the levels of one in one text."""
+    """The categories of the first series that has some; levels are joined in one text."""
     for one in series:
         if points := _points(one, "cat", "xVal"):
             return points
@@ -93,7 +93,7 @@ def _points(series: Any, *names: str) -> dict[int, str]:
         for point in holder.iter(f"{C}pt", f"{CX}pt"):
             number, text = point.get("idx", ""), " ".join(point.itertext()).strip()
             if number.isdecimal() and text and len(points) < MAX_POINTS:
-                # Levels go from the inner to the outer one.
+                # Levels are listed from the inner to the outer one.
                 key = int(number)
                 points[key] = f"{text} {points[key]}" if key in points else text
     return points
@@ -108,7 +108,7 @@ def _holders(series: Any, names: Iterable[str]) -> Iterator[Any]:
 
 
 def finder(part: Any) -> FindPart:
-    """Finds what a part refers to, each once: it may refer to one any number of times."""
+    """Finds the parts that a part refers to, and reads each once, however often it is named."""
     found: set[str] = set()
 
     def find(name: str) -> bytes | None:
@@ -128,7 +128,7 @@ def reference_of(node: Any) -> str:
 
 
 def lines_of(node: Any, find_part: FindPart) -> list[str]:
-    """The text of a chart or SmartArt that a node refers to; empty where it cannot be read."""
+    """The text of a chart or SmartArt that a node refers to; empty if it cannot be read."""
     data = find_part(reference_of(node))
     if data is None:
         return []

@@ -14,13 +14,13 @@ MC: Final = f"{{{_OOXML}/markup-compatibility/2006}}"
 S: Final = f"{{{_OOXML}/spreadsheetml/2006/main}}"
 XDR: Final = f"{{{_OOXML}/drawingml/2006/spreadsheetDrawing}}"
 P: Final = f"{{{_OOXML}/presentationml/2006/main}}"
-#: Namespaces of this beginning are known to every Office of today.
+#: Every current Office knows the namespaces that begin like this.
 KNOWN_NAMESPACES: Final = ("http://schemas.microsoft.com/office/", f"{_OOXML}/")
 
-#: How a property says no.
+#: The values of a property that mean no.
 _FALSE = frozenset({"0", "false", "off", "none"})
 
 
 def is_on(value: str | None) -> bool:
-    """Whether a property that is there is on: it is, unless its value says otherwise."""
+    """Whether an existing property is on: yes, unless its value says no."""
     return value not in _FALSE

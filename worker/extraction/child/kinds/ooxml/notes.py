@@ -1,4 +1,4 @@
-"""Footnotes and endnotes of Word, each put after the paragraph that refers to it first."""
+"""Footnotes and endnotes of Word, each put after the paragraph with its first reference."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ class Notes:
     """The notes of a document, numbered in the order in which they are referred to."""
 
     def __init__(self, footnotes: Any, endnotes: Any) -> None:
-        """Take the roots of the parts that hold them, simplified; None where there is none."""
+        """Take the simplified roots of the parts that hold them; None if there is none."""
         self._notes = {_FOOT: _by_id(footnotes), _END: _by_id(endnotes)}
         self._numbers = {_FOOT: 0, _END: 0}
 
     def take(self, reference: Any) -> list[Any]:
         """Paragraphs and tables of a note; the reference becomes its mark.
 
-        Nothing for a note that was taken before or is not there.
+        Returns nothing for a note that was taken before or does not exist.
         """
         note = self._notes[reference.tag].pop(reference.get(f"{W}id", ""), None)
         if note is None:
@@ -35,7 +35,7 @@ class Notes:
         return blocks
 
     def _mark(self, reference: Any) -> str:
-        """The note's number as Word counts; none where a sign of the author's follows."""
+        """The note's number as Word counts; empty if the author's own sign follows."""
         follows = reference.get(f"{W}customMarkFollows")
         if follows is not None and is_on(follows):
             return ""
@@ -48,7 +48,7 @@ def _by_id(root: Any) -> dict[str, Any]:
     if root is None:
         return {}
     notes = root.iterchildren(f"{W}footnote", f"{W}endnote")
-    # The others are lines that set notes apart.
+    # The others are separator lines.
     return {
         note.get(f"{W}id", ""): note for note in notes if note.get(f"{W}type", "normal") == "normal"
     }

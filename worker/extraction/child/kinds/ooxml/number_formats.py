@@ -1,4 +1,4 @@
-"""Numbers as a spreadsheet shows them: what the format of a cell makes of its value."""
+"""Writes numbers as a spreadsheet shows them, by the format of a cell."""
 
 import datetime as dt
 import re
@@ -30,7 +30,7 @@ _HOLDS: dict[str, Callable[[float, float], bool]] = {
     ">": lambda value, bound: value > bound,
     ">=": lambda value, bound: value >= bound,
 }
-#: Letters of dates are words in a format without a date.
+#: In a format without a date, letters of dates are words.
 _WORDS = ("text", "date")
 _CLOCK = frozenset("ymdhsYMDHS")
 _MONTHS = [
@@ -38,18 +38,18 @@ _MONTHS = [
     *("August", "September", "October", "November", "December"),
 ]
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-#: A format by the kinds of its signs, t for words.
+#: A format by the kinds of its signs; t stands for words.
 _SHAPES = {"text": "t"}
 _USUAL = re.compile(
     r"(?P<before>t*)(?P<whole>0+|\#*0?|\#,\#\#0)(?:\.(?P<decimals>0+))?(?P<after>[t%]*)"
 )
-#: Results that are kept of a format: most dates of a sheet are there many times.
+#: How many results of a format are kept, because most dates of a sheet occur many times.
 _MAX_KNOWN = 10_000
-#: Formats that look otherwise in each country: what they stand for is written instead.
+#: Formats that look different in each country, and the fixed formats used instead.
 _OF_THE_COUNTRY = {14: "yyyy-mm-dd", 22: "yyyy-mm-dd hh:mm"}
-#: Whole numbers below it are written with all their digits.
+#: Whole numbers below this are written with all digits.
 _MOST_WHOLE = 1e17
-#: Excel's longest; a longer one is no format.
+#: Excel's longest format; a longer one is ignored.
 _MAX_FORMAT_CHARACTERS = 255
 _MAX_DIGITS = 30
 _LAST_DAY = 2_958_466  # the one after 9999-12-31
@@ -64,7 +64,7 @@ class _Token:
 
 @dataclass(frozen=True)
 class _Section:
-    """What a format does with some of the numbers."""
+    """The part of a format for some of the numbers."""
 
     tokens: Sequence[_Token]
     condition: tuple[str, float] | None
@@ -78,9 +78,9 @@ class _Section:
 
 
 def format_of(code: str | None, *, built_in: int = 0, from_1904: bool = False) -> Format:
-    """What writes numbers as a format says. One that cannot be followed writes them plainly.
+    """The function that writes numbers by a format; plainly if the format is not understood.
 
-    `built_in` is the number of a format that Excel knows by number; dates count from 1904 in
+    `built_in` is the number of a format that is built into Excel. Dates count from 1904 in
     workbooks of old Macs.
     """
     code = _OF_THE_COUNTRY.get(built_in, code)
@@ -101,7 +101,7 @@ def format_of(code: str | None, *, built_in: int = 0, from_1904: bool = False) -
 
 
 def _usual(tokens: Sequence[_Token]) -> Format | None:
-    """The short way for `0.00`, `#,##0 "kg"` and `0%`: all that most sheets have."""
+    """A faster way for `0.00`, `#,##0 "kg"` and `0%`, the only formats of most sheets."""
     pattern = "".join(_SHAPES.get(token.kind, token.text) for token in tokens)
     found = _USUAL.fullmatch(pattern)
     if found is None or len(found["decimals"] or "") > _MAX_DIGITS:
@@ -135,7 +135,7 @@ def is_date(code: str | None) -> bool:
 
 
 def plain(value: float) -> str:
-    """A number as it is written where nothing is said about it."""
+    """A number without a format."""
     if abs(value) < _MOST_WHOLE and value == int(value):
         return str(int(value))
     return f"{value:.15g}"
@@ -181,7 +181,7 @@ def _written(value: float, sections: list[_Section], *, from_1904: bool) -> str:
 
 
 def _chosen(value: float, sections: list[_Section]) -> tuple[_Section, bool]:
-    """The section for a number, and whether it leaves the minus to us."""
+    """The section for a number, and whether the minus sign must be added."""
     for section in sections:
         if section.condition is not None and _HOLDS[section.condition[0]](
             value, section.condition[1]
@@ -201,7 +201,7 @@ def _number(value: float, tokens: Sequence[_Token]) -> str:
     kinds = {token.kind for token in tokens}
     marks = [token.text for token in tokens if token.kind == "mark"]
     if "figure" not in kinds or "/" in marks:
-        # Without a place for digits only the words are shown; fractions are shown as decimals.
+        # Without a place for digits only the words are shown. Fractions are shown as decimals.
         shown = {"general", "figure"} & kinds
         words = "".join(token.text for token in tokens if token.kind in _WORDS)
         return plain(value) + words.rstrip() if "/" in marks else _worded(tokens, value, shown)
@@ -230,7 +230,7 @@ def _scientific(value: float, tokens: Sequence[_Token]) -> str:
 
 
 def _filled(value: float, tokens: Sequence[_Token]) -> str:
-    """Digits put in their places; words between them stay where they stand."""
+    """Put digits into their places; words between them stay."""
     places = [i for i, token in enumerate(tokens) if token.kind == "figure"]
     point = next(
         (i for i, token in enumerate(tokens) if token == _Token("mark", ".")), places[-1] + 1
@@ -273,14 +273,14 @@ def _whole(
         comma = "," if grouped and digit.strip() and count and count % 3 == 0 else ""
         written[place] = digit + comma
     if places and digits:
-        # The first place takes all that is left.
+        # The first place takes all remaining digits.
         rest = _in_groups(digits, len(places)) if grouped else digits
         written[places[0]] = rest + written[places[0]]
     return written
 
 
 def _in_groups(digits: str, behind: int) -> str:
-    """Digits with commas between thousands; so many digits stand behind them."""
+    """Digits with commas between thousands; `behind` digits follow them."""
     signs = (
         f"{digit}," if count % 3 == 0 else digit
         for count, digit in enumerate(reversed(digits), start=behind)
@@ -333,7 +333,7 @@ def _moment(value: float, decimals: int, *, from_1904: bool) -> dt.datetime:
     if from_1904:
         start = dt.datetime(1904, 1, 1)  # noqa: DTZ001 -- a sheet knows none
     else:
-        # Excel believes that 1900 was a leap year.
+        # Excel treats 1900 as a leap year.
         day = 31 if value < _FEBRUARY_29_1900 else 30
         start = dt.datetime(1899, 12, day)  # noqa: DTZ001 -- a sheet knows none
     seconds = round(value * 86_400, decimals)
@@ -341,7 +341,7 @@ def _moment(value: float, decimals: int, *, from_1904: bool) -> dt.datetime:
 
 
 def _minutes(tokens: Sequence[_Token]) -> set[int]:
-    """Places of each m that stands for minutes: it does after hours and before seconds."""
+    """Places of each m that means minutes, which is so after hours and before seconds."""
     named = [
         (i, token.text[0].lower(), len(token.text))
         for i, token in enumerate(tokens)

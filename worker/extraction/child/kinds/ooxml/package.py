@@ -1,7 +1,7 @@
-"""Office files that are put together unusually, made usual: their readers know one way only.
+"""Rewrites unusual Office files into the usual form, because readers know only that form.
 
-Strict files have namespaces of their own, macro files and templates another type, damaged ones
-refer to parts that are not there, and some programs write names with backslashes.
+Strict files have namespaces of their own, macro files and templates have another type, damaged
+files refer to missing parts, and some programs write names with backslashes.
 """
 
 import posixpath
@@ -19,7 +19,7 @@ _STRICT = re.compile(
     rb"""((?:xmlns(?::[\w.-]+)?|Type)\s*=\s*["'])http://purl\.oclc\.org/ooxml/(\w+)"""
 )
 _TRANSITIONAL = rb"\1http://schemas.openxmlformats.org/\2/2006"
-#: Main parts of macro files, templates and shows, as the plain kind calls its own.
+#: Types of the main parts of macro files, templates and shows, which become those of plain files.
 _MAIN_TYPES = re.compile(
     rb"application/vnd\.(?:ms-word\.(?:document|template)\.macroEnabled(?:Template)?"
     rb"|openxmlformats-officedocument\.wordprocessingml\.template)\.main\+xml"
@@ -31,7 +31,7 @@ _PLAIN_WORD = b"application/vnd.openxmlformats-officedocument.wordprocessingml.d
 _PLAIN_SLIDES = (
     b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
 )
-#: Nobody reads these: they are left out of what is written anew.
+#: Parts that nobody reads, which are left out of the new file.
 _UNREAD = frozenset(
     {"bin", "bmp", "emf", "fntdata", "gif", "jpeg", "jpg", "m4a", "mov", "mp3", "mp4", "odttf"}
     | {"png", "svg", "tif", "tiff", "wav", "wdp", "wmf", "wmv"}
@@ -42,9 +42,9 @@ _REFERENCE = "{http://schemas.openxmlformats.org/package/2006/relationships}Rela
 
 
 def plain_package(file: BinaryIO) -> BinaryIO:
-    """The file itself where it is as usual; else one that says the same in the usual way.
+    """The file itself if it has the usual form; otherwise a new file in the usual form.
 
-    Raises what a broken archive raises. Pictures, sounds and fonts are empty in the new one.
+    A broken archive may raise anything. Pictures, sounds and fonts are empty in the new file.
     """
     file.seek(0)
     with zipfile.ZipFile(file) as package:
@@ -62,7 +62,7 @@ def plain_package(file: BinaryIO) -> BinaryIO:
 
 
 def targets_of(package: zipfile.ZipFile, part: str) -> dict[str, str]:
-    """The parts that a part refers to, by the names that it has for them."""
+    """The parts that a part refers to, by its names for them."""
     folder, name = posixpath.split(part)
     try:
         root = _parsed(package.read(f"{folder}/_rels/{name}.rels"))

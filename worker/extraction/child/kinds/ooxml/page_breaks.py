@@ -1,4 +1,4 @@
-"""Where Word began a new page when it last laid a document out."""
+"""Finds the page breaks of Word's last layout of a document."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -11,17 +11,17 @@ from docmill.worker.extraction.child.kinds.ooxml.names import W
 from docmill.worker.extraction.child.kinds.ooxml.story import NOTE
 
 _BREAK = f"{W}lastRenderedPageBreak"
-#: Larger properties than any that a program writes are not copied to each page.
+#: Larger properties, which no program writes, are not copied to each page.
 _MOST_PROPERTIES = 500
 
 
 def has_break(node: Any) -> bool:
-    """Whether a page begins in it."""
+    """Whether a page begins in this node."""
     return next(node.iter(_BREAK), None) is not None
 
 
 def pieces(paragraph: Any) -> Iterator[Any]:
-    """The paragraph page by page: its content is moved into new ones of the same kind."""
+    """The paragraph page by page: its content is moved into new paragraphs of the same kind."""
     piece = _like(paragraph)
     for child in [child for child in paragraph if child.tag != f"{W}pPr"]:
         for part in _around_breaks(child):
@@ -48,7 +48,7 @@ def _is_large(properties: Any) -> bool:
 
 
 def _around_breaks(child: Any) -> list[Any]:
-    """A run as several, with None for each page that begins; a link is not cut."""
+    """A run cut into several, with None for each new page; a link is not cut."""
     if child.tag == f"{W}r" and child.find(_BREAK) is not None:
         return _runs(child)
     ends = [None for _ in child.iter(_BREAK)]
@@ -77,7 +77,7 @@ def _runs(run: Any) -> list[Any]:
 
 
 def pages_begun_in(table: Any) -> int:
-    """How many pages begin in a table: of the cells of a row, the one with the most counts."""
+    """How many pages begin in a table: in each row the cell with the most counts."""
     return sum(
         max((sum(1 for _ in cell.iter(_BREAK)) for cell in row.iterchildren(f"{W}tc")), default=0)
         for row in table.iterchildren(f"{W}tr")

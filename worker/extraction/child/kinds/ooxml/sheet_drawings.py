@@ -1,4 +1,4 @@
-"""What is drawn on a sheet of Excel: text boxes, shapes, charts, SmartArt."""
+"""Reads the drawings on an Excel sheet: text boxes, shapes, charts, SmartArt."""
 
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _REFERRING = (f"{C}chart", f"{CX}chart", f"{DGM}relIds")
 
 
 def drawn_on(package: zipfile.ZipFile, sheet: str) -> Iterator[Element]:
-    """Elements of what is drawn on the sheet with that path, in the order of its drawing."""
+    """Elements of the drawings on the sheet with this path, in their order."""
     for path in dict.fromkeys(targets_of(package, sheet).values()):
         if "/drawings/" in path and path.endswith(".xml"):
             root = _root(package, path)
@@ -28,7 +28,7 @@ def drawn_on(package: zipfile.ZipFile, sheet: str) -> Iterator[Element]:
 def _elements(package: zipfile.ZipFile, path: str, root: Any) -> Iterator[Element]:
     keep_one_alternative(root)
     targets = targets_of(package, path)
-    read: set[str] = set()  # each once: a drawing may refer to one any number of times
+    read: set[str] = set()  # each is read once; a drawing may refer to one any number of times
     for node in root.iter(f"{XDR}txBody", *_REFERRING):
         if node.tag == f"{XDR}txBody":
             text = "\n".join(graphics.paragraphs(node))

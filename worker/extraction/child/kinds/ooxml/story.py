@@ -1,8 +1,8 @@
-"""A Word text as Word shows it, in the few elements that its readers know.
+"""Reduces a Word text to what Word shows, in the few elements that readers know.
 
-A story is what Word calls a text of its own: the body, a header, a note. Each step is one pass
-over it. What is hidden or deleted goes, what wraps is taken off, and what stands beside the text
-(boxes, charts, notes) comes after the paragraph that it hangs on.
+Word calls a separate text a story: the body, a header, a note. Each step is one pass over it.
+Hidden and deleted text is removed, wrappers are removed, and content beside the text (boxes,
+charts, notes) is put after the paragraph that it is anchored to.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from docmill.worker.extraction.child.kinds.ooxml.equations import linear
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M, W, is_on
 from docmill.worker.extraction.child.kinds.ooxml.symbols import symbol
 
-#: How a paragraph is marked that begins a note, and one that stands for an imported part.
+#: Marks for a paragraph that begins a note, and for one that replaces an imported part.
 NOTE, IMPORTED = "docmill-note", "docmill-imported"
 
 _REMOVED = frozenset({f"{W}del", f"{W}moveFrom"})
@@ -31,7 +31,7 @@ _WRAPPERS = tuple(
     f"{W}{name}"
     for name in ["bdo", "customXml", "dir", "fldSimple", "ins", "moveTo", "sdt", "smartTag"]
 )
-#: What stands in a wrapper beside what it wraps.
+#: Elements in a wrapper that are not its content.
 _ABOUT_WRAPPERS = frozenset(
     f"{W}{name}" for name in ["customXmlPr", "fldData", "sdtEndPr", "sdtPr", "smartTagPr"]
 )
@@ -49,7 +49,7 @@ _BESIDE = (
 )
 _INLINE = frozenset({f"{W}p", f"{W}hyperlink"})
 
-#: Gives the paragraphs of a note at its first reference, and puts its mark there.
+#: Returns the paragraphs of a note at its first reference, and puts its mark there.
 TakeNote = Callable[[Any], list[Any]]
 
 
@@ -60,7 +60,7 @@ def simplify(
     find_part: graphics.FindPart,
     take_note: TakeNote | None = None,
 ) -> None:
-    """Leave paragraphs, runs and tables in a story, and in them what Word shows."""
+    """Keep only paragraphs, runs and tables in a story, with the content that Word shows."""
     keep_one_alternative(root)
     joined = _drop_deleted(root)
     _drop_hidden(root, hidden_styles)
@@ -72,7 +72,7 @@ def simplify(
 
 
 def _drop_deleted(root: Any) -> list[Any]:
-    """Drop what was deleted or moved away. Returns the paragraphs whose end was."""
+    """Drop text that was deleted or moved away. Returns paragraphs whose end was deleted."""
     joined = []
     for change in list(root.iter(*_REMOVED, f"{W}cellDel", *_FORMER)):
         place = change.getparent()
@@ -90,7 +90,7 @@ def _drop_deleted(root: Any) -> list[Any]:
 
 
 def _is_mark(properties: Any) -> bool:
-    """Whether these are properties of the end of a paragraph."""
+    """Whether these are properties of the end mark of a paragraph."""
     above = properties.getparent()
     return properties.tag == f"{W}rPr" and above is not None and above.tag == f"{W}pPr"
 
@@ -124,13 +124,13 @@ def _hidden_runs(root: Any, hidden_styles: frozenset[str]) -> Iterator[Any]:
         return
     for hidden in root.iter(f"{W}vanish"):
         run = hidden.getparent().getparent()
-        # Elsewhere it hides the end of a paragraph, or defines a style.
+        # In other places it hides the end of a paragraph, or defines a style.
         if run is not None and run.tag in (f"{W}r", f"{M}r") and is_on(hidden.get(f"{W}val")):
             yield run
 
 
 def _is_hidden(run: Any, hidden_styles: frozenset[str]) -> bool:
-    """Whether a run is hidden, by itself or by its style or its paragraph's."""
+    """Whether a run is hidden, by itself, by its style or by its paragraph's style."""
     own = run.find(f"{W}rPr/{W}vanish")
     if own is not None:
         return is_on(own.get(f"{W}val"))
@@ -143,7 +143,7 @@ def _is_hidden(run: Any, hidden_styles: frozenset[str]) -> bool:
 
 
 def hidden_styles(styles: Any) -> frozenset[str]:
-    """Names of the styles that hide text, by themselves or by what they are based on."""
+    """Names of the styles that hide text, by themselves or by their base styles."""
     hides: dict[str, bool] = {}
     bases: dict[str, str] = {}
     for style in styles.iter(f"{W}style"):
@@ -180,8 +180,8 @@ def _unwrap(root: Any) -> None:
 
 
 def _join(paragraphs: list[Any]) -> None:
-    """Put paragraphs whose end was deleted together with the next one, whose kind they take."""
-    # From the last one on: what a paragraph has taken up is not moved again.
+    """Join paragraphs whose end was deleted with the next one; the next one gives the kind."""
+    # From the last one back, so that joined content is not moved again.
     for paragraph in reversed(paragraphs):
         follower = paragraph.getnext()
         if paragraph.getparent() is None or follower is None or follower.tag != f"{W}p":
@@ -195,9 +195,9 @@ def _join(paragraphs: list[Any]) -> None:
 
 
 def _drop_instructions(root: Any) -> None:
-    """Drop results of fields that are only part of another field's instruction."""
-    has_result: list[bool] = []  # of each field that is open
-    instructions: list[list[Any]] = []  # text in those that have none so far
+    """Drop results of fields that are part of another field's instruction."""
+    has_result: list[bool] = []  # for each open field
+    instructions: list[list[Any]] = []  # text in fields without a result so far
     for node in list(root.iter(f"{W}fldChar", f"{W}t", f"{W}sym")):
         kind = node.get(f"{W}fldCharType") if node.tag == f"{W}fldChar" else "text"
         if kind == "text" and instructions:
@@ -206,7 +206,7 @@ def _drop_instructions(root: Any) -> None:
             has_result.append(False)
             instructions.append([])
         elif kind in ("separate", "end") and has_result:
-            # Only an instruction that ends is one: a damaged file is not to lose its rest.
+            # Only a complete instruction counts, so that a damaged file does not lose its rest.
             for text in () if has_result[-1] else instructions.pop():
                 _remove(text)
             has_result[-1] = True
@@ -215,7 +215,7 @@ def _drop_instructions(root: Any) -> None:
 
 
 def _write_out(root: Any) -> None:
-    """Write as text what is none: equations, ruby, symbols, chosen entries of forms."""
+    """Write equations, ruby, symbols and chosen entries of forms as text."""
     for ruby in list(root.iter(f"{W}ruby")):
         base, reading = (_texts(ruby.iterchildren(f"{W}{part}")) for part in ("rubyBase", "rt"))
         put_text(ruby, f"{base}({reading})" if reading else base)
@@ -231,7 +231,7 @@ def _texts(nodes: Iterable[Any]) -> str:
 
 
 def put_text(node: Any, text: str) -> None:
-    """Put text in the place of a node, wrapped as its surroundings want it."""
+    """Replace a node by text, wrapped as its surroundings require."""
     new = OxmlElement("w:t")
     new.text = text
     above = node.getparent()
@@ -256,7 +256,7 @@ def paragraph_of(text: str) -> Any:
 
 
 def _set_beside(root: Any, find_part: graphics.FindPart, take_note: TakeNote | None) -> None:
-    """Move what stands beside a paragraph after it, in the order in which it is referred to."""
+    """Move content beside a paragraph after it, in the order of the references."""
     last: dict[Any, Any] = {}
     for node in list(root.iter(*_BESIDE)):
         anchor = next(node.iterancestors(f"{W}p"), None)

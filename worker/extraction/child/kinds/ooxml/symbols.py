@@ -1,4 +1,4 @@
-"""Signs of the fonts Symbol and Wingdings, which Word writes as numbers of theirs."""
+"""Signs of the fonts Symbol and Wingdings, which Word writes as numbers of the font."""
 
 #: The Greek of Adobe's Symbol font, at the places of A to Z and a to z.
 _GREEK = dict(
@@ -22,7 +22,7 @@ _PRIVATE = range(0xF000, 0xF100)
 
 
 def symbol(font: str, number: str) -> str:
-    """The sign with that number, in hexadecimal; nothing where no letter stands for it."""
+    """The sign with this hexadecimal number; empty if no letter stands for it."""
     try:
         code = int(number, 16)
     except ValueError:

@@ -24,10 +24,10 @@ class _Cell:
 
 @dataclass(frozen=True)
 class WordTable:
-    """A table with its cells in their columns. What spans several stands in the first of them."""
+    """A table with its cells in their columns. A spanning cell is in its first column."""
 
     rows: list[list[str]]
-    html: str  #: empty where it would be long
+    html: str  #: empty if it would be long
 
 
 def read_table(table: Any, read_paragraph: ReadParagraph) -> WordTable:
@@ -38,7 +38,7 @@ def read_table(table: Any, read_paragraph: ReadParagraph) -> WordTable:
 
 
 def _cells(row: Any, above: dict[int, _Cell], read_paragraph: ReadParagraph) -> list[_Cell]:
-    """Cells that begin in a row. Those of `above` grow where they go on."""
+    """Cells that begin in a row. Cells of `above` that go on grow."""
     cells = []
     column = _count(row.find(f"{W}trPr/{W}gridBefore"), least=0)
     for found in row.iterchildren(f"{W}tc"):
@@ -62,7 +62,7 @@ def _count(setting: Any, *, least: int) -> int:
 
 
 def _goes_on(cell: Any) -> bool:
-    """Whether this is a lower part of a cell that spans rows: Word shows nothing of it."""
+    """Whether this is a lower part of a cell that spans rows, of which Word shows nothing."""
     merge = cell.find(f"{W}tcPr/{W}vMerge")
     return merge is not None and merge.get(f"{W}val", "continue") == "continue"
 

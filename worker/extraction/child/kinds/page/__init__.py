@@ -1,5 +1,5 @@
 """From lines on a page to elements. Nothing here knows where the lines come from.
 
-A PDF's text and what is recognised in a picture become elements in the same way: `layout` puts
-lines in order, `paragraphs` puts them together, `elements` says what each of them is.
+The text of a PDF and the recognised text of a picture become elements in the same way: `layout`
+puts lines in order, `paragraphs` joins them, `elements` finds the category of each.
 """

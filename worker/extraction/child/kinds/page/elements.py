@@ -1,4 +1,4 @@
-"""What the lines of a page are: paragraphs, titles, items of lists, tables, running lines."""
+"""Finds what the lines of a page are: paragraphs, titles, list items, tables, running lines."""
 
 import re
 import statistics
@@ -16,7 +16,8 @@ from docmill.worker.extraction.child.kinds.tables import table_elements
 from docmill.worker.extraction.shared.running import marks_of
 from docmill.worker.models import Element
 
-#: A line this much larger than the body is a title; the first is the highest heading.
+#: A line this many times larger than the body text is a title; the first factor is for the highest
+#: heading.
 _TITLE_SIZES = (1.8, 1.4, 1.17)
 _MAX_TITLE_CHARACTERS = 200
 _MAX_TITLE_LINES = 3
@@ -58,7 +59,7 @@ def _element(block: Sequence[Line], style: Style, page: int) -> Element:
 
 
 def _title_depth(block: Sequence[Line], text: str, style: Style) -> int | None:
-    """Depth of a heading, from how much larger than the body it is; None when it is none."""
+    """Depth of a heading, from its size compared with the body text; None if it is no heading."""
     too_long = len(text) > _MAX_TITLE_CHARACTERS or len(block) > _MAX_TITLE_LINES
     if too_long or not _LETTERS.search(text):
         return None

@@ -1,12 +1,12 @@
-"""Tables whose lines are drawn: from ruling lines to a grid of cells. Pure, knows numbers only."""
+"""Tables with drawn lines: turns ruling lines into a grid of cells. Pure: uses only numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-#: Lines closer than this are one, and lines that miss each other by less do meet; in points.
+#: Lines closer than this are one line, and lines with a smaller gap between them meet; in points.
 _NEAR = 3.0
-#: A page with more ruling lines is a drawing.
+#: A page with more ruling lines counts as a drawing.
 _MOST_RULES = 600
 _MOST_CELLS = 20_000
 _MOST_GRIDS = 50
@@ -14,7 +14,7 @@ _MOST_GRIDS = 50
 
 @dataclass(frozen=True)
 class Rule:
-    """A ruling line: at a height from left to right, or at an abscissa from bottom to top."""
+    """A ruling line: horizontal at a height, or vertical at an abscissa."""
 
     at: float
     start: float
@@ -23,17 +23,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the cells of a table are, from the top and from the left."""
+    """The places of the cells of a table, from the top and from the left."""
 
     ys: tuple[float, ...]  #: heights of its lines, the highest first
     xs: tuple[float, ...]  #: abscissas of its lines
-    #: By row and column, the cell that the text of this place belongs to: another one where
-    #: cells are merged.
+    #: By row and column, the cell that text at this place belongs to: another cell if cells are
+    #: merged.
     owners: tuple[tuple[tuple[int, int], ...], ...]
 
 
 def grids(level: Sequence[Rule], upright: Sequence[Rule]) -> list[Grid]:
-    """Grids of at least two columns that these lines draw; none on a page full of lines."""
+    """Grids with at least two columns made by these lines; none on a page full of lines."""
     level, upright = _merged(level), _merged(upright)
     if not level or not upright or len(level) + len(upright) > _MOST_RULES:
         return []
@@ -43,7 +43,7 @@ def grids(level: Sequence[Rule], upright: Sequence[Rule]) -> list[Grid]:
 
 
 def _merged(rules: Sequence[Rule]) -> list[Rule]:
-    """Pieces of one line put together."""
+    """Joins the pieces of lines."""
     merged: list[Rule] = []
     for at, run in _levels(rules):
         for rule in sorted(run, key=lambda rule: rule.start):
@@ -73,7 +73,7 @@ def _meet(level: Rule, upright: Rule) -> bool:
 
 
 def _groups(level: list[Rule], upright: list[Rule]) -> list[tuple[list[Rule], list[Rule]]]:
-    """Lines that hang together."""
+    """Groups of connected lines."""
     parents = list(range(len(level) + len(upright)))
 
     def root(number: int) -> int:
@@ -113,7 +113,7 @@ def _distinct(values: list[float]) -> list[float]:
 def _owners(
     xs: list[float], ys: list[float], level: list[Rule], upright: list[Rule]
 ) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Of each place the cell that it belongs to: no line drawn between two, they are merged."""
+    """For each place its cell: two places without a line between them are merged."""
     above = [_drawn(xs, [rule for rule in level if abs(rule.at - y) <= _NEAR]) for y in ys]
     rising = list(reversed(ys))
     beside = [_drawn(rising, [rule for rule in upright if abs(rule.at - x) <= _NEAR]) for x in xs]
@@ -133,6 +133,6 @@ def _owners(
 
 
 def _drawn(steps: list[float], rules: list[Rule]) -> list[bool]:
-    """Of each step, whether one of these lines is drawn along it."""
+    """For each step, whether one of these lines covers it."""
     middles = [(start + end) / 2 for start, end in pairwise(steps)]
     return [any(rule.start <= middle <= rule.end for rule in rules) for middle in middles]

@@ -1,4 +1,4 @@
-"""Where lines of text stand on a page, and what follows from it: columns and tables.
+"""Finds columns and tables from the places of lines on a page.
 
 Pure: knows lines and numbers, nothing of PDF.
 """
@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: A distance between two words, in sizes of the font, that no justified line is stretched to.
+#: A distance between words, in sizes of the font, that is larger than in any justified line.
 WIDE_GAP = 1.5
-#: Fewer lines side by side are chance, or the two ends of one line.
+#: Fewer lines side by side may be chance, or two ends of one line.
 _MIN_COLUMN_LINES = 3
 _MIN_TABLE_ROWS = 2
-#: Text in columns is prose: its lines are longer than what stands in a table's cell.
+#: Text in columns is prose: its lines are longer than the text of a table's cell.
 _MIN_COLUMN_CHARACTERS = 25
 _MOST_COLUMNS = 4
-#: Lines further apart than this, in sizes of the font, have nothing to do with each other.
+#: Lines further apart than this, in sizes of the font, do not belong together.
 _LARGEST_STEP = 4.0
 
 
 class Line(NamedTuple):
-    """A line of text as it stands on the page; y grows upwards.
+    """A line of text with its place on the page; y grows upwards.
 
-    Where a broken word was repaired it covers several lines of the page: then it begins at `top`
+    After a broken word was repaired, a line covers several lines of the page: it begins at `top`
     and `left`, and ends at `bottom` and `right`. A row of a table has `cells`.
     """
 
@@ -31,16 +31,16 @@ class Line(NamedTuple):
     right: float
     top: float
     bottom: float
-    size: float  #: height of the font: its nominal size means nothing where the page scales it
+    size: float  #: height of the font; its nominal size means nothing if the page scales it
     bold: bool
     cells: tuple[str, ...] = ()
-    table: int = 0  #: number of the ruled table that it is a row of; 0: of none
-    runs: bool = True  #: whether it stands where a running head or foot may
+    table: int = 0  #: number of its ruled table; 0: not in one
+    runs: bool = True  #: whether it is where running heads and feet are
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line, and the pieces of it that stand far from each other; one piece or none: whole."""
+    """A line, and its separate pieces; with one piece or none the line is whole."""
 
     line: Line
     pieces: tuple[Line, ...] = ()
@@ -68,7 +68,7 @@ def arranged(rows: Sequence[Row]) -> Iterator[Line]:
         if _is_prose(run, columns):
             yield from _in_columns(run, columns)
         else:
-            # A line after a table's last row is not known to belong to it.
+            # A line after the last row of a table may not belong to it.
             while len(run[-1].pieces) < 2:
                 run = run[:-1]
             end = start + len(run)
@@ -77,7 +77,7 @@ def arranged(rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def _run_end(rows: Sequence[Row], start: int) -> int:
-    """Where the rows end that leave the same space free from top to bottom."""
+    """The end of the rows that leave the same space free from top to bottom."""
     columns = _columns(rows[start : start + 1])
     end = start + 1
     while end < len(rows):
@@ -92,12 +92,12 @@ def _run_end(rows: Sequence[Row], start: int) -> int:
 
 
 def _columns(rows: Sequence[Row]) -> list[Interval]:
-    """Intervals that text stands in; between them nothing does."""
+    """The intervals with text; there is no text between them."""
     return _merged([_span(part) for row in rows for part in row.parts])
 
 
 def _span(part: Line) -> Interval:
-    """From left to right: a line that covers several ends left of where it begins, at times."""
+    """From left to right; a line that covers several lines may end left of its beginning."""
     left, right = part.left, part.right
     return (left, right) if left <= right else (right, left)
 
@@ -118,12 +118,12 @@ def _column_of(part: Line, columns: Sequence[Interval]) -> int:
 
 
 def _is_prose(run: Sequence[Row], columns: Sequence[Interval]) -> bool:
-    """Whether text stands side by side, rather than the cells of a table."""
+    """Whether this is prose side by side, and not cells of a table."""
     beside = [row for row in run if len(row.pieces) > 1]
     if len(beside) < _MIN_COLUMN_LINES or not 2 <= len(columns) <= _MOST_COLUMNS:
         return False
     lengths = sorted(len(piece.text) for row in beside for piece in row.pieces)
-    # Most of them: the last line of a paragraph is short.
+    # Most lines must be long; the last line of a paragraph is short.
     return lengths[len(lengths) // 4] >= _MIN_COLUMN_CHARACTERS
 
 
@@ -134,7 +134,7 @@ def _in_columns(run: Sequence[Row], columns: Sequence[Interval]) -> Iterator[Lin
 
 
 def _as_table(run: Sequence[Row]) -> list[Line]:
-    """The rows with their cells; none where the run is no table."""
+    """The rows with their cells; empty if the run is no table."""
     beside = sum(1 for row in run if len(row.pieces) > 1)
     columns = _without_doubles(run, _columns(run))
     if beside < _MIN_TABLE_ROWS or 2 * beside < len(run) or len(columns) < 2:
@@ -143,7 +143,7 @@ def _as_table(run: Sequence[Row]) -> list[Line]:
     for row in run:
         cells = _cells(row, columns)
         if table and not cells[0] and len(row.parts) == 1:
-            # The text of a cell went on in the next line.
+            # The text of a cell goes on in the next line.
             table[-1] = _with_more(table[-1], row.line, cells)
         else:
             table.append(row.line._replace(cells=cells))
@@ -151,10 +151,10 @@ def _as_table(run: Sequence[Row]) -> list[Line]:
 
 
 def _without_doubles(run: Sequence[Row], columns: list[Interval]) -> list[Interval]:
-    """Neighbours that no row fills both of are one column: a header need not stand over it."""
+    """Join neighbours that no row fills both: a header need not be exactly above its column."""
     filled = [{_column_of(part, columns) for part in row.parts} for row in run]
     kept = columns[:1]
-    previous = {0}  # the columns that the last one kept is made of
+    previous = {0}  # the columns that form the last kept column
     for number, (left, right) in enumerate(columns[1:], start=1):
         if any(number in row and previous & row for row in filled):
             kept.append((left, right))

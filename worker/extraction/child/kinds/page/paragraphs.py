@@ -9,7 +9,7 @@ from docmill.worker.extraction.child.kinds.page.items import begins_item, is_con
 from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.child.kinds.page.style import letters_of
 
-#: A larger distance than this, in usual ones, or in sizes of a large font, ends a paragraph.
+#: A larger distance than this ends a paragraph: in usual distances, or in sizes of a large font.
 _PARAGRAPH_PITCH, _TITLE_PITCH = 1.35, 1.45
 SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f][\"'\u201d\u2019)\]]?$")
 
@@ -39,14 +39,14 @@ def _paragraphs(lines: Sequence[Line], titles: Collection[str]) -> Iterator[list
 
 
 def _usual_pitch(lines: Sequence[Line]) -> float:
-    """Usual distance from one line to the next below it."""
+    """The usual distance from one line to the next one below."""
     steps = (_step(above, below) for above, below in pairwise(lines))
     usual = [step for step in steps if step > 0]
     return statistics.median(usual) if usual else 0.0
 
 
 def _step(above: Line, below: Line) -> float:
-    """Distance between two lines; 0 where the second is no next line: another column, say."""
+    """Distance between two lines; 0 if the second is no next line but, say, in another column."""
     step = above.bottom - (below.top - below.size)
     return step if 0 < step < 4 * above.size else 0.0
 
@@ -61,7 +61,7 @@ def _continues(block: Sequence[Line], line: Line, pitch: float) -> bool:
     ended = bool(SENTENCE_END.search(last.text))
     step = _step(last, line)
     if step == 0:
-        # In the next column a sentence may go on.
+        # A sentence may go on in the next column.
         return not ended and line.text[:1].islower()
     if step > max(_PARAGRAPH_PITCH * pitch, _TITLE_PITCH * last.size):
         return False

@@ -1,4 +1,4 @@
-"""Rows of a page, put together from pieces of text that nothing else is known of."""
+"""Makes rows of a page from pieces of text and their places."""
 
 from collections.abc import Sequence
 from statistics import median

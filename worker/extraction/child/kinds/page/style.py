@@ -1,4 +1,4 @@
-"""What a document's ordinary text looks like, and which lines stand on the edge of many pages."""
+"""How a document's ordinary text looks, and which lines are at the edge of many pages."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from docmill.worker.extraction.child.kinds.page.layout import Line
 from docmill.worker.extraction.shared.running import marks_of
 
-#: Running lines that are looked for.
+#: How many running lines are looked for.
 _MAX_RUNNING = 20
 _LEADING_NUMBER = re.compile(r"^\s*(?:\d+(?:\.\d+)*|[A-Z]|[IVX]+)[.)]?\s+")
 _WORD_CHARACTERS = re.compile(r"[^\W_]+")
@@ -16,23 +16,23 @@ _WORD_CHARACTERS = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True)
 class Style:
-    """What a document's ordinary text looks like."""
+    """How a document's ordinary text looks."""
 
     body_size: float
-    running: frozenset[str]  #: marks of the lines that stand at the top or foot of many pages
+    running: frozenset[str]  #: marks of the lines at the top or bottom of many pages
     #: Titles that the document's outline names, by page, with their depth.
     outline: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
-    """The commonest size, by characters, and what many pages have at their edges."""
+    """The most common size, by characters, and the lines at the edges of many pages."""
     sizes: Counter[float] = Counter()
     marks: Counter[str] = Counter()
     for number, lines in pages.items():
         for line in lines:
             sizes[round(line.size, 1)] += len(line.text)
         at_edges = [line.text for line in edges(lines)]
-        # In order: which of many are kept must not depend on how a set happens to be laid out.
+        # Sorted, because the choice of kept ones must not depend on the order of a set.
         marks.update(sorted({mark for text in at_edges for mark in marks_of(text, number)}))
     often = max(3, len(pages) // 3)
     commonest = marks.most_common(_MAX_RUNNING)
@@ -43,11 +43,11 @@ def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
 
 
 def edges(lines: Sequence[Line]) -> list[Line]:
-    """The two highest and the two lowest lines of a page, of those that may be running lines."""
+    """The two highest and the two lowest lines of a page that may be running lines."""
     by_height = sorted((line for line in lines if line.runs), key=lambda line: -line.top)
     return by_height[:2] + by_height[-2:]
 
 
 def letters_of(text: str) -> str:
-    """What two spellings of a title have in common: its numbering may be missing in one."""
+    """The letters of a title, to compare two spellings: one may lack the numbering."""
     return "".join(_WORD_CHARACTERS.findall(_LEADING_NUMBER.sub("", text))).lower()

@@ -1,7 +1,7 @@
-"""Questions that pdfium is asked about hundreds of characters or objects at once.
+"""Asks pdfium about hundreds of characters or objects at once.
 
-The same functions as in `pypdfium2.raw`, called from a loop in C: a call from Python takes longer
-than its answer, and there are thousands of characters on a page.
+These are functions of `pypdfium2.raw`, called from a loop in C. A call from Python takes longer
+than the function itself, and a page has thousands of characters.
 """
 
 import ctypes
@@ -33,14 +33,14 @@ _bounds = _function(raw.FPDFPageObj_GetBounds, _INT, *[_POINTER] * 5)
 
 
 def address_of(owner: Any) -> int:
-    """The address of what an object of pypdfium2, or of `raw`, stands for."""
+    """The address behind an object of pypdfium2 or of `raw`."""
     return int(ctypes.cast(getattr(owner, "raw", owner), _POINTER).value or 0)
 
 
 def boxes(text_page: int, chars: Sequence[int]) -> Any:
     """Left, top, right and bottom of each character, one after the other, as an array of floats.
 
-    As high as the font is, whatever the letter; zeros where pdfium knows none.
+    A box is as high as the font, for any letter; it is zeros if pdfium knows no box.
     """
     found = (_FLOAT * (4 * len(chars)))()
     start = ctypes.addressof(found)
@@ -51,17 +51,17 @@ def boxes(text_page: int, chars: Sequence[int]) -> Any:
 
 
 def are_generated(text_page: int, chars: Iterable[int]) -> list[bool]:
-    """Of each character, whether pdfium put it there and the page does not draw it."""
+    """For each character, whether pdfium added it and the page does not draw it."""
     return [found == 1 for found in map(_is_generated, repeat(text_page), chars)]
 
 
 def angles(text_page: int, chars: Iterable[int]) -> Iterator[float]:
-    """Of each character, how far it is turned clockwise, in radians."""
+    """For each character, its clockwise rotation in radians."""
     return map(_angle, repeat(text_page), chars)
 
 
 def fonts_of(text_page: int, chars: Iterable[int]) -> list[int]:
-    """Address of each character's font; 0 where pdfium knows none."""
+    """Address of each character's font; 0 if pdfium knows none."""
     objects = map(_text_object, repeat(text_page), chars)
     return [_font(found) or 0 if found else 0 for found in objects]
 
@@ -82,7 +82,7 @@ def types_of(objects: Iterable[int]) -> list[int]:
 
 
 def bounds_of(objects: Sequence[int]) -> list[tuple[float, float, float, float]]:
-    """Left, bottom, right and top of each object; zeros where it has none."""
+    """Left, bottom, right and top of each object; zeros if it has none."""
     found = (_FLOAT * (4 * len(objects)))()
     start, end = ctypes.addressof(found), ctypes.addressof(found) + _BOX_BYTES * len(objects)
     sides = (range(start + offset, end + offset, _BOX_BYTES) for offset in (0, 4, 8, 12))

@@ -1,4 +1,4 @@
-"""A PDF's file: how it is opened, its pages, its outline."""
+"""A PDF file: opens it, loads its pages, reads its outline."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.page.style import letters_of
 
-#: So much of an outline is looked at.
+#: How much of an outline is looked at.
 _MAX_OUTLINE_ENTRIES, _MAX_OUTLINE_DEPTH = 20_000, 6
 
 
 def opened(source: Source) -> pypdfium2.PdfDocument:
-    """The document. Raises JobError where pdfium cannot open it, or only with a password."""
+    """The document. Raises JobError if pdfium cannot open it, or only with a password."""
     try:
         return pypdfium2.PdfDocument(source.file)
     except pypdfium2.PdfiumError as error:
@@ -26,10 +26,10 @@ def opened(source: Source) -> pypdfium2.PdfDocument:
 
 
 def page_count(document: pypdfium2.PdfDocument, source: Source) -> int:
-    """Pages that the document has: what it claims, but no more than a file of its size can hold.
+    """Number of pages: as the document claims, but no more than a file of its size can hold.
 
-    A page takes more than a byte, however it is packed. Of 565 bytes that claimed 900,000 pages,
-    each would be looked for.
+    A page takes more than a byte, however it is packed. Without this bound, a file of 565 bytes
+    that claims 900,000 pages would cost a search for each of them.
     """
     size = source.file.seek(0, os.SEEK_END)
     return min(len(document), size)
@@ -50,7 +50,7 @@ def loaded(document: pypdfium2.PdfDocument, number: int) -> Iterator[pypdfium2.P
 
 
 def outline_of(document: pypdfium2.PdfDocument) -> dict[int, dict[str, int]]:
-    """What the outline names: page, title and depth."""
+    """The titles of the outline with their depths, by page."""
     found: dict[int, dict[str, int]] = {}
     for entry in islice(document.get_toc(max_depth=_MAX_OUTLINE_DEPTH), _MAX_OUTLINE_ENTRIES):
         place = entry.get_dest()

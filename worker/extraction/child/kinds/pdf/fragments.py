@@ -1,7 +1,7 @@
-"""Text of a page, character by character: where pdfium's own lines do not do.
+"""Reads the text of a page character by character, where pdfium's own lines are not enough.
 
-pdfium's lines run through the cells of a table, hold what lies off the page, and hold text that is
-turned, which it puts together as if it were not.
+pdfium's lines run through the cells of a table, include text outside the page, and put turned text
+together as if it were upright.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,10 +16,11 @@ from docmill.worker.extraction.child.kinds.page.layout import WIDE_GAP, Line
 from docmill.worker.extraction.child.kinds.pdf import bulk
 from docmill.worker.extraction.child.kinds.pdf.measure import BROKEN_WORD, Measure, TextRow
 
-#: Characters that far from each other's height, in sizes of the font, stand on two lines: more
-#: than a superscript does.
+#: Characters whose heights differ by more than this, in sizes of the font, are on two lines; a
+#: superscript differs less.
 _JUMP = 0.7
-#: A step back, in sizes of the font, that no letter makes: text from right to left goes back.
+#: A larger step back, in sizes of the font, is no normal step between letters; text from right to
+#: left steps back.
 _BACK = 2.5
 _SPACES = np.array([9, 10, 11, 12, 13, 32, 0xA0, 0x2002, 0x2003, 0x2009, 0x3000], np.uint32)
 
@@ -28,16 +29,16 @@ Cell = tuple[int, int, int]  # number of the grid, row, column
 
 @dataclass(frozen=True)
 class Fragment:
-    """Characters that stand side by side."""
+    """Characters side by side."""
 
     line: Line
     row: int  #: number of pdfium's line
-    turn: int  #: quarters of 90 degrees that it is shown turned clockwise
+    turn: int  #: clockwise rotation as shown, in quarters of 90 degrees
     cell: Cell | None
 
 
 class Characters:
-    """The characters of a page that it shows and that are no spaces, and where they stand."""
+    """The visible characters of a page except spaces, and their places."""
 
     def __init__(self, measure: Measure, rows: Sequence[TextRow]) -> None:
         text = measure.page_text.encode("utf-32-le", "surrogatepass")
@@ -69,7 +70,7 @@ def _shown(boxes: Any, page: Sequence[float]) -> Any:
 
 
 def _upright(boxes: Any, quarters: Any) -> Any:
-    """Boxes as they stand once each is turned clockwise by its quarters."""
+    """Boxes after each is turned clockwise by its quarters."""
     left, top, right, bottom = boxes.T
     turns = quarters % 4
     choices = (
@@ -82,7 +83,7 @@ def _upright(boxes: Any, quarters: Any) -> Any:
 
 
 def cells_of(characters: Characters, found: Sequence[Grid]) -> list[Cell | None]:
-    """Of each character the cell that it stands in, of those grids that are tables."""
+    """For each character its cell, in the grids that are tables."""
     cells: list[Cell | None] = [None] * len(characters.positions)
     main = characters.turn == characters.main_turn
     x = (characters.box[:, 0] + characters.box[:, 2]) / 2
@@ -99,7 +100,7 @@ def cells_of(characters: Characters, found: Sequence[Grid]) -> list[Cell | None]
 
 
 def _places(grid: Grid, x: Any, y: Any) -> list[tuple[int, int]]:
-    """Row and column of the cells that these points lie in, all of them within the grid."""
+    """Row and column of the cells of these points, which are all within the grid."""
     columns = np.searchsorted(grid.xs, x, side="right") - 1
     rows = np.searchsorted(-np.array(grid.ys), -y, side="right") - 1
     columns = np.clip(columns, 0, len(grid.xs) - 2).tolist()
@@ -118,7 +119,7 @@ def _is_table(places: Iterable[tuple[int, int]]) -> bool:
 def fragments(
     measure: Measure, characters: Characters, cells: Sequence[Cell | None]
 ) -> list[Fragment]:
-    """The text in pieces without a gap, in pdfium's order."""
+    """The text in pieces without gaps, in pdfium's order."""
     count = len(characters.positions)
     if not count:
         return []
@@ -129,7 +130,7 @@ def fragments(
 
 
 def _breaks(characters: Characters, cells: Sequence[Cell | None]) -> Any:
-    """Whether something else begins after each character but the last."""
+    """For each character except the last, whether a new piece begins after it."""
     left, top, right, bottom = characters.box.T
     height = top - bottom
     size = np.maximum(np.maximum(height[1:], height[:-1]), 1e-6)
@@ -138,7 +139,7 @@ def _breaks(characters: Characters, cells: Sequence[Cell | None]) -> Any:
     apart |= left[1:] - right[:-1] > WIDE_GAP * size
     apart |= left[1:] < left[:-1] - _BACK * size
     apart |= characters.row[1:] != characters.row[:-1]
-    # A hyphen at a line's end: the word goes on in the next.
+    # A hyphen at the end of a line: the word goes on in the next line.
     apart &= characters.codes[characters.positions[:-1]] != ord(BROKEN_WORD)
     apart |= characters.hidden[1:] != characters.hidden[:-1]
     apart |= characters.turn[1:] != characters.turn[:-1]

@@ -1,4 +1,4 @@
-"""The lines of a page, put together from what pdfium takes for lines."""
+"""The lines of a page, made from pdfium's lines."""
 
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -33,18 +33,18 @@ from docmill.worker.extraction.child.kinds.pdf.rules import rules_of
 
 _MAX_WORD_CHARACTERS = 100
 _PUNCTUATION = ".,;:!?()[]\"'\u201c\u201d\u2018\u2019"
-#: Dots from a title to the number of its page.
+#: Dots between a title and its page number.
 _LEADER = re.compile(r"(?:[.\u2024\u00b7]\s?){5,}|(?:\u2026\s?){2,}")
 _LEADER_SIGNS = (".....", ". . .", "\u2024\u2024", "\u00b7\u00b7", "\u00b7 \u00b7", "\u2026\u2026")
-#: With more lines than this that are turned, in part off the page, or none, the whole page is read
-#: character by character.
+#: If a larger share of lines is turned, partly outside the page, or not really a line, the whole
+#: page is read character by character.
 _MOST_ODD = 0.2
 
 
 def lines_of(page: pypdfium2.PdfPage | None, after: str = "") -> list[Line]:
     """Lines of a page in reading order. A page that pdfium cannot load has none.
 
-    With `after` only those behind this text, where the page's text begins with it.
+    With `after`, only the lines after this text, if the page's text begins with it.
     """
     if page is None:
         return []
@@ -94,9 +94,9 @@ def _arranged(page: pypdfium2.PdfPage, measure: Measure, rows: Sequence[TextRow]
 def _with_odd(
     found: Sequence[tuple[int, Row]], odd: Sequence[int], pieces: Sequence[Fragment], whole: Whole
 ) -> Iterator[Line]:
-    """Lines of a page a few rows of which were read character by character.
+    """Lines of a page on which a few rows were read character by character.
 
-    Those that are turned come last.
+    Turned lines come last.
     """
     left_out = set(odd)
     ordinary = [(number, row) for number, row in found if number not in left_out]
@@ -111,7 +111,7 @@ def _with_odd(
 
 
 def _jumps(line: Line) -> bool:
-    """Whether pdfium took for a line what begins at one height and ends at another."""
+    """Whether a line of pdfium begins at one height and ends at another."""
     return line.top - line.bottom > 1.7 * line.size and BROKEN_WORD not in line.text
 
 
@@ -126,7 +126,7 @@ def _fragments(
 def _with_cells(
     page: pypdfium2.PdfPage, measure: Measure, rows: Sequence[TextRow]
 ) -> list[Fragment]:
-    """The fragments of an upright page that has a ruled table; none of any other page."""
+    """The fragments of an upright page with a ruled table; empty for any other page."""
     found = grids(*rules_of(page, measure.rotation))
     if not found:
         return []
@@ -138,7 +138,7 @@ def _with_cells(
 def _rows(
     measure: Measure, rows: Sequence[TextRow], lines: Sequence[Line], whole: Whole
 ) -> list[tuple[int, Row]]:
-    """The rows with what stands far apart in them, numbered."""
+    """The rows with their separate pieces, numbered."""
     pieces = pieces_of(measure, rows, lines)
     parts = lines_at(measure, [piece for n in sorted(pieces) for piece in pieces[n]])
     rest = map(whole, parts)
@@ -157,12 +157,12 @@ def _whole(line: Line, compounds: Container[str], *, shorten: bool) -> Line:
 
 
 def shortened(text: str) -> str:
-    """The text with the dots between a title and the number of its page short."""
+    """The text with shortened dots between a title and its page number."""
     return " ".join(_LEADER.sub(SHORT_LEADER, text).split())
 
 
 def repaired(text: str, compounds: Container[str]) -> str:
-    """The text with its broken words whole. A hyphen stays where the page shows it elsewhere."""
+    """The text with broken words joined. A hyphen stays if the word has it elsewhere too."""
     whole, *rest = text.split(BROKEN_WORD)
     for part in rest:
         left, right = whole[-_MAX_WORD_CHARACTERS:].split(" ")[-1], part.split(" ", 1)[0]
@@ -173,7 +173,7 @@ def repaired(text: str, compounds: Container[str]) -> str:
 
 
 def join_fragments(lines: Iterable[Line]) -> list[Line]:
-    """Lines, with what pdfium cut at a change of font or a superscript put together again."""
+    """Lines, joined again where pdfium cut them at a change of font or a superscript."""
     joined: list[Line] = []
     for line in lines:
         if joined and _same_line(joined[-1], line):

@@ -1,4 +1,4 @@
-"""Where the lines of a page stand, and how they look: what pdfium is asked about its text."""
+"""Asks pdfium for the places and the look of the lines of a page."""
 
 import ctypes
 import re
@@ -16,23 +16,24 @@ from docmill.worker.extraction.child.kinds.page.items import is_mark
 from docmill.worker.extraction.child.kinds.page.layout import WIDE_GAP, Line
 from docmill.worker.extraction.child.kinds.pdf import bulk
 
-#: pdfium puts U+FFFE where a hyphen broke a word at a line's end, and leaves the line end out.
+#: pdfium writes U+FFFE where a hyphen breaks a word at the end of a line, and leaves the line end
+#: out.
 BROKEN_WORD = "\ufffe"
 _LINE_END = "\r\n"
 _BOLD_WEIGHT = 600
 _NAME_BYTES = 128
 _BOLD_NAME = re.compile(rb"bold|black|heavy|(?<![a-z])bx|-medi$|fbd", re.IGNORECASE)
 _SPACES = re.compile(r"(?<=\S)[ \t]+(?=\S)")
-#: A running line stands in this part of the page at its top, or at its foot.
+#: Running lines are in this part of the page, at its top or bottom.
 _EDGE = 0.2
-#: Further from the horizontal than this, in degrees, text is turned.
+#: Text counts as turned if its angle to the horizontal is larger than this, in degrees.
 _MOST_SLANT = 10
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def turned(box: Sequence[float], degrees: int) -> Box:
-    """A box as it stands once the page is turned clockwise; the origin does not matter."""
+    """A box after the page is turned clockwise; the origin does not matter."""
     left, top, right, bottom = box
     for _ in range(degrees // 90 % 4):
         left, top, right, bottom = bottom, -left, top, -right
@@ -41,7 +42,7 @@ def turned(box: Sequence[float], degrees: int) -> Box:
 
 @dataclass(frozen=True)
 class TextRow:
-    """What pdfium takes for a line, and where it begins in the page's text."""
+    """A line of pdfium, and where it begins in the page's text."""
 
     text: str
     start: int
@@ -58,7 +59,7 @@ class TextRow:
 
 
 class Measure:
-    """Measures the text of one page as it is shown: a page may be turned, and show a part only."""
+    """Measures the text of one page as it is shown: it may be turned, and show only a part."""
 
     def __init__(self, page: pypdfium2.PdfPage, text_page: Any) -> None:
         self.page_text: str = text_page.get_text_range()
@@ -68,15 +69,17 @@ class Measure:
         self.address = bulk.address_of(text_page)
         self._raw = text_page.raw
         ascii_or_bmp = self.page_text.isascii() or max(self.page_text, default="") < "\U00010000"
-        #: Where each character begins in UTF-16, which pdfium counts in and Python does not.
+        #: Where each character begins in UTF-16, which pdfium uses for positions and Python does
+        #: not.
         self._units = None if ascii_or_bmp else _units(self.page_text)
         length = len(self.page_text) if self._units is None else self._units[-1]
-        #: Whether the text holds all characters: then each has the same number in both.
+        #: Whether the text holds all characters; then positions and numbers of characters are the
+        #: same.
         self._is_complete = text_page.count_chars() == length
         self._bold: dict[int, bool] = {}  #: by font
 
     def rows(self) -> list[TextRow]:
-        """What pdfium takes for lines, but blank ones."""
+        """The lines of pdfium, except blank ones."""
         rows, start = [], 0
         for text in self.page_text.split(_LINE_END):
             if text and not text.isspace():
@@ -85,7 +88,7 @@ class Measure:
         return rows
 
     def chars(self, positions: Sequence[int]) -> Sequence[int]:
-        """Numbers that pdfium knows the characters by that stand at these positions of the text."""
+        """The numbers by which pdfium knows the characters at these positions of the text."""
         if self._units is not None:
             positions = [self._units[position] for position in positions]
         return positions if self._is_complete else bulk.char_indices(self.address, positions)
@@ -97,9 +100,9 @@ class Measure:
         return [turned(box, self.rotation) for box in found] if self.rotation else list(found)
 
     def turns(self, positions: Sequence[int]) -> Any:
-        """How far these characters are shown turned clockwise, in whole quarters, as an array.
+        """The clockwise rotation of these characters as shown, in whole quarters, as an array.
 
-        One that is neither upright nor nearly so counts with the quarter that is nearest.
+        A slanted character gets the nearest quarter, but never the upright one.
         """
         found = np.fromiter(bulk.angles(self.address, self.chars(positions)), float, len(positions))
         # -1: pdfium does not know.
@@ -112,7 +115,7 @@ class Measure:
         return left <= line.left and line.right <= right and bottom <= middle <= top
 
     def runs_at(self, top: float, bottom: float) -> bool:
-        """Whether a line stands where running lines do: near the top of the page, or its foot."""
+        """Whether a line is where running lines are: near the top or bottom of the page."""
         _left, highest, _right, lowest = self.visible
         edge = _EDGE * (highest - lowest)
         middle = (top + bottom) / 2
@@ -145,7 +148,7 @@ def _visible_box(page: pypdfium2.PdfPage) -> Box:
 def _quarters(degrees: Any) -> Any:
     quarters = np.round(degrees / 90)
     slant = degrees - 90 * quarters
-    # Of what is neither, the quarter on the other side is meant.
+    # Slanted text gets the quarter on the other side, not the upright one.
     slanted = (quarters % 4 == 0) & (np.abs(slant) > _MOST_SLANT)
     return (quarters + np.where(slanted, np.sign(slant), 0)).astype(int) % 4
 
@@ -156,7 +159,7 @@ def _units(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Ends:
-    """Positions of a text that its measures are taken at."""
+    """The positions in a text at which it is measured."""
 
     begin: int
     first: int  #: its first letter or digit
@@ -166,8 +169,8 @@ class Ends:
     @staticmethod
     def of(row: TextRow) -> "Ends":
         """The ends of a row."""
-        # A bullet has a height of its own: the first and the last letter show the font, the taller
-        # of them where the other is a superscript.
+        # A bullet has its own height, so the first and the last letter show the font. If one of
+        # them is a superscript, the taller one counts.
         begin, end = row.begin, row.end
         letters = _letters_in(row.text)
         if letters is None:
@@ -195,9 +198,9 @@ def _line(measure: Measure, text: str, boxes: Sequence[Box], *, bold: bool) -> L
 
 
 def gaps(measure: Measure) -> list[tuple[int, int, float]]:
-    """Wide spaces of the page: where the text before ends, where it goes on, and how far."""
+    """Wide spaces of the page: the end of the text before, its continuation, and the width."""
     spaces = _spaces(measure.page_text)
-    # A single space that the page draws itself is as wide as a space.
+    # A single space that the page draws itself has the normal width.
     single = [start for start, end in spaces if end - start == 1]
     drawn = bulk.are_generated(measure.address, measure.chars(single))
     narrow = {start for start, generated in zip(single, drawn, strict=True) if not generated}
@@ -210,9 +213,9 @@ def gaps(measure: Measure) -> list[tuple[int, int, float]]:
 
 
 def _spaces(text: str) -> list[tuple[int, int]]:
-    """Where spaces begin and end that stand between two other characters of a line."""
+    """Beginnings and ends of spaces between other characters of a line."""
     if "  " not in text and "\t" not in text:
-        # The usual case, in a third of the time: each is single.
+        # The usual case, in a third of the time: all spaces are single.
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         starts = np.flatnonzero(codes[1:-1] == ord(" ")) + 1
         at_ends = (codes[starts - 1] == ord("\n")) | (codes[starts + 1] == ord("\r"))
@@ -223,7 +226,7 @@ def _spaces(text: str) -> list[tuple[int, int]]:
 def pieces_of(
     measure: Measure, rows: Sequence[TextRow], lines: Sequence[Line]
 ) -> dict[int, list[TextRow]]:
-    """Pieces that stand far from each other, of each row that has some, by the row's number."""
+    """The pieces of each row that has wide gaps, by the number of the row."""
     found: dict[int, list[TextRow]] = {}
     starts = [row.start for row in rows]
     for start, end, width in gaps(measure):
@@ -231,14 +234,14 @@ def pieces_of(
         row = rows[number]
         if width <= 0 or not row.start <= start < row.start + len(row.text):
             continue
-        # A broken word: the row covers several lines.
+        # With a broken word the row covers several lines.
         if width > WIDE_GAP * lines[number].size and BROKEN_WORD not in row.text:
             _cut(found.setdefault(number, [row]), start, end)
     return {number: pieces for number, pieces in found.items() if len(pieces) > 1}
 
 
 def _cut(pieces: list[TextRow], start: int, end: int) -> None:
-    """Cut the last piece at a gap, but not behind a bullet or a number of a list."""
+    """Cut the last piece at a gap, but not after a bullet or a list number."""
     last = pieces[-1]
     before = last.text[: start - last.start]
     if not is_mark(before):
@@ -246,7 +249,7 @@ def _cut(pieces: list[TextRow], start: int, end: int) -> None:
 
 
 def _letters_in(text: str) -> tuple[int, int] | None:
-    """Where the first and the last letter or digit stand."""
+    """Positions of the first and the last letter or digit."""
     last = len(text) - 1
     if text[0].isalnum() and text[last].isalnum():
         return 0, last

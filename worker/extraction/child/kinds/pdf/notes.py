@@ -1,4 +1,4 @@
-"""What stands on a PDF's page without being its text: fields, comments, signatures, stamps."""
+"""Text on a PDF page outside its normal text: fields, comments, signatures, stamps."""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from docmill.worker.extraction.child.kinds.page.style import Style, letters_of
 from docmill.worker.extraction.child.kinds.pdf.lines import lines_of
 from docmill.worker.models import Element
 
-#: Annotations whose contents somebody wrote; links, sounds and the like say nothing.
+#: Annotations with contents that a person wrote; links, sounds and the like have none.
 _COMMENTS = frozenset(
     {
         raw.FPDF_ANNOT_TEXT,
@@ -26,37 +26,37 @@ _COMMENTS = frozenset(
         raw.FPDF_ANNOT_CARET,
     }
 )
-#: Their mark is a letter of a font of signs.
+#: Fields whose mark is a letter of a symbol font.
 _TICKS = frozenset({raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON})
 _FIELDS = _TICKS | {
     raw.FPDF_FORMFIELD_TEXTFIELD,
     raw.FPDF_FORMFIELD_COMBOBOX,
     raw.FPDF_FORMFIELD_LISTBOX,
 }
-#: What these show is no text, or what they say already.
+#: Annotations that show no text, or only their contents.
 _WITHOUT_TEXT = frozenset({raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_TEXT})
 _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _PASSWORD = 1 << 13  # flag of a text field
 _MAX_ANNOTATIONS = 5_000  # of one page
 _MAX_BYTES = 200_000
-#: What a box that is not ticked holds.
+#: The value of a box that is not ticked.
 _OFF = "Off"
-#: Nothing that is shown by an annotation is a title of the page.
+#: Text of an annotation is never a title of the page.
 _NO_TITLES = Style(body_size=1e9, running=frozenset())
 
 
 @dataclass(frozen=True)
 class _Note:
-    """What one annotation says."""
+    """The text of one annotation."""
 
     text: str = ""
-    shows_more: bool = False  #: whether what it shows has to be looked at
+    shows_more: bool = False  #: whether its drawing may hold more text
 
 
 def notes_of(
     document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage | None, number: int
 ) -> Iterator[Element]:
-    """Fields as `name: value`, comments as text, then what signatures, stamps and the like show.
+    """Fields as `name: value`, comments as text, then the text of signatures, stamps and the like.
 
     The page's annotations are gone afterwards.
     """
@@ -120,7 +120,7 @@ def _shown(
     number: int,
     notes: list[_Note],
 ) -> list[Element]:
-    """What annotations show on the page: they are drawn into it, and their text is what is new."""
+    """Text that annotations show: they are drawn into the page, and the added text is theirs."""
     for index in range(raw.FPDFPage_GetAnnotCount(page) - 1, -1, -1):
         if index >= len(notes) or not notes[index].shows_more:
             raw.FPDFPage_RemoveAnnot(page, index)
@@ -147,7 +147,7 @@ def _value(annotation: Any, key: bytes) -> str:
 
 
 def _string(read: Callable[[Any, int], int]) -> str:
-    """A string that pdfium copies into a buffer, after it has said how long it is."""
+    """A string that pdfium copies into a buffer, after it has told the length."""
     length = min(read(None, 0), _MAX_BYTES)
     if length <= 2:
         return ""

@@ -1,4 +1,4 @@
-"""What a page of a PDF holds, found in one look at it: to load a page takes as long as its text."""
+"""The content of a PDF page, found in one go: loading a page takes as long as reading its text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Content:
-    """What a page holds beside pictures."""
+    """The content of a page except pictures."""
 
     number: int
     lines: list[Line]
     notes: list[Element]
-    plain: str = ""  #: its text in pdfium's order, where our reading of the layout failed
+    plain: str = ""  #: its text in pdfium's order, if reading the layout failed
     is_picture: bool = False  #: it shows something, and has no text
-    problem: str = ""  #: where our own code failed
+    problem: str = ""  #: the place where docmill's own code failed
 
 
 def content_of(
     document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage | None, number: int
 ) -> Content:
-    """What a page holds. One that pdfium cannot load holds nothing.
+    """The content of a page; empty if pdfium cannot load it.
 
-    Raises nothing but MemoryError: where our own code fails, the page's text is kept as it is.
+    Raises only MemoryError: if docmill's own code fails, the page's text is kept as it is.
     """
     if page is None:
         return Content(number, [], [])
@@ -47,9 +47,9 @@ def content_of(
 
 
 def elements_of(content: Content, style: Style) -> tuple[list[Element], str]:
-    """Paragraphs, titles, tables and running lines of a page; its plain text where that fails.
+    """Paragraphs, titles, tables and running lines of a page; its plain text if this fails.
 
-    With where it failed, or "".
+    Returns also the place of the failure, or "".
     """
     found, problem = _tried(lambda: page_elements(content.lines, style, content.number))
     plain = "\n".join(line.text for line in content.lines) if problem else content.plain
@@ -59,7 +59,7 @@ def elements_of(content: Content, style: Style) -> tuple[list[Element], str]:
 
 
 def _tried(find: Callable[[], Found]) -> tuple[Found | None, str]:
-    """What is found, or where our code failed at a page that pdfium has read."""
+    """The result, or the place where docmill's code failed on a page that pdfium could read."""
     try:
         return find(), ""
     except MemoryError:

@@ -1,4 +1,4 @@
-"""Lines of a page from its fragments: tables with their cells, turned text for itself."""
+"""Makes lines of a page from its fragments: tables with their cells, turned text separately."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
@@ -8,24 +8,24 @@ from docmill.worker.extraction.child.kinds.page.layout import Line, Row, arrange
 from docmill.worker.extraction.child.kinds.page.rows import row_of, rows_of_pieces
 from docmill.worker.extraction.child.kinds.pdf.fragments import Fragment
 
-#: So many lines of text in a row of cells are rows of their own, where each has text in the first
-#: column; or those do that stand this much further from the line above than others.
+#: At least this many lines in a row of cells are rows of their own, if each has text in the first
+#: column; or those lines are whose distance to the line above is this many times larger than usual.
 _LEAST_ROWS, _WIDER = 4, 1.15
-#: So many rows of cells are a header and all the rest.
+#: With at most this many rows of cells, they are a header and all other rows in one.
 _FEW_ROWS = 2
 
 Whole = Callable[[Line], Line]  # makes broken words whole
 
 
 def lines_of_fragments(found: Sequence[Fragment], whole: Whole) -> Iterator[Line]:
-    """Upright text first, then what is turned, each as it reads."""
+    """Upright text first, then turned text, each in its own reading order."""
     turns = dict.fromkeys([0, *(fragment.turn for fragment in found)])
     for turn in turns if found else ():
         yield from _lines([fragment for fragment in found if fragment.turn == turn], whole)
 
 
 def _lines(found: Sequence[Fragment], whole: Whole) -> Iterator[Line]:
-    """Text between tables, and each table where its first cell stands."""
+    """Text between tables, and each table at the place of its first cell."""
     shown = set()
     for number, run in groupby(_with_tables_together(found), lambda f: f.cell and f.cell[0]):
         if number is None:
@@ -62,7 +62,7 @@ def rows_of_fragments(found: Sequence[Fragment], whole: Whole) -> list[Row]:
 
 
 def _levels(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Pieces of one of pdfium's lines that do stand at one height, from left to right."""
+    """The pieces of a pdfium line that are at the same height, from left to right."""
     level: list[Line] = []
     for line in lines:
         if level and not _beside(level[-1], line):
@@ -98,16 +98,16 @@ def _table(found: Sequence[Fragment], whole: Whole) -> Iterator[Line]:
         if fragment.cell:
             by_row.setdefault(fragment.cell[1], []).append(fragment)
     for _row, members in sorted(by_row.items()):
-        # Lines are drawn around the header and around all other rows, not between these.
+        # Lines are drawn around the header and around all other rows together.
         parts = _split(members) if len(by_row) <= _FEW_ROWS else [members]
         for part in parts:
             yield _cells(part, columns, whole)
 
 
 def _split(members: list[Fragment]) -> list[list[Fragment]]:
-    """What stands in one row of cells, cut where a row of text begins.
+    """The fragments of one row of cells, cut where a row of text begins.
 
-    One begins where a line has text in the leftmost column and in another one.
+    A row begins at a line with text in the leftmost column and in another one.
     """
     lines: list[list[Fragment]] = []
     for fragment in sorted(members, key=lambda f: -(f.line.top + f.line.bottom)):
@@ -130,9 +130,10 @@ def _split(members: list[Fragment]) -> list[list[Fragment]]:
 
 
 def _are_rows(lines: Sequence[Sequence[Fragment]], begins: Sequence[bool]) -> bool:
-    """Whether lines that may begin rows do: they are further from those above than others are.
+    """Whether lines that may begin rows really do: their distance to the line above is larger.
 
-    Where all may, many of them do: few are cells that go on in the next line, all of them.
+    If all lines may begin rows, they do if there are many: it is rare that all cells go on in the
+    next line.
     """
     heights = [line[0].line.bottom for line in lines]
     steps = [above - below for above, below in pairwise(heights)]

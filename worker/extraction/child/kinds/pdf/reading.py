@@ -1,4 +1,4 @@
-"""A PDF in windows of pages: the elements of each page, with what is noted on it."""
+"""Reads a PDF in windows of pages: the elements of each page, with its notes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,15 +15,16 @@ from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.extraction.shared.running import RunningLines
 from docmill.worker.models import Element
 
-#: Pages of a window; more in a document that would have too many windows: each opens it anew, and
-#: in a file of 50,000 pages that takes as long as reading hundreds of them.
+#: Pages of a window, and the largest number of windows; larger documents have larger windows. Each
+#: window opens the file again, which in a file of 50,000 pages takes as long as reading hundreds of
+#: pages.
 WINDOW_PAGES, _MOST_WINDOWS = 50, 128
 
 
 def read_pdf(source: Source) -> Reading:
     """Elements page by page. Pages without text are reported as such."""
     document = opened(source)
-    # Before any page is loaded: fields have no values otherwise.
+    # This must come before any page is loaded; otherwise fields have no values.
     document.init_forms()
     title = document.get_metadata_value("Title")
     count = page_count(document, source)
@@ -32,7 +33,7 @@ def read_pdf(source: Source) -> Reading:
     recognition = scans.recognition_for(source)
     pages = _pages(document, style, sampled, source.wanted_pages(starts, count), recognition)
     if recognition == "elsewhere":
-        # Before anything is said of the document: one window of it is not much.
+        # Read the pages before the header is written; one window is small enough.
         pages = iter(list(pages))
     in_one_go = not source.first_only and source.window is None
     return Reading(

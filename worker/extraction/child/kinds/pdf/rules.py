@@ -10,7 +10,7 @@ from docmill.worker.extraction.child.kinds.page.grids import Rule
 from docmill.worker.extraction.child.kinds.pdf import bulk
 from docmill.worker.extraction.child.kinds.pdf.measure import turned
 
-#: So many objects of a page are looked at, and so many segments of their outlines.
+#: How many objects of a page, and segments of their outlines, are looked at.
 _MOST_OBJECTS, _MOST_SEGMENTS = 5_000, 5_000
 #: A shape thinner than this, in points, is a line.
 _THIN = 3.0
@@ -21,7 +21,7 @@ Side = tuple[float, float, float, float]  # left, top, right, bottom; thin
 
 
 def rules_of(page: pypdfium2.PdfPage, degrees: int) -> tuple[list[Rule], list[Rule]]:
-    """Level and upright lines of a page, once it is turned clockwise by so much."""
+    """Horizontal and vertical lines of a page, after it is turned clockwise by so many degrees."""
     shapes = _paths(page)
     sides = [turned(side, degrees) for side in _sides(shapes)] if shapes else []
     level, upright = [], []
@@ -64,7 +64,7 @@ def _is_stroked(shape: int) -> bool:
 
 
 def _outline(shape: int, segments: int) -> Iterator[Side]:
-    """The straight sides of a path, where it stands on the page."""
+    """The straight sides of a path, in coordinates of the page."""
     native = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
     matrix = raw.FS_MATRIX()
     raw.FPDFPageObj_GetMatrix(native, matrix)

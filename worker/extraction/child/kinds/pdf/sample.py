@@ -1,4 +1,4 @@
-"""Some pages of a document, which show what its ordinary text looks like."""
+"""Looks at some pages of a document to find how its ordinary text looks."""
 
 from dataclasses import replace
 
@@ -9,17 +9,17 @@ from docmill.worker.extraction.child.kinds.page.style import Style, style_of
 from docmill.worker.extraction.child.kinds.pdf.document import loaded, outline_of, page_count
 from docmill.worker.extraction.child.kinds.pdf.pages import Content, content_of
 
-#: Pages, spread over the document, that show what its body text and its running lines look like.
+#: Number of pages, spread over the document, that show its body text and its running lines.
 _SAMPLE_PAGES = 12
 
 
 def style_and_sample(
     document: pypdfium2.PdfDocument, source: Source
 ) -> tuple[Style, dict[int, Content]]:
-    """What ordinary text looks like, and what the pages hold that show it, by page.
+    """How ordinary text looks, and the content of the sample pages, by page.
 
-    The same pages whatever window is read, so that all windows agree. What they hold is not thrown
-    away: to find it is most of the work of a short document.
+    The pages are the same for every window, so all windows agree. Their content is kept, because
+    finding it is most of the work for a short document.
     """
     outline = outline_of(document)
     if known := source.context:

@@ -1,4 +1,4 @@
-"""Pages that are pictures of text: how they are told, and how their text is recognised."""
+"""Finds pages that are pictures of text, and recognises their text."""
 
 from typing import Literal
 
@@ -15,12 +15,12 @@ from docmill.worker.models import Element
 Recognition = Literal["here", "elsewhere"] | None
 
 _OCR_DPI = 150
-#: A page of A3 has fewer at that resolution; a larger one is shown smaller.
+#: An A3 page has fewer pixels at that resolution; a larger page is drawn smaller.
 _OCR_PIXELS = 6_000_000
 
 
 def recognition_for(source: Source) -> Recognition:
-    """Where the text of pictures can be recognised: by this process, by another kind, or not."""
+    """Who can recognise text in pictures: this process, a child of another kind, or nobody."""
     if source.profile == profiles.OCR:
         return "here"
     is_plain = source.profile == profiles.PLAIN and source.nesting == 0
@@ -28,7 +28,7 @@ def recognition_for(source: Source) -> Recognition:
 
 
 def has_pictures_of_text(source: Source) -> bool:
-    """Whether a page shows something and has no text. A file that cannot be read has none."""
+    """Whether any page shows something but has no text. False for an unreadable file."""
     try:
         document = opened(source)
     except JobError:
@@ -61,7 +61,7 @@ def shows_something(page: pypdfium2.PdfPage) -> bool:
 
 
 def recognised(page: pypdfium2.PdfPage, number: int) -> list[Element]:
-    """What can be recognised on a page that is a picture."""
+    """The recognised text of a page that is a picture."""
     width, height = page.get_size()
     scale = min(_OCR_DPI / 72, (_OCR_PIXELS / max(1.0, width * height)) ** 0.5)
     pixels = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False).to_numpy()
