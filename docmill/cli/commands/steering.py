@@ -1,0 +1,66 @@
+"""What an operator does about jobs."""
+
+from typing import Annotated
+
+import typer
+
+from docmill.cli.app import STEP_IN, app
+from docmill.cli.options import JobId, Json
+
+
+@app.command(rich_help_panel=STEP_IN)
+def cancel(job_id: JobId, json: Json = False) -> int:
+    """Cancel a job; one that runs stops within about a second."""
+    from docmill.cli import requests
+
+    return requests.cancel(job_id, as_json=json)
+
+
+@app.command(rich_help_panel=STEP_IN)
+def retry(job_id: JobId, json: Json = False) -> int:
+    """Try the documents of failed or cancelled jobs again."""
+    from docmill.cli import requests
+
+    return requests.retry(job_id, as_json=json)
+
+
+@app.command(rich_help_panel=STEP_IN)
+def pause(
+    source: Annotated[
+        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="Only what this source ingests.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(metavar="SUB", help="Only this user's.")] = None,
+    json: Json = False,
+) -> int:
+    """Let no job begin until `resume`.
+
+    Uploads are accepted, and jobs that run go on.
+    """
+    from docmill.cli import pauses
+
+    return pauses.pause(source, owner, as_json=json)
+
+
+@app.command(rich_help_panel=STEP_IN)
+def resume(
+    source: Annotated[
+        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="What was paused so.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(metavar="SUB", help="What was paused so.")] = None,
+    json: Json = False,
+) -> int:
+    """End what `pause` with the same options began."""
+    from docmill.cli import pauses
+
+    return pauses.resume(source, owner, as_json=json)
+
+
+@app.command(rich_help_panel=STEP_IN)
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Compare all of Storage with all documents, and repair."""
+    from docmill.cli import reconcile as reconcile_command
+
+    return reconcile_command.reconcile(dry_run=dry_run, as_json=json)
