@@ -18,7 +18,7 @@ from docmill.cli.commands import (
     watching,
 )
 from docmill.cli.exit_code import ExitCode
-from docmill.worker.errors import DocmillError, RefusedError, StoppedError, UsageError
+from docmill.worker.errors import DocmillError, JobError, RefusedError, StoppedError, UsageError
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -71,7 +71,7 @@ def _explain(error: Exception) -> tuple[str, ExitCode]:
         return str(error), ExitCode.FAILED
     if isinstance(error, UsageError):
         return str(error), ExitCode.USAGE
-    if isinstance(error, DocmillError):
+    if isinstance(error, DocmillError) and not isinstance(error, JobError):
         return str(error), ExitCode.ENVIRONMENT
     format_message = getattr(error, "format_message", None)
     if format_message is not None:  # the command line's own

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.admin import admin_connection, note_unknown_owner, owner_id
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import (
@@ -109,6 +109,8 @@ def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> 
     owner = owner_id(settings, owner)
     with admin_connection(settings) as connection:
         rows = list_jobs(connection, state=state, owner=owner, limit=limit)
+        if not rows:
+            note_unknown_owner(connection, owner)
     if not as_json:
         rows = [_for_table(row) for row in rows]
     print_rows(rows, _JOB_COLUMNS, as_json=as_json)

@@ -1,11 +1,12 @@
 """Printing: tables for people, one JSON object a line for programs."""
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from rich.console import Console
@@ -70,10 +71,19 @@ def short_id(job_id: object) -> str:
     return str(job_id)[:8]
 
 
-def short_name(row: Row) -> str:
-    """An object's name without the folder of its owner, which says nothing new to a reader."""
+#: Folders are named by the ids of their owners.
+_ID_FOLDER: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/", re.IGNORECASE)
+
+
+def short_name(row: Mapping[str, Any]) -> str:
+    """An object's name as its user knows it: without the folder of the owner.
+
+    The owner is the row's `owner_id`; where a row has none, a first folder that is an id counts.
+    """
     name = str(row["object_name"])
-    return cell(name.removeprefix(f"{row['owner_id']}/") if row.get("owner_id") else name)
+    if row.get("owner_id"):
+        return cell(name.removeprefix(f"{row['owner_id']}/"))
+    return cell(_ID_FOLDER.sub("", name, count=1) if _ID_FOLDER.match(name) else name)
 
 
 def count_of(number: int, what: str) -> str:

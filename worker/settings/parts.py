@@ -202,6 +202,10 @@ class StorageSettings(SettingsPart):
     )
 
 
+#: What .env.example has in its place. The receiver does not start with it.
+EXAMPLE_WEBHOOK_SECRET: Final = "a-long-random-text"  # noqa: S105 -- everybody knows it
+
+
 class ReceiverSettings(SettingsPart):
     """Where events are received, and what proves them."""
 

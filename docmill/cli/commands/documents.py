@@ -18,12 +18,17 @@ def ingest(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when every document is done.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="The owner is right, although nobody is known by it.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Upload files or folders; the rest happens by itself."""
     from docmill.cli import ingest as ingest_command
 
-    return ingest_command.ingest(paths, bucket=bucket, owner=owner, wait=wait, as_json=json)
+    return ingest_command.ingest(
+        paths, bucket=bucket, owner=owner, wait=wait, is_sure=yes, as_json=json
+    )
 
 
 class SearchedBy(StrEnum):

@@ -30,6 +30,9 @@ def pause(
         str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="Only what this source ingests.")
     ] = None,
     owner: Annotated[str | None, typer.Option(metavar="SUB", help="Only this user's.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="The owner is right, although nobody is known by it.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Let no job begin until `resume`.
@@ -38,7 +41,7 @@ def pause(
     """
     from docmill.cli import pauses
 
-    return pauses.pause(source, owner, as_json=json)
+    return pauses.pause(source, owner, is_sure=yes, as_json=json)
 
 
 @app.command(rich_help_panel=STEP_IN)
