@@ -18,7 +18,7 @@ from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.error_texts import error_texts
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.observe import FINAL_STATES, progress_table
-from docmill.cli.output import Row, cell, console, count_of, print_json, short_id
+from docmill.cli.output import Row, cell, console, count_of, part_of, print_json, short_id
 from docmill.cli.stopping import interruptible
 from docmill.embedded.stack import DEFAULT_OWNER, StackInfo
 from docmill.worker.admin.jobs import current_jobs
@@ -261,6 +261,8 @@ def _print_row(row: Row) -> None:
     if row["error_code"]:
         parts.append(row["error_code"])
     elif row["state"] == "succeeded":
-        pages = f"{count_of(row['page_count'], 'page')}, " if row["page_count"] else ""
+        pages = (
+            f"{count_of(row['page_count'], part_of(row['path']))}, " if row["page_count"] else ""
+        )
         parts.append(f"{pages}{count_of(row['chunk_count'], 'chunk')}, {row['seconds']:.2f} s")
     console().print("  ".join(parts))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any, Final
 from uuid import UUID
 
@@ -84,6 +85,18 @@ def short_name(row: Mapping[str, Any]) -> str:
     if row.get("owner_id"):
         return cell(name.removeprefix(f"{row['owner_id']}/"))
     return cell(_ID_FOLDER.sub("", name, count=1) if _ID_FOLDER.match(name) else name)
+
+
+#: What files with these endings are made of.
+_PARTS: Final = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv"), "sheet"),
+    **dict.fromkeys((".pptx", ".ppt", ".odp"), "slide"),
+}
+
+
+def part_of(name: str) -> str:
+    """What a file's parts are called: its sheets and slides are counted where others have pages."""
+    return _PARTS.get(PurePosixPath(name).suffix.lower(), "page")
 
 
 def count_of(number: int, what: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from docmill.cli.admin import admin_connection, note_unknown_owner, owner_id
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
-from docmill.cli.output import Row, cell, console, print_json, short_name
+from docmill.cli.output import Row, cell, console, part_of, print_json, short_name
 from docmill.embedded.stack import DEFAULT_OWNER
 from docmill.worker.admin import callers
 from docmill.worker.errors import RefusedError, UsageError
@@ -102,8 +102,9 @@ def print_hit(hit: Row, *, width: int = 300) -> None:
 
 
 def pages_of(hit: Mapping[str, Any]) -> str:
-    """`, page 3`; nothing where a format has no pages."""
+    """`, page 3` or `, sheet 3`; nothing where a format has no pages."""
     start, end = hit["page_start"], hit["page_end"]
     if start is None:
         return ""
-    return f", page {start}" if start == end else f", pages {start}-{end}"
+    part = part_of(hit["object_name"])
+    return f", {part} {start}" if start == end else f", {part}s {start}-{end}"
