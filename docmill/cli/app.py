@@ -15,7 +15,8 @@ DOCUMENTS: Final = "Work with documents"
 WATCH: Final = "See what happens"
 STEP_IN: Final = "Step in"
 INDEX: Final = "Change the index"
-TASKS: Final = (TRY_IT, SET_UP, RUN, DOCUMENTS, WATCH, STEP_IN, INDEX)
+DATA: Final = "Take data out"
+TASKS: Final = (TRY_IT, SET_UP, RUN, DOCUMENTS, WATCH, STEP_IN, INDEX, DATA)
 
 
 class ByTask(TyperGroup):

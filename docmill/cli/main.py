@@ -9,6 +9,7 @@ import typer
 
 from docmill.cli.app import app, help_without_command
 from docmill.cli.commands import (
+    data,
     documents,
     processes,
     setting_up,
@@ -23,7 +24,7 @@ from docmill.worker.errors import DocmillError, JobError, RefusedError, StoppedE
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Importing these has put their commands into `app`.
-COMMANDS = (trying, setting_up, processes, documents, watching, steering, the_index)
+COMMANDS = (trying, setting_up, processes, documents, watching, steering, the_index, data)
 
 
 def main() -> None:

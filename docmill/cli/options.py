@@ -1,9 +1,12 @@
 """Options and arguments that several commands have, and checks of what they are given."""
 
+import re
 from typing import Annotated, Final
 
 import typer
 
+#: A length of time before now.
+AGE: Final = re.compile(r"[1-9][0-9]{0,4}[mhdw]")
 #: The largest integer of a column.
 MOST: Final = 2**31 - 1
 
@@ -29,6 +32,20 @@ Owner = Annotated[
     typer.Option(
         "--owner", metavar="SUB", help="The user's id or e-mail address.", callback=not_empty
     ),
+]
+
+
+def age(value: str | None) -> str | None:
+    """Refuse what is no length of time. Raises typer.BadParameter."""
+    if value is not None and not AGE.fullmatch(value):
+        raise typer.BadParameter("write minutes, hours, days or weeks: 30m, 12h, 30d, 8w")
+    # What Postgres reads: an `m` would be a month for it.
+    return value.replace("m", " minutes") if value else value
+
+
+Age = Annotated[
+    str | None,
+    typer.Option("--since", metavar="AGE", help="Not longer ago: 30m, 12h, 7d.", callback=age),
 ]
 Bucket = Annotated[str, typer.Argument(callback=not_empty)]
 JobId = Annotated[str, typer.Argument(metavar="ID")]

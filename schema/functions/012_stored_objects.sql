@@ -5,6 +5,7 @@
 -- object that has none would otherwise change with the reader's time zone.
 -- An empty object whose name ends in / is a folder that an S3 client has made; one with content is
 -- a file, which Storage cannot be asked for by such a name, and whose document says so.
+-- What was erased is not seen until it is uploaded again.
 -- Under a removed source only what was ingested and has not changed since is still seen.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
 returns setof ingest_private.stored_object
@@ -26,6 +27,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and (object.name not like '%/' or coalesce(object.metadata ->> 'size', '0') <> '0')
        and fields ->> 'archived_at' is null
        and not coalesce((fields ->> 'is_delete_marker')::boolean, false)
+       and not exists (select from ingest_private.erased_objects as erased
+                        where erased.object_id = object.id
+                          and erased.storage_version = present_version)
        and (source.retired_at is null
             or exists (select from ingest.documents as document
                         where document.object_id = object.id

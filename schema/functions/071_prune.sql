@@ -1,5 +1,6 @@
 -- prune: finished jobs older than p_keep (a document's latest one stays while the document
--- does), staged chunks and windows that no unfinished job will take up, and workers long gone.
+-- does), staged chunks and windows that no unfinished job will take up, what is noted of erased
+-- files that are gone, and workers long gone.
 -- Returns how many rows went; call again while it returns p_limit or more.
 -- The time is asked for in a subquery: clock_timestamp() itself is volatile, which no index can
 -- look for.
@@ -51,6 +52,14 @@ begin
                                         from ingest_private.former_documents as former
                                        where former.former_id = old.document_id))
                               and job.state in ('queued', 'running'))
+         limit p_limit for update skip locked));
+    get diagnostics v_rows = row_count;
+    v_pruned := v_pruned + v_rows;
+
+    delete from ingest_private.erased_objects as erased
+     where erased.ctid = any(array(
+        select old.ctid from ingest_private.erased_objects as old
+         where not exists (select from storage.objects as object where object.id = old.object_id)
          limit p_limit for update skip locked));
     get diagnostics v_rows = row_count;
     v_pruned := v_pruned + v_rows;

@@ -49,6 +49,7 @@ PRIVATE_TABLES = {
     "ingest_private.chunk_positions_1",
     "ingest_private.chunks_1",
     "ingest_private.document_windows",
+    "ingest_private.erased_objects",
     "ingest_private.error_codes",
     "ingest_private.job_queue",
     "ingest_private.leases",
@@ -195,6 +196,9 @@ WORKER_FUNCTIONS = {
     "ingest_private.take_ready_jobs",
 }
 INNER_FUNCTIONS = {
+    "ingest_private.erase_owner",
+    "ingest_private.erase_rows",
+    "ingest_private.owned_objects",
     "ingest_private.activate_index_version",
     "ingest_private.chunking_of",
     "ingest_private.end_misplaced",
@@ -350,6 +354,7 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                 "insert into ingest_private.probes (dependency, served) values ('storage', true)",
                 "insert into ingest_private.ticks (work) values ('dispatch')",
                 "insert into ingest_private.schedules (name) values ('prune')",
+                "insert into ingest_private.erased_objects values (gen_random_uuid(), 'v')",
                 """insert into ingest_private.pending_events (object_id, reason)
                    values (gen_random_uuid(), 'x')""",
             ):

@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from docmill.worker.errors import DocmillError
 #: Characters that Storage takes in a name (supabase/storage, src/storage/limits.ts).
 _REFUSED: Final = re.compile(r"[^A-Za-z0-9_/!.*'() &$=@;:+,?-]")
 _TIMEOUT_SECONDS: Final = 300
+#: Storage takes a thousand.
+_REMOVED_AT_ONCE: Final = 500
 
 
 class UploadError(DocmillError):
@@ -75,6 +78,18 @@ class Uploader:
         except Exception as error:
             # A file that grows while it is sent, say: whatever it is, it is about this file alone.
             raise UploadError("upload_failed", f"{type(error).__name__}: {error}") from None
+
+    def remove(self, bucket: str, names: Sequence[str]) -> None:
+        """Delete files; those that are gone already are none the worse. Raises UploadError."""
+        for start in range(0, len(names), _REMOVED_AT_ONCE):
+            try:
+                self._client.storage.from_(bucket).remove(
+                    list(names[start : start + _REMOVED_AT_ONCE])
+                )
+            except StorageApiError as error:
+                raise UploadError(str(error.code), self._explained(error)) from None
+            except httpx.TransportError as error:
+                raise UploadError("remove_failed", type(error).__name__) from None
 
     def _explained(self, error: StorageApiError) -> str:
         said = f"Storage says: {error.message}"

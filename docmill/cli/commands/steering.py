@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import STEP_IN, app
-from docmill.cli.options import JobId, Json
+from docmill.cli.options import MOST, JobId, Json, Yes, text
 
 
 @app.command(rich_help_panel=STEP_IN)
@@ -17,11 +17,24 @@ def cancel(job_id: JobId, json: Json = False) -> int:
 
 
 @app.command(rich_help_panel=STEP_IN)
-def retry(job_id: JobId, json: Json = False) -> int:
+def retry(
+    job_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
+    code: Annotated[
+        str | None, typer.Option(help="All documents that failed with this code.", callback=text)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many of them.")] = MOST,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
     """Try the documents of failed or cancelled jobs again."""
     from docmill.cli import requests
 
-    return requests.retry(job_id, as_json=json)
+    if (job_id is None) == (code is None):
+        raise typer.BadParameter("name a job, or --code")
+    if job_id is not None:
+        return requests.retry(job_id, as_json=json)
+    assert code is not None
+    return requests.retry_failed(code, limit=limit, is_sure=yes, as_json=json)
 
 
 @app.command(rich_help_panel=STEP_IN)

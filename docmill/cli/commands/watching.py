@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import WATCH, app
-from docmill.cli.options import JobId, Json, Owner, text
+from docmill.cli.options import Age, JobId, Json, Owner, text
 
 
 @app.command(rich_help_panel=WATCH)
@@ -21,6 +21,10 @@ def jobs(
     state: Annotated[
         str | None, typer.Option(help="Only jobs in this state.", callback=text)
     ] = None,
+    code: Annotated[
+        str | None, typer.Option(help="Only jobs that ended with this error code.", callback=text)
+    ] = None,
+    since: Age = None,
     owner: Owner = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000)] = 50,
     json: Json = False,
@@ -28,7 +32,7 @@ def jobs(
     """List jobs, newest first."""
     from docmill.cli import observe
 
-    return observe.jobs(state=state, owner=owner, limit=limit, as_json=json)
+    return observe.jobs(state=state, code=code, since=since, owner=owner, limit=limit, as_json=json)
 
 
 @app.command(rich_help_panel=WATCH)
