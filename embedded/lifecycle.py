@@ -294,7 +294,7 @@ def _base_environ() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.removeprefix(PREFIX).startswith((*foreign, "ADMIN_DATABASE_URL"))
+        if not name.removeprefix(PREFIX).startswith((*foreign, "ADMIN_DATABASE_URL", "METRICS_"))
     }
 
 

@@ -147,6 +147,7 @@ SERVICE_FUNCTIONS = {"ingest.withdrawn_documents"}
 POLICY_FUNCTIONS = {"ingest_private.withdrawn_of_caller"}
 NAMELESS_FUNCTIONS = {"ingest_private.nearest_allowed"}
 WORKER_FUNCTIONS = {
+    "ingest_private.gauges",
     "ingest_private.active_index_version",
     "ingest_private.age_jobs",
     "ingest_private.apply_pauses",

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from docmill.cli.main import app
 from docmill.worker.errors import RefusedError, UsageError
-from tests.schema.actors import Connection, claimed, ingest, job_of, rows
+from tests.schema.actors import Connection, claimed, heartbeat, ingest, job_of, rows
 from tests.support.database import Database, put_object
 
+ID = "a11ce000-0000-4000-8000-000000000001"
 Run = Callable[..., list[dict[str, Any]]]
 
 
@@ -95,6 +96,33 @@ def test_nothing_is_erased_unasked_and_the_receipt_counts_it(run: Run, admin: Co
     ]
     with pytest.raises(RefusedError, match="there is nothing of carol"):
         run("erase", "--owner", "carol", "--yes")
+
+
+@pytest.mark.usefixtures("failed")
+def test_top_shows_what_goes_on_and_who_waits(
+    run: Run, admin: Connection, worker: Connection
+) -> None:
+    heartbeat(worker)
+    started = claimed(worker, job_of(admin, put_object(admin, f"{ID}/slow.pdf", owner=ID)))
+    admin.execute(
+        "update ingest.jobs set stage = 'extracting', pages_done = 3, pages_total = 9,"
+        " started_at = now() - interval '5 minutes' where id = %s",
+        [started.job_id],
+    )
+    put_object(admin, "waits.txt", owner=ID)
+    (now,) = run("top")
+    assert [row["id"] for row in now["workers"]] == ["w1"]
+    stages = {row["stage"]: (row["running"], row["jobs"]) for row in now["stages"]}
+    assert stages == {"extracting": (True, 1), "waiting": (False, 1)}
+    assert now["rates"]["jobs_last_ten"] == 4
+    assert now["rates"]["failed_last_ten"] == 3
+    assert now["owners"] == [{"owner_id": ID, "running": 1, "queued": 1}]
+    assert now["slowest"][0]["seconds"] >= 300
+    assert "no_isolated_worker" in {row["trouble"] for row in now["troubles"]}
+    said = CliRunner().invoke(app, ["top", "--once"]).output
+    assert "slow.pdf" in said
+    assert f"{ID}/" not in said
+    assert "3/9 pages" in said
 
 
 @pytest.mark.usefixtures("failed")

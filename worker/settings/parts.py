@@ -534,6 +534,24 @@ class HealthSettings(SettingsPart):
     )
 
 
+class MetricsSettings(SettingsPart):
+    """Where metrics are served."""
+
+    section = "metrics"
+
+    metrics_port: int = _setting(
+        "Port on which worker, webhook and beat serve metrics for Prometheus; 0: none. Processes "
+        "of one machine need one each.",
+        0,
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting(
+        "Address of that port. There is no login: loopback, or a network of your own.",
+        "127.0.0.1",
+    )
+
+
 class ScheduleSettings(SettingsPart):
     """How often beat asks for what."""
 

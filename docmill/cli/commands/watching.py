@@ -17,6 +17,17 @@ def status(json: Json = False) -> int:
 
 
 @app.command(rich_help_panel=WATCH)
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
+    json: Json = False,
+) -> int:
+    """Workers, stages, rates, owners and the slowest jobs, live."""
+    from docmill.cli import top as top_command
+
+    return top_command.top(once=once, as_json=json)
+
+
+@app.command(rich_help_panel=WATCH)
 def jobs(
     state: Annotated[
         str | None, typer.Option(help="Only jobs in this state.", callback=text)
