@@ -10,16 +10,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
-from docmill.embedded.api import ApiSettings, EmbeddingKeys
+from docmill.embedded.api import ApiSettings, EmbeddingKeys, OwnFunction
 from docmill.embedded.auth import AuthSettings, install_users
 from docmill.embedded.embedding import LOCAL, Embedding
+from docmill.embedded.own_project import project_folder, run_migrations, start_functions
 from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.embedded.process import (
     ChildProcess,
@@ -147,6 +148,7 @@ class EmbeddedStack:
         self._watch(redis.child)
         info = _info(self.home, redis, ports, keys, self._embedding)
         prepare_database(postgres, info, self._embedding)
+        run_migrations(postgres, project_folder(self.home))
         self._stops.callback((self.home / "stack.json").unlink, missing_ok=True)
         self._start_services(info)
         self._wait_until_ready(info)
@@ -166,7 +168,9 @@ class EmbeddedStack:
             **info.flower_environ(),
             **folders,
         }
-        own = {"api": _api_settings(info, self._embedding).environ()}
+        api_settings = _api_settings(info, self._embedding)
+        functions = self._start_own_functions(info)
+        own = {"api": replace(api_settings, own_functions=functions).environ()}
         own |= {name: _settings_of(arguments[0], settings) for name, arguments in SERVICES.items()}
         for name, command in self._commands().items():
             self._check()
@@ -179,6 +183,15 @@ class EmbeddedStack:
             self._watch(child)
         # They end side by side; what they rest upon ends one after the other, after them.
         self._stops.callback(self._ask_services_to_stop)
+
+    def _start_own_functions(self, info: StackInfo) -> tuple[OwnFunction, ...]:
+        environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        functions = []
+        for function, child in start_functions(self.home, info, environ):
+            if child is not None:
+                self._watch(child)
+            functions.append(function)
+        return tuple(functions)
 
     def _ask_services_to_stop(self) -> None:
         for name in SERVICES:
@@ -311,7 +324,8 @@ def _base_environ() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in providers and not name.removeprefix(PREFIX).startswith(foreign)
+        if name not in providers
+        and not name.removeprefix(PREFIX).startswith((*foreign, "ADMIN_DATABASE_URL", "METRICS_"))
     }
 
 

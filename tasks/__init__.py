@@ -9,6 +9,7 @@ import psycopg
 from celery import Task, shared_task
 
 from docmill.tasks.events import ShownRun
+from docmill.worker import metrics
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
 from docmill.worker.processes.runtime import current
@@ -34,7 +35,9 @@ def _in_one_line(work: str) -> Iterator[None]:
     except _PASSING as error:
         reason = error.code if isinstance(error, JobError) else type(error).__name__
         log.warning("maintenance_not_done", work=work, error=reason)
+        metrics.record(metrics.SCHEDULE_WORKS, work=work, outcome="failed")
         raise
+    metrics.record(metrics.SCHEDULE_WORKS, work=work, outcome="done")
 
 
 # The tasks that run every few seconds send no events, because Flower would then have no room for

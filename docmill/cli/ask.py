@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
-from docmill.cli.output import cell, console, print_json
+from docmill.cli.output import cell, console, print_json, short_name
 from docmill.cli.search import caller, check_query, pages_of, passages
 from docmill.worker.asking import Delta, Result, answer, find, servers_of
 from docmill.worker.clients.chat import ChatClient
@@ -77,7 +77,7 @@ def _print_end(_question: str, result: Result, sources: Sequence[Passage]) -> No
         out.print("(the answer was cut: it is too long)")
     for number in checked.cited:
         source = sources[number - 1]
-        place = f"{cell(source['object_name'])}{pages_of(source)}"
+        place = f"{short_name(source)}{pages_of(source)}"
         out.print(f"[{number}] {place}", style="bold")
 
 

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, MaxLen
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docmill.cli.context import complete_settings
+from docmill.cli.context import complete_settings, running_stack
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_rows
 from docmill.worker.log import REDACTED, redact
@@ -85,7 +85,7 @@ def _allowed(field: FieldInfo) -> str:
 
 def config(*, as_json: bool) -> int:
     """Print every setting as it is in use, secrets redacted."""
-    settings = complete_settings(Settings)
+    settings = _settings_shown()
     rows = [
         {
             "variable": reference.variables[0],
@@ -102,6 +102,15 @@ def config(*, as_json: bool) -> int:
     for row in rows:
         console().print(f"{row['variable']:40} {row['value'] or '-':44} {row['from']}")
     return ExitCode.DONE
+
+
+def _settings_shown() -> Settings:
+    stack = running_stack()
+    if stack is not None:
+        # No command speaks to Flower, so none is told where the stack has it.
+        for name, value in stack.flower_environ().items():
+            os.environ.setdefault(name, value)
+    return complete_settings(Settings)
 
 
 def _shown(settings: Settings, name: str) -> str:

@@ -14,7 +14,8 @@ from docmill.cli.admin import admin_connection
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, print_json
-from docmill.worker.errors import DocmillError, ServiceError
+from docmill.cli.unexpected import explain_job_error, reason_of
+from docmill.worker.errors import DocmillError, JobError, ServiceError
 from docmill.worker.models import IndexVersion
 from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import require_database
@@ -78,10 +79,21 @@ def _guarded(name: str, check: Check, settings: Settings) -> list[Finding]:
     try:
         found = check(settings)
         return [found] if isinstance(found, Finding) else list(found)
+    except JobError as error:
+        return [Finding(name, "failed", *explain_job_error(error))]
     except DocmillError as error:
         return [Finding(name, "failed", "not usable", str(error))]
     except Exception as error:  # whatever is wrong with one service, the others are still checked
-        return [Finding(name, "failed", type(error).__name__, f"check the settings of {name}")]
+        return [Finding(name, "failed", *_explain(error))]
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    if isinstance(error, psycopg.Error):
+        return reason_of(error), "check DATABASE_URL and DOCMILL_ADMIN_DATABASE_URL"
+    return (
+        f"{type(error).__name__}: {reason_of(error)}",
+        "an error that docmill does not know: report it with this line",
+    )
 
 
 def _python() -> Finding:
@@ -170,11 +182,31 @@ def _doorbell(settings: Settings) -> Finding:
     with admin_connection(settings) as connection:
         installed = read_doorbell(connection)
         if installed.url is None:
-            return Finding("doorbell", "ok", "none is installed: docs/webhook.md says who rings")
+            return Finding("doorbell", "ok", _without_doorbell(settings))
         problem = installed.problem or try_doorbell(connection)
     if problem is None:
         return Finding("doorbell", "ok", f"{installed.url} answers")
     return Finding("doorbell", "failed", f"{installed.url} is not reached", problem)
+
+
+def _without_doorbell(settings: Settings) -> str:
+    return (
+        f"not installed: beat looks for uploads every {settings.dispatch_seconds:g} s, unless a "
+        "Database Webhook tells of them at once (docs/webhook.md)"
+    )
+
+
+def _receiver(settings: Settings) -> Finding:
+    from docmill.worker.webhook.signatures import Verifier
+
+    shared, signing = settings.webhook_secret, settings.webhook_signing_secrets
+    if shared is None and not signing:
+        return Finding("webhook secret", "ok", "none is set here, and docmill webhook needs one")
+    Verifier(
+        shared.get_secret_value() if shared else None,
+        [secret.get_secret_value() for secret in signing],
+    )
+    return Finding("webhook secret", "ok", "set")
 
 
 def _index(settings: Settings) -> Finding:
@@ -228,8 +260,12 @@ def _redis(settings: Settings) -> Finding:
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "")
     except redis.ResponseError:  # managed servers forbid CONFIG
         return Finding("redis", "ok", "answers")
+    except redis.AuthenticationError as error:
+        remedy = "put the user and the password of Redis into REDIS_URL"
+        return Finding("redis", "failed", reason_of(error), remedy)
     except redis.RedisError as error:
-        return Finding("redis", "failed", type(error).__name__, "check REDIS_URL")
+        remedy = "start Redis, or set REDIS_URL to where it is"
+        return Finding("redis", "failed", reason_of(error), remedy)
     finally:
         client.close()
     if policy not in ("", "noeviction"):
@@ -246,18 +282,26 @@ def _storage(settings: Settings) -> Finding:
     import httpx
 
     url, key = settings.require("supabase_url"), settings.require("supabase_secret_key")
-    response = httpx.get(
-        f"{url.rstrip('/')}/storage/v1/bucket",
-        headers={"apikey": key, "Authorization": f"Bearer {key}"},
-        timeout=10,
-    )
-    if response.status_code != httpx.codes.OK:
+    try:
+        response = httpx.get(
+            f"{url.rstrip('/')}/storage/v1/bucket",
+            headers={"apikey": key, "Authorization": f"Bearer {key}"},
+            timeout=10,
+        )
+    except httpx.HTTPError as error:
+        seen = f"{url} does not answer ({reason_of(error)})"
+        return Finding("storage", "failed", seen, "check SUPABASE_URL and this machine's network")
+    if response.status_code in (400, 401, 403):
         return Finding(
             "storage",
             "failed",
-            f"status {response.status_code}",
-            "check SUPABASE_URL and SUPABASE_SECRET_KEY",
+            f"the key is refused (status {response.status_code})",
+            "set SUPABASE_SECRET_KEY to a secret key of this project (Settings, API Keys)",
         )
+    if response.status_code != httpx.codes.OK:
+        seen = f"status {response.status_code} from {url}"
+        remedy = "set SUPABASE_URL to the address of a Supabase project, without a path"
+        return Finding("storage", "failed", seen, remedy)
     return Finding("storage", "ok", f"{len(response.json())} buckets")
 
 
@@ -298,6 +342,7 @@ _SERVICE_CHECKS: dict[str, Check] = {
     "database": _database,
     "schema": _schema,
     "doorbell": _doorbell,
+    "webhook secret": _receiver,
     "index version": _index,
     "search": _search,
     "redis": _redis,

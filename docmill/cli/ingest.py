@@ -13,11 +13,12 @@ from typing import Final
 
 from rich.live import Live
 
-from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.admin import admin_connection, owner_id, require_known_owner
 from docmill.cli.context import running_stack, settings_in_use
+from docmill.cli.error_texts import error_texts
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.observe import FINAL_STATES, progress_table
-from docmill.cli.output import Row, cell, console, count_of, print_json, short_id
+from docmill.cli.output import Row, cell, console, count_of, part_of, print_json, short_id
 from docmill.cli.stopping import interruptible
 from docmill.embedded.stack import DEFAULT_OWNER, StackInfo
 from docmill.worker.admin.jobs import current_jobs
@@ -138,20 +139,35 @@ def upload_all(
 
 
 def ingest(
-    paths: Sequence[Path], *, bucket: str, owner: str | None, wait: bool, as_json: bool
+    paths: Sequence[Path],
+    *,
+    bucket: str,
+    owner: str | None,
+    wait: bool,
+    is_sure: bool,
+    as_json: bool,
 ) -> int:
     """Upload, wait if asked, and report each file."""
-    advice = "what was uploaded is ingested all the same, docmill jobs shows it"
-    with interruptible(advice):
-        return _ingest(paths, bucket=bucket, owner=owner, wait=wait, as_json=as_json)
+    settings = settings_in_use()
+    owner = owner_id(settings, owner)
+    with admin_connection(settings) as connection:
+        require_known_owner(
+            connection, owner, "make documents theirs", is_sure=is_sure, can_ask=not as_json
+        )
+    with interruptible("what was uploaded is ingested all the same, docmill jobs shows it"):
+        return _ingest(settings, paths, bucket=bucket, owner=owner, wait=wait, as_json=as_json)
 
 
 def _ingest(
-    paths: Sequence[Path], *, bucket: str, owner: str | None, wait: bool, as_json: bool
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    bucket: str,
+    owner: str | None,
+    wait: bool,
+    as_json: bool,
 ) -> int:
-    settings = settings_in_use()
     stack = running_stack()
-    owner = owner_id(settings, owner)
     # With a secret key Storage notes no owner; a source with owner_from folder:1 finds it here.
     folder = owner or (DEFAULT_OWNER if stack else "")
     files = find_files(paths, folder=folder)
@@ -177,8 +193,8 @@ def _ingest(
     rows = [_report(item, found.get(item.file.object_name)) for item in uploaded]
     for item, row in zip(uploaded, rows, strict=True):
         print_json(row) if as_json else _print_row(row)
-        if item.error is not None:
-            print(f"docmill: {cell(item.file.path)}: {item.error}", file=sys.stderr)
+        if row["state"] == "failed":
+            print(f"docmill: {cell(item.file.path)}: {_why_failed(item, row)}", file=sys.stderr)
     return ExitCode.FAILED if any(row["state"] == "failed" for row in rows) else ExitCode.DONE
 
 
@@ -229,6 +245,15 @@ def _report(item: Uploaded, row: Row | None) -> Row:
     }
 
 
+def _why_failed(item: Uploaded, row: Row) -> str:
+    """What happened, and what to do: standard output is often a file, or read by a program."""
+    if item.error is not None:
+        return str(item.error)
+    said = error_texts().get(row["error_code"])
+    advice = f"docmill explain {short_id(row['job_id'])} tells more"
+    return f"{said.message} {said.remedy}" if said else f"{row['error_code']}: {advice}"
+
+
 def _print_row(row: Row) -> None:
     parts = [f"{row['state'] or 'gone':10}", cell(row["path"])]
     if row["job_id"]:
@@ -236,6 +261,8 @@ def _print_row(row: Row) -> None:
     if row["error_code"]:
         parts.append(row["error_code"])
     elif row["state"] == "succeeded":
-        pages = f"{count_of(row['page_count'], 'page')}, " if row["page_count"] else ""
+        pages = (
+            f"{count_of(row['page_count'], part_of(row['path']))}, " if row["page_count"] else ""
+        )
         parts.append(f"{pages}{count_of(row['chunk_count'], 'chunk')}, {row['seconds']:.2f} s")
     console().print("  ".join(parts))

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.admin import admin_connection, note_unknown_owner, owner_id
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import (
@@ -23,7 +23,7 @@ from docmill.cli.output import (
     short_name,
     table,
 )
-from docmill.cli.requests import find_job
+from docmill.cli.requests import find_job, require_code
 from docmill.cli.stopping import interruptible
 from docmill.embedded.stack import DEMO_USERS, FLOWER_USER, StackInfo
 from docmill.worker.admin.holds import list_breakers, list_pauses
@@ -101,14 +101,26 @@ def stack_row(stack: StackInfo) -> Row:
     }
 
 
-def jobs(*, state: str | None, owner: str | None, limit: int, as_json: bool) -> int:
+def jobs(
+    *,
+    state: str | None,
+    code: str | None,
+    since: str | None,
+    owner: str | None,
+    limit: int,
+    as_json: bool,
+) -> int:
     """List jobs."""
+    if code is not None:
+        require_code(code)
     if state not in (None, "queued", "running", *FINAL_STATES):
         raise UsageError(f"--state {state}: one of queued, running, {', '.join(FINAL_STATES)}")
     settings = settings_in_use()
     owner = owner_id(settings, owner)
     with admin_connection(settings) as connection:
-        rows = list_jobs(connection, state=state, owner=owner, limit=limit)
+        rows = list_jobs(connection, state=state, owner=owner, code=code, since=since, limit=limit)
+        if not rows:
+            note_unknown_owner(connection, owner)
     if not as_json:
         rows = [_for_table(row) for row in rows]
     print_rows(rows, _JOB_COLUMNS, as_json=as_json)

@@ -1,11 +1,13 @@
 """Printing: tables for people, one JSON object a line for programs."""
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, Final
 from uuid import UUID
 
 from rich.console import Console
@@ -70,10 +72,31 @@ def short_id(job_id: object) -> str:
     return str(job_id)[:8]
 
 
-def short_name(row: Row) -> str:
-    """An object's name without the folder of its owner, which says nothing new to a reader."""
+#: Folders are named by the ids of their owners.
+_ID_FOLDER: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/", re.IGNORECASE)
+
+
+def short_name(row: Mapping[str, Any]) -> str:
+    """An object's name as its user knows it: without the folder of the owner.
+
+    The owner is the row's `owner_id`; where a row has none, a first folder that is an id counts.
+    """
     name = str(row["object_name"])
-    return cell(name.removeprefix(f"{row['owner_id']}/") if row.get("owner_id") else name)
+    if row.get("owner_id"):
+        return cell(name.removeprefix(f"{row['owner_id']}/"))
+    return cell(_ID_FOLDER.sub("", name, count=1) if _ID_FOLDER.match(name) else name)
+
+
+#: What files with these endings are made of.
+_PARTS: Final = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv"), "sheet"),
+    **dict.fromkeys((".pptx", ".ppt", ".odp"), "slide"),
+}
+
+
+def part_of(name: str) -> str:
+    """What a file's parts are called: its sheets and slides are counted where others have pages."""
+    return _PARTS.get(PurePosixPath(name).suffix.lower(), "page")
 
 
 def count_of(number: int, what: str) -> str:

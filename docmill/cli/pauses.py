@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 
-from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.admin import admin_connection, owner_id, require_known_owner
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import cell, console, count_of, print_json
@@ -13,10 +13,12 @@ from docmill.worker.maintenance import sweeps
 from docmill.worker.store.database import Connection
 
 
-def pause(source: str | None, owner: str | None, *, as_json: bool) -> int:
+def pause(source: str | None, owner: str | None, *, is_sure: bool, as_json: bool) -> int:
     """Pause everything, a source or an owner."""
     with admin_connection(settings_in_use()) as connection:
         scope, key = _scope(connection, source, owner)
+        if scope == "owner":
+            require_known_owner(connection, key, "pause them", is_sure=is_sure, can_ask=not as_json)
         holds.pause(connection, scope, key)
         held = _apply(connection)
     return _say("paused", scope, key, held, as_json=as_json)

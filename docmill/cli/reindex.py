@@ -1,13 +1,12 @@
 """`docmill reindex`: another model, provider or size of chunks, while everybody searches."""
 
-import sys
 from math import ceil
 from typing import Final
 
-import typer
 from psycopg.types.json import Jsonb
 
 from docmill.cli.admin import admin_connection
+from docmill.cli.confirm import require_yes
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, console, count_of, print_json, print_rows
@@ -35,8 +34,9 @@ def start(wanted: Row, *, is_dry: bool, is_sure: bool, as_json: bool) -> int:
         alike = reindex.alike(connection, _as_parameters(plan))
         if alike is not None:
             raise RefusedError(f"index version {alike} is just that: docmill reindex status")
-        if not (is_dry or is_sure):
-            _ask(active, usd, can_ask=not as_json)
+        if not is_dry:
+            said, can_ask = _cost(active, usd), not as_json
+            require_yes(said, "pay for that", is_sure=is_sure, can_ask=can_ask)
         report = {
             "id": None if is_dry else reindex.create(connection, _as_parameters(plan)),
             **plan,
@@ -58,12 +58,6 @@ def _cost(active: Row, usd: float) -> str:
         f"{count_of(active['documents'], 'document')}, {active['chunks']} chunks, "
         f"{active['tokens']} tokens, ${usd:.2f} at the price in the settings"
     )
-
-
-def _ask(active: Row, usd: float, *, can_ask: bool) -> None:
-    if not (can_ask and sys.stdin.isatty()):
-        raise UsageError(f"{_cost(active, usd)}: say --yes to pay for that")
-    typer.confirm(f"{_cost(active, usd)}. Go on?", abort=True)
 
 
 def planned(active: Row, wanted: Row) -> Row:

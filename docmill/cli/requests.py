@@ -1,15 +1,24 @@
 """`docmill cancel`, `retry` and `explain`: what owners ask for through the Data API as well."""
 
 import re
+from difflib import get_close_matches
 from typing import Final
 from uuid import UUID
 
 from docmill.cli.admin import admin_connection
+from docmill.cli.confirm import require_yes
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
-from docmill.cli.output import Row, cell, console, print_json, short_id
-from docmill.worker.admin.jobs import explain_job, find_jobs, request_cancel, retry_job
-from docmill.worker.errors import RefusedError, UsageError
+from docmill.cli.output import Row, cell, console, count_of, print_json, short_id
+from docmill.worker.admin import jobs
+from docmill.worker.admin.jobs import (
+    count_failed,
+    explain_job,
+    find_jobs,
+    request_cancel,
+    retry_job,
+)
+from docmill.worker.errors import ERROR_CODES, RefusedError, UsageError
 from docmill.worker.store.database import Connection
 
 _ID: Final = re.compile(r"[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{0,27}", re.IGNORECASE)
@@ -51,6 +60,30 @@ def retry(job_id: str, *, as_json: bool) -> int:
         print_json({"id": new_id})
     else:
         console().print(f"queued as job {short_id(new_id)}")
+    return ExitCode.DONE
+
+
+def require_code(code: str) -> None:
+    """Raise UsageError for what is no error code."""
+    if code not in ERROR_CODES:
+        close = get_close_matches(code, ERROR_CODES, n=1)
+        hint = f"did you mean {close[0]}?" if close else "docs/errors.md lists them"
+        raise UsageError(f"{cell(code)!r} is no error code: {hint}")
+
+
+def retry_failed(code: str, *, limit: int, is_sure: bool, as_json: bool) -> int:
+    """Make a new job for each document that failed with this code."""
+    require_code(code)
+    with admin_connection(settings_in_use()) as connection:
+        number = min(count_failed(connection, code), limit)
+        if number:
+            said = f"{count_of(number, 'document')} failed with {code}"
+            require_yes(said, "try them again", is_sure=is_sure, can_ask=not as_json)
+        made = list(jobs.retry_failed(connection, code, limit))
+    for new_id in made if as_json else ():
+        print_json({"id": new_id})
+    if not as_json:
+        console().print(f"queued {count_of(len(made), 'document')}")
     return ExitCode.DONE
 
 

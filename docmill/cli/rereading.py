@@ -1,16 +1,14 @@
 """`docmill reindex documents`: read documents again, in the index version that answers searches."""
 
 import re
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Final
 from uuid import UUID
 
-import typer
-
 from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.confirm import require_yes
 from docmill.cli.context import settings_in_use
 from docmill.cli.costs import TOKENS_PER_BYTE
 from docmill.cli.exit_code import ExitCode
@@ -60,8 +58,9 @@ def documents(
         index = active(connection)
         price = settings.usd_per_million_tokens(index["provider"], index["model"])
         report["max_usd"] = report["tokens"] * price / 1e6
-        if not (is_dry or is_sure) and report["documents"]:
-            _ask(report, can_ask=not as_json)
+        if report["documents"] and not is_dry:
+            said, can_ask = _cost(report), not as_json
+            require_yes(said, "read them again", is_sure=is_sure, can_ask=can_ask)
         job_ids = [] if is_dry else _queue(connection, choice, limit)
         report["jobs"] = len(job_ids)
         if wait:
@@ -102,12 +101,6 @@ def _cost(report: Row) -> str:
         f"{report['tokens']} tokens, ${report['max_usd']:.2f} if every chunk changes"
         + (f", and what is on {count_of(unread, 'page')} not read so far" if unread else "")
     )
-
-
-def _ask(report: Row, *, can_ask: bool) -> None:
-    if not (can_ask and sys.stdin.isatty()):
-        raise UsageError(f"{_cost(report)}: say --yes to read them again")
-    typer.confirm(f"{_cost(report)}. Go on?", abort=True)
 
 
 def _print(report: Row, *, is_dry: bool) -> None:

@@ -1,5 +1,6 @@
 """`docmill schema`."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,10 @@ from docmill.worker.admin.schema import AppliedSchema, apply_schema, check_schem
 from docmill.worker.models import IndexSettings
 from docmill.worker.processes.connections import first_index
 from docmill.worker.settings.environment import load_settings
+from docmill.worker.settings.parts import PREFIX
 from docmill.worker.settings.processes import Settings
+from docmill.worker.store.database import Connection
+from docmill.worker.store.maintenance import active_index_version
 
 _LAST_STEP: Final = (
     "\nWorkers log in as docmill_worker, which has no password yet. Set one:\n"
@@ -26,11 +30,47 @@ def apply(*, as_json: bool) -> int:
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         applied = apply_schema(connection, _index_settings(settings))
+        unlike = _unlike_settings(connection, settings)
     if as_json:
-        print_json({"changed": applied.changed, **vars(applied)})
+        print_json({"changed": applied.changed, **vars(applied), "unlike_settings": unlike})
     else:
         _print_applied(applied)
+    if unlike:
+        print(f"docmill: {_say_unlike(unlike)}", file=sys.stderr)
     return ExitCode.DONE
+
+
+def _unlike_settings(connection: Connection, settings: Settings) -> list[dict[str, object]]:
+    """What the settings name for the index, and the active index is not: it stays as it is."""
+    index = active_index_version(connection)
+    if index is None:
+        return []
+    counted = {
+        "embedding_model": (index.model, settings.model),
+        "embedding_dimensions": (index.dimensions, settings.dimensions),
+        "chunk_tokens": (index.chunking.get("max_tokens"), settings.chunk_tokens),
+    }
+    # A default is nobody's wish: an index that was changed by `reindex` is not unlike it.
+    named = settings.model_fields_set | (
+        {"embedding_model", "embedding_dimensions"}
+        if "embedder" in settings.model_fields_set
+        else set()
+    )
+    return [
+        {"setting": PREFIX + name.upper(), "settings": wanted, "index": found}
+        for name, (found, wanted) in counted.items()
+        if name in named and found != wanted
+    ]
+
+
+def _say_unlike(unlike: list[dict[str, object]]) -> str:
+    said = ", ".join(
+        f"{one['setting']} is {one['settings']}, the index has {one['index']}" for one in unlike
+    )
+    return (
+        f"{said}: these settings count for the first index version only. docmill reindex start "
+        "makes another one, docmill reindex status shows what there is"
+    )
 
 
 def _index_settings(settings: Settings) -> IndexSettings:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.admin import admin_connection, note_unknown_owner, owner_id
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.exit_code import ExitCode
-from docmill.cli.output import Row, cell, console, print_json
+from docmill.cli.output import Row, cell, console, part_of, print_json, short_name
 from docmill.embedded.stack import DEFAULT_OWNER
 from docmill.worker.admin import callers
 from docmill.worker.errors import RefusedError, UsageError
@@ -28,14 +28,18 @@ def search(query: str, *, by: By, owner: str | None, limit: int, as_json: bool) 
     """Print the passages that answer a query best, of those that the owner may read."""
     check_query(query)
     settings = settings_in_use()
-    hits = passages(settings, query, by=by, owner=caller(settings, owner), limit=limit)
+    searcher = caller(settings, owner)
+    hits = passages(settings, query, by=by, owner=searcher, limit=limit)
     for hit in hits:
         if as_json:
             print_json({name: hit[name] for name in FIELDS})
         else:
             print_hit(hit)
-    if not hits and not as_json:
-        console().print("nothing found")
+    if not hits:
+        if not as_json:
+            console().print("nothing found")
+        with admin_connection(settings) as connection:
+            note_unknown_owner(connection, searcher)
     return ExitCode.DONE
 
 
@@ -92,7 +96,7 @@ def print_hit(hit: Row, *, width: int = 300) -> None:
     pages = pages_of(hit)
     headings = hit["headings"]
     place = " > ".join(headings[1:] if headings[:1] == [hit["title"]] else headings)
-    out.print(f"{hit['score']:.2f}  {cell(hit['object_name'])}{pages}", style="bold")
+    out.print(f"{hit['score']:.2f}  {short_name(hit)}{pages}", style="bold")
     if hit["title"] or place:
         out.print("      " + cell(" | ".join(part for part in (hit["title"], place) if part)))
     passage = cell(" ".join(hit["content"].split()))
@@ -100,8 +104,9 @@ def print_hit(hit: Row, *, width: int = 300) -> None:
 
 
 def pages_of(hit: Mapping[str, Any]) -> str:
-    """`, page 3`; nothing where a format has no pages."""
+    """`, page 3` or `, sheet 3`; nothing where a format has no pages."""
     start, end = hit["page_start"], hit["page_end"]
     if start is None:
         return ""
-    return f", page {start}" if start == end else f", pages {start}-{end}"
+    part = part_of(hit["object_name"])
+    return f", {part} {start}" if start == end else f", {part}s {start}-{end}"

@@ -6,7 +6,7 @@ from typing import Final
 
 import psycopg
 
-from docmill.cli.admin import admin_connection, owner_id
+from docmill.cli.admin import admin_connection, owner_id, require_known_owner
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, count_of, print_json, print_rows
@@ -28,11 +28,19 @@ def list_budgets(*, as_json: bool) -> int:
 
 
 def set_budget(
-    usd: float, period: str, owner: str | None, *, each_owner: bool, as_json: bool
+    usd: float,
+    period: str,
+    owner: str | None,
+    *,
+    each_owner: bool,
+    is_sure: bool,
+    as_json: bool,
 ) -> int:
     """Set a budget; jobs that are over it are held, those that are not any more go on."""
     with admin_connection(settings_in_use()) as connection:
         scope, key = _scope(owner, each_owner=each_owner)
+        if scope == "owner":
+            require_known_owner(connection, key, "set it", is_sure=is_sure, can_ask=not as_json)
         try:
             spending.set_budget(connection, scope, key, period, usd)
         except (psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange):

@@ -2,10 +2,13 @@
 
 import os
 import traceback
+from typing import Final
 
 import psycopg
 
+from docmill.cli.error_texts import error_texts
 from docmill.cli.exit_code import ExitCode
+from docmill.worker.errors import JobError
 from docmill.worker.log import redact
 from docmill.worker.store.database import connection_failure
 
@@ -20,8 +23,31 @@ def reason_of(error: Exception) -> str:
     return redact(str(error).strip()) or type(error).__name__
 
 
+#: What to do where a command met an error that jobs are tried again after by themselves.
+_REMEDIES: Final = {
+    "provider_unavailable": "check OPENAI_BASE_URL and this machine's network, or try again later",
+    "provider_invalid_response": (
+        "check that OPENAI_BASE_URL leads to a server that speaks OpenAI's API, and that its "
+        "model has the dimensions of the index (docmill reindex status)"
+    ),
+    "rate_limited": "try again in a minute; a higher limit at the provider prevents it",
+    "storage_unavailable": "check SUPABASE_URL, and that this machine reaches it",
+    "database_unavailable": "check DATABASE_URL and DOCMILL_ADMIN_DATABASE_URL with docmill doctor",
+}
+
+
+def explain_job_error(error: JobError) -> tuple[str, str]:
+    """What happened and what to do, where a command met what else a job meets."""
+    known = error_texts()[error.code]
+    detail = redact(str(error))
+    seen = known.message.rstrip(".") + (f" ({detail})" if detail != error.code else "")
+    return seen, _REMEDIES.get(error.code, known.remedy)
+
+
 def explain_unknown(error: Exception) -> tuple[str, ExitCode]:
-    """One sentence for an error that no command expected, and the exit code."""
+    """What is said of an error that its command did not expect, and the exit code."""
+    if isinstance(error, JobError):
+        return ": ".join(explain_job_error(error)), ExitCode.ENVIRONMENT
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
         return "the schema is not installed: run docmill schema apply", ExitCode.ENVIRONMENT
     if isinstance(error, psycopg.Error):

@@ -6,5 +6,6 @@ For development and tests only; docs/embedded.md says what it leaves out.
 
 from docmill.embedded.api.server import ApiServer, start_api
 from docmill.embedded.api.settings import ApiSettings, EmbeddingKeys
+from docmill.embedded.functions import OwnFunction
 
-__all__ = ["ApiServer", "ApiSettings", "EmbeddingKeys", "start_api"]
+__all__ = ["ApiServer", "ApiSettings", "EmbeddingKeys", "OwnFunction", "start_api"]

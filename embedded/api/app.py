@@ -45,6 +45,7 @@ def create_router(settings: ApiSettings) -> Starlette:
         url=settings.url,
         asking=settings.asking,
         embedding=settings.embedding.settings(),
+        own=settings.own_functions,
     )
     app = Starlette(
         routes=[

@@ -8,6 +8,7 @@ from typing import Final, Self
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from docmill.embedded.auth import AuthSettings
+from docmill.embedded.functions import OwnFunction
 from docmill.embedded.keys import ApiKeys
 from docmill.embedded.rest import RestSettings
 from docmill.embedded.storage import StorageSettings
@@ -52,6 +53,7 @@ class ApiSettings:
     auth: AuthSettings
     asking: AskingServers = NO_SERVERS
     embedding: EmbeddingKeys = EmbeddingKeys()
+    own_functions: tuple[OwnFunction, ...] = ()
     console_bucket: str = "documents"
     console_hint: str = ""  #: what the page says below the form to sign in
     host: str = "127.0.0.1"

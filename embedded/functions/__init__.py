@@ -5,5 +5,6 @@ project deploys those of examples/functions; these answer the same requests in t
 """
 
 from docmill.embedded.functions.app import create_functions
+from docmill.embedded.functions.own import OwnFunction
 
-__all__ = ["create_functions"]
+__all__ = ["OwnFunction", "create_functions"]

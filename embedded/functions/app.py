@@ -1,6 +1,6 @@
 """POST /embed and POST /ask, for users who are signed in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from docmill.embedded.functions.ask import Asking
 from docmill.embedded.functions.incoming import RefusedError, body_of, text_of
+from docmill.embedded.functions.own import METHODS, OwnFunction, OwnFunctions
 from docmill.embedded.functions.project import CallersProject, QueryEmbedder
 from docmill.embedded.keys import ApiKeys
 from docmill.embedded.part import Part, make_app
@@ -23,11 +24,20 @@ _ROLES: Final = ("authenticated", "service_role")
 
 
 def create_functions(
-    keys: ApiKeys, *, url: str, asking: AskingServers, embedding: EmbedderSettings
+    keys: ApiKeys,
+    *,
+    url: str,
+    asking: AskingServers,
+    embedding: EmbedderSettings,
+    own: Sequence[OwnFunction] = (),
 ) -> Part:
     """The functions of the project at `url`; the local model is read when they begin to run."""
-    service = _Functions(keys, url, asking, QueryEmbedder(embedding))
+    passed_on = OwnFunctions({function.name: function for function in own}, keys)
+    service = _Functions(keys, url, asking, QueryEmbedder(embedding), passed_on)
     routes = [("POST", "/embed", service.embed), ("POST", "/ask", service.ask)]
+    if own:
+        paths = ("/{name}", "/{name}/{rest:path}")
+        routes += [(method, path, service.own) for method in METHODS for path in paths]
     return Part(make_app(routes, _answer, _missing), service.running)
 
 
@@ -61,8 +71,14 @@ def _answer(error: Exception) -> Response:
 
 class _Functions:
     def __init__(
-        self, keys: ApiKeys, url: str, asking: AskingServers, embedder: QueryEmbedder
+        self,
+        keys: ApiKeys,
+        url: str,
+        asking: AskingServers,
+        embedder: QueryEmbedder,
+        own: OwnFunctions,
     ) -> None:
+        self._own = own
         self._keys = keys
         self._url = url
         self._servers = asking
@@ -72,7 +88,15 @@ class _Functions:
     async def running(self) -> AsyncIterator[None]:
         """Read the model."""
         self._embedder.load()
-        yield
+        async with self._own.running():
+            yield
+
+    async def own(self, request: Request) -> Response:
+        """A function of the user's."""
+        function = self._own.find(request)
+        if function is None:
+            raise _error_of(request, RefusedError(404, "", "not_found"))
+        return await self._own.answer(request, function)
 
     async def embed(self, request: Request) -> Response:
         """`{"input": text}` to `{"model": name, "embedding": [numbers]}`."""

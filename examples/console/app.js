@@ -143,6 +143,8 @@ function makeItem(d) {
 
 function update(item, d, job) {
   const failed = d.status === "failed";
+  // The job may have ended since its document was read: then there is nothing to cancel any more.
+  const working = isUnfinished(d) && !job?.finished_at;
   item.document = d;
   item.dataset.state = d.status;
   set(item, ".name", fileName(d));
@@ -150,11 +152,14 @@ function update(item, d, job) {
   set(item, ".detail", failed && item.explained === d.latest_job_id && item.explanation
     || detailOf(d, job));
   const bar = item.querySelector("progress");
-  bar.hidden = !isUnfinished(d);
-  bar.value = fractionDone(job);
+  bar.hidden = !working;
+  const done = fractionDone(job);
+  // Without a value the bar says that something is done, and not how much is left.
+  if (done === null) bar.removeAttribute("value");
+  else bar.value = done;
   bar.setAttribute("aria-label", `Progress of ${fileName(d)}`);
-  item.querySelector(".cancel").hidden = !isUnfinished(d);
-  item.querySelector(".retry").hidden = !failed;
+  item.querySelector(".cancel").hidden = !working;
+  item.querySelector(".retry").hidden = !failed || UNREADABLE.has(d.error_code);
   for (const button of item.querySelectorAll("button")) {
     button.setAttribute("aria-label", `${button.textContent} ${fileName(d)}`);
   }
@@ -168,7 +173,18 @@ function set(item, selector, text) {
 
 const fileName = (d) => d.object_name.slice(d.object_name.lastIndexOf("/") + 1);
 
+// What is wrong with the file itself: to try the same file again changes nothing.
+const UNREADABLE = new Set(["unsupported_type", "unsupported_name", "encrypted", "corrupt",
+  "empty_document", "document_too_large", "archive_too_large"]);
+
+// What a file with this ending is made of.
+const PARTS = [[/\.(xls[xmb]?|ods|csv)$/i, "sheet"], [/\.(pptx?|odp)$/i, "slide"]];
+const partNamed = (name) => PARTS.find(([ending]) => ending.test(name))?.[1] ?? "page";
+
+const counted = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+
 function stateOf(d, job) {
+  if (job?.finished_at && isUnfinished(d)) return "finishing";
   if (d.status === "processing") return job?.stage ?? "processing";
   if (d.status === "pending") return job?.hold_reason?.replaceAll("_", " ") ?? "waiting";
   return d.status === "failed" ? d.error_code.replaceAll("_", " ") : d.status;
@@ -177,23 +193,24 @@ function stateOf(d, job) {
 function detailOf(d, job) {
   if (d.status === "failed") return d.error_message;
   if (d.status === "ready") {
-    const pages = d.page_count ? `${d.page_count} page${d.page_count > 1 ? "s" : ""}, ` : "";
-    return `${pages}${d.chunk_count} chunk${d.chunk_count === 1 ? "" : "s"}`;
+    const parts = d.page_count ? `${counted(d.page_count, partNamed(d.object_name))}, ` : "";
+    return parts + counted(d.chunk_count, "chunk");
   }
-  if (job?.chunks_total) {
-    return `${job.chunks_embedded + job.chunks_reused} of ${job.chunks_total} chunks`;
-  }
-  if (job?.pages_total) return `${job.pages_done} of ${job.pages_total} pages`;
+  const chunks = job ? job.chunks_embedded + job.chunks_reused : 0;
+  if (job?.chunks_total) return `${chunks} of ${counted(job.chunks_total, "chunk")}`;
+  if (job?.pages_total) return `${job.pages_done} of ${counted(job.pages_total, partNamed(d.object_name))}`;
+  // Text has no pages, and how many chunks it makes is known at its end.
+  if (chunks) return `${counted(chunks, "chunk")} so far`;
   return job?.error_message ?? "";
 }
 
-// Reading is half of the work, embedding the other half.
+// Reading is half of the work, embedding the other half. Null: nobody knows how much is left.
 function fractionDone(job) {
   if (job?.state !== "running") return 0;
   if (job.chunks_total) {
     return .5 + (job.chunks_embedded + job.chunks_reused) / (2 * job.chunks_total);
   }
-  return job.pages_total ? job.pages_done / (2 * job.pages_total) : 0;
+  return job.pages_total ? job.pages_done / (2 * job.pages_total) : null;
 }
 
 async function explain(item, d) {
@@ -269,8 +286,9 @@ async function spoken(error) {
 
 function hitItem(hit, query) {
   const item = $("hit-template").content.firstElementChild.cloneNode(true);
+  const part = partNamed(hit.object_name);
   const pages = hit.page_start === hit.page_end
-    ? `page ${hit.page_start}` : `pages ${hit.page_start} to ${hit.page_end}`;
+    ? `${part} ${hit.page_start}` : `${part}s ${hit.page_start} to ${hit.page_end}`;
   set(item, ".name", hit.title || fileName(hit));
   set(item, ".score", hit.score.toFixed(2));
   const headings = hit.headings.filter((heading, depth) => depth || heading !== hit.title);

@@ -4,7 +4,7 @@
 -- cannot be read is null. Nothing here depends on the session; otherwise the version of an object
 -- without one would change with the reader's time zone. An empty object whose name ends in / is a
 -- folder that an S3 client has made. With content it is a file, but Storage does not deliver a file
--- with such a name; its document says so. Under a removed source, only files that were ingested and
+-- with such a name; its document says so. Erased files are not seen until they are uploaded again. Under a removed source, only files that were ingested and
 -- have not changed since are still seen.
 create or replace function ingest_private.stored_objects(p_object_ids uuid[])
 returns setof ingest_private.stored_object
@@ -26,6 +26,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and (object.name not like '%/' or coalesce(object.metadata ->> 'size', '0') <> '0')
        and fields ->> 'archived_at' is null
        and not coalesce((fields ->> 'is_delete_marker')::boolean, false)
+       and not exists (select from ingest_private.erased_objects as erased
+                        where erased.object_id = object.id
+                          and erased.storage_version = present_version)
        and (source.retired_at is null
             or exists (select from ingest.documents as document
                         where document.object_id = object.id

@@ -1,6 +1,6 @@
 -- prune: deletes finished jobs older than p_keep (the latest job of a document stays as long as the
 -- document), staged chunks and windows that no unfinished job will use, embeddings whose time is over,
--- and entries of workers that are long gone. Returns how many rows it deleted; call it again while it
+-- notes of erased files that are gone, and entries of workers that are long gone. Returns how many rows it deleted; call it again while it
 -- returns p_limit or more.
 -- The time comes from a subquery: clock_timestamp() itself is volatile, so no index could serve it.
 create or replace function ingest_private.prune(
@@ -59,6 +59,14 @@ begin
      where kept.ctid = any(array(
         select old.ctid from ingest_private.kept_embeddings as old
          where old.kept_until < (select clock_timestamp())
+         limit p_limit for update skip locked));
+    get diagnostics v_rows = row_count;
+    v_pruned := v_pruned + v_rows;
+
+    delete from ingest_private.erased_objects as erased
+     where erased.ctid = any(array(
+        select old.ctid from ingest_private.erased_objects as old
+         where not exists (select from storage.objects as object where object.id = old.object_id)
          limit p_limit for update skip locked));
     get diagnostics v_rows = row_count;
     v_pruned := v_pruned + v_rows;

@@ -82,6 +82,7 @@ grant execute on function
     ingest_private.renew_schedule,
     ingest_private.finish_schedule,
     ingest_private.retry_failed,
+    ingest_private.gauges,
     ingest_private.full_reconcile_due,
     ingest_private.note_full_reconcile,
     ingest_private.prune,

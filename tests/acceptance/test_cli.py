@@ -11,9 +11,12 @@ import httpx
 import pytest
 from supabase import create_client
 
+from docmill.embedded.stack import ALICE
+from docmill.worker.settings.parts import EXAMPLE_WEBHOOK_SECRET
 from tests.support.installation import until
 from tests.support.shell import Shell
 
+#: A user of another Auth than that of the project: nobody knows the id at first.
 OWNER = "33333333-3333-4333-8333-333333333333"
 INGEST_FIELDS = {
     *("path", "object_name", "document_id", "job_id", "state", "error_code", "page_count"),
@@ -99,7 +102,7 @@ def ingested(shell: Shell) -> dict[str, dict[str, Any]]:
     (folder / "unknown.bin").write_bytes(bytes(range(256)) * 4)
     (folder / "Grüße an Öl.txt").write_text("A name with letters that Storage refuses. " * 5)
     (folder / ".hidden").write_text("not meant")
-    rows = shell.rows("ingest", "papers", "--owner", OWNER, "--wait", code=1)
+    rows = shell.rows("ingest", "papers", "--owner", OWNER, "--yes", "--wait", code=1)
     return {Path(row["path"]).name: row for row in rows}
 
 
@@ -366,3 +369,75 @@ def test_an_owner_may_be_named_by_their_address(shell: Shell) -> None:
     for arguments in (("search", "x"), ("jobs",), ("ingest", "ferry.txt")):
         said = shell.run(*arguments, "--owner", "nobody@example.com", code=1)
         assert "no user has the address nobody@example.com" in said
+
+
+def test_a_person_is_told_on_stderr_why_a_file_failed_and_what_to_do(shell: Shell) -> None:
+    (shell.folder / "odd.bin").write_bytes(bytes(range(256)) * 5)
+    (line,) = shell.complaints("ingest", "odd.bin", "--wait", code=1).splitlines()
+    assert line.startswith("docmill: odd.bin: No extractor reads this kind of file.")
+    assert "Upload one of the supported kinds" in line
+
+
+def test_an_owner_whom_nobody_knows_is_not_taken_for_one(shell: Shell) -> None:
+    (shell.folder / "typo.txt").write_text("A text for somebody. " * 9)
+    for command in (("ingest", "typo.txt"), ("pause",)):
+        said = shell.run(*command, "--owner", "alcie", code=2)
+        assert "no user has the id alcie" in said
+        assert "--yes" in said
+    assert "no user has the id alcie" in shell.complaints("search", "x", "--owner", "alcie")
+    assert "no user has the id alcie" in shell.complaints("jobs", "--owner", "alcie")
+    assert not any(row["object_name"] == "alcie/typo.txt" for row in shell.rows("jobs"))
+    with shell.terminal("ingest", "typo.txt", "--owner", "alcie") as terminal:
+        terminal.wait_for("Go on?")
+        terminal.type("n\n")
+        assert "queued" not in terminal.ended(130)
+
+
+@pytest.mark.usefixtures("ingested")
+def test_a_hit_is_named_as_its_owner_knows_the_file(shell: Shell) -> None:
+    said = shell.run("search", "When was the bridge closed?", "--owner", OWNER, "-k", "1")
+    assert said.splitlines()[0].split("  ")[1] == "bridge.md"
+
+
+def test_config_shows_where_flower_of_the_stack_is(shell: Shell) -> None:
+    rows = {row["variable"]: row for row in shell.rows("config")}
+    (status,) = shell.rows("status")
+    assert status["flower_url"].endswith(f":{rows['DOCMILL_FLOWER_PORT']['value']}")
+
+
+def test_a_model_that_the_index_does_not_have_is_not_passed_over(shell: Shell) -> None:
+    wanted: dict[str, Any] = {
+        "DOCMILL_EMBEDDING_MODEL": "another-model",
+        "DOCMILL_EMBEDDING_DIMENSIONS": "300",
+    }
+    said = shell.complaints("schema", "apply", **wanted)
+    assert "DOCMILL_EMBEDDING_MODEL is another-model, the index has wordllama" in said
+    assert "DOCMILL_EMBEDDING_DIMENSIONS is 300, the index has 256" in said
+    assert "docmill reindex start" in said
+    assert shell.complaints("schema", "apply") == ""
+
+
+def test_what_a_project_cannot_reach_is_named_with_its_remedy(shell: Shell, tmp_path: Path) -> None:
+    """A key that Storage does not take, a Storage and a provider that are not there."""
+    url = shell.status_of_stack()["database_url"]
+    (tmp_path / "a.txt").write_text("A text. " * 9)
+    project: dict[str, Any] = {
+        "DATABASE_URL": url,
+        "DOCMILL_ADMIN_DATABASE_URL": url,
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "SUPABASE_URL": shell.status_of_stack()["api_url"],
+        "SUPABASE_SECRET_KEY": "eyJhbGciOiJIUzI1NiJ9.wrong.key",
+        "DOCMILL_WEBHOOK_SECRET": EXAMPLE_WEBHOOK_SECRET,
+    }
+    outside = Shell(tmp_path)
+    upload = ("ingest", "a.txt", "--owner", ALICE)
+    said = outside.complaints(*upload, code=1, **project)
+    assert "set SUPABASE_SECRET_KEY to a secret key of this project" in said
+    said = outside.complaints(*upload, code=1, **project | {"SUPABASE_URL": "http://127.0.0.1:1"})
+    assert "check SUPABASE_URL" in said
+    lines = outside.run("doctor", "--json", code=1, **project).splitlines()
+    findings = {row["check"]: row for row in map(json.loads, lines)}
+    assert findings["redis"]["remedy"] == "start Redis, or set REDIS_URL to where it is"
+    assert "set SUPABASE_SECRET_KEY" in findings["storage"]["remedy"]
+    assert "openssl rand" in findings["webhook secret"]["remedy"]
+    assert all(row["remedy"] for row in findings.values() if row["state"] == "failed")

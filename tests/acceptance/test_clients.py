@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,10 +85,37 @@ def javascript(folder: Path, environ: dict[str, str]) -> Runner:
         [
             *(deno_path(), "run", "--quiet", "--no-lock", "--no-remote", "--no-npm"),
             *("--import-map", str(imports), "--allow-net=127.0.0.1", "--allow-env", "--allow-read"),
-            str(EXAMPLES / "javascript" / "main.js"),
+            str(EXAMPLES / "javascript" / "main.mjs"),
         ],
         dict(deno_environ(folder, **environ)),
         folder,
+    )
+
+
+def node(folder: Path, environ: dict[str, str]) -> Runner:
+    """A fresh project of Node, which takes `.js` for CommonJS, with copies of the examples.
+
+    There is no network: supabase-js is the copy of the console, and `ws` a stand-in that nothing
+    connects with. Before version 22 Node has no WebSocket, and supabase-js wants one.
+    """
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("no Node here: apt-get install nodejs")
+    (folder / "package.json").write_text('{ "private": true }')
+    for name in ("docmill.mjs", "realtime.mjs", "main.mjs"):
+        shutil.copy(EXAMPLES / "javascript" / name, folder)
+    shim = (
+        f"const text = require('node:fs').readFileSync({json.dumps(str(BUNDLE))}, 'utf8');\n"
+        "exports.createClient = new Function(`${text}; return supabase`)().createClient;\n"
+    )
+    for package, code in {
+        "@supabase/supabase-js": shim,
+        "ws": "module.exports = class WebSocket { close() {} };\n",
+    }.items():
+        (folder / "node_modules" / package).mkdir(parents=True)
+        (folder / "node_modules" / package / "index.js").write_text(code)
+    return Runner(
+        [program, str(folder / "main.mjs")], {"PATH": os.environ["PATH"], **environ}, folder
     )
 
 
@@ -135,6 +163,14 @@ def test_a_file_is_uploaded_followed_and_found(runner: Runner, kiln: Path) -> No
         assert "Firing" in hits
 
 
+def test_copied_into_a_fresh_project_of_node_it_runs(
+    stack: StackInfo, tmp_path: Path, kiln: Path
+) -> None:
+    done = node(tmp_path, settings(stack)).run(kiln)
+    assert done.returncode == 0, done.stderr
+    assert "fired every Thursday" in done.stdout
+
+
 def test_a_failure_is_told_with_its_remedy(runner: Runner, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("")
@@ -160,7 +196,7 @@ def test_what_happens_meanwhile_is_shown(runner: Runner, stack: StackInfo, tmp_p
 REQUESTS_JS = """
 import process from "node:process";
 import { createClient } from "@supabase/supabase-js";
-import { cancel, documents, follow, retry, upload } from "EXAMPLES/javascript/docmill.js";
+import { cancel, documents, follow, retry, upload } from "EXAMPLES/javascript/docmill.mjs";
 
 const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD } = process.env;
 const client = createClient(SUPABASE_URL, SUPABASE_KEY);

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import openpyxl
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -108,6 +110,55 @@ def test_a_passage_that_is_cut_can_be_shown_as_a_whole(
     page.on("dialog", lambda dialog: dialog.accept())
     item.get_by_role("button", name="Delete").click()
     expect(item).to_have_count(0, timeout=LONG_WAIT)
+
+
+def test_what_cannot_be_read_is_not_offered_to_be_tried_again(
+    watched: Watched, stack: StackInfo, tmp_path: Path
+) -> None:
+    page = watched.page
+    sign_in(page, stack, "you")
+    (tmp_path / "song.mp3").write_bytes(b"ID3\x03" + bytes(range(256)) * 8)
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["oar", 2])
+    workbook.save(tmp_path / "boats.xlsx")
+    page.get_by_label("Drop files here").set_input_files(
+        [tmp_path / "song.mp3", tmp_path / "boats.xlsx"]
+    )
+    song = page.locator(".document", has_text="song.mp3")
+    expect(song).to_have_attribute("data-state", "failed", timeout=LONG_WAIT)
+    expect(song.get_by_role("button", name="Retry")).to_be_hidden()
+    boats = page.locator(".document", has_text="boats.xlsx")
+    expect(boats).to_contain_text("1 sheet, 1 chunk", timeout=LONG_WAIT)
+    for item in (song, boats):
+        expect(item.locator("progress")).to_be_hidden()
+        expect(item.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_a_job_that_has_ended_has_no_empty_bar(watched: Watched, stack: StackInfo) -> None:
+    """Its document was read just before it ended: the page says so, and offers no Cancel."""
+    page = watched.page
+    shown = [
+        {"id": "d1", "object_name": "a/late.txt", "status": "processing", "latest_job_id": "j1"},
+        {"id": "d2", "object_name": "a/long.txt", "status": "processing", "latest_job_id": "j2"},
+    ]
+    working: dict[str, Any] = {"chunks_embedded": 1200, "chunks_reused": 0, "chunks_total": None}
+    working |= {"pages_total": None, "stage": "extracting", "state": "running"}
+    jobs = [
+        working | {"id": "j1", "state": "succeeded", "finished_at": "2026-01-01T00:00:00Z"},
+        working | {"id": "j2", "finished_at": None},
+    ]
+    page.route(re.compile("/rest/v1/documents"), lambda route: route.fulfill(json=shown))
+    page.route(re.compile("/rest/v1/jobs"), lambda route: route.fulfill(json=jobs))
+    sign_in(page, stack, "you")
+    late = page.locator(".document", has_text="late.txt")
+    expect(late).to_contain_text("finishing")
+    expect(late.locator("progress")).to_be_hidden()
+    expect(late.get_by_role("button", name="Cancel")).to_be_hidden()
+    # How much is left of a text is not known: what is done is shown, and that it goes on.
+    long = page.locator(".document", has_text="long.txt")
+    expect(long).to_contain_text("1,200 chunks so far")
+    assert long.locator("progress").get_attribute("value") is None
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_dropping_a_file_uploads_it(watched: Watched, stack: StackInfo) -> None:

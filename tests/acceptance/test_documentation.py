@@ -40,6 +40,8 @@ NOT_RUN = {
     "docker run": "needs an engine; the tests start a Redis without one",
     "docker compose": "needs an engine; test_containers.py runs what docker-compose.yml says",
     "git pull": "needs a repository to pull from",
+    "supabase start": "needs an engine of containers",
+    "supabase migration up": "needs containers; tests/schema/test_export.py has the CLI do it",
     "supabase db push": "needs a linked project; tests/schema/test_export.py has the CLI do it",
     "supabase secrets": "needs a linked project; tests/contract/functions sets what it sets",
     "supabase functions": "needs a linked project; tests/contract/functions runs the function",

@@ -50,7 +50,7 @@ def test_a_refused_key_costs_one_request_until_somebody_mends_it(
 def test_what_an_operator_pauses_waits_and_is_ingested_afterwards(
     running: Installation,
 ) -> None:
-    (said,) = running.docmill_rows("pause", "--owner", ALICE)
+    (said,) = running.docmill_rows("pause", "--owner", ALICE, "--yes")
     assert (said["action"], said["scope"], said["jobs"]) == ("paused", "owner", 0)
     hers = running.upload(ALICE, "hers.txt", "She waits until she may go on.")
     his = running.upload(BOB, "his.txt", "He does not have to wait for anybody.")

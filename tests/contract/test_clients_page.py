@@ -9,7 +9,7 @@ from tests.support.database import Database
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "clients.md").read_text()
-ENDINGS = {"js": "js", "python": "py", "psql": "sql"}
+ENDINGS = {"js": ".mjs", "python": ".py", "psql": ".sql"}
 #: Code. Commands are run by tests/acceptance/test_documentation.py.
 BLOCKS = [
     (language, code)
@@ -20,14 +20,14 @@ BLOCKS = [
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS, ids=[code[:30] for _, code in BLOCKS])
 def test_its_code_is_part_of_an_example(language: str, code: str) -> None:
-    files = (ROOT / "examples").glob(f"*/*.{ENDINGS[language]}")
+    files = (ROOT / "examples").glob(f"*/*{ENDINGS[language]}")
     assert any(code in file.read_text() for file in files), "made anew from the examples?"
 
 
 def test_every_function_of_the_examples_is_shown() -> None:
     """What a reader copies; how the programs are started is theirs to read."""
     names = {"js": r"export async function\*? (\w+)", "python": r"^def (\w+)"}
-    files = {"js": "javascript/{}.js", "python": "python/{}.py"}
+    files = {"js": "javascript/{}.mjs", "python": "python/{}.py"}
     for language, pattern in names.items():
         shown = "".join(code for block, code in BLOCKS if block == language)
         for name in ("docmill", "realtime") if language == "js" else ("docmill",):

@@ -50,6 +50,7 @@ PRIVATE_TABLES = {
     "ingest_private.chunk_positions_1",
     "ingest_private.chunks_1",
     "ingest_private.document_windows",
+    "ingest_private.erased_objects",
     "ingest_private.error_codes",
     "ingest_private.job_queue",
     "ingest_private.kept_embeddings",
@@ -149,6 +150,7 @@ SERVICE_FUNCTIONS = {"ingest.withdrawn_documents"}
 POLICY_FUNCTIONS = {"ingest_private.withdrawn_of_caller"}
 NAMELESS_FUNCTIONS = {"ingest_private.nearest_allowed"}
 WORKER_FUNCTIONS = {
+    "ingest_private.gauges",
     "ingest_private.active_index_version",
     "ingest_private.age_jobs",
     "ingest_private.apply_pauses",
@@ -199,6 +201,9 @@ WORKER_FUNCTIONS = {
     "ingest_private.take_ready_jobs",
 }
 INNER_FUNCTIONS = {
+    "ingest_private.erase_owner",
+    "ingest_private.erase_rows",
+    "ingest_private.owned_objects",
     "ingest_private.activate_index_version",
     "ingest_private.chunking_of",
     "ingest_private.end_misplaced",
@@ -364,6 +369,7 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                 "insert into ingest_private.probes (dependency, served) values ('storage', true)",
                 "insert into ingest_private.ticks (work) values ('dispatch')",
                 "insert into ingest_private.schedules (name) values ('prune')",
+                "insert into ingest_private.erased_objects values (gen_random_uuid(), 'v')",
                 """insert into ingest_private.pending_events (object_id, reason)
                    values (gen_random_uuid(), 'x')""",
             ):

@@ -336,6 +336,15 @@ class TestDrift:
         [problem] = check_schema(shared)
         assert "run docmill schema apply" in problem
 
+    def test_is_not_what_a_project_made_of_its_own(self, shared: Connection):
+        shared.execute("create function ingest.mine() returns integer language sql as 'select 1'")
+        assert check_schema(shared) == []
+        # But a second function under a name of ours could be called in place of it.
+        shared.execute(
+            "create function ingest.cancel_job(text) returns text language sql as 'select $1'"
+        )
+        assert check_schema(shared) != []
+
     def test_is_repaired_by_apply(self, database: Database):
         before = dump(database)
         with database.connect() as connection:

@@ -335,6 +335,13 @@ def come_too_late(admin: Connection, *, former: int) -> None:
     admin.execute(move, [former, job_of(admin, put_object(admin, "never claimed.txt"))])
 
 
+def erase(admin: Connection) -> None:
+    """A person whose one document waits, and whose other one is worked on."""
+    put_object(admin, "e1.txt", owner="eve")
+    claimed(admin, job_of(admin, put_object(admin, "e2.txt", owner="eve")))
+    admin.execute("select ingest_private.erase_owner('eve')")
+
+
 def ask_to_cancel(project: Database, admin: Connection) -> None:
     """By an operator, by the owner; while a job waits, and while it runs."""
     request = "select ingest_private.request_cancel(%s)"
@@ -369,7 +376,7 @@ def taken(project: Database) -> set[Step]:
             find_out_later(admin, sweep)
         for act in (
             *(remove_source, lose_document, succeed, fail_and_release, die, read_again),
-            reindex,
+            *(reindex, erase),
         ):
             act(admin)
         withdraw_in_use(project, admin)

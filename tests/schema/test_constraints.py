@@ -441,6 +441,9 @@ REFUSED: Mapping[str, list[str]] = {
     "withdrawn_access_check": [
         f"insert into ingest_private.withdrawn (document_id, access) values ({JOB}, 'all')"
     ],
+    "erased_objects_pkey": [
+        twice(f"insert into ingest_private.erased_objects values ({JOB}, 'v')")
+    ],
     "former_documents_pkey": [
         twice(f"insert into ingest_private.former_documents values ({JOB}, {DOCUMENT})")
     ],

@@ -4,6 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 from docmill.cli.config import Reference, references
+from docmill.worker.settings.parts import EXAMPLE_WEBHOOK_SECRET
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m tests.support.settings_reference"
@@ -15,7 +16,7 @@ REQUIRED = {
     "REDIS_URL": "redis://:PASSWORD@redis:6379/0",
     "SUPABASE_URL": "https://REF.supabase.co",
     "SUPABASE_SECRET_KEY": "sb_secret_...",
-    "DOCMILL_WEBHOOK_SECRET": "a-long-random-text",
+    "DOCMILL_WEBHOOK_SECRET": EXAMPLE_WEBHOOK_SECRET,
     "OPENAI_API_KEY": "sk-...",
 }
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,20 +44,33 @@ class Shell:
 
     def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
         """What it says on stdout; on stderr as well when another code than 0 is expected."""
-        done = subprocess.run(
-            [*self.program, *arguments],
-            cwd=self.folder,
-            env=_inherited() | environ,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        done = self._done(arguments, environ)
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def complaints(self, *arguments: str, code: int = 0, **environ: str) -> str:
+        """What it says on stderr."""
+        done = self._done(arguments, environ)
+        assert done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return done.stderr
+
+    def _done(
+        self, arguments: Sequence[str], environ: Mapping[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*self.program, *arguments],
+            cwd=self.folder,
+            env={**_inherited(), **environ},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
 
     def run_unread(self, *arguments: str) -> tuple[int, str]:
         """Exit code and what it says on stderr when whoever reads its stdout has gone."""
@@ -144,6 +157,10 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         """As a key: the terminal signals everything that runs in its foreground."""
         os.write(self._descriptor, b"\x03")
+
+    def type(self, text: str) -> None:
+        """As keys."""
+        os.write(self._descriptor, text.encode())
 
     def interrupt(self, number: signal.Signals) -> None:
         """Send a signal; SIGINT as the key that people press."""

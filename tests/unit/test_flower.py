@@ -1,11 +1,13 @@
 """Who may look into Flower, and what it shows of a document."""
 
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from docmill.worker.errors import SettingsError
-from docmill.worker.processes.flower import login_of
+from docmill.worker.processes.flower import login_of, readable
 from docmill.worker.queue import shown_document
 from docmill.worker.settings.processes import FlowerSettings
 from docmill.worker.store.jobs import ReadyJob
@@ -53,6 +55,21 @@ def shown(name: str) -> str:
 def test_a_document_is_shown_with_its_own_name_first() -> None:
     assert shown("a/b/c.pdf") == "{'document': 'c.pdf', 'folder': 'docs/a/b'}"
     assert shown("c.pdf") == "{'document': 'c.pdf', 'folder': 'docs'}"
+
+
+def task(name: str, kwargs: str) -> Any:
+    return SimpleNamespace(name=name, kwargs=kwargs, args="0f3c2b1a-0000-4000-8000-000000000000")
+
+
+def test_the_list_shows_a_document_and_its_job_as_text() -> None:
+    found = readable(task("docmill.run_job", shown("a/b/it's c.pdf")))
+    assert (found.kwargs, found.args) == ("it's c.pdf in docs/a/b", "0f3c2b1a")
+
+
+@pytest.mark.parametrize("kwargs", ["{'document': 'cut", "{}", "", "[1]", "{'document': 'x'}"])
+def test_what_names_no_document_is_shown_as_what_it_is(kwargs: str) -> None:
+    assert readable(task("docmill.run_job", kwargs)).kwargs == "docmill.run_job"
+    assert readable(task("docmill.reconcile", kwargs)).kwargs == "docmill.reconcile"
 
 
 def test_a_hostile_name_is_cut_and_escaped() -> None:

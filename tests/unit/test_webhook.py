@@ -2,7 +2,9 @@
 
 import base64
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from docmill.worker.errors import SettingsError
 from docmill.worker.webhook.events import BadEventError, parse_event
 from docmill.worker.webhook.signatures import Verifier
 
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
 OBJECT_ID = "568a12b6-854d-40da-8cea-9add1df16126"
 ROW = {"id": OBJECT_ID, "bucket_id": "docs", "name": "a/b.pdf"}
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -128,6 +131,12 @@ def test_hostile_signatures_are_refused_without_an_error(signature: str) -> None
 def test_a_signature_header_cannot_fall_back_to_the_shared_secret() -> None:
     headers = {"webhook-signature": "v1,xx", "x-webhook-secret": "s3cret"}
     assert not Verifier("s3cret", [SECRET]).accepts(headers, b"")
+
+
+def test_the_secret_of_the_example_is_refused_with_the_command_that_makes_one() -> None:
+    (line,) = re.findall(r"^DOCMILL_WEBHOOK_SECRET=(.+)$", EXAMPLE.read_text(), re.MULTILINE)
+    with pytest.raises(SettingsError, match="openssl rand -hex 32"):
+        Verifier(line, [SECRET])
 
 
 def test_an_empty_shared_secret_opens_nothing() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, LiteralString, cast
+from uuid import UUID
 
 from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
 from docmill.worker.ports import Vectors
@@ -11,6 +12,11 @@ from docmill.worker.store.database import Connection
 
 FIND_USER: Final[LiteralString] = """
     select id::text from auth.users where lower(email) = lower(%(email)s) limit 1
+"""
+#: Users of another Auth than Supabase's are in no table: their documents tell of them.
+IS_KNOWN: Final[LiteralString] = """
+    select exists (select from auth.users where id = %(id)s)
+        or exists (select from ingest.documents where owner_id = %(owner)s)
 """
 IMPERSONATE: Final[LiteralString] = """
     select set_config('role', 'authenticated', true),
@@ -31,6 +37,15 @@ HYBRID: Final[LiteralString] = """
 def find_user(connection: Connection, email: str) -> str | None:
     """Id of the project's user with this address."""
     return cast("str | None", fetch_value(connection, FIND_USER, {"email": email}))
+
+
+def is_known(connection: Connection, owner: str) -> bool:
+    """Whether a user of the project has this id, or a document is owned by it."""
+    try:
+        user_id = UUID(owner)
+    except ValueError:
+        user_id = None
+    return bool(fetch_value(connection, IS_KNOWN, {"id": user_id, "owner": owner}))
 
 
 @contextmanager

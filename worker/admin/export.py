@@ -169,7 +169,7 @@ def _rows(pending: Sequence[SqlFile], index: IndexSettings | None) -> Iterator[s
         yield _row("known", file.name, file.checksum)
     values = {
         "files": schema.reapplied_checksum(),
-        "fingerprint": schema.FINGERPRINT,
+        "fingerprint": schema.fingerprint(),
     }
     if index is not None:
         values |= {

@@ -1,6 +1,6 @@
 """Jobs as operators see and steer them, over the admin connection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, LiteralString, cast
 from uuid import UUID
 
@@ -14,6 +14,9 @@ LIST_JOBS: Final[LiteralString] = """
     select job.* from ingest.jobs as job
      where (%(state)s::text is null or job.state = %(state)s)
        and (%(owner)s::text is null or job.owner_id = %(owner)s)
+       and (%(code)s::text is null or job.error_code = %(code)s)
+       and (%(since)s::interval is null
+            or job.created_at >= clock_timestamp() - %(since)s::interval)
      order by job.created_at desc, job.id limit %(limit)s
 """
 GET_JOB: Final[LiteralString] = """
@@ -31,6 +34,11 @@ FIND_JOBS: Final[LiteralString] = """
 """
 REQUEST_CANCEL: Final[LiteralString] = "select ingest_private.request_cancel(%(job_id)s)"
 RETRY: Final[LiteralString] = "select ingest_private.retry_job(%(job_id)s)"
+RETRY_FAILED: Final[LiteralString] = "select ingest_private.retry_failed(%(codes)s, %(limit)s)"
+COUNT_FAILED: Final[LiteralString] = """
+    select count(*) from ingest.documents where status = 'failed' and error_code = %(code)s
+"""
+_RETRIED_AT_ONCE: Final = 100
 EXPLAIN: Final[LiteralString] = "select * from ingest_private.explain_job(%(job_id)s)"
 #: The job that brings the object at a name to the version that Storage holds now.
 CURRENT_JOBS: Final[LiteralString] = """
@@ -56,10 +64,37 @@ TOKENS_PER_BYTE: Final[LiteralString] = """
 
 
 def list_jobs(
-    connection: Connection, *, state: str | None, owner: str | None, limit: int
+    connection: Connection,
+    *,
+    state: str | None,
+    owner: str | None,
+    limit: int,
+    code: str | None = None,
+    since: str | None = None,
 ) -> list[Row]:
-    """The newest jobs, newest first."""
-    return fetch_rows(connection, LIST_JOBS, {"state": state, "owner": owner, "limit": limit})
+    """The newest jobs, newest first; `since` is an interval before now in which they were made."""
+    wanted = {"state": state, "owner": owner, "code": code, "since": since, "limit": limit}
+    return fetch_rows(connection, LIST_JOBS, wanted)
+
+
+def count_failed(connection: Connection, code: str) -> int:
+    """How many documents failed with this code."""
+    return int(fetch_value(connection, COUNT_FAILED, {"code": code}))
+
+
+def retry_failed(connection: Connection, code: str, limit: int) -> Iterator[UUID]:
+    """New jobs for documents that failed with this code, those that wait longest first.
+
+    In transactions of a hundred; what somebody has locked is left alone.
+    """
+    left = limit
+    while left > 0:
+        wanted = {"codes": [code], "limit": min(left, _RETRIED_AT_ONCE)}
+        made: list[UUID] = fetch_value(connection, RETRY_FAILED, wanted)
+        yield from made
+        left -= len(made)
+        if not made:
+            return
 
 
 def get_job(connection: Connection, job_id: UUID) -> Row:

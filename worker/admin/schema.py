@@ -10,6 +10,7 @@ from typing import Final, LiteralString
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.rows import scalar_row
 
 from docmill.worker.errors import SchemaError
@@ -41,17 +42,18 @@ _OWNER: Final[LiteralString] = """
     select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'ingest_private'
 """
 
-# Everything that the re-applied files make, as the catalog has it now. Partitions come and go with
-# index versions: they count only when something is wrong with them. Names are written without
-# their schema where the search_path has it, so the search_path has to be empty.
-FINGERPRINT: Final[LiteralString] = """
+# Everything that the re-applied files make, as the catalog has it now. Functions of other names
+# are a project's own. Partitions come and go with index versions: they count only when something
+# is wrong with them. Names are written without their schema where the search_path has it, so the
+# search_path has to be empty.
+_FINGERPRINT: Final[LiteralString] = """
     with ours as (
         select oid, nspname, nspacl from pg_namespace
          where nspname in ('ingest', 'ingest_private', 'ingest_search'))
     select md5(string_agg(item, E'\n' order by item)) from (
         select pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '') as item
-          from pg_proc as p
-         where p.pronamespace in (select oid from ours)
+          from pg_proc as p join ours on ours.oid = p.pronamespace
+         where ours.nspname || '.' || p.proname = any({functions})
         union all
         select format('%s %s %s %s %s %s %s',
                       policyname, tablename, permissive, roles, cmd, qual, with_check)
@@ -83,6 +85,9 @@ FINGERPRINT: Final[LiteralString] = """
           from ingest_private.error_codes
     ) as items
 """
+
+
+_CREATED_FUNCTION: Final = re.compile(r"create (?:or replace )?function (ingest\w*\.\w+)")
 
 
 @dataclass(frozen=True)
@@ -308,6 +313,14 @@ def _execute(connection: psycopg.Connection, file: SqlFile, vector_schema: str) 
         raise SchemaError(f"{file.name}: {error.diag.message_primary or error}") from error
 
 
+def fingerprint() -> str:
+    """The query for what the catalog has of docmill: one sum over all of it."""
+    made = sorted(
+        {name for file in reapplied_files() for name in _CREATED_FUNCTION.findall(file.text)}
+    )
+    return sql.SQL(_FINGERPRINT).format(functions=sql.Literal(made)).as_string()
+
+
 def reapplied_checksum() -> str:
     """What all re-applied files say, as one sum."""
     return hashlib.sha256("".join(file.checksum for file in reapplied_files()).encode()).hexdigest()
@@ -317,16 +330,22 @@ def _is_current(connection: psycopg.Connection) -> bool:
     known = _scalar(
         connection, "select value from ingest_private.settings where name = 'applied_schema'"
     )
-    return known == {"files": reapplied_checksum(), "catalog": _scalar(connection, FINGERPRINT)}
+    return known == {"files": reapplied_checksum(), "catalog": _catalog(connection)}
 
 
 def _remember_state(connection: psycopg.Connection) -> None:
-    state = {"files": reapplied_checksum(), "catalog": _scalar(connection, FINGERPRINT)}
+    state = {"files": reapplied_checksum(), "catalog": _catalog(connection)}
     connection.execute(
         "insert into ingest_private.settings (name, value) values ('applied_schema', %s)"
         " on conflict (name) do update set value = excluded.value",
         [json.dumps(state)],
     )
+
+
+def _catalog(connection: psycopg.Connection) -> object:
+    row = connection.execute(fingerprint().encode()).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def _ensure_index_version(connection: psycopg.Connection, index: IndexSettings) -> int | None:

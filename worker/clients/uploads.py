@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from docmill.worker.errors import DocmillError
 #: Characters that Storage takes in a name (supabase/storage, src/storage/limits.ts).
 _REFUSED: Final = re.compile(r"[^A-Za-z0-9_/!.*'() &$=@;:+,?-]")
 _TIMEOUT_SECONDS: Final = 300
+#: Storage takes a thousand.
+_REMOVED_AT_ONCE: Final = 500
 
 
 class UploadError(DocmillError):
@@ -46,6 +49,8 @@ class Uploader:
     """Uploads files. Thread-safe as long as each thread has its own."""
 
     def __init__(self, supabase_url: str, key: str, *, user_token: str | None) -> None:
+        self._url = supabase_url
+        self._is_user = user_token is not None
         headers = {"Authorization": f"Bearer {user_token}"} if user_token else {}
         self._client: Client = create_client(
             supabase_url,
@@ -61,11 +66,37 @@ class Uploader:
                 name, path, {"content-type": content_type, "upsert": "true"}
             )
         except StorageApiError as error:
-            raise UploadError(str(error.code), f"Storage says: {error.message}") from None
-        except httpx.ConnectError:
-            raise UploadError("upload_failed", "Storage does not answer") from None
+            raise UploadError(str(error.code), self._explained(error)) from None
+        except httpx.TransportError as error:
+            raise UploadError(
+                "upload_failed",
+                f"Storage does not answer at {self._url} ({type(error).__name__}): check "
+                "SUPABASE_URL, and that this machine reaches it",
+            ) from None
         except OSError as error:
             raise UploadError("upload_failed", error.strerror or type(error).__name__) from None
         except Exception as error:
             # A file that grows while it is sent, say: whatever it is, it is about this file alone.
             raise UploadError("upload_failed", f"{type(error).__name__}: {error}") from None
+
+    def remove(self, bucket: str, names: Sequence[str]) -> None:
+        """Delete files; those that are gone already are none the worse. Raises UploadError."""
+        for start in range(0, len(names), _REMOVED_AT_ONCE):
+            try:
+                self._client.storage.from_(bucket).remove(
+                    list(names[start : start + _REMOVED_AT_ONCE])
+                )
+            except StorageApiError as error:
+                raise UploadError(str(error.code), self._explained(error)) from None
+            except httpx.TransportError as error:
+                raise UploadError("remove_failed", type(error).__name__) from None
+
+    def _explained(self, error: StorageApiError) -> str:
+        said = f"Storage says: {error.message}"
+        if str(error.status) in ("401", "403") or "JWS" in error.message or "JWT" in error.message:
+            if self._is_user:
+                return f"{said}: a policy on storage.objects has to let this user write there"
+            return f"{said}: set SUPABASE_SECRET_KEY to a secret key of this project"
+        if str(error.code) == "NoSuchBucket":
+            return f"{said}: make the bucket in the dashboard under Storage"
+        return said

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from docmill.worker import metrics
 from docmill.worker.embedding.batchers import Batchers
 from docmill.worker.embedding.company import Member
 from docmill.worker.errors import (
@@ -215,6 +216,8 @@ class Ingest:
             raise
         _check_published(result)
         seconds = round(time.monotonic() - started, 3)
+        metrics.record(metrics.PUBLISHED_CHUNKS, len(placed))
+        metrics.record(metrics.PUBLISH_SECONDS, seconds)
         log.info(
             "document_published",
             chunks=len(placed),

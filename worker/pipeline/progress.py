@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from docmill.worker import metrics
 from docmill.worker.errors import LeaseLostError
 from docmill.worker.models import Claim, Stage
 from docmill.worker.store import jobs
@@ -24,8 +25,17 @@ class ProgressReporter:
         self._on_stage = on_stage
         self._progress = Progress(stage="downloading")
         self._written = self._progress
+        self._stage_began = time.monotonic()
         on_stage(self._progress.stage)
         self._due = time.monotonic() + REPORT_SECONDS
+
+    def end_stage(self, stage: Stage | None = None) -> None:
+        """Measure the stage that ends now: the present one unless another is named."""
+        now = time.monotonic()
+        metrics.record(
+            metrics.STAGE_SECONDS, now - self._stage_began, stage=stage or self._progress.stage
+        )
+        self._stage_began = now
 
     def report(self, **changes: Any) -> None:
         """Note counters (fields of Progress); None values change nothing.
@@ -43,6 +53,7 @@ class ProgressReporter:
             if not jobs.report_progress(transaction, self._claim, self._progress):
                 raise LeaseLostError
         if stage_changed:
+            self.end_stage(self._written.stage)
             self._on_stage(self._progress.stage)
         self._written = self._progress
         self._due = time.monotonic() + REPORT_SECONDS

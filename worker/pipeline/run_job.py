@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from docmill.worker import metrics
 from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
@@ -106,9 +107,20 @@ class JobRunner:
 
     def _run_claimed(self, run: Run, on_stage: Callable[[Stage], None]) -> RunEnd:
         log.info("job_started", attempt=run.claim.attempt)
+        started = time.monotonic()
+        progress = ProgressReporter(self._database, run.claim, on_stage)
+        end = self._ended(run, progress)
+        progress.end_stage()
+        metrics.record(metrics.RUNS, outcome=end.outcome, code=end.error_code or "")
+        metrics.record(metrics.RUN_SECONDS, time.monotonic() - started, outcome=end.outcome)
+        if end.outcome == "lost":
+            metrics.record(metrics.LEASES_LOST)
+        return end
+
+    def _ended(self, run: Run, progress: ProgressReporter) -> RunEnd:
         end = RunEnd("succeeded")
         try:
-            self._ingest.run(run, ProgressReporter(self._database, run.claim, on_stage))
+            self._ingest.run(run, progress)
         except LeaseLostError:
             end = RunEnd("lost")
             log.info("job_lost")

@@ -5,10 +5,12 @@ from typing import Final, NoReturn
 
 from celery import signals
 
+from docmill.worker import metrics
 from docmill.worker.app import beat_schedule, create_app
 from docmill.worker.log import configure_logging
 from docmill.worker.processes.connections import warn_without_redis
 from docmill.worker.processes.heartbeat import Heartbeat
+from docmill.worker.processes.metrics import served_metrics
 from docmill.worker.settings.processes import BeatSettings
 
 _SCHEDULE: Final = "schedule"
@@ -24,15 +26,21 @@ def run_beat(settings: BeatSettings) -> int:
     heartbeat = Heartbeat(settings.heartbeat_file, _SCHEDULE)
     # Redis has taken a message: the schedule runs, and is heard.
     signals.after_task_publish.connect(lambda **_: heartbeat.beat(_SCHEDULE), weak=False)
+    signals.after_task_publish.connect(_count, weak=False)
     signals.beat_init.connect(_take_over_signals, weak=False)
-    app.Beat(
-        loglevel=settings.log_level.upper(),
-        # In memory. Every task may run at any time, so nothing is lost with the record of when each
-        # ran last; and a file could be in the middle of a write when the signal comes.
-        scheduler_cls="celery.beat:Scheduler",
-        redirect_stdouts=False,
-    ).run()
+    with served_metrics(settings):
+        app.Beat(
+            loglevel=settings.log_level.upper(),
+            # In memory. Every task may run at any time, so nothing is lost with the record of when
+            # each ran last; and a file could be in the middle of a write when the signal comes.
+            scheduler_cls="celery.beat:Scheduler",
+            redirect_stdouts=False,
+        ).run()
     return 0
+
+
+def _count(sender: str | None = None, **_: object) -> None:
+    metrics.record(metrics.SCHEDULE_MESSAGES, task=sender or "")
 
 
 def _take_over_signals(**_: object) -> None:

@@ -1,16 +1,19 @@
 """`docmill flower`: the operators' dashboard. It shows and changes nothing."""
 
+import ast
 import hmac
 import ipaddress
 import logging
 import signal
 import time
 from base64 import b64encode
+from pathlib import Path
 from typing import Any, Final
 
 from flower.app import Flower
 from flower.events import Events
 from flower.urls import settings as flower_settings
+from flower.views.tasks import TASK_COLUMNS
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.options import options
@@ -19,6 +22,7 @@ from tornado.web import RequestHandler, stream_request_body
 from docmill.worker.app import create_app
 from docmill.worker.errors import ServiceError, SettingsError
 from docmill.worker.log import configure_logging, get_logger
+from docmill.worker.queue import RUN_JOB
 from docmill.worker.settings.parts import DashboardSettings
 from docmill.worker.settings.processes import FlowerSettings
 
@@ -26,8 +30,22 @@ log = get_logger(__name__)
 
 #: For health checks: says that the process answers, and nothing else.
 _OPEN_PATH: Final = "/healthcheck"
-#: The columns of the list of tasks. The document is among the keyword arguments.
-_COLUMNS: Final = "name,kwargs,state,exception,runtime,received,uuid"
+#: The columns of the list of tasks, and what is written above them.
+_COLUMNS: Final = {
+    "kwargs": "Document",
+    "state": "Stage",
+    "exception": "Error",
+    "runtime": "Took",
+    "received": "Received",
+    "args": "Job",
+    "uuid": "Details",
+}
+#: Flower shows ids as a whole where there is room for a table of nothing else.
+_STYLE: Final = b"""
+.task-uuid-full { display: none; }
+.task-uuid-short { display: inline; }
+"""
+_STYLE_PATH: Final = "/static/css/flower.css"
 #: About 3 KiB each.
 _REMEMBERED_TASKS: Final = 20_000
 _FORGET_WORKERS_SECONDS: Final = 3600
@@ -102,8 +120,32 @@ def _set_options(settings: DashboardSettings, login: str | None) -> None:
     # What Flower can do to workers and tasks is not what an operator wants: a revoked hint is
     # sent again. `docmill cancel` and `docmill retry` do it.
     options.read_only = True
-    options.tasks_columns = _COLUMNS
+    options.tasks_columns = ",".join(_COLUMNS)
+    TASK_COLUMNS.update(_COLUMNS)
+    options.format_task = readable
     options.purge_offline_workers = _FORGET_WORKERS_SECONDS
+
+
+def readable(task: Any) -> Any:
+    """A task as a person reads it: its document and its job, each as text. Changes the task."""
+    document = _document_of(task)
+    if document is None:
+        task.kwargs = task.name
+    else:
+        task.kwargs = f"{document['document']} in {document['folder']}"
+        # As many digits as commands need; `docmill explain` takes them.
+        task.args = str(task.args)[:8]
+    return task
+
+
+def _document_of(task: Any) -> dict[str, str] | None:
+    if task.name != RUN_JOB:
+        return None
+    try:
+        shown: dict[str, str] = ast.literal_eval(task.kwargs)
+    except (ValueError, SyntaxError, TypeError):  # cut on its way, or of another release
+        return None
+    return shown if {"document", "folder"} <= set(shown) else None
 
 
 class _Events(Events):  # type: ignore[misc]  # Flower is not typed
@@ -138,6 +180,8 @@ class _Dashboard(Flower):  # type: ignore[misc]
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
         """The page, or the refusal."""
         if request.path == _OPEN_PATH or self._may_enter(request):
+            if request.path == _STYLE_PATH:
+                return self.get_handler_delegate(request, _Style)
             return super().find_handler(request, **arguments)
         return self.get_handler_delegate(request, _LoginRequired)
 
@@ -146,6 +190,17 @@ class _Dashboard(Flower):  # type: ignore[misc]
             return True
         given = request.headers.get("Authorization", "")
         return hmac.compare_digest(given.encode(), self._expected.encode())
+
+
+class _Style(RequestHandler):
+    """Flower's style, and what we add to it."""
+
+    def get(self) -> None:
+        """The style sheet."""
+        own = Path(flower_settings["static_path"], "css", "flower.css").read_bytes()
+        self.set_header("Content-Type", "text/css")
+        self.set_header("Cache-Control", "max-age=3600")
+        self.finish(own + _STYLE)
 
 
 @stream_request_body

@@ -27,6 +27,7 @@ from docmill.worker.pipeline.lease import LeaseKeeper
 from docmill.worker.pipeline.run_job import JobRunner, RunnerSettings
 from docmill.worker.pipeline.spool import Spool
 from docmill.worker.pipeline.stager import StagingLimits
+from docmill.worker.ports import Embedder
 from docmill.worker.processes.connections import (
     build_database,
     build_dispatcher,
@@ -36,6 +37,7 @@ from docmill.worker.processes.connections import (
 )
 from docmill.worker.processes.heartbeat import Heartbeat
 from docmill.worker.processes.liveness import Liveness
+from docmill.worker.processes.measured import MeasuredEmbedder
 from docmill.worker.processes.probes import DependencyProbe
 from docmill.worker.processes.reading import extraction_limits
 from docmill.worker.queue import BackgroundDispatcher
@@ -168,6 +170,15 @@ def check_providers(
         log.warning("provider_not_served", provider=index.provider, served=list(providers))
 
 
+def _measured_embedder(settings: WorkerSettings, index: IndexVersion) -> Embedder:
+    return MeasuredEmbedder(
+        build_embedder(settings, index),
+        provider=index.provider,
+        batch_size=settings.embedding_batch_size,
+        usd_per_million_tokens=settings.usd_per_million_tokens(index.provider, index.model),
+    )
+
+
 def _active_provider_serves(database: Database, batchers: Batchers) -> bool:
     return batchers.serves(active_index(database))
 
@@ -177,7 +188,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
     app = create_app(settings.require("redis_url"))
     database = build_database(settings)
     batchers = Batchers(
-        partial(build_embedder, settings),
+        partial(_measured_embedder, settings),
         providers=served_providers(settings),
         limits=BatchLimits(
             max_texts=settings.embedding_batch_size,

@@ -7,6 +7,7 @@ from docmill.worker.processes.connections import (
     build_dispatcher,
     warn_without_redis,
 )
+from docmill.worker.processes.metrics import served_metrics
 from docmill.worker.processes.serving import serve
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.settings.processes import WebhookSettings
@@ -36,12 +37,13 @@ def run_webhook(settings: WebhookSettings) -> int:
     )
     receiver = Receiver(database, verifier, dispatcher.kick)
     try:
-        return serve(
-            create_webhook_app(receiver, database),
-            host=settings.webhook_host,
-            port=settings.webhook_port,
-            request_seconds=REQUEST_SECONDS,
-        )
+        with served_metrics(settings, receiver.registry):
+            return serve(
+                create_webhook_app(receiver, database),
+                host=settings.webhook_host,
+                port=settings.webhook_port,
+                request_seconds=REQUEST_SECONDS,
+            )
     finally:
         dispatcher.close()
         hints_database.close()

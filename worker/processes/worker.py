@@ -14,6 +14,7 @@ from kombu.transport import redis
 from docmill.worker.extraction import adopt_orphans
 from docmill.worker.log import configure_logging, get_logger
 from docmill.worker.processes.connections import warn_without_redis
+from docmill.worker.processes.metrics import database_gauges, served_metrics
 from docmill.worker.processes.runtime import HINTS, WorkerRuntime, build_worker, set_current
 from docmill.worker.queue import MAINTENANCE_QUEUE, job_queues
 from docmill.worker.settings.processes import WorkerSettings
@@ -75,7 +76,8 @@ def run_worker(settings: WorkerSettings, *, isolated: bool) -> int:
         set_current(runtime)
         _install_handlers(runtime, settings)
         worker = _celery_worker(runtime, settings, isolated=isolated)
-        worker.start()
+        with served_metrics(settings, database_gauges(runtime.database)):
+            worker.start()
         return int(worker.exitcode or 0)
     finally:
         set_current(None)

@@ -199,6 +199,10 @@ class StorageSettings(SettingsPart):
     )
 
 
+#: What .env.example has in its place. The receiver does not start with it.
+EXAMPLE_WEBHOOK_SECRET: Final = "a-long-random-text"  # noqa: S105 -- everybody knows it
+
+
 class ReceiverSettings(SettingsPart):
     """Where events are received, and what proves them."""
 
@@ -688,6 +692,24 @@ class HealthSettings(SettingsPart):
 
     heartbeat_file: Path | None = _setting(
         "File that worker and beat touch while they do their work, for health checks.", None
+    )
+
+
+class MetricsSettings(SettingsPart):
+    """Where metrics are served."""
+
+    section = "metrics"
+
+    metrics_port: int = _setting(
+        "Port on which worker, webhook and beat serve metrics for Prometheus; 0: none. Processes "
+        "of one machine need one each.",
+        0,
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting(
+        "Address of that port. There is no login: loopback, or a network of your own.",
+        "127.0.0.1",
     )
 
 

@@ -18,6 +18,7 @@ class WorkerSettings(
     parts.RunSettings,
     parts.HintSettings,
     parts.HealthSettings,
+    parts.MetricsSettings,
     parts.CronSettings,
     parts.RetentionSettings,
     parts.LogSettings,
@@ -45,13 +46,18 @@ class WebhookSettings(
     parts.RedisSettings,
     parts.ReceiverSettings,
     parts.HintSettings,
+    parts.MetricsSettings,
     parts.LogSettings,
 ):
     """`docmill webhook`."""
 
 
 class BeatSettings(
-    parts.RedisSettings, parts.ScheduleSettings, parts.HealthSettings, parts.LogSettings
+    parts.RedisSettings,
+    parts.ScheduleSettings,
+    parts.HealthSettings,
+    parts.MetricsSettings,
+    parts.LogSettings,
 ):
     """`docmill beat`."""
 
@@ -94,6 +100,7 @@ PARTS: tuple[type[parts.SettingsPart], ...] = (
     parts.RunSettings,
     parts.HintSettings,
     parts.HealthSettings,
+    parts.MetricsSettings,
     parts.ScheduleSettings,
     parts.CronSettings,
     parts.RetentionSettings,

@@ -54,12 +54,13 @@ class Receiver:
         self._database = database
         self._verifier = verifier
         self._on_synced = on_synced
-        self._registry = CollectorRegistry()
+        #: Its own metrics, of which /metrics tells.
+        self.registry = CollectorRegistry()
         self._answered = Counter(
-            "docmill_webhook_requests", "Events by status.", ["status"], registry=self._registry
+            "docmill_webhook_requests", "Events by status.", ["status"], registry=self.registry
         )
         self._seconds = Histogram(
-            "docmill_webhook_seconds", "Time to answer an event.", registry=self._registry
+            "docmill_webhook_seconds", "Time to answer an event.", registry=self.registry
         )
 
     async def receive(self, request: Request) -> Response:
@@ -106,7 +107,7 @@ class Receiver:
 
     async def metrics(self, _request: Request) -> Response:
         """GET /metrics in Prometheus' text format."""
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 async def healthy(_request: Request) -> Response:

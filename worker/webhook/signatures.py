@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from standardwebhooks import Webhook
 
 from docmill.worker.errors import SettingsError
+from docmill.worker.settings.parts import EXAMPLE_WEBHOOK_SECRET
 
 SHARED_HEADER = "x-webhook-secret"
 SIGNATURE_HEADER = "webhook-signature"
@@ -19,6 +20,11 @@ class Verifier:
             raise SettingsError(
                 "set DOCMILL_WEBHOOK_SECRET or DOCMILL_WEBHOOK_SIGNING_SECRETS: "
                 "without a secret anybody could send events"
+            )
+        if shared_secret == EXAMPLE_WEBHOOK_SECRET:
+            raise SettingsError(
+                "DOCMILL_WEBHOOK_SECRET is still the example of .env.example, which anybody can "
+                "read: set it to what `openssl rand -hex 32` prints, here and in the webhook"
             )
         self._shared_secret = (shared_secret or "").encode()
         self._webhooks = [_webhook(secret) for secret in signing_secrets]

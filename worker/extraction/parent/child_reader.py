@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from docmill.worker import metrics
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.parent.allowance import TimeAllowance
 from docmill.worker.extraction.parent.folders import PrivateFolders
@@ -118,6 +119,11 @@ class Child:
         return ending.cpu_seconds if ending else 0
 
     @property
+    def profile(self) -> str:
+        """The kind of child that it is."""
+        return self._wanted.profile
+
+    @property
     def pipe(self) -> int:
         """The end of the pipe to read the child's lines from."""
         return self._pipe
@@ -178,6 +184,7 @@ class Child:
         try:
             if self._handle is not None:
                 self._end_process(self._handle)
+                metrics.record(metrics.CHILD_SECONDS, self.cpu_seconds, profile=self.profile)
         finally:
             if self._pipe != -1:
                 os.close(self._pipe)
@@ -230,7 +237,8 @@ class ChildReader:
         self._check = check
         self._next_check = 0.0
         self._lines = ResultLines(task.header if task.lines is not None else None)
-        self._items = self._read_unread() if task.unread else self._read_items()
+        items = self._read_unread() if task.unread else self._read_items()
+        self._items = self._measured(items)
 
     def header(self) -> Header | Wanted:
         """Wait for the header, or for a request for another kind of child. Raises JobError."""
@@ -252,6 +260,21 @@ class ChildReader:
         for item in self._items:
             if isinstance(item, Element | PageEnd | Chunk | Summary | RawLines):
                 yield item
+
+    def _measured(self, items: Iterator[Item | RawLines]) -> Iterator[Item | RawLines]:
+        """The same, and how the child ended. One that nobody reads to its end is not counted."""
+        code = "ok"
+        try:
+            yield from items
+        except JobError as error:
+            code = error.code
+            raise
+        except GeneratorExit:
+            code = ""
+            raise
+        finally:
+            if code:
+                metrics.record(metrics.CHILD_ENDS, profile=self._child.profile, code=code)
 
     def _read_items(self) -> Iterator[Item | RawLines]:
         """Items up to the last line. Raises JobError for any other end."""

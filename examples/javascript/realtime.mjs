@@ -1,5 +1,5 @@
-// `follow` of docmill.js without polling, for projects with Realtime on `ingest.jobs`.
-import { readJob } from "./docmill.js";
+// `follow` of docmill.mjs without polling, for projects with Realtime on `ingest.jobs`.
+import { readJob } from "./docmill.mjs";
 
 const RECHECK_MS = 5_000; // how late an event that was lost is noticed
 

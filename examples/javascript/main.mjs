@@ -1,17 +1,19 @@
-// node main.js FILE QUESTION: uploads the file, shows what becomes of it, and asks. With
+// node main.mjs FILE QUESTION: uploads the file, shows what becomes of it, and asks. With
 // SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD and BUCKET in the environment;
 // with LIVE=1 the job is followed by Realtime.
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import process from "node:process";
 import { createClient } from "@supabase/supabase-js";
-import { describe, follow, search, upload } from "./docmill.js";
-import { followLive } from "./realtime.js";
+import { describe, follow, search, upload } from "./docmill.mjs";
+import { followLive } from "./realtime.mjs";
 
 const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD, BUCKET = "documents", LIVE } = process.env;
 const [file, question] = process.argv.slice(2);
 
-const client = createClient(SUPABASE_URL, SUPABASE_KEY);
+// supabase-js wants a WebSocket even where nothing uses Realtime, and Node has one from version 22.
+const realtime = globalThis.WebSocket ? {} : { transport: (await import("ws")).default };
+const client = createClient(SUPABASE_URL, SUPABASE_KEY, { realtime });
 const { data, error } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
 if (error) throw error;
 
@@ -24,7 +26,7 @@ for await (const job of (LIVE ? followLive : follow)(client, uploaded)) {
 
 for (const hit of await search(client, question)) {
   const page = hit.page_start ? `, page ${hit.page_start}` : "";
-  console.log(`\n${hit.score.toFixed(2)} ${hit.title ?? hit.object_name}${page}`);
+  console.log(`\n${hit.score.toFixed(2)} ${hit.title ?? basename(hit.object_name)}${page}`);
   console.log([...hit.headings, hit.content].join("\n"));
 }
 await client.auth.signOut();

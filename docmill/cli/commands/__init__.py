@@ -1,0 +1,1 @@
+"""The commands, a module for each task; each imports what it runs when it is called."""

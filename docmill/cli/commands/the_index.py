@@ -1,0 +1,243 @@
+"""Another model, and how it is searched."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from docmill.cli.app import INDEX, app, group, help_without_command
+from docmill.cli.options import MOST, DryRun, Json, Owner, Yes, not_empty, text
+
+index_app = group("index", INDEX)
+reindex_app = group("reindex", INDEX)
+
+
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, max=MOST)]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Although documents are missing.")]
+
+
+class HnswChoice(StrEnum):
+    """Whether there shall be an HNSW index."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+@index_app.callback(invoke_without_command=True)
+def index_options(context: typer.Context) -> None:
+    """How the active index version is searched."""
+    help_without_command(context)
+
+
+@index_app.command("hnsw")
+def index_hnsw(
+    choice: Annotated[HnswChoice, typer.Argument(help="auto: on where an owner has very much.")],
+    json: Json = False,
+) -> int:
+    """Build or drop the HNSW index.
+
+    Owners of more than 200,000 chunks are searched by it.
+    """
+    from docmill.cli import index
+
+    return index.hnsw(choice.value, as_json=json)
+
+
+@app.command(rich_help_panel=INDEX)
+def recall(
+    owners: Annotated[int, typer.Option(min=1, help="How many, from the largest down.")] = 5,
+    queries: Annotated[int, typer.Option(min=1, help="Stored embeddings to search for.")] = 20,
+    limit: Annotated[int, typer.Option(help="Hits of each search.")] = 10,
+    bucket: Annotated[str | None, typer.Option(help="Only in this bucket.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only in paths that begin so.")] = None,
+    json: Json = False,
+) -> int:
+    """Measure how many of the nearest passages searches find.
+
+    Compares them with a search of everything.
+    """
+    from docmill.cli import index
+
+    return index.recall(
+        owners=owners, queries=queries, k=limit, bucket=bucket, prefix=prefix, as_json=json
+    )
+
+
+@reindex_app.callback(invoke_without_command=True)
+def reindex_options(context: typer.Context) -> None:
+    """Change model, provider or chunk size while everybody searches."""
+    help_without_command(context)
+
+
+@reindex_app.command("start")
+def reindex_start(
+    provider: Annotated[
+        str | None, typer.Option(help="`local`, `openai` or a name of DOCMILL_PROVIDERS.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model.", callback=not_empty)
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, max=4000, help="Width of the embeddings.")
+    ] = None,
+    chunk_tokens: Annotated[
+        int | None, typer.Option(min=32, max=6000, help="Most tokens in a chunk.")
+    ] = None,
+    document_prefix: Annotated[
+        str | None, typer.Option(help="Put before each text.", callback=text)
+    ] = None,
+    query_prefix: Annotated[
+        str | None, typer.Option(help="Put before each query.", callback=text)
+    ] = None,
+    send_dimensions: Annotated[
+        bool | None, typer.Option(help="Tell the provider how many dimensions are wanted.")
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Make an index version that differs in what is named.
+
+    Everything else is as in the active version. The schedule fills it.
+    """
+    from docmill.cli import reindex
+
+    return reindex.start(
+        {
+            "provider": provider,
+            "model": model,
+            "dimensions": dimensions,
+            "chunk_tokens": chunk_tokens,
+            "document_prefix": document_prefix,
+            "query_prefix": query_prefix,
+            "sends_dimensions": send_dimensions,
+        },
+        is_dry=dry_run,
+        is_sure=yes,
+        as_json=json,
+    )
+
+
+@reindex_app.command("status")
+def reindex_status(json: Json = False) -> int:
+    """Show every index version, and what is left to do."""
+    from docmill.cli import reindex
+
+    return reindex.status(as_json=json)
+
+
+@reindex_app.command("pause")
+def reindex_pause(version: Version) -> int:
+    """Make no more jobs for a version."""
+    from docmill.cli import reindex
+
+    return reindex.pause(version, is_paused=True)
+
+
+@reindex_app.command("resume")
+def reindex_resume(version: Version) -> int:
+    """Make jobs for a paused version again."""
+    from docmill.cli import reindex
+
+    return reindex.pause(version, is_paused=False)
+
+
+@reindex_app.command("activate")
+def reindex_activate(
+    version: Version,
+    anyway: Anyway = False,
+) -> int:
+    """Answer searches from a version that is filled."""
+    from docmill.cli import reindex
+
+    return reindex.activate(version, anyway=anyway)
+
+
+@reindex_app.command("compare")
+def reindex_compare(
+    version: Version,
+    queries: Annotated[
+        Path | None, typer.Option(help="Your own queries, one on each line, with --owner.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Else so many that are drawn from documents.")
+    ] = 100,
+    owner: Annotated[
+        str | None, typer.Option(help="Search as this user, and for their documents alone.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show how the answers of two versions differ."""
+    from docmill.cli import compare
+
+    return compare.compare(version, queries=queries, sample=sample, owner=owner, as_json=json)
+
+
+@reindex_app.command("rollback")
+def reindex_rollback(anyway: Anyway = False) -> int:
+    """Answer searches from the version that was active before."""
+    from docmill.cli import reindex
+
+    return reindex.rollback(anyway=anyway)
+
+
+@reindex_app.command("drop")
+def reindex_drop(version: Version) -> int:
+    """Remove a version that is not active."""
+    from docmill.cli import reindex
+
+    return reindex.drop(version)
+
+
+@reindex_app.command("documents")
+def reindex_documents(
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="A live worker would read them better.")
+    ] = False,
+    failed: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Failed with this code.", callback=not_empty)
+    ] = None,
+    unread_pages: Annotated[
+        bool, typer.Option("--unread-pages", help="Some of their pages could not be read.")
+    ] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Published longer ago: 12h, 30d, 8w.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="BUCKET[/PREFIX]", help="In this bucket.", callback=not_empty),
+    ] = None,
+    owner: Owner = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="At most so many documents.")
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when every document is done.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Read documents again in the active version.
+
+    They are found as before until that is done.
+    """
+    from docmill.cli import rereading
+
+    return rereading.documents(
+        {
+            "outdated": outdated,
+            "failed": failed,
+            "unread_pages": unread_pages,
+            "older_than": older_than,
+            "source": source,
+            "owner": owner,
+        },
+        limit=limit,
+        is_dry=dry_run,
+        is_sure=yes,
+        wait=wait,
+        as_json=json,
+    )

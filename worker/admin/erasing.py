@@ -1,0 +1,115 @@
+"""Leaving nothing of a person: every row and vector, and a note that their files stay erased."""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, LiteralString
+from uuid import UUID
+
+from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
+from docmill.worker.errors import RefusedError, ServiceError
+from docmill.worker.store import maintenance
+from docmill.worker.store.database import CONTENTION, Connection
+
+RULES: Final[LiteralString] = """
+    select bucket_id, prefix, owner_from from ingest_private.sources
+     where owner_from = 'fixed:' || %(owner)s or strpos(prefix, %(owner)s) > 0
+     order by bucket_id, prefix
+"""
+ERASE_OWNER: Final[LiteralString] = """
+    select object_ids, document_ids from ingest_private.erase_owner(%(owner)s)
+"""
+ERASE_ROWS: Final[LiteralString] = """
+    select relation, removed from ingest_private.erase_rows(%(owner)s)
+"""
+STILL_WITHDRAWN: Final[LiteralString] = """
+    select count(*) from ingest_private.withdrawn
+     where document_id = any(%(documents)s) or owner_id = %(owner)s
+"""
+STORED_NAMES: Final[LiteralString] = """
+    select bucket_id, name from storage.objects where id = any(%(objects)s) order by 1, 2
+"""
+OWNED: Final[LiteralString] = """
+    select (select count(*) from ingest_private.owned_objects(%(owner)s)) as files,
+           (select count(*) from ingest.documents where owner_id = %(owner)s) as documents,
+           (select count(*) from ingest.chunks where owner_id = %(owner)s) as chunks,
+           (select count(*) from ingest.jobs where owner_id = %(owner)s) as jobs,
+           (select count(*) from ingest.conversations where owner_id = %(owner)s) as conversations
+"""
+
+#: How often a step is tried while somebody else has one of its rows, and the pause in between.
+_TRIES: Final = 20
+_PAUSE_SECONDS: Final = 0.25
+#: What the drain may take without removing anything: somebody holds the rows.
+_STUCK_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was erased: the receipt, which names no text."""
+
+    objects: list[tuple[str, str]]  #: bucket and name of each file that Storage still holds
+    documents: int
+    drained: int  #: rows of chunks, positions, staged chunks and windows
+    rows: dict[str, int]  #: rows that named the owner, by table
+
+
+def owned(connection: Connection, owner: str) -> Row:
+    """How much there is of an owner: files, documents, chunks, jobs, conversations."""
+    return fetch_rows(connection, OWNED, {"owner": owner})[0]
+
+
+def erase_owner(connection: Connection, owner: str) -> Erased:
+    """Remove every row of an owner. Safe to break off and to repeat.
+
+    Their files in Storage stay, and are not ingested again in the version that they have now.
+    Raises RefusedError where the rules of a source name the owner, ServiceError where rows stay
+    locked. Workers may run meanwhile.
+    """
+    _check_rules(connection, owner)
+    found = _patiently(connection, ERASE_OWNER, owner)[0]
+    names = fetch_rows(connection, STORED_NAMES, {"objects": found["object_ids"]})
+    drained = _drain(connection, owner, found["document_ids"])
+    rows = {row["relation"]: row["removed"] for row in _patiently(connection, ERASE_ROWS, owner)}
+    return Erased(
+        [(row["bucket_id"], row["name"]) for row in names],
+        len(found["document_ids"]),
+        drained,
+        {name: removed for name, removed in rows.items() if removed},
+    )
+
+
+def _check_rules(connection: Connection, owner: str) -> None:
+    rules = fetch_rows(connection, RULES, {"owner": owner})
+    if rules:
+        named = f"{rules[0]['bucket_id']}/{rules[0]['prefix']}"
+        raise RefusedError(
+            f"the source {named} names this owner, and would bring documents back: docmill sources "
+            f"remove {rules[0]['bucket_id']} --prefix '{rules[0]['prefix']}' first, and delete its "
+            "row of ingest_private.sources"
+        )
+
+
+def _patiently(connection: Connection, query: LiteralString, owner: str) -> list[Row]:
+    for _ in range(_TRIES):
+        try:
+            return fetch_rows(connection, query, {"owner": owner})
+        except CONTENTION:
+            time.sleep(_PAUSE_SECONDS)
+    raise ServiceError("some rows stay locked: try again when fewer uploads are running")
+
+
+def _drain(connection: Connection, owner: str, documents: list[UUID]) -> int:
+    """Remove what the documents were made of, in transactions of a bounded size."""
+    wanted = {"owner": owner, "documents": documents}
+    removed, moved_at = 0, time.monotonic()
+    while fetch_value(connection, STILL_WITHDRAWN, wanted):
+        rows = maintenance.drain_withdrawn(connection, keep_embeddings=timedelta())
+        removed += rows
+        if rows:
+            moved_at = time.monotonic()
+        elif time.monotonic() > moved_at + _STUCK_SECONDS:
+            raise ServiceError("what was made of the documents stays locked: run it again")
+        else:
+            time.sleep(_PAUSE_SECONDS)
+    return removed

@@ -1,0 +1,142 @@
+"""Metrics for Prometheus, on a port of their own."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from docmill.worker import metrics
+from docmill.worker.errors import JobError, ServiceError
+from docmill.worker.log import get_logger
+from docmill.worker.metrics import METRICS, Metric
+from docmill.worker.settings.parts import MetricsSettings
+from docmill.worker.store.database import Database
+from docmill.worker.store.gauges import GAUGES, Gauge, read_gauges
+
+log = get_logger(__name__)
+
+#: Whoever asks more often gets the same answer: the database is asked by every worker.
+FRESH_SECONDS: Final = 10.0
+#: Says whether the gauges of the database are there.
+DATABASE_UP: Final = "docmill_database_up"
+
+
+class PrometheusRecorder:
+    """Keeps every metric of `worker.metrics` in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._kept = {metric.name: _made(metric, registry) for metric in METRICS}
+
+    def record(self, metric: Metric, value: float, labels: dict[str, str]) -> None:
+        """Add to a counter, or note one observation. Thread-safe."""
+        kept = self._kept[metric.name]
+        named = kept.labels(**labels) if metric.labels else kept
+        if isinstance(named, Counter):
+            named.inc(value)
+        else:
+            named.observe(value)
+
+
+def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
+    if metric.kind == "counter":
+        return Counter(metric.name, metric.meaning, metric.labels, registry=registry)
+    return Histogram(
+        metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=registry
+    )
+
+
+class DatabaseGauges(Collector):
+    """What the database knows of the whole installation. Every worker says the same."""
+
+    def __init__(self, read: Callable[[], list[Gauge]]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._known: list[Gauge] = []
+        self._is_up = False
+        self._due = 0.0
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """All gauges; without the database the one that says so."""
+        with self._lock:
+            if time.monotonic() >= self._due:
+                self._refresh()
+            known, is_up = list(self._known), self._is_up
+        for name, (meaning, labels) in GAUGES.items():
+            family = GaugeMetricFamily(name, meaning, labels=labels)
+            for gauge in known:
+                if gauge.name == name:
+                    family.add_metric([gauge.labels[label] for label in labels], gauge.value)
+            yield family
+        meaning = "1: the gauges of the database are as it said in the last ten seconds."
+        yield GaugeMetricFamily(DATABASE_UP, meaning, value=float(is_up))
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing is asked of the database before somebody wants to know."""
+        return ()
+
+    def _refresh(self) -> None:
+        try:
+            self._known, self._is_up = self._read(), True
+        except (psycopg.Error, JobError) as error:
+            # What was true some time ago would be taken for the present.
+            self._known, self._is_up = [], False
+            log.warning("gauges_not_read", error=type(error).__name__)
+        self._due = time.monotonic() + FRESH_SECONDS
+
+
+def database_gauges(database: Database) -> DatabaseGauges:
+    """The gauges, read through a worker's pool."""
+
+    def read() -> list[Gauge]:
+        with database.transaction() as transaction:
+            return read_gauges(transaction)
+
+    return DatabaseGauges(read)
+
+
+@contextmanager
+def served_metrics(settings: MetricsSettings, *collectors: Collector) -> Iterator[None]:
+    """Record and serve while this is open, where a port is set; else do nothing.
+
+    Raises ServiceError when the port cannot be had.
+    """
+    if not settings.metrics_port:
+        yield
+        return
+    registry = CollectorRegistry()
+    recorder = PrometheusRecorder(registry)
+    ProcessCollector(registry=registry)
+    for collector in collectors:
+        registry.register(collector)
+    server = _start(settings, registry)
+    metrics.use(recorder)
+    log.info("metrics_served", host=settings.metrics_host, port=settings.metrics_port)
+    try:
+        yield
+    finally:
+        metrics.use(None)
+        server.shutdown()
+
+
+def _start(settings: MetricsSettings, registry: CollectorRegistry) -> Any:
+    try:
+        server, _thread = start_http_server(settings.metrics_port, settings.metrics_host, registry)
+    except OSError as error:
+        raise ServiceError(
+            f"cannot serve metrics on {settings.metrics_host}:{settings.metrics_port} "
+            f"({error.strerror}): set DOCMILL_METRICS_PORT to a free port, another one for each "
+            "process of a machine"
+        ) from None
+    return server
