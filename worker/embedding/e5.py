@@ -1,7 +1,7 @@
 """The embedder of the extra `e5`: its engine runs in a process of its own, without keys.
 
 An engine in C that meets texts of strangers may fall over, and is slow: here it takes nothing with
-it, and can be ended. One process serves all embedders of a worker, because the model uses all cores.
+it, and can be ended. One process serves all embedders of a worker: the model uses all cores.
 """
 
 import json
@@ -26,9 +26,9 @@ from docmill.worker.providers.e5 import E5
 log = get_logger(__name__)
 
 DIMENSIONS: Final = 384
-#: What a request may take: 16 texts of 512 tokens take 8 s of a core, many times as much on a
+#: What a request may take: 8 texts of 512 tokens take some 10 s of a core, many times as much on a
 #: busy machine.
-DEADLINE_SECONDS: Final = 120.0
+DEADLINE_SECONDS: Final = 300.0
 _COMMAND: Final = (sys.executable, "-m", "docmill.worker.embedding.e5_engine")
 
 
@@ -125,6 +125,7 @@ def _write(process: "subprocess.Popen[bytes]", request: bytes) -> None:
 def _started() -> "subprocess.Popen[bytes]":
     """A process with none of our keys, which ends when we do: its input is then closed."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+    kept["OMP_WAIT_POLICY"] = "passive"  # threads that wait leave their cores to others
     try:
         process = subprocess.Popen(
             _COMMAND,
