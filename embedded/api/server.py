@@ -13,7 +13,7 @@ from docmill.embedded.api.settings import ApiSettings
 from docmill.embedded.process import ChildProcess, log_tail, start_child
 from docmill.worker.errors import ServiceError
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,19 @@ def test_up_embeds_with_the_provider_that_the_shell_names(
     assert "the documents of this folder are embedded by openai: provider openai: set" in refused
 
 
+def test_up_embeds_with_the_small_transformer(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    shell.run("up", "--detach", DOCMILL_EMBEDDER="e5")
+    try:
+        (tmp_path / "dach.txt").write_text("Das Dach wird in jedem Frühjahr geprüft.")
+        (tmp_path / "farbe.txt").write_text("Die rote Farbe steht im Keller neben der Leiter.")
+        shell.run("ingest", "dach.txt", "farbe.txt", "--wait")
+        found = shell.run("search", "When is the roof inspected?", "--by", "meaning", "--json")
+        assert "Frühjahr" in json.loads(found.splitlines()[0])["content"]
+    finally:
+        shell.run("down")
+
+
 def test_a_key_in_the_shell_is_no_choice(openai: FakeOpenAI, tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     others: Any = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": openai.url,

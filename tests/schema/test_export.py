@@ -461,6 +461,8 @@ class TestTheCommand:
                 "model": INDEX.model,
                 "dimensions": INDEX.dimensions,
                 "chunking": {"max_tokens": 200},
+                "provider": "local",
+                "sends_dimensions": False,
             },
         }
         again = self.run(project, "--to", "supabase/migrations")

@@ -135,12 +135,12 @@ def test_a_provider_is_reached_where_its_settings_are_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = load_settings(WorkerSettings)
-    assert served_providers(settings) == ["local"]
+    assert served_providers(settings) == ["e5", "local"]
     monkeypatch.setenv("VOYAGE_API_KEY", "key")
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "key")
     monkeypatch.setenv("DOCMILL_COMPATIBLE_BASE_URL", "http://localhost:8080/v1")
     settings = load_settings(WorkerSettings)
-    assert served_providers(settings) == ["compatible", "local", "voyage"]
+    assert served_providers(settings) == ["compatible", "e5", "local", "voyage"]
     with pytest.raises(SettingsError, match="DOCMILL_AZURE_BASE_URL or AZURE_OPENAI_ENDPOINT"):
         settings.require_provider("azure")
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://name.openai.azure.com")
@@ -183,7 +183,7 @@ def test_providers_of_one_s_own_have_a_form() -> None:
         "eu": "azure",
     }
     assert settings.require_provider("eu").access["api_version"] == "2024-10-21"
-    assert served_providers(settings) == ["eu", "local", "mine", "voyage"]
+    assert served_providers(settings) == ["e5", "eu", "local", "mine", "voyage"]
     with pytest.raises(SettingsError, match="DOCMILL_EMBEDDING_MODEL: mine"):
         _ = settings.model
 

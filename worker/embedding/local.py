@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from docmill.worker.ports import Vectors
+from docmill.worker.providers.base import Kind
 from docmill.worker.providers.local import Local
 from docmill.worker.vocabularies import wordllama_folder, wordllama_tokenizer
 
@@ -24,7 +25,8 @@ class LocalEmbedder:
     dimensions = DIMENSIONS
     request_limits = Local.limits
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = Kind.DOCUMENT) -> None:
+        del kind  # to this model all texts are alike
         folder = wordllama_folder()
         # With the model, and not before: whoever lacks both is told by the line above.
         from safetensors import safe_open

@@ -69,11 +69,20 @@ def build_embedder(
         raise SettingsError(f"index version {index.id}: {error}") from None
     # Only the one in use is imported.
     if isinstance(reached.provider, LocalProvider):
+        _check_installed(reached.provider)
         module, _, name = reached.provider.embedder.partition(":")
-        local: BoundedEmbedder = getattr(import_module(module), name)()
+        local: BoundedEmbedder = getattr(import_module(module), name)(kind)
         return local
     wanted = Wanted(index.model, index.dimensions, index.sends_dimensions, kind)
     return _http_embedder(settings, reached, wanted)
+
+
+def _check_installed(provider: LocalProvider) -> None:
+    if not provider.is_installed():
+        raise SettingsError(
+            f"the embedding model of the provider {provider.name} is not installed: install "
+            f"docmill with the extra {provider.extra}, or name another provider in DOCMILL_EMBEDDER"
+        )
 
 
 def _http_embedder(

@@ -150,7 +150,7 @@ class LocalProvider(Provider):
     modules: ClassVar[tuple[str, ...]]
     #: The extra of docmill that brings them.
     extra: ClassVar[str]
-    #: The class that embeds, `package.module:Class`, made without arguments.
+    #: The class that embeds, `package.module:Class`, made for a Kind.
     embedder: ClassVar[str]
     is_closed: ClassVar[bool] = True
 

@@ -7,6 +7,7 @@ from docmill.worker.providers.azure import Azure
 from docmill.worker.providers.base import HttpProvider, Provider
 from docmill.worker.providers.cohere import Cohere
 from docmill.worker.providers.compatible import Compatible
+from docmill.worker.providers.e5 import E5
 from docmill.worker.providers.gemini import Gemini
 from docmill.worker.providers.local import Local
 from docmill.worker.providers.openai import OpenAI
@@ -23,6 +24,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         Cohere(),
         Gemini(),
         Local(),
+        E5(),
     )
 }
 

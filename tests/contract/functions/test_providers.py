@@ -66,14 +66,25 @@ def as_json(body: object) -> object:
     return said
 
 
-def test_a_form_that_nobody_knows_is_named(target: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"form": "constructor", "base_url": "http://127.0.0.1:9"}, "no known form for mine"),
+        ({"form": "cohere"}, "no api_key for mine"),
+        ({"api_key": "k"}, "no base_url for mine"),
+        (None, "no base_url for mine"),
+    ],
+)
+def test_what_is_missing_of_a_provider_is_named(
+    how: object, message: str, target: Target, tmp_path: Path
+) -> None:
     assert target.inside is not None
-    providers = json.dumps({"mine": {"form": "constructor", "base_url": "http://127.0.0.1:9"}})
+    providers = json.dumps({"mine": how})
     child, function = start_function(tmp_path, SUPABASE_URL=target.url, DOCMILL_PROVIDERS=providers)
     try:
         with answered_by_another(target.inside, provider="mine"):
             answer = function.post({"input": "roof"}, headers={"cache-control": "no-cache"})
         assert answer.status_code == 503
-        assert answer.json() == {"error": "the secret DOCMILL_PROVIDERS has no known form for mine"}
+        assert answer.json() == {"error": f"the secret DOCMILL_PROVIDERS has {message}"}
     finally:
         child.stop()

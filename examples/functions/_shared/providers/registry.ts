@@ -14,10 +14,13 @@ const PROVIDERS: Record<string, Provider> = { openai, azure, compatible, voyage,
 export function reached(name: string): { provider: Provider; access: Access } {
   const named = namedProviders();
   if (Object.hasOwn(named, name)) {
-    const { form = "compatible", ...access } = named[name];
+    const { form = "compatible", ...said } = named[name] ?? {};
     const provider = Object.hasOwn(PROVIDERS, form) ? PROVIDERS[form] : undefined;
     if (!provider) throw unset(`the secret DOCMILL_PROVIDERS has no known form for ${name}`);
-    return { provider, access: { ...fallbacks(provider), ...access } };
+    const access: Access = { ...fallbacks(provider), ...said };
+    const missing = Object.keys(provider.variables).find((one) => typeof access[one] !== "string");
+    if (missing) throw unset(`the secret DOCMILL_PROVIDERS has no ${missing} for ${name}`);
+    return { provider, access };
   }
   // The model of a worker's machine is not here: a server that has it answers in OpenAI's form.
   const known = name === "local" ? "openai" : name;
@@ -46,7 +49,7 @@ function secrets(provider: Provider): Access {
 
 function namedProviders(): Record<string, Access> {
   try {
-    return JSON.parse(Deno.env.get("DOCMILL_PROVIDERS") || "{}");
+    return JSON.parse(Deno.env.get("DOCMILL_PROVIDERS") || "{}") ?? {};
   } catch {
     throw unset("the secret DOCMILL_PROVIDERS is not JSON");
   }
