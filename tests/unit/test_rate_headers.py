@@ -26,7 +26,7 @@ def test_openais_headers_are_read() -> None:
             "x-ratelimit-reset-tokens": "6m0.5s",
         }
     )
-    assert said.requests == Quota(3000, 2999, pytest.approx(0.02))
+    assert said.requests == Quota(3000, 2999, 0.02)
     assert said.tokens == Quota(1_000_000, 999_600, 360.5)
 
 
