@@ -37,9 +37,9 @@ def make(own_redis: RedisServer) -> Iterator[MakeLimits]:
     client = client_of(own_redis)
     client.flushall()
 
-    def limits(worker: str = "one", lane: int = UPLOADS) -> SharedLimits:
+    def limits(worker: str = "one", priority: int = UPLOADS) -> SharedLimits:
         return SharedLimits(
-            client, "openai model", worker=worker, lane=lane, longest_request_seconds=60
+            client, "openai model", worker=worker, priority=priority, longest_request_seconds=60
         )
 
     yield limits
@@ -292,7 +292,7 @@ def test_without_redis_a_worker_keeps_to_its_share(tmp_path: Path) -> None:
             client,
             "openai model",
             worker=worker,
-            lane=UPLOADS,
+            priority=UPLOADS,
             longest_request_seconds=60,
             clock=lambda: now[0],
         )

@@ -9,17 +9,17 @@
 --                 far. `permits`: their number. `margin`: this share of a request is left unused,
 --                 because counts and clocks differ a little; more after a refusal. It delays only
 --                 the first request.
--- KEYS[2] zset    who waits for a permit, by lane and arrival: nobody overtakes the first one.
+-- KEYS[2] zset    who waits for a permit, by priority and arrival: nobody overtakes the first one.
 -- KEYS[3] zset    the same, by when they asked last: who is silent for 3 s is forgotten.
 -- KEYS[4] zset    permits of requests that are under way, "number:tokens:spent", by the time at
 --                 which their requests must have ended.
 -- KEYS[5] zset    workers, by when they asked last.
 --
--- ask     ARGV: 'ask', worker, lane, tokens, longest request (ms), known limits of requests and
+-- ask     ARGV: 'ask', worker, priority, tokens, longest request (ms), known limits of requests and
 --         tokens ('' if none): what is known here when this server knows nothing, as after a restart
 --         returns: receipt ('' if none), milliseconds to wait, requests_limit, tokens_limit, their
 --         periods, tokens_most, scale, workers
--- leave   ARGV: 'leave', worker, lane
+-- leave   ARGV: 'leave', worker, priority
 -- settle  ARGV: 'settle', receipt, tokens that were billed ('' if not known), milliseconds that it
 --         took, '1' if it was refused because of a limit, '1' if it was not sent, pause after a
 --         refusal (ms), then limit, remaining and reset (ms) of requests and of tokens ('' if not said)
@@ -78,7 +78,7 @@ local function forget(waiter)
     redis.call('ZREM', asked_at, waiter)
 end
 
-local function ask(worker, lane, tokens, longest, known)
+local function ask(worker, priority, tokens, longest, known)
     redis.call('ZADD', workers, now, worker)
     redis.call('ZREMRANGEBYSCORE', workers, '-inf', now - WORKER)
     redis.call('ZREMRANGEBYSCORE', open, '-inf', now)
@@ -91,9 +91,9 @@ local function ask(worker, lane, tokens, longest, known)
             state[quota .. '_limit'], state[quota .. '_left'] = known[quota], 0
         end
     end
-    local waiter = lane .. ':' .. worker
+    local waiter = priority .. ':' .. worker
     if not redis.call('ZSCORE', line, waiter) then
-        redis.call('ZADD', line, lane * 1e14 + now, waiter)
+        redis.call('ZADD', line, priority * 1e14 + now, waiter)
     end
     redis.call('ZADD', asked_at, now, waiter)
 
