@@ -5,17 +5,23 @@ pause, with usual settings and a provider that answers at once.
 
     store     the client's upload, until Storage has committed it
     hint      trigger, webhook, receiver, message, claim
-    read      download, extract and chunk
-    embed     until the request has reached the provider, and its answer
-    publish   stage and publish
+    download  from the claim: look at the object, download it, look again
+    extract   a child reads and chunks it
+    ask       until the request has reached the provider
+    embed     the provider's answer
+    stage     until the embeddings are staged
+    publish   until it is committed
     seen      until a client that asks every 5 ms sees it
 """
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -30,7 +36,10 @@ WARM_UP: Final = 10
 PAUSE_SECONDS: Final = 0.3
 LOOK_SECONDS: Final = 0.005
 PAGE: Final = "A page of somebody who waits for it. " * 20
-STAGES: Final = ("store", "hint", "read", "embed", "publish", "seen")
+STAGES: Final = (
+    *("store", "hint", "download", "extract"),
+    *("ask", "embed", "stage", "publish", "seen"),
+)
 
 _SEEN: Final = b"select from ingest.documents where object_name = %s and searchable"
 _TIMES: Final = b"""
@@ -47,7 +56,8 @@ _TIMES: Final = b"""
 class Uploads:
     """One page after another."""
 
-    def __init__(self, running: Installation, provider: RunningProvider) -> None:
+    def __init__(self, running: Installation, provider: RunningProvider, log: Path) -> None:
+        self._log = log
         self._folder = running.client(BOB).storage.from_(BUCKET)
         self._provider = provider
         self._running = running
@@ -59,6 +69,12 @@ class Uploads:
         """As one who asks whether a page is searchable."""
         with self._running.database.connect() as connection:
             yield connection
+
+    def _worker_says(self) -> tuple[dict[str, float], float]:
+        """Seconds of each stage of the latest document, and when the last of them ended."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines()]
+        said = [line for line in lines if line.get("event") == "document_published"][-1]
+        return said["seconds"], datetime.fromisoformat(said["timestamp"]).timestamp()
 
     def one(self, connection: Connection) -> None:
         """Upload a page, wait for it, note where its time went."""
@@ -72,7 +88,12 @@ class Uploads:
         assert row is not None
         created, started, published = row
         books = self._provider.books()
-        points = [began, created, started, books["asked_at"], books["answered_at"], published, seen]
+        seconds, ended = self._worker_says()
+        publishing = ended - seconds["publishing"]
+        embedding = publishing - seconds["embedding"]
+        extracting = embedding - seconds["extracting"]
+        points = [began, created, started, extracting, embedding]
+        points += [books["asked_at"], books["answered_at"], publishing, published, seen]
         for stage, (start, end) in zip(STAGES, pairwise(points), strict=True):
             self.stages[stage].values.append(1000 * (end - start))
         self.whole.values.append(1000 * (seen - began))
@@ -102,8 +123,8 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     with fresh() as (running, provider):
-        running.start_worker()
-        uploads = Uploads(running, provider)
+        worker = running.start_worker()
+        uploads = Uploads(running, provider, worker.log_path)
         with uploads.connected() as connection:
             for number in range(WARM_UP + options.samples):
                 if number == WARM_UP:

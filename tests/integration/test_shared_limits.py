@@ -87,6 +87,14 @@ def test_nothing_is_limited_before_the_provider_says_so(make: MakeLimits) -> Non
     assert limits.most_tokens() is None
 
 
+def test_a_first_request_that_hangs_holds_up_nobody_for_long(make: MakeLimits) -> None:
+    limits = make()
+    permit(limits, 10)
+    wait_of(limits, 10)
+    eventually(limits, 10)
+    permit(limits, 10)
+
+
 def test_workers_share_what_the_provider_says_is_left(make: MakeLimits) -> None:
     one, two = make("one"), make("two")
     learn(one, 60_000, 1000)

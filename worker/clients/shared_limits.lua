@@ -3,7 +3,8 @@
 -- KEYS[1] hash    what is left: requests_left, tokens_left (as of `at`, ms of this server's clock),
 --                 and what the provider said: requests_limit, tokens_limit, the milliseconds in
 --                 which each fills up, requests_period, tokens_period, and the most that is there
---                 at once, requests_most, tokens_most. `answered`: 1 once it said anything.
+--                 at once, requests_most, tokens_most. `began`: when it was asked first;
+--                 `answered`: 1 once it said anything: the others wait for that, not for long.
 --                 `blocked_until` (ms): it asked for a pause. `scale`: tokens as it counts them, for
 --                 each as docmill does, a mean of its `bills`. `spent`: tokens of all permits so
 --                 far. `permits`: their number. `margin`: this share of a request is left unused,
@@ -26,7 +27,7 @@
 -- An answer that says nothing of a limit leaves it as it is. Times are those of this server alone.
 local bucket, line, asked_at, open, workers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local SILENT, WORKER, KEPT = 3000, 300000, 86400000
-local MINUTE, POLL = 60000, 100
+local MINUTE, POLL, FIRST = 60000, 100, 1000
 local LEAST_MARGIN, MOST_MARGIN = 0.05, 0.5
 local QUOTAS = {'requests', 'tokens'}
 
@@ -110,7 +111,7 @@ local function ask(worker, priority, tokens, longest, known)
             wait = math.max(wait, (needed - state[quota .. '_left']) * period / limit)
         end
     end
-    if not state.answered and redis.call('ZCARD', open) > 0 then
+    if not state.answered and state.began and now < state.began + FIRST then
         wait = math.max(wait, POLL)  -- the first answer says how much may be asked
     end
     if redis.call('ZRANGE', line, 0, 0)[1] ~= waiter then
@@ -121,6 +122,7 @@ local function ask(worker, priority, tokens, longest, known)
                 state[quota .. '_left'] = state[quota .. '_left'] - cost[quota]
             end
         end
+        state.began = state.began or now
         state.permits = (state.permits or 0) + 1
         state.spent = (state.spent or 0) + cost.tokens
         receipt = string.format('%d:%.3f:%.3f', state.permits, cost.tokens, state.spent)

@@ -25,7 +25,15 @@ class ProgressReporter:
         self._progress = Progress(stage="downloading")
         self._written = self._progress
         on_stage(self._progress.stage)
-        self._due = time.monotonic() + REPORT_SECONDS
+        self._began = time.monotonic()
+        self._due = self._began + REPORT_SECONDS
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took, the last one until now."""
+        seconds = {**self._seconds, self._progress.stage: time.monotonic() - self._began}
+        return {stage: round(spent, 4) for stage, spent in seconds.items()}
 
     def report(self, **changes: Any) -> None:
         """Note counters (fields of Progress); None values change nothing.
@@ -33,7 +41,11 @@ class ProgressReporter:
         Raises LeaseLostError when the row belongs to another run by now.
         """
         known = {name: value for name, value in changes.items() if value is not None}
+        before = self._progress.stage
         self._progress = replace(self._progress, **known)
+        if self._progress.stage != before:
+            now = time.monotonic()
+            self._seconds[before], self._began = now - self._began, now
         stage_changed = self._progress.stage != self._written.stage
         if not stage_changed and time.monotonic() < self._due:
             return
