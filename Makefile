@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
-	bench-engine bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
+	bench-engine bench-idle-upload bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
 	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers eval upgrade-fixture format \
 	constraints clean
 
@@ -66,6 +66,9 @@ bench-fairness: $(VENV)/.dev ## Measure how long an owner waits beside another's
 
 bench-engine: $(VENV)/.dev ## Measure how full requests are; OPTIONS='--only queued --documents 500 --runs 1'
 	$(BIN)/python -m tests.benchmarks.engine $(OPTIONS)
+
+bench-idle-upload: $(VENV)/.dev ## Measure one page from upload to searchable, stage by stage
+	$(BIN)/python -m tests.benchmarks.idle_upload $(OPTIONS)
 
 bench-gate: $(VENV)/.dev ## Measure what it takes to pass a gate that others wait at
 	$(BIN)/python -m tests.benchmarks.gate

@@ -10,6 +10,7 @@ import redis
 
 from docmill.embedded.redis import RedisServer
 from docmill.worker.app import create_app
+from docmill.worker.processes import worker
 from docmill.worker.processes.connections import build_database
 from docmill.worker.queue import Dispatcher
 from docmill.worker.settings.parts import DatabaseSettings
@@ -55,3 +56,18 @@ def test_a_hint_holds_the_jobs_id_alone(
     assert set(embedded.values()) == {None}
     # What operators see is beside it, for their eyes only.
     assert message["headers"]["kwargsrepr"] == "{'document': 'hinted.txt', 'folder': 'docs/folder'}"
+
+
+def test_a_channel_keeps_its_client_as_long_as_its_connections(
+    redis_server: RedisServer,
+) -> None:
+    app = create_app(redis_server.url)
+    with app.connection_for_read() as connection:
+        channel = connection.channel()
+        assert isinstance(channel, worker._HintChannel)
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+        channel._disconnect_pools()  # type: ignore[attr-defined]  # as when it is lost
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.ping()

@@ -37,9 +37,9 @@ def make(own_redis: RedisServer) -> Iterator[MakeLimits]:
     client = client_of(own_redis)
     client.flushall()
 
-    def limits(worker: str = "one", lane: int = UPLOADS) -> SharedLimits:
+    def limits(worker: str = "one", priority: int = UPLOADS) -> SharedLimits:
         return SharedLimits(
-            client, "openai model", worker=worker, lane=lane, longest_request_seconds=60
+            client, "openai model", worker=worker, priority=priority, longest_request_seconds=60
         )
 
     yield limits
@@ -85,6 +85,14 @@ def test_nothing_is_limited_before_the_provider_says_so(make: MakeLimits) -> Non
     limits.settle(first, Outcome(billed=10**6))
     assert [permit(limits, 10**6).tokens for _ in range(20)] == [10**6] * 20
     assert limits.most_tokens() is None
+
+
+def test_a_first_request_that_hangs_holds_up_nobody_for_long(make: MakeLimits) -> None:
+    limits = make()
+    permit(limits, 10)
+    wait_of(limits, 10)
+    eventually(limits, 10)
+    permit(limits, 10)
 
 
 def test_workers_share_what_the_provider_says_is_left(make: MakeLimits) -> None:
@@ -292,7 +300,7 @@ def test_without_redis_a_worker_keeps_to_its_share(tmp_path: Path) -> None:
             client,
             "openai model",
             worker=worker,
-            lane=UPLOADS,
+            priority=UPLOADS,
             longest_request_seconds=60,
             clock=lambda: now[0],
         )

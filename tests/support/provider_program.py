@@ -95,6 +95,8 @@ class Books:
     refused_tokens: int = 0
     paid_twice: int = 0  #: tokens of texts that were embedded before
     last_at: float = 0  #: when texts were taken last
+    asked_at: float = 0  #: by the clock, the latest request; and its answer
+    answered_at: float = 0
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -146,6 +148,7 @@ class LimitedProvider:
     def _flight(self) -> Iterator[None]:
         with self._lock:
             books = self.books
+            books.asked_at = time.time()
             books.in_flight += 1
             books.most_in_flight = max(books.most_in_flight, books.in_flight)
         try:
@@ -153,6 +156,7 @@ class LimitedProvider:
         finally:
             with self._lock:
                 books.in_flight -= 1
+                books.answered_at = time.time()
 
     def _admit(self, texts: list[str]) -> tuple[int, dict[str, str]]:
         now, tokens = time.monotonic(), sum(map(tokens_of, texts))

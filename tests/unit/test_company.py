@@ -34,13 +34,14 @@ def company(clock: Clock) -> Company:
 
 
 def come(company: Company, clock: Clock, *pauses: float, owner: str = "anna") -> float:
-    """Documents come and are read at once; how long the texts of the last one wait."""
-    for pause in pauses:
-        clock.now += pause
-        with company.join(owner) as member:
+    """Documents come, are read at once and not done; how long the texts of the last one wait."""
+    with ExitStack() as stack:
+        for pause in pauses:
+            clock.now += pause
+            member = stack.enter_context(company.join(owner))
             company.brought(member)
             member.leave()
-    return company.due_at(member, clock.now) - clock.now
+        return company.due_at(member, clock.now) - clock.now
 
 
 def test_the_first_document_waits_for_no_other(company: Company, clock: Clock) -> None:
@@ -54,9 +55,26 @@ def test_a_series_goes_on_until_a_pause_is_twice_as_long_as_any(
 
 
 def test_a_pause_ends_the_series(company: Company, clock: Clock) -> None:
-    come(company, clock, 0, 0.05, 0.1)
-    assert come(company, clock, SERIES_GAP_SECONDS * 1.01) == -math.inf
-    assert come(company, clock, 0.03) == pytest.approx(0.06)
+    series = (0, 0.05, 0.1)
+    assert come(company, clock, *series, SERIES_GAP_SECONDS * 1.01) == -math.inf
+    assert come(company, clock, *series, 1.01 * SERIES_GAP_SECONDS, 0.03) == pytest.approx(0.06)
+
+
+def test_who_uploads_the_next_when_the_last_is_done_waits_for_nobody(
+    company: Company, clock: Clock
+) -> None:
+    for _ in range(10):
+        assert come(company, clock, 0.1) == -math.inf
+
+
+def test_when_the_others_are_done_the_last_waits_no_longer(company: Company, clock: Clock) -> None:
+    with company.join("anna") as last:
+        clock.now += 0.1
+        with company.join("anna") as other:
+            last.leave()
+            other.leave()
+            assert company.due_at(last, clock.now) > clock.now
+        assert company.due_at(last, clock.now) == -math.inf
 
 
 def test_who_uploads_slowly_is_not_waited_for(company: Company, clock: Clock) -> None:
@@ -82,7 +100,6 @@ def test_one_who_waits_and_goes_on_is_expected_again(company: Company, clock: Cl
         assert company.due_at(short, clock.now) == clock.now + PATIENCE_SECONDS
         with long.waiting():
             clock.now += 10
-            come(company, clock, 0, owner="berta")  # what is old is forgotten
             assert company.due_at(short, clock.now) < clock.now
         assert company.due_at(short, clock.now) == clock.now + PATIENCE_SECONDS
     assert company.due_at(short, clock.now) < clock.now

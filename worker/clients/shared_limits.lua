@@ -3,30 +3,31 @@
 -- KEYS[1] hash    what is left: requests_left, tokens_left (as of `at`, ms of this server's clock),
 --                 and what the provider said: requests_limit, tokens_limit, the milliseconds in
 --                 which each fills up, requests_period, tokens_period, and the most that is there
---                 at once, requests_most, tokens_most. `answered`: 1 once it said anything.
+--                 at once, requests_most, tokens_most. `began`: when it was asked first;
+--                 `answered`: 1 once it said anything: the others wait for that, not for long.
 --                 `blocked_until` (ms): it asked for a pause. `scale`: tokens as it counts them, for
 --                 each as docmill does, a mean of its `bills`. `spent`: tokens of all permits so
 --                 far. `permits`: their number. `margin`: this share of a request is left unused,
 --                 because counts and clocks differ a little; more after a refusal. It delays only
 --                 the first request.
--- KEYS[2] zset    who waits for a permit, by lane and arrival: nobody overtakes the first one.
+-- KEYS[2] zset    who waits for a permit, by priority and arrival: nobody overtakes the first one.
 -- KEYS[3] zset    the same, by when they asked last: who is silent for 3 s is forgotten.
 -- KEYS[4] zset    permits of requests that are under way, "number:tokens:spent", by the time at
 --                 which their requests must have ended.
 -- KEYS[5] zset    workers, by when they asked last.
 --
--- ask     ARGV: 'ask', worker, lane, tokens, longest request (ms), known limits of requests and
+-- ask     ARGV: 'ask', worker, priority, tokens, longest request (ms), known limits of requests and
 --         tokens ('' if none): what is known here when this server knows nothing, as after a restart
 --         returns: receipt ('' if none), milliseconds to wait, requests_limit, tokens_limit, their
 --         periods, tokens_most, scale, workers
--- leave   ARGV: 'leave', worker, lane
+-- leave   ARGV: 'leave', worker, priority
 -- settle  ARGV: 'settle', receipt, tokens that were billed ('' if not known), milliseconds that it
 --         took, '1' if it was refused because of a limit, '1' if it was not sent, pause after a
 --         refusal (ms), then limit, remaining and reset (ms) of requests and of tokens ('' if not said)
 -- An answer that says nothing of a limit leaves it as it is. Times are those of this server alone.
 local bucket, line, asked_at, open, workers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local SILENT, WORKER, KEPT = 3000, 300000, 86400000
-local MINUTE, POLL = 60000, 100
+local MINUTE, POLL, FIRST = 60000, 100, 1000
 local LEAST_MARGIN, MOST_MARGIN = 0.05, 0.5
 local QUOTAS = {'requests', 'tokens'}
 
@@ -78,7 +79,7 @@ local function forget(waiter)
     redis.call('ZREM', asked_at, waiter)
 end
 
-local function ask(worker, lane, tokens, longest, known)
+local function ask(worker, priority, tokens, longest, known)
     redis.call('ZADD', workers, now, worker)
     redis.call('ZREMRANGEBYSCORE', workers, '-inf', now - WORKER)
     redis.call('ZREMRANGEBYSCORE', open, '-inf', now)
@@ -91,9 +92,9 @@ local function ask(worker, lane, tokens, longest, known)
             state[quota .. '_limit'], state[quota .. '_left'] = known[quota], 0
         end
     end
-    local waiter = lane .. ':' .. worker
+    local waiter = priority .. ':' .. worker
     if not redis.call('ZSCORE', line, waiter) then
-        redis.call('ZADD', line, lane * 1e14 + now, waiter)
+        redis.call('ZADD', line, priority * 1e14 + now, waiter)
     end
     redis.call('ZADD', asked_at, now, waiter)
 
@@ -110,7 +111,7 @@ local function ask(worker, lane, tokens, longest, known)
             wait = math.max(wait, (needed - state[quota .. '_left']) * period / limit)
         end
     end
-    if not state.answered and redis.call('ZCARD', open) > 0 then
+    if not state.answered and state.began and now < state.began + FIRST then
         wait = math.max(wait, POLL)  -- the first answer says how much may be asked
     end
     if redis.call('ZRANGE', line, 0, 0)[1] ~= waiter then
@@ -121,6 +122,7 @@ local function ask(worker, lane, tokens, longest, known)
                 state[quota .. '_left'] = state[quota .. '_left'] - cost[quota]
             end
         end
+        state.began = state.began or now
         state.permits = (state.permits or 0) + 1
         state.spent = (state.spent or 0) + cost.tokens
         receipt = string.format('%d:%.3f:%.3f', state.permits, cost.tokens, state.spent)

@@ -127,18 +127,18 @@ class SharedLimits:
         name: str,
         *,
         worker: str,
-        lane: int,
+        priority: int,
         longest_request_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is the same in all workers. Uploads have lane 0; the higher, the later."""
+        """`name` is the same in all workers. Uploads have priority 0: the lower, the sooner."""
         self._script = client.register_script(_SCRIPT)
         # In braces: what a cluster of Redis keeps together.
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         parts = ("left", "line", "asked", "open", "workers")
         self._keys = [f"docmill:limits:{{{digest}}}:{part}" for part in parts]
         self._worker = worker
-        self._lane = lane
+        self._priority = priority
         self._longest_ms = round(longest_request_seconds * 1000)
         self._clock = clock
         self._own = OwnShare(clock)
@@ -149,7 +149,7 @@ class SharedLimits:
     def ask(self, tokens: int) -> Permit | float:
         """A permit for a request, or in how many seconds to ask again. Never raises."""
         known = [_written(self._own.limit(what)) for what in ("requests", "tokens")]
-        found = self._call("ask", self._worker, self._lane, tokens, self._longest_ms, *known)
+        found = self._call("ask", self._worker, self._priority, tokens, self._longest_ms, *known)
         if found is None:
             wait = self._own.ask(tokens)
             return min(wait, _ASK_AGAIN_SECONDS) if wait > 0 else Permit(tokens)
@@ -162,7 +162,7 @@ class SharedLimits:
 
     def leave(self) -> None:
         """Nothing is wanted any more. Never raises."""
-        self._call("leave", self._worker, self._lane)
+        self._call("leave", self._worker, self._priority)
 
     def settle(self, permit: Permit, outcome: Outcome | None) -> None:
         """What came of a request; None: it was not sent. Never raises."""

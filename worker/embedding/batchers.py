@@ -12,6 +12,7 @@ from docmill.worker.errors import JobError
 from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder, Limits
 from docmill.worker.providers.base import NO_LIMITS
+from docmill.worker.providers.registry import is_of_this_machine
 
 #: Provider, model, dimensions, whether these are sent, and whether it is for reindexing.
 _Key = tuple[str, str, int, bool, bool]
@@ -92,7 +93,7 @@ class Batchers:
                 # Nobody waits for a document that is embedded again: all of them are company.
                 together=key[-1],
                 # A full request costs this machine as much as its texts one by one.
-                patience_seconds=0 if key[0] == "local" else PATIENCE_SECONDS,
+                patience_seconds=0 if is_of_this_machine(key[0]) else PATIENCE_SECONDS,
             )
         return self._companies[key]
 
@@ -108,7 +109,9 @@ class Batchers:
             max_tokens=min(limits.max_tokens, most.tokens),
             requests=max(1, limits.requests // 2) if is_reindex else limits.requests,
             company=company,
-            limits=NoLimits() if index.provider == "local" else self._shared(index, is_reindex),
+            limits=NoLimits()
+            if is_of_this_machine(index.provider)
+            else self._shared(index, is_reindex),
         )
 
 

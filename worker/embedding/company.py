@@ -1,9 +1,9 @@
 """Who else may bring texts: what decides how long a text waits for a fuller request.
 
 Company comes from two sides only. A run of this worker that still reads its document will submit;
-one that waits for its vectors, or publishes, will not. And an owner who uploads one document after
-another is likely to go on, until a pause is longer than those between the documents before. Jobs
-that other workers run bring nothing to this worker's requests.
+one that waits for its vectors, or publishes, will not. And an owner who uploads the next document
+while the last is not done is likely to go on, until a pause is longer than those between the
+documents before. Jobs that other workers run bring nothing to this worker's requests.
 
 A worker whose slots are taken has a backlog. When a document is found then depends on how fast the
 backlog goes, not on how soon its own texts are asked for: they wait for a full request, as long as
@@ -35,6 +35,7 @@ _LONGER: Final = 2.0
 
 @dataclass
 class _Owner:
+    runs: int = 0
     reading: int = 0  #: runs that will submit texts
     joined_at: float = -math.inf
     brought_at: float = -math.inf  #: when texts came last
@@ -49,13 +50,15 @@ class _Owner:
         self.joined_at = now
 
     def series_ends_at(self) -> float:
-        return self.joined_at + _LONGER * max(self.gaps) if self.gaps else -math.inf
+        # Whose only document this is waits for nobody, however soon the next one may come.
+        is_series = self.gaps and self.runs > 1
+        return self.joined_at + _LONGER * max(self.gaps) if is_series else -math.inf
 
 
 class Member:
     """A run, from its claim to its end. Made by `Company.join`."""
 
-    def __init__(self, company: "Company", owner: str) -> None:
+    def __init__(self, company: "Company", owner: _Owner) -> None:
         self._company = company
         self.owner = owner
         self.reads = True  #: it will submit texts
@@ -106,10 +109,11 @@ class Company:
     @contextmanager
     def join(self, owner: str) -> Iterator[Member]:
         """A run while it lasts."""
-        member = Member(self, "" if self._together else owner)
         with self._lock:
             self._forget_old()
-            joined = self._owners.setdefault(member.owner, _Owner())
+            joined = self._owners.setdefault("" if self._together else owner, _Owner())
+            member = Member(self, joined)
+            joined.runs += 1
             joined.reading += 1
             joined.note_joined(self._clock())
             self._reading += 1
@@ -117,15 +121,17 @@ class Company:
         try:
             yield member
         finally:
+            self.note(member, reads=False, waits=False)
             with self._lock:
                 self._runs -= 1
-            self.note(member, reads=False, waits=False)
+                joined.runs -= 1
+            self.on_left()
 
     def note(self, member: Member, *, reads: bool, waits: bool) -> None:
         """What `Member` says of itself."""
         with self._lock:
             change = reads - member.reads
-            self._owners.setdefault(member.owner, _Owner()).reading += change
+            member.owner.reading += change
             self._reading += change
             self._waiting += waits - member.waits
             member.reads, member.waits = reads, waits
@@ -135,14 +141,12 @@ class Company:
     def brought(self, member: Member) -> None:
         """Texts of a run have come."""
         with self._lock:
-            self._owners.setdefault(member.owner, _Owner()).brought_at = self._clock()
+            member.owner.brought_at = self._clock()
 
     def due_at(self, member: Member, submitted_at: float) -> float:
         """When texts that came at `submitted_at` are to be asked for, with others or without."""
+        owner = member.owner
         with self._lock:
-            owner = self._owners.get(member.owner)
-            if owner is None:
-                return -math.inf
             others_read = owner.reading > member.reads
             expected = math.inf if others_read else owner.series_ends_at()
             latest = submitted_at + self._patience
@@ -154,11 +158,11 @@ class Company:
             return min(expected, latest)
 
     def _forget_old(self) -> None:
-        long_ago = self._clock() - max(SERIES_GAP_SECONDS, self._patience)
+        long_ago = self._clock() - SERIES_GAP_SECONDS
         gone = [
             name
             for name, owner in self._owners.items()
-            if not owner.reading and max(owner.joined_at, owner.brought_at) < long_ago
+            if not owner.runs and owner.joined_at < long_ago
         ]
         for name in gone:
             del self._owners[name]

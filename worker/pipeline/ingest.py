@@ -1,6 +1,5 @@
 """One run of one job: download, extract, chunk, embed, stage, publish."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -91,7 +90,7 @@ class Ingest:
         progress.report(stage="embedding", pages_total=source.document.page_count)
         placed, aside = self._stage(run, member, self._chunks_of(run.claim, source), progress)
         progress.report(stage="publishing", chunks_total=len(placed))
-        self._publish(run, source.document, placed, aside)
+        self._publish(run, source.document, placed, aside, progress)
         return True
 
     def _chunks_of(self, claim: Claim, source: ReindexSource) -> Iterator[Chunk]:
@@ -136,7 +135,7 @@ class Ingest:
                     hidden_characters=reading.hidden_characters,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
-        self._publish(run, document, placed, aside)
+        self._publish(run, document, placed, aside, progress)
 
     def _size(self, run: Run) -> int:
         size = self._stored_size(run)
@@ -201,6 +200,7 @@ class Ingest:
         document: PublishedDocument,
         placed: list[Placed],
         aside: list[SetAside],
+        progress: ProgressReporter,
     ) -> None:
         started = time.monotonic()
         run.check()
@@ -215,14 +215,13 @@ class Ingest:
             run.check()
             raise
         _check_published(result)
-        seconds = round(time.monotonic() - started, 3)
         metrics.record(metrics.PUBLISHED_CHUNKS, len(placed))
-        metrics.record(metrics.PUBLISH_SECONDS, seconds)
+        metrics.record(metrics.PUBLISH_SECONDS, time.monotonic() - started)
         log.info(
             "document_published",
             chunks=len(placed),
             quarantined=len(aside),
-            publish_seconds=seconds,
+            seconds=progress.seconds,
         )
 
 

@@ -27,7 +27,15 @@ class ProgressReporter:
         self._written = self._progress
         self._stage_began = time.monotonic()
         on_stage(self._progress.stage)
-        self._due = time.monotonic() + REPORT_SECONDS
+        self._began = time.monotonic()
+        self._due = self._began + REPORT_SECONDS
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took, the last one until now."""
+        seconds = {**self._seconds, self._progress.stage: time.monotonic() - self._began}
+        return {stage: round(spent, 4) for stage, spent in seconds.items()}
 
     def end_stage(self, stage: Stage | None = None) -> None:
         """Measure the stage that ends now: the present one unless another is named."""
@@ -43,7 +51,11 @@ class ProgressReporter:
         Raises LeaseLostError if the row now belongs to another run.
         """
         known = {name: value for name, value in changes.items() if value is not None}
+        before = self._progress.stage
         self._progress = replace(self._progress, **known)
+        if self._progress.stage != before:
+            now = time.monotonic()
+            self._seconds[before], self._began = now - self._began, now
         stage_changed = self._progress.stage != self._written.stage
         if not stage_changed and time.monotonic() < self._due:
             return

@@ -117,7 +117,7 @@ def build_limits(
             client,
             f"{index.provider} {index.model}",
             worker=worker,
-            lane=REINDEX if is_reindex else UPLOADS,
+            priority=REINDEX if is_reindex else UPLOADS,
             longest_request_seconds=settings.embedding_timeout_seconds,
         )
 

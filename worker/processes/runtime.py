@@ -40,6 +40,7 @@ from docmill.worker.processes.liveness import Liveness
 from docmill.worker.processes.measured import MeasuredEmbedder
 from docmill.worker.processes.probes import DependencyProbe
 from docmill.worker.processes.reading import extraction_limits
+from docmill.worker.providers.registry import is_of_this_machine
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.retry import RetryPolicy
 from docmill.worker.settings.parts import EmbedderSettings, RunSettings
@@ -164,7 +165,7 @@ def check_providers(
     A worker may lack the key of the active version's provider and serve another one.
     """
     index = active_index(database)
-    if index.provider == "local" or not providers:
+    if is_of_this_machine(index.provider) or not providers:
         build_embedder(settings, index)  # says what is missing
     if index.provider not in providers:
         log.warning("provider_not_served", provider=index.provider, served=list(providers))

@@ -35,6 +35,16 @@ class _HintChannel(redis.Channel):
     """
 
     do_restore = False
+    _one_client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # Kombu makes a client for each command, which takes longer than the command: a sixth of a
+        # worker's time. One serves all threads; its connections are the pool's.
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        if self._one_client is None or self._one_client.connection_pool is not self.pool:
+            self._one_client = super()._create_client()  # type: ignore[misc]
+        return self._one_client
 
     @cached_property
     def subclient(self) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from docmill.worker.providers.azure import Azure
-from docmill.worker.providers.base import HttpProvider, Provider
+from docmill.worker.providers.base import HttpProvider, LocalProvider, Provider
 from docmill.worker.providers.cohere import Cohere
 from docmill.worker.providers.compatible import Compatible
 from docmill.worker.providers.e5 import E5
@@ -27,6 +27,12 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         E5(),
     )
 }
+
+
+def is_of_this_machine(name: str) -> bool:
+    """Whether a provider is a model that runs here: it has no limits, and costs nothing."""
+    return isinstance(PROVIDERS.get(name), LocalProvider)
+
 
 HTTP_PROVIDERS: Final[Mapping[str, HttpProvider]] = {
     name: provider for name, provider in PROVIDERS.items() if isinstance(provider, HttpProvider)
