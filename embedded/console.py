@@ -33,13 +33,14 @@ def console_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "examples" / "console"
 
 
-def create_console(url: str, keys: ApiKeys, *, bucket: str, hint: str) -> ASGIApp:
-    """The page, at the address whose API it uses."""
+def create_console(url: str, keys: ApiKeys, *, bucket: str, hint: str, asks: bool) -> ASGIApp:
+    """The page, at the address whose API it uses; `asks`: whether there is a chat model."""
     config = {
         "url": url,
         "publishable_key": keys.publishable_key,
         "bucket": bucket,
         "hint": hint,
+        "asks": asks,
     }
 
     async def configuration(_request: Request) -> Response:

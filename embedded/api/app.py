@@ -59,7 +59,11 @@ def create_router(settings: ApiSettings) -> Starlette:
             Mount(
                 CONSOLE_PREFIX,
                 app=create_console(
-                    settings.url, keys, bucket=settings.console_bucket, hint=settings.console_hint
+                    settings.url,
+                    keys,
+                    bucket=settings.console_bucket,
+                    hint=settings.console_hint,
+                    asks=bool(settings.asking.chat.model),
                 ),
             ),
         ],

@@ -384,11 +384,16 @@ for (const name of ["search", "ask"]) {
 
 $("new-conversation").addEventListener("click", beginAnew);
 
+// Said before anybody types a question that nobody answers.
+const unanswered = config.asks === false
+  ? "No model answers questions here yet: set DOCMILL_CHAT_MODEL, and start docmill up again." : "";
+for (const field of unanswered ? $("ask").elements : []) field.disabled = true;
+
 function beginAnew() {
   asking?.abort();
   conversation = null;
   $("new-conversation").hidden = true;
-  $("ask-status").textContent = "";
+  $("ask-status").textContent = unanswered;
   $("answer").replaceChildren();
   $("sources").replaceChildren();
 }

@@ -161,6 +161,16 @@ def test_a_job_that_has_ended_has_no_empty_bar(watched: Watched, stack: StackInf
     page.unroute_all(behavior="ignoreErrors")
 
 
+def test_without_a_model_the_page_says_so_before_anybody_asks(
+    watched: Watched, stack: StackInfo
+) -> None:
+    page = watched.page
+    sign_in(page, stack)
+    page.get_by_role("tab", name="Ask").click()
+    expect(page.locator("#ask-status")).to_contain_text("set DOCMILL_CHAT_MODEL")
+    expect(page.get_by_label("What do you want to know?")).to_be_disabled()
+
+
 def test_dropping_a_file_uploads_it(watched: Watched, stack: StackInfo) -> None:
     page = watched.page
     sign_in(page, stack)

@@ -110,6 +110,7 @@ def test_the_configuration_holds_what_a_browser_may_know(api: ApiServer) -> None
         "publishable_key": KEYS.publishable_key,
         "bucket": "documents",
         "hint": HINT,
+        "asks": False,
     }
     assert KEYS.secret_key not in answer.text
     assert KEYS.jwt_secret not in answer.text

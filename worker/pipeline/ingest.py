@@ -1,5 +1,6 @@
 """One run of one job: download, extract, chunk, embed, stage, publish."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta

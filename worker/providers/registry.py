@@ -29,11 +29,11 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 }
 
 
-def is_of_this_machine(name: str) -> bool:
-    """Whether a provider is a model that runs here: it has no limits, and costs nothing."""
-    return isinstance(PROVIDERS.get(name), LocalProvider)
-
-
 HTTP_PROVIDERS: Final[Mapping[str, HttpProvider]] = {
     name: provider for name, provider in PROVIDERS.items() if isinstance(provider, HttpProvider)
 }
+
+
+def is_of_this_machine(name: str) -> bool:
+    """Whether a provider is a model that runs here: it has no limits, and costs nothing."""
+    return isinstance(PROVIDERS.get(name), LocalProvider)
