@@ -79,7 +79,7 @@ def _say(action: str, scope: str, key: str, period: str, jobs: int, *, as_json: 
         if action == "set" and not _has_price():
             console().print(
                 "The price of the active provider is 0, so nothing is spent: "
-                "set DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS where workers run"
+                "set DOCMILL_EMBEDDING_PRICES where workers run"
             )
     return ExitCode.DONE
 
