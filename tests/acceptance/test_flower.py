@@ -142,7 +142,7 @@ def test_a_document_that_failed_is_a_failure_with_its_code(watched: Installation
 
 
 def test_a_run_that_is_given_back_is_not_a_success(watched: Installation) -> None:
-    answers = [error(429, "rate_limit_exceeded", retry_after="0.1")]
+    answers = [error(503, "server_error")]
     watched.openai.respond = lambda texts: answers.pop() if answers else None
     name = watched.upload(ALICE, "later.txt", f"Later. {LONG}")
     assert watched.wait_for_job(name)["state"] == "succeeded"
@@ -152,7 +152,7 @@ def test_a_run_that_is_given_back_is_not_a_success(watched: Installation) -> Non
         "the second run",
     )
     assert [(run["state"], run["exception"]) for run in runs] == [
-        ("RELEASED", "rate_limited"),
+        ("RELEASED", "provider_unavailable"),
         ("SUCCESS", None),
     ]
 
