@@ -249,15 +249,28 @@ class Backlog:
         stack.on_request = self._wait_for_a_turn
 
     def fill(self) -> None:
-        """Upload them, each with the bytes of the first. No webhook tells of them."""
+        """Upload them, each with a text of its own. No webhook tells of them."""
         first = self._stack.upload("of the backlog", name=self._first)
-        with self._stack.installation.database.connect() as connection, connection.transaction():
-            connection.execute(
+        installation = self._stack.installation
+        with installation.database.connect() as connection, connection.transaction():
+            made = connection.execute(
                 """insert into storage.objects (bucket_id, name, version, owner_id, metadata)
-                   select bucket_id, name || number, version, owner_id, metadata
-                     from storage.objects, generate_series(2, %s) as number where name = %s""",
+                   select bucket_id, name || number, gen_random_uuid(), owner_id, metadata
+                     from storage.objects, generate_series(2, %s) as number where name = %s
+                   returning version""",
                 [BACKLOG, first],
-            )
+            ).fetchall()
+            (source,) = connection.execute(
+                "select version from storage.objects where name = %s", [first]
+            ).fetchone() or [""]
+            versions = installation.folder / "objects" / "versions"
+            content = (versions / source[:2] / source).read_bytes()
+            for number, (version,) in enumerate(made):
+                # As long as the first one, as its row says.
+                own = content.replace(b"of the backlog", b"backlog%07d" % number)
+                path = versions / version[:2] / version
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(own)
             connection.execute("delete from net.http_request_queue")
 
     def fills_all_slots(self) -> bool:
@@ -294,7 +307,7 @@ class Backlog:
         return int(row["count"])
 
     def _wait_for_a_turn(self, texts: Sequence[str]) -> Answer | None:
-        if any("of the backlog" in text for text in texts):
+        if any("backlog" in text for text in texts):
             self._begun.append(texts[0])
             self._turns.acquire(timeout=60)
         return None
