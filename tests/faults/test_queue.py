@@ -319,6 +319,10 @@ def test_a_backlog_delays_another_owner_by_one_job_in_each_slot(stack: Stack) ->
     So when somebody else uploads, no more jobs than there are slots are ahead of theirs. With each
     slot let go of the one job that it holds, and every later one held again, it comes to its end.
     """
+    # A worker that knows no provider yet: to one that does, requests that are held are slow, and it
+    # sends fewer at once than it has slots.
+    stack.worker.stop()
+    stack.start_worker()
     alone = "select 1 from ingest_private.workers where not isolated and expires_at > now()"
     until(lambda: len(stack.installation.rows(alone)) == 1, "workers that died forgotten")
     window = "select 1 from ingest_private.job_queue where phase in ('dispatched', 'running')"
