@@ -104,7 +104,6 @@ class ChatClient:
             timeout=self._server.timeout_seconds,
             # Whoever waits for an answer sees what was written: it is not begun anew.
             max_retries=0,
-            default_headers=None if self._server.api_key else _WITHOUT_KEY,
         )
 
     def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
@@ -115,6 +114,7 @@ class ChatClient:
             "model": self._server.model,
             "messages": list(messages),
             limit: PROMPTS.answer_tokens,
+            "extra_headers": None if self._server.api_key else _WITHOUT_KEY,
         }
 
 
