@@ -189,6 +189,7 @@ export type Database = {
           day: string
           model: string
           owner_id: string
+          purpose: string
           tokens: number
           usd: number
         }

@@ -34,7 +34,7 @@ create table ingest_private.budgets (
     usd numeric(14, 6) not null check (usd >= 0 and usd <> 'NaN'),
     created_at timestamptz not null default clock_timestamp(),
     primary key (scope, key, period),
-    constraint budgets_key check ((scope <> 'owner') = (key = ''))
+    constraint budgets_key check ((scope = 'owner') = (length(key) > 0))
 );
 comment on table ingest_private.budgets is
     'How much may be spent in a day or a month (UTC): over it jobs wait.';

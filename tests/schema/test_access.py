@@ -725,6 +725,7 @@ class TestFunctions:
                 "age_jobs",
                 "end_stalled_sessions",
                 "full_reconcile_due",
+                "gauges",
                 "note_full_reconcile",
                 "forget_tick",
                 "forget_worker",

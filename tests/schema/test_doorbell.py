@@ -481,7 +481,7 @@ class TestTheDoctor:
 
     def test_sees_none(self, database: Database, owner: Connection):
         found = self.finding(database)
-        assert (found.state, found.seen.split(":")[0]) == ("ok", "none is installed")
+        assert (found.state, found.seen.split(":")[0]) == ("ok", "not installed")
 
     @pytest.mark.parametrize(
         ("status", "error", "state", "says"),

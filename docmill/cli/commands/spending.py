@@ -33,7 +33,7 @@ def budget_options(context: typer.Context) -> None:
 
 @budget_app.command("list")
 def budget_list(json: Json = False) -> int:
-    """List the budgets, with what is spent of each and how many jobs wait for it."""
+    """List the budgets, and what is spent of each."""
     from docmill.cli import spending
 
     return spending.list_budgets(as_json=json)
@@ -48,7 +48,7 @@ def budget_set(
     yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Set what may be spent in a day or a month: by all, by each owner, or by one."""
+    """Set what may be spent in a day or a month."""
     from docmill.cli import spending
 
     return spending.set_budget(
