@@ -55,9 +55,7 @@ BATCH_FILL: Final = _histogram(
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1),
 )
 TOKENS: Final = _counter("tokens", "Tokens that providers billed.", "provider")
-SPEND: Final = _counter(
-    "spend_usd", "What they cost, by DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS.", "provider"
-)
+SPEND: Final = _counter("spend_usd", "What they cost, at the price of the model.", "provider")
 RATE_LIMIT_WAITS: Final = _counter(
     "rate_limit_waits", "Requests that a provider's rate limit refused or held back.", "provider"
 )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import psycopg
 
@@ -13,6 +13,7 @@ from docmill.cli.unexpected import reason_of
 from docmill.embedded.stack import DEFAULT_OWNER
 from docmill.worker.admin.callers import find_user, is_known
 from docmill.worker.errors import RefusedError, ServiceError
+from docmill.worker.maintenance import sweeps
 from docmill.worker.settings.parts import AdminSettings
 from docmill.worker.store.database import CONNECT_OPTIONS, Connection
 
@@ -73,3 +74,8 @@ def owner_id(settings: AdminSettings, owner: str | None) -> str | None:
     if found is None:
         raise RefusedError(f"no user has the address {owner}: --owner takes one, or a user's id")
     return found
+
+
+def apply_holds(connection: Connection) -> int:
+    """Hold the jobs that are paused or over a budget now, and let the others go on; how many."""
+    return sum(sweeps.apply_pauses(lambda: nullcontext(connection)))

@@ -1,4 +1,4 @@
-"""What embedding so many bytes would cost, by what the project's own documents have had."""
+"""What embedding would cost, at the price of the active index version."""
 
 from typing import Final
 
@@ -12,9 +12,13 @@ from docmill.worker.store.maintenance import active_index_version
 TOKENS_PER_BYTE: Final = 0.25
 
 
-def rough_cost(connection: Connection, settings: Settings, size: int) -> Row:
-    """`tokens` and `usd` of so many bytes of files, at the price of the active provider."""
+def active_price(connection: Connection, settings: Settings) -> float:
+    """Dollars for a million tokens; 0 before there is an index version."""
     index = active_index_version(connection)
-    price = settings.usd_per_million_tokens(index.provider, index.model) if index else 0
+    return settings.usd_per_million_tokens(index.provider, index.model) if index else 0
+
+
+def rough_cost(connection: Connection, settings: Settings, size: int) -> Row:
+    """`tokens` and `usd` of so many bytes of files."""
     tokens = round(size * (tokens_per_byte(connection) or TOKENS_PER_BYTE))
-    return {"tokens": tokens, "usd": round(tokens * price / 1e6, 4)}
+    return {"tokens": tokens, "usd": round(tokens * active_price(connection, settings) / 1e6, 4)}

@@ -1,15 +1,12 @@
 """`docmill pause` and `docmill resume`."""
 
-from contextlib import nullcontext
-
-from docmill.cli.admin import admin_connection, owner_id, require_known_owner
+from docmill.cli.admin import admin_connection, apply_holds, owner_id, require_known_owner
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import cell, console, count_of, print_json
 from docmill.worker.admin import holds
 from docmill.worker.admin.sources import find_source
 from docmill.worker.errors import RefusedError, UsageError
-from docmill.worker.maintenance import sweeps
 from docmill.worker.store.database import Connection
 
 
@@ -20,7 +17,7 @@ def pause(source: str | None, owner: str | None, *, is_sure: bool, as_json: bool
         if scope == "owner":
             require_known_owner(connection, key, "pause them", is_sure=is_sure, can_ask=not as_json)
         holds.pause(connection, scope, key)
-        held = _apply(connection)
+        held = apply_holds(connection)
     return _say("paused", scope, key, held, as_json=as_json)
 
 
@@ -30,12 +27,8 @@ def resume(source: str | None, owner: str | None, *, as_json: bool) -> int:
         scope, key = _scope(connection, source, owner)
         if not holds.resume(connection, scope, key):
             raise RefusedError("that is not paused: docmill status lists what is")
-        released = _apply(connection)
+        released = apply_holds(connection)
     return _say("resumed", scope, key, released, as_json=as_json)
-
-
-def _apply(connection: Connection) -> int:
-    return sum(sweeps.apply_pauses(lambda: nullcontext(connection)))
 
 
 def _scope(connection: Connection, source: str | None, owner: str | None) -> tuple[str, str]:

@@ -1,19 +1,17 @@
 """`docmill budget` and `docmill usage`: what may be spent on embeddings, and what was."""
 
-from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from typing import Final
 
 import psycopg
 
-from docmill.cli.admin import admin_connection, owner_id, require_known_owner
+from docmill.cli.admin import admin_connection, apply_holds, owner_id, require_known_owner
 from docmill.cli.context import settings_in_use
+from docmill.cli.costs import active_price
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import console, count_of, print_json, print_rows
 from docmill.worker.admin import spending
 from docmill.worker.errors import RefusedError, UsageError
-from docmill.worker.maintenance import sweeps
-from docmill.worker.store.database import Connection
 
 _BUDGET_COLUMNS: Final = ("scope", "owner_id", "period", "usd", "spent", "held_jobs", "renewed_at")
 GROUPS: Final = ("owner", "day", "model", "purpose")
@@ -37,7 +35,8 @@ def set_budget(
     as_json: bool,
 ) -> int:
     """Set a budget; jobs that are over it are held, those that are not any more go on."""
-    with admin_connection(settings_in_use()) as connection:
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
         scope, key = _scope(owner, each_owner=each_owner)
         if scope == "owner":
             require_known_owner(connection, key, "set it", is_sure=is_sure, can_ask=not as_json)
@@ -45,8 +44,15 @@ def set_budget(
             spending.set_budget(connection, scope, key, period, usd)
         except (psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange):
             raise UsageError(f"{usd} is no budget: from 0 to 99999999 USD") from None
-        changed = _apply(connection)
-    return _say("set", scope, key, period, changed, as_json=as_json)
+        changed = apply_holds(connection)
+        is_free = active_price(connection, settings) == 0
+    code = _say("set", scope, key, period, changed, as_json=as_json)
+    if is_free and not as_json:
+        console().print(
+            "The active model has no price, so nothing is spent: "
+            "set DOCMILL_EMBEDDING_PRICES where workers run"
+        )
+    return code
 
 
 def remove_budget(period: str, owner: str | None, *, each_owner: bool, as_json: bool) -> int:
@@ -55,7 +61,7 @@ def remove_budget(period: str, owner: str | None, *, each_owner: bool, as_json: 
         scope, key = _scope(owner, each_owner=each_owner)
         if not spending.remove_budget(connection, scope, key, period):
             raise RefusedError("there is no such budget: docmill budget list shows them")
-        changed = _apply(connection)
+        changed = apply_holds(connection)
     return _say("removed", scope, key, period, changed, as_json=as_json)
 
 
@@ -67,30 +73,12 @@ def _scope(owner: str | None, *, each_owner: bool) -> tuple[str, str]:
     return ("each_owner" if each_owner else "everything"), ""
 
 
-def _apply(connection: Connection) -> int:
-    return sum(sweeps.apply_pauses(lambda: nullcontext(connection)))
-
-
 def _say(action: str, scope: str, key: str, period: str, jobs: int, *, as_json: bool) -> int:
     if as_json:
         print_json({"action": action, "scope": scope, "key": key, "period": period, "jobs": jobs})
     else:
         console().print(f"{action}: {count_of(jobs, 'job')} held or let go on")
-        if action == "set" and not _has_price():
-            console().print(
-                "The price of the active provider is 0, so nothing is spent: "
-                "set DOCMILL_EMBEDDING_PRICES where workers run"
-            )
     return ExitCode.DONE
-
-
-def _has_price() -> bool:
-    from docmill.worker.store.maintenance import active_index_version
-
-    settings = settings_in_use()
-    with admin_connection(settings) as connection:
-        index = active_index_version(connection)
-    return index is None or settings.usd_per_million_tokens(index.provider, index.model) > 0
 
 
 def usage(since: datetime | None, by: str, owner: str | None, *, as_json: bool) -> int:

@@ -1,7 +1,7 @@
 -- Budgets: how much may be spent on embeddings in a day or a month (UTC). What is over its budget
 -- waits, and nothing fails: it goes on when the budget is raised or the next day or month begins.
--- A budget of an owner is about what the owner uploads and asks for. That of everything is about
--- reindexing too, which an operator asks for.
+-- An owner's budget counts that owner's uploads. The budget of everything counts reindexing as
+-- well, which an operator asks for.
 
 -- budgets_used: the budgets that a job is under, with what is spent of each in its period and when
 -- the next period begins. An owner's own budget takes the place of that for each owner.

@@ -1,9 +1,8 @@
 -- What was spent for what, what may be spent, and embeddings that need not be paid for twice.
 
 alter table ingest.usage
-    -- ingest: uploads; reindex: what an operator has asked for; query: searches.
-    add column purpose text not null default 'ingest'
-        check (purpose in ('ingest', 'reindex', 'query')),
+    -- As jobs.kind: ingest is for uploads, reindex for what an operator has asked for.
+    add column purpose text not null default 'ingest' check (purpose in ('ingest', 'reindex')),
     drop constraint usage_pkey,
     add primary key (owner_id, day, model, purpose);
 comment on table ingest.usage is
@@ -14,7 +13,7 @@ comment on table ingest.usage is
 create table ingest_private.spend (
     day date not null,
     model text not null,
-    purpose text not null check (purpose in ('ingest', 'reindex', 'query')),
+    purpose text not null check (purpose in ('ingest', 'reindex')),
     shard smallint not null,
     tokens bigint not null,
     usd numeric(14, 6) not null,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from docmill.worker.embedding.serving import HARMLESS_TEXT
 from tests.support.installation import ALICE, BOB, BUCKET, Installation, until
+from tests.support.provider_program import tokens_of
 
 #: A dollar for each token of the fake provider.
 DOLLAR_A_TOKEN = {"DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS": "1000000"}
@@ -116,6 +118,9 @@ def test_usage_is_what_the_jobs_cost(paid: Installation) -> None:
     assert sum(row["tokens"] for row in rows) == jobs[0]["tokens"]
     assert sum(row["usd"] for row in rows) == pytest.approx(float(jobs[0]["usd"]))
     assert {row["purpose"] for row in rows} == {"ingest"}
+    # The provider's own account: every text that it was sent, but those that only try its key.
+    billed = [tokens_of(text) for text in paid.openai.texts if text != HARMLESS_TEXT]
+    assert sum(row["tokens"] for row in rows) == sum(billed)
 
 
 def test_an_estimate_is_what_is_paid_then(paid: Installation, tmp_path: Path) -> None:

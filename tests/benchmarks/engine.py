@@ -11,7 +11,6 @@ answers after 200 ms.
 
 import argparse
 import math
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,14 +21,13 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from docmill.embedded.postgres import start_postgres
-from docmill.embedded.redis import start_redis
 from docmill.worker.admin.schema import apply_schema
 from docmill.worker.models import IndexSettings
 from tests.benchmarks.figures import machine
-from tests.support.database import Database, make_database, make_template
+from tests.benchmarks.installations import fresh_installation
+from tests.support.database import Database
 from tests.support.fake_openai import DIMENSIONS, MODEL
-from tests.support.installation import BOB, BUCKET, FAST, Installation, install
+from tests.support.installation import BOB, BUCKET, FAST, Installation
 from tests.support.provider_program import RunningProvider, provider_program
 
 RUNS: Final = 3
@@ -64,26 +62,16 @@ def fresh(
     chunk_tokens: int = 400, **behaviour: float
 ) -> Iterator[tuple[Installation, RunningProvider]]:
     """An installation without a worker, and its provider."""
-    with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
-        folder = Path(name)
-        postgres = start_postgres(folder / "postgres")
-        redis = start_redis(folder / "redis")
-        try:
-            make_template(postgres)
-            with (
-                make_database(postgres, "project") as database,
-                install(database, redis, folder, apply_with(chunk_tokens)) as running,
-                provider_program(folder, **behaviour) as provider,
-            ):
-                for setting in FAST:
-                    del running.settings[setting]
-                running.settings["OPENAI_BASE_URL"] = provider.url
-                running.start("beat")
-                running.start_webhook()
-                yield running, provider
-        finally:
-            redis.stop()
-            postgres.stop()
+    with (
+        fresh_installation(apply_with(chunk_tokens)) as running,
+        provider_program(running.folder, **behaviour) as provider,
+    ):
+        for setting in FAST:
+            del running.settings[setting]
+        running.settings["OPENAI_BASE_URL"] = provider.url
+        running.start("beat")
+        running.start_webhook()
+        yield running, provider
 
 
 def finished(running: Installation) -> int:

@@ -15,15 +15,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from docmill.embedded.postgres import start_postgres
-from docmill.embedded.redis import start_redis
 from tests.benchmarks.figures import Figures, machine, print_table
+from tests.benchmarks.installations import fresh_installation
 from tests.faults.hostile_documents import pdf_that_draws_itself
-from tests.support.database import make_database, make_template
-from tests.support.installation import ALICE, BOB, Installation, install, until
+from tests.support.installation import ALICE, BOB, Installation, until
 from tests.support.slow import LINKS
 
 SAMPLES: Final = 40
@@ -106,22 +103,10 @@ class Found:
 @contextmanager
 def fresh() -> Iterator[Installation]:
     """An installation of its own, without a worker."""
-    with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
-        folder = Path(name)
-        postgres = start_postgres(folder / "postgres")
-        redis = start_redis(folder / "redis")
-        try:
-            make_template(postgres)
-            with (
-                make_database(postgres, "project") as database,
-                install(database, redis, folder) as running,
-            ):
-                running.start("beat")
-                running.start_webhook()
-                yield running
-        finally:
-            redis.stop()
-            postgres.stop()
+    with fresh_installation() as running:
+        running.start("beat")
+        running.start_webhook()
+        yield running
 
 
 def upload_all(running: Installation, files: Iterator[File]) -> None:
