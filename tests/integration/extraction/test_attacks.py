@@ -290,6 +290,8 @@ zygote = None
 while not (zygote and children(zygote) and children(children(zygote)[0])):
     zygote = extractor.zygote_pid
     time.sleep(0.01)
+while not any(handle.pid for handle in extractor._supervisor._running.values()):
+    time.sleep(0.01)
 (keeper,) = children(zygote)
 (child,) = children(keeper)
 for pid in (zygote, keeper):

@@ -44,7 +44,7 @@ def run(
 
     Returns the exit status: 0 if the last line says how it ended.
     """
-    os.setpgid(0, 0)
+    os.setsid()  # also a group of its own, which the keeper ends as one
     sandbox.die_with_parent(parent_pid)
     _keep_only(document, result)
     writer = _Writer(_RESULT)

@@ -33,8 +33,10 @@ def adopt_orphans() -> None:
 def end_strays(sessions: Collection[int | None]) -> None:
     """Kill our children in some sessions, and what they leave, and wait for them.
 
-    No child leaves its session, which its keeper has made: the call is refused to it. Whoever is in
-    one of them was thus forked by the zygote.
+    `sessions` are the pids of a zygote, of its keepers and of their children: each made a session.
+    No child can leave its session, because the call is refused to it. So a process in one of them
+    was forked by the zygote. A child whose pid the zygote had no time to tell ends with its
+    keeper, by the kernel, and stays as a zombie.
     """
     deadline = time.monotonic() + _END_SECONDS
     while (strays := _own_in(sessions)) and time.monotonic() < deadline:

@@ -53,7 +53,8 @@ class ChildHandle:
     """A requested child. `ending` is None if the zygote, and so the child, was lost."""
 
     id: int
-    keeper_pid: int | None = None  #: process id of its keeper, and id of the session of both
+    keeper_pid: int | None = None  #: process id of its keeper, and id of the keeper's session
+    pid: int | None = None  #: the same of the child, if the kernel does not hide it
     started: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     ending: Ending | None = None
@@ -195,6 +196,8 @@ class Supervisor:
                 self._announce(ours, message["ready"])
             elif "started" in message:
                 self._start(message["started"], message["pid"])
+            elif "child" in message:
+                self._name(message["child"], message["pid"])
             elif "ended" in message:
                 self._end(message["ended"], _ending(message))
             elif "refused" in message:
@@ -219,6 +222,12 @@ class Supervisor:
             handle.keeper_pid = keeper_pid
             handle.started.set()
 
+    def _name(self, request_id: int, pid: int) -> None:
+        with self._lock:
+            handle = self._running.get(request_id)
+        if handle is not None:
+            handle.pid = pid
+
     def _end(self, request_id: int, ending: Ending | None) -> None:
         with self._lock:
             handle = self._running.pop(request_id, None)
@@ -241,7 +250,8 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        strays.end_strays({process.pid} | {handle.keeper_pid for handle in lost})
+        leaders = (pid for handle in lost for pid in (handle.keeper_pid, handle.pid))
+        strays.end_strays({process.pid, *leaders})
         for handle in lost:
             handle.ended.set()
         if not self._closing.is_set():

@@ -59,6 +59,7 @@ def keep(
 ) -> None:
     """Fork the child, wait for its end, end the processes that it leaves, report.
 
+    It reports twice, a line each: the child's pid, as it sees it, and how the child ended.
     `run_child` gets the pid of the child's parent. OSError: the child could not be forked.
     """
     heard_before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD) - _HEARD
@@ -67,6 +68,8 @@ def keep(
     sandbox.die_with_parent(0 if hidden else zygote_pid, ending_signal(hidden=hidden))
     if _is_closed(report):
         return  # the zygote ended before the kernel could be asked to report it
+    # A session of its own: the kernel may schedule each session as a group, and a child whose
+    # programs fork without end leaves the keeper its share of the CPU, by which it ends them.
     os.setsid()
     own_pid, read = os.getpid(), os.fstat(document)
     child = os.fork()
@@ -79,13 +82,14 @@ def keep(
             # In every case this copy of the zygote must not go on.
             os._exit(status)
     _keep_only(report)
+    os.write(_REPORT, protocol.encode({"child": child}) + b"\n")
     outgrown = _watch(child, request, read)
     _kill_group(child)
     _, status, usage = os.wait4(child, 0)
     if not hidden:
         _end_all()
     ending = report_of(status, usage, outgrown=outgrown)
-    os.write(_REPORT, protocol.encode(asdict(ending)))
+    os.write(_REPORT, protocol.encode(asdict(ending)) + b"\n")
 
 
 def _is_closed(pipe: int) -> bool:

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,18 @@ class _Kept:
     """A running child, under a keeper."""
 
     request_id: int
-    report: int  #: the pipe in which the keeper writes how it ended
+    report: int  #: the pipe in which the keeper writes the child's pid, then how it ended
+    lines: bytearray = field(default_factory=bytearray)  #: what the keeper has written so far
+
+    def hear(self) -> None:
+        """Read what the keeper has written since."""
+        with suppress(BlockingIOError):  # the keeper was killed, and a process it left has the pipe
+            while said := os.read(self.report, protocol.CONTROL_BYTES):
+                self.lines.extend(said)
+
+    def reports(self) -> list[JsonObject]:
+        """The reports that are complete."""
+        return [_decoded(line) for line in bytes(self.lines).split(b"\n")[:-1]]
 
 
 class Zygote:
@@ -46,6 +57,8 @@ class Zygote:
         self._run_child = run_child
         self._hidden = hidden
         self._children: dict[int, _Kept] = {}  #: by the pid of its keeper
+        self._starting: dict[int, _Kept] = {}  #: those with no child yet, by the pipe
+        self._poll = select.poll()
         self._demotion = demotion.Demotion()
         self._readable = sandbox.interpreter_folders()
         self._pid = os.getpid()
@@ -53,14 +66,15 @@ class Zygote:
     def serve(self) -> None:
         """Serve until the worker closes its end; then end every child."""
         wakeup = _wake_up_on_sigchld()
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(wakeup, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(wakeup, select.POLLIN)
         connected = True
         while connected:
-            for descriptor, _ in poll.poll(self._patience()):
+            for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor == wakeup:
                     os.read(wakeup, 4096)
+                elif descriptor in self._starting:
+                    self._hear_start(descriptor)
                 else:
                     connected = self._receive()
             self._reap()
@@ -97,12 +111,26 @@ class Zygote:
             if pid == 0:
                 os.close(reader)
                 self._become_keeper(request, descriptors, writer)
-            self._children[pid] = _Kept(request.id, reader)
+            self._children[pid] = kept = _Kept(request.id, reader)
+            self._starting[reader] = kept
+            self._poll.register(reader, select.POLLIN)
             self._send({"started": request.id, "pid": pid})
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             for descriptor in (*descriptors, writer):
                 os.close(descriptor)
+
+    def _hear_start(self, pipe: int) -> None:
+        """Tell the worker the pid of a keeper's child.
+
+        In a PID namespace the keeper sees another number; there the kernel ends the child.
+        """
+        kept = self._starting.pop(pipe)
+        self._poll.unregister(pipe)
+        kept.hear()
+        for report in kept.reports():
+            if "child" in report and not self._hidden:
+                self._send({"child": kept.request_id, "pid": report["child"]})
 
     def _become_keeper(self, request: Request, descriptors: list[int], report: int) -> None:
         status = 70
@@ -119,7 +147,7 @@ class Zygote:
             keeper.keep(request, document, report, run, zygote_pid=self._pid, hidden=self._hidden)
             status = 0
         except OSError as error:
-            os.write(report, protocol.encode({"errno": error.errno}))
+            os.write(report, protocol.encode({"errno": error.errno}) + b"\n")
         finally:
             # In every case this copy of the zygote must not go on serving.
             os._exit(status)
@@ -142,6 +170,8 @@ class Zygote:
             child = self._children.pop(ended, None)
             adopted = adopted or child is None
             if child is not None:
+                if child.report in self._starting:
+                    self._hear_start(child.report)
                 self._kill_orphans()
                 self._announce(child, asdict(keeper.report_of(status, usage)))
         if adopted:
@@ -150,7 +180,10 @@ class Zygote:
 
     def _announce(self, child: _Kept, of_keeper: JsonObject) -> None:
         """Report how a child ended: from its keeper's report, else from the keeper's own end."""
-        ending = _said(child.report) or of_keeper
+        child.hear()
+        os.close(child.report)
+        said = [report for report in child.reports() if "child" not in report]
+        ending = said[-1] if said else of_keeper
         kind = "refused" if "errno" in ending else "ended"
         self._send({kind: child.request_id, **ending})
 
@@ -165,17 +198,6 @@ class Zygote:
         # If the worker is gone, nobody needs this message; the next receive ends the loop.
         with suppress(OSError):
             self._control.send(protocol.encode(message))
-
-
-def _said(pipe: int) -> JsonObject | None:
-    """The report of an ended keeper on its child."""
-    try:
-        said = os.read(pipe, protocol.CONTROL_BYTES)
-        return _decoded(said) if said else None
-    except BlockingIOError:  # it was killed, and a process that it left still has the other end
-        return None
-    finally:
-        os.close(pipe)
 
 
 def _wake_up_on_sigchld() -> int:
