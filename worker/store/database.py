@@ -18,7 +18,14 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from docmill.worker.errors import JobError, ServiceError
 from docmill.worker.log import get_logger, redact
-from docmill.worker.store.hints import FORGET_TICK, NOTE_TICK, SYNC_HINTS, SYNC_OBJECT, ObjectHint
+from docmill.worker.store.hints import (
+    FORGET_TICK,
+    NOTE_TICK,
+    SYNC_HINTS,
+    SYNC_OBJECT,
+    TRACE_JOB,
+    ObjectHint,
+)
 
 log = get_logger(__name__)
 
@@ -222,6 +229,20 @@ class AsyncDatabase:
         """Note that the receiver stops normally. Raises if the database does not answer."""
         async with self._pool.connection() as connection:
             await connection.execute(FORGET_TICK)
+
+    async def trace_job(self, job_id: UUID, traceparent: str) -> str | None:
+        """Give a job a trace unless it has one; the one that it has then, None without a job.
+
+        Raises psycopg.Error or PoolTimeout.
+        """
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                TRACE_JOB, {"job_id": job_id, "traceparent": traceparent}
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        kept: str | None = row[0]
+        return kept
 
     async def sync_object(self, hint: ObjectHint) -> UUID | None:
         """`maintenance.sync_object`, committed: alone, or with others that wait at this moment.
