@@ -141,7 +141,7 @@ def _context(traceparent: str) -> SpanContext:
 
 
 def _resource(process: str) -> Resource:
-    named = OTEL_SERVICE_NAME in os.environ or "service.name=" in os.environ.get(
+    named = os.environ.get(OTEL_SERVICE_NAME) or "service.name=" in os.environ.get(
         OTEL_RESOURCE_ATTRIBUTES, ""
     )
     return Resource.create(

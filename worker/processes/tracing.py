@@ -1,6 +1,7 @@
 """Traces by OTLP, where the standard's own environment variables ask for them."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,6 +27,15 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
     if environ.get("OTEL_TRACES_EXPORTER", "").strip() not in ("", "otlp"):
         return False
     return any(environ.get(name, "").strip() for name in ENDPOINTS)
+
+
+def leave_out_unwanted() -> None:
+    """Have libraries find no OpenTelemetry where traces are not wanted. Before they are imported.
+
+    redis-py loads the SDK wherever it is installed, for metrics that nobody asks it for.
+    """
+    if not is_wanted(os.environ):
+        sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]  # as import has it
 
 
 def _obstacle(environ: Mapping[str, str]) -> str | None:
