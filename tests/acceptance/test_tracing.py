@@ -12,7 +12,9 @@ import pytest
 
 from docmill.embedded.postgres import PostgresServer
 from docmill.embedded.process import ChildProcess, free_port
+from docmill.worker.extraction.child.kinds.pdf.reading import WINDOW_PAGES
 from tests.acceptance.conftest import fresh_installation
+from tests.integration.extraction.documents import make_pdf
 from tests.support.fake_collector import FakeCollector, SentSpan
 from tests.support.fake_openai import MODEL
 from tests.support.installation import (
@@ -186,7 +188,8 @@ def test_owners_who_share_a_request_see_nothing_of_each_other(
     traced.start_webhook()
     traced.start_worker(DOCMILL_EMBEDDING_REQUESTS="1")
     traced.openai.gate.clear()
-    before = traced.upload(CAROL, "before.txt", f"Before. {LONG}")
+    pages = [f"Page {number}" for number in range(1, WINDOW_PAGES + 2)]  # two windows
+    before = traced.upload(CAROL, "before.pdf", make_pdf(pages))
     traced.openai.wait_for_requests(1)
     names = {owner: traced.upload(owner, "a.txt", f"{owner}. {LONG}") for owner in (ALICE, BOB)}
     # The only request is under way: what comes meanwhile goes into the next one together.
@@ -198,7 +201,8 @@ def test_owners_who_share_a_request_see_nothing_of_each_other(
     traced.openai.gate.set()
     jobs = {owner: traced.wait_for_job(name) for owner, name in names.items()}
     runs = {owner: run_of(collector, job) for owner, job in jobs.items()}
-    assert traced.wait_for_job(before)["state"] == "succeeded"
+    large = run_of(collector, traced.wait_for_job(before))
+    assert tree(collector.of_trace(large.trace)) >= {*OF_A_RUN, ("chunk", large.name)}
 
     (shared,) = until(
         lambda: [span for span in collector.named(f"embeddings {MODEL}") if span.links] or None,

@@ -8,10 +8,14 @@ holds anything of another document but where in its trace to look.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from docmill.worker import tracing
 from docmill.worker.embedding.submission import Item
 from docmill.worker.tracing import Span, Value, error_type
+
+#: Providers that the conventions name otherwise than docmill.
+_NAMES: Final = {"azure": "azure.ai.openai", "gemini": "gcp.gemini"}
 
 
 class TracedRequest:
@@ -71,7 +75,8 @@ def traced_request(
         yield _UNTRACED
         return
     request = TracedRequest(
-        batch, {"gen_ai.provider.name": provider, "gen_ai.request.model": model}
+        batch,
+        {"gen_ai.provider.name": _NAMES.get(provider, provider), "gen_ai.request.model": model},
     )
     try:
         yield request
