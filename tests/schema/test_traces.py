@@ -19,7 +19,15 @@ def job_id(admin: Connection) -> UUID:
 
 
 def trace(connection: Connection, job_id: UUID | None, traceparent: str | None) -> Any:
-    return value(connection, "select ingest_private.trace_job(%s, %s)", job_id, traceparent)
+    return traces(connection, {job_id: traceparent})[0]
+
+
+def traces(connection: Connection, given: dict[Any, str | None]) -> Any:
+    return value(
+        connection,
+        "select ingest_private.trace_jobs(%s::uuid[], %s::text[])",
+        *(list(given), list(given.values())),
+    )
 
 
 def test_the_first_trace_stays(worker: Connection, job_id: UUID) -> None:
@@ -27,6 +35,15 @@ def test_the_first_trace_stays(worker: Connection, job_id: UUID) -> None:
     assert trace(worker, job_id, FIRST) == FIRST
     assert trace(worker, job_id, SECOND) == FIRST
     assert trace(worker, job_id, None) == FIRST
+
+
+def test_many_are_traced_at_once(admin: Connection, worker: Connection, job_id: UUID) -> None:
+    other = job_of(admin, put_object(admin, "other.txt"))
+    third = job_of(admin, put_object(admin, "third.txt"))
+    trace(worker, other, FIRST)
+    given = {third: SECOND, UUID(int=1): FIRST, other: SECOND, job_id: None}
+    assert traces(worker, given) == [SECOND, None, FIRST, None]
+    assert traces(worker, {}) == []
 
 
 def test_it_outlasts_a_run_and_ends_with_the_job(

@@ -10,9 +10,9 @@ SYNC_OBJECT: Final[LiteralString] = """
 SYNC_HINTS: Final[LiteralString] = """
     select ingest_private.sync_hints(%(object_ids)s::uuid[], %(bucket_ids)s, %(names)s)
 """
-#: The trace that a job's runs continue: given, unless it has one, and asked for.
-TRACE_JOB: Final[LiteralString] = """
-    select ingest_private.trace_job(%(job_id)s, %(traceparent)s)
+#: The traces that the runs of jobs continue: given, unless they have some, and asked for.
+TRACE_JOBS: Final[LiteralString] = """
+    select ingest_private.trace_jobs(%(job_ids)s::uuid[], %(traceparents)s::text[])
 """
 #: The receiver's note that it is running.
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick('receiver')"
