@@ -9,7 +9,8 @@ RUN python -m venv --without-pip /opt/docmill
 # The dependencies first: they take longest and change least.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*project['dependencies'], *project['optional-dependencies']['flower'], sep='\n')" \
+        extras = project['optional-dependencies']; \
+        print(*project['dependencies'], *extras['flower'], *extras['otel'], sep='\n')" \
         > requirements.txt \
     && pip --python /opt/docmill/bin/python install -c constraints.txt -r requirements.txt
 COPY README.md LICENSE ./

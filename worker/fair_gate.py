@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import chain, islice
 from typing import Final
 
 from docmill.worker.ports import StopCheck
@@ -69,6 +70,11 @@ class _Line:
         else:
             self._held.pop(owner, None)
         self._note(owner)
+
+    def has_others(self, owner: str) -> bool:
+        """Whether another owner has something in hand, or waits."""
+        first_two = chain(islice(self._held, 2), islice(self._queues, 2))
+        return any(name != owner for name in first_two)
 
     def first(self, room: int) -> Share | None:
         """Whose turn it is: those who hold nothing come first, others as far as there is room."""
@@ -151,6 +157,11 @@ class FairGate:
     def waits(self) -> bool:
         """Whether somebody waits."""
         return bool(self._line)
+
+    def has_others(self, owner: str) -> bool:
+        """Whether an owner shares it with another now, who holds something or waits."""
+        with self._lock:
+            return self._line.has_others(owner)
 
     def acquire(self, owner: str, amount: int, check: StopCheck) -> Share:
         """Wait for a share, calling `check` now and then; what that raises ends the wait.

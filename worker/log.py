@@ -75,7 +75,7 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Their lines for each request would repeat docmill's own events, and show names of objects.
-    for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp", "celery.app.trace"):
+    for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp", "celery.app.trace", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -66,7 +66,10 @@ CHILD_ENDS: Final = _counter(
     "child_ends", "Extraction children by error code; ok: read to the end.", "profile", "code"
 )
 CHILD_SECONDS: Final = _histogram(
-    "child_cpu_seconds", "CPU time of an extraction child.", "profile"
+    "child_cpu_seconds",
+    "CPU time of an extraction child, by class of its owner.",
+    "profile",
+    "owner_class",
 )
 PUBLISHED_CHUNKS: Final = _counter("published_chunks", "Chunks of documents that were published.")
 PUBLISH_SECONDS: Final = _histogram("publish_seconds", "Time of the transaction that publishes.")

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 from docmill.cli.context import complete_settings, project_settings
 from docmill.worker.errors import ServiceError
+from docmill.worker.processes.tracing import leave_out_unwanted
 from docmill.worker.settings.processes import (
     BeatSettings,
     FlowerSettings,
@@ -14,6 +15,7 @@ from docmill.worker.settings.processes import (
 
 def worker(*, isolated: bool) -> int:
     """Run jobs until a signal."""
+    leave_out_unwanted()
     from docmill.worker.log import configure_logging
     from docmill.worker.processes.worker import run_worker
 
@@ -24,6 +26,7 @@ def worker(*, isolated: bool) -> int:
 
 def webhook() -> int:
     """Receive events until a signal."""
+    leave_out_unwanted()
     from docmill.worker.processes.webhook import run_webhook
 
     return run_webhook(project_settings(WebhookSettings))
@@ -31,6 +34,7 @@ def webhook() -> int:
 
 def beat() -> int:
     """Send the schedule's messages until a signal."""
+    leave_out_unwanted()
     from docmill.worker.processes.beat import run_beat
 
     return run_beat(complete_settings(BeatSettings))

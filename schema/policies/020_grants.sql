@@ -51,6 +51,7 @@ grant execute on function
     ingest_private.take_ready_jobs,
     ingest_private.age_jobs,
     ingest_private.claim_job,
+    ingest_private.trace_jobs,
     ingest_private.renew_leases,
     ingest_private.stop_flags,
     ingest_private.hints_wait,

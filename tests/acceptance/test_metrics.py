@@ -57,7 +57,7 @@ def test_worker_webhook_and_beat_say_what_they_did(installation: Installation) -
         'docmill_embedding_requests_total{code="ok",provider="openai"}': 1,
         'docmill_batch_fill_count{provider="openai"}': 1,
         'docmill_child_ends_total{code="ok",profile="plain"}': 1,
-        'docmill_child_cpu_seconds_count{profile="plain"}': 1,
+        'docmill_child_cpu_seconds_count{owner_class="only",profile="plain"}': 1,
         "docmill_published_chunks_total": 1,
         "docmill_publish_seconds_count": 1,
         'docmill_workers{isolated="false"}': 1,

@@ -164,6 +164,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.begin_stage",
     "ingest_private.cancel_run",
     "ingest_private.claim_job",
+    "ingest_private.trace_jobs",
     "ingest_private.drain_pending_events",
     "ingest_private.drain_withdrawn",
     "ingest_private.fail_job",

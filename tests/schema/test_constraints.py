@@ -377,6 +377,18 @@ REFUSED: Mapping[str, list[str]] = {
         queue(phase="'ready'", due_at="now()"),
         queue(phase="'running'", due_at="now()"),
     ],
+    "job_queue_traceparent": [
+        queue(traceparent=f"'{given}'")
+        for given in (
+            *("", "a text", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"),
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        )
+    ],
     "job_queue_isolated_crashes_check": [
         queue(isolated_crashes="3"),
         queue(isolated_crashes="-1"),

@@ -168,6 +168,8 @@ def test_no_secret_is_in_the_file() -> None:
 def test_its_settings_are_settings() -> None:
     known = {name for field in Settings.model_fields for name in names_of(field)}
     others = {"REDIS_PASSWORD", "REDISCLI_AUTH"}
+    # OpenTelemetry's own.
+    others |= {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"}
     for service in ALL.values():
         assert set(service["environment"]) <= known | others
 

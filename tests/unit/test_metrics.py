@@ -66,7 +66,7 @@ def test_alerts_lead_to_sections_of_the_runbook_and_to_commands() -> None:
 def test_labels_name_no_person_and_no_file() -> None:
     for metric in metrics.METRICS:
         assert set(metric.labels) <= {
-            *("outcome", "code", "stage", "provider", "profile", "work", "task")
+            *("outcome", "code", "stage", "provider", "profile", "work", "task", "owner_class")
         }
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +22,7 @@ from docmill.worker.embedding.company import Company, Member
 from docmill.worker.embedding.in_flight import InFlight
 from docmill.worker.embedding.serving import serves
 from docmill.worker.embedding.submission import Item, Submission
+from docmill.worker.embedding.traced import TracedRequest, UntracedRequest, traced_request
 from docmill.worker.embedding.turns import Turns
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
@@ -93,12 +95,15 @@ class Batcher:
         requests: int,
         company: Company | None = None,
         limits: Limits | None = None,
+        provider: str = "",
     ) -> None:
         """Begin to work, with so many requests in flight at most.
 
         `company` is asked whether a text is to wait for others, `limits` before each request.
+        `provider` is whom traces name.
         """
         self._embedder = embedder
+        self._provider = provider
         self._max_tokens = max_tokens
         self._limits = limits or NoLimits()
         #: In each request's thread: the headers of the latest answer.
@@ -260,7 +265,9 @@ class Batcher:
     def _ask(self, batch: list[Item], search: _Search) -> tuple[int | None, JobError | None]:
         """Ask for a batch, see to its texts; the tokens that were billed, and what went wrong."""
         try:
-            vectors, tokens = self._embedder.embed([item.text for item in batch])
+            with self._traced(batch) as request:
+                vectors, tokens = self._embedder.embed([item.text for item in batch])
+                request.answered(tokens)
             shares = _shares(batch, vectors, tokens)
         except JobError as error:
             if error.code == "embedding_rejected":
@@ -280,6 +287,9 @@ class Batcher:
             for item, vector, billed in shares:
                 item.submission.deliver(item.position, vector, billed)
         return tokens, None
+
+    def _traced(self, batch: list[Item]) -> AbstractContextManager[TracedRequest | UntracedRequest]:
+        return traced_request(batch, provider=self._provider, model=self._embedder.model)
 
     def _ask_again_later(self, batch: list[Item], error: JobError) -> None:
         """Put texts back that a limit refused; when that goes on for long, they fail with it."""

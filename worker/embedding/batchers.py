@@ -109,6 +109,7 @@ class Batchers:
             max_tokens=min(limits.max_tokens, most.tokens),
             requests=max(1, limits.requests // 2) if is_reindex else limits.requests,
             company=company,
+            provider=index.provider,
             limits=NoLimits()
             if is_of_this_machine(index.provider)
             else self._shared(index, is_reindex),

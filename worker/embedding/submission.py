@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from docmill.worker import tracing
 from docmill.worker.embedding.company import Member
 from docmill.worker.errors import JobError
 from docmill.worker.ports import Vector, Vectors
@@ -41,6 +42,7 @@ class Submission:
         self.texts = texts
         self.token_counts = token_counts
         self.member = member
+        self.trace = tracing.current()  #: of the run that submits it
         self.submitted_at = time.monotonic()
         self.refused_at: float | None = None  #: first, because of a limit, since anything came
         self._changed = changed

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from docmill.worker import metrics
+from docmill.worker import metrics, tracing
 from docmill.worker.embedding.batchers import Batchers
 from docmill.worker.embedding.company import Member
 from docmill.worker.errors import (
@@ -108,7 +108,9 @@ class Ingest:
         turn = run.claim.turn
         rules = run.claim.index.rules
         with self._spool.file(self._size(run), owner=turn, check=run.check) as path:
-            sha256 = self._download(run, path)
+            with tracing.step("download") as span:
+                sha256 = self._download(run, path)
+                span.set({"docmill.bytes": path.stat().st_size})
             version = self._extractor.version(run.claim.object_name)
             pipeline = f"{version}.{rules.version}"
             if self._publish_unchanged(run.claim, sha256, pipeline):
@@ -171,7 +173,10 @@ class Ingest:
     def _publish_unchanged(self, claim: Claim, sha256: bytes, pipeline: str) -> bool:
         if (claim.published_sha256, claim.published_pipeline) != (sha256, pipeline):
             return False
-        with self._database.transaction() as transaction:
+        with (
+            tracing.step("publish", {"docmill.unchanged": True}),
+            self._database.transaction() as transaction,
+        ):
             result = chunk_store.publish_unchanged(
                 transaction, claim, sha256=sha256, pipeline=pipeline
             )
@@ -205,8 +210,10 @@ class Ingest:
     ) -> None:
         started = time.monotonic()
         run.check()
+        counts = {"docmill.chunks": len(placed), "docmill.quarantined": len(aside)}
         try:
             with (
+                tracing.step("publish", counts),
                 self._database.transaction(statement_timeout=PUBLISH_TIMEOUT) as transaction,
                 # A large document takes minutes here. A user who cancels must not wait for it.
                 run.interrupting(lambda: cancel_statement(transaction)),

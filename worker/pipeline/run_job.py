@@ -24,6 +24,7 @@ from docmill.worker.models import Claim, Stage
 from docmill.worker.pipeline.ingest import Ingest
 from docmill.worker.pipeline.lease import LeaseKeeper, Run
 from docmill.worker.pipeline.progress import ProgressReporter
+from docmill.worker.pipeline.traced import note_end, traced_run
 from docmill.worker.retry import Fail, Release, RetryPolicy, decide
 from docmill.worker.store import jobs, maintenance
 from docmill.worker.store.database import CONTENTION, Connection, Database
@@ -82,10 +83,14 @@ class JobRunner:
         with self._keeper.hold(job_id, lambda: self._claim(job_id)) as run:
             if run is None:
                 return None
-            with structlog.contextvars.bound_contextvars(
-                job_id=str(job_id), document_id=str(run.claim.document_id), run=run.claim.run
+            with (
+                structlog.contextvars.bound_contextvars(
+                    job_id=str(job_id), document_id=str(run.claim.document_id), run=run.claim.run
+                ),
+                traced_run(self._database, run.claim, self._keeper.worker_id) as span,
             ):
                 end = self._run_claimed(run, on_stage)
+                note_end(span, end.outcome, end.error_code)
         self._on_finished()
         return end
 

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import psycopg
 
+from docmill.worker import tracing
 from docmill.worker.embedding.batcher import Batcher
 from docmill.worker.embedding.company import Member
 from docmill.worker.embedding.submission import EmbeddedBatch, Submission
@@ -231,7 +232,10 @@ class Stager:
             index = self._run.claim.index
             price = self._limits.usd_per_million_tokens(index.provider, index.model)
             usd = Decimal(str(price)) * embedded.tokens / 1_000_000
-            with self._database.transaction() as transaction:
+            with (
+                tracing.step("stage", {"docmill.chunks": len(embedded.positions)}),
+                self._database.transaction() as transaction,
+            ):
                 self._may_buy = chunk_store.stage(
                     transaction,
                     self._run.claim,

@@ -9,6 +9,7 @@ from docmill.worker.processes.connections import (
 )
 from docmill.worker.processes.metrics import served_metrics
 from docmill.worker.processes.serving import serve
+from docmill.worker.processes.tracing import traced
 from docmill.worker.queue import BackgroundDispatcher
 from docmill.worker.settings.processes import WebhookSettings
 from docmill.worker.store.database import AsyncDatabase, require_database
@@ -37,7 +38,7 @@ def run_webhook(settings: WebhookSettings) -> int:
     )
     receiver = Receiver(database, verifier, dispatcher.kick)
     try:
-        with served_metrics(settings, receiver.registry):
+        with served_metrics(settings, receiver.registry), traced("webhook"):
             return serve(
                 create_webhook_app(receiver, database),
                 host=settings.webhook_host,

@@ -16,6 +16,7 @@ from docmill.worker.log import configure_logging, get_logger
 from docmill.worker.processes.connections import warn_without_redis
 from docmill.worker.processes.metrics import database_gauges, served_metrics
 from docmill.worker.processes.runtime import HINTS, WorkerRuntime, build_worker, set_current
+from docmill.worker.processes.tracing import traced
 from docmill.worker.queue import MAINTENANCE_QUEUE, job_queues
 from docmill.worker.settings.processes import WorkerSettings
 
@@ -79,6 +80,11 @@ def run_worker(settings: WorkerSettings, *, isolated: bool) -> int:
     Raises DocmillError when the worker does not fit the database.
     """
     adopt_orphans()
+    with traced("worker"):
+        return _run_traced(settings, isolated=isolated)
+
+
+def _run_traced(settings: WorkerSettings, *, isolated: bool) -> int:
     runtime = build_worker(settings, isolated=isolated)
     try:
         runtime.start()

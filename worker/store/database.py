@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -18,11 +18,19 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from docmill.worker.errors import JobError, ServiceError
 from docmill.worker.log import get_logger, redact
-from docmill.worker.store.hints import FORGET_TICK, NOTE_TICK, SYNC_HINTS, SYNC_OBJECT, ObjectHint
+from docmill.worker.store.hints import (
+    FORGET_TICK,
+    NOTE_TICK,
+    SYNC_HINTS,
+    SYNC_OBJECT,
+    TRACE_JOBS,
+    ObjectHint,
+)
 
 log = get_logger(__name__)
 
 Connection = psycopg.Connection[Any]
+T = TypeVar("T", UUID, str)
 
 #: Longest wait for a connection of the pool. After it the database counts as overloaded or down.
 POOL_SECONDS: Final = 30.0
@@ -175,6 +183,10 @@ def single_connection(url: str) -> Connection:
         raise JobError("database_unavailable", type(error).__name__) from error
 
 
+#: A job, the trace that it is to have, and who waits for the one that it has then.
+_Untraced = tuple[UUID, str, "asyncio.Future[str | None]"]
+
+
 class AsyncDatabase:
     """A pool for the webhook, which only syncs objects."""
 
@@ -190,6 +202,8 @@ class AsyncDatabase:
     def __init__(self, url: str, *, connections: int) -> None:
         self._waiting: deque[tuple[ObjectHint, asyncio.Future[UUID | None]]] = deque()
         self._syncing: set[asyncio.Task[None]] = set()
+        self._untraced: list[_Untraced] = []
+        self._tracing: asyncio.Task[None] | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -222,6 +236,39 @@ class AsyncDatabase:
         """Note that the receiver stops normally. Raises if the database does not answer."""
         async with self._pool.connection() as connection:
             await connection.execute(FORGET_TICK)
+
+    async def trace_job(self, job_id: UUID, traceparent: str) -> str | None:
+        """Give a job a trace unless it has one; the one that it has then, None without a job.
+
+        Alone, or with others that wait at this moment. Raises psycopg.Error or PoolTimeout.
+        """
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._untraced.append((job_id, traceparent, answer))
+        if self._tracing is None or self._tracing.done():
+            self._tracing = asyncio.create_task(self._trace_what_waits())
+        return await answer
+
+    async def _trace_what_waits(self) -> None:
+        while self._untraced:
+            batch, self._untraced = self._untraced, []
+            try:
+                kept = await self._trace_together(batch)
+            except Exception as error:  # the callers are told
+                for _, _, answer in batch:
+                    _settle(answer, error)
+            else:
+                for (_, _, answer), traceparent in zip(batch, kept, strict=True):
+                    _settle(answer, traceparent)
+
+    async def _trace_together(self, batch: "Sequence[_Untraced]") -> list[str | None]:
+        together = {
+            "job_ids": [job_id for job_id, _, _ in batch],
+            "traceparents": [traceparent for _, traceparent, _ in batch],
+        }
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(TRACE_JOBS, together)).fetchone()
+        assert row is not None
+        return list(row[0])
 
     async def sync_object(self, hint: ObjectHint) -> UUID | None:
         """`maintenance.sync_object`, committed: alone, or with others that wait at this moment.
@@ -295,7 +342,7 @@ class AsyncDatabase:
         raise AssertionError
 
 
-def _settle(answer: "asyncio.Future[UUID | None]", outcome: UUID | Exception | None) -> None:
+def _settle(answer: "asyncio.Future[T | None]", outcome: T | Exception | None) -> None:
     if answer.done():  # the client closed the connection
         return
     if isinstance(outcome, Exception):

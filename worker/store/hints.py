@@ -10,6 +10,10 @@ SYNC_OBJECT: Final[LiteralString] = """
 SYNC_HINTS: Final[LiteralString] = """
     select ingest_private.sync_hints(%(object_ids)s::uuid[], %(bucket_ids)s, %(names)s)
 """
+#: The traces that the runs of jobs continue: given, unless they have some, and asked for.
+TRACE_JOBS: Final[LiteralString] = """
+    select ingest_private.trace_jobs(%(job_ids)s::uuid[], %(traceparents)s::text[])
+"""
 #: The receiver's note that it is running.
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick('receiver')"
 FORGET_TICK: Final[LiteralString] = "select ingest_private.forget_tick('receiver')"

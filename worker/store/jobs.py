@@ -10,6 +10,7 @@ from psycopg.rows import class_row, dict_row, scalar_row
 
 from docmill.worker.models import NO_OFFER, Claim, IndexVersion, Offer, Stage
 from docmill.worker.store.database import Connection
+from docmill.worker.store.hints import TRACE_JOBS
 
 TAKE_READY: Final[LiteralString] = """
     select job_id, bucket_id, object_name, queue
@@ -123,6 +124,12 @@ def claim(
         query_prefix=row.pop("query_prefix"),
     )
     return Claim(index=index, **row)
+
+
+def trace(connection: Connection, job_id: UUID, traceparent: str | None) -> str | None:
+    """Give a job a trace unless it has one, or only ask with None; the one that it has then."""
+    parameters = {"job_ids": [job_id], "traceparents": [traceparent]}
+    return cast("str | None", _scalar(connection, TRACE_JOBS, parameters)[0])
 
 
 #: One run of a job: job id and token of its lease.

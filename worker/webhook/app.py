@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from docmill.worker import tracing
 from docmill.worker.log import get_logger
 from docmill.worker.store.database import AsyncDatabase
 from docmill.worker.store.hints import ObjectHint
@@ -33,6 +34,14 @@ BODY_SECONDS: Final = 10.0
 #: answer, 408, has been sent before.
 REQUEST_SECONDS: Final = 12.0
 READY_SECONDS: Final = 2.0
+PATH: Final = "/webhooks/storage"
+#: What a trace says of each request.
+_REQUEST: Final[tracing.Attributes] = {
+    "http.request.method": "POST",
+    "http.route": PATH,
+    "url.path": PATH,
+    "url.scheme": "http",
+}
 #: How often the receiver notes in the database that it is running.
 TICK_SECONDS: Final = 5.0
 
@@ -66,8 +75,10 @@ class Receiver:
     async def receive(self, request: Request) -> Response:
         """POST /webhooks/storage. Answers 202 with the job's id, or null if there is no job."""
         started = time.perf_counter()
+        began_ns = time.time_ns()
         try:
-            job_id = await self._sync(await self._verified_hint(request))
+            hint = await self._verified_hint(request)
+            job_id = await self._traced_sync(hint, request, began_ns)
             response = JSONResponse({"job_id": str(job_id) if job_id else None}, status_code=202)
         except _RefusedError as refused:
             response = JSONResponse(
@@ -86,6 +97,27 @@ class Receiver:
         except BadEventError as error:
             raise _RefusedError(400, str(error)) from None
 
+    async def _traced_sync(self, hint: ObjectHint, request: Request, began_ns: int) -> UUID | None:
+        if not tracing.is_on():
+            return await self._sync(hint)
+        # Only here: a request that is not verified begins no trace and continues none.
+        span = tracing.start(
+            f"POST {PATH}",
+            kind="server",
+            parent=_sent_trace(request),
+            attributes=_REQUEST,
+            began_ns=began_ns,
+        )
+        with tracing.within(span):
+            try:
+                job_id = await self._sync(hint)
+            except _RefusedError as refused:
+                span.set({"http.response.status_code": refused.status})
+                span.end(str(refused.status))
+                raise
+            span.set({"http.response.status_code": 202})
+            return job_id
+
     async def _sync(self, hint: ObjectHint) -> UUID | None:
         try:
             job_id = await self._database.sync_object(hint)
@@ -93,8 +125,25 @@ class Receiver:
             # The trigger has recorded the change already; the schedule will act on it.
             log.warning("event_not_synced", error=type(error).__name__)
             raise _RefusedError(503, "the database does not answer") from None
+        if job_id is not None and tracing.is_on():
+            await self._trace(job_id)
         self._on_synced()
         return job_id
+
+    async def _trace(self, job_id: UUID) -> None:
+        """Have the runs of a job continue the trace of this request."""
+        span = tracing.start(
+            tracing.CREATE,
+            kind="producer",
+            parent=tracing.current(),
+            attributes=tracing.of_job("create", job_id),
+        )
+        # Without this the job runs all the same, in a trace of its own.
+        with tracing.within(span), suppress(psycopg.Error, PoolTimeout):
+            kept = await self._database.trace_job(job_id, span.traceparent)
+            if kept is not None and kept != span.traceparent:
+                # The event came twice, or a worker was faster.
+                span.link(kept)
 
     async def ready(self, _request: Request) -> Response:
         """GET /readyz: 200 when the database answers."""
@@ -108,6 +157,12 @@ class Receiver:
     async def metrics(self, _request: Request) -> Response:
         """GET /metrics in Prometheus' text format."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _sent_trace(request: Request) -> str | None:
+    """The trace that the sender names, in the one header that it may have."""
+    headers = request.headers.getlist("traceparent")
+    return tracing.parsed(headers[0]) if len(headers) == 1 else None
 
 
 async def healthy(_request: Request) -> Response:
@@ -159,7 +214,7 @@ def create_webhook_app(receiver: Receiver, database: AsyncDatabase) -> Starlette
 
     return Starlette(
         routes=[
-            Route("/webhooks/storage", receiver.receive, methods=["POST"]),
+            Route(PATH, receiver.receive, methods=["POST"]),
             Route("/healthz", healthy),
             Route("/readyz", receiver.ready),
             Route("/metrics", receiver.metrics),

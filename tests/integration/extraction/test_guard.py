@@ -8,15 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from docmill.worker import metrics
 from docmill.worker.errors import DrainError, JobError
 from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
 from docmill.worker.extraction.parent import child_reader, folders, guard, supervisor
@@ -356,6 +357,55 @@ def test_endless_documents_of_one_owner_leave_room_for_anothers(
             stop.set()
         assert all(isinstance(reading.exception(20), DrainError) for reading in endless)
     assert_nothing_left(extractor)
+
+
+class Recorded:
+    """The CPU time of children by class of owner."""
+
+    def __init__(self) -> None:
+        self.classes: list[str] = []
+        self.seconds = 0.0
+
+    def record(self, metric: metrics.Metric, value: float, labels: dict[str, str]) -> None:
+        if metric is metrics.CHILD_SECONDS:
+            self.classes.append(labels["owner_class"])
+            self.seconds += value
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    made = Recorded()
+    metrics.use(made)
+    yield made
+    metrics.use(None)
+
+
+def test_it_is_told_by_class_whether_one_owner_takes_the_children(
+    make_hostile: MakeHostile, order: Order, recorded: Recorded
+):
+    extractor = make_hostile()
+
+    def burn(seconds: float, owner: str) -> None:
+        path = order(f"burn {seconds}")
+        with (
+            suppress(JobError),  # it is empty
+            extractor.open(path, file_name="a", check=lambda: None, owner=owner) as extraction,
+        ):
+            list(extraction.windows())
+
+    def held(owner: str) -> AbstractContextManager[object]:
+        path = order("sleep_after_header")
+        return extractor.open(path, file_name="a", check=lambda: None, owner=owner)
+
+    burn(0.3, "anna")
+    assert recorded.classes == ["only"]
+    with held("berta"):
+        burn(0.3, "anna")
+    with held("anna"):
+        burn(0.1, "berta")
+    # Those that were held met nobody when they began, nor when they ended.
+    assert recorded.classes == ["only", "largest", "only", "other", "only"]
+    assert recorded.seconds > 0.6
 
 
 def test_more_children_than_cores_only_where_there_is_memory(

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from docmill.worker import metrics
+from docmill.worker import metrics, tracing
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.parent.allowance import TimeAllowance
 from docmill.worker.extraction.parent.folders import PrivateFolders
+from docmill.worker.extraction.parent.owner_classes import OwnerClasses
 from docmill.worker.extraction.parent.results import (
     End,
     Failure,
@@ -36,6 +37,7 @@ from docmill.worker.fair_gate import Share
 from docmill.worker.log import get_logger
 from docmill.worker.models import Chunk, Element
 from docmill.worker.ports import StopCheck
+from docmill.worker.tracing import Span
 
 log = get_logger(__name__)
 
@@ -95,7 +97,16 @@ class Child:
         folders: PrivateFolders,
         slot: Share,
         limits: Limits,
+        *,
+        owner_classes: OwnerClasses,
+        span: Span,
     ) -> None:
+        """`span` ends with the child."""
+        self._owner_classes = owner_classes
+        self._met_others = slot.gate.has_others(slot.owner)
+        self._span = span
+        self._chunking: Span | None = None
+        self.failed_with: str | None = None  #: the code of the error that its lines ended with
         self._supervisor = supervisor
         self._folders = folders
         self._slot = slot
@@ -158,6 +169,10 @@ class Child:
         finally:
             os.close(document)
 
+    def begin_chunking(self) -> None:
+        """Note that its document is open, and that it makes chunks as it reads."""
+        self._chunking = tracing.start("chunk", parent=self._span.traceparent or None)
+
     @property
     def has_started(self) -> bool:
         """Whether the process exists: its time counts only then."""
@@ -184,8 +199,9 @@ class Child:
         try:
             if self._handle is not None:
                 self._end_process(self._handle)
-                metrics.record(metrics.CHILD_SECONDS, self.cpu_seconds, profile=self.profile)
+                self._note_used()
         finally:
+            self._end_spans()
             if self._pipe != -1:
                 os.close(self._pipe)
             if self._folder is not None:
@@ -193,6 +209,29 @@ class Child:
                     office_traces.remove(self._folder)
                 self._folders.remove(self._folder)
             self._slot.release()
+
+    def _note_used(self) -> None:
+        met_others = self._met_others or self._slot.gate.has_others(self._slot.owner)
+        owner_class = self._owner_classes.note(
+            self._slot.owner, self.cpu_seconds, met_others=met_others
+        )
+        metrics.record(
+            metrics.CHILD_SECONDS,
+            self.cpu_seconds,
+            profile=self.profile,
+            owner_class=owner_class,
+        )
+
+    def _end_spans(self) -> None:
+        if self._chunking is not None:
+            self._chunking.end(self.failed_with)
+        self._span.set(
+            {
+                "docmill.child.profile": self.profile,
+                "docmill.child.cpu_seconds": round(self.cpu_seconds, 3),
+            }
+        )
+        self._span.end(self.failed_with)
 
     def _end_process(self, handle: ChildHandle) -> None:
         self._supervisor.kill_child(handle)
@@ -236,6 +275,7 @@ class ChildReader:
         self._fork_seconds_left = FORK_SECONDS
         self._check = check
         self._next_check = 0.0
+        self._chunks = task.chunking is not None
         self._lines = ResultLines(task.header if task.lines is not None else None)
         items = self._read_unread() if task.unread else self._read_items()
         self._items = self._measured(items)
@@ -244,6 +284,8 @@ class ChildReader:
         """Wait for the header, or for a request for another kind of child. Raises JobError."""
         match next(self._items, None):
             case Header() | Wanted() as first:
+                if isinstance(first, Header) and self._chunks:
+                    self._child.begin_chunking()
                 return first
             case _:
                 raise JobError("parse_crashed", "no header")
@@ -267,7 +309,7 @@ class ChildReader:
         try:
             yield from items
         except JobError as error:
-            code = error.code
+            code = self._child.failed_with = error.code
             raise
         except GeneratorExit:
             code = ""

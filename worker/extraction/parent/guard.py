@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from docmill.worker import tracing
 from docmill.worker.errors import NO_SPACE, JobError
 from docmill.worker.extraction.parent.allowance import Allowance, TimeAllowance
 from docmill.worker.extraction.parent.child_reader import (
@@ -27,6 +28,7 @@ from docmill.worker.extraction.parent.ordered import (
     OrderedExtraction,
     ordered_windows,
 )
+from docmill.worker.extraction.parent.owner_classes import OwnerClasses
 from docmill.worker.extraction.parent.results import Header, Wanted
 from docmill.worker.extraction.parent.supervisor import Supervisor, ZygoteUnavailableError
 from docmill.worker.extraction.shared import profiles
@@ -36,6 +38,7 @@ from docmill.worker.fair_gate import FairGate
 from docmill.worker.memory import available_bytes
 from docmill.worker.models import CHUNKING_VERSION, ChunkRules, Offer
 from docmill.worker.ports import KeptWindows, StopCheck
+from docmill.worker.tracing import Span
 
 #: A number. Raise it when the elements of an unchanged file change; documents are then read again.
 EXTRACTION_VERSION = "6"
@@ -138,6 +141,7 @@ class GuardedExtractor:
         )
         # Each of these takes a core and a gigabyte for minutes, so they must not take all slots.
         self._special_slots = {profile: FairGate(1) for profile in profiles.SPECIAL}
+        self._owner_classes = OwnerClasses()
         self._held = threading.Semaphore(_HELD_PER_CHILD * limits.children)
         self._folders = PrivateFolders(temp_dir or Path(tempfile.gettempdir()))
         self._supervisor = Supervisor(self._folders.root, eager=eager)
@@ -218,7 +222,7 @@ class GuardedExtractor:
     @contextmanager
     def _read(self, document: _Document, task: Task, check: StopCheck) -> Iterator[OpenedWindow]:
         """Read one window in a child of its own, or in a second child of the kind that it needs."""
-        with self._slot(document, check) as child:
+        with self._slot(document, task, check) as child:
             self._start(child, task, check)
             reader = ChildReader(child, task, document.seconds(profiles.PLAIN), check)
             if task.lines is not None:
@@ -230,19 +234,19 @@ class GuardedExtractor:
                 seconds = document.seconds(profiles.PLAIN).drawn
                 yield OpenedWindow(header, reader.parts(), profiles.PLAIN, seconds)
                 return
-        with self._special_slot(header, document, check) as child:
+        with self._special_slot(header, document, task, check) as child:
             self._start(child, task, check)
             reader = ChildReader(child, task, document.seconds(header.profile), check)
             yield OpenedWindow(reader.only_header(), reader.parts(), header.profile)
 
     @contextmanager
     def _special_slot(
-        self, wanted: Wanted, document: _Document, check: StopCheck
+        self, wanted: Wanted, document: _Document, task: Task, check: StopCheck
     ) -> Iterator[Child]:
         """A slot for a child of another kind. While waiting it holds no ordinary slot."""
         place = self._special_slots[wanted.profile].acquire(document.owner, 1, check)
         try:
-            with self._slot(document, check, wanted.profile) as child:
+            with self._slot(document, task, check, wanted.profile) as child:
                 child.become(wanted)
                 yield child
         finally:
@@ -250,13 +254,18 @@ class GuardedExtractor:
 
     @contextmanager
     def _slot(
-        self, document: _Document, check: StopCheck, profile: str = profiles.PLAIN
+        self, document: _Document, task: Task, check: StopCheck, profile: str = profiles.PLAIN
     ) -> Iterator[Child]:
+        began = time.monotonic()
         slot = self._slots.acquire(document.owner, 1, check)
         cpu = document.cpu_seconds(profile)
         limits = self._limits.for_profile(profile).of_child()
         limits = replace(limits, cpu_seconds=min(limits.cpu_seconds, math.ceil(cpu.left) or 1))
-        child = Child(self._supervisor, self._folders, slot, limits)
+        child = Child(
+            *(self._supervisor, self._folders, slot, limits),
+            owner_classes=self._owner_classes,
+            span=_span_of(task, waited_seconds=time.monotonic() - began),
+        )
         try:
             cpu.require()
             yield child
@@ -279,3 +288,12 @@ class GuardedExtractor:
                 raise JobError(code, type(error).__name__) from error
             return
         raise JobError("internal_error", "there is no extraction zygote")
+
+
+def _span_of(task: Task, *, waited_seconds: float) -> Span:
+    """What a child does, from the moment when it may start."""
+    return tracing.start(
+        "read" if task.lines is None else "chunk",
+        parent=tracing.current(),
+        attributes={"docmill.waited_seconds": round(waited_seconds, 3)},
+    )
