@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from docmill.worker.errors import ERROR_CODES, ErrorKind, SettingsError
 from docmill.worker.memory import total_bytes
 from docmill.worker.providers.base import Access, LocalProvider, Provider, Variable
-from docmill.worker.providers.registry import HTTP_PROVIDERS, PROVIDERS
+from docmill.worker.providers.registry import HTTP_PROVIDERS, PROVIDERS, is_of_this_machine
 
 PREFIX = "DOCMILL_"
 MIB = 1024 * 1024
@@ -394,8 +394,13 @@ def _parsed_providers(text: str) -> dict[str, ReachedProvider]:
     except (AttributeError, TypeError, ValueError):
         raise ValueError(_FORM) from None
     for name in providers:
-        if not PROVIDER_NAME.fullmatch(name) or name in ("local", "openai"):
-            raise ValueError("a name is lower-case letters and digits, not `local` or `openai`")
+        if not PROVIDER_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name}: a name begins with a lower-case letter, and has such letters, digits, "
+                "`-` and `_`, 31 in all at most"
+            )
+        if name == "openai" or is_of_this_machine(name):
+            raise ValueError(f"{name}: this name is docmill's own, choose another one")
     return {name: _named(name, how) for name, how in providers.items()}
 
 

@@ -74,7 +74,7 @@ def reindex_options(context: typer.Context) -> None:
 @reindex_app.command("start")
 def reindex_start(
     provider: Annotated[
-        str | None, typer.Option(help="`local`, `openai` or a name of DOCMILL_PROVIDERS.")
+        str | None, typer.Option(help="As in docs/providers.md, or a name of DOCMILL_PROVIDERS.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Name of the model.", callback=not_empty)
