@@ -30,6 +30,11 @@ def bounds(
     count = len(documents)
     chunks = sum(demands.chunks(*document) for document in documents) / count
     reading = sum(demands.reading(*document) for document in documents) / count
+    alone = sum(
+        demands.reading(*document)
+        for document in documents
+        if demands.kinds[document[0]].one_at_a_time
+    )
     worker = demands.worker_document + chunks * demands.worker_chunk
     queries = demands.postgres_document + chunks * demands.postgres_of_chunk(plant.hnsw_rows)
     upload = 0.0 if plant.uploaded else demands.postgres_upload
@@ -40,6 +45,7 @@ def bounds(
     held = reading + worker + queries + plant.latency + (around if plant.together else 0.0)
     found = {
         "the worker's process": Bound(worker, plant.workers),
+        "scans, one at a time": Bound(alone / count, plant.workers),
         "children": Bound(reading, plant.workers * plant.children),
         "connections": Bound(queries, plant.workers * plant.connections),
         "slots": Bound(held, plant.workers * plant.slots),
@@ -92,7 +98,7 @@ def workers_needed(
         one[name].rate
         for name in (
             *("cores of workers", "the worker's process", "children", "connections"),
-            *("slots", "requests in flight"),
+            *("slots", "requests in flight", "scans, one at a time"),
         )
     )
     return max(1, math.ceil(a_second / (at_most * rate)))

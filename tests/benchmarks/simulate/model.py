@@ -14,6 +14,7 @@ from tests.benchmarks.simulate.engine import (
     Bucket,
     Engine,
     Job,
+    Level,
     OwnersInTurn,
     Pool,
     Processor,
@@ -33,6 +34,7 @@ class Kind:
 
     read_page: float  #: CPU seconds of a child, chunking included
     chunks_page: float
+    one_at_a_time: bool = False  #: a worker reads one document of this kind at a time: scans
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Run:
     """A document in a slot."""
 
@@ -154,7 +156,7 @@ class _Text:
 
 
 class Batcher:
-    """Fills requests as worker/embedding does: who is expected, and how long texts wait for them."""
+    """Fills requests as worker/embedding does: texts wait for those who are expected."""
 
     def __init__(self, pipeline: "Pipeline") -> None:
         self._pipeline = pipeline
@@ -279,6 +281,7 @@ class _Worker:
         engine, plant = pipeline.engine, pipeline.plant
         self.machine = pipeline.common or Processor(engine, plant.cores)
         self.children = Pool(engine, plant.children)
+        self.alone = Pool(engine, 1)  #: for kinds that are read one at a time
         self.interpreter = Pool(engine, 1)  #: one thread of Python at a time
         self.batcher = Batcher(pipeline)
         self.computed = 0.0
@@ -290,11 +293,15 @@ class _Worker:
         self.computed += seconds
         self.interpreter.release()
 
-    def read(self, seconds: float) -> Job:
+    def read(self, seconds: float, *, one_at_a_time: bool) -> Job:
         """A child."""
+        if one_at_a_time:
+            yield self.alone.acquire()
         yield self.children.acquire()
         yield self.machine.use(seconds)
         self.children.release()
+        if one_at_a_time:
+            self.alone.release()
 
 
 class Pipeline:
@@ -311,6 +318,7 @@ class Pipeline:
         self.tokens = self._limit(plant.tokens_a_minute)
         self.permits = self._limit(plant.requests_a_minute)
         self.requests = 0
+        self.inside = Level(engine)
         self.arrived = 0
         self.began: float | None = None
         self.ended_at: list[float] = []
@@ -335,6 +343,7 @@ class Pipeline:
         """From the upload until it is searchable."""
         demands, chunks = self.demands, self.demands.chunks(arrival.kind, arrival.pages)
         self.arrived += 1
+        self.inside.add(1)
         yield from self._upload()
         yield self.slots.acquire(arrival.owner)
         self.began = self.engine.now if self.began is None else self.began
@@ -346,7 +355,10 @@ class Pipeline:
         yield from self._query(demands.postgres_document / 2)
         if self.common:
             yield self.common.use(demands.around_document + chunks * demands.around_chunk)
-        yield from worker.read(demands.reading(arrival.kind, arrival.pages))
+        yield from worker.read(
+            demands.reading(arrival.kind, arrival.pages),
+            one_at_a_time=demands.kinds[arrival.kind].one_at_a_time,
+        )
         yield from worker.compute(chunks * demands.worker_chunk)
         yield worker.batcher.embed(run, chunks)
         yield from worker.compute(demands.worker_document / 2)
@@ -354,6 +366,7 @@ class Pipeline:
         yield from self._query(demands.postgres_document / 2 + chunks * a_chunk)
         worker.batcher.leave(run)
         self.slots.release()
+        self.inside.add(-1)
         self.ended_at.append(self.engine.now)
         self.sojourns.append(self.engine.now - arrival.at)
 
@@ -409,7 +422,7 @@ def simulate(plant: Plant, demands: Demands, arrivals: Sequence[Arrival]) -> Out
         queue_peak=pipeline.slots.queue.peak,
         requests=pipeline.requests,
         seconds=seconds,
-        in_system=sum(pipeline.sojourns) / seconds,
+        in_system=pipeline.inside.area() / seconds,
         used=pipeline.utilisations(),
     )
 
@@ -432,8 +445,7 @@ class Mix:
 
 #: Share of a day's uploads in each hour from midnight: office hours of one time zone.
 OFFICE_DAY = tuple(
-    weight / 100
-    for weight in (*(1,) * 6, 2, 4, 7, 10, 11, 9, 6, 8, 10, 9, 6, 3, 2, 2, 2, 1, 1, 1)
+    weight / 100 for weight in (*(1,) * 6, 2, 4, 7, 10, 11, 9, 6, 8, 10, 9, 6, 3, 2, 2, 2, 1, 1, 1)
 )
 
 
@@ -456,9 +468,10 @@ def day(
         at = chance.expovariate(starts_a_second)
         while at < 3600:
             owner = f"owner {chance.randrange(owners)}"
-            for place in range(1 + int(math.log(chance.random()) / math.log(1 - 1 / series))):
-                arrivals.append(
-                    Arrival(number * 3600 + at + place / 2, *mix.draw(chance), owner=owner)
-                )
+            files = 1 + int(math.log(1 - chance.random()) / math.log(1 - 1 / series))
+            arrivals += [
+                Arrival(number * 3600 + at + place / 2, *mix.draw(chance), owner=owner)
+                for place in range(files)
+            ]
             at += chance.expovariate(starts_a_second)
     return sorted(arrivals, key=lambda arrival: arrival.at)
