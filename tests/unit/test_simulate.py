@@ -307,17 +307,14 @@ def test_quantiles() -> None:
 
 
 def test_two_costs_are_found_from_two_totals() -> None:
-    assert two_costs(((100, 100), (80, 640)), (100 * 2 + 100 * 3, 80 * 2 + 640 * 3)) == (
-        pytest.approx(2),
-        pytest.approx(3),
-    )
+    found = two_costs(((100, 100), (80, 640)), (100 * 2 + 100 * 3, 80 * 2 + 640 * 3))
+    assert found == pytest.approx((2, 3))
 
 
 def test_no_cost_is_negative() -> None:
-    a, b = two_costs(((100, 100), (80, 640)), (1.0, 100.0))
-    assert (a, b) == (0.0, pytest.approx(100 / 640))
-    a, b = two_costs(((100, 100), (80, 640)), (100.0, 1.0))
-    assert (a, b) == (pytest.approx(1 / 80), 0.0)
+    amounts = ((100, 100), (80, 640))
+    assert two_costs(amounts, (1.0, 100.0)) == pytest.approx((0, 100 / 640))
+    assert two_costs(amounts, (100.0, 1.0)) == pytest.approx((1 / 80, 0))
 
 
 def load(files: int, pages: int, cores: float) -> Load:

@@ -9,6 +9,7 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.benchmarks.simulate.engine import (
     Bucket,
@@ -339,6 +340,10 @@ class Pipeline:
             yield self.tokens.take(chunks * self.demands.tokens_chunk)
         yield self.engine.sleep(self.plant.latency)
 
+    def arrive(self, arrival: Arrival) -> None:
+        """Somebody uploads."""
+        self.engine.start(self.document(arrival))
+
     def document(self, arrival: Arrival) -> Job:
         """From the upload until it is searchable."""
         demands, chunks = self.demands, self.demands.chunks(arrival.kind, arrival.pages)
@@ -407,9 +412,7 @@ def simulate(plant: Plant, demands: Demands, arrivals: Sequence[Arrival]) -> Out
     """Let all documents arrive, and go on until the last is searchable."""
     pipeline = Pipeline(plant, demands)
     for arrival in arrivals:
-        pipeline.engine.at(
-            arrival.at, lambda arrival=arrival: pipeline.engine.start(pipeline.document(arrival))
-        )
+        pipeline.engine.at(arrival.at, partial(pipeline.arrive, arrival))
     pipeline.engine.run()
     seconds = max(pipeline.ended_at)
     pipeline.engine.now = seconds  # timers that nobody waits for come later
