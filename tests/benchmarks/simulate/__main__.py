@@ -142,7 +142,10 @@ def measure(files: Path) -> tuple[Demands, list[Check], tuple[float, float]]:
         print_index({DIMENSIONS_MEASURED: index, DIMENSIONS_USUAL: usual})
         running.use_worker(settings_of(plant))
         small = running.load([("txt", 1)] * SMALL)
+        stored = running.stored_bytes()
         large = running.load(mixed(LARGE, random.Random(1)))
+        stored = running.stored_bytes() - stored
+        print(f"{stored / large.chunks:,.0f} bytes of tables and indexes a chunk\n")
         demands = demands_of(small, large, pages, fit_log(index))
         print_demands(small, large, demands)
         checks = list(check_all(running, plant, demands, large))

@@ -204,6 +204,14 @@ class Bench:
         [row] = self.running.rows("select count(*) from ingest.chunks")
         return int(row["count"])
 
+    def stored_bytes(self) -> int:
+        """What docmill's tables and their indexes take."""
+        [row] = self.running.rows(
+            """select sum(pg_relation_size(oid))::bigint as bytes from pg_class
+                where relnamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)"""
+        )
+        return int(row["bytes"])
+
     @property
     def children(self) -> int:
         """Processes in which a worker reads at once."""
