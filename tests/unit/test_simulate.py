@@ -134,6 +134,28 @@ def test_nobody_has_more_than_a_core_and_all_have_no_more_than_there_is() -> Non
     assert cores.used() == pytest.approx(7)
 
 
+def test_shares_go_by_weight_and_what_is_left_goes_to_others() -> None:
+    engine = Engine()
+    ends: dict[str, float] = {}
+
+    def customer(cores: Processor, name: str, seconds: float, weight: float) -> Job:
+        yield cores.use(seconds, weight)
+        ends[name] = engine.now
+
+    one, two = Processor(engine, 1), Processor(engine, 1.5)
+    engine.start(customer(one, "light", 2.0, 0.5))
+    engine.start(customer(one, "heavy", 2.0, 1.0))
+    engine.start(customer(two, "no more than a core", 2.0, 4.0))
+    engine.start(customer(two, "what is left", 2.0, 1.0))
+    engine.run()
+    # Two thirds and a third of a core until 3; then the light one has it alone.
+    assert ends["heavy"] == pytest.approx(3)
+    assert ends["light"] == pytest.approx(4)
+    # A core, and half of one until 2; then the other has a whole one.
+    assert ends["no more than a core"] == pytest.approx(2)
+    assert ends["what is left"] == pytest.approx(3)
+
+
 def test_a_bucket_gives_what_was_saved_and_then_its_rate() -> None:
     engine = Engine()
     bucket = Bucket(engine, 10, burst_seconds=5)

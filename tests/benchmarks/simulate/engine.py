@@ -147,26 +147,39 @@ class Pool:
             self._engine.at(self._engine.now, resume)
 
 
+class _Class:
+    """Users of the same weight: those who end first come first."""
+
+    def __init__(self) -> None:
+        self.users: list[tuple[float, int, Resume]] = []
+        self.had = 0.0  #: seconds that each user had since the beginning
+        self.speed = 0.0  #: of each user
+
+    def ends_in(self) -> float:
+        """Seconds until the next one ends."""
+        return max(0.0, self.users[0][0] - self.had) / self.speed
+
+
 class Processor:
-    """Cores that all who use them share alike; nobody uses more than one at a time."""
+    """Cores that those who use them share by their weight; nobody uses more than one at a time."""
 
     def __init__(self, engine: Engine, cores: float) -> None:
         self._engine = engine
         self.cores = cores
-        self._users: list[tuple[float, int, Resume]] = []
+        self._classes: dict[float, _Class] = {}
         self._count = 0
         self._plan_number = 0
-        self._had = 0.0  #: seconds that each user had since the beginning
         self._since = engine.now
         self._used = 0.0
 
-    def use(self, seconds: float) -> Wait:
+    def use(self, seconds: float, weight: float = 1.0) -> Wait:
         """Wait until so much time of a core was had."""
 
         def wait(resume: Resume) -> None:
             self._advance()
             self._count += 1
-            heapq.heappush(self._users, (self._had + seconds, self._count, resume))
+            mine = self._classes.setdefault(weight, _Class())
+            heapq.heappush(mine.users, (mine.had + seconds, self._count, resume))
             self._plan()
 
         return wait
@@ -176,30 +189,42 @@ class Processor:
         self._advance()
         return self._used
 
-    def _speed(self) -> float:
-        return min(1.0, self.cores / len(self._users)) if self._users else 0.0
+    def _share_out(self) -> None:
+        """Give everybody their share, the heaviest first: what they cannot use goes to the rest."""
+        left, weights = self.cores, sum(w * len(c.users) for w, c in self._classes.items())
+        for weight in sorted(self._classes, reverse=True):
+            mine = self._classes[weight]
+            if mine.users:
+                mine.speed = min(1.0, left * weight / weights)
+                left -= mine.speed * len(mine.users)
+                weights -= weight * len(mine.users)
 
     def _advance(self) -> None:
-        had = (self._engine.now - self._since) * self._speed()
-        self._had += had
-        self._used += had * len(self._users)
+        passed = self._engine.now - self._since
+        for mine in self._classes.values():
+            if mine.users:
+                mine.had += passed * mine.speed
+                self._used += passed * mine.speed * len(mine.users)
         self._since = self._engine.now
 
     def _plan(self) -> None:
         self._plan_number += 1
         number = self._plan_number
-        if self._users:
-            left = max(0.0, self._users[0][0] - self._had)
-            self._engine.at(self._engine.now + left / self._speed(), lambda: self._end(number))
+        self._share_out()
+        used = [mine for mine in self._classes.values() if mine.users]
+        if used:
+            first = min(used, key=_Class.ends_in)
+            at = self._engine.now + first.ends_in()
+            self._engine.at(at, lambda: self._end(number, first))
 
-    def _end(self, number: int) -> None:
+    def _end(self, number: int, first: _Class) -> None:
         if number != self._plan_number:
             return  # somebody came or went meanwhile
         self._advance()
         # Never nobody: rounding must not keep the first user for ever.
-        enough = max(self._had, self._users[0][0]) + _ROUNDING
-        while self._users and self._users[0][0] <= enough:
-            _, _, resume = heapq.heappop(self._users)
+        enough = max(first.had, first.users[0][0]) + _ROUNDING
+        while first.users and first.users[0][0] <= enough:
+            _, _, resume = heapq.heappop(first.users)
             self._engine.at(self._engine.now, resume)
         self._plan()
 

@@ -27,6 +27,8 @@ from tests.benchmarks.simulate.engine import (
 PATIENCE_SECONDS = 5.0
 BACKLOG_PATIENCE_SECONDS = 60.0
 BACKLOG_SHARE = 0.75
+#: Of a child beside everything else: _NICENESS in worker/extraction/child/sandbox.py.
+CHILD_WEIGHT = 335 / 1024
 
 
 @dataclass(frozen=True)
@@ -299,7 +301,7 @@ class _Worker:
         if one_at_a_time:
             yield self.alone.acquire()
         yield self.children.acquire()
-        yield self.machine.use(seconds)
+        yield self.machine.use(seconds, CHILD_WEIGHT)
         self.children.release()
         if one_at_a_time:
             self.alone.release()
