@@ -352,13 +352,15 @@ def load(files: int, pages: int, cores: float) -> Load:
     }
     uploads = {"PostgreSQL": files * 0.003, "receiver": files * 0.002}
     rate = drain(Plant(cores=cores), DEMANDS, made)
-    return Load(made, files / rate, chunks, {"txt": chunks}, chunks * 200, 9, cpu, uploads)
+    early = {"worker": 0.4 * cpu["worker"], "PostgreSQL": 0.7 * cpu["PostgreSQL"]}
+    return Load(made, files / rate, chunks, {"txt": chunks}, chunks * 200, 9, cpu, uploads, early)
 
 
 def test_what_was_measured_comes_back_as_demands() -> None:
     # The reader alone takes half of what it takes in a child: the proportion is found.
-    found = demands_of(load(50, 1, 2), load(40, 6, 2), {"txt": 0.0025}, (0.0, 0.0))
-    for name, value in vars(DEMANDS).items():
+    found = demands_of(load(20, 1, 2), load(50, 1, 2), load(40, 6, 2), {"txt": 0.0025}, (0.0, 0.0))
+    truth = replace(DEMANDS, worker_early=0.4, postgres_early=0.7)
+    for name, value in vars(truth).items():
         if name != "kinds":
             assert getattr(found, name) == pytest.approx(value), name
     assert found.kinds["txt"].read_page == pytest.approx(0.005)
@@ -378,7 +380,10 @@ def test_a_logarithm_is_fitted() -> None:
 
 @pytest.mark.parametrize(("predicted", "refused"), [(12.4, False), (12.6, True), (7.4, True)])
 def test_nothing_is_predicted_by_a_model_that_is_off(predicted: float, refused: bool) -> None:
-    checks = [Check("near", 10, 10, 2, "slots"), Check("this one", predicted, 10, 2, "slots")]
+    checks = [
+        Check(name, rate, 10, 2, 1.5, "slots")
+        for name, rate in (("near", 10), ("this one", predicted))
+    ]
     said = refusal(checks, 0.25)
     assert (said is not None) == refused
     assert said is None or "this one" in said

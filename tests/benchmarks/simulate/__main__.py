@@ -44,6 +44,8 @@ from tests.benchmarks.simulate.model import (
 )
 
 BOUND: Final = 0.25
+FEW: Final = 30
+LOOK: Final = 50
 SMALL: Final = 100
 LARGE: Final = 80
 #: Recognising a scanned page takes so many seconds of a core: docs/measurements.md.
@@ -96,16 +98,16 @@ def cases(plant: Plant, demands: Demands, large: Load) -> list[list[Case]]:
     whole = mixed(LARGE, chance)
     limit = 60 * large.tokens / large.seconds / 2
     return [
+        [Case("documents of 12 to 20 pages", long, plant)],
         [
-            Case("documents of 12 to 20 pages", long, plant),
             Case(
                 "provider answers after 4 s",
                 half,
                 replace(plant, latency=4.0),
                 {"latency_ms": 4000},
-            ),
-            Case("HNSW index", whole, plant, hnsw=True),
+            )
         ],
+        [Case("HNSW index", whole, plant, hnsw=True)],
         [
             Case(
                 f"limit of {limit:,.0f} tokens a minute",
@@ -141,12 +143,13 @@ def measure(files: Path) -> tuple[Demands, list[Check], tuple[float, float]]:
         )
         print_index({DIMENSIONS_MEASURED: index, DIMENSIONS_USUAL: usual})
         running.use_worker(settings_of(plant))
+        few = running.load([("txt", 1)] * FEW)
         small = running.load([("txt", 1)] * SMALL)
         stored = running.stored_bytes()
         large = running.load(mixed(LARGE, random.Random(1)))
         stored = running.stored_bytes() - stored
         print(f"{stored / large.chunks:,.0f} bytes of tables and indexes a chunk\n")
-        demands = demands_of(small, large, pages, fit_log(index))
+        demands = demands_of(few, small, large, pages, fit_log(index))
         print_demands(small, large, demands)
         checks = list(check_all(running, plant, demands, large))
     return demands, checks, fit_log(usual)
@@ -155,17 +158,13 @@ def measure(files: Path) -> tuple[Demands, list[Check], tuple[float, float]]:
 def check_all(running: Bench, plant: Plant, demands: Demands, large: Load) -> Iterator[Check]:
     """Predict and measure each case, between two looks at what the machine has to give."""
     cores = cores_of(large, plant, demands)
-    yielded = []
+    found = []
     for group in cases(plant, demands, large):
         measured = [(case, *measure_case(running, case)) for case in group]
         running.use_worker(settings_of(plant))
-        after = cores_of(running.load(large.files), plant, demands)
-        between = (cores + after) / 2
-        print(f"cores that the model needs to be as fast: {cores:.2f}, then {after:.2f}")
-        for case, load, rows in measured:
-            yielded.append(compare(case, load, rows, between, demands))
-        cores = after
-    yield from yielded
+        before, cores = cores, cores_of(running.load(large.files[:LOOK]), plant, demands)
+        found += [compare(*each, (before + cores) / 2, demands) for each in measured]
+    yield from found
 
 
 def measure_case(running: Bench, case: Case) -> tuple[Load, int]:
@@ -184,9 +183,8 @@ def compare(case: Case, load: Load, rows: int, cores: float, demands: Demands) -
     """The prediction beside it."""
     plant = replace(case.plant, cores=cores, hnsw_rows=rows, together=True, uploaded=True)
     found = bounds(plant, demands, case.files)
-    return Check(
-        case.name, drain(plant, demands, case.files), load.rate, load.cores, binding(found)
-    )
+    rate = drain(plant, demands, case.files)
+    return Check(case.name, rate, load.rate, cores, load.cores, binding(found))
 
 
 # -- what is printed
@@ -221,17 +219,21 @@ def print_demands(small: Load, large: Load, demands: Demands) -> None:
     ):
         print(f"| {name} | {1000 * a_document:.1f} | {1000 * a_chunk:.2f} |")
     pages = ", ".join(f"{kind} {1000 * each.read_page:.1f}" for kind, each in demands.kinds.items())
+    print(
+        f"| of these before the embeddings | worker {demands.worker_early:.0%},"
+        f" PostgreSQL {demands.postgres_early:.0%} | |"
+    )
     print(f"| child | {1000 * demands.read_document:.1f}, and for each page: {pages} | |\n")
 
 
 def print_checks(checks: Sequence[Check]) -> None:
     """Predictions beside measurements."""
-    print("| predicted from the two loads | docs/s | measured | error | cores used | binds |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| load | predicted, docs/s | with cores | measured | cores used | error | binds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for check in checks:
         print(
-            f"| {check.name} | {check.predicted:.2f} | {check.measured:.2f} |"
-            f" {check.error:+.0%} | {check.cores:.2f} | {check.binds} |"
+            f"| {check.name} | {check.predicted:.2f} | {check.cores:.2f} | {check.measured:.2f} |"
+            f" {check.used:.2f} | {check.error:+.0%} | {check.binds} |"
         )
     print()
 

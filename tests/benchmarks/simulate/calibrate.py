@@ -26,11 +26,17 @@ def two_costs(
     return a, b
 
 
+def early_share(few: Load, part: str) -> float:
+    """Of a part's time, what comes before embeddings; of documents that shared one request."""
+    return min(1.0, few.early_cpu[part] / few.run_cpu[part]) if few.run_cpu[part] else 0.5
+
+
 def demands_of(
-    small: Load, large: Load, pages: dict[str, float], hnsw: tuple[float, float]
+    few: Load, small: Load, large: Load, pages: dict[str, float], hnsw: tuple[float, float]
 ) -> Demands:
     """What a document demands, from a load of small documents and one of larger ones.
 
+    `few`: so few small ones that all of them are read before the first request.
     `pages`: CPU seconds of a page by kind as read without a child. Their proportions are kept, and
     together they are made to fit what the children of both loads took.
     """
@@ -63,6 +69,8 @@ def demands_of(
         around_document=around[0],
         around_chunk=around[1],
         tokens_chunk=large.tokens / large.chunks,
+        worker_early=early_share(few, "worker"),
+        postgres_early=early_share(few, "PostgreSQL"),
         hnsw=hnsw,
     )
 
@@ -99,7 +107,8 @@ class Check:
     name: str
     predicted: float
     measured: float
-    cores: float  #: that the parts used in this run
+    cores: float  #: that the prediction was made for
+    used: float  #: cores that the parts used in this run
     binds: str
 
     @property

@@ -55,6 +55,7 @@ class Load:
     requests: float
     run_cpu: dict[str, float]  #: seconds by part, from the first claim to the last publish
     upload_cpu: dict[str, float]
+    early_cpu: dict[str, float]  #: as `run_cpu`, until the first request for embeddings
 
     @property
     def rate(self) -> float:
@@ -115,10 +116,10 @@ class Bench:
         self.provider.tell()  # empty books
         running = self._meter()
         self._resume()
-        self._wait(folder, len(files))
+        early = self._wait(folder, len(files), running)
         running.stop()
         self._pause()
-        return self._read(folder, files, running.cpu(), uploading.cpu())
+        return self._read(folder, files, running.cpu(), uploading.cpu(), early)
 
     def _meter(self) -> Meter:
         assert self._worker is not None
@@ -153,16 +154,19 @@ class Bench:
         self.running.rows("delete from ingest_private.pauses returning 1")
         self.running.rows("select changed from ingest_private.apply_pauses(null)")
 
-    def _wait(self, folder: str, files: int) -> None:
+    def _wait(self, folder: str, files: int, meter: Meter) -> dict[str, float]:
+        early: dict[str, float] | None = None
         query = """select count(*) filter (where document.status = 'ready') as ready,
                           count(*) filter (where document.status = 'failed') as failed
                      from ingest.documents as document where document.object_name like %s"""
         while True:
             [row] = self.running.rows(query, f"{BOB}/{folder}/%")
             assert row["failed"] == 0, self.running.logs()[-4000:]
+            if early is None and self.provider.books()["requests"]:
+                early = meter.cpu()
             if row["ready"] == files:
-                return
-            time.sleep(0.25)
+                return early or meter.cpu()
+            time.sleep(0.1)
 
     def _read(
         self,
@@ -170,6 +174,7 @@ class Bench:
         files: Sequence[File],
         run_cpu: dict[str, float],
         upload_cpu: dict[str, float],
+        early_cpu: dict[str, float],
     ) -> Load:
         [times] = self.running.rows(
             """select extract(epoch from max(job.finished_at) - min(run.started_at)) as seconds
@@ -197,6 +202,7 @@ class Bench:
             books["requests"],
             run_cpu,
             upload_cpu,
+            early_cpu,
         )
 
     def rows_of_index(self) -> int:

@@ -55,6 +55,9 @@ class Demands:
     around_document: float  #: Storage and Redis, when they share the machine
     around_chunk: float
     tokens_chunk: float
+    #: Shares of a document's time in the worker and PostgreSQL that come before its embeddings.
+    worker_early: float = 0.5
+    postgres_early: float = 0.5
     #: Seconds of PostgreSQL for one more row of an HNSW index: constant and times ln(rows).
     hnsw: tuple[float, float] = (0.0, 0.0)
 
@@ -357,9 +360,9 @@ class Pipeline:
         self.waits.append(self.engine.now - arrival.at)
         worker = min(self.workers, key=lambda each: each.batcher.runs)
         run = worker.batcher.join(arrival.owner)
-        # The worker's own time and PostgreSQL's are cut in two: before the request and after it.
-        yield from worker.compute(demands.worker_document / 2)
-        yield from self._query(demands.postgres_document / 2)
+        early, late = demands.worker_early, 1 - demands.worker_early
+        yield from worker.compute(demands.worker_document * early)
+        yield from self._query(demands.postgres_document * demands.postgres_early)
         if self.common:
             yield self.common.use(demands.around_document + chunks * demands.around_chunk)
         yield from worker.read(
@@ -368,9 +371,11 @@ class Pipeline:
         )
         yield from worker.compute(chunks * demands.worker_chunk)
         yield worker.batcher.embed(run, chunks)
-        yield from worker.compute(demands.worker_document / 2)
-        a_chunk = demands.postgres_of_chunk(self.plant.hnsw_rows)
-        yield from self._query(demands.postgres_document / 2 + chunks * a_chunk)
+        yield from worker.compute(demands.worker_document * late)
+        yield from self._query(
+            demands.postgres_document * (1 - demands.postgres_early)
+            + chunks * demands.postgres_of_chunk(self.plant.hnsw_rows)
+        )
         worker.batcher.leave(run)
         self.slots.release()
         self.inside.add(-1)
