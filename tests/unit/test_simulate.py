@@ -13,8 +13,8 @@ from tests.benchmarks.simulate.calibrate import (
     cores_of,
     demands_of,
     drain,
+    fit_costs,
     refusal,
-    two_costs,
 )
 from tests.benchmarks.simulate.engine import Bucket, Engine, Job, OwnersInTurn, Pool, Processor
 from tests.benchmarks.simulate.measure import Load, fit_log
@@ -328,15 +328,19 @@ def test_quantiles() -> None:
 # -- calibration
 
 
-def test_two_costs_are_found_from_two_totals() -> None:
-    found = two_costs(((100, 100), (80, 640)), (100 * 2 + 100 * 3, 80 * 2 + 640 * 3))
-    assert found == pytest.approx((2, 3))
+def test_costs_are_found_from_totals() -> None:
+    rows = [(100, 100, 5), (80, 640, 3), (50, 200, 90)]
+    costs = (2.0, 3.0, 0.5)
+    totals = [sum(a * b for a, b in zip(row, costs, strict=True)) for row in rows]
+    assert fit_costs(rows, totals) == pytest.approx(costs)
 
 
 def test_no_cost_is_negative() -> None:
     amounts = ((100, 100), (80, 640))
-    assert two_costs(amounts, (1.0, 100.0)) == pytest.approx((0, 100 / 640))
-    assert two_costs(amounts, (100.0, 1.0)) == pytest.approx((1 / 80, 0))
+    for totals, nought in (((1.0, 100.0), 0), ((100.0, 1.0), 1)):
+        found = fit_costs(amounts, totals)
+        assert found[nought] == 0
+        assert found[1 - nought] > 0
 
 
 def load(files: int, pages: int, cores: float) -> Load:
@@ -358,7 +362,8 @@ def load(files: int, pages: int, cores: float) -> Load:
 
 def test_what_was_measured_comes_back_as_demands() -> None:
     # The reader alone takes half of what it takes in a child: the proportion is found.
-    found = demands_of(load(20, 1, 2), load(50, 1, 2), load(40, 6, 2), {"txt": 0.0025}, (0.0, 0.0))
+    loads = [load(50, 1, 2), load(40, 6, 2), load(30, 3, 2)]
+    found = demands_of(load(20, 1, 2), loads, {"txt": Alone(1e-6, 0.0025)}, (0.0, 0.0))
     truth = replace(DEMANDS, worker_early=0.4, postgres_early=0.7)
     for name, value in vars(truth).items():
         if name != "kinds":

@@ -3,7 +3,7 @@
 `make simulate`; OPTIONS="--bound 0.3 --a-day 5000" for other bounds and days. It takes some
 minutes, most of them for real loads on a real installation:
 
-1. Two loads, of small documents and of larger ones, give what a document demands of each part.
+1. Three loads, of small documents and of larger ones, give what a document demands of each part.
 2. From these the model predicts other loads: longer documents, a slow provider, an HNSW index, a
    limit, few slots, small requests. Each is then measured.
 3. If one prediction is off by more than the bound, the program ends with status 1 and extrapolates
@@ -31,7 +31,7 @@ from tests.benchmarks.simulate.measure import (
     fit_log,
     hnsw_costs,
     mixed,
-    page_seconds,
+    read_alone,
 )
 from tests.benchmarks.simulate.model import (
     OFFICE_DAY,
@@ -45,9 +45,12 @@ from tests.benchmarks.simulate.model import (
 
 BOUND: Final = 0.25
 FEW: Final = 30
-LOOK: Final = 50
+LOOK: Final = 40
 SMALL: Final = 100
-LARGE: Final = 80
+SHORT: Final = 50
+LARGE: Final = 50
+PAGES: Final = range(4, 9)  #: of the larger documents
+OTHER_PAGES: Final = range(1, 9)  #: of those that are predicted
 #: Recognising a scanned page takes so many seconds of a core: docs/measurements.md.
 SCAN: Final = Kind(read_page=6.5, chunks_page=2.0, one_at_a_time=True)
 DIMENSIONS_MEASURED: Final = 256
@@ -94,8 +97,7 @@ def cases(plant: Plant, demands: Demands, large: Load) -> list[list[Case]]:
     """Groups of cases; the cores of the machine are measured again between two groups."""
     chance = random.Random(2)
     long = [(kind, chance.randint(12, 20)) for kind in ("pdf", "docx", "html") * 6]
-    half = mixed(LARGE // 2, chance)
-    whole = mixed(LARGE, chance)
+    half, whole = (mixed(number, OTHER_PAGES, chance) for number in (40, 80))
     limit = 60 * large.tokens / large.seconds / 2
     return [
         [Case("documents of 12 to 20 pages", long, plant)],
@@ -133,8 +135,8 @@ def cases(plant: Plant, demands: Demands, large: Load) -> list[list[Case]]:
 
 def measure(files: Path) -> tuple[Demands, list[Check], tuple[float, float]]:
     """Demands, the checks of the model, and what a row costs with HNSW and the usual dimensions."""
-    plant = Plant(cores=1, latency=LATENCY_MS / 1000)
-    pages = page_seconds(files)
+    plant, chance = Plant(cores=1, latency=LATENCY_MS / 1000), random.Random(1)
+    alone = read_alone(files)
     with bench() as running:
         plant = replace(plant, children=running.children)
         index, usual = (
@@ -145,12 +147,18 @@ def measure(files: Path) -> tuple[Demands, list[Check], tuple[float, float]]:
         running.use_worker(settings_of(plant))
         few = running.load([("txt", 1)] * FEW)
         small = running.load([("txt", 1)] * SMALL)
+        short = running.load(mixed(SHORT, (1,), chance))
         stored = running.stored_bytes()
-        large = running.load(mixed(LARGE, random.Random(1)))
+        large = running.load(mixed(LARGE, PAGES, chance))
         stored = running.stored_bytes() - stored
         print(f"{stored / large.chunks:,.0f} bytes of tables and indexes a chunk\n")
-        demands = demands_of(few, small, large, pages, fit_log(index))
-        print_demands(small, large, demands)
+        loads = {
+            "one page of text": small,
+            "all kinds, 1 page": short,
+            f"all kinds, {PAGES[0]} to {PAGES[-1]} pages": large,
+        }
+        demands = demands_of(few, list(loads.values()), alone, fit_log(index))
+        print_demands(loads, demands)
         checks = list(check_all(running, plant, demands, large))
     return demands, checks, fit_log(usual)
 
@@ -200,11 +208,11 @@ def print_index(found: dict[int, list[tuple[int, float, float]]]) -> None:
     print()
 
 
-def print_demands(small: Load, large: Load, demands: Demands) -> None:
+def print_demands(loads: dict[str, Load], demands: Demands) -> None:
     """The loads, and what follows of them."""
     print("| load | documents | chunks | requests | docs/s | cores used |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, load in (("one page of text", small), ("all kinds, 1 to 8 pages", large)):
+    for name, load in loads.items():
         print(
             f"| {name} | {len(load.files)} | {load.chunks} | {load.requests:.0f} |"
             f" {load.rate:.1f} | {load.cores:.2f} |"
@@ -218,12 +226,15 @@ def print_demands(small: Load, large: Load, demands: Demands) -> None:
         ("Storage's stand-in and Redis", demands.around_document, demands.around_chunk),
     ):
         print(f"| {name} | {1000 * a_document:.1f} | {1000 * a_chunk:.2f} |")
-    pages = ", ".join(f"{kind} {1000 * each.read_page:.1f}" for kind, each in demands.kinds.items())
+    pages = ", ".join(
+        f"{kind} {1000 * each.read_first:.1f} + {1000 * each.read_page:.1f}"
+        for kind, each in demands.kinds.items()
+    )
     print(
         f"| of these before the embeddings | worker {demands.worker_early:.0%},"
         f" PostgreSQL {demands.postgres_early:.0%} | |"
     )
-    print(f"| child | {1000 * demands.read_document:.1f}, and for each page: {pages} | |\n")
+    print(f"| child | {1000 * demands.read_document:.1f}, and a document + a page of {pages} | |\n")
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -3,27 +3,28 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
-from tests.benchmarks.simulate.measure import File, Load
+import numpy as np
+
+from tests.benchmarks.simulate.measure import Alone, File, Load
 from tests.benchmarks.simulate.model import Arrival, Demands, Kind, Plant, simulate
 
 
-def two_costs(
-    amounts: tuple[tuple[float, float], tuple[float, float]], totals: tuple[float, float]
-) -> tuple[float, float]:
-    """Costs a and b, neither negative, so that each of two totals is its amounts times them.
-
-    Where the two totals ask for a negative cost, it is 0, and the second total decides.
-    """
-    (p, q), (r, s) = amounts
-    determinant = p * s - q * r
-    a = (totals[0] * s - q * totals[1]) / determinant
-    b = (p * totals[1] - totals[0] * r) / determinant
-    if a < 0:
-        return 0.0, totals[1] / s
-    if b < 0:
-        return totals[1] / r, 0.0
-    return a, b
+def fit_costs(amounts: Sequence[Sequence[float]], totals: Sequence[float]) -> tuple[float, ...]:
+    """Costs, none negative, so that amounts times costs come nearest to the totals, as shares."""
+    rows = np.array(amounts) / np.array(totals)[:, None]
+    wanted = np.ones(len(totals))
+    columns = range(rows.shape[1])
+    best, found = np.inf, np.zeros(rows.shape[1])
+    for size in range(1, len(columns) + 1):
+        for used in combinations(columns, size):
+            costs, *_ = np.linalg.lstsq(rows[:, used], wanted, rcond=None)
+            off = float(np.sum((rows[:, used] @ costs - wanted) ** 2))
+            if costs.min() >= 0 and off < best - 1e-12:
+                best, found = off, np.zeros(rows.shape[1])
+                found[list(used)] = costs
+    return tuple(map(float, found))
 
 
 def early_share(few: Load, part: str) -> float:
@@ -32,40 +33,45 @@ def early_share(few: Load, part: str) -> float:
 
 
 def demands_of(
-    few: Load, small: Load, large: Load, pages: dict[str, float], hnsw: tuple[float, float]
+    few: Load, loads: Sequence[Load], alone: dict[str, Alone], hnsw: tuple[float, float]
 ) -> Demands:
-    """What a document demands, from a load of small documents and one of larger ones.
+    """What a document demands, from loads that differ in kinds and pages.
 
-    `few`: so few small ones that all of them are read before the first request.
-    `pages`: CPU seconds of a page by kind as read without a child. Their proportions are kept, and
-    together they are made to fit what the children of both loads took.
+    `few`: so few small ones that all of them are read before the first request. `alone`: what a
+    document of a kind takes without a child. The proportions of kinds are kept, those of beginnings
+    and of pages each, and made to fit what the children of all loads took.
     """
 
-    def costs(part: str) -> tuple[float, float]:
-        amounts = tuple((len(load.files), load.chunks) for load in (small, large))
-        return two_costs(amounts, (small.run_cpu[part], large.run_cpu[part]))  # type: ignore[arg-type]
+    def costs(part: str) -> tuple[float, ...]:
+        amounts = [(len(load.files), load.chunks) for load in loads]
+        return fit_costs(amounts, [load.run_cpu[part] for load in loads])
 
-    def alone(load: Load) -> float:
-        return sum(pages[kind] * count for kind, count in load.files)
-
-    read_document, times = two_costs(
-        ((len(small.files), alone(small)), (len(large.files), alone(large))),
-        (small.run_cpu["reading"], large.run_cpu["reading"]),
+    read_document, first, page = fit_costs(
+        [
+            (
+                len(load.files),
+                sum(alone[kind].first for kind, _ in load.files),
+                sum(alone[kind].page * pages for kind, pages in load.files),
+            )
+            for load in loads
+        ],
+        [load.run_cpu["reading"] for load in loads],
     )
     worker, postgres, around = costs("worker"), costs("PostgreSQL"), costs("around")
-    uploads = len(small.files) + len(large.files)
+    uploads = sum(len(load.files) for load in loads)
+    large = loads[-1]
     return Demands(
         kinds={
-            kind: Kind(times * seconds, chunks_of_page(kind, (small, large)))
-            for kind, seconds in pages.items()
+            kind: Kind(page * one.page, chunks_of_page(kind, loads), read_first=first * one.first)
+            for kind, one in alone.items()
         },
         read_document=read_document,
         worker_document=worker[0],
         worker_chunk=worker[1],
-        postgres_upload=(small.upload_cpu["PostgreSQL"] + large.upload_cpu["PostgreSQL"]) / uploads,
+        postgres_upload=sum(load.upload_cpu["PostgreSQL"] for load in loads) / uploads,
         postgres_document=postgres[0],
         postgres_chunk=postgres[1],
-        receiver_document=(small.upload_cpu["receiver"] + large.upload_cpu["receiver"]) / uploads,
+        receiver_document=sum(load.upload_cpu["receiver"] for load in loads) / uploads,
         around_document=around[0],
         around_chunk=around[1],
         tokens_chunk=large.tokens / large.chunks,

@@ -238,18 +238,29 @@ def bench() -> Iterator[Bench]:
 # -- single costs
 
 
-def page_seconds(folder: Path) -> dict[str, float]:
-    """CPU seconds to read and chunk one page by kind, in this program; a child takes more."""
+@dataclass(frozen=True)
+class Alone:
+    """CPU seconds to read and chunk a document in one's own process."""
+
+    first: float  #: whatever its pages
+    page: float
+
+
+def read_alone(folder: Path) -> dict[str, Alone]:
+    """What each kind takes in this program; a child takes more."""
     warm.warm_up()
-    found = {}
-    for kind in KINDS:
-        times = []
-        for pages in _SLOPE_PAGES:
-            path = folder / f"{pages}.{kind}"
-            path.write_bytes(make(kind, pages, Writer()))
-            times.append(min(_read_seconds(path) for _ in range(3)))
-        found[kind] = max(1e-6, (times[1] - times[0]) / (_SLOPE_PAGES[1] - _SLOPE_PAGES[0]))
-    return found
+    return {kind: _alone(folder, kind) for kind in KINDS}
+
+
+def _alone(folder: Path, kind: str) -> Alone:
+    few, many = _SLOPE_PAGES
+    times = []
+    for pages in _SLOPE_PAGES:
+        path = folder / f"{pages}.{kind}"
+        path.write_bytes(make(kind, pages, Writer()))
+        times.append(min(_read_seconds(path) for _ in range(3)))
+    page = max(1e-6, (times[1] - times[0]) / (many - few))
+    return Alone(max(1e-6, times[0] - few * page), page)
 
 
 def _read_seconds(path: Path) -> float:
@@ -307,6 +318,6 @@ def fit_log(points: Sequence[tuple[int, float, float]]) -> tuple[float, float]:
     return mean_y - slope * mean_x, slope
 
 
-def mixed(number: int, chance: random.Random) -> list[File]:
-    """Documents of all kinds, of one to eight pages."""
-    return [(KINDS[place % len(KINDS)], chance.randint(1, 8)) for place in range(number)]
+def mixed(number: int, pages: Sequence[int], chance: random.Random) -> list[File]:
+    """Documents of all kinds."""
+    return [(KINDS[place % len(KINDS)], chance.choice(pages)) for place in range(number)]

@@ -37,6 +37,7 @@ class Kind:
 
     read_page: float  #: CPU seconds of a child, chunking included
     chunks_page: float
+    read_first: float = 0.0  #: of the child, for a document of this kind, whatever its pages
     one_at_a_time: bool = False  #: a worker reads one document of this kind at a time: scans
 
 
@@ -73,7 +74,8 @@ class Demands:
 
     def reading(self, kind: str, pages: int) -> float:
         """CPU seconds to read and chunk a document."""
-        return self.read_document + self.kinds[kind].read_page * pages
+        one = self.kinds[kind]
+        return self.read_document + one.read_first + one.read_page * pages
 
 
 @dataclass(frozen=True)
