@@ -17,7 +17,7 @@ from tests.benchmarks.simulate.calibrate import (
     refusal,
 )
 from tests.benchmarks.simulate.engine import Bucket, Engine, Job, OwnersInTurn, Pool, Processor
-from tests.benchmarks.simulate.measure import Load, fit_log
+from tests.benchmarks.simulate.measure import Alone, Load, fit_log
 from tests.benchmarks.simulate.model import (
     OFFICE_DAY,
     Arrival,
