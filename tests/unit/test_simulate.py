@@ -270,7 +270,9 @@ def test_one_process_of_a_worker_is_at_most_one_core() -> None:
 
 
 def test_scans_are_read_one_at_a_time() -> None:
-    demands = replace(DEMANDS, kinds={"txt": Kind(0.005, 2.0), "scan": Kind(5.0, 2.0, True)})
+    demands = replace(
+        DEMANDS, kinds={"txt": Kind(0.005, 2.0), "scan": Kind(5.0, 2.0, one_at_a_time=True)}
+    )
     documents = [("scan", 1)] * 5 + [("txt", 1)] * 95
     plant = replace(PLENTY, uploaded=True)
     assert binding(bounds(plant, demands, documents)) == "scans, one at a time"
