@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
 	bench-engine bench-idle-upload bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
-	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers eval upgrade-fixture format \
+	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers simulate eval upgrade-fixture format \
 	constraints clean
 
 help: ## List the targets
@@ -114,6 +114,9 @@ bench-peers: $(VENV)/.dev ## Measure docmill and its peers on the same files; OP
 
 bench-reindex: $(VENV)/.dev ## Measure filling another index version; OPTIONS='--chunks 20000'
 	$(BIN)/python -m tests.benchmarks.reindex $(OPTIONS)
+
+simulate: $(VENV)/.dev ## Say what binds at how many documents a day, if a check on real loads passes
+	@$(BIN)/python -m tests.benchmarks.simulate $(OPTIONS)
 
 eval: $(VENV)/.dev ## Measure how well search finds what is asked; OPTIONS='--set FOLDER --keep'
 	$(BIN)/python -m tests.eval $(OPTIONS)

@@ -12,6 +12,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       from ingest_private.job_queue as queue join ingest.jobs as job on job.id = queue.job_id
      where queue.phase <> 'running' group by queue.priority
     union all
+    select 'queue_ready_seconds', '{}',
+           coalesce(extract(epoch from clock_timestamp() - min(job.created_at)), 0)
+      from ingest_private.job_queue as queue join ingest.jobs as job on job.id = queue.job_id
+     where queue.phase = 'ready' and not queue.isolated and not queue.is_reindex
+    union all
     select 'jobs_held', jsonb_build_object('reason', hold_reason), count(*)
       from ingest.jobs
      where state = 'queued' and hold_reason is not null group by hold_reason

@@ -33,6 +33,7 @@ NOT_RUN = {
     "make check": "continuous integration runs it before the tests",
     "make .venv/.dev": "the environment of the tests stands for it",
     ".venv/bin/python -m pytest": "the reader's copy has no tests; these are running",
+    "make simulate": "takes minutes of real loads; tests/unit/test_simulate.py tries its parts",
     "make eval": "takes a minute a set; tests/unit/test_eval.py tries its parts",
     "python3 -m venv": "the environment of the tests stands for it",
     "pip install": "the same; test_containers.py installs docmill as the Dockerfile does",

@@ -42,6 +42,33 @@ def test_each_number_has_the_labels_that_are_exported(
     assert run.token
 
 
+def ready_seconds(worker: Connection) -> float:
+    [found] = [one for one in read_gauges(worker) if one.name == "docmill_queue_ready_seconds"]
+    return found.value
+
+
+def test_more_workers_are_only_asked_for_by_uploads_that_they_could_take(
+    admin: Connection, worker: Connection
+) -> None:
+    assert ready_seconds(worker) == 0
+    for name, change in (
+        ("held.txt", "phase = 'waiting', due_at = 'infinity'"),
+        ("again.txt", "is_reindex = true"),
+        ("alone.txt", "isolated = true"),
+    ):
+        job_id = job_of(admin, put_object(admin, name, owner="alice"))
+        admin.execute(
+            f"update ingest_private.job_queue set {change} where job_id = %s".encode(), [job_id]
+        )
+        assert ready_seconds(worker) == 0, name
+    job_id = job_of(admin, put_object(admin, "waits.txt", owner="alice"))
+    admin.execute(
+        "update ingest.jobs set created_at = created_at - interval '1 minute' where id = %s",
+        [job_id],
+    )
+    assert ready_seconds(worker) >= 60
+
+
 def test_a_label_is_never_what_a_person_wrote(admin: Connection, worker: Connection) -> None:
     put_object(admin, "secret name.txt", owner="somebody")
     admin.execute("insert into ingest_private.pauses (scope, key) values ('owner', 'somebody')")

@@ -47,6 +47,16 @@ def test_dashboard_and_alerts_use_only_what_is_exported() -> None:
     assert used - exported_names() == OTHERS
 
 
+def test_workers_are_scaled_by_what_is_exported_and_never_to_none() -> None:
+    """Workers run the schedule, and say the number that they are scaled by."""
+    scaled = yaml.safe_load((ROOT / "ops" / "keda.yml").read_text())["spec"]
+    assert scaled["minReplicaCount"] >= 1
+    for trigger in scaled["triggers"]:
+        used = names_in(trigger["metadata"]["query"])
+        assert used
+        assert used <= exported_names()
+
+
 def test_every_metric_is_on_the_dashboard() -> None:
     """Of a histogram one of its three series will do."""
     shown = set().union(*map(names_in, expressions()))

@@ -14,6 +14,10 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Age of the oldest job that waits, by priority.",
         ("priority",),
     ),
+    "docmill_queue_ready_seconds": (
+        "Age of the oldest upload that only waits for a slot; 0: none does.",
+        (),
+    ),
     "docmill_jobs_held": ("Queued jobs that are held, by reason.", ("reason",)),
     "docmill_jobs_ended_last_hour": (
         "Jobs that ended in the last hour, by state and error code.",

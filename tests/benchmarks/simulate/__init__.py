@@ -1,0 +1,1 @@
+"""A model of the pipeline that is checked against measured runs before it says anything else."""
