@@ -33,17 +33,22 @@ class UnknownFormError(Exception):
 
 # -- what was scraped
 
+#: Times and values of a series, None where it ended.
+_Kept = tuple[list[float], list[float | None]]
+
 
 @dataclass
 class Samples:
     """Every series that was scraped, with its samples in order of time. None: the series ended."""
 
-    _series: dict[Labels, tuple[list[float], list[float | None]]] = field(default_factory=dict)
+    _series: dict[str, dict[Labels, _Kept]] = field(default_factory=dict)  #: by name
     _of_target: dict[str, set[Labels]] = field(default_factory=dict)
 
     def add(self, time: float, series: Labels, value: float | None) -> None:
         """One sample, later than those before it."""
-        times, values = self._series.setdefault(series, ([], []))
+        times, values = self._series.setdefault(dict(series)[_NAME], {}).setdefault(
+            series, ([], [])
+        )
         assert not times or time > times[-1], "samples come in order of time"
         times.append(time)
         values.append(value)
@@ -62,10 +67,10 @@ class Samples:
             self.add(time, series, value)
         self._of_target[target] = set(found)
 
-    def now(self, time: float, matches: Callable[[Labels], bool]) -> Vector:
+    def now(self, time: float, selector: "Selector") -> Vector:
         """The newest sample of each series that has not ended."""
         found: Vector = {}
-        for series, (times, values) in self._matching(matches):
+        for series, (times, values) in self._selected(selector):
             last = bisect_right(times, time) - 1
             value = values[last] if last >= 0 else None
             if value is not None and times[last] > time - LOOKBACK_SECONDS:
@@ -73,11 +78,11 @@ class Samples:
         return found
 
     def window(
-        self, time: float, seconds: float, matches: Callable[[Labels], bool]
+        self, time: float, seconds: float, selector: "Selector"
     ) -> dict[Labels, list[tuple[float, float]]]:
         """The samples of each series in a window that ends now, without its first moment."""
         found = {}
-        for series, (times, values) in self._matching(matches):
+        for series, (times, values) in self._selected(selector):
             begin, end = bisect_right(times, time - seconds), bisect_right(times, time)
             points = [
                 (at, value)
@@ -88,10 +93,9 @@ class Samples:
                 found[series] = points
         return found
 
-    def _matching(
-        self, matches: Callable[[Labels], bool]
-    ) -> Iterator[tuple[Labels, tuple[list[float], list[float | None]]]]:
-        return ((series, kept) for series, kept in self._series.items() if matches(series))
+    def _selected(self, selector: "Selector") -> Iterator[tuple[Labels, _Kept]]:
+        named = self._series.get(selector.name, {})
+        return ((series, kept) for series, kept in named.items() if selector.matches(series))
 
 
 # -- expressions
@@ -122,8 +126,9 @@ class Selector(Expression):
     window: float | None = None
 
     def matches(self, series: Labels) -> bool:
+        """Whether a series of this name has the labels."""
         has = dict(series)
-        return has[_NAME] == self.name and all(
+        return all(
             has.get(label, "") == wanted
             if sign == "="
             else re.fullmatch(wanted, has.get(label, "")) is not None
@@ -133,7 +138,7 @@ class Selector(Expression):
     def value(self, samples: Samples, time: float) -> Value:
         if self.window is not None:
             raise UnknownFormError(f"{self.name} over a window stands in no function")
-        return samples.now(time, self.matches)
+        return samples.now(time, self)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class Rate(Expression):
     def value(self, samples: Samples, time: float) -> Value:
         seconds = self.selector.window or 0.0
         found: Vector = {}
-        for series, points in samples.window(time, seconds, self.selector.matches).items():
+        for series, points in samples.window(time, seconds, self.selector).items():
             grown = increase(points, time - seconds, time)
             if grown is not None:
                 found[_nameless(series)] = grown / seconds if self.is_rate else grown

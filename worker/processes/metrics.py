@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import psycopg
 from prometheus_client import (
@@ -18,7 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from docmill.worker import metrics
-from docmill.worker.errors import JobError, ServiceError
+from docmill.worker.errors import ERROR_CODES, JobError, ServiceError
+from docmill.worker.extraction.shared import profiles
 from docmill.worker.log import get_logger
 from docmill.worker.metrics import METRICS, Metric
 from docmill.worker.settings.parts import MetricsSettings
@@ -29,6 +30,8 @@ log = get_logger(__name__)
 
 #: Whoever asks more often gets the same answer: the database is asked by every worker.
 FRESH_SECONDS: Final = 10.0
+#: How children end: read to the end, or by a limit or a crash.
+CHILD_CODES: Final = ("ok", *(code for code in ERROR_CODES if code.startswith("parse_")))
 #: Says whether the gauges of the database are there.
 DATABASE_UP: Final = "docmill_database_up"
 
@@ -39,6 +42,15 @@ class PrometheusRecorder:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._kept = {metric.name: _made(metric, registry) for metric in METRICS}
 
+    def begin(self, providers: Sequence[str]) -> None:
+        """Have the series of a worker from its start on, at zero.
+
+        Prometheus sees no increase in the first value of a series: what happens once would be
+        missed.
+        """
+        for metric, *values in _worker_series(providers):
+            self._kept[metric.name].labels(*values)
+
     def record(self, metric: Metric, value: float, labels: dict[str, str]) -> None:
         """Add to a counter, or note one observation. Thread-safe."""
         kept = self._kept[metric.name]
@@ -47,6 +59,25 @@ class PrometheusRecorder:
             named.inc(value)
         else:
             named.observe(value)
+
+
+def _worker_series(providers: Sequence[str]) -> Iterator[tuple[Metric, Unpack[tuple[str, ...]]]]:
+    """Metrics, with values of their labels that are known before anything happens."""
+    yield metrics.RUNS, "succeeded", ""
+    for code in ERROR_CODES:
+        yield metrics.RUNS, "failed", code
+        yield metrics.RUNS, "released", code
+    for profile in (profiles.PLAIN, *profiles.SPECIAL):
+        for code in CHILD_CODES:
+            yield metrics.CHILD_ENDS, profile, code
+    for provider in providers:
+        yield metrics.REQUESTS, provider, "ok"
+        yield metrics.REQUESTS, provider, "rate_limited"
+        for metric in (
+            *(metrics.BATCH_FILL, metrics.TOKENS, metrics.SPEND),
+            *(metrics.RATE_LIMIT_WAITS, metrics.RATE_LIMIT_SECONDS),
+        ):
+            yield metric, provider
 
 
 def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
@@ -107,16 +138,21 @@ def database_gauges(database: Database) -> DatabaseGauges:
 
 
 @contextmanager
-def served_metrics(settings: MetricsSettings, *collectors: Collector) -> Iterator[None]:
+def served_metrics(
+    settings: MetricsSettings, *collectors: Collector, providers: Sequence[str] | None = None
+) -> Iterator[None]:
     """Record and serve while this is open, where a port is set; else do nothing.
 
-    Raises ServiceError when the port cannot be had.
+    `providers`: of a worker; its series are there from the start, at zero. Raises ServiceError when
+    the port cannot be had.
     """
     if not settings.metrics_port:
         yield
         return
     registry = CollectorRegistry()
     recorder = PrometheusRecorder(registry)
+    if providers is not None:
+        recorder.begin(providers)
     ProcessCollector(registry=registry)
     for collector in collectors:
         registry.register(collector)
