@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -164,3 +165,27 @@ def test_gauges_of_a_database_that_is_away_are_absent_and_say_so() -> None:
     gauges._due = 0
     assert value(registry, "docmill_database_up") == 0
     assert value(registry, "docmill_leases", state="held") is None
+
+
+def test_a_database_that_hangs_is_away_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus gives up after ten seconds, and the alert needs an answer."""
+    monkeypatch.setattr("docmill.worker.processes.metrics.READ_SECONDS", 0.05)
+    answers, begun = threading.Event(), []
+
+    def read() -> list[Gauge]:
+        begun.append(1)
+        answers.wait(60)
+        return [Gauge("docmill_leases", {"state": "held"}, 3)]
+
+    registry = CollectorRegistry()
+    gauges = DatabaseGauges(read)
+    registry.register(gauges)
+    for _ in range(2):
+        assert value(registry, "docmill_database_up") == 0
+        assert value(registry, "docmill_leases", state="held") is None
+    assert len(begun) == 1  # nobody asks again before it has answered
+    answers.set()
+    assert gauges._reading is not None
+    gauges._reading.join()
+    assert value(registry, "docmill_database_up") == 1
+    assert value(registry, "docmill_leases", state="held") == 3

@@ -30,6 +30,9 @@ log = get_logger(__name__)
 
 #: Whoever asks more often gets the same answer: the database is asked by every worker.
 FRESH_SECONDS: Final = 10.0
+#: What a question may wait for the database. Prometheus waits ten seconds for all metrics of a
+#: process, and without them the alert for a database that is away could never fire.
+READ_SECONDS: Final = 5.0
 #: How children end: read to the end, or by a limit or a crash.
 CHILD_CODES: Final = ("ok", *(code for code in ERROR_CODES if code.startswith("parse_")))
 #: Says whether the gauges of the database are there.
@@ -97,13 +100,12 @@ class DatabaseGauges(Collector):
         self._known: list[Gauge] = []
         self._is_up = False
         self._due = 0.0
+        self._reading: threading.Thread | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """All gauges; without the database the one that says so."""
+        """All gauges; without the database, or before it has answered, the one that says so."""
         with self._lock:
-            if time.monotonic() >= self._due:
-                self._refresh()
-            known, is_up = list(self._known), self._is_up
+            known, is_up = self._now()
         for name, (meaning, labels) in GAUGES.items():
             family = GaugeMetricFamily(name, meaning, labels=labels)
             for gauge in known:
@@ -116,6 +118,18 @@ class DatabaseGauges(Collector):
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing is asked of the database before somebody wants to know."""
         return ()
+
+    def _now(self) -> tuple[list[Gauge], bool]:
+        if self._reading is None and time.monotonic() >= self._due:
+            # A connection that hangs is waited for much longer than anybody who asks would.
+            self._reading = threading.Thread(target=self._refresh, name="gauges", daemon=True)
+            self._reading.start()
+        if self._reading is not None:
+            self._reading.join(READ_SECONDS)
+            if self._reading.is_alive():
+                return [], False
+            self._reading = None
+        return list(self._known), self._is_up
 
     def _refresh(self) -> None:
         try:
