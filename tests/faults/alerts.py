@@ -439,7 +439,12 @@ _SEEN: Final = frozenset({"DocmillTrouble"})
 TROUBLES: Final = (
     Trouble("DocmillTrouble", "killed the isolated worker", no_isolated_worker),
     Trouble("DocmillNoMetrics", "killed both workers", no_worker_at_all),
-    Trouble("DocmillDatabaseAway", "ended every session, and let nobody connect", database_away),
+    Trouble(
+        "DocmillDatabaseAway",
+        "ended every session, and let nobody connect",
+        database_away,
+        _SEEN,
+    ),
     Trouble(
         "DocmillOldJobs",
         "kept all slots busy, and put back the time of two jobs that waited by 31 minutes",
