@@ -62,7 +62,7 @@ SLOTS: Final = int(FAST["DOCMILL_SLOTS"])
 HEAP: Final = 1001
 UPLOAD_HEAP: Final = f"""
     insert into storage.objects (bucket_id, name, version, owner_id)
-    select '{BUCKET}', 'heap/' || n, n::text, '{ALICE}' from generate_series(1, {HEAP}) as n
+    select '{BUCKET}', 'heap/' || n, 'heap-' || n, '{ALICE}' from generate_series(1, {HEAP}) as n
 """
 DELETE_HEAP: Final = """
     set local storage.allow_delete_query = 'true';
