@@ -555,6 +555,7 @@ def try_alert(stand: Stand, trouble: Trouble) -> Fired:
     Raises AssertionError if it does not fire or end, or if another one does that is not expected.
     """
     fired = Fired(trouble.alert, trouble.done)
+    until(lambda: not stand.count("ingest_private.job_queue"), "no job under way", 120)
     seen: set[Alert] = set()
     start = stand.watch.time
     with contextmanager(trouble.make)(stand) as meanwhile:
