@@ -15,6 +15,8 @@ from docmill.embedded.postgres import PostgresServer
 from docmill.embedded.redis import start_redis
 from docmill.embedded.stack import SERVICES
 from docmill.worker.admin.schema import sql_files
+from docmill.worker.extraction.child.kinds.pdf.reading import WINDOW_PAGES
+from tests.integration.extraction.documents import make_pdf
 from tests.support.database import Database, make_database
 from tests.support.fake_openai import DIMENSIONS, MODEL, error
 from tests.support.installation import (
@@ -168,8 +170,10 @@ def test_workers_can_go_back_and_the_schema_cannot(older: Older) -> None:
     before = made.upload(ALICE, "before.md", "# Before\n\nRead by this version.")
     _all_succeed_at_once(made, before)
     made.openai.gate.clear()
-    running = made.upload(ALICE, "running.md", "# Running\n\nThis version began with it.")
-    made.wait_for_job(running, "running")
+    # Numbers that do not go up with the pages: else each line would be a page number.
+    pages = [f"Kiln {17 * page % 101} was begun." for page in range(2 * WINDOW_PAGES + 1)]
+    running = made.upload(ALICE, "running.pdf", make_pdf(pages))
+    until(lambda: _windows(made), "a part that was read, which the older version does not know")
     worker = made.children[-1]
     made.kill(worker)
     queued = [made.upload(ALICE, f"queued {n}.md", f"# {n}\n\nQueued.") for n in range(SLOTS)]
@@ -199,8 +203,9 @@ def test_workers_can_go_back_and_the_schema_cannot(older: Older) -> None:
         assert made.wait_for_job(name)["state"] == "succeeded"
     versions = made.rows("select distinct version from ingest_private.workers")
     assert version_of(older.program) in {row["version"] for row in versions}
-    for text in ("Read by this version.", "Read by the older one.", "This version began with it."):
+    for text in ("Read by this version.", "Read by the older one.", "Kiln 17 was begun."):
         assert any(text in hit["content"] for hit in made.search(ALICE, text, 50)), text
+    assert _windows(made) == 0
 
     # And forward again.
     for child in made.children:
@@ -208,6 +213,10 @@ def test_workers_can_go_back_and_the_schema_cannot(older: Older) -> None:
     made.program = current
     made.start_all()
     _all_succeed_at_once(made, made.upload(ALICE, "again.md", "# Again\n\nBy this one again."))
+
+
+def _windows(made: Installation) -> int:
+    return int(made.rows("select count(*) from ingest_private.document_windows")[0]["count"])
 
 
 def _phase(made: Installation, name: str) -> str | None:

@@ -301,14 +301,16 @@ def worker_frozen(stand: Stand) -> Iterator[Meanwhile]:
     names = [stand.upload() for _ in range(SLOTS)]
     until(lambda: stand.count("ingest_private.leases") == SLOTS, "all slots in use")
     frozen = stand.places["worker"]
-    os.kill(frozen.pid, signal.SIGSTOP)
-    # The schedule runs in ordinary workers: another one takes the jobs back.
-    other = stand.installation.start_worker()
     crashed = "ingest_private.attempts where outcome = 'crashed'"
     before = stand.count(crashed)
-    until(lambda: stand.count(crashed) >= before + SLOTS, "jobs taken back")
-    provider.gate.set()
-    os.kill(frozen.pid, signal.SIGCONT)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        # The schedule runs in ordinary workers: another one takes the jobs back.
+        other = stand.installation.start_worker()
+        until(lambda: stand.count(crashed) >= before + SLOTS, "jobs taken back", 120)
+    finally:
+        provider.gate.set()
+        os.kill(frozen.pid, signal.SIGCONT)
     for name in names:
         stand.installation.wait_for_job(name, "succeeded", timeout=120)
     yield nothing
@@ -625,6 +627,7 @@ def main() -> int:
             except AssertionError as failure:
                 print(f"{trouble.alert}: BROKEN: {failure}", flush=True)
                 broken += 1
+                break  # the installation is not sound any more
             else:
                 took = time.monotonic() - began
                 print(
