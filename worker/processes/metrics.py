@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Unpack
+from typing import Any, Final
 
 import psycopg
 from prometheus_client import (
@@ -64,7 +64,7 @@ class PrometheusRecorder:
             named.observe(value)
 
 
-def _worker_series(providers: Sequence[str]) -> Iterator[tuple[Metric, Unpack[tuple[str, ...]]]]:
+def _worker_series(providers: Sequence[str]) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
     """Metrics, with values of their labels that are known before anything happens."""
     yield metrics.RUNS, "succeeded", ""
     for code in ERROR_CODES:
