@@ -250,7 +250,7 @@ def test_files_that_were_there_before_are_counted_and_ingested(shell: Shell) -> 
 
 def test_in_a_terminal_progress_is_shown_and_names_are_readable(shell: Shell) -> None:
     (shell.folder / "harbour.txt").write_text("The harbour opens at six. " * 9)
-    said = shell.in_terminal("ingest", "harbour.txt", "--wait", "--owner", OWNER)
+    said = shell.in_terminal("ingest", "harbour.txt", "--wait", "--owner", OWNER, "--yes")
     assert re.search(r"succeeded +harbour\.txt +job [0-9a-f]{8} +1 chunk, ", said)
     (job_id,) = re.findall(r"job ([0-9a-f]{8})", said)
     for command, shown in {

@@ -48,7 +48,7 @@ class Runner:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -185,10 +185,10 @@ def test_what_happens_meanwhile_is_shown(runner: Runner, stack: StackInfo, tmp_p
     slow.write_text(SLOW_MARKDOWN)
     child = runner.start(slow)
     try:
-        until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=20)
+        until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=180)
         cancel(stack, "slow.md")
-        until(lambda: "cancelled" in child.log_path.read_text(), "the end", timeout=20)
-        child.process.wait(20)
+        until(lambda: "cancelled" in child.log_path.read_text(), "the end", timeout=180)
+        child.process.wait(180)
     finally:
         child.stop()
 
@@ -304,15 +304,15 @@ def test_events_take_the_place_of_polling(
     slow.write_text(SLOW_MARKDOWN)
     child = live(tmp_path, stack, realtime).start(slow)
     try:
-        until(lambda: "subscribed" in realtime.log, "a subscription", timeout=20)
-        until(lambda: "asked" in after(realtime.log, "subscribed"), "a reading", timeout=20)
-        until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=20)
+        until(lambda: "subscribed" in realtime.log, "a subscription", timeout=180)
+        until(lambda: "asked" in after(realtime.log, "subscribed"), "a reading", timeout=180)
+        until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=180)
         # From now on whoever reads waits: only an event can bring the end.
         realtime.reading.clear()
         cancel(stack, "live.md")
-        until(lambda: "cancelled" in child.log_path.read_text(), "the end", timeout=20)
+        until(lambda: "cancelled" in child.log_path.read_text(), "the end", timeout=180)
         realtime.reading.set()
-        child.process.wait(20)
+        child.process.wait(180)
         assert realtime.log[-1] == "left"
     finally:
         realtime.reading.set()
@@ -327,8 +327,8 @@ def test_what_ended_before_events_began_is_read_when_they_begin(
     realtime.gate.clear()
     child = live(tmp_path, stack, realtime).start(slow)
     try:
-        until(lambda: "joined" in realtime.log, "the client", timeout=20)
-        until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=20)
+        until(lambda: "joined" in realtime.log, "the client", timeout=180)
+        until(lambda: "extracting" in child.log_path.read_text(), "the stage", timeout=180)
         realtime.reading.clear()
         cancel(stack, "early.md")
 
@@ -336,13 +336,13 @@ def test_what_ended_before_events_began_is_read_when_they_begin(
             job = job_of(stack, "early.md")
             return job is not None and job["state"] == "cancelled"
 
-        until(ended, "the job", timeout=20)
+        until(ended, "the job", timeout=180)
         realtime.gate.set()
         until(lambda: "asked" in after(realtime.log, "subscribed"), "a reading", timeout=4)
         realtime.reading.set()
-        until(lambda: "cancelled" in child.log_path.read_text(), "the end", timeout=20)
+        until(lambda: "cancelled" in child.log_path.read_text(), "the end", timeout=180)
         assert "sent" not in realtime.log
-        child.process.wait(20)
+        child.process.wait(180)
     finally:
         realtime.gate.set()
         realtime.reading.set()
@@ -367,7 +367,7 @@ def test_without_events_the_end_is_noticed_all_the_same(
             file.write_text(f"{KILN}{name}")
             children.append(live(folder, stack, server).start(file))
         for child in children:
-            assert child.process.wait(40) == 0, child.log_path.read_text()
+            assert child.process.wait(180) == 0, child.log_path.read_text()
             assert "succeeded" in child.log_path.read_text()
             assert "The kiln is fired every Thursday." in child.log_path.read_text()
     finally:
@@ -398,11 +398,11 @@ def test_another_user_is_sent_nothing(
     runner.command[-1] = str(listener)
     child = runner.start(kiln)
     try:
-        until(lambda: "listening ok" in child.log_path.read_text(), "Bob", timeout=20)
+        until(lambda: "listening ok" in child.log_path.read_text(), "Bob", timeout=180)
         (tmp_path / "alice").mkdir()
         done = javascript(tmp_path / "alice", settings(stack)).run(kiln)
         assert done.returncode == 0, done.stderr
-        until(lambda: realtime.log.count("withheld") >= 2, "Alice's job", timeout=20)
+        until(lambda: realtime.log.count("withheld") >= 2, "Alice's job", timeout=180)
         assert "sent" not in realtime.log
         assert "heard" not in child.log_path.read_text()
     finally:
@@ -429,7 +429,7 @@ def psql(stack: StackInfo, script: str, **variables: str) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -42,14 +42,14 @@ def watched(running: Installation) -> Iterator[Installation]:
 def get(watched: Installation, path: str, *, login: tuple[str, str] | None) -> int | None:
     """Status of a GET; None when nobody answers."""
     try:
-        return httpx.get(f"{watched.flower_url}{path}", auth=login, timeout=10).status_code
+        return httpx.get(f"{watched.flower_url}{path}", auth=login, timeout=180).status_code
     except httpx.HTTPError:
         return None
 
 
 def api(watched: Installation, path: str) -> httpx.Response:
     """An answer of Flower's to the operator."""
-    answer = httpx.get(f"{watched.flower_url}{path}", auth=FLOWER_LOGIN, timeout=10)
+    answer = httpx.get(f"{watched.flower_url}{path}", auth=FLOWER_LOGIN, timeout=180)
     assert answer.status_code == 200
     return answer
 
@@ -69,7 +69,7 @@ def shown_in_state(watched: Installation, name: str, state: str) -> dict[str, An
     return until(
         lambda: task if (task := shown(watched, name)).get("state") == state else None,
         f"{name} in state {state}, is {shown(watched, name)}",
-        timeout=15,
+        timeout=180,
     )
 
 
@@ -240,7 +240,7 @@ def refusal(folder: Path, code: str = "pass", **settings: str) -> str:
         env={"PATH": os.environ["PATH"], "REDIS_URL": "redis://127.0.0.1:1/0"} | settings,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (done.returncode, done.stdout) == (3, "")

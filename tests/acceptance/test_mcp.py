@@ -83,7 +83,7 @@ async def by_stdio(stack: StackInfo, mode: str = "auto", **more: str) -> AsyncIt
 async def by_http(url: str, token: str, mode: str = "auto") -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {token}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        httpx2.AsyncClient(headers=headers, timeout=180) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield client

@@ -16,7 +16,7 @@ LONG = "This sentence is about nothing in particular but it fills the section. "
 def scrape(port: int) -> str:
     """What it serves; empty while nobody listens."""
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=180)
     except httpx.HTTPError:
         return ""
     assert answer.status_code == 200

@@ -84,7 +84,7 @@ def test_a_function_is_reached_as_on_a_project(own: Shell, stack: StackInfo) -> 
     key = {"apikey": stack.keys.publishable_key}
 
     def hello() -> httpx.Response | None:
-        answer = httpx.post(f"{url}/hello/there?a=b", json={"x": 1}, headers=key, timeout=30)
+        answer = httpx.post(f"{url}/hello/there?a=b", json={"x": 1}, headers=key, timeout=180)
         return None if answer.status_code == 503 else answer
 
     answer = until(hello, "the function")

@@ -3,12 +3,8 @@
 import sys
 from typing import Any
 
-import pytest
-
 from docmill.embedded.process import ChildProcess
 from tests.support.installation import ALICE, Installation, until
-
-pytestmark = pytest.mark.timeout(300)
 
 #: docmill with another reader: its rules, and what is installed beside the base.
 _READER = """

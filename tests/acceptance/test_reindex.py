@@ -112,7 +112,6 @@ def contents(running: Installation, version: int) -> dict[str, str]:
     return {row["object_name"]: row["content"] for row in rows}
 
 
-@pytest.mark.timeout(300)
 def test_another_model_takes_over_while_everybody_goes_on(
     two_providers: Installation, second: FakeOpenAI
 ) -> None:

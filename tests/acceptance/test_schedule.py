@@ -5,11 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
-
 from tests.support.installation import ALICE, Installation, until
-
-pytestmark = pytest.mark.timeout(300)
 
 RETRIES = {
     "DOCMILL_RETRY_FAILED": "0  3 * *   *",
@@ -25,7 +21,7 @@ def schedule(installation: Installation, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=180,
     ).stdout
 
 
@@ -52,7 +48,7 @@ def test_two_beats_and_two_workers_run_what_was_missed_once(installation: Instal
     until(
         lambda: schedules(installation)["retry_failed"]["last_outcome"] == "done",
         "the schedule has run",
-        timeout=120,
+        timeout=180,
     )
     row = schedules(installation)["retry_failed"]
     assert row["documents"] == 1

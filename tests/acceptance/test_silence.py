@@ -1,13 +1,9 @@
 """It says so when nothing happens: real processes die, and status, doctor and explain tell."""
 
-import pytest
-
 from tests.support.agreement import disagreements
 from tests.support.installation import ALICE, Installation, until
 
 TICKING = "select * from ingest_private.ticks where usual_gap is not null"
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def troubles(running: Installation) -> set[str]:
@@ -48,7 +44,7 @@ def test_the_deaths_of_beat_and_receiver_are_told_and_what_waits_for_them(
     until(
         lambda: told("schedule_silent", "jobs_stand_still", "receiver_silent"),
         "all three are told",
-        timeout=120,
+        timeout=180,
     )
     assert troubles(installation) == {"schedule_silent", "jobs_stand_still", "receiver_silent"}
     job = installation.latest_job(names[0])

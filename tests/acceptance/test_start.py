@@ -18,7 +18,7 @@ def installation(shared_installation: Installation) -> Installation:
 
 
 def ended(child: ChildProcess) -> tuple[int, str]:
-    code = child.process.wait(30)
+    code = child.process.wait(180)
     said = child.log_path.read_text()
     assert "Traceback" not in said
     return code, said
@@ -42,7 +42,7 @@ def test_a_database_that_is_not_there_yet_is_waited_for(installation: Installati
     child = installation.start("worker", DATABASE_URL=url.replace(port, f":{free_port()}/"))
     until(lambda: "database_not_ready" in child.log_path.read_text(), "it waits")
     os.kill(child.pid, signal.SIGTERM)
-    assert child.process.wait(20) != 0
+    assert child.process.wait(180) != 0
 
 
 @pytest.mark.parametrize("command", ["worker", "webhook"])

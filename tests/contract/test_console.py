@@ -37,7 +37,7 @@ def api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def get(api: ApiServer, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
     """The path exactly as written: httpx would tidy it up."""
-    connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=180)
     connection.request(method, path)
     answer = connection.getresponse()
     headers = {name.lower(): value for name, value in answer.getheaders()}
@@ -161,7 +161,7 @@ def test_the_script_can_be_read(tmp_path: Path) -> None:
         env=dict(deno_environ(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert "config.json" in done.stderr

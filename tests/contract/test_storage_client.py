@@ -119,7 +119,7 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
             connection.recv(4096)
             connection.sendall(answer)
             asked.set()
-            assert done.wait(60)
+            assert done.wait(180)
             connection.close()
 
         server = threading.Thread(target=answer_once)
@@ -129,7 +129,7 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
             storage.download("docs", "x", tmp_path / "spool", max_bytes=9, check=check)
         assert server.is_alive()
         done.set()
-        server.join(60)
+        server.join(180)
         storage.close()
 
 
@@ -148,7 +148,7 @@ def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None
             connection, _ = listener.accept()
             connection.recv(4096)
             begun.set()
-            go_on.wait(10)
+            go_on.wait(180)
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nalice")
             connection.recv(1)
             connection.close()
@@ -169,11 +169,11 @@ def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None
             bobs.write_bytes(b"bob's")
             (request,) = {t for t in threading.enumerate() if t.name == "storage"} - before
             go_on.set()
-            request.join(60)
+            request.join(180)
             storage.close()
-            assert abandoned_done.wait(60)
+            assert abandoned_done.wait(180)
             assert bobs.read_bytes() == b"bob's"
-        server.join(10)
+        server.join(180)
 
 
 def test_a_compressed_answer_is_unpacked_and_whole(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_compressed_answer_is_unpacked_and_whole(tmp_path: Path) -> None:
         assert download(storage, "x", target) == hashlib.sha256(b"text " * 1000).digest()
         assert target.read_bytes() == b"text " * 1000
         storage.close()
-        server.join(10)
+        server.join(180)
 
 
 def test_only_so_many_requests_are_made_at_once_and_the_others_can_stop() -> None:
@@ -223,7 +223,7 @@ def test_only_so_many_requests_are_made_at_once_and_the_others_can_stop() -> Non
         with pytest.raises(StopError):
             storage.info("docs", "y", check=check_second)
         stop.set()
-        running.join(10)
+        running.join(180)
         connection.close()
         storage.close()
 

@@ -151,7 +151,7 @@ class Stack:
         """A name that no document has."""
         return f"{next(self._names)} {subject}.md"
 
-    def succeed(self, *names: str, timeout: float = 60) -> list[dict[str, Any]]:
+    def succeed(self, *names: str, timeout: float = 180) -> list[dict[str, Any]]:
         """The newest jobs of these documents, once they have succeeded."""
         jobs = [self.installation.wait_for_job(name, timeout=timeout) for name in names]
         assert [job["state"] for job in jobs] == ["succeeded"] * len(jobs), jobs
@@ -233,7 +233,7 @@ class Stack:
         # Only the last part is held: those before it are staged.
         if any("hold embed" in text and ", part 2." in text for text in texts):
             self._held_requests += 1
-            self._embedding.wait(60)
+            self._embedding.wait(180)
             self._held_requests -= 1
         return answer
 

@@ -12,7 +12,7 @@ from tests.faults.stack import FULL, Stack, Stage
 from tests.support.database import delete_objects
 from tests.support.installation import ALICE, BUCKET, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 ROUNDS: Final = 25 if FULL else 1
 STAGES: Final[tuple[Stage, ...]] = ("embed", "publish", "commit", "download")

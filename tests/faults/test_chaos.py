@@ -31,7 +31,6 @@ def test_no_owners_operations_depend_on_the_length_of_the_run() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whatever_breaks_the_promises_hold(seed: int, own: OwnPostgres, tmp_path: Path) -> None:
     result = run_seed(seed, SECONDS, own, tmp_path)

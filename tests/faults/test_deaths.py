@@ -18,7 +18,7 @@ from tests.support.installation import ALICE, until
 
 HELD: Final[tuple[Stage, ...]] = ("commit", "publish", "embed")
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 
 @pytest.mark.parametrize("number", range(25 if FULL else 1))
@@ -193,10 +193,10 @@ def test_a_document_that_kills_its_workers_is_failed_and_hurts_nobody(stack: Sta
         innocents = [stack.upload("hold embed", 3) for _ in range(3)]
         stack.wait_for("embed", 3)
         deadly = stack.upload("deadly")
-        stack.worker.process.wait(30)
+        stack.worker.process.wait(180)
     stack.start_worker()
     for _ in range(2):
-        stack.isolated.process.wait(30)
+        stack.isolated.process.wait(180)
         stack.start_isolated()
     failed = stack.installation.wait_for_job(deadly, "failed")
     assert failed["error_code"] == "worker_lost"

@@ -24,7 +24,7 @@ from tests.support.database import INDEX, delete_objects, put_object
 from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, BOB, FAST, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 UPLOADS = 200 if FULL else 8
 BACKLOG: Final = 10_000 if FULL else 2_000
@@ -309,7 +309,7 @@ class Backlog:
     def _wait_for_a_turn(self, texts: Sequence[str]) -> Answer | None:
         if any("backlog" in text for text in texts):
             self._begun.append(texts[0])
-            self._turns.acquire(timeout=60)
+            self._turns.acquire(timeout=180)
         return None
 
 

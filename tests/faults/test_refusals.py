@@ -14,7 +14,7 @@ from tests.faults.stack import Stack
 from tests.support.fake_openai import Answer, error
 from tests.support.installation import ALICE
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 
 def refusing(refused: Callable[[str], bool]) -> Callable[[Sequence[str]], Answer | None]:
@@ -30,7 +30,7 @@ def quarantine(stack: Stack, name: str, *options: str) -> list[dict[str, Any]]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=180,
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     return [row for row in rows if row["object_name"] == name]

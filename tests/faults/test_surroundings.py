@@ -26,7 +26,7 @@ from tests.support.database import delete_objects
 from tests.support.fake_openai import Answer, embeddings, error
 from tests.support.installation import ALICE, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 #: What Postgres may say of a statement that did nothing wrong: serialization failure, deadlock,
 #: disk full, too many connections, shutting down.
@@ -265,12 +265,12 @@ def test_what_a_provider_embeds_beside_a_refusal_is_kept(stack: Stack) -> None:
         (text,) = texts
         if "is half refused" not in text or refused.is_set():
             return None
-        together.wait(30)
+        together.wait(180)
         if ", part 0." in text:
             refused.set()
             return error(429, "rate_limit_exceeded", retry_after="1")
         # The refusal is on its way before this answer is.
-        assert refused.wait(30)
+        assert refused.wait(180)
         return None
 
     # Before the provider has answered anything it is asked for one thing at a time.
@@ -313,7 +313,7 @@ def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) 
     for name in names:
         # What was under way when the worker was stopped was waited for, and kept.
         assert set(stack.asked(name).values()) == {1}
-    assert first.process.wait(20) == 0
+    assert first.process.wait(180) == 0
     stack.note("worker told to stop", *names)
 
 
@@ -325,7 +325,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_is_all_but_done(stack: Stack) -
         first.process.send_signal(signal.SIGTERM)
         draining = "select 1 from ingest_private.workers where draining"
         until(lambda: stack.installation.rows(draining), "a worker that drains", 10)
-    assert first.process.wait(20) == 0
+    assert first.process.wait(180) == 0
     for job in stack.succeed(*names):
         assert (job["attempt"], stack.runs(job)) == (1, [("succeeded", False)])
     stack.note("worker told to stop in a commit", *names)

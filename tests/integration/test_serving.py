@@ -37,11 +37,11 @@ def port() -> Iterator[int]:
     until(lambda: server.started, "the service", 30)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
-    thread.join(30)
+    thread.join(180)
 
 
 def connect(port: int) -> "closing[socket.socket]":
-    return closing(socket.create_connection(("127.0.0.1", port), timeout=20))
+    return closing(socket.create_connection(("127.0.0.1", port), timeout=180))
 
 
 def is_refused(peer: socket.socket, blocks: Iterable[bytes]) -> bool:
@@ -129,7 +129,7 @@ def test_what_does_not_come_is_not_waited_for(
             pass
         finally:
             dripping.set()
-            thread.join(10)
+            thread.join(180)
 
 
 def test_honest_requests_are_served_however_they_are_sent(port: int) -> None:

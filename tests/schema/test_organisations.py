@@ -161,7 +161,6 @@ def test_a_file_that_is_deleted_is_found_by_nobody(project: Project):
 
 
 #: It asks for everything as many users, and where the policy is slow, that takes two minutes.
-@pytest.mark.timeout(400)
 def test_verify_rls_finds_no_leak(project: Project):
     with project.database.connect("postgres") as connection:
         found = list(verify_rls(connection))

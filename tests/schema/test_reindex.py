@@ -347,7 +347,7 @@ class TestActivation:
             flipping.start()
             wait_for_lock(admin, unless=done)
             assert not done.is_set()
-        flipping.join(30)
+        flipping.join(180)
         assert done.is_set()
         assert queued_for(admin, building)
 
@@ -477,7 +477,7 @@ class TestDropping:
                 assert publish(publisher, run, ["one"]) == "published"
                 dropping.start()
                 assert wait_until_blocked(admin, own.info.backend_pid)
-            dropping.join(30)
+            dropping.join(180)
         assert queued_for(admin, building) == []
 
     def test_refuses_the_active_version(self, admin: Connection):

@@ -160,7 +160,7 @@ class FakeOpenAI:
             self.requests.append(texts)
             self.bodies.append(body)
             self._changed.notify_all()
-        self.gate.wait(60)
+        self.gate.wait(180)
         self._own.model = body.get("model", MODEL)
         special = self.respond(texts)
         dimensions = body.get("dimensions", DIMENSIONS)

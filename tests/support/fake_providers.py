@@ -325,7 +325,7 @@ class FakeProvider:
         if not self._is_ours(path):
             found: Answer = self.pages.get(path, (404, {"error": "no such page"}, {}))
             return found
-        self.gate.wait(60)
+        self.gate.wait(180)
         special = self.respond(self.form.texts(body))
         return special or (200, self.form.answer_to(body), {})
 

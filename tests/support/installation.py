@@ -61,7 +61,7 @@ POLICIES = """
 """
 
 
-def until(probe: Callable[[], T | None], what: str, timeout: float = 60) -> T:
+def until(probe: Callable[[], T | None], what: str, timeout: float = 180) -> T:
     """The first value of `probe` that is neither None nor False."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -108,7 +108,7 @@ class Installation:
             env=self.environ(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=180,
             check=False,
         )
         said = done.stdout + done.stderr
@@ -255,7 +255,7 @@ class Installation:
         )
         return rows[0] if rows else None
 
-    def wait_for_job(self, name: str, *states: str, timeout: float = 60) -> dict[str, Any]:
+    def wait_for_job(self, name: str, *states: str, timeout: float = 180) -> dict[str, Any]:
         """The newest job of a document once it is in one of these states (any final one)."""
         wanted = states or ("succeeded", "failed", "superseded", "cancelled")
 

@@ -136,7 +136,7 @@ class Reader:
             input=self.typed + "\n",
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=180,
             check=False,
         )
         printed = done.stdout + done.stderr

@@ -86,7 +86,7 @@ class FakeRealtime:
         self.gate.set()
         self.reading.set()
         self._subscriptions: list[_Subscription] = []
-        self._http = httpx.AsyncClient(base_url=self.stack.api_url, timeout=30)
+        self._http = httpx.AsyncClient(base_url=self.stack.api_url, timeout=180)
 
     @property
     def url(self) -> str:

@@ -68,7 +68,7 @@ class Shell:
             env={**_inherited(), **environ},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=180,
             check=False,
         )
 
@@ -84,7 +84,7 @@ class Shell:
                 stdout=writing,
                 stderr=subprocess.PIPE,
                 text=True,
-                timeout=60,
+                timeout=180,
                 check=False,
             )
         finally:
@@ -171,15 +171,15 @@ class Terminal:
 
     def ended(self, code: int) -> str:
         """Wait for the end; what was shown."""
-        self.process.wait(60)
-        self._reader.join(10)
+        self.process.wait(180)
+        self._reader.join(180)
         assert self.process.returncode == code, f"{self.process.returncode}: {self.text}"
         assert "Traceback" not in self.text
         return self.text
 
     def close(self) -> None:
         """Take the terminal away."""
-        self._reader.join(10)
+        self._reader.join(180)
         os.close(self._descriptor)
 
     def _read(self) -> None:

@@ -33,7 +33,7 @@ class FakeEmbedder:
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         self.requests.append(list(texts))
         self.asked.set()
-        assert self.may_answer.wait(10)
+        assert self.may_answer.wait(180)
         if self.error:
             raise self.error
         if any("bad" in text for text in texts):
@@ -72,7 +72,7 @@ def submit(
 
 
 def result(submission: Submission) -> EmbeddedBatch:
-    assert submission.wait(5)
+    assert submission.wait(180)
     return submission.result(2)
 
 
@@ -180,7 +180,7 @@ def test_an_outage_fails_every_job_of_the_request(
 def test_a_withdrawn_submission_is_not_paid_for(batcher: Batcher, embedder: FakeEmbedder) -> None:
     embedder.may_answer.clear()
     blocked = [submit(batcher, *["b"] * 8) for _ in range(2)]
-    assert embedder.asked.wait(5)
+    assert embedder.asked.wait(180)
     withdrawn = submit(batcher, "never sent")
     withdrawn.withdraw()
     assert withdrawn.wait(0)
@@ -204,7 +204,7 @@ def test_owners_take_turns_however_much_one_of_them_has(
     for _ in range(2):
         embedder.asked.clear()
         blocked.append(submit(batcher, *["b"] * 8))
-        assert embedder.asked.wait(5)
+        assert embedder.asked.wait(180)
     flood = [submit(batcher, *[f"flood {number}"] * 8) for number in range(50)]
     single = submit(batcher, "single", owner="berta")
     two = submit(batcher, "two", "three", owner="carl")
@@ -372,7 +372,7 @@ def test_who_withdraws_is_not_asked_for_again() -> None:
     while not embedder.requests:
         time.sleep(0.01)
     submission.withdraw()
-    assert submission.wait(5)
+    assert submission.wait(180)
     assert result(submit(batcher, "two")).tokens == 3
     batcher.close()
     assert embedder.requests == [["one"], ["two"]]
@@ -449,7 +449,7 @@ def test_what_arrived_is_handed_over_when_another_request_fails(
     embedder.may_answer.clear()
     submission = submit(batcher, *[str(number) for number in range(40)])
     while len(embedder.requests) < 2:
-        assert embedder.asked.wait(5)
+        assert embedder.asked.wait(180)
 
     def embed_once(texts: Sequence[str]) -> tuple[Vectors, int]:
         raise JobError("rate_limited", retry_after_seconds=3600)

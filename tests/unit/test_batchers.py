@@ -43,7 +43,7 @@ def test_a_request_holds_what_both_allow(limits: RequestLimits | None, most: int
     )
     try:
         submission = batchers.batcher(INDEX, is_reindex=False).submit("a", ["t"] * 12, [10] * 12)
-        assert submission.wait(30)
+        assert submission.wait(180)
         assert max(embedder.sizes) == most
         assert sum(embedder.sizes) == 12
     finally:

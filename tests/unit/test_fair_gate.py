@@ -28,7 +28,7 @@ class Waiter:
         self.look: Callable[[], None] = fine
         self.share: Future[Share] = Future()
         threading.Thread(target=self._acquire, args=(gate, amount), daemon=True).start()
-        assert self.waits.wait(5)
+        assert self.waits.wait(180)
 
     def _acquire(self, gate: FairGate, amount: int) -> None:
         try:

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import random
-import statistics
 import time
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -199,13 +198,9 @@ def test_headings_too_long_for_a_chunk_are_content(heading: str) -> None:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """The median of several runs: a busy machine adds little to CPU time."""
-    spent = []
-    for _ in range(5):
-        began = time.thread_time()
-        work()
-        spent.append(time.thread_time() - began)
-    return statistics.median(spent)
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
 
 
 @pytest.mark.parametrize("text", MONSTERS.values(), ids=MONSTERS.keys())
@@ -217,5 +212,11 @@ def test_four_times_the_text_takes_no_more_than_eight_times_the_work(
         document = [Element("NarrativeText", text * times)]
         return lambda: list(chunk_elements(document, counter, max_tokens=400))
 
-    # Work that grows with the square takes 16 times as long.
-    assert cpu_seconds(chunk(8)) <= 8 * cpu_seconds(chunk(2)) + 0.02
+    def grows_little() -> bool:
+        # In turns, and the least of each: a busy machine adds to CPU time and takes nothing away.
+        pairs = [(cpu_seconds(chunk(2)), cpu_seconds(chunk(8))) for _ in range(3)]
+        short, long = (min(seconds) for seconds in zip(*pairs, strict=True))
+        # Work that grows with the square takes 16 times as long.
+        return bool(long <= 8 * short + 0.02)
+
+    assert any(grows_little() for _ in range(4))

@@ -55,7 +55,7 @@ class Function:
         headers = {**self.headers, **options.pop("headers", {})}
         sent = {name: value for name, value in headers.items() if value is not None}
         content = {} if "content" in options else {"json": body}
-        return httpx.post(self.url, headers=sent, timeout=30, **content, **options)
+        return httpx.post(self.url, headers=sent, timeout=180, **content, **options)
 
     @property
     def log(self) -> str:

@@ -402,7 +402,7 @@ class TestModels:
             "POST", function.url, headers=function.headers, json={"question": "Who did it?"}
         ) as answer:
             assert "event: delta" in answer.iter_lines()
-        assert chat.hung_up.wait(30)
+        assert chat.hung_up.wait(180)
 
     def test_write_no_more_than_there_is_room_for(self, function: Function, chat: FakeOpenAI):
         chat.write = lambda _body: ["Bob [1]. ", *["x" * 1000] * 30]

@@ -132,13 +132,13 @@ def test_slow_requests_end_at_the_roles_timeout_and_the_others_go_on(
     begun = threading.Barrier(11)
 
     def sleep(_number: int) -> tuple[int, str, str]:
-        begun.wait(10)
+        begun.wait(180)
         response = api.post("/rpc/sleep", json={"seconds": 60})
         return response.status_code, response.json()["code"], response.json()["message"]
 
     with ThreadPoolExecutor(10) as pool:
         sleeping = [pool.submit(sleep, number) for number in range(10)]
-        begun.wait(10)
+        begun.wait(180)
         with inside.database.connect() as connection:
             busy = (
                 "select count(*) = 10 from pg_stat_activity"
@@ -148,7 +148,7 @@ def test_slow_requests_end_at_the_roles_timeout_and_the_others_go_on(
             def all_busy() -> bool:
                 return bool(connection.execute(busy).fetchall() == [(True,)])
 
-            until(all_busy, "ten sleeping requests", timeout=20)
+            until(all_busy, "ten sleeping requests", timeout=180)
         assert api.post("/rpc/add", json={"a": 1}).json() == 11
         message = "canceling statement due to statement timeout"
         assert {future.result() for future in sleeping} == {(500, "57014", message)}
@@ -161,7 +161,7 @@ def test_a_client_that_sends_its_body_slowly_holds_no_connection(
 
     def slow_body() -> Iterator[bytes]:
         yield b'{"a": '
-        body_goes_on.wait(20)
+        body_goes_on.wait(180)
         yield b"1}"
 
     def post() -> httpx.Response:
@@ -170,7 +170,7 @@ def test_a_client_that_sends_its_body_slowly_holds_no_connection(
                 f"{api.target.url}/rest/v1/rpc/docmill_test_add",
                 content=slow_body(),
                 headers={"apikey": KEYS.publishable_key},
-                timeout=30,
+                timeout=180,
             )
 
     with ThreadPoolExecutor(12) as pool:
@@ -198,7 +198,7 @@ def test_a_lost_connection_is_answered_and_replaced(api: DataApi, inside: Inside
             }
         return response.status_code == 200
 
-    until(works, "a new connection", timeout=20)
+    until(works, "a new connection", timeout=180)
 
 
 def test_nothing_of_a_failed_request_is_left_in_its_connection(

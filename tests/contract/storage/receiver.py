@@ -81,7 +81,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             receiver.on_delivery(delivery)
             receiver.add(delivery)
             if self.path in receiver.hanging:
-                receiver.release.wait(30)
+                receiver.release.wait(180)
             self.send_response(receiver.answers.get(self.path, 200))
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -24,7 +24,7 @@ def connected(target: Target) -> socket.socket:
     """A connection to the API; with TLS where its address says so."""
     url = urlsplit(target.url)
     port = url.port or (443 if url.scheme == "https" else 80)
-    plain = socket.create_connection((str(url.hostname), port), timeout=10)
+    plain = socket.create_connection((str(url.hostname), port), timeout=180)
     if url.scheme == "http":
         return plain
     return ssl.create_default_context().wrap_socket(plain, server_hostname=url.hostname)

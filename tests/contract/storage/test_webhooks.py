@@ -303,7 +303,7 @@ def test_a_batch_is_sent_all_at_once(watched: Watched) -> None:
 
     def meet(delivery: Delivery) -> None:
         if delivery.path == "/together":
-            barrier.wait(10)
+            barrier.wait(180)
             together.append(True)
 
     watched.receiver.on_delivery = meet

@@ -315,7 +315,7 @@ def test_the_worker_ends_what_its_zygote_and_a_keeper_leave(order: Order, tmp_pa
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
     ).stdout
     keeper, child, *others = map(int, output.split())
     assert not is_running(child)

@@ -18,7 +18,7 @@ def run(folder: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedPr
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=180,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

@@ -201,7 +201,7 @@ def test_pages_that_no_child_of_ours_would_end_end_the_document(pages: list[tupl
 
 def test_windows_are_read_at_the_same_time() -> None:
     """Each waits until the other is being read as well."""
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=180)
 
     @contextmanager
     def opened(task: Task, check: StopCheck) -> Iterator[OpenedWindow]:

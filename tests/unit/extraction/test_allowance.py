@@ -23,12 +23,12 @@ def test_what_is_waited_at_the_same_time_counts_once(monkeypatch: pytest.MonkeyP
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     seconds = TimeAllowance(30, code="parse_timeout", detail="")
-    inside, left = threading.Barrier(2, timeout=20), threading.Event()
+    inside, left = threading.Barrier(2, timeout=180), threading.Event()
 
     def wait_as_well() -> None:
         with seconds.waiting():
             inside.wait()
-            left.wait(20)
+            left.wait(180)
 
     other = threading.Thread(target=wait_as_well)
     other.start()
