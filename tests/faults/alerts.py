@@ -520,7 +520,8 @@ TROUBLES: Final = (
         "DocmillEventsWait",
         "locked the table of documents during a thousand uploads",
         documents_locked,
-        frozenset({"DocmillTrouble", "DocmillScheduleSilent"}),
+        # The repair deletes files that are being read by then: their runs lose their leases.
+        frozenset({"DocmillTrouble", "DocmillScheduleSilent", "DocmillLeasesLost"}),
     ),
     Trouble(
         "DocmillDrainBehind",
