@@ -620,7 +620,8 @@ def main() -> int:
         installation = stack.enter_context(install(database, redis, folder))
         stand = stack.enter_context(running_stand(installation))
         watch_sound(stand, options.sound)
-        print("nothing fired in an hour of a sound installation", flush=True)
+        minutes = options.sound * SCRAPE_SECONDS / 60
+        print(f"nothing fired in {minutes:.0f} minutes without trouble", flush=True)
         for trouble in [one for one in TROUBLES if one.alert in options.only]:
             began = time.monotonic()
             try:
