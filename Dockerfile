@@ -28,7 +28,7 @@ FROM python:3.13.16-slim-trixie
 
 LABEL org.opencontainers.image.title="docmill" \
       org.opencontainers.image.description="Turns files in Supabase Storage into searchable vectors" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin docmill
 COPY --from=build /opt/docmill /opt/docmill

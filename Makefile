@@ -45,6 +45,7 @@ contract: $(VENV)/.dev ## Ask a project what the embedded API is asked: SUPABASE
 faults: $(VENV)/.dev ## Inject every fault in full amounts, and record it for docs/guarantees.md
 	DOCMILL_FAULTS_FULL=1 DOCMILL_FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults \
 		--ignore tests/faults/test_chaos.py --ignore tests/faults/test_guarantees.py
+	$(BIN)/python -m tests.faults.alerts --record
 	$(BIN)/python -m tests.faults.guarantees
 
 chaos: $(VENV)/.dev ## Break everything at random under load; SEEDS=10 SECONDS=30 FIRST=1

@@ -7,7 +7,7 @@ and from an installed wheel alike.
 
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if not (Path(__file__).parent / "worker").is_dir():
     # A clone or an archive without symbolic links has small text files instead.

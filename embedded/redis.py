@@ -107,7 +107,7 @@ def _wait_until_ready(server: RedisServer, check: StopCheck) -> None:
         try:
             client.ping()
             client.close()
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.TimeoutError):  # or on a machine that is busy
             time.sleep(0.02)
         else:
             return

@@ -1,14 +1,12 @@
 """Postgres that stalls, refuses or sleeps; a provider that fails; clocks and disks that are off."""
 
 import json
-import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +18,7 @@ from psycopg import errors as pg
 from docmill.worker.errors import JobError
 from docmill.worker.store.database import Database
 from tests.faults.fake_provider import WAYS, wrong_answer
+from tests.faults.processes import NoDiskError, SmallDisk, small_disk
 from tests.faults.stack import FULL, LEASE_SECONDS, Stack
 from tests.faults.test_deaths import HELD
 from tests.support.database import Database as MadeDatabase
@@ -429,29 +428,16 @@ def test_a_worker_whose_clock_is_wrong_works_as_any_other(
         assert stack.worker.stop() == 0
 
 
-@dataclass(frozen=True)
-class TinyDisk:
-    """A folder with room for 64 KiB, to the program alone that a command is put in front of."""
-
-    folder: Path
-    command: tuple[str, ...]
-
-
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> TinyDisk:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    unshare = shutil.which("unshare") or "false"
-    mount = ("sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"', str(folder))
-    for privilege in ((), ("--user", "--map-root-user")):
-        command = (unshare, "--mount", *privilege, "--", *mount)
-        if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:
-            return TinyDisk(folder, command)
-    pytest.skip("mounting a small disk needs root, or the right to be root in a namespace")
+def tiny_disk(tmp_path: Path) -> SmallDisk:
+    try:
+        return small_disk(tmp_path / "tiny")
+    except NoDiskError as error:
+        pytest.skip(str(error))
 
 
 def test_a_full_disk_delays_a_document_and_nothing_of_it_stays(
-    broken: Stack, tiny_disk: TinyDisk, monkeypatch: pytest.MonkeyPatch
+    broken: Stack, tiny_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = broken
     stack.worker.stop()

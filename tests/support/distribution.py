@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 #: Files whose tests share an installation, by its name.
 TOGETHER: Final = {
+    "tests/acceptance/test_erase.py": "tests/acceptance: running",
     "tests/acceptance/test_flower.py": "tests/acceptance: running",
     "tests/acceptance/test_holds.py": "tests/acceptance: running",
     "tests/acceptance/test_path.py": "tests/acceptance: running",
@@ -29,6 +30,8 @@ LONGEST: Final = (
     "tests/faults: broken",
     "tests/acceptance: running",
     "tests/faults/test_chaos.py",
+    "tests/acceptance/test_upgrade.py",
+    "tests/faults/test_alerts.py",
     "tests/integration/extraction/test_profiles.py",
     "tests/acceptance/test_documentation.py",
     "tests/acceptance/test_requests.py",
@@ -36,7 +39,6 @@ LONGEST: Final = (
     "tests/acceptance/test_interrupted_starts.py",
     "tests/faults/test_bad_input.py",
     "tests/integration/extraction/test_guard.py",
-    "tests/acceptance/test_upgrade.py",
     "tests/acceptance/test_containers.py",
     "tests/acceptance/test_start.py",
     "tests/acceptance/test_doorbell.py",

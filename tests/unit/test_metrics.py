@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from docmill.worker.processes.metrics import DatabaseGauges, PrometheusRecorder
 from docmill.worker.store.gauges import Gauge
 from tests.support.metrics_reference import MARK, PAGE, exported_names, metrics_table
 from tests.support.pages import ROOT
+from tests.support.promql import Samples, parse
 
 ALERTS = yaml.safe_load((ROOT / "ops" / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((ROOT / "ops" / "grafana.json").read_text())
@@ -92,6 +94,29 @@ def test_every_metric_can_be_recorded_and_is_exported(registry: CollectorRegistr
         assert re.search(rf"^{metric.name}\w*(?:{{.*}})? [0-9.]+$", text, re.MULTILINE), metric.name
 
 
+def test_what_alerts_count_is_exported_before_it_happens() -> None:
+    """Prometheus sees no increase in the first value of a series."""
+    registry = CollectorRegistry()
+    PrometheusRecorder(registry).begin(["openai"])
+    samples = Samples()
+    samples.scrape(0, "worker:9464", generate_latest(registry).decode(), job="docmill")
+    counted = [selector for alert in ALERTS for selector in counters_in(alert["expr"])]
+    assert len(counted) >= 8
+    for selector in counted:
+        found = parse(selector).value(samples, 0)
+        assert isinstance(found, dict)
+        assert set(found.values()) == {0}, selector
+    failed = {("outcome", "failed"), ("code", "corrupt")}
+    runs = parse("docmill_runs_total").value(samples, 0)
+    assert isinstance(runs, dict)
+    assert any(failed <= series for series in runs)
+
+
+def counters_in(expression: str) -> list[str]:
+    """The selectors of a rule that stand over a window."""
+    return re.findall(r"(\w+(?:{[^}]*})?)\[", expression)
+
+
 def test_nothing_is_recorded_where_nobody_listens() -> None:
     metrics.record(metrics.LEASES_LOST)
 
@@ -150,3 +175,27 @@ def test_gauges_of_a_database_that_is_away_are_absent_and_say_so() -> None:
     gauges._due = 0
     assert value(registry, "docmill_database_up") == 0
     assert value(registry, "docmill_leases", state="held") is None
+
+
+def test_a_database_that_hangs_is_away_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus gives up after ten seconds, and the alert needs an answer."""
+    monkeypatch.setattr("docmill.worker.processes.metrics.READ_SECONDS", 0.05)
+    answers, begun = threading.Event(), []
+
+    def read() -> list[Gauge]:
+        begun.append(1)
+        answers.wait(60)
+        return [Gauge("docmill_leases", {"state": "held"}, 3)]
+
+    registry = CollectorRegistry()
+    gauges = DatabaseGauges(read)
+    registry.register(gauges)
+    for _ in range(2):
+        assert value(registry, "docmill_database_up") == 0
+        assert value(registry, "docmill_leases", state="held") is None
+    assert len(begun) == 1  # nobody asks again before it has answered
+    answers.set()
+    assert gauges._reading is not None
+    gauges._reading.join()
+    assert value(registry, "docmill_database_up") == 1
+    assert value(registry, "docmill_leases", state="held") == 3

@@ -1,6 +1,7 @@
 """Leaving nothing of a person: every row and vector, and a note that their files stay erased."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, LiteralString
@@ -17,7 +18,7 @@ RULES: Final[LiteralString] = """
      order by bucket_id, prefix
 """
 ERASE_OWNER: Final[LiteralString] = """
-    select object_ids, document_ids from ingest_private.erase_owner(%(owner)s)
+    select document_ids from ingest_private.erase_owner(%(owner)s)
 """
 ERASE_ROWS: Final[LiteralString] = """
     select relation, removed from ingest_private.erase_rows(%(owner)s)
@@ -26,8 +27,10 @@ STILL_WITHDRAWN: Final[LiteralString] = """
     select count(*) from ingest_private.withdrawn
      where document_id = any(%(documents)s) or owner_id = %(owner)s
 """
-STORED_NAMES: Final[LiteralString] = """
-    select bucket_id, name from storage.objects where id = any(%(objects)s) order by 1, 2
+FILES: Final[LiteralString] = """
+    select id, bucket_id, name from storage.objects
+     where id in (select ingest_private.owned_objects(%(owner)s)) order by bucket_id, name
+     limit %(at_most)s
 """
 OWNED: Final[LiteralString] = """
     select (select count(*) from ingest_private.owned_objects(%(owner)s)) as files,
@@ -48,15 +51,37 @@ _STUCK_SECONDS: Final = 60.0
 class Erased:
     """What was erased: the receipt, which names no text."""
 
-    objects: list[tuple[str, str]]  #: bucket and name of each file that Storage still holds
     documents: int
     drained: int  #: rows of chunks, positions, staged chunks and windows
     rows: dict[str, int]  #: rows that named the owner, by table
+
+    def __add__(self, more: "Erased") -> "Erased":
+        """What was erased by both."""
+        rows = Counter(self.rows)
+        rows.update(more.rows)
+        return Erased(
+            self.documents + more.documents, self.drained + more.drained, dict(sorted(rows.items()))
+        )
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that Storage holds."""
+
+    object_id: UUID
+    bucket_id: str
+    name: str
 
 
 def owned(connection: Connection, owner: str) -> Row:
     """How much there is of an owner: files, documents, chunks, jobs, conversations."""
     return fetch_rows(connection, OWNED, {"owner": owner})[0]
+
+
+def owned_files(connection: Connection, owner: str, *, at_most: int) -> list[StoredFile]:
+    """Files that are an owner's now, erased or not, in order of bucket and name."""
+    rows = fetch_rows(connection, FILES, {"owner": owner, "at_most": at_most})
+    return [StoredFile(row["id"], row["bucket_id"], row["name"]) for row in rows]
 
 
 def erase_owner(connection: Connection, owner: str) -> Erased:
@@ -68,11 +93,9 @@ def erase_owner(connection: Connection, owner: str) -> Erased:
     """
     _check_rules(connection, owner)
     found = _patiently(connection, ERASE_OWNER, owner)[0]
-    names = fetch_rows(connection, STORED_NAMES, {"objects": found["object_ids"]})
     drained = _drain(connection, owner, found["document_ids"])
     rows = {row["relation"]: row["removed"] for row in _patiently(connection, ERASE_ROWS, owner)}
     return Erased(
-        [(row["bucket_id"], row["name"]) for row in names],
         len(found["document_ids"]),
         drained,
         {name: removed for name, removed in rows.items() if removed},

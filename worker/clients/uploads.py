@@ -68,11 +68,7 @@ class Uploader:
         except StorageApiError as error:
             raise UploadError(str(error.code), self._explained(error)) from None
         except httpx.TransportError as error:
-            raise UploadError(
-                "upload_failed",
-                f"Storage does not answer at {self._url} ({type(error).__name__}): check "
-                "SUPABASE_URL, and that this machine reaches it",
-            ) from None
+            raise UploadError("upload_failed", self._silent(error)) from None
         except OSError as error:
             raise UploadError("upload_failed", error.strerror or type(error).__name__) from None
         except Exception as error:
@@ -89,7 +85,13 @@ class Uploader:
             except StorageApiError as error:
                 raise UploadError(str(error.code), self._explained(error)) from None
             except httpx.TransportError as error:
-                raise UploadError("remove_failed", type(error).__name__) from None
+                raise UploadError("remove_failed", self._silent(error)) from None
+
+    def _silent(self, error: httpx.TransportError) -> str:
+        return (
+            f"Storage does not answer at {self._url} ({type(error).__name__}): check SUPABASE_URL, "
+            "and that this machine reaches it"
+        )
 
     def _explained(self, error: StorageApiError) -> str:
         said = f"Storage says: {error.message}"

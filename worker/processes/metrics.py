@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from docmill.worker import metrics
-from docmill.worker.errors import JobError, ServiceError
+from docmill.worker.errors import ERROR_CODES, JobError, ServiceError
+from docmill.worker.extraction.shared import profiles
 from docmill.worker.log import get_logger
 from docmill.worker.metrics import METRICS, Metric
 from docmill.worker.settings.parts import MetricsSettings
@@ -29,6 +30,11 @@ log = get_logger(__name__)
 
 #: Whoever asks more often gets the same answer: the database is asked by every worker.
 FRESH_SECONDS: Final = 10.0
+#: What a question may wait for the database. Prometheus waits ten seconds for all metrics of a
+#: process, and without them the alert for a database that is away could never fire.
+READ_SECONDS: Final = 5.0
+#: How children end: read to the end, or by a limit or a crash.
+CHILD_CODES: Final = ("ok", *(code for code in ERROR_CODES if code.startswith("parse_")))
 #: Says whether the gauges of the database are there.
 DATABASE_UP: Final = "docmill_database_up"
 
@@ -39,6 +45,15 @@ class PrometheusRecorder:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._kept = {metric.name: _made(metric, registry) for metric in METRICS}
 
+    def begin(self, providers: Sequence[str]) -> None:
+        """Have the series of a worker from its start on, at zero.
+
+        Prometheus sees no increase in the first value of a series: what happens once would be
+        missed.
+        """
+        for metric, *values in _worker_series(providers):
+            self._kept[metric.name].labels(*values)
+
     def record(self, metric: Metric, value: float, labels: dict[str, str]) -> None:
         """Add to a counter, or note one observation. Thread-safe."""
         kept = self._kept[metric.name]
@@ -47,6 +62,25 @@ class PrometheusRecorder:
             named.inc(value)
         else:
             named.observe(value)
+
+
+def _worker_series(providers: Sequence[str]) -> Iterator[tuple[Metric, *tuple[str, ...]]]:
+    """Metrics, with values of their labels that are known before anything happens."""
+    yield metrics.RUNS, "succeeded", ""
+    for code in ERROR_CODES:
+        yield metrics.RUNS, "failed", code
+        yield metrics.RUNS, "released", code
+    for profile in (profiles.PLAIN, *profiles.SPECIAL):
+        for code in CHILD_CODES:
+            yield metrics.CHILD_ENDS, profile, code
+    for provider in providers:
+        yield metrics.REQUESTS, provider, "ok"
+        yield metrics.REQUESTS, provider, "rate_limited"
+        for metric in (
+            *(metrics.BATCH_FILL, metrics.TOKENS, metrics.SPEND),
+            *(metrics.RATE_LIMIT_WAITS, metrics.RATE_LIMIT_SECONDS),
+        ):
+            yield metric, provider
 
 
 def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
@@ -66,13 +100,12 @@ class DatabaseGauges(Collector):
         self._known: list[Gauge] = []
         self._is_up = False
         self._due = 0.0
+        self._reading: threading.Thread | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """All gauges; without the database the one that says so."""
+        """All gauges; without the database, or before it has answered, the one that says so."""
         with self._lock:
-            if time.monotonic() >= self._due:
-                self._refresh()
-            known, is_up = list(self._known), self._is_up
+            known, is_up = self._now()
         for name, (meaning, labels) in GAUGES.items():
             family = GaugeMetricFamily(name, meaning, labels=labels)
             for gauge in known:
@@ -85,6 +118,18 @@ class DatabaseGauges(Collector):
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing is asked of the database before somebody wants to know."""
         return ()
+
+    def _now(self) -> tuple[list[Gauge], bool]:
+        if self._reading is None and time.monotonic() >= self._due:
+            # A connection that hangs is waited for much longer than anybody who asks would.
+            self._reading = threading.Thread(target=self._refresh, name="gauges", daemon=True)
+            self._reading.start()
+        if self._reading is not None:
+            self._reading.join(READ_SECONDS)
+            if self._reading.is_alive():
+                return [], False
+            self._reading = None
+        return list(self._known), self._is_up
 
     def _refresh(self) -> None:
         try:
@@ -107,16 +152,21 @@ def database_gauges(database: Database) -> DatabaseGauges:
 
 
 @contextmanager
-def served_metrics(settings: MetricsSettings, *collectors: Collector) -> Iterator[None]:
+def served_metrics(
+    settings: MetricsSettings, *collectors: Collector, providers: Sequence[str] | None = None
+) -> Iterator[None]:
     """Record and serve while this is open, where a port is set; else do nothing.
 
-    Raises ServiceError when the port cannot be had.
+    `providers`: of a worker; its series are there from the start, at zero. Raises ServiceError when
+    the port cannot be had.
     """
     if not settings.metrics_port:
         yield
         return
     registry = CollectorRegistry()
     recorder = PrometheusRecorder(registry)
+    if providers is not None:
+        recorder.begin(providers)
     ProcessCollector(registry=registry)
     for collector in collectors:
         registry.register(collector)

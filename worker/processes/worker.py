@@ -92,7 +92,8 @@ def _run_traced(settings: WorkerSettings, *, isolated: bool) -> int:
         set_current(runtime)
         _install_handlers(runtime, settings)
         worker = _celery_worker(runtime, settings, isolated=isolated)
-        with served_metrics(settings, database_gauges(runtime.database)):
+        gauges = database_gauges(runtime.database)
+        with served_metrics(settings, gauges, providers=runtime.batchers.providers):
             worker.start()
         return int(worker.exitcode or 0)
     finally:
