@@ -25,8 +25,6 @@ from tests.support.installation import (
     until,
 )
 
-pytestmark = pytest.mark.timeout(300)
-
 CAROL = "33333333-3333-4333-8333-333333333333"
 SENT = "4bf92f3577b34da6a3ce929d0e0e4736"
 SENDER = "00f067aa0ba902b7"

@@ -32,10 +32,10 @@ from tests.faults.results import record, recorded
 from tests.support.alert_table import write_table
 from tests.support.database import Database, make_database
 from tests.support.fake_openai import error
-from tests.support.installation import ALICE, BUCKET, FAST, Installation, install, until
+from tests.support.installation import ALICE, BOB, BUCKET, FAST, Installation, install, until
 from tests.support.pages import ROOT
 from tests.support.promql import Alert, Alerts, Samples
-from tests.support.slow import SLOW_MARKDOWN
+from tests.support.slow import LINKS, SLOW_MARKDOWN
 
 RULES: Final[Sequence[Mapping[str, Any]]] = yaml.safe_load(
     (ROOT / "ops" / "alerts.yml").read_text()
@@ -47,9 +47,10 @@ PAUSE_SECONDS: Final = 0.5
 #: Prometheus' seconds in a real one, on a machine that keeps up.
 FACTOR: Final = round(SCRAPE_SECONDS / PAUSE_SECONDS)
 #: Thresholds that are changed, and why: rates for a second are lower by the factor, and a machine
-#: that runs tests has no four gigabytes to spare.
+#: that runs tests has neither a whole core nor four gigabytes to spare.
 SCALED: Final[Mapping[str, tuple[str, str]]] = {
     "DocmillEmptyBatches": ("> 1", f"> {1 / FACTOR:.4f}"),
+    "DocmillOneOwner": ("> 1", f"> {0.1 / FACTOR:.4f}"),
     "DocmillWorkerMemory": ("> 4e9", "> 4e8"),
 }
 #: What an alert, and its end, may take, in real seconds.
@@ -177,6 +178,12 @@ class Stand:
     def upload_bytes(self, content: bytes) -> str:
         """A file of its own with just this; returns its name."""
         return self.installation.upload(ALICE, f"{next(self._names)}.md", content)
+
+    def readers(self) -> list[int]:
+        """Children of the worker that read documents: below its zygote, and below their keepers."""
+        zygotes = children_of(self.places["worker"].pid)
+        keepers = [keeper for zygote in zygotes for keeper in children_of(zygote)]
+        return [child for keeper in keepers for child in children_of(keeper)]
 
     def execute(self, statement: str) -> None:
         """Do this in the database, as its owner."""
@@ -337,15 +344,24 @@ def children_killed(stand: Stand) -> Iterator[Meanwhile]:
     before = stand.count(killed)
 
     def kill_readers() -> bool:
-        # worker, zygote, keeper, child
-        worker = stand.places["worker"].pid
-        for keeper in [two for one in children_of(worker) for two in children_of(one)]:
-            for child in children_of(keeper):
-                os.kill(child, signal.SIGKILL)
+        for child in stand.readers():
+            os.kill(child, signal.SIGKILL)
         return stand.count(killed) >= before + 12
 
     until(kill_readers, "children killed", 120)
     yield nothing
+
+
+def one_owner_takes_the_children(stand: Stand) -> Iterator[Meanwhile]:
+    other = stand.installation.upload(BOB, "stands.md", SLOW_MARKDOWN.encode())
+    (reader,) = until(lambda: stand.readers() or None, "a child of another owner")
+    # It stands still: it is there all the time, and uses nothing.
+    os.kill(reader, signal.SIGSTOP)
+    try:
+        yield every(4, lambda: stand.upload_bytes((LINKS * 1500).encode()))
+    finally:
+        os.kill(reader, signal.SIGKILL)
+    stand.installation.wait_for_job(other, "failed", "succeeded")
 
 
 def provider_limits(stand: Stand) -> Iterator[Meanwhile]:
@@ -497,6 +513,11 @@ TROUBLES: Final = (
         children_killed,
         frozenset({"DocmillManyFailures"}),
         {"code": "parse_memory"},
+    ),
+    Trouble(
+        "DocmillOneOwner",
+        "uploaded slow files of one owner while a child of another one stood still",
+        one_owner_takes_the_children,
     ),
     Trouble(
         "DocmillRateLimited",

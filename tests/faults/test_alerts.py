@@ -53,13 +53,11 @@ def stand(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(600)
 def test_nothing_fires_while_nothing_is_wrong(stand: Stand) -> None:
     watch_sound(stand, 12)
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "trouble", [one for one in TROUBLES if one.alert in FEW], ids=lambda one: one.alert
 )
