@@ -117,6 +117,17 @@ class Number(Expression):
         return self.number
 
 
+def _is_like(value: str, pattern: str) -> bool:
+    return re.fullmatch(pattern, value) is not None
+
+
+_MATCHERS: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "=": lambda value, wanted: value == wanted,
+    "=~": _is_like,
+    "!~": lambda value, pattern: not _is_like(value, pattern),
+}
+
+
 @dataclass(frozen=True)
 class Selector(Expression):
     """A name, matchers, and in brackets a window in seconds."""
@@ -129,10 +140,7 @@ class Selector(Expression):
         """Whether a series of this name has the labels."""
         has = dict(series)
         return all(
-            has.get(label, "") == wanted
-            if sign == "="
-            else re.fullmatch(wanted, has.get(label, "")) is not None
-            for label, sign, wanted in self.matchers
+            _MATCHERS[sign](has.get(label, ""), wanted) for label, sign, wanted in self.matchers
         )
 
     def value(self, samples: Samples, time: float) -> Value:
@@ -327,7 +335,7 @@ def bucket_quantile(quantile: float, buckets: Sequence[tuple[float, float]]) -> 
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<number>\d+(?:\.\d+)?(?:e\d+)?)(?![\w.])|(?P<window>\[[^\]]*\])
-          |(?P<word>[a-zA-Z_]\w*)|(?P<string>"[^"\\]*")|(?P<sign>=~|==|[-+*/><(){},=]))""",
+          |(?P<word>[a-zA-Z_]\w*)|(?P<string>"[^"\\]*")|(?P<sign>=~|!~|==|[-+*/><(){},=]))""",
     re.VERBOSE,
 )
 _DURATION: Final = re.compile(r"(\d+)([smhd])")
@@ -431,7 +439,7 @@ class _Reader:
         if self._has("{"):
             while not self._has("}"):
                 label, sign = self._take("word"), self._take("sign")
-                if sign not in ("=", "=~"):
+                if sign not in _MATCHERS:
                     raise UnknownFormError(f"the matcher {sign!r} in {self._text!r}")
                 matchers.append((label, sign, self._take("string")[1:-1]))
                 if self.ahead != "}":

@@ -154,6 +154,10 @@ def said(samples: Samples, expression: str) -> dict[tuple[tuple[str, str], ...],
         ("sum by (p) (x)", {(("p", "5"),): 3, (("p", "9"),): 30}),
         ("max(x)", {(): 30}),
         ('sum(x{code=~"one|two"})', {(): 3}),
+        ('sum(x{code!~"one|two"})', {(): 30}),
+        ('sum(x{code!~"on"})', {(): 33}),
+        ('sum(x{none!~"a"})', {(): 33}),  # a label that is not there is empty
+        ('sum(x{none!~""})', {}),
         ('sum(x{code=~"on"})', {}),  # a pattern is for the whole of a value
         ('sum(x{code=~"t.*", job="docmill"})', {(): 32}),
         ("sum(x) / sum(z)", {(): 33 / 7}),
@@ -223,7 +227,6 @@ def test_an_absent_series_has_the_labels_that_were_asked_for(samples: Samples) -
         "delta(x[5m])",
         "quantile_over_time(0.5, x[5m])",
         'x{code!="one"}',
-        'x{code!~"one"}',
         'x{code="o\\ne"}',
         "{p='5'}",
         "x @ 5",
