@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import psycopg
 from prometheus_client import (
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from docmill.worker import metrics
 from docmill.worker.errors import ERROR_CODES, JobError, ServiceError
+from docmill.worker.extraction.parent.owner_classes import OwnerClass
 from docmill.worker.extraction.shared import profiles
 from docmill.worker.log import get_logger
 from docmill.worker.metrics import METRICS, Metric
@@ -73,6 +74,8 @@ def _worker_series(providers: Sequence[str]) -> Iterator[tuple[Metric, *tuple[st
     for profile in (profiles.PLAIN, *profiles.SPECIAL):
         for code in CHILD_CODES:
             yield metrics.CHILD_ENDS, profile, code
+        for owner_class in get_args(OwnerClass):
+            yield metrics.CHILD_SECONDS, profile, owner_class
     for provider in providers:
         yield metrics.REQUESTS, provider, "ok"
         yield metrics.REQUESTS, provider, "rate_limited"
