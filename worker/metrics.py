@@ -43,7 +43,7 @@ RUN_SECONDS: Final = _histogram("run_seconds", "Time of a run.", "outcome")
 STAGE_SECONDS: Final = _histogram("stage_seconds", "Time that runs spend in a stage.", "stage")
 LEASES_LOST: Final = _counter(
     "leases_lost",
-    "Runs that stopped because their lease was lost, also to a delete or another version.",
+    "Runs that lost their lease although their document was still wanted.",
 )
 REQUESTS: Final = _counter(
     "embedding_requests", "Requests for embeddings by error code; ok: answered.", "provider", "code"

@@ -17,3 +17,12 @@ returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     delete from ingest_private.workers where id = p_worker_id;
 $$;
+
+-- is_wanted: whether a job should still have been run when its run lost the lease. False: it was
+-- superseded or cancelled, or it is gone with its document.
+create or replace function ingest_private.is_wanted(p_job_id uuid)
+returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select exists (select from ingest.jobs as job
+                    where job.id = p_job_id and job.state not in ('superseded', 'cancelled'))
+$$;

@@ -54,6 +54,7 @@ grant execute on function
     ingest_private.trace_jobs,
     ingest_private.renew_leases,
     ingest_private.stop_flags,
+    ingest_private.is_wanted,
     ingest_private.hints_wait,
     ingest_private.forget_worker,
     ingest_private.report_progress,

@@ -541,8 +541,7 @@ TROUBLES: Final = (
         "DocmillEventsWait",
         "locked the table of documents during a thousand uploads",
         documents_locked,
-        # The repair deletes files that are being read by then: their runs lose their leases.
-        frozenset({"DocmillTrouble", "DocmillScheduleSilent", "DocmillLeasesLost"}),
+        frozenset({"DocmillTrouble", "DocmillScheduleSilent"}),
     ),
     Trouble(
         "DocmillDrainBehind",

@@ -379,6 +379,25 @@ class TestFencing:
         delete_objects(admin, ["a.txt"])
         assert reasons(run.token) == {run.job_id: "lost", stranger: "lost"}
 
+    def test_a_job_is_wanted_unless_it_was_superseded_or_cancelled_or_is_gone(
+        self, admin: Connection, worker: Connection, run: Run
+    ):
+        def is_wanted(connection: Connection) -> bool:
+            query = "select ingest_private.is_wanted(%s) as it"
+            return bool(rows(connection, query, run.job_id)[0]["it"])
+
+        assert is_wanted(worker)
+        for state in ("superseded", "cancelled", "succeeded"):
+            with admin.transaction(force_rollback=True):
+                admin.execute("delete from ingest_private.leases")
+                admin.execute(
+                    "update ingest.jobs set state = %s, stage = 'finished', finished_at = clock_timestamp()",
+                    [state],
+                )
+                assert is_wanted(admin) == (state == "succeeded"), state
+        delete_objects(admin, ["a.txt"])
+        assert not is_wanted(worker)
+
 
 class TestFailJob:
     def test_counts_and_tries_again_until_the_attempts_are_used_up(

@@ -118,9 +118,17 @@ class JobRunner:
         progress.end_stage()
         metrics.record(metrics.RUNS, outcome=end.outcome, code=end.error_code or "")
         metrics.record(metrics.RUN_SECONDS, time.monotonic() - started, outcome=end.outcome)
-        if end.outcome == "lost":
+        if end.outcome == "lost" and self._is_wanted(run.claim.job_id):
             metrics.record(metrics.LEASES_LOST)
         return end
+
+    def _is_wanted(self, job_id: UUID) -> bool:
+        """Whether a lost job had a use: a delete or a new version takes a lease away too."""
+        try:
+            with self._database.transaction() as transaction:
+                return jobs.is_wanted(transaction, job_id)
+        except (JobError, *CONTENTION):  # the lease may be lost because the database is away
+            return True
 
     def _ended(self, run: Run, progress: ProgressReporter) -> RunEnd:
         end = RunEnd("succeeded")

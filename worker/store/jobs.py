@@ -32,6 +32,7 @@ FORGET_WORKER: Final[LiteralString] = "select ingest_private.forget_worker(%(wor
 STOP_FLAGS: Final[LiteralString] = """
     select job_id, reason from ingest_private.stop_flags(%(job_ids)s, %(tokens)s)
 """
+IS_WANTED: Final[LiteralString] = "select ingest_private.is_wanted(%(job_id)s)"
 REPORT_PROGRESS: Final[LiteralString] = """
     select ingest_private.report_progress(
         %(job_id)s, %(token)s, %(stage)s, %(pages_total)s, %(pages_done)s,
@@ -177,6 +178,11 @@ def stop_flags(
 ) -> dict[UUID, Literal["lost", "cancelled"]]:
     """Which of these runs must stop, and why."""
     return dict(connection.execute(STOP_FLAGS, _run_arrays(runs)).fetchall())
+
+
+def is_wanted(connection: Connection, job_id: UUID) -> bool:
+    """Whether a job that lost its lease still had a use: not superseded, cancelled or gone."""
+    return cast("bool", _scalar(connection, IS_WANTED, {"job_id": job_id}))
 
 
 def report_progress(connection: Connection, claim: Claim, progress: Progress) -> bool:
