@@ -252,8 +252,9 @@ create or replace function ingest_private.claim_bulk_batch(
     p_worker_id text, p_providers text[], p_except uuid[])
 returns table (
     id uuid, provider text, model text, dimensions integer, sends_dimensions boolean, state text,
-    input_file_id text, submitting_at timestamptz, remote_id text, output_file_id text,
-    error_file_id text, read_lines integer, created_at timestamptz, is_wanted boolean)
+    input_file_id text, submitting_at timestamptz, remote_id text, remote_status text,
+    output_file_id text, error_file_id text, read_lines integer, created_at timestamptz,
+    cleared_at timestamptz, is_wanted boolean)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 #variable_conflict use_column
@@ -275,7 +276,8 @@ begin
     return query
         select batch.id, batch.provider, batch.model, batch.dimensions, batch.sends_dimensions,
                batch.state, batch.input_file_id, batch.submitting_at, batch.remote_id,
-               batch.output_file_id, batch.error_file_id, batch.read_lines, batch.created_at,
+               batch.remote_status, batch.output_file_id, batch.error_file_id, batch.read_lines,
+               batch.created_at, batch.cleared_at,
                exists (select from ingest_private.bulk_texts as bought
                               join ingest.jobs as job on job.id = bought.job_id
                         where bought.batch_id = v_id and bought.document_id is not null

@@ -6,6 +6,7 @@ Its chat model writes what a test tells it to, and it reranks as TEI or as all o
 import base64
 import hashlib
 import json
+import re
 import select
 import socket
 import sys
@@ -16,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+
+from tests.support.fake_batches import FakeBatches
 
 MODEL = "fake-embedding"
 DIMENSIONS = 256
@@ -68,9 +71,13 @@ class FakeOpenAI:
     state: Callable[[], dict[str, Any]] = dict
     told: Callable[[dict[str, Any]], None] = lambda _body: None
     port: int = 0
+    #: Whether `respond` is asked for the texts of batches too.
+    answers_batches: bool = True
 
     def __post_init__(self) -> None:
         self.gate.set()
+        #: Files and batches: what a text is answered there is what it is answered anywhere.
+        self.batches = FakeBatches(self._embed_one)
         self._changed = threading.Condition()
         self._own = threading.local()
         self._server = _Server(("127.0.0.1", self.port), self._handler())
@@ -104,6 +111,7 @@ class FakeOpenAI:
         """Let everybody go and stop."""
         self.closed.set()
         self.gate.set()
+        self.batches.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -116,10 +124,42 @@ class FakeOpenAI:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
-                self._send(200, fake.state(), {})
+                if not self._is_batches(b""):
+                    self._send(200, {**fake.state(), "batches": fake.batches.state()}, {})
+
+            def do_DELETE(self) -> None:
+                assert self._is_batches(b"")
+
+            def _is_batches(self, content: bytes) -> bool:
+                """Whether files or batches were asked for; then it is answered."""
+                if not re.search(r"/v1/(files|batches)\b", self.path):
+                    return False
+                kind = self.headers.get("content-type", "")
+                reply = fake.batches.respond(self.command, self.path, content, kind)
+                if reply is None:
+                    self.close_connection = True
+                elif isinstance(reply[1], bytes):
+                    raw = Raw(reply[1], reply[0], "application/octet-stream")
+                    _send_raw(self, raw, fake.closed)
+                else:
+                    self._send(reply[0], reply[1], {})
+                return True
+
+            def _content(self) -> bytes:
+                if "content-length" in self.headers:
+                    return self.rfile.read(int(self.headers["content-length"]))
+                pieces = []
+                while size := int(self.rfile.readline(), 16):
+                    pieces.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(pieces)
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                content = self._content()
+                if self._is_batches(content):
+                    return
+                body = json.loads(content)
                 answered = fake._post(self, body)
                 if isinstance(answered, Raw):
                     _send_raw(self, answered, fake.closed)
@@ -150,9 +190,17 @@ class FakeOpenAI:
         if handler.path.endswith("/rerank"):
             return self._rerank(body)
         if handler.path.endswith("/script"):
+            self.batches.told(body.pop("batches", {}))
             self.told(body)
             return 200, {}, {}
         return self._answer(body)
+
+    def _embed_one(self, text: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        special = self.respond([text]) if self.answers_batches else None
+        if isinstance(special, tuple) and special[0] != 200:
+            return special[0], special[1]
+        width, encoding = body.get("dimensions", DIMENSIONS), body.get("encoding_format", "float")
+        return 200, embeddings([text], width, encoding)
 
     def _answer(self, body: dict[str, Any]) -> Answer | Raw:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
