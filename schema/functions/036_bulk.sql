@@ -524,7 +524,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- takes_bulk: whether a job that is being made buys in bulk: one that fills an index version that is
--- filled so, or one of a file that was announced so, which it forgets.
+-- filled so, one of a backfill that was asked for so, or one of a file that was announced so, which it
+-- forgets.
 create or replace function ingest_private.takes_bulk(
     p_document ingest.documents, p_index_version integer, p_kind text)
 returns boolean
@@ -533,6 +534,10 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
     if p_kind = 'reindex' then
         return (select is_bulk from ingest.index_versions where id = p_index_version);
+    end if;
+    -- backfill_source says it for all that it syncs.
+    if coalesce(current_setting('ingest_private.is_bulk', true), '') = 'true' then
+        return true;
     end if;
     -- Nearly always there are none.
     if not exists (select from ingest_private.bulk_names) then

@@ -93,3 +93,6 @@ create index bulk_texts_batch on ingest_private.bulk_texts (batch_id) where batc
 create index bulk_texts_owner on ingest_private.bulk_texts (owner_id) where batch_id is not null;
 
 create index jobs_in_batch on ingest.jobs (id) where hold_reason = 'in_batch';
+
+-- It takes more now; both forms side by side would be one too many.
+drop function if exists ingest_private.backfill_source(bigint, text, integer);

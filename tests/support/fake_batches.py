@@ -1,8 +1,8 @@
 """OpenAI's files and batches, for a FakeOpenAI: what is asked in a batch, and what comes of it.
 
 A batch goes through the states of the real one each time that it is asked for, and its answers come
-in another order than its lines. How batches end is told by the fields of `Script`. The books say what
-was paid.
+in another order than its lines. How batches end is told by the fields of `Script`. The books say
+what was paid.
 """
 
 import json
@@ -19,6 +19,7 @@ Reply = tuple[int, dict[str, Any] | bytes]
 #: The answer for one text: status and body.
 Embed = Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]
 
+_MISSING: Final[Reply] = (404, {"error": {"message": "no", "type": "error", "code": "no"}})
 _ENDS: Final = {"completed", "expired", "cancelled", "failed"}
 
 
@@ -108,24 +109,26 @@ class FakeBatches:
                     for file_id, (name, _) in self.files.items()
                 ]
                 return 200, _page(files, query)
-            case ("GET", "files", file_id, "content") if file_id in self.files:
-                return 200, self.files[file_id][1]
-            case ("DELETE", "files", file_id) if file_id in self.files:
-                del self.files[file_id]
-                self.deleted.append(file_id)
-                return 200, {"id": file_id, "deleted": True}
+            case (_, "files", file_id, *rest) if file_id in self.files:
+                return 200, self.files[file_id][1] if rest else self._delete(file_id)
             case ("POST", "batches"):
                 return self._create(json.loads(content))
-            case ("GET", "batches"):
-                return 200, _page([_shown(b) for b in reversed(self.batches.values())], query)
-            case ("GET", "batches", batch_id) if batch_id in self.batches:
-                return 200, _shown(self._moved(self.batches[batch_id]))
-            case ("POST", "batches", batch_id, "cancel") if batch_id in self.batches:
-                batch = self.batches[batch_id]
-                if batch["status"] not in _ENDS:
-                    batch["status"] = "cancelling"
-                return 200, _shown(batch)
-        return 404, {"error": {"message": "no", "type": "invalid_request_error", "code": None}}
+            case (_, "batches", *rest):
+                return self._about_batches(rest, query)
+        return _MISSING
+
+    def _about_batches(self, rest: list[str], query: dict[str, str]) -> Reply:
+        if not rest:
+            return 200, _page([_shown(b) for b in reversed(self.batches.values())], query)
+        batch = self.batches.get(rest[0])
+        if batch is None:
+            return _MISSING
+        return 200, _shown(_cancelling(batch) if rest[1:] else self._moved(batch))
+
+    def _delete(self, file_id: str) -> dict[str, Any]:
+        del self.files[file_id]
+        self.deleted.append(file_id)
+        return {"id": file_id, "deleted": True}
 
     def _upload(self, content: bytes, kind: str) -> Reply:
         parts = _parts(content, kind)
@@ -221,6 +224,12 @@ class FakeBatches:
 def _unanswered(line: dict[str, Any], status: str) -> dict[str, Any]:
     said = {"code": f"batch_{status}", "message": "This request could not be executed."}
     return {"id": "r", "custom_id": line["custom_id"], "response": None, "error": said}
+
+
+def _cancelling(batch: dict[str, Any]) -> dict[str, Any]:
+    if batch["status"] not in _ENDS:
+        batch["status"] = "cancelling"
+    return batch
 
 
 def _shown(batch: dict[str, Any]) -> dict[str, Any]:

@@ -124,65 +124,43 @@ class FakeOpenAI:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
-                if not self._is_batches(b""):
-                    self._send(200, {**fake.state(), "batches": fake.batches.state()}, {})
+                if not fake._batches(self, b""):
+                    state = {**fake.state(), "batches": fake.batches.state()}
+                    fake._send(self, (200, state, {}))
 
             def do_DELETE(self) -> None:
-                assert self._is_batches(b"")
-
-            def _is_batches(self, content: bytes) -> bool:
-                """Whether files or batches were asked for; then it is answered."""
-                if not re.search(r"/v1/(files|batches)\b", self.path):
-                    return False
-                kind = self.headers.get("content-type", "")
-                reply = fake.batches.respond(self.command, self.path, content, kind)
-                if reply is None:
-                    self.close_connection = True
-                elif isinstance(reply[1], bytes):
-                    raw = Raw(reply[1], reply[0], "application/octet-stream")
-                    _send_raw(self, raw, fake.closed)
-                else:
-                    self._send(reply[0], reply[1], {})
-                return True
-
-            def _content(self) -> bytes:
-                if "content-length" in self.headers:
-                    return self.rfile.read(int(self.headers["content-length"]))
-                pieces = []
-                while size := int(self.rfile.readline(), 16):
-                    pieces.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(pieces)
+                assert fake._batches(self, b"")
 
             def do_POST(self) -> None:
-                content = self._content()
-                if self._is_batches(content):
-                    return
-                body = json.loads(content)
-                answered = fake._post(self, body)
-                if isinstance(answered, Raw):
-                    _send_raw(self, answered, fake.closed)
-                elif answered is not None:
-                    self._send(*answered)
-
-            def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
-                content = json.dumps(answer).encode()
-                try:
-                    self.send_response(status)
-                    self.send_header("content-type", "application/json")
-                    self.send_header("content-length", str(len(content)))
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(content)
-                except OSError:
-                    self.close_connection = True  # the caller was killed, as tests do
+                content = _content(self)
+                if not fake._batches(self, content):
+                    fake._send(self, fake._post(self, json.loads(content)))
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         return Handler
+
+    def _batches(self, handler: BaseHTTPRequestHandler, content: bytes) -> bool:
+        """Whether files or batches were asked for; then it is answered, or never."""
+        if not re.search(r"/v1/(files|batches)\b", handler.path):
+            return False
+        kind = handler.headers.get("content-type", "")
+        reply = self.batches.respond(handler.command, handler.path, content, kind)
+        if reply is None:
+            handler.close_connection = True
+            return True
+        status, said = reply
+        raw = said if isinstance(said, bytes) else json.dumps(said).encode()
+        length = {"content-length": str(len(raw)), "connection": "close"}
+        _send_raw(handler, Raw(raw, status, headers=length), self.closed)
+        return True
+
+    def _send(self, handler: BaseHTTPRequestHandler, answered: Answer | Raw | None) -> None:
+        if isinstance(answered, Raw):
+            _send_raw(handler, answered, self.closed)
+        elif answered is not None:
+            _send_json(handler, *answered)
 
     def _post(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> Answer | Raw | None:
         if handler.path.endswith("/chat/completions"):
@@ -255,6 +233,34 @@ class FakeOpenAI:
         count = len(body["documents"])
         ranks = [{"index": place, "relevance_score": place} for place in range(count)]
         return 200, {"results": ranks}, {}
+
+
+def _send_json(
+    handler: BaseHTTPRequestHandler, status: int, answer: dict[str, Any], headers: dict[str, str]
+) -> None:
+    content = json.dumps(answer).encode()
+    try:
+        handler.send_response(status)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", str(len(content)))
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+    except OSError:
+        handler.close_connection = True  # the caller was killed, as tests do
+
+
+def _content(handler: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request; that of a stream of unknown length comes in pieces."""
+    if "content-length" in handler.headers:
+        return handler.rfile.read(int(handler.headers["content-length"]))
+    pieces = []
+    while size := int(handler.rfile.readline(), 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)
 
 
 def _event(choice: dict[str, Any]) -> bytes:
