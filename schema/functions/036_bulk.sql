@@ -32,6 +32,24 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
           from ingest_private.job_queue as entry where entry.job_id = p_job_id), false)
 $$;
 
+-- explain_bulk: what the texts of a job wait for, in words.
+create or replace function ingest_private.explain_bulk(p_job_id uuid)
+returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select concat_ws(' ',
+        format('It is embedded in bulk: %s of its texts wait for a batch, %s are in one.',
+               count(*) filter (where bought.state = 'waiting'),
+               count(*) filter (where bought.state = 'sent')),
+        case when min(batch.submitted_at) is not null
+             then format('The provider has had the first since %s UTC, and answers within a day '
+                         'as a rule.',
+                         to_char(min(batch.submitted_at) at time zone 'utc', 'YYYY-MM-DD HH24:MI'))
+             end)
+      from ingest_private.bulk_texts as bought
+           left join ingest_private.bulk_batches as batch on batch.id = bought.batch_id
+     where bought.job_id = p_job_id
+$$;
+
 -- put_bulk_texts: texts that a run wants in bulk. A text that the document has here already is not
 -- put twice. False: the lease is lost, and nothing was put.
 create or replace function ingest_private.put_bulk_texts(
