@@ -91,13 +91,8 @@ def test_files_are_ingested_in_bulk_and_uploads_go_before(
 ) -> None:
     batches.script.is_held = True
     names = ingest(bulk, tmp_path / "archive", ["kiln", "loom", "press"])
-    for name in names:
-        until(
-            lambda name=name: (
-                (bulk.latest_job(name) or {}).get("hold_reason") == "in_batch" or None
-            ),
-            "it is in a batch",
-        )
+    query = "select count(*)::int as jobs from ingest.jobs where hold_reason = 'in_batch'"
+    until(lambda: bulk.rows(query)[0]["jobs"] == len(names) or None, "they are in a batch")
     batches.wait_for_batches(1)
     until(lambda: batches.state()["texts"] == 9 or None, "all texts are submitted")
     # They hold nothing, and an upload passes them.

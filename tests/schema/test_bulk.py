@@ -20,6 +20,7 @@ from docmill.worker.maintenance.bulk import Bulk, BulkLimits
 from docmill.worker.providers.base import BulkTerms, Kind, Wanted
 from docmill.worker.providers.openai import OpenAI
 from docmill.worker.providers.registry import HTTP_PROVIDERS
+from docmill.worker.store import bulk as store
 from docmill.worker.store.bulk import Batch
 from docmill.worker.store.database import Database as Pool
 from tests.schema.actors import (
@@ -249,7 +250,7 @@ def test_after_three_batches_without_an_answer_the_run_asks_itself(scene: Scene)
     run = claimed(scene.worker, job_id)
     found = rows(scene.worker, "select * from ingest_private.direct_hashes(%s)", run.job_id)
     assert {bytes(row["content_hash"]) for row in found} == set(map(hash_of, texts))
-    assert scene.spent() == (0, 0)
+    assert scene.spent() == (0, Decimal(0))
 
 
 def refusing(part: str, status: int) -> Callable[[list[str]], Answer | None]:
@@ -380,15 +381,16 @@ def test_a_worker_that_dies_between_two_pages_goes_on_from_there(
 ) -> None:
     monkeypatch.setattr(bulk_module, "PAGE", 2)
     job_id = scene.put("a.txt", words("Pages", 7))
-    collect, pages = bulk_module.store.collect, []
+    collect = store.collect
+    pages: list[tuple[int, int]] = []
 
-    def dying(*arguments: Any, **more: Any) -> int:
+    def dying(*arguments: Any, **more: Any) -> Any:
         pages.append(arguments[2])
         if len(pages) == 3:
             raise Killed
         return collect(*arguments, **more)
 
-    monkeypatch.setattr(bulk_module.store, "collect", dying)
+    monkeypatch.setattr(store, "collect", dying)
     with pytest.raises(Killed):
         scene.round()
     assert value(scene.admin, "select count(*) from ingest_private.staged_chunks") == 4
