@@ -359,15 +359,30 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
      where id = p_batch_id and worker_id = p_worker_id
 $$;
 
--- collect_bulk_page: lines p_from to p_to of a batch's answer. For each text: `embedded`, with the
+-- begin_bulk_page: call this first in a transaction that deals with lines p_from to p_to of a batch's
+-- answer. False: they were dealt with already, or another worker is at the batch: write nothing.
+create or replace function ingest_private.begin_bulk_page(
+    p_batch_id uuid, p_worker_id text, p_from integer, p_to integer)
+returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+begin
+    update ingest_private.bulk_batches
+       set read_lines = p_to
+     where id = p_batch_id and worker_id = p_worker_id
+       and state = 'collecting' and read_lines = p_from;
+    return found;
+end
+$$;
+
+-- collect_bulk_page: what a page of a batch's answer says. For each text: `embedded`, with the
 -- tokens that were billed; `refused` by the provider; or `again`. Books what was paid, and returns the
 -- texts whose embeddings the caller now stages, in this transaction. Embeddings for documents that are
--- gone are paid for and dropped; those of an owner who was erased are booked under no name. Raises
--- object_not_in_prerequisite_state if these lines were dealt with already, or another worker is at it.
--- A document that is being drained waits for this transaction, or this finds its texts dropped.
+-- gone are paid for and dropped; those of an owner who was erased are booked under no name. A document
+-- that is being drained waits for this transaction, or this finds its texts dropped. Call it after
+-- begin_bulk_page, which has locked the batch.
 create or replace function ingest_private.collect_bulk_page(
-    p_batch_id uuid, p_worker_id text, p_from integer, p_to integer, p_ids bigint[],
-    p_outcomes text[], p_tokens bigint[], p_usd_a_token numeric)
+    p_batch_id uuid, p_ids bigint[], p_outcomes text[], p_tokens bigint[], p_usd_a_token numeric)
 returns table (id bigint, document_id uuid, index_version integer, content_hash bytea,
                content text, headings text[], token_count integer, metadata jsonb)
 language plpgsql security definer
@@ -376,14 +391,10 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' set jit = off as $
 declare
     v_batch ingest_private.bulk_batches;
 begin
-    update ingest_private.bulk_batches as batch
-       set read_lines = p_to
-     where batch.id = p_batch_id and batch.worker_id = p_worker_id
-       and batch.state = 'collecting' and batch.read_lines = p_from
-    returning * into v_batch;
+    select * into v_batch from ingest_private.bulk_batches as batch
+     where batch.id = p_batch_id and batch.state = 'collecting';
     if not found then
-        raise exception 'line % of batch % is not the next', p_from, p_batch_id
-            using errcode = 'object_not_in_prerequisite_state';
+        return;
     end if;
     -- Jobs before their texts, as in put_bulk_texts.
     perform from ingest.jobs as job

@@ -69,6 +69,7 @@ grant execute on function
     ingest_private.bulk_batch_texts,
     ingest_private.note_bulk_batch,
     ingest_private.leave_bulk_batch,
+    ingest_private.begin_bulk_page,
     ingest_private.collect_bulk_page,
     ingest_private.end_bulk_batch,
     ingest_private.wake_bulk_jobs,

@@ -47,6 +47,9 @@ PRIVATE_TABLES = {
     "ingest_private.attempts",
     "ingest_private.breakers",
     "ingest_private.budgets",
+    "ingest_private.bulk_batches",
+    "ingest_private.bulk_names",
+    "ingest_private.bulk_texts",
     "ingest_private.chunk_positions_1",
     "ingest_private.chunks_1",
     "ingest_private.document_windows",
@@ -154,6 +157,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.bulk_batch_texts",
     "ingest_private.bulk_state",
     "ingest_private.claim_bulk_batch",
+    "ingest_private.begin_bulk_page",
     "ingest_private.collect_bulk_page",
     "ingest_private.direct_hashes",
     "ingest_private.end_bulk_batch",
@@ -741,6 +745,9 @@ class TestFunctions:
             f"ingest_private.{name}"
             for name in (
                 "active_index_version",
+                "bulk_batch_texts",
+                "bulk_state",
+                "direct_hashes",
                 "embedding_of",
                 "reindex_chunks",
                 "reindex_source",

@@ -15,7 +15,6 @@ from typing import IO, Final
 from uuid import UUID
 
 import psycopg
-from psycopg.errors import ObjectNotInPrerequisiteState
 
 from docmill.worker.clients.bulk import FINAL_STATUSES, HttpBulk, Line, RemoteBatch
 from docmill.worker.errors import JobError
@@ -131,7 +130,7 @@ class Bulk:
             # The next round goes on from what is written down.
             code = error.code
             log.warning("bulk_batch_waits", batch=str(batch.id), error_code=code)
-        except (_TakenOverError, ObjectNotInPrerequisiteState):
+        except _TakenOverError:
             log.warning("bulk_batch_taken_over", batch=str(batch.id))
         except (OSError, psycopg.Error) as error:
             log.warning("bulk_batch_waits", batch=str(batch.id), error=type(error).__name__)
@@ -161,13 +160,16 @@ class Bulk:
         """Stage what a page of lines says; how many embeddings."""
         price = self._price(batch.provider, batch.model) or 0
         with self._database.transaction() as transaction:
-            return store.collect(
+            staged = store.collect(
                 transaction,
                 (batch.id, self._worker_id),
                 lines,
                 answers,
                 usd_a_token=Decimal(str(price)) / 1_000_000,
             )
+        if staged is None:
+            raise _TakenOverError
+        return staged
 
     def texts(self, batch: Batch) -> Iterator[tuple[int, str]]:
         """The texts of a batch that are still wanted, in order."""

@@ -48,10 +48,13 @@ NOTE: Final[LiteralString] = """
 LEAVE: Final[LiteralString] = """
     select ingest_private.leave_bulk_batch(%(id)s, %(worker_id)s, %(code)s)
 """
+BEGIN_PAGE: Final[LiteralString] = """
+    select ingest_private.begin_bulk_page(%(id)s, %(worker_id)s, %(first)s, %(last)s)
+"""
 COLLECT: Final[LiteralString] = """
     select id, document_id, index_version, content_hash, content, headings, token_count, metadata
       from ingest_private.collect_bulk_page(
-        %(id)s, %(worker_id)s, %(first)s, %(last)s, %(ids)s, %(outcomes)s, %(tokens)s, %(usd)s)
+        %(id)s, %(ids)s, %(outcomes)s, %(tokens)s, %(usd)s)
 """
 END: Final[LiteralString] = """
     select ingest_private.end_bulk_batch(%(id)s, %(worker_id)s, %(code)s, %(counted)s)
@@ -187,12 +190,12 @@ def collect(
     answers: Sequence[Answer],
     *,
     usd_a_token: Decimal,
-) -> int:
+) -> int | None:
     """Book what a page of answers cost, and stage its embeddings; returns how many.
 
     `held`: the batch, and the worker that is at it. `lines`: how many lines of the batch's answer
-    were dealt with before this page, and with it. Raises
-    psycopg.errors.ObjectNotInPrerequisiteState if they were dealt with already.
+    were dealt with before this page, and with it. None: they were dealt with already, or another
+    worker is at the batch, and nothing was written.
     """
     register_halfvec(connection)
     parameters = {
@@ -205,6 +208,8 @@ def collect(
         "tokens": [answer.tokens for answer in answers],
         "usd": usd_a_token,
     }
+    if not _is_true(connection, BEGIN_PAGE, parameters):
+        return None
     wanted = connection.execute(COLLECT, parameters).fetchall()
     vectors = {answer.text_id: answer.vector for answer in answers}
     with connection.cursor() as cursor, cursor.copy(STAGE) as copy:
