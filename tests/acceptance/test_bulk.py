@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from docmill.worker.embedding.serving import HARMLESS_TEXT
 from tests.support.fake_batches import FakeBatches, Script
-from tests.support.fake_openai import vector_of
+from tests.support.fake_openai import error, vector_of
 from tests.support.installation import ALICE, BOB, Installation, until
 
 #: A dollar for each token of the fake provider, half of it in a batch.
@@ -120,6 +121,41 @@ def test_files_are_ingested_in_bulk_and_uploads_go_before(
     assert after[0] - before[0] == batches.paid_tokens
     assert after[1] - before[1] == pytest.approx(batches.paid_tokens / 2)
     until(lambda: not batches.files or None, "the provider's files are deleted")
+
+
+def test_a_backfill_in_bulk_sets_aside_what_the_provider_refuses(
+    bulk: Installation, batches: FakeBatches
+) -> None:
+    bulk.openai.respond = lambda texts: (
+        error(400, "no") if any("unspeakable" in text for text in texts) else None
+    )
+    known, paid, direct = len(batches.batches), batches.paid_tokens, len(bulk.openai.texts)
+    before = usage(bulk, "ingest")
+    bulk.client(None).storage.create_bucket("attic")
+    storage = bulk.client(None).storage.from_("attic")
+    storage.upload(f"{ALICE}/old.md", sections("The attic", 3).encode())
+    storage.upload(f"{ALICE}/odd.md", (sections("Odd", 2) + "\n# Last\n\nunspeakable").encode())
+    (said,) = bulk.docmill_rows(
+        *("sources", "add", "attic", "--owner-from", "folder:1", "--lane", "bulk")
+    )
+    assert said["queued"] == 2
+    assert bulk.wait_for_job(f"{ALICE}/old.md")["state"] == "succeeded"
+    assert bulk.wait_for_job(f"{ALICE}/odd.md")["state"] == "succeeded"
+    odd = bulk.document(f"{ALICE}/odd.md")
+    assert odd is not None
+    assert (odd["chunk_count"], odd["quarantined_chunks"]) == (2, 1)
+    submitted = [
+        line["body"]["input"][0]
+        for batch in list(batches.batches.values())[known:]
+        for line in batch["lines"]
+    ]
+    assert len(submitted) == len(set(submitted)) == 6
+    # Only what was refused was asked for again, and so were harmless texts that try the provider.
+    asked = [text for text in bulk.openai.texts[direct:] if "unspeakable" not in text]
+    assert set(asked) <= {HARMLESS_TEXT}
+    after = usage(bulk, "ingest")
+    assert after[0] - before[0] == batches.paid_tokens - paid
+    bulk.openai.respond = lambda _texts: None
 
 
 def filled(bulk: Installation, version: int) -> bool | None:

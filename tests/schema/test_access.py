@@ -79,6 +79,7 @@ PRIVATE_TABLES = {
     "ingest_private.workers",
 }
 SEQUENCES = {
+    "ingest_private.bulk_texts_id_seq",
     "ingest.index_versions_id_seq",
     "ingest_private.attempts_id_seq",
     "ingest_private.lease_token",
@@ -388,6 +389,15 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                        values ('everything', 'month', 1000)""",
                 """insert into ingest_private.kept_embeddings values
                        ('nobody', 1, sha256('x'), '[1]', now())""",
+                "insert into ingest_private.bulk_names values ('docs', 'nothing.txt')",
+                """insert into ingest_private.bulk_batches
+                          (provider, model, dimensions, sends_dimensions, purpose, texts, held_usd)
+                   values ('openai', 'm', 256, true, 'ingest', 1, 1)""",
+                f"""insert into ingest_private.bulk_texts
+                           (job_id, document_id, index_version, content_hash, content, headings,
+                            token_count, metadata, usd)
+                    values (gen_random_uuid(), '{document_id}', 1, sha256('x'), 'x', '{{}}',
+                            1, '{{}}', 1)""",
                 f"""insert into ingest_private.quarantine
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
                 f"""insert into ingest_private.document_windows

@@ -317,6 +317,23 @@ def test_a_provider_that_is_busy_is_asked_again_for_the_same_batch(scene: Scene)
     assert len(scene.batches()) == 1
 
 
+def test_operators_are_told_of_a_batch_that_gets_no_further(scene: Scene) -> None:
+    job_id = scene.put("a.txt", words("Stuck", 1))
+    scene.fake.batches.script.refused_creations = [401]
+    scene.round()
+    query = "select seen from ingest_private.troubles() where trouble = 'batches_stand_still'"
+    assert rows(scene.admin, query) == []
+    scene.admin.execute(
+        "update ingest_private.bulk_batches set created_at = created_at - interval '2 hours'"
+    )
+    assert [row["seen"] for row in rows(scene.admin, query)] == [
+        "1 batch(es) of openai get no further: provider_auth"
+    ]
+    scene.round()
+    assert rows(scene.admin, query) == []
+    scene.check(job_id)
+
+
 def test_a_line_that_comes_twice_counts_once(scene: Scene) -> None:
     job_id = scene.put("a.txt", words("Twice", 3))
     scene.fake.batches.script.is_doubled = True
