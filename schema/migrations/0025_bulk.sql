@@ -89,7 +89,7 @@ comment on table ingest_private.bulk_texts is
     'Texts whose embeddings are bought in bulk, until they are staged.';
 create index bulk_texts_job on ingest_private.bulk_texts (job_id, state);
 create index bulk_texts_waiting on ingest_private.bulk_texts (id) where state = 'waiting';
-create index bulk_texts_batch on ingest_private.bulk_texts (batch_id) where batch_id is not null;
+create index bulk_texts_batch on ingest_private.bulk_texts (batch_id);
 create index bulk_texts_owner on ingest_private.bulk_texts (owner_id) where batch_id is not null;
 
 create index jobs_in_batch on ingest.jobs (id) where hold_reason = 'in_batch';
