@@ -666,6 +666,7 @@ class TestFunctions:
             "note_probe",
             "drain_pending_events",
             "drain_withdrawn",
+            "make_bulk_batch",
             "prune",
             "rescue_jobs",
             "take_ready_jobs",
