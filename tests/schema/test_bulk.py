@@ -36,7 +36,7 @@ from tests.schema.actors import (
 )
 from tests.support.database import Database, delete_objects, put_object
 from tests.support.fake_batches import Script
-from tests.support.fake_openai import Answer, FakeOpenAI, error, vector_of
+from tests.support.fake_openai import Answer, FakeOpenAI, embeddings, error, vector_of
 
 #: Of one token in a batch.
 USD: Final = Decimal("0.5")
@@ -349,8 +349,8 @@ def test_lines_without_sense_stage_nothing(scene: Scene, monkeypatch: pytest.Mon
     def written(lines: list[dict[str, Any]]) -> bytes:
         wrong = json.loads(json.dumps(lines[0]))
         wrong["custom_id"] = "text-999999999"
-        body = lines[1]["response"]["body"]
-        body["data"][0]["embedding"] = body["data"][0]["embedding"][:8]  # too narrow
+        narrow = embeddings(["x"], 128)["data"][0]["embedding"]
+        lines[1]["response"]["body"]["data"][0]["embedding"] = narrow
         nonsense = [b"{", b"[]", b"null", b"\xff", b'{"custom_id": 1}', b'{"custom_id": "text-x"}']
         return b"\n".join(nonsense) + b"\n" + write(lines) + json.dumps(wrong).encode() + b"\n"
 
