@@ -32,6 +32,7 @@ from tests.schema.actors import (
     job_of,
     publish,
     rows,
+    take,
     value,
 )
 from tests.support.database import Database, delete_objects, put_object
@@ -600,6 +601,24 @@ def test_while_it_is_paused_nothing_is_sent(scene: Scene) -> None:
         scene.admin.execute("delete from ingest_private.pauses")
     scene.round()
     scene.check(job_id)
+
+
+def test_an_upload_goes_before_what_is_bought_in_bulk_however_long_that_waits(
+    scene: Scene,
+) -> None:
+    names = [f"{number}.txt" for number in range(3)]
+    scene.admin.execute("select ingest_private.note_bulk_names('docs', %s)", [names])
+    for name in names:
+        put_object(scene.admin, name, owner=OWNER)
+    assert rows(scene.admin, "select from ingest_private.bulk_names") == []
+    scene.admin.execute("update ingest_private.job_queue set aged_at = aged_at - interval '1 day'")
+    scene.worker.execute("select ingest_private.age_jobs()")
+    upload = job_of(scene.admin, put_object(scene.admin, "now.txt", owner=OWNER))
+    scene.admin.execute(
+        """insert into ingest_private.workers (id, slots, version, expires_at, providers)
+           values ('one', 1, '1', clock_timestamp() + interval '1 minute', '{openai}')"""
+    )
+    assert take(scene.worker) == [upload]
 
 
 def test_a_lost_lease_puts_nothing(scene: Scene) -> None:
