@@ -65,6 +65,13 @@ def reconcile() -> None:
         current().maintenance.reconcile()
 
 
+@shared_task(name="docmill.bulk", send_events=False, throws=_PASSING)
+def bulk() -> None:
+    """Send batches and stage what they bring. Safe twice: one worker is at a batch."""
+    with _in_one_line("bulk"):
+        current().bulk.run()
+
+
 @shared_task(name="docmill.schedules", send_events=False, throws=_PASSING)
 def schedules() -> None:
     """Run the schedules that are due. Safe twice: each run is claimed once."""

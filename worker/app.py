@@ -83,6 +83,7 @@ def beat_schedule(settings: ScheduleSettings) -> dict[str, dict[str, Any]]:
         "docmill.dispatch": settings.dispatch_seconds,
         "docmill.rescue": settings.rescue_seconds,
         "docmill.reconcile": settings.reconcile_seconds,
+        "docmill.bulk": settings.bulk_seconds,
         "docmill.schedules": SCHEDULES_SECONDS,
     }
     return {

@@ -49,6 +49,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
         "parse_crashed",
         "too_many_chunks",
         "embedding_rejected",
+        "bulk_unsupported",
         "worker_lost",
         "cancelled",
         counted=True,
@@ -167,6 +168,10 @@ class LeaseLostError(DocmillError):
 
 class CancelledRunError(DocmillError):
     """The job's owner asked to cancel it."""
+
+
+class InBatchError(DocmillError):
+    """Texts of the job are in a batch of the provider: give it back until they are answered."""
 
 
 class DrainError(DocmillError):

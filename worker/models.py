@@ -100,6 +100,8 @@ class Claim:
     index: IndexVersion
     published_sha256: bytes | None  #: hash of the bytes of the live version, if any
     published_pipeline: str | None  #: the rules that made its chunks
+    is_bulk: bool = False  #: its texts are bought in batches of the provider
+    in_batch: bool = False  #: and some of them have not been answered
 
     @property
     def turn(self) -> str:

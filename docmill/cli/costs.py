@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from docmill.cli.bulk import price_in
 from docmill.cli.output import Row
 from docmill.worker.admin.jobs import tokens_per_byte
 from docmill.worker.settings.processes import Settings
@@ -12,13 +13,16 @@ from docmill.worker.store.maintenance import active_index_version
 TOKENS_PER_BYTE: Final = 0.25
 
 
-def active_price(connection: Connection, settings: Settings) -> float:
+def active_price(connection: Connection, settings: Settings, *, is_bulk: bool = False) -> float:
     """Dollars for a million tokens; 0 before there is an index version."""
     index = active_index_version(connection)
-    return settings.usd_per_million_tokens(index.provider, index.model) if index else 0
+    return price_in(settings, index.provider, index.model, is_bulk=is_bulk) if index else 0
 
 
-def rough_cost(connection: Connection, settings: Settings, size: int) -> Row:
+def rough_cost(
+    connection: Connection, settings: Settings, size: int, *, is_bulk: bool = False
+) -> Row:
     """`tokens` and `usd` of so many bytes of files."""
     tokens = round(size * (tokens_per_byte(connection) or TOKENS_PER_BYTE))
-    return {"tokens": tokens, "usd": round(tokens * active_price(connection, settings) / 1e6, 4)}
+    price = active_price(connection, settings, is_bulk=is_bulk)
+    return {"tokens": tokens, "usd": round(tokens * price / 1e6, 4)}

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from docmill.cli.admin import admin_connection
+from docmill.cli.bulk import price_in
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.ingest import LocalFile
@@ -25,7 +26,7 @@ from docmill.worker.store.maintenance import active_index_version
 _AT_ONCE: Final = 2
 
 
-def estimate(files: Sequence[LocalFile], *, as_json: bool) -> int:
+def estimate(files: Sequence[LocalFile], *, is_bulk: bool, as_json: bool) -> int:
     """Print chunks, tokens and dollars of each file, and of all."""
     settings = settings_in_use()
     with admin_connection(settings) as connection:
@@ -33,7 +34,7 @@ def estimate(files: Sequence[LocalFile], *, as_json: bool) -> int:
     if index is None:
         raise RefusedError("there is no index version yet: docmill schema apply")
     configure_logging(log_format="console", level="error")
-    price = settings.usd_per_million_tokens(index.provider, index.model)
+    price = price_in(settings, index.provider, index.model, is_bulk=is_bulk)
     total: Row = {"files": 0, "unread": 0, "chunks": 0, "tokens": 0, "usd": 0.0}
     for row in _counted(files, settings, index):
         row["usd"] = row["tokens"] * price / 1e6

@@ -14,6 +14,7 @@ from typing import Final
 from rich.live import Live
 
 from docmill.cli.admin import admin_connection, owner_id, require_known_owner
+from docmill.cli.bulk import require_active_bulk
 from docmill.cli.context import running_stack, settings_in_use
 from docmill.cli.error_texts import error_texts
 from docmill.cli.exit_code import ExitCode
@@ -21,7 +22,7 @@ from docmill.cli.observe import FINAL_STATES, progress_table
 from docmill.cli.output import Row, cell, console, count_of, part_of, print_json, short_id
 from docmill.cli.stopping import interruptible
 from docmill.embedded.stack import DEFAULT_OWNER, StackInfo
-from docmill.worker.admin.jobs import current_jobs
+from docmill.worker.admin.jobs import current_jobs, note_bulk_names
 from docmill.worker.admin.sources import list_sources
 from docmill.worker.clients.uploads import Uploader, UploadError, storage_name
 from docmill.worker.errors import ServiceError, UsageError
@@ -143,6 +144,7 @@ def ingest(
     *,
     bucket: str,
     owner: str | None,
+    is_bulk: bool,
     wait: bool,
     is_sure: bool,
     as_json: bool,
@@ -155,7 +157,15 @@ def ingest(
             connection, owner, "make documents theirs", is_sure=is_sure, can_ask=not as_json
         )
     with interruptible("what was uploaded is ingested all the same, docmill jobs shows it"):
-        return _ingest(settings, paths, bucket=bucket, owner=owner, wait=wait, as_json=as_json)
+        return _ingest(
+            settings,
+            paths,
+            bucket=bucket,
+            owner=owner,
+            is_bulk=is_bulk,
+            wait=wait,
+            as_json=as_json,
+        )
 
 
 def _ingest(
@@ -164,6 +174,7 @@ def _ingest(
     *,
     bucket: str,
     owner: str | None,
+    is_bulk: bool,
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -173,6 +184,9 @@ def _ingest(
     files = find_files(paths, folder=folder)
     with admin_connection(settings) as connection:
         _check_watched(connection, bucket)
+        if is_bulk:
+            require_active_bulk(connection, settings)
+            note_bulk_names(connection, bucket, [file.object_name for file in files])
         uploaded = list(
             upload_all(
                 files,

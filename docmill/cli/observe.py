@@ -31,7 +31,15 @@ from docmill.worker.admin.jobs import get_job, list_jobs
 from docmill.worker.admin.status import count_all, list_troubles, list_workers
 from docmill.worker.errors import UsageError
 
-_JOB_COLUMNS: Final = ("id", "object_name", "state", "chunks", "error_code", "created_at")
+_JOB_COLUMNS: Final = (
+    "id",
+    "object_name",
+    "state",
+    "hold_reason",
+    "chunks",
+    "error_code",
+    "created_at",
+)
 _POLL_SECONDS: Final = 0.5
 _WATCHED: Final = 30
 FINAL_STATES: Final = ("succeeded", "failed", "superseded", "cancelled")

@@ -1,6 +1,7 @@
 """Options and arguments that several commands have, and checks of what they are given."""
 
 import re
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
@@ -46,6 +47,18 @@ def age(value: str | None) -> str | None:
 Age = Annotated[
     str | None,
     typer.Option("--since", metavar="AGE", help="Not longer ago: 30m, 12h, 7d.", callback=age),
+]
+
+
+class Lane(StrEnum):
+    """How embeddings are bought."""
+
+    DIRECT = "direct"
+    BULK = "bulk"
+
+
+LaneOption = Annotated[
+    Lane, typer.Option("--lane", help="bulk: for less, within a day (docs/bulk.md).")
 ]
 Bucket = Annotated[str, typer.Argument(callback=not_empty)]
 JobId = Annotated[str, typer.Argument(metavar="ID")]

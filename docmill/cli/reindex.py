@@ -6,6 +6,7 @@ from typing import Final
 from psycopg.types.json import Jsonb
 
 from docmill.cli.admin import admin_connection
+from docmill.cli.bulk import price_in
 from docmill.cli.confirm import require_yes
 from docmill.cli.context import settings_in_use
 from docmill.cli.exit_code import ExitCode
@@ -18,18 +19,22 @@ from docmill.worker.settings.parts import PROVIDER_NAME
 
 _COLUMNS: Final = (
     *("id", "state", "provider", "model", "dimensions", "documents", "missing", "jobs"),
+    "jobs_in_batch",
     *("documents_per_minute", "minutes_left"),
 )
 _SHOWN: Final = 10
 
 
-def start(wanted: Row, *, is_dry: bool, is_sure: bool, as_json: bool) -> int:
-    """Make an index version that differs from the active one in what is named; it is filled."""
+def start(wanted: Row, *, is_bulk: bool, is_dry: bool, is_sure: bool, as_json: bool) -> int:
+    """Make an index version that differs from the active one in what is named; it is filled.
+
+    `is_bulk`: through batches of the provider.
+    """
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         active = reindex.active(connection)
         plan = planned(active, wanted)
-        price = settings.usd_per_million_tokens(plan["provider"], plan["model"])
+        price = price_in(settings, plan["provider"], plan["model"], is_bulk=is_bulk)
         usd = float(active["tokens"]) * price / 1e6
         alike = reindex.alike(connection, _as_parameters(plan))
         if alike is not None:
@@ -38,8 +43,11 @@ def start(wanted: Row, *, is_dry: bool, is_sure: bool, as_json: bool) -> int:
             said, can_ask = _cost(active, usd), not as_json
             require_yes(said, "pay for that", is_sure=is_sure, can_ask=can_ask)
         report = {
-            "id": None if is_dry else reindex.create(connection, _as_parameters(plan)),
+            "id": None
+            if is_dry
+            else reindex.create(connection, _as_parameters(plan), is_bulk=is_bulk),
             **plan,
+            "is_bulk": is_bulk,
             **{name: active[name] for name in ("documents", "chunks", "tokens")},
             "cost_usd": usd,
         }

@@ -1,6 +1,7 @@
 """`docmill sources`: which buckets are ingested, and who owns what is found there."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -53,8 +54,11 @@ class Source:
     max_bytes: int | None
 
 
-def add(source: Source, *, dry_run: bool, as_json: bool) -> int:
-    """Say what is there already, ingest it, and everything that comes."""
+def add(source: Source, *, is_bulk: bool, dry_run: bool, as_json: bool) -> int:
+    """Say what is there already, ingest it, and everything that comes.
+
+    `is_bulk`: what is there already, through batches of the provider.
+    """
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         if not bucket_exists(connection, source.bucket_id):
@@ -66,10 +70,11 @@ def add(source: Source, *, dry_run: bool, as_json: bool) -> int:
         with connection.transaction(force_rollback=dry_run):
             row = _added(connection, source)
             found = count_source(connection, row["id"])
-        found |= rough_cost(connection, settings, found["fresh_bytes"])
+        found |= rough_cost(connection, settings, found["fresh_bytes"], is_bulk=is_bulk)
         if not as_json:
             _print_count(found)
-        queued = 0 if dry_run else _backfill(connection, row["id"], found, quiet=as_json)
+        pages = () if dry_run else backfill(connection, row["id"], is_bulk=is_bulk)
+        queued = _backfill(pages, found, quiet=as_json)
     if as_json:
         print_json(row | found | {"queued": queued})
     elif not dry_run:
@@ -99,11 +104,11 @@ def _print_count(found: Row) -> None:
         )
 
 
-def _backfill(connection: Connection, source_id: int, found: Row, *, quiet: bool) -> int:
+def _backfill(pages: Iterable[int], found: Row, *, quiet: bool) -> int:
     queued = 0
     with Progress(disable=quiet or not sys.stdout.isatty(), transient=True) as progress:
         task = progress.add_task("queueing", total=found["fresh"])
-        for page in backfill(connection, source_id):
+        for page in pages:
             queued += page
             progress.update(task, completed=queued)
     return queued

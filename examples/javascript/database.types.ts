@@ -117,6 +117,7 @@ export type Database = {
           document_prefix: string
           filled_to: string | null
           id: number
+          is_bulk: boolean
           is_former: boolean
           is_paused: boolean
           model: string

@@ -4,7 +4,7 @@
 -- well, which an operator asks for.
 
 -- budgets_used: the budgets that a job is under, with what is spent of each in its period and when
--- the next period begins. An owner's own budget takes the place of that for each owner.
+-- the next period begins. What is in a batch and not answered counts as spent: it will be. An owner's own budget takes the place of that for each owner.
 create or replace function ingest_private.budgets_used(p_owner_id text, p_is_reindex boolean)
 returns table (scope text, period text, usd numeric, spent numeric, renewed_at timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -13,10 +13,17 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                when 'everything' then
                    (select coalesce(sum(all_spent.usd), 0) from ingest_private.spend as all_spent
                      where all_spent.day >= span.first_day)
+                   + (select coalesce(sum(batch.held_usd), 0)
+                        from ingest_private.bulk_batches as batch where batch.cleared_at is null)
                else
                    (select coalesce(sum(ledger.usd), 0) from ingest.usage as ledger
                      where ledger.owner_id = p_owner_id and ledger.day >= span.first_day
-                       and ledger.purpose <> 'reindex') end,
+                       and ledger.purpose <> 'reindex')
+                   + (select coalesce(sum(bought.usd), 0)
+                        from ingest_private.bulk_texts as bought
+                             join ingest_private.bulk_batches as batch
+                               on batch.id = bought.batch_id and batch.purpose <> 'reindex'
+                       where bought.owner_id = p_owner_id and bought.batch_id is not null) end,
            span.next_day at time zone 'utc'
       from ingest_private.budgets as budget
            cross join lateral (

@@ -9,7 +9,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- hold_of: why a queued job must wait, and until when: paused, until it is resumed; over its budget,
--- until the next day or month. Null: it may run.
+-- until the next day or month. Null: it may run. A job that has bought all that it wants in bulk is not
+-- over a budget: it has nothing left to buy.
 create or replace function ingest_private.hold_of(
     p_job_id uuid, out reason text, out until timestamptz)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -24,6 +25,9 @@ begin
         return;
     end if;
     until := ingest_private.over_budget_until(v_job.owner_id, v_job.kind = 'reindex');
+    if until is not null and ingest_private.has_bought(p_job_id) then
+        until := null;
+    end if;
     reason := case when until is not null then 'owner_budget_exceeded' end;
 end
 $$;
@@ -90,7 +94,8 @@ begin
     loop
         if not ingest_private.hold_job(v_row.id) then
             update ingest_private.job_queue
-               set phase = 'ready', due_at = null, aged_at = clock_timestamp()
+               set phase = 'ready', due_at = null,
+                   aged_at = case when is_bulk then 'infinity' else clock_timestamp() end
              where job_id = v_row.id;
             update ingest.jobs
                set hold_reason = null, next_attempt_at = clock_timestamp(),

@@ -17,6 +17,9 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     ('paused', true,
      'an operator paused everything, its source or its owner',
      'when the operator resumes it'),
+    ('in_batch', true,
+     'its texts wait for a batch of the provider, or are in one ([In bulk](bulk.md))',
+     'when the batch is answered, within a day as a rule'),
     ('no_worker', false,
      'workers run, and none of them has the key of the provider that the job needs',
      'when a worker with that key starts')

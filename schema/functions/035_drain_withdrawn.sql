@@ -144,7 +144,8 @@ begin
 end
 $$;
 
--- drain_rest: at most p_limit other rows of a withdrawn document. Removes staged chunks and kept
+-- drain_rest: at most p_limit other rows of a withdrawn document. Removes texts that wait for a batch,
+-- and the contents of those that are in one; staged chunks and kept
 -- windows, unless they are taken over. Its jobs stay and lose their document, like jobs of a file that
 -- is gone.
 create or replace function ingest_private.drain_rest(
@@ -157,10 +158,14 @@ declare
     v_removed integer := 0;
     v_rows integer;
 begin
+    -- Before what is staged: a batch that is being answered stages no more once these are gone.
+    v_removed := ingest_private.drop_bulk_texts(array[p_document_id], null, p_limit);
+
     delete from ingest_private.staged_chunks as staged
      where staged.ctid = any(array(
                select old.ctid from ingest_private.staged_chunks as old
-                where old.document_id = p_document_id and not p_keep limit p_limit));
+                where old.document_id = p_document_id and not p_keep
+                limit p_limit - v_removed));
     get diagnostics v_rows = row_count;
     v_removed := v_removed + v_rows;
 

@@ -46,7 +46,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- fill_index_versions: makes jobs for documents that a version lacks and the active version has, as
--- long as the version has fewer than p_jobs unfinished jobs. The active version itself gets jobs
+-- long as the version has fewer than p_jobs unfinished jobs, without those in a batch. The active version itself gets jobs
 -- for ready documents that it lacks, in case it was made active although they were missing. Returns
 -- how many jobs were made. A crash repeats no work: a version that has a document gets no job, and
 -- what failed for this version of a document is not tried again. Looks at p_page documents at most,
@@ -67,6 +67,10 @@ declare
         select greatest(coalesce(sum(slots), 0), 8) from ingest_private.workers
          where not isolated and expires_at > clock_timestamp()));
     v_made integer := 0;
+    -- Jobs in a batch do not count, as long as no more texts wait than a few batches take.
+    v_has_many constant boolean := (
+        select count(*) > 200000 from (
+            select from ingest_private.bulk_texts limit 200001) as texts);
 begin
     perform ingest_private.ingest_elsewhere(version.id, v_active)
        from ingest.index_versions as version where version.state in ('building', 'retired');
@@ -80,7 +84,9 @@ begin
             select count(*) from (
                 select from ingest.jobs as job
                  where job.index_version = v_version.id and job.kind = 'reindex'
-                   and job.state in ('queued', 'running') limit v_jobs) as unfinished)::integer,
+                   and job.state in ('queued', 'running')
+                   and (job.hold_reason is distinct from 'in_batch' or v_has_many)
+                 limit v_jobs) as unfinished)::integer,
             p_page);
     end loop;
     return v_made;

@@ -32,6 +32,7 @@ begin
      where document_id = any(v_ids)
        and (index_version = v_job.index_version
             or v_is_last and document_id <> v_job.document_id);
+    perform ingest_private.drop_bulk_texts(v_ids, v_job.index_version);
     delete from ingest_private.quarantine
      where document_id = v_job.document_id and index_version = v_job.index_version;
     insert into ingest_private.quarantine (document_id, index_version, content_hash, ordinal,

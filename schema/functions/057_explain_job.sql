@@ -92,6 +92,11 @@ begin
           into explanation, remedy
           from ingest_private.error_codes as code where code.code = hold_reason;
 
+    elsif v_job.state = 'queued' and v_job.hold_reason = 'in_batch' then
+        situation := 'held';
+        hold_reason := v_job.hold_reason;
+        explanation := ingest_private.explain_bulk(p_job_id);
+
     elsif v_job.state = 'queued' and v_job.hold_reason is not null
           and v_entry.phase = 'waiting' then
         situation := 'held';

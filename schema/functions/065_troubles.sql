@@ -38,6 +38,7 @@ $$;
 --   breaker_open        every job would fail
 --   events_unsettled    changes of Storage that nobody acts on
 --   receiver_silent     the receiver of webhooks has stopped
+--   batches_stand_still  the provider's batches get no further
 --   budget_used_up      so much was spent that everything waits
 --   paused              an operator wants it so
 create or replace function ingest_private.troubles()
@@ -117,6 +118,17 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            'start docmill webhook: until then the schedule finds uploads, which takes longer'
       from ingest_private.silent_since('receiver') as silent
      where silent is not null
+    union all
+    select 'batches_stand_still', false, min(batch.created_at),
+           format('%s batch(es) of %s get no further%s', count(*), batch.provider,
+                  coalesce(': ' || max(batch.error_code), '')),
+           'see what docmill worker logs, and docs/bulk.md'
+      from ingest_private.bulk_batches as batch
+     where batch.state <> 'ended'
+       and batch.created_at < clock_timestamp() - case when batch.error_code is null
+                                                       then interval '30 hours'
+                                                       else interval '1 hour' end
+     group by batch.provider
     union all
     select 'budget_used_up', false, null,
            format('the budget of everything for this %s is used up: %s of %s USD', used.period,

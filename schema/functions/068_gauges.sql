@@ -10,7 +10,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select 'queue_oldest_seconds', jsonb_build_object('priority', queue.priority::text),
            extract(epoch from clock_timestamp() - min(job.created_at))
       from ingest_private.job_queue as queue join ingest.jobs as job on job.id = queue.job_id
-     where queue.phase <> 'running' group by queue.priority
+     where queue.phase <> 'running' and job.hold_reason is distinct from 'in_batch'
+     group by queue.priority
     union all
     select 'queue_ready_seconds', '{}',
            coalesce(extract(epoch from clock_timestamp() - min(job.created_at)), 0)

@@ -1,6 +1,6 @@
 -- prune: deletes finished jobs older than p_keep (the latest job of a document stays as long as the
 -- document), staged chunks and windows that no unfinished job will use, embeddings whose time is over,
--- notes of erased files that are gone, and entries of workers that are long gone. Returns how many rows it deleted; call it again while it
+-- notes of erased files that are gone, batches that ended, and entries of workers that are long gone. Returns how many rows it deleted; call it again while it
 -- returns p_limit or more.
 -- The time comes from a subquery: clock_timestamp() itself is volatile, so no index could serve it.
 create or replace function ingest_private.prune(
@@ -71,6 +71,9 @@ begin
     get diagnostics v_rows = row_count;
     v_pruned := v_pruned + v_rows;
 
+    delete from ingest_private.bulk_batches where cleared_at < clock_timestamp() - p_keep;
+    -- Announced, and never uploaded.
+    delete from ingest_private.bulk_names where noted_at < clock_timestamp() - interval '1 day';
     delete from ingest_private.workers
      where last_seen < clock_timestamp() - interval '1 hour';
     return v_pruned;

@@ -23,9 +23,10 @@ $$;
 
 -- backfill_source: syncs one page of a source's objects in Storage, in order of their names, from
 -- p_after on. Returns how many of their jobs are unfinished, and the name to continue after; null:
--- the end. Uploads may go on meanwhile: their triggers do the same.
+-- the end. Uploads may go on meanwhile: their triggers do the same. p_is_bulk: the jobs buy in bulk.
 create or replace function ingest_private.backfill_source(
     p_source_id bigint, p_after text, p_limit integer default 500,
+    p_is_bulk boolean default false,
     out queued integer, out next_after text)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
@@ -41,7 +42,9 @@ begin
                and starts_with(object.name, v_source.prefix)
                and (p_after is null or object.name collate "C" > p_after)
              order by object.name collate "C" limit p_limit) as page;
+    perform set_config('ingest_private.is_bulk', p_is_bulk::text, true);
     select count(*) into queued from ingest_private.sync_objects(v_page);
+    perform set_config('ingest_private.is_bulk', 'false', true);
     if coalesce(cardinality(v_page), 0) < p_limit then
         next_after := null;
     end if;

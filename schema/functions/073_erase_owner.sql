@@ -68,6 +68,10 @@ begin
     delete from ingest_private.budgets where scope = 'owner' and key = p_owner;
     get diagnostics removed = row_count;
     return next;
+    relation := 'ingest_private.bulk_names';
+    delete from ingest_private.bulk_names where strpos(object_name, p_owner) > 0;
+    get diagnostics removed = row_count;
+    return next;
     for relation in
         select format('%I.%I', space.nspname, class.relname)
           from pg_class as class join pg_namespace as space on space.oid = class.relnamespace

@@ -16,7 +16,7 @@ _HEAD: Final = """\
 # What is guaranteed, and how it is tested
 
 A committed upload becomes searchable or says why not. Work may run twice, but only one run can
-publish. Nobody sees a half-ingested or stale document, or a document of somebody else. If a
+publish. Nobody sees a half-ingested or deleted document, or a document of somebody else. If a
 document kills the worker that runs it alone twice, this document fails, and no other document does.
 
 `make faults` and `make chaos` write this page from their measurements.

@@ -47,6 +47,9 @@ PRIVATE_TABLES = {
     "ingest_private.attempts",
     "ingest_private.breakers",
     "ingest_private.budgets",
+    "ingest_private.bulk_batches",
+    "ingest_private.bulk_names",
+    "ingest_private.bulk_texts",
     "ingest_private.chunk_positions_1",
     "ingest_private.chunks_1",
     "ingest_private.document_windows",
@@ -76,6 +79,7 @@ PRIVATE_TABLES = {
     "ingest_private.workers",
 }
 SEQUENCES = {
+    "ingest_private.bulk_texts_id_seq",
     "ingest.index_versions_id_seq",
     "ingest_private.attempts_id_seq",
     "ingest_private.lease_token",
@@ -151,6 +155,18 @@ POLICY_FUNCTIONS = {"ingest_private.withdrawn_of_caller"}
 NAMELESS_FUNCTIONS = {"ingest_private.nearest_allowed"}
 WORKER_FUNCTIONS = {
     "ingest_private.gauges",
+    "ingest_private.bulk_batch_texts",
+    "ingest_private.bulk_state",
+    "ingest_private.claim_bulk_batch",
+    "ingest_private.begin_bulk_page",
+    "ingest_private.collect_bulk_page",
+    "ingest_private.direct_hashes",
+    "ingest_private.end_bulk_batch",
+    "ingest_private.leave_bulk_batch",
+    "ingest_private.make_bulk_batch",
+    "ingest_private.note_bulk_batch",
+    "ingest_private.put_bulk_texts",
+    "ingest_private.wake_bulk_jobs",
     "ingest_private.active_index_version",
     "ingest_private.age_jobs",
     "ingest_private.apply_pauses",
@@ -203,6 +219,17 @@ WORKER_FUNCTIONS = {
     "ingest_private.take_ready_jobs",
 }
 INNER_FUNCTIONS = {
+    "ingest_private.budget_left",
+    "ingest_private.drop_bulk_texts",
+    "ingest_private.explain_bulk",
+    "ingest_private.forget_unwanted_texts",
+    "ingest_private.has_bought",
+    "ingest_private.may_be_sent",
+    "ingest_private.note_bulk_names",
+    "ingest_private.owners_held",
+    "ingest_private.record_bulk_spend",
+    "ingest_private.send_again",
+    "ingest_private.takes_bulk",
     "ingest_private.erase_owner",
     "ingest_private.erase_rows",
     "ingest_private.owned_objects",
@@ -364,6 +391,15 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                        values ('everything', 'month', 1000)""",
                 """insert into ingest_private.kept_embeddings values
                        ('nobody', 1, sha256('x'), '[1]', now())""",
+                "insert into ingest_private.bulk_names values ('docs', 'nothing.txt')",
+                """insert into ingest_private.bulk_batches
+                          (provider, model, dimensions, sends_dimensions, purpose, texts, held_usd)
+                   values ('openai', 'm', 256, true, 'ingest', 1, 1)""",
+                f"""insert into ingest_private.bulk_texts
+                           (job_id, document_id, index_version, content_hash, content, headings,
+                            token_count, metadata, usd)
+                    values (gen_random_uuid(), '{document_id}', 1, sha256('x'), 'x', '{{}}',
+                            1, '{{}}', 1)""",
                 f"""insert into ingest_private.quarantine
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
                 f"""insert into ingest_private.document_windows
@@ -632,6 +668,7 @@ class TestFunctions:
             "note_probe",
             "drain_pending_events",
             "drain_withdrawn",
+            "make_bulk_batch",
             "prune",
             "rescue_jobs",
             "take_ready_jobs",
@@ -721,6 +758,9 @@ class TestFunctions:
             f"ingest_private.{name}"
             for name in (
                 "active_index_version",
+                "bulk_batch_texts",
+                "bulk_state",
+                "direct_hashes",
                 "embedding_of",
                 "reindex_chunks",
                 "reindex_source",

@@ -243,6 +243,40 @@ def scheduled(**columns: str) -> str:
     )
 
 
+def batch(**columns: str) -> str:
+    return insert(
+        "ingest_private.bulk_batches",
+        {
+            "provider": "'openai'",
+            "model": "'m'",
+            "dimensions": "256",
+            "sends_dimensions": "true",
+            "purpose": "'ingest'",
+            "texts": "1",
+            "held_usd": "1",
+        },
+        columns,
+    )
+
+
+def bulk_text(**columns: str) -> str:
+    return insert(
+        "ingest_private.bulk_texts",
+        {
+            "job_id": JOB,
+            "document_id": DOCUMENT,
+            "index_version": "1",
+            "content_hash": HASH,
+            "content": "'x'",
+            "headings": "'{}'",
+            "token_count": "1",
+            "metadata": "'{}'",
+            "usd": "0",
+        },
+        columns,
+    )
+
+
 def twice(statement: str) -> str:
     return f"{statement}; {statement}"
 
@@ -340,6 +374,32 @@ REFUSED: Mapping[str, list[str]] = {
     "budgets_scope_check": [budget(scope="'bucket'")],
     "budgets_period_check": [budget(period="'week'")],
     "budgets_usd_check": [budget(usd="-1"), budget(usd="'NaN'")],
+    "bulk_names_pkey": [
+        twice("insert into ingest_private.bulk_names (bucket_id, object_name) values ('b', 'n')")
+    ],
+    "bulk_batches_pkey": [twice(batch(id=JOB))],
+    "bulk_batches_purpose_check": [batch(purpose="'search'")],
+    "bulk_batches_state_check": [batch(state="'lost'", remote_id="'r'")],
+    "bulk_batches_texts_check": [batch(texts="0")],
+    "bulk_batches_held_usd_check": [batch(held_usd="-1")],
+    "bulk_batches_remote_id_key": [twice(batch(remote_id="'r'"))],
+    "bulk_batches_read_lines_check": [batch(read_lines="-1")],
+    "bulk_batches_known_once_submitted": [batch(state="'submitted'"), batch(state="'collecting'")],
+    "bulk_batches_ended": [batch(state="'ended'"), batch(ended_at="now()")],
+    "bulk_texts_pkey": [
+        twice(bulk_text(id="1", document_id="null")).replace(
+            ") values", ") overriding system value values"
+        )
+    ],
+    "bulk_texts_document_id_index_version_content_hash_key": [twice(bulk_text())],
+    "bulk_texts_content_hash_check": [bulk_text(content_hash="'x'")],
+    "bulk_texts_usd_check": [bulk_text(usd="-1")],
+    "bulk_texts_state_check": [bulk_text(state="'lost'")],
+    "bulk_texts_batch_id_fkey": [bulk_text(state="'sent'", batch_id=JOB)],
+    "bulk_texts_sent_in_a_batch": [
+        bulk_text(state="'sent'"),
+        batch(id=JOB) + "; " + bulk_text(batch_id=JOB),
+    ],
     "kept_embeddings_pkey": [
         twice(
             """insert into ingest_private.kept_embeddings values

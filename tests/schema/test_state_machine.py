@@ -391,7 +391,8 @@ class TestFencing:
             with admin.transaction(force_rollback=True):
                 admin.execute("delete from ingest_private.leases")
                 admin.execute(
-                    "update ingest.jobs set state = %s, stage = 'finished', finished_at = clock_timestamp()",
+                    """update ingest.jobs
+                          set state = %s, stage = 'finished', finished_at = clock_timestamp()""",
                     [state],
                 )
                 assert is_wanted(admin) == (state == "succeeded"), state

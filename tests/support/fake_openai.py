@@ -6,6 +6,7 @@ Its chat model writes what a test tells it to, and it reranks as TEI or as all o
 import base64
 import hashlib
 import json
+import re
 import select
 import socket
 import sys
@@ -16,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+
+from tests.support.fake_batches import FakeBatches
 
 MODEL = "fake-embedding"
 DIMENSIONS = 256
@@ -68,9 +71,13 @@ class FakeOpenAI:
     state: Callable[[], dict[str, Any]] = dict
     told: Callable[[dict[str, Any]], None] = lambda _body: None
     port: int = 0
+    #: Whether `respond` is asked for the texts of batches too.
+    answers_batches: bool = True
 
     def __post_init__(self) -> None:
         self.gate.set()
+        #: Files and batches: what a text is answered there is what it is answered anywhere.
+        self.batches = FakeBatches(self._embed_one)
         self._changed = threading.Condition()
         self._own = threading.local()
         self._server = _Server(("127.0.0.1", self.port), self._handler())
@@ -104,6 +111,7 @@ class FakeOpenAI:
         """Let everybody go and stop."""
         self.closed.set()
         self.gate.set()
+        self.batches.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -116,33 +124,43 @@ class FakeOpenAI:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
-                self._send(200, fake.state(), {})
+                if not fake._batches(self, b""):
+                    state = {**fake.state(), "batches": fake.batches.state()}
+                    fake._send(self, (200, state, {}))
+
+            def do_DELETE(self) -> None:
+                assert fake._batches(self, b"")
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                answered = fake._post(self, body)
-                if isinstance(answered, Raw):
-                    _send_raw(self, answered, fake.closed)
-                elif answered is not None:
-                    self._send(*answered)
-
-            def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
-                content = json.dumps(answer).encode()
-                try:
-                    self.send_response(status)
-                    self.send_header("content-type", "application/json")
-                    self.send_header("content-length", str(len(content)))
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(content)
-                except OSError:
-                    self.close_connection = True  # the caller was killed, as tests do
+                content = _content(self)
+                if not fake._batches(self, content):
+                    fake._send(self, fake._post(self, json.loads(content)))
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         return Handler
+
+    def _batches(self, handler: BaseHTTPRequestHandler, content: bytes) -> bool:
+        """Whether files or batches were asked for; then it is answered, or never."""
+        if not re.search(r"/v1/(files|batches)\b", handler.path):
+            return False
+        kind = handler.headers.get("content-type", "")
+        reply = self.batches.respond(handler.command, handler.path, content, kind)
+        if reply is None:
+            handler.close_connection = True
+            return True
+        status, said = reply
+        raw = said if isinstance(said, bytes) else json.dumps(said).encode()
+        length = {"content-length": str(len(raw)), "connection": "close"}
+        _send_raw(handler, Raw(raw, status, headers=length), self.closed)
+        return True
+
+    def _send(self, handler: BaseHTTPRequestHandler, answered: Answer | Raw | None) -> None:
+        if isinstance(answered, Raw):
+            _send_raw(handler, answered, self.closed)
+        elif answered is not None:
+            _send_json(handler, *answered)
 
     def _post(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> Answer | Raw | None:
         if handler.path.endswith("/chat/completions"):
@@ -150,9 +168,17 @@ class FakeOpenAI:
         if handler.path.endswith("/rerank"):
             return self._rerank(body)
         if handler.path.endswith("/script"):
+            self.batches.told(body.pop("batches", {}))
             self.told(body)
             return 200, {}, {}
         return self._answer(body)
+
+    def _embed_one(self, text: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        special = self.respond([text]) if self.answers_batches else None
+        if isinstance(special, tuple) and special[0] != 200:
+            return special[0], special[1]
+        width, encoding = body.get("dimensions", DIMENSIONS), body.get("encoding_format", "float")
+        return 200, embeddings([text], width, encoding)
 
     def _answer(self, body: dict[str, Any]) -> Answer | Raw:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
@@ -207,6 +233,34 @@ class FakeOpenAI:
         count = len(body["documents"])
         ranks = [{"index": place, "relevance_score": place} for place in range(count)]
         return 200, {"results": ranks}, {}
+
+
+def _send_json(
+    handler: BaseHTTPRequestHandler, status: int, answer: dict[str, Any], headers: dict[str, str]
+) -> None:
+    content = json.dumps(answer).encode()
+    try:
+        handler.send_response(status)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", str(len(content)))
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+    except OSError:
+        handler.close_connection = True  # the caller was killed, as tests do
+
+
+def _content(handler: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request; that of a stream of unknown length comes in pieces."""
+    if "content-length" in handler.headers:
+        return handler.rfile.read(int(handler.headers["content-length"]))
+    pieces = []
+    while size := int(handler.rfile.readline(), 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)
 
 
 def _event(choice: dict[str, Any]) -> bytes:

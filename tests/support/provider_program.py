@@ -5,7 +5,8 @@
 
 It speaks as OpenAI does, limits in headers included, and keeps books: `GET /` answers them. What it
 is to do otherwise is told by `POST /script`, a JSON object with fields of `Behaviour`; its `faults`
-are statuses (429, 500) or `hang` for the requests that come next, one each.
+are statuses (429, 500) or `hang` for the requests that come next, one each. `batches` has fields of
+`Script` (tests/support/fake_batches.py): how batches end, and when. Batches have no limits.
 """
 
 import argparse
@@ -264,7 +265,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     port = options.pop("port")
     provider = LimitedProvider(Behaviour(**options))
     server = FakeOpenAI(
-        respond=provider.respond, state=provider.state, told=provider.told, port=port
+        respond=provider.respond,
+        state=provider.state,
+        told=provider.told,
+        port=port,
+        answers_batches=False,
     )
     print(server.url, flush=True)
     threading.Event().wait()  # until a signal ends it

@@ -1,11 +1,18 @@
 """The fake provider keeps to its limits and says what it did."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from docmill.worker.clients.bulk import HttpBulk
+from docmill.worker.providers.base import Kind, Wanted
+from docmill.worker.providers.openai import OpenAI
+from tests.support.fake_openai import DIMENSIONS
 from tests.support.provider_program import RunningProvider, duration, provider_program
 
 
@@ -42,6 +49,36 @@ def test_what_is_paid_for_twice_is_seen(provider: RunningProvider) -> None:
     for text in ("one", "two", "one"):
         assert ask(provider, text).status_code == 200
     assert provider.books()["paid_twice"] == 1
+
+
+def test_batches_wait_expire_and_refuse_lines_as_they_are_told(provider: RunningProvider) -> None:
+    client = HttpBulk(
+        OpenAI(),
+        {"api_key": "k", "base_url": provider.url},
+        Wanted("m", DIMENSIONS, False, Kind.DOCUMENT),
+        timeout_seconds=30,
+    )
+    provider.tell(batches={"is_held": True, "ends": ["expired"], "failing_lines": [400, 500]})
+    lines = [client.line(f"text-{number}", f"Text {number}.") for number in range(6)]
+    file_id = client.upload("a.jsonl", BytesIO(b"".join(lines)))
+    batch = client.create(file_id, "ours")
+    assert client.get(batch.id).status == "in_progress"
+    assert client.find("ours", since=datetime.now(UTC)) == client.get(batch.id)
+    assert client.find("another", since=datetime.now(UTC)) is None
+    provider.tell(batches={"is_held": False})
+    ended = client.get(batch.id)
+    assert ended.status == "expired"
+    content = BytesIO()
+    for answer_id in (ended.output_file_id, ended.error_file_id):
+        assert answer_id is not None
+        client.download(answer_id, content)
+    said = [line for line in map(client.read, content.getvalue().splitlines()) if line]
+    outcomes = {line.custom_id: line.outcome for line in said}
+    assert list(map(outcomes.get, [f"text-{number}" for number in range(6)])) == [
+        *("refused", "again", "embedded", "again", "again", "again")
+    ]
+    books: Any = provider.books()["batches"]
+    assert (books["submitted"], books["texts"], books["paid_texts"]) == (1, 6, 1)
 
 
 @pytest.mark.parametrize(

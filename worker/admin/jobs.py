@@ -57,6 +57,9 @@ CURRENT_JOBS: Final[LiteralString] = """
            left join ingest.jobs as job
              on job.id = document.latest_job_id and job.storage_version = object.version
 """
+NOTE_BULK_NAMES: Final[LiteralString] = """
+    select ingest_private.note_bulk_names(%(bucket)s, %(names)s)
+"""
 TOKENS_PER_BYTE: Final[LiteralString] = """
     select sum(token_count)::float / nullif(sum(size_bytes), 0)
       from ingest.documents where searchable and size_bytes > 0
@@ -114,6 +117,11 @@ def current_jobs(connection: Connection, bucket: str, names: Sequence[str]) -> d
     """For each object name that Storage holds: its document and the job of its version so far."""
     rows = fetch_rows(connection, CURRENT_JOBS, {"bucket": bucket, "names": list(names)})
     return {row["object_name"]: row for row in rows}
+
+
+def note_bulk_names(connection: Connection, bucket: str, names: Sequence[str]) -> None:
+    """Announce files that are about to be uploaded: their embeddings are bought in bulk."""
+    connection.execute(NOTE_BULK_NAMES, {"bucket": bucket, "names": list(names)})
 
 
 def request_cancel(connection: Connection, job_id: UUID) -> str:

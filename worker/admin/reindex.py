@@ -31,6 +31,11 @@ VERSIONS: Final[LiteralString] = """
                 then (select count(*) from ingest.jobs as job
                        where job.index_version = version.id
                          and job.state in ('queued', 'running')) end as jobs,
+           version.is_bulk,
+           case when version.state in ('building', 'retired')
+                then (select count(*) from ingest.jobs as job
+                       where job.index_version = version.id
+                         and job.hold_reason = 'in_batch') end as jobs_in_batch,
            case when version.state in ('building', 'retired')
                 then (select count(*) / 10.0 from ingest.jobs as job
                        where job.index_version = version.id and job.kind = 'reindex'
@@ -71,6 +76,9 @@ CREATE: Final[LiteralString] = """
         %(model)s, %(dimensions)s, %(chunking)s, %(provider)s, %(sends_dimensions)s,
         %(document_prefix)s, %(query_prefix)s)
 """
+FILL_SO: Final[LiteralString] = (
+    "update ingest.index_versions set is_bulk = %(is_bulk)s where id = %(version)s"
+)
 ALIKE: Final[LiteralString] = """
     select min(id) from ingest.index_versions
      where state <> 'dropped' and provider = %(provider)s and model = %(model)s
@@ -139,9 +147,12 @@ def alike(connection: Connection, wanted: Row) -> int | None:
     return cast("int | None", fetch_value(connection, ALIKE, wanted))
 
 
-def create(connection: Connection, wanted: Row) -> int:
+def create(connection: Connection, wanted: Row, *, is_bulk: bool = False) -> int:
     """A new version, which the schedule fills from now on; its id."""
-    return cast("int", fetch_value(connection, CREATE, wanted))
+    with connection.transaction():  # it is not filled before it is said how
+        version = cast("int", fetch_value(connection, CREATE, wanted))
+        connection.execute(FILL_SO, {"version": version, "is_bulk": is_bulk})
+    return version
 
 
 def pause(connection: Connection, version: int, *, is_paused: bool) -> None:

@@ -37,7 +37,8 @@ COUNT_SOURCE: Final[LiteralString] = """
       from ingest_private.count_source(%(source_id)s)
 """
 BACKFILL: Final[LiteralString] = """
-    select queued, next_after from ingest_private.backfill_source(%(source_id)s, %(after)s)
+    select queued, next_after from ingest_private.backfill_source(
+        %(source_id)s, %(after)s, p_is_bulk => %(is_bulk)s)
 """
 REMOVE_SOURCE: Final[LiteralString] = """
     select kept, forgotten, next_after
@@ -70,14 +71,16 @@ def count_source(connection: Connection, source_id: int) -> Row:
     return fetch_rows(connection, COUNT_SOURCE, {"source_id": source_id})[0]
 
 
-def backfill(connection: Connection, source_id: int) -> Iterator[int]:
+def backfill(connection: Connection, source_id: int, *, is_bulk: bool = False) -> Iterator[int]:
     """Sync what Storage holds under a source, page by page; yields the jobs of each page.
 
     Safe to break off and to repeat: what is in line is left alone.
     """
     after: str | None = None
     while True:
-        page = _page(connection, BACKFILL, {"source_id": source_id, "after": after})
+        page = _page(
+            connection, BACKFILL, {"source_id": source_id, "after": after, "is_bulk": is_bulk}
+        )
         yield page["queued"]
         after = page["next_after"]
         if after is None:

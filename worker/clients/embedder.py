@@ -65,7 +65,7 @@ class HttpEmbedder:
         self._limits: RequestLimits | None = None
         self._loop = _loop(os.getpid())
         # No redirects: they would carry the key to wherever an answer says.
-        self._client = httpx.AsyncClient(verify=_tls(), timeout=None)  # noqa: S113 -- see _fetch
+        self._client = httpx.AsyncClient(verify=tls(), timeout=None)  # noqa: S113 -- see _fetch
 
     @property
     def request_limits(self) -> RequestLimits:
@@ -111,7 +111,7 @@ class HttpEmbedder:
         answer = self._answer(texts)
         try:
             embeddings = self._provider.embeddings(answer)
-            vectors = _checked(embeddings, count=len(texts), dimensions=self.dimensions)
+            vectors = checked(embeddings, count=len(texts), dimensions=self.dimensions)
         except JobError:
             raise
         except Exception as error:  # an answer of a form that the provider does not have
@@ -192,15 +192,7 @@ class HttpEmbedder:
             return True, None
 
     def _billed(self, answer: Any) -> int:
-        """What the answer says was billed; 0 where it says nothing that is a number."""
-        try:
-            tokens = self._provider.tokens(answer)
-        except (AttributeError, LookupError, TypeError):
-            return 0
-        if not isinstance(tokens, int | float):
-            return 0
-        # More than any request can hold is no count of tokens, and would overflow its column.
-        return int(tokens) if 0 <= tokens <= MAX_BILLED_TOKENS else 0
+        return billed(self._provider, answer)
 
     def _estimated(self, texts: Sequence[str]) -> int:
         if self._provider.characters_a_token is None:
@@ -218,7 +210,7 @@ def _loop(_pid: int) -> asyncio.AbstractEventLoop:
 
 
 @lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """What certificates are checked by. It takes longer to make than a request on loopback."""
     return httpx.create_ssl_context()
 
@@ -237,7 +229,20 @@ def _json(content: bytes) -> Any:
         raise JobError("provider_invalid_response", type(error).__name__) from error
 
 
-def _checked(embeddings: Sequence[object], *, count: int, dimensions: int) -> Vectors:
+def billed(provider: HttpProvider, answer: Any) -> int:
+    """What the answer says was billed; 0 where it says nothing that is a number."""
+    try:
+        tokens = provider.tokens(answer)
+    except (AttributeError, LookupError, TypeError):
+        return 0
+    if not isinstance(tokens, int | float):
+        return 0
+    # More than any request can hold is no count of tokens, and would overflow its column.
+    return int(tokens) if 0 <= tokens <= MAX_BILLED_TOKENS else 0
+
+
+def checked(embeddings: Sequence[object], *, count: int, dimensions: int) -> Vectors:
+    """Embeddings as an answer has them. Raises JobError, unless all of them can be stored."""
     if len(embeddings) != count:
         raise JobError("provider_invalid_response", f"{len(embeddings)} embeddings for {count}")
     vectors = np.empty((count, dimensions), dtype=np.float32)

@@ -14,6 +14,7 @@ from docmill.worker.embedding.company import Member
 from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
+    InBatchError,
     JobError,
     LeaseLostError,
 )
@@ -72,9 +73,11 @@ class Ingest:
 
         A job for an index version beside the active one uses the chunks of the active version, if
         they are cut in the same way, and then reads no file. Raises JobError,
-        DocumentSupersededError if Storage now holds another version, and what `run.check()` raises
-        if the run must stop.
+        DocumentSupersededError if Storage now holds another version, InBatchError if its texts are
+        in a batch of the provider, and what `run.check()` raises if the run must stop.
         """
+        if run.claim.in_batch:
+            raise InBatchError
         company = self._batchers.company(run.claim.index, is_reindex=run.claim.kind == "reindex")
         # From here on others wait for what this run will submit.
         with company.join(run.claim.turn) as member:

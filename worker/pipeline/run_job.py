@@ -16,6 +16,7 @@ from docmill.worker.errors import (
     CancelledRunError,
     DocumentSupersededError,
     DrainError,
+    InBatchError,
     JobError,
     LeaseLostError,
 )
@@ -35,6 +36,11 @@ log = get_logger(__name__)
 #: How often a worker tries to write the end of a run while the database does not answer.
 _REPORT_TRIES: Final = 5
 _REPORT_PAUSE_SECONDS: Final = 2.0
+
+
+#: A job whose texts are in a batch is made ready when they are answered; whatever happens, it looks
+#: after this time whether they are.
+IN_BATCH: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,9 @@ class JobRunner:
         except DrainError:
             end = self._release(run.claim, Release("", None, timedelta()))
             log.info("job_drained")
+        except InBatchError:
+            end = self._release(run.claim, Release("", "in_batch", IN_BATCH))
+            log.info("job_in_batch")
         except DocumentSupersededError:
             end = self._follow_storage(run.claim)
         except JobError as error:

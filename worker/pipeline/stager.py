@@ -1,7 +1,8 @@
 """From chunks to staged rows: reuse known chunks, embed the rest in batches, stage each batch.
 
 Known are the chunks that the document has already, and those of other documents of its owner. Texts
-that the provider refuses are cut into parts or set aside: see set_aside.
+that the provider refuses are cut into parts or set aside: see set_aside. A job in the bulk lane
+leaves what it must buy for a batch of the provider, and a later run finds it staged.
 """
 
 import time
@@ -19,12 +20,19 @@ from docmill.worker import tracing
 from docmill.worker.embedding.batcher import Batcher
 from docmill.worker.embedding.company import Member
 from docmill.worker.embedding.submission import EmbeddedBatch, Submission
-from docmill.worker.errors import CancelledRunError, DocmillError, JobError, LeaseLostError
+from docmill.worker.errors import (
+    CancelledRunError,
+    DocmillError,
+    InBatchError,
+    JobError,
+    LeaseLostError,
+)
 from docmill.worker.log import get_logger
 from docmill.worker.models import Chunk, Placed, SetAside
 from docmill.worker.pipeline.lease import Run
 from docmill.worker.pipeline.progress import ProgressReporter
 from docmill.worker.pipeline.set_aside import Hashed, Refusals, allowed
+from docmill.worker.store import bulk
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store.chunks import content_hash
 from docmill.worker.store.database import Database
@@ -45,6 +53,8 @@ class StagingLimits:
     keep_seconds: float = 20
     #: by the names of a provider and a model
     usd_per_million_tokens: Callable[[str, str], float] = lambda _provider, _model: 0
+    #: in batches; None: the provider has none
+    bulk_usd_per_million_tokens: Callable[[str, str], float | None] = lambda _provider, _model: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +91,7 @@ class Stager:
         self._refusals = Refusals(name=self._hash, embed=self._embed_parts)
         with database.transaction() as transaction:
             self._known = chunk_store.known_hashes(transaction, run.claim)
+            self._direct = bulk.direct_hashes(transaction, run.claim) if run.claim.is_bulk else None
 
     @contextmanager
     def open(self) -> Iterator["Stager"]:
@@ -131,7 +142,7 @@ class Stager:
 
         Raises JobError: `empty_document` if there is no chunk, `embedding_rejected` if the provider
         refuses more chunks than may be set aside, `owner_budget_exceeded` if there are more texts
-        to embed and the budget is used up.
+        to embed and the budget is used up. Raises InBatchError if texts were left for a batch.
         """
         self._progress.report(
             stage="embedding", chunks_total=len(self._placed), chunks_reused=self.reused
@@ -143,6 +154,7 @@ class Stager:
         self._member.leave()
         while self._in_flight:
             self._stage_next()
+        self._check_batches()
         self._refusals.settle(allowed(len(self._placed)))
         published, aside = self._refusals.outcome(self._placed)
         if aside and not (published and (self._staged or self._batcher.serves())):
@@ -160,9 +172,32 @@ class Stager:
 
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
-        unknown = self._without_reusable(chunks)
+        unknown = self._without_batches(self._without_reusable(chunks))
         if unknown:
             self._ask(unknown)
+
+    def _without_batches(self, chunks: Sequence[Hashed]) -> Sequence[Hashed]:
+        """Leave texts of a job in the bulk lane for a batch; those that batches did not bring."""
+        direct = self._direct
+        if direct is None:
+            return chunks
+        left = [hashed for hashed in chunks if hashed[0] not in direct]
+        if left:
+            index = self._run.claim.index
+            price = self._limits.bulk_usd_per_million_tokens(index.provider, index.model)
+            if price is None:
+                raise JobError("bulk_unsupported", index.provider)
+            with self._database.transaction() as transaction:
+                bulk.put_texts(transaction, self._run.claim, left, Decimal(str(price)) / 1_000_000)
+        return [hashed for hashed in chunks if hashed[0] in direct]
+
+    def _check_batches(self) -> None:
+        """Nothing is cut, set aside or published before every batch is answered."""
+        if self._direct is None:
+            return
+        with self._database.transaction() as transaction:
+            if bulk.in_batch(transaction, self._run.claim):
+                raise InBatchError
 
     def _without_reusable(self, chunks: Sequence[Hashed]) -> Sequence[Hashed]:
         """Stage what other documents of the owner have; the rest of the chunks."""

@@ -31,9 +31,11 @@ from docmill.worker.settings.parts import (
     HintSettings,
     ReachedProvider,
 )
+from docmill.worker.store.bulk import Batch
 from docmill.worker.store.database import Database
 
 if TYPE_CHECKING:
+    from docmill.worker.clients.bulk import HttpBulk
     from docmill.worker.clients.embedder import HttpEmbedder
 
 log = get_logger(__name__)
@@ -95,6 +97,20 @@ def _http_embedder(
         reached.provider,
         reached.access,
         wanted,
+        timeout_seconds=settings.embedding_timeout_seconds,
+    )
+
+
+def build_bulk(settings: EmbedderSettings, batch: Batch) -> "HttpBulk":
+    """What speaks of a batch with its provider. Raises SettingsError without a way to it."""
+    from docmill.worker.clients.bulk import HttpBulk
+
+    reached = settings.require_provider(batch.provider)
+    assert isinstance(reached.provider, HttpProvider)
+    return HttpBulk(
+        reached.provider,
+        reached.access,
+        Wanted(batch.model, batch.dimensions, batch.sends_dimensions, Kind.DOCUMENT),
         timeout_seconds=settings.embedding_timeout_seconds,
     )
 

@@ -19,6 +19,7 @@ from docmill.worker.embedding.batchers import Batchers, BatchLimits
 from docmill.worker.errors import DocmillError, SettingsError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.log import get_logger
+from docmill.worker.maintenance.bulk import Bulk, BulkLimits
 from docmill.worker.maintenance.schedule import Maintenance
 from docmill.worker.maintenance.schedules import Schedules
 from docmill.worker.models import IndexVersion, Offer
@@ -29,6 +30,7 @@ from docmill.worker.pipeline.spool import Spool
 from docmill.worker.pipeline.stager import StagingLimits
 from docmill.worker.ports import Embedder
 from docmill.worker.processes.connections import (
+    build_bulk,
     build_database,
     build_dispatcher,
     build_embedder,
@@ -81,6 +83,7 @@ class WorkerRuntime:
     runner: JobRunner
     maintenance: Maintenance
     schedules: Schedules
+    bulk: Bulk
 
     def start(self) -> None:
         """Announce this worker. Raises DocmillError when it does not fit the database."""
@@ -242,6 +245,7 @@ def build_worker(settings: WorkerSettings, *, isolated: bool) -> WorkerRuntime:
         runner=runner,
         maintenance=maintenance,
         schedules=Schedules(database, dispatcher, settings),
+        bulk=_build_bulk(settings, database, keeper, batchers.providers, background),
     )
 
 
@@ -266,6 +270,30 @@ def _build_keeper(
         ),
         lease_for=timedelta(seconds=settings.lease_seconds),
         on_alive=lambda: heartbeat.beat(LEASES),
+    )
+
+
+def _build_bulk(
+    settings: WorkerSettings,
+    database: Database,
+    keeper: LeaseKeeper,
+    providers: Sequence[str],
+    dispatcher: BackgroundDispatcher,
+) -> Bulk:
+    terms = {name: settings.bulk_terms(name) for name in providers}
+    return Bulk(
+        database,
+        worker_id=keeper.worker_id,
+        providers={name: one for name, one in terms.items() if one is not None},
+        connect=partial(build_bulk, settings),
+        usd_per_million_tokens=settings.bulk_usd_per_million_tokens,
+        limits=BulkLimits(
+            wait=timedelta(seconds=settings.bulk_wait_seconds),
+            pause=timedelta(seconds=settings.retry_max_seconds),
+            texts=settings.bulk_texts,
+            spool_dir=settings.spool_dir,
+        ),
+        on_ready=dispatcher.kick,
     )
 
 
@@ -319,6 +347,7 @@ def _build_ingest(
                 max_chunks=settings.max_chunks,
                 batch_size=settings.embedding_batch_size,
                 usd_per_million_tokens=settings.usd_per_million_tokens,
+                bulk_usd_per_million_tokens=settings.bulk_usd_per_million_tokens,
                 # A drained worker must still have time to give its jobs back.
                 keep_seconds=min(
                     settings.embedding_timeout_seconds, settings.drain_seconds * KEEP_SHARE

@@ -23,7 +23,7 @@ from docmill.worker.settings.processes import WorkerSettings
 log = get_logger(__name__)
 
 #: Threads beside the slots, for the schedule: rescue and dispatch must not wait behind jobs.
-_MAINTENANCE_THREADS: Final = 4
+_MAINTENANCE_THREADS: Final = 5
 #: What the rest of a broadcast may take to come.
 _BROADCAST_SECONDS: Final = 1.0
 

@@ -4,7 +4,8 @@ Microsoft's "Azure OpenAI in Microsoft Foundry Models REST API reference": the d
 version 2024-10-21, the newest that is generally available with a date, has
 `/openai/deployments/NAME/embeddings?api-version=DATE`; the v1 API has OpenAI's own paths under
 `/openai/v1/` and needs no version. Limits and error codes are OpenAI's. A deployment that has the
-name of its model is known by it.
+name of its model is known by it. Batches need a deployment of another type, under another name
+("Getting started with Azure OpenAI batch deployments"): they are not used.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 from docmill.worker.providers.base import (
     Access,
+    BulkTerms,
     Request,
     Variable,
     Wanted,
@@ -46,6 +48,7 @@ class Azure(OpenAI):
         ),
     )
     default_model: ClassVar[str | None] = None
+    bulk: ClassVar[BulkTerms | None] = None
 
     def request(self, access: Access, wanted: Wanted, texts: Sequence[str]) -> Request:
         """The same body for a deployment, with the key in a header of its own."""

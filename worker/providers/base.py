@@ -52,6 +52,15 @@ class RequestLimits:
         )
 
 
+@dataclass(frozen=True)
+class BulkTerms:
+    """What a provider takes in one of its batches, which it answers within a day, for less."""
+
+    texts: int
+    file_bytes: int
+    price_factor: float  #: of the price of a model, on PRICES_OF
+
+
 #: Of whoever says nothing about them.
 NO_LIMITS: Final = RequestLimits(*[sys.maxsize] * 3)
 
@@ -191,6 +200,8 @@ class HttpProvider(Provider):
     wrong one.
     """
 
+    #: None: it has no batches, or in a form that docmill does not speak.
+    bulk: ClassVar[BulkTerms | None] = None
     #: By which tokens are estimated where an answer does not tell them; None: it tells them.
     characters_a_token: ClassVar[float | None] = None
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from docmill.worker.providers.base import (
     Access,
+    BulkTerms,
     Model,
     Request,
     Told,
@@ -36,6 +37,7 @@ class Compatible(OpenAI):
     models: ClassVar[Mapping[str, Model]] = {}
     default_model: ClassVar[str | None] = None
     is_normalised: ClassVar[bool | None] = None
+    bulk: ClassVar[BulkTerms | None] = None
 
     def questions(self, access: Access, wanted: Wanted) -> Sequence[Request]:
         """One for each kind of server: the others answer that there is no such page."""

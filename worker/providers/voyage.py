@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from docmill.worker.providers.base import (
     Access,
+    BulkTerms,
     Model,
     Refusal,
     Request,
@@ -45,6 +46,7 @@ class Voyage(OpenAI):
         "voyage-law-2": Model(1024, 16_000, usd=0.12),
     }
     default_model: ClassVar[str | None] = "voyage-4"
+    bulk: ClassVar[BulkTerms | None] = None
     limits: ClassVar[RequestLimits] = RequestLimits(texts=1000, tokens=120_000, text_tokens=32_000)
 
     def request(self, access: Access, wanted: Wanted, texts: Sequence[str]) -> Request:

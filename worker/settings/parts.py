@@ -24,7 +24,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from docmill.worker.errors import ERROR_CODES, ErrorKind, SettingsError
 from docmill.worker.memory import total_bytes
-from docmill.worker.providers.base import Access, LocalProvider, Provider, Variable
+from docmill.worker.providers.base import (
+    Access,
+    BulkTerms,
+    HttpProvider,
+    LocalProvider,
+    Provider,
+    Variable,
+)
 from docmill.worker.providers.registry import HTTP_PROVIDERS, PROVIDERS, is_of_this_machine
 
 PREFIX = "DOCMILL_"
@@ -518,6 +525,17 @@ class EmbedderSettings(ProviderSettings):
         listed = known.models.get(model) if known else None
         return (listed.usd if listed else None) or 0
 
+    def bulk_terms(self, provider: str) -> BulkTerms | None:
+        """What a provider takes in a batch of its own; None where docmill knows of none."""
+        known = self.provider_of(provider) if self._is_known(provider) else None
+        return known.bulk if isinstance(known, HttpProvider) else None
+
+    def bulk_usd_per_million_tokens(self, provider: str, model: str) -> float | None:
+        """The price of a model in batches; None where there are none."""
+        terms = self.bulk_terms(provider)
+        price = self.usd_per_million_tokens(provider, model)
+        return price * terms.price_factor if terms else None
+
     def _is_known(self, provider: str) -> bool:
         return provider in PROVIDERS or provider in self.named_providers
 
@@ -550,6 +568,20 @@ class EmbedderSettings(ProviderSettings):
         if self.embedding_send_dimensions is not None:
             return self.embedding_send_dimensions
         return self.provider_of(self.embedder).sends_dimensions(self.model)
+
+
+class BulkSettings(SettingsPart):
+    """How texts become batches of the provider."""
+
+    section = "in bulk"
+
+    bulk_wait_seconds: float = _setting(
+        "How long the first text waits for others before a batch of them is sent.",
+        600,
+        ge=0,
+        le=86_400,
+    )
+    bulk_texts: int = _setting("Texts of a batch at most.", 20_000, ge=1, le=50_000)
 
 
 class ChatSettings(SettingsPart):
@@ -728,6 +760,12 @@ class ScheduleSettings(SettingsPart):
     )
     rescue_seconds: float = _setting(
         "How often it takes back the jobs of vanished workers.", 10, ge=0.2, le=300
+    )
+    bulk_seconds: float = _setting(
+        "How often it sends batches to the provider and asks what became of them.",
+        60,
+        ge=0.2,
+        le=3600,
     )
     reconcile_seconds: float = _setting(
         "How often it compares the newest files with documents. All of them: "

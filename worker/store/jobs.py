@@ -17,10 +17,11 @@ TAKE_READY: Final[LiteralString] = """
       from ingest_private.take_ready_jobs(%(resend_after)s)
 """
 CLAIM: Final[LiteralString] = """
-    select claimed.*, made.*
+    select claimed.*, made.*, bulk.*
       from ingest_private.claim_job(%(job_id)s, %(worker_id)s, %(isolated)s, %(lease_for)s)
                as claimed
            cross join lateral ingest_private.embedding_of(claimed.index_version) as made
+           cross join lateral ingest_private.bulk_state(claimed.job_id) as bulk
 """
 RENEW: Final[LiteralString] = """
     select job_id, token, renewed

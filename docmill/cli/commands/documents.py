@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import DOCUMENTS, app
-from docmill.cli.options import Json, Owner, text
+from docmill.cli.options import Json, Lane, LaneOption, Owner, text
 
 
 @app.command(rich_help_panel=DOCUMENTS)
@@ -15,6 +15,7 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True)],
     bucket: Annotated[str, typer.Option(help="Bucket to upload to.", callback=text)] = "documents",
     owner: Owner = None,
+    lane: LaneOption = Lane.DIRECT,
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when every document is done.")
     ] = False,
@@ -31,11 +32,19 @@ def ingest(
         from docmill.cli import estimate as estimate_command
         from docmill.cli.ingest import find_files
 
-        return estimate_command.estimate(find_files(paths, folder=""), as_json=json)
+        return estimate_command.estimate(
+            find_files(paths, folder=""), is_bulk=lane is Lane.BULK, as_json=json
+        )
     from docmill.cli import ingest as ingest_command
 
     return ingest_command.ingest(
-        paths, bucket=bucket, owner=owner, wait=wait, is_sure=yes, as_json=json
+        paths,
+        bucket=bucket,
+        owner=owner,
+        is_bulk=lane is Lane.BULK,
+        wait=wait,
+        is_sure=yes,
+        as_json=json,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import SET_UP, app, group, help_without_command
-from docmill.cli.options import Bucket, Json, text
+from docmill.cli.options import Bucket, Json, Lane, text
 
 schema_app = group("schema", SET_UP)
 sources_app = group("sources", SET_UP)
@@ -121,6 +121,9 @@ def sources_add(
         float, typer.Option(help="Share of the workers beside other sources of this priority.")
     ] = 1.0,
     max_bytes: Annotated[int | None, typer.Option(help="Larger files are refused.")] = None,
+    lane: Annotated[
+        Lane, typer.Option(help="bulk: what is there already, for less, within a day.")
+    ] = Lane.DIRECT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is there.")] = False,
     json: Json = False,
 ) -> int:
@@ -131,7 +134,7 @@ def sources_add(
     from docmill.cli import sources
 
     source = sources.Source(bucket, prefix, owner_from, access, priority, weight, max_bytes)
-    return sources.add(source, dry_run=dry_run, as_json=json)
+    return sources.add(source, is_bulk=lane is Lane.BULK, dry_run=dry_run, as_json=json)
 
 
 @sources_app.command("remove")

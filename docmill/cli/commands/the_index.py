@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import INDEX, app, group, help_without_command
-from docmill.cli.options import MOST, DryRun, Json, Owner, Yes, not_empty, text
+from docmill.cli.options import MOST, DryRun, Json, Lane, LaneOption, Owner, Yes, not_empty, text
 
 index_app = group("index", INDEX)
 reindex_app = group("reindex", INDEX)
@@ -94,6 +94,7 @@ def reindex_start(
     send_dimensions: Annotated[
         bool | None, typer.Option(help="Tell the provider how many dimensions are wanted.")
     ] = None,
+    lane: LaneOption = Lane.DIRECT,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -114,6 +115,7 @@ def reindex_start(
             "query_prefix": query_prefix,
             "sends_dimensions": send_dimensions,
         },
+        is_bulk=lane is Lane.BULK,
         is_dry=dry_run,
         is_sure=yes,
         as_json=json,

@@ -63,7 +63,9 @@ def _by_name(
     if column.name in _OWNERS:
         return [item.owner]
     if column.type == "uuid":
-        return [item.id(column.name, relation.name)]
+        # Nothing where it would have to point to a row that is not there.
+        nothing: list[Value] = [] if column.is_required else [None]
+        return [item.id(column.name, relation.name), *nothing]
     known: dict[str, Value] = {
         "access": item.access,
         "index_version": str(version.id),
