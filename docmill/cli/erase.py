@@ -1,4 +1,4 @@
-"""`docmill erase`: leave nothing of a person."""
+"""`docmill erase`: remove all data of a person."""
 
 from datetime import UTC, datetime
 from itertools import groupby
@@ -15,13 +15,13 @@ from docmill.worker.settings.processes import Settings
 
 
 def erase(owner: str, *, objects: bool, dry_run: bool, is_sure: bool, as_json: bool) -> int:
-    """Erase what there is of an owner, and print a receipt."""
+    """Erase everything of an owner, and print a receipt."""
     settings = settings_in_use()
     subject = owner_id(settings, owner) or ""
     with admin_connection(settings) as connection:
         found = owned(connection, subject)
         if not any(found.values()):
-            raise RefusedError(f"there is nothing of {cell(subject)} to erase")
+            raise RefusedError(f"nothing belongs to {cell(subject)}")
         if not dry_run:
             said = f"{_counted(found)}, for good"
             require_yes(said, "erase them", is_sure=is_sure, can_ask=not as_json)
@@ -72,6 +72,6 @@ def _print_receipt(receipt: Row, *, as_json: bool) -> None:
         out.print(f"files removed from Storage: {receipt['files']}")
     elif receipt["files"]:
         out.print(
-            f"files that Storage keeps, and that are not ingested again: {receipt['files']} "
+            f"files that stay in Storage but are not ingested again: {receipt['files']} "
             "(--objects removes them)"
         )

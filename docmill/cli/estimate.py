@@ -1,7 +1,7 @@
 """`docmill ingest --estimate`: what files would cost, before anything is uploaded.
 
-Files are read and cut as a worker does it, so chunks and tokens are exact. What the owner has
-already is reused and costs nothing: the estimate is the most that it can be.
+Files are read and cut as by a worker, so chunks and tokens are exact. Chunks that the owner already
+has would be reused free of charge, so the estimate is an upper limit.
 """
 
 import sys
@@ -26,7 +26,7 @@ _AT_ONCE: Final = 2
 
 
 def estimate(files: Sequence[LocalFile], *, as_json: bool) -> int:
-    """Print chunks, tokens and dollars of each file, and of all."""
+    """Print chunks, tokens and dollars of each file, and the total."""
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         index = active_index_version(connection)

@@ -222,7 +222,7 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
     assert (added["bucket_id"], added["owner_from"]) == ("extra", "folder:1")
     assert {row["bucket_id"] for row in shell.rows("sources", "list")} == {"documents", "extra"}
     for option, bad, says in (
-        ("--owner-from", "me", "none of uploader"),
+        ("--owner-from", "me", "not one of uploader"),
         ("--access", "everybody", "neither owner nor inherit"),
         ("--priority", "10", "from 0 (first) to 9"),
         ("--priority", "99999", "from 0 (first) to 9"),
@@ -237,7 +237,7 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
 @pytest.mark.usefixtures("ingested")
 def test_files_that_were_there_before_are_counted_and_ingested(shell: Shell) -> None:
     assert "2 documents stay" in shell.run("sources", "remove", "documents")
-    assert "4 files are there" in shell.run("sources", "add", "documents", "--dry-run")
+    assert "4 files found" in shell.run("sources", "add", "documents", "--dry-run")
     (listed,) = shell.rows("sources", "list")
     assert listed["retired_at"] is not None
     (again,) = shell.rows("sources", "add", "documents")
@@ -437,7 +437,7 @@ def test_what_a_project_cannot_reach_is_named_with_its_remedy(shell: Shell, tmp_
     assert "check SUPABASE_URL" in said
     lines = outside.run("doctor", "--json", code=1, **project).splitlines()
     findings = {row["check"]: row for row in map(json.loads, lines)}
-    assert findings["redis"]["remedy"] == "start Redis, or set REDIS_URL to where it is"
+    assert findings["redis"]["remedy"] == "start Redis, or set REDIS_URL to its address"
     assert "set SUPABASE_SECRET_KEY" in findings["storage"]["remedy"]
     assert "openssl rand" in findings["webhook secret"]["remedy"]
     assert all(row["remedy"] for row in findings.values() if row["state"] == "failed")

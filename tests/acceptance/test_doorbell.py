@@ -156,7 +156,7 @@ def test_an_upload_is_noticed_by_each_of_the_ways(bare: Installation, shell: She
     ("command", "says"),
     [
         ("docmill schema webhook --url nowhere", "is not an address"),
-        ("docmill schema webhook --remove --rotate", "goes with nothing else"),
+        ("docmill schema webhook --remove --rotate", "takes no other option"),
         ("docmill schema webhook --rotate", "no doorbell is installed"),
     ],
 )

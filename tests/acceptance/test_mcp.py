@@ -211,7 +211,7 @@ def test_bad_arguments_are_told(stack: StackInfo) -> None:
             await error_of(client, "search", query="x" * 2001)
             await error_of(client, "search", query="x", limit=21)
             said = await error_of(client, "read_document", document_id=ALICE)
-            assert "may read no document" in said
+            assert "cannot read document" in said
             said = await error_of(client, "read_document", document_id=ALICE, cursor="next")
             assert "next_cursor" in said
 
@@ -327,7 +327,7 @@ def test_no_id_opens_another_s_document(stack: StackInfo, server: str) -> None:
         async with by_http(server, token_of(stack, BOB)) as bob:
             document = note["document_id"]
             said = await error_of(bob, "read_document", document_id=document)
-            assert "may read no document" in said
+            assert "cannot read document" in said
             found = await answer_of(bob, "search", query=QUESTION, document_ids=[document])
             assert found["passages"] == []
 

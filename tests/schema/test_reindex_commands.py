@@ -68,7 +68,7 @@ def test_nothing_is_bought_unasked(run: Run, admin: Connection):
 
 def test_what_is_there_is_not_made_twice(run: Run, admin: Connection):
     assert "is being filled" in run(*OTHER, "--yes")
-    assert "index version 2 is just that" in run(*OTHER, "--yes")
+    assert "index version 2 is the same" in run(*OTHER, "--yes")
     assert "is dropped" in run("drop", "2")
     assert "is being filled" in run(*OTHER, "--yes")
     assert versions(admin) == [1, 2, 3]
@@ -77,7 +77,7 @@ def test_what_is_there_is_not_made_twice(run: Run, admin: Connection):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "name what is to change"),
+        ((), "name what to change"),
         (("--model", "m2"), "--dimensions"),
         (("--model", ""), "empty"),
         (("--dimensions", "4001"), "4000"),

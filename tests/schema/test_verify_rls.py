@@ -156,7 +156,7 @@ class TestTheCommand:
             ended.stdout,
             re.MULTILINE,
         ), ended.stdout
-        assert "somebody can reach what is not theirs" in ended.stdout
+        assert "somebody can reach other users' data" in ended.stdout
 
     def test_says_what_is_missing_in_a_database_without_the_schema(self, project: Database):
         ended = self.run(project)
