@@ -224,7 +224,7 @@ def test_what_the_function_says_is_said(watched: Watched, stack: StackInfo) -> N
     sign_in(page, stack)
     page.get_by_label("What are you looking for?").fill(" ")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("alert")).to_have_text("input is a text of 1 to 8000 characters")
+    expect(page.get_by_role("alert")).to_have_text("input must be a text of 1 to 8000 characters")
     # The browser itself logs the answer's status.
     assert [text for text in watched.complaints if "400" not in text] == []
     watched.complaints.clear()

@@ -27,7 +27,7 @@ EachOwner = Annotated[
 
 @budget_app.callback(invoke_without_command=True)
 def budget_options(context: typer.Context) -> None:
-    """Limit what may be spent on embeddings; above the limit jobs wait."""
+    """Limit spending on embeddings; above a limit jobs wait."""
     help_without_command(context)
 
 

@@ -76,7 +76,7 @@ def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
     json: Json = False,
 ) -> int:
-    """Compare all of Storage with all documents, and repair differences."""
+    """Compare Storage with all documents, and repair."""
     from docmill.cli import reconcile as reconcile_command
 
     return reconcile_command.reconcile(dry_run=dry_run, as_json=json)

@@ -21,7 +21,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Show it once, then end.")] = False,
     json: Json = False,
 ) -> int:
-    """Show workers, stages, rates, owners and the slowest jobs, live."""
+    """Show workers, stages, rates, owners and slow jobs, live."""
     from docmill.cli import top as top_command
 
     return top_command.top(once=once, as_json=json)
@@ -76,7 +76,7 @@ def watch(
 
 @app.command(rich_help_panel=WATCH)
 def schedule(json: Json = False) -> int:
-    """Show what runs at which times, and the last runs and their cost."""
+    """Show what runs at which times, its last run and cost."""
     from docmill.cli import schedule as schedule_command
 
     return schedule_command.schedule(as_json=json)

@@ -63,7 +63,7 @@ export async function bodyOf(request: Request): Promise<unknown> {
 export function textOf(body: unknown, name: string, maxCharacters: number): string {
   const text = body instanceof Object ? (body as Record<string, unknown>)[name] : undefined;
   if (typeof text !== "string" || !text.trim() || [...text].length > maxCharacters) {
-    throw new Refusal(400, `${name} is a text of 1 to ${maxCharacters} characters`);
+    throw new Refusal(400, `${name} must be a text of 1 to ${maxCharacters} characters`);
   }
   if (!text.isWellFormed()) throw new Refusal(400, `${name} is not valid Unicode`);
   return text;

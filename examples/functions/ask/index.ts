@@ -36,7 +36,7 @@ serve(async (request, headers) => {
 function conversationOf(body: unknown): string | null {
   const id = (body as { conversation_id?: unknown }).conversation_id ?? null;
   if (id !== null && (typeof id !== "string" || !UUID.test(id))) {
-    throw new Refusal(400, "conversation_id is the id of a conversation");
+    throw new Refusal(400, "conversation_id must be the id of a conversation");
   }
   return id;
 }

@@ -86,7 +86,7 @@ def test_who_holds_the_secret_key_may_ask(function: Function, target: Target) ->
 def test_only_a_text_of_a_query_s_length_is_embedded(function: Function, body: Any) -> None:
     answer = function.post(body)
     assert answer.status_code == 400
-    assert answer.json() == {"error": "input is a text of 1 to 8000 characters"}
+    assert answer.json() == {"error": "input must be a text of 1 to 8000 characters"}
 
 
 def test_length_is_counted_in_characters(function: Function) -> None:
