@@ -70,13 +70,13 @@ class IndexVersion:
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What the first index version is made for."""
+    """The settings of the first index version."""
 
     model: str
     dimensions: int
     chunking: JsonObject
-    provider: str | None = None  #: None: that of the model
-    sends_dimensions: bool | None = None  #: None: as is usual for the model
+    provider: str | None = None  #: None: the model's own provider
+    sends_dimensions: bool | None = None  #: None: the usual value for the model
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ def test_a_pooler_before_a_database_that_is_away_is_waited_for(
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("DOCMILL_PROVIDERS", "{}x", "it is JSON of the form"),
-        ("DATABASE_URL", "mysql://x", "it begins with postgresql://"),
-        ("REDIS_URL", "rubbish", "it begins with redis://"),
-        ("SUPABASE_URL", "project.supabase.co", "it begins with https://"),
+        ("DOCMILL_PROVIDERS", "{}x", "write JSON such as"),
+        ("DATABASE_URL", "mysql://x", "it must begin with postgresql://"),
+        ("REDIS_URL", "rubbish", "it must begin with redis://"),
+        ("SUPABASE_URL", "project.supabase.co", "it must begin with https://"),
         ("DOCMILL_SLOTS", "many", "DOCMILL_SLOTS is 'many'"),
     ],
 )

@@ -191,19 +191,19 @@ def test_providers_of_one_s_own_have_a_form() -> None:
 @pytest.mark.parametrize(
     ("providers", "message"),
     [
-        ("[]", "it is JSON of the form"),
-        ("{", "it is JSON of the form"),
-        ('{"a": 7}', "it is JSON of the form"),
-        ('{"A": {}}', "a name is lower-case"),
+        ("[]", "write JSON such as"),
+        ("{", "write JSON such as"),
+        ('{"a": 7}', "write JSON such as"),
+        ('{"A": {}}', "a name has lower-case"),
         ('{"local": {}}', "not `local` or `openai`"),
         ('{"a": {}}', "a needs base_url"),
         ('{"a": {"base_url": "ftp://x"}}', "begins with http"),
         ('{"a": {"base_url": 7}}', "a needs base_url"),
         (
             '{"a": {"base_url": "https://x", "key": "canary"}}',
-            "a: key is none of base_url, api_key",
+            "a: key is not one of base_url, api_key",
         ),
-        ('{"a": {"base_url": "https://x", "form": "local"}}', "a: form is one of azure"),
+        ('{"a": {"base_url": "https://x", "form": "local"}}', "a: form must be one of azure"),
         ('{"a": {"base_url": "https://x", "form": "cohere"}}', "a needs api_key"),
     ],
 )
