@@ -46,7 +46,7 @@ def of_page(elements: Sequence[Element], page: int) -> Counter[str]:
 
 @st.composite
 def scattered(draw: st.DrawFn) -> tuple[DrawnPage, str]:
-    """A page with text in any direction, inside and outside the visible part; and the visible text."""
+    """A page with turned texts, inside and outside the visible part; and the visible text."""
     left, bottom = draw(st.integers(0, 2)), draw(st.integers(0, 2))
     right, top = draw(st.integers(left + 1, PLACES)), draw(st.integers(bottom + 1, PLACES))
     shown, drawing = [], b""
