@@ -243,7 +243,7 @@ class TestFairness:
     def test_a_big_urgent_job_that_runs_puts_no_newcomer_behind_the_backlog_of_others(
         self, database: Database, admin: Connection, worker: Connection
     ):
-        """Each priority has its own clock; otherwise a newcomer would rank behind the urgent job."""
+        """Each priority has its own clock; otherwise a newcomer ranks behind the urgent job."""
         watch_bucket(database, "urgent", priority=0)
         self.backlog(admin, "alice", 300)
         put_object(admin, "huge", bucket="urgent", owner="carol", size=1 << 40)

@@ -255,7 +255,7 @@ class TestRefusal:
     def test_where_the_document_has_moved_on_while_the_job_still_runs_is_superseded(
         self, admin: Connection, worker: Connection, object_id: UUID
     ):
-        """The trigger could not lock the document, which has a new version; its job has not ended."""
+        """The trigger could not lock the document: it has a new version, and the job still runs."""
         run = overwritten(admin, worker)
         stage(worker, run, ["new"])
         admin.execute("update ingest.documents set storage_version = 'next'")
