@@ -1,4 +1,4 @@
-"""What the server of the console answers, page by page. A browser is in tests/acceptance."""
+"""The answers of the console's server. Tests with a browser are in tests/acceptance."""
 
 import http.client
 import re
@@ -36,7 +36,7 @@ def api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def get(api: ApiServer, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    """The path exactly as written: httpx would tidy it up."""
+    """The path exactly as written, because httpx would normalise it."""
     connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=10)
     connection.request(method, path)
     answer = connection.getresponse()
@@ -154,7 +154,7 @@ def test_nothing_can_be_written(api: ApiServer, method: str, path: str) -> None:
 
 
 def test_the_script_can_be_read(tmp_path: Path) -> None:
-    """Without a browser it stops where it asks for the page, and no earlier."""
+    """Without a browser it fails at its first use of the page, and not earlier."""
     script = (console_folder() / "app.js").as_uri()
     done = subprocess.run(
         [deno_path(), "eval", f"await import({script!r})"],

@@ -1,4 +1,4 @@
-"""What clients may rely on, of the embedded mode's function and of the deployed one alike."""
+"""Promises to clients, kept by the embedded function and the deployed one."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ def test_a_query_becomes_a_vector_of_the_index(function: Function, alice: User) 
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert sum(value * value for value in body["embedding"]) == pytest.approx(1, abs=1e-3)
-    # The index takes it: the width is right, and so is the model's name.
+    # It fits the index: the width and the model's name are right.
     arguments = {"query_embedding": str(body["embedding"]), "model": body["model"]}
     found = alice.client.schema("ingest").rpc("match_chunks", arguments).limit(1).execute()
     assert isinstance(found.data, list)
