@@ -1,4 +1,4 @@
-"""It says so when nothing happens: real processes die, and status, doctor and explain tell."""
+"""Silence is reported: real processes die, and status, doctor and explain say so."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def troubles(running: Installation) -> set[str]:
-    """What `status` and `doctor` find wrong; they agree."""
+    """The troubles in `status` and `doctor`, which must agree."""
     with running.database.connect() as connection:
         assert disagreements(connection) == []
     (status,) = running.docmill_rows("status", fails=None)

@@ -1,4 +1,4 @@
-"""What a process prints when it cannot start, and which services it waits for."""
+"""The output of a process that cannot start, and the services that it waits for."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.support.pooler import PoolerOfNothing
 
 @pytest.fixture(scope="module")
 def installation(shared_installation: Installation) -> Installation:
-    """One for all: nothing that is started here does anything to it."""
+    """Shared by all tests, because nothing started here changes it."""
     return shared_installation
 
 
