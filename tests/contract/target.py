@@ -83,7 +83,7 @@ class Target:
         )
 
     def http(self, part: str, bearer: str | None = None, **headers: str) -> httpx.Client:
-        """Plain HTTP to a part, for details that supabase-py hides; by default with the secret key."""
+        """Plain HTTP to a part, for details that supabase-py hides; by default as the service."""
         key = self.secret_key if bearer is None else self.public_key()
         authorization = {"Authorization": f"Bearer {self.secret_key if bearer is None else bearer}"}
         return http_client(f"{self.url}/{part}/v1", key, **{**authorization, **headers})

@@ -65,7 +65,7 @@ class Function:
 
 @contextmanager
 def answered_by_another(inside: Inside, **columns: Any) -> Iterator[int]:
-    """While this is open, an empty index version is active, and the former one is not searchable."""
+    """While this is open, an empty index version is active; the former one cannot be searched."""
     columns = {"model": "another", "provider": "openai", **columns}
     state = "update ingest.index_versions set state = %s where id = %s"
     with inside.database.connect() as admin:

@@ -39,7 +39,7 @@ def slow_down(pid: str) -> list[str]:
     return [
         call(141, 0, number, 19),
         call(141, 1, os.getpgid(0), 19),
-        # all processes of this user; they must not be slowed down if this succeeds
+        # all processes of this user, with a priority that would not slow them down
         call(141, 2, 0, 0),
         call(144, number, 5, struct.pack("i", 0)),  # SCHED_IDLE
         call(142, number, struct.pack("i", 0)),
