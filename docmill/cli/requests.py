@@ -51,7 +51,7 @@ def cancel(job_id: str, *, as_json: bool) -> int:
     elif state == "cancelled":
         console().print("cancelled")
     else:
-        console().print(f"it has already {state}")
+        console().print(f"it has {state} already")
     return ExitCode.DONE if state in ("running", "cancelled") else ExitCode.FAILED
 
 
