@@ -54,7 +54,7 @@ class IndexVersion:
     id: int
     model: str
     dimensions: int
-    chunking: JsonObject  #: `max_tokens`, and `counter` where it is not the provider's
+    chunking: JsonObject  #: `max_tokens`, and `counter` if it is not the provider's own
     provider: str
     sends_dimensions: bool  #: requests to the provider name the number of dimensions
     document_prefix: str  #: put before each text of a document
@@ -124,7 +124,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Chunk:
-    """An immutable piece of a document's text, and where it stands."""
+    """An immutable piece of a document's text, and its place."""
 
     ordinal: int
     content: str

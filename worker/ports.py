@@ -1,4 +1,4 @@
-"""Protocols for what the pipeline needs from outside; `runtime` supplies the objects."""
+"""Protocols for the outside services of the pipeline; `runtime` supplies the objects."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -87,7 +87,7 @@ def short_name(row: Mapping[str, Any]) -> str:
     return cell(_ID_FOLDER.sub("", name, count=1) if _ID_FOLDER.match(name) else name)
 
 
-#: What the parts of these files are called.
+#: The word for a part of a file, by the ending of its name.
 _PARTS: Final = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv"), "sheet"),
     **dict.fromkeys((".pptx", ".ppt", ".odp"), "slide"),

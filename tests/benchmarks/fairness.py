@@ -4,7 +4,7 @@
 installation with one worker, while an honest owner uploads a page, waits until it is searchable,
 and uploads the next. The same run measures the honest owner without a load, and the load alone.
 
-    beside    p95 of the honest owner's waits is to be within 3 times the idle median and 2 s
+    beside    p95 of the honest owner's waits must be within 3 times the idle median and 2 s
     loss      the loading owner gets at least 0.8 of what it gets alone, in the same time
 """
 

@@ -80,7 +80,7 @@ class Stack:
         self.database_way = Proxy(installation.database.server.port)
         self.worker: ChildProcess
         self.isolated: ChildProcess
-        #: What the provider does with a request before it answers.
+        #: Called for each request before the provider answers.
         self.on_request: Callable[[Sequence[str]], Answer | None] = lambda _texts: None
         self._embedding = threading.Event()
         self._embedding.set()

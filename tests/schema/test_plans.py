@@ -100,7 +100,7 @@ def watcher(big: Database) -> Iterator[Connection]:
 
 
 class Touched:
-    """What was read of the big tables since the start: rows, index entries and blocks."""
+    """The reads of the big tables since the start: rows, index entries and blocks."""
 
     TABLES: tuple[str, ...] = (
         *("storage.objects", "ingest.documents", "ingest.jobs", "ingest_private.chunks_1"),

@@ -272,7 +272,7 @@ class Installation:
 
     @contextmanager
     def slow_publish(self) -> Iterator[None]:
-        """While this is open, publishing a chunk takes a minute, like for a large document."""
+        """While this is open, publishing one chunk takes a minute, as for a large document."""
         with self.database.connect() as connection:
             connection.execute(
                 """create function public.doze() returns trigger language plpgsql as $$

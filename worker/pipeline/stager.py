@@ -1,7 +1,7 @@
 """From chunks to staged rows: reuse known chunks, embed the rest in batches, stage each batch.
 
-Known are the chunks that the document has already, and those of other documents of its owner. Texts
-that the provider refuses are cut into parts or set aside: see set_aside.
+Known chunks are those that the document already has, and those of the owner's other documents.
+Texts that the provider refuses are cut into parts or set aside: see set_aside.
 """
 
 import time
