@@ -1,4 +1,4 @@
-"""Refused chunks are cut or set aside, checked by every word of the document."""
+"""Refused chunks are cut or set aside; every word of the document is accounted for."""
 
 import itertools
 from collections.abc import Sequence
