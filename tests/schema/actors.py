@@ -253,7 +253,7 @@ def heartbeat(
     runs: Sequence[Run] = (),
     providers: Sequence[str] | None = ("local", "openai"),
 ) -> list[UUID]:
-    """Call renew_leases like a worker; return the jobs with leases that none of its runs has."""
+    """Call renew_leases like a worker; return jobs whose leases belong to none of its runs."""
     found = rows(
         connection,
         "select * from ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s, %s, %s, %s)",
