@@ -48,7 +48,7 @@ def _of_run(run: str) -> list[str]:
 
 
 def codes(text: str) -> set[str]:
-    """Codes such as `AB-12`: text around a joining character, without spaces, at most 64 letters."""
+    """Codes such as `AB-12`: text with a joining character and no spaces, up to 64 letters."""
     found = set()
     spaced = "".join(
         letter if (_is_of_word(letter) and not is_paired(letter)) or letter in _JOINERS else " "
