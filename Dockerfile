@@ -4,7 +4,7 @@ FROM python:3.13.16-slim-trixie AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-# What is installed needs no pip of its own.
+# The installed packages need no pip.
 RUN python -m venv --without-pip /opt/docmill
 # The dependencies first: they take longest and change least.
 COPY pyproject.toml constraints.txt ./
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="docmill" \
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin docmill
 COPY --from=build /opt/docmill /opt/docmill
 ENV PATH=/opt/docmill/bin:$PATH \
-    # The root file system is read-only: what is compiled was compiled when it was installed.
+    # The root file system is read-only, so Python cannot write compiled files.
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001

@@ -20,7 +20,7 @@ setup: $(VENV)/.local ## Install docmill with the embedded mode into .venv
 demo: $(VENV)/.local ## Upload, ingest and search on this machine; DOCS=folder for your own files
 	@$(BIN)/docmill demo $(if $(DOCS),"$(DOCS)")
 
-check: $(VENV)/.dev ## Lint, types, import rules, known vulnerabilities of what is pinned
+check: $(VENV)/.dev ## Lint, types, import rules, known vulnerabilities of pinned packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -30,7 +30,7 @@ check: $(VENV)/.dev ## Lint, types, import rules, known vulnerabilities of what 
 test: $(VENV)/.dev ## Run every test against embedded PostgreSQL and Redis
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
-# From here to the tests by the environment: a command line everyone on the machine could read.
+# Pass these to the tests in the environment: everyone on the machine can read a command line.
 contract: export CONTRACT_URL := $(SUPABASE_URL)
 contract: export CONTRACT_KEY := $(SUPABASE_KEY)
 contract: export CONTRACT_PUBLISHABLE_KEY := $(SUPABASE_PUBLISHABLE_KEY)
@@ -38,11 +38,11 @@ contract: export CONTRACT_EMAIL := $(SUPABASE_EMAIL)
 contract: export CONTRACT_OTHER_EMAIL := $(SUPABASE_OTHER_EMAIL)
 contract: export CONTRACT_PASSWORD := $(SUPABASE_PASSWORD)
 contract: export CONTRACT_DB_URL := $(SUPABASE_DB_URL)
-contract: $(VENV)/.dev ## Ask a project what the embedded API is asked: SUPABASE_URL=... SUPABASE_KEY=secret
+contract: $(VENV)/.dev ## Run the tests of the embedded API on a project: SUPABASE_URL=... SUPABASE_KEY=secret
 	@$(BIN)/python -m pytest tests/contract/storage tests/contract/rest tests/contract/auth \
 		tests/contract/functions
 
-faults: $(VENV)/.dev ## Inject every fault in full amounts, and record it for docs/guarantees.md
+faults: $(VENV)/.dev ## Inject every fault many times, and record the results for docs/guarantees.md
 	DOCMILL_FAULTS_FULL=1 DOCMILL_FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults \
 		--ignore tests/faults/test_chaos.py --ignore tests/faults/test_guarantees.py
 	$(BIN)/python -m tests.faults.alerts --record
@@ -53,16 +53,16 @@ chaos: $(VENV)/.dev ## Break everything at random under load; SEEDS=10 SECONDS=3
 		--first $(or $(FIRST),1) --record
 	$(BIN)/python -m tests.faults.guarantees
 
-mutants: $(VENV)/.dev ## Take out the guards of the schema one by one: a test must notice each
+mutants: $(VENV)/.dev ## Remove the guards of the schema one by one: a test must notice each
 	$(BIN)/python -m tests.faults.mutants
 
 bench-webhook: $(VENV)/.dev ## Measure how fast webhooks are answered
 	$(BIN)/python -m tests.benchmarks.webhook
 
-bench-receiver: $(VENV)/.dev ## Measure what hostile connections take of the receiver
+bench-receiver: $(VENV)/.dev ## Measure what hostile connections cost the receiver
 	$(BIN)/python -m tests.benchmarks.hostile_connections $(OPTIONS)
 
-bench-fairness: $(VENV)/.dev ## Measure how long an owner waits beside another's load
+bench-fairness: $(VENV)/.dev ## Measure how long an owner waits while another loads many files
 	$(BIN)/python -m tests.benchmarks.fairness $(OPTIONS)
 
 bench-engine: $(VENV)/.dev ## Measure how full requests are; OPTIONS='--only queued --documents 500 --runs 1'
@@ -71,7 +71,7 @@ bench-engine: $(VENV)/.dev ## Measure how full requests are; OPTIONS='--only que
 bench-idle-upload: $(VENV)/.dev ## Measure one page from upload to searchable, stage by stage
 	$(BIN)/python -m tests.benchmarks.idle_upload $(OPTIONS)
 
-bench-gate: $(VENV)/.dev ## Measure what it takes to pass a gate that others wait at
+bench-gate: $(VENV)/.dev ## Measure the cost of passing a gate where others wait
 	$(BIN)/python -m tests.benchmarks.gate
 
 bench-dispatch: $(VENV)/.dev ## Measure how long it takes to choose what runs next
@@ -83,22 +83,22 @@ bench-start: $(VENV)/.dev ## Measure how long a newcomer waits (needs a Chromium
 bench-triggers: $(VENV)/.dev ## Measure what the triggers add to the statements of Storage
 	$(BIN)/python -m tests.benchmarks.triggers
 
-bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command take
+bench-idle: $(VENV)/.dev ## Measure what an idle worker and a command use
 	$(BIN)/python -m tests.benchmarks.idle
 
 bench-extract: $(VENV)/.dev ## Measure reading against unstructured; OPTIONS='--corpus FOLDER'
 	$(BIN)/python -m tests.benchmarks.extract $(OPTIONS)
 
-bench-tokens: $(VENV)/.dev ## Measure counting and cutting text that no language has
+bench-tokens: $(VENV)/.dev ## Measure counting and cutting text that is in no language
 	$(BIN)/python -m tests.benchmarks.tokens
 
-bench-corpus: $(VENV)/.dev ## Read every file of DOCS=folder, and say how, how fast and what was lost
+bench-corpus: $(VENV)/.dev ## Read every file of DOCS=folder; say how, how fast and what was lost
 	$(BIN)/python -m tests.benchmarks.corpus "$(DOCS)"
 
-bench-fidelity: $(VENV)/.dev ## Compare what is read of DOCS=folder with independent readers
+bench-fidelity: $(VENV)/.dev ## Compare the text read from DOCS=folder with independent readers
 	$(BIN)/python -m tests.benchmarks.fidelity "$(DOCS)" $(OPTIONS)
 
-bench-encodings: $(VENV)/.dev ## Measure how often a text is read in the encoding it was written in
+bench-encodings: $(VENV)/.dev ## Measure how often the encoding of a text is recognised
 	$(BIN)/python -m tests.benchmarks.encodings
 
 bench-boundaries: $(VENV)/.dev ## Measure how many chunks an inserted line changes; OPTIONS='--docs FOLDER'
@@ -129,11 +129,11 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-constraints: ## Choose versions anew (needs uv)
+constraints: ## Choose new versions (needs uv)
 	uv pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url \
 		--no-annotate --no-header --no-emit-package pip --extra dev pyproject.toml -o constraints.txt
 
-clean: ## Remove what was installed and built
+clean: ## Remove everything installed and built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Stamps: nothing is installed again until a dependency changes.

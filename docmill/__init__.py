@@ -1,8 +1,8 @@
 """docmill: files in Supabase Storage become searchable, access-controlled vectors.
 
-`docmill` is the one name that an installation adds to Python. Its parts lie at the top of the
-repository and are linked here, so that they are imported by their full names from the repository
-and from an installed wheel alike.
+`docmill` is the one name that an installation adds to Python. The parts are folders at the top of
+the repository; links here give each part the same full name in the repository and in an installed
+wheel.
 """
 
 from pathlib import Path

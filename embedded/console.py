@@ -1,4 +1,4 @@
-"""The console of the embedded mode: the static page of examples/console, and what it must know."""
+"""The console of the embedded mode: the static page in examples/console, and its settings."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from docmill.embedded.keys import ApiKeys
 
-#: Only what comes from here is run or shown; nobody else may frame the page.
+#: The page runs and shows only content from this server; no other page may frame it.
 _HEADERS: Final[Mapping[str, str]] = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -28,13 +28,13 @@ _HEADERS: Final[Mapping[str, str]] = {
 
 
 def console_folder() -> Path:
-    """Where the page lies: in the installed package, else in the checkout beside it."""
+    """The folder of the page: in the installed package, or else in the checkout."""
     packaged = Path(str(files("docmill.embedded"))) / "console"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "examples" / "console"
 
 
 def create_console(url: str, keys: ApiKeys, *, bucket: str, hint: str, asks: bool) -> ASGIApp:
-    """The page, at the address whose API it uses; `asks`: whether there is a chat model."""
+    """Serve the page at the address of its API; `asks` says whether there is a chat model."""
     config = {
         "url": url,
         "publishable_key": keys.publishable_key,

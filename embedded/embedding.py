@@ -1,4 +1,4 @@
-"""What embeds in the embedded stack: the local model, or the provider that the shell names."""
+"""The embedder of the embedded stack: the local model, or the provider that the shell names."""
 
 import os
 from collections.abc import Mapping
@@ -23,25 +23,25 @@ _CHOICE: Final = "DOCMILL_EMBEDDER"
 
 @dataclass(frozen=True)
 class Embedding:
-    """The settings of what embeds. Keys stay out of the repr."""
+    """The settings of the embedder. Keys are left out of the repr."""
 
     settings: EmbedderSettings = field(repr=False)
-    plain: Mapping[str, str]  #: variables without keys, for whoever works on the stack
-    secrets: Mapping[str, str] = field(repr=False)  #: those with keys, for its workers
-    is_chosen: bool = False  #: somebody has named the provider
+    plain: Mapping[str, str]  #: variables without keys, for commands on the stack
+    secrets: Mapping[str, str] = field(repr=False)  #: variables with keys, for its workers
+    is_chosen: bool = False  #: the user has named the provider
 
     @property
     def index(self) -> IndexSettings:
-        """What the first index version is made for. Raises SettingsError."""
+        """Settings for the first index version. Raises SettingsError."""
         chunk_tokens = load_settings(DocumentSettings).chunk_tokens
         return first_index(self.settings, chunk_tokens=chunk_tokens)
 
     def check(self, provider: str) -> None:
-        """Raise SettingsError where these settings do not fit the provider of the index."""
+        """Raise SettingsError if these settings do not fit the provider of the index."""
         if self.is_chosen and self.settings.embedder != provider:
             raise SettingsError(
                 f"{_CHOICE} is {self.settings.embedder}, but the documents of this folder are "
-                f"embedded by {provider}: unset it, and docmill reindex start changes that; or "
+                f"embedded by {provider}: unset it, change that with docmill reindex start, or "
                 "name another folder in DOCMILL_HOME"
             )
         try:
@@ -54,10 +54,10 @@ class Embedding:
 
 
 def chosen_embedding() -> Embedding:
-    """What the environment chooses: the local model, where it names no provider.
+    """The embedder that the environment chooses: the local model, if it names no provider.
 
-    Keys of providers are taken over either way: index versions may name their own. Raises
-    SettingsError.
+    Keys of providers are kept in both cases, because an index version may name another provider.
+    Raises SettingsError.
     """
     settings = load_settings(EmbedderSettings)
     said = {
@@ -70,7 +70,7 @@ def chosen_embedding() -> Embedding:
         return Embedding(_with_local_model(settings), {**plain, **LOCAL_EMBEDDING}, keys)
     settings.require_provider(settings.embedder)
     plain = {name: value for name, value in said.items() if name not in keys}
-    if settings.embedder not in PROVIDERS:  # a name that nobody knows without the key beside it
+    if settings.embedder not in PROVIDERS:  # a user-defined name, which needs its definition
         del plain[_CHOICE]
     return Embedding(settings, plain, keys, is_chosen=True)
 
@@ -85,12 +85,12 @@ def _secret_variables() -> set[str]:
 
 
 def _with_local_model(settings: EmbedderSettings) -> EmbedderSettings:
-    """The same providers, but the local model, whatever model the shell names for others."""
+    """Keep the providers, but choose the local model, whatever model the shell names for others."""
     model = PROVIDERS["local"].default_model
     return settings.model_copy(
         update={"embedder": "local", "embedding_model": model, "embedding_dimensions": 0}
     )
 
 
-#: Where nothing of the shell is to count.
+#: For use without any variable of the shell.
 LOCAL: Final = Embedding(_with_local_model(EmbedderSettings.model_construct()), LOCAL_EMBEDDING, {})

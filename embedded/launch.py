@@ -1,9 +1,8 @@
-"""Start a program as a child that dies with its parent; on request, never as root.
+"""Start a program as a child that dies with its parent, and on request not as root.
 
-`python -I -m docmill.embedded.launch PARENT_PID SIGNAL USER PROGRAM ARG...`, with USER `same` or
-`nobody`. PostgreSQL refuses to run as root: as `nobody` it runs in a user namespace where root is
-mapped to nobody, so that it still owns its data folder and no user, no owner and no mode on the
-machine changes.
+`python -I -m docmill.embedded.launch PARENT_PID SIGNAL USER PROGRAM ARG...`, where USER is `same`
+or `nobody`. PostgreSQL refuses to run as root. As `nobody` it runs in a user namespace that maps
+root to nobody: it still owns its data folder, and no user, owner or mode on the machine changes.
 """
 
 import contextlib
@@ -28,9 +27,9 @@ def _libc_call(name: str, *arguments: int) -> None:
 
 
 def leave_root() -> None:
-    """Map root to nobody in a namespace of this process; nothing to do for another user.
+    """Map root to nobody in a new namespace of this process; does nothing for another user.
 
-    Raises OSError where the kernel or a container's seccomp profile forbids user namespaces.
+    Raises OSError if the kernel or a container's seccomp profile forbids user namespaces.
     """
     if os.geteuid() != 0:
         return
@@ -41,7 +40,7 @@ def leave_root() -> None:
 
 
 def can_leave_network() -> bool:
-    """Whether a process here may enter a network namespace of its own. Tried in a child."""
+    """Whether a process here may enter its own network namespace. Tried in a child."""
     return _can_unshare(_CLONE_NEWNET)
 
 
@@ -62,9 +61,9 @@ def _can_unshare(kind: int) -> bool:
 
 
 def die_with_parent(parent_pid: int, death_signal: int) -> None:
-    """Ask the kernel for a signal when the parent's thread ends; leave if it has ended already.
+    """Ask the kernel for a signal when the parent's thread ends; exit if it has already ended.
 
-    After `leave_root`: a change of credentials forgets the request.
+    Call it after `leave_root`: a change of credentials cancels the request.
     """
     _libc_call("prctl", _PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent_pid:

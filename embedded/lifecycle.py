@@ -1,4 +1,4 @@
-"""Starts the embedded stack, watches it, and stops exactly what it started."""
+"""Starts the embedded stack, watches it, and stops only what it started."""
 
 import fcntl
 import json
@@ -64,7 +64,7 @@ from docmill.worker.store.maintenance import active_index_version
 
 READY_SECONDS: Final = 90.0
 
-#: May everything with their own objects of the default bucket; the usual policies of a project.
+#: Users may do anything with their own objects in the default bucket, as in most projects.
 _BUCKET_POLICIES: Final = """
     create policy "own documents: read" on storage.objects for select to authenticated
         using (bucket_id = {bucket} and owner_id = ((select auth.jwt()) ->> 'sub'));
@@ -83,7 +83,7 @@ _BUCKET_POLICIES: Final = """
 class EmbeddedStack:
     """PostgreSQL, Redis, the API and docmill's own processes, as child processes.
 
-    Start it from the main thread: children are signalled when the thread that started them ends.
+    Start it from the main thread: the children get a signal when the thread that started them ends.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class EmbeddedStack:
         embedding: Embedding | None = None,
         check: StopCheck = never_stops,
     ) -> None:
-        """Without Flower it starts a little sooner; without `embedding` the local model embeds.
+        """Without Flower the start is a little faster; without `embedding` the local model embeds.
 
-        `check` is called while it starts; when it raises, what was started is stopped.
+        `check` is called during the start; if it raises, everything that was started is stopped.
         """
         self.home = home
         self._has_flower = flower
@@ -107,9 +107,9 @@ class EmbeddedStack:
 
     @contextmanager
     def running(self) -> Iterator[StackInfo]:
-        """Start everything and wait until it is ready; stop it in reverse order at the end.
+        """Start everything and wait until it is ready; at the end stop it in reverse order.
 
-        Raises ServiceError when a stack already runs on this folder or a part does not start.
+        Raises ServiceError if a stack already runs on this folder or a part does not start.
         """
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._stops:
@@ -117,11 +117,14 @@ class EmbeddedStack:
             yield self._start()
 
     def restart_ended(self) -> list[str]:
-        """Start again what ended by itself, where it was; returns the names. Never waits."""
+        """Start parts that ended by themselves again, in their place; return the names.
+
+        Never waits.
+        """
         return [name for name, watched in self._watched.items() if watched.restart()]
 
     def hurry(self) -> None:
-        """Kill docmill's own processes, which may be waiting for their jobs. Safe in a handler."""
+        """Kill docmill's own processes, which may be waiting for jobs. Safe in a signal handler."""
         for name in (*SERVICES, "api"):
             if name in self._watched:
                 self._watched[name].child.process.kill()
@@ -181,7 +184,7 @@ class EmbeddedStack:
                 environ={**environ, **own[name]},
             )
             self._watch(child)
-        # They end side by side; what they rest upon ends one after the other, after them.
+        # These end in parallel; the parts that they need end after them, one after the other.
         self._stops.callback(self._ask_services_to_stop)
 
     def _start_own_functions(self, info: StackInfo) -> tuple[OwnFunction, ...]:
@@ -199,7 +202,7 @@ class EmbeddedStack:
                 self._watched[name].ask_to_stop()
 
     def _own_folders(self) -> dict[str, str]:
-        # What a process leaves behind lies here, and is gone with the next start at the latest.
+        # Processes leave temporary files here; the next start removes them at the latest.
         temporary = temporary_folder(self.home)
         if temporary.parent == self.home:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -233,7 +236,7 @@ class EmbeddedStack:
 
 
 def _settings_of(process: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """What a process reads of these variables: it is given no key that it does not need."""
+    """The variables that a process reads, so that it gets no key that it does not need."""
     read = variables_read(PROCESSES[process])
     return {name: value for name, value in settings.items() if name in read}
 
@@ -247,8 +250,7 @@ def _info(
 
 
 def _choose_ports(home: Path) -> Ports:
-    # The same ports as last time when they are free, so that addresses in a client's settings
-    # stay valid.
+    # Use the same ports as last time if they are free: addresses in a client's settings stay valid.
     path = home / "ports.json"
     wanted = json.loads(path.read_text()) if path.exists() else {}
     chosen = {
@@ -262,7 +264,7 @@ def _choose_ports(home: Path) -> Ports:
 def prepare_database(postgres: PostgresServer, info: StackInfo, embedding: Embedding) -> None:
     """Make the database a Supabase project with docmill's schema. Repeatable.
 
-    Raises SettingsError where nobody here can embed for the index that it has.
+    Raises SettingsError if no configured provider can embed for the existing index.
     """
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         is_new = _scalar(connection, "select to_regclass('storage.objects') is null")
@@ -288,7 +290,7 @@ def prepare_database(postgres: PostgresServer, info: StackInfo, embedding: Embed
 
 def _add_default_bucket(postgres: PostgresServer) -> None:
     with psycopg.connect(postgres.url()) as connection:
-        # Sources that are removed stay as rows: without any, none was ever added.
+        # Removed sources stay as rows, so no rows means that no source was ever added.
         if _scalar(connection, "select exists (select from ingest_private.sources)"):
             return
         connection.execute(
@@ -317,8 +319,8 @@ def _scalar(connection: "psycopg.Connection[tuple[object, ...]]", query: str) ->
 
 
 def _base_environ() -> dict[str, str]:
-    # Settings of another installation in this shell are not for the embedded stack. Keys of
-    # providers are, but not for all of it.
+    # The embedded stack ignores settings of another installation in this shell. It uses keys of
+    # providers, but gives each process only those that it needs.
     foreign = ("DATABASE_URL", "REDIS_URL", "SUPABASE_", "CHAT_", "RERANK_", "ADMIN_DATABASE_URL")
     providers = variables_read(ProviderSettings) | {"DOCMILL_EMBEDDER"}
     return {

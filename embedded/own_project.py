@@ -1,4 +1,4 @@
-"""The user's own `supabase` folder beside the stack: its migrations and its Edge Functions."""
+"""The user's own `supabase` folder next to the stack: its migrations and Edge Functions."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from docmill.embedded.process import ChildProcess, free_port, start_child
 from docmill.embedded.stack import FOLDER_NAME, StackInfo
 from docmill.worker.errors import ServiceError
 
-#: What the Supabase CLI takes for a migration.
+#: File names that the Supabase CLI accepts as migrations.
 _MIGRATION: Final = re.compile(r"([0-9]+)_(.*)\.sql")
 _HISTORY: Final = """
     create schema if not exists supabase_migrations authorization postgres;
@@ -24,22 +24,23 @@ _HISTORY: Final = """
         version text primary key, statements text[], name text);
     alter table supabase_migrations.schema_migrations owner to postgres;
 """
-#: What the CLI calls a function; folders that begin with _ hold what functions share.
+#: Folder names that the CLI accepts as functions; folders that begin with _ hold shared code.
 _FUNCTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-#: Served by docmill itself, with the model of this machine.
+#: docmill serves these itself, with the model of this machine.
 _BUILT_IN: Final = ("embed", "ask")
 
 
 def project_folder(home: Path) -> Path:
-    """Where the `supabase` folder of a stack would be: beside its data, else here."""
+    """The `supabase` folder of a stack: next to its data folder, or else here."""
     return (home.parent if home.name == FOLDER_NAME else Path.cwd()) / "supabase"
 
 
 def run_migrations(postgres: PostgresServer, folder: Path) -> list[str]:
-    """Run what is new in `folder`/migrations, in order, each in a transaction; returns the names.
+    """Run new files of `folder`/migrations in order, each in a transaction; return their names.
 
-    Kept where the CLI keeps it, in supabase_migrations. They run as `postgres`, who may make
-    policies on Storage's tables meanwhile, as on a project. Raises ServiceError, with the file.
+    The history is in supabase_migrations, like the CLI's. Migrations run as `postgres`, which may
+    create policies on Storage's tables during this, as in a real project. Raises ServiceError, with
+    the file.
     """
     files = sorted(
         (found, path)
@@ -92,7 +93,7 @@ def _run(connection: "psycopg.Connection[tuple[Any, ...]]", version: str, path: 
 def start_functions(
     home: Path, info: StackInfo, environ: Mapping[str, str]
 ) -> Iterator[tuple[OwnFunction, ChildProcess | None]]:
-    """Start each function of `supabase/functions` with Deno; no child where there is no Deno."""
+    """Start each function of `supabase/functions` with Deno; start nothing if Deno is missing."""
     folder = project_folder(home) / "functions"
     deno = _deno()
     for name, program in _found(folder):
@@ -125,7 +126,7 @@ def _deno() -> str | None:
 
 
 def _needs_token(folder: Path, name: str) -> bool:
-    """`verify_jwt` of the function in config.toml. Raises ServiceError when that is no TOML."""
+    """`verify_jwt` of the function in config.toml. Raises ServiceError if the file is not TOML."""
     path = folder / "config.toml"
     try:
         config = tomllib.loads(path.read_text()) if path.exists() else {}
@@ -135,7 +136,7 @@ def _needs_token(folder: Path, name: str) -> bool:
 
 
 def _environ_of(folder: Path, home: Path, info: StackInfo, port: int) -> dict[str, str]:
-    """What a function of a project finds in its environment, and its own `.env`."""
+    """The environment of a function: a project's variables, and the function's own `.env`."""
     own = {}
     if (folder / ".env").exists():
         lines = (line.strip() for line in (folder / ".env").read_text().splitlines())

@@ -1,4 +1,4 @@
-"""What the parts of the API have in common, as the process that serves them sees it."""
+"""Code that all parts of the API share, to be served by one process."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,15 +20,15 @@ Connection = AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
 Handler = Callable[[Request], Awaitable[Response]]
 
-#: A database that gives no connection for this long is overloaded or gone. PostgREST's own.
+#: If the database gives no connection for this long, it is overloaded or gone. PostgREST's value.
 POOL_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of Supabase's services: what answers its requests, and what runs meanwhile."""
+    """One of Supabase's services: the app that answers requests, and its background work."""
 
-    app: ASGIApp  #: routes what follows the part's prefix; sees paths undecoded
+    app: ASGIApp  #: routes the path after the part's prefix, undecoded
     running: Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -37,9 +37,9 @@ def make_app(
     answer: Callable[[Exception], Response],
     missing: Callable[[Request, int], Exception],
 ) -> Starlette:
-    """Methods, paths and what answers them; the first match counts.
+    """Make an app from methods, paths and their endpoints; the first match counts.
 
-    Every error has an answer. `missing` is the error of what is not there, by its status.
+    Every error gets an answer. `missing` makes the error for an unknown route, from its status.
     """
 
     def endpoint(handler: Handler) -> Handler:
@@ -47,7 +47,7 @@ def make_app(
             try:
                 return await handler(request)
             except Exception as error:
-                return answer(error)  # the unforeseen ones are logged there
+                return answer(error)  # logs unexpected errors
 
         return answering
 
@@ -68,10 +68,9 @@ def make_app(
 def make_pool(
     url: str, name: str, connections: int, *, checked: bool = False, **options: Any
 ) -> Pool:
-    """Connections to the project's database, of one login role. `options` are psycopg's.
+    """A pool of connections to the project's database, for one login role. `options` are psycopg's.
 
-    Checked ones are tried before use: a database that was started again must not fail the next
-    request of each connection.
+    Each connection is tested before use, so that after a restart of the database no request fails.
     """
     return AsyncConnectionPool(
         url,
@@ -88,7 +87,7 @@ def make_pool(
 
 @asynccontextmanager
 async def opened(pool: Pool) -> AsyncIterator[None]:
-    """Connected. Raises PoolTimeout when the database cannot be reached."""
+    """Open and close a pool. Raises PoolTimeout if the database cannot be reached."""
     await pool.open(wait=True)
     try:
         yield

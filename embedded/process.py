@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What a child may take to end after its signal before it is killed.
+#: A child may take this long to end after its signal; then it is killed.
 STOP_SECONDS = 20.0
 
 
 def never_stops() -> None:
-    """A StopCheck for those whom nobody asks to stop."""
+    """A StopCheck for callers that nobody asks to stop."""
 
 
 def free_port() -> int:
@@ -26,9 +26,9 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """True when nobody listens on this port of the loopback interface right now."""
+    """True if nobody listens on this port of the loopback interface right now."""
     with socket.socket() as probe:
-        # A connection that ended a moment ago does not count.
+        # A connection that ended a moment ago does not count as use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -52,7 +52,7 @@ class ChildProcess:
     process: "subprocess.Popen[bytes]"
     log_path: Path
     stop_signal: signal.Signals
-    start_again: Callable[[], "ChildProcess"]  #: from the same thread, once it has ended
+    start_again: Callable[[], "ChildProcess"]  #: from the same thread, after the child ended
 
     @property
     def pid(self) -> int:
@@ -64,12 +64,12 @@ class ChildProcess:
         return self.process.poll() is not None
 
     def ask_to_stop(self) -> None:
-        """Signal the child, unless it has ended, and do not wait."""
+        """Signal the child unless it has ended; do not wait."""
         if not self.ended():
             self.process.send_signal(self.stop_signal)
 
     def wait_or_kill(self, timeout_seconds: float = STOP_SECONDS) -> int:
-        """Wait for the child, kill it if it does not end. Returns its exit code."""
+        """Wait for the child; kill it if it does not end. Returns its exit code."""
         try:
             return self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
@@ -77,7 +77,7 @@ class ChildProcess:
             return self.process.wait()
 
     def stop(self) -> int:
-        """Signal the child, wait for it, kill it if it does not end. Returns its exit code."""
+        """Signal the child and wait; kill it if it does not end. Returns its exit code."""
         self.ask_to_stop()
         return self.wait_or_kill()
 
@@ -85,13 +85,13 @@ class ChildProcess:
 def launched(
     command: Sequence[str], *, death_signal: signal.Signals, leave_root: bool
 ) -> list[str]:
-    """The command that runs a command as a child of this process; see `launch`."""
+    """The command line that runs `command` as a child of this process; see `launch`."""
     launcher = [sys.executable, "-I", "-m", "docmill.embedded.launch", str(os.getpid())]
     return [*launcher, death_signal.name, "nobody" if leave_root else "same", *command]
 
 
 def bare_environ() -> dict[str, str]:
-    """What a program that is not ours needs of the environment: no keys of anybody."""
+    """The environment that a foreign program needs, without anybody's keys."""
     needed = ("PATH", "HOME", "TMPDIR", "TZ", "LANG")
     return {
         name: value
@@ -109,10 +109,10 @@ def start_child(
     stop_signal: signal.Signals = signal.SIGTERM,
     leave_root: bool = False,
 ) -> ChildProcess:
-    """Start a child that is signalled when the calling thread's process ends.
+    """Start a child that gets a signal when the calling thread ends.
 
-    Call it from a thread that lives as long as the child shall: the kernel watches the thread.
-    `leave_root` runs the program as nobody when we are root.
+    Call it from a thread that lives as long as the child should: the kernel watches the thread.
+    `leave_root` runs the program as nobody if docmill runs as root.
     """
     command = launched(command, death_signal=stop_signal, leave_root=leave_root)
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def start_child(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(environ) if environ is not None else None,
-                # A Ctrl-C in the terminal reaches the parent alone, which stops its children in
+                # A Ctrl-C in the terminal reaches only the parent, which stops its children in
                 # order.
                 start_new_session=True,
             )

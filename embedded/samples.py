@@ -1,4 +1,4 @@
-"""Sample documents of several kinds for the demo, made when it runs: two people, two subjects."""
+"""Sample documents of several kinds, which the demo makes for two people with two subjects."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
 
-#: (query, words that a right hit holds) for each person.
+#: (query, words that a correct hit contains) for each person.
 ALICE_QUERIES: Final = (
     ("How long does the sourdough rest in the fridge?", "eighteen hours"),
     ("What happens when the oven door sensor fails?", "error E7"),
@@ -187,7 +187,7 @@ def _write_inventory(path: Path) -> None:
 
 
 def write_pdf(path: Path, pages: Sequence[tuple[str, str]]) -> None:
-    """A PDF with a title and a paragraph on each page, in Helvetica (PDF 1.4, ISO 32000-1)."""
+    """Write a PDF; each page has a title and a paragraph in Helvetica (PDF 1.4, ISO 32000-1)."""
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",

@@ -1,4 +1,4 @@
-"""The embedded stack: what runs, on which ports, with which keys."""
+"""The embedded stack: its processes, ports and keys."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import Final
 
 HOME_VARIABLE: Final = "DOCMILL_HOME"
 FOLDER_NAME: Final = ".docmill"
-#: File of a data folder that is locked from the first moment of a stack to its last.
+#: A file of the data folder that the stack keeps locked from its start to its end.
 LOCK_NAME: Final = "lock"
-#: Who uploads and searches when nobody else is named.
+#: The user who uploads and searches if nobody else is named.
 DEFAULT_OWNER: Final = "00000000-0000-4000-8000-000000000001"
 ALICE: Final = "a11ce000-0000-4000-8000-000000000001"
 BOB: Final = "b0b00000-0000-4000-8000-000000000002"
@@ -23,13 +23,13 @@ DEMO_USERS: Final[Mapping[str, str]] = {
     BOB: "bob@example.com",
     DEFAULT_OWNER: "you@example.com",
 }
-#: What embeds unless somebody chooses a provider: a shell with keys in it is not to be billed.
+#: The embedder unless somebody chooses a provider: keys in the shell must not cause costs.
 LOCAL_EMBEDDING: Final[Mapping[str, str]] = {"DOCMILL_EMBEDDER": "local"}
 DEFAULT_BUCKET: Final = "documents"
 FLOWER_USER: Final = "docmill"
 
-#: The processes of an installation, and what `docmill` is asked to be for each. The same in
-#: docker-compose.yml.
+#: The processes of an installation, and the `docmill` command of each. docker-compose.yml has the
+#: same.
 SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "webhook": ("webhook",),
     "worker": ("worker",),
@@ -41,7 +41,7 @@ SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Keys:
-    """Secrets of one data folder, made once."""
+    """The secrets of one data folder, made once."""
 
     jwt_secret: str
     publishable_key: str
@@ -78,25 +78,26 @@ class Ports:
 
 @dataclass(frozen=True)
 class StackInfo:
-    """A running stack, as written to `stack.json` for other commands to find."""
+    """A running stack, as written to `stack.json` for other commands."""
 
     pid: int
-    started: float  #: start time of `docmill up` in clock ticks: tells it from a later pid
+    started: float  #: start of `docmill up` in clock ticks: tells it from a later pid
     home: str  #: its data folder
     ports: Ports
     keys: Keys
     redis_url: str
-    #: Settings of what embeds, without keys: those who need these have them from the environment.
+    #: Settings of the embedder, without keys: commands that need keys read them from the
+    #: environment.
     embedding: Mapping[str, str] = field(default_factory=lambda: dict(LOCAL_EMBEDDING))
 
     @property
     def api_url(self) -> str:
-        """What SUPABASE_URL is for this stack."""
+        """The SUPABASE_URL of this stack."""
         return f"http://127.0.0.1:{self.ports.api}"
 
     @property
     def flower_url(self) -> str:
-        """Where Flower asks for the login: FLOWER_USER and the password of the keys."""
+        """The address of Flower. The login is FLOWER_USER and the password in the keys."""
         return f"http://127.0.0.1:{self.ports.flower}"
 
     def database_url(self, role: str) -> str:
@@ -107,7 +108,7 @@ class StackInfo:
         )
 
     def environ(self) -> dict[str, str]:
-        """The settings with which docmill's commands work on this stack."""
+        """The settings that docmill's commands need to work on this stack."""
         return {
             "DATABASE_URL": self.database_url("docmill_worker"),
             "DOCMILL_ADMIN_DATABASE_URL": self.database_url("postgres"),
@@ -122,7 +123,7 @@ class StackInfo:
         }
 
     def flower_environ(self) -> dict[str, str]:
-        """What Flower alone is told."""
+        """The settings that only Flower gets."""
         return {
             "DOCMILL_FLOWER_PORT": str(self.ports.flower),
             "DOCMILL_FLOWER_USER": FLOWER_USER,
@@ -131,19 +132,19 @@ class StackInfo:
 
 
 def process_start_time(pid: int) -> float | None:
-    """When a process started, in clock ticks since boot; None when it does not run (any more)."""
+    """When a process started, in clock ticks since boot; None if it does not run."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name of the program, in parentheses, may hold anything, spaces too.
+    # The program's name, in parentheses, may contain anything, even spaces.
     fields = stat.rpartition(")")[2].split()
-    is_zombie = fields[0] == "Z"  # has ended, but nobody asked how yet
+    is_zombie = fields[0] == "Z"  # has ended, but its parent has not read the exit code
     return None if is_zombie else float(fields[19])
 
 
 def candidate_homes() -> Iterator[Path]:
-    """Where a stack may keep its data: DOCMILL_HOME, else .docmill here or in a folder above."""
+    """Possible data folders of a stack: DOCMILL_HOME, or .docmill here or in a parent folder."""
     named = os.environ.get(HOME_VARIABLE)
     if named:
         yield Path(named)
@@ -154,19 +155,19 @@ def candidate_homes() -> Iterator[Path]:
 
 
 def default_home() -> Path:
-    """Where `docmill up` keeps its data unless told otherwise: an existing folder, else here."""
+    """The data folder of `docmill up` by default: an existing one, or else here."""
     candidates = list(candidate_homes())
     return next((home for home in candidates if home.is_dir()), candidates[0])
 
 
 def temporary_folder(home: Path) -> Path:
-    """Where the stack's processes keep what may be lost: inside the data folder."""
-    # libxml2, through which workbooks are read, takes a percent sign for the start of an escape.
+    """Where the stack's processes keep files that may be lost: inside the data folder."""
+    # libxml2, which reads workbooks, takes a percent sign in a path for the start of an escape.
     return home / "tmp" if "%" not in str(home) else Path(tempfile.gettempdir())
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner can read, all at once."""
+    """Write a file that only its owner can read, in one step."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.touch(mode=0o600)
     temporary.write_text(content)
@@ -174,7 +175,7 @@ def write_private(path: Path, content: str) -> None:
 
 
 def load_keys(home: Path) -> Keys:
-    """The keys of a data folder, made on the first call; what an older one lacks is added."""
+    """The keys of a data folder, made on the first call; keys missing in an older one are added."""
     path = home / "keys.json"
     stored = json.loads(path.read_text()) if path.exists() else {}
     keys = {**asdict(Keys.generate()), **stored}
@@ -184,12 +185,12 @@ def load_keys(home: Path) -> Keys:
 
 
 def write_info(home: Path, info: StackInfo) -> None:
-    """Let other commands find this stack."""
+    """Write `stack.json`, so that other commands find this stack."""
     write_private(home / "stack.json", json.dumps(asdict(info)))
 
 
 def read_info(home: Path) -> StackInfo | None:
-    """The stack that runs on this data folder; None when none does."""
+    """The stack that runs on this data folder; None if none runs."""
     try:
         content = json.loads((home / "stack.json").read_text())
     except (OSError, ValueError):
@@ -213,7 +214,7 @@ class LockHolder:
 
 
 def lock_holder(home: Path) -> LockHolder | None:
-    """Who starts, runs or stops a stack on this data folder; None when nobody does."""
+    """The process that starts, runs or stops a stack on this data folder, if any."""
     try:
         pid, started = (home / LOCK_NAME).read_text().split()
         holder = LockHolder(int(pid), float(started))
@@ -223,5 +224,5 @@ def lock_holder(home: Path) -> LockHolder | None:
 
 
 def find_running() -> StackInfo | None:
-    """The running stack that this command means, if any."""
+    """The running stack that this command works on, if any."""
     return next((info for home in candidate_homes() if (info := read_info(home))), None)

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from docmill.embedded.postgres import PostgresServer
 
-#: The project's admin, and what PostgREST, Storage and Auth log in as.
+#: The project's admin, and the login roles of PostgREST, Storage and Auth.
 LOGIN_ROLES: Final = (
     "postgres",
     "authenticator",
@@ -25,7 +25,7 @@ def bootstrap_supabase(server: PostgresServer, database: str = "postgres") -> No
 
 
 def set_password(server: PostgresServer, role: str, password: str) -> None:
-    """Give a role a password to log in with."""
+    """Set the login password of a role."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(
             sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))

@@ -29,7 +29,7 @@ do $$ begin execute format('grant create on database %I to postgres', current_da
 create publication supabase_realtime;
 alter publication supabase_realtime owner to postgres;
 
--- auth: what PostgREST's and Storage's claims look like from SQL ----------------------------------
+-- auth: how SQL reads the claims that PostgREST and Storage set ------------------------------------
 create schema auth authorization supabase_auth_admin;
 grant usage on schema auth to public;
 
@@ -50,8 +50,8 @@ create function auth.email() returns text language sql stable as $$
                     nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
 $$;
 
--- What signing in with a password needs of Auth's tables. They hold no passwords: the embedded
--- mode has one for all its users.
+-- The tables of Auth that signing in with a password needs. They hold no passwords, because the
+-- embedded mode has one for all its users.
 create table auth.users (
     id uuid primary key,
     aud varchar(255),
@@ -198,8 +198,8 @@ grant all on storage.buckets, storage.objects to anon, authenticated, service_ro
 grant all on storage.buckets, storage.objects to postgres with grant option;
 
 -- Database Webhooks -------------------------------------------------------------------------------
--- net.http_post queues; whoever plays pg_net's worker takes a row out, sends it once, and notes
--- what came of it.
+-- net.http_post queues a request; the code that acts as pg_net's worker takes it out, sends it once,
+-- and stores the result.
 create schema net;
 grant usage on schema net to public;
 create unlogged table net.http_request_queue (
@@ -210,7 +210,7 @@ create unlogged table net.http_request_queue (
     body bytea,
     timeout_milliseconds integer not null
 );
--- As in pg_net 0.20: whoever speaks SQL may read and write the queue; no API role reaches it.
+-- As in pg_net 0.20: every SQL user may read and write the queue; no API role can reach it.
 grant all on net.http_request_queue to public;
 create unlogged table net._http_response (
     id bigint,
@@ -232,7 +232,7 @@ returns bigint language plpgsql as $$
 declare
     request_id bigint;
 begin
-    -- In the caller's transaction, as by curl's parser of urls.
+    -- Check it in the caller's transaction, like curl's parser of urls.
     if url !~ '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#\s]+[^\s]*$' then
         raise exception 'invalid URL "%": Malformed input to a URL function', url;
     end if;

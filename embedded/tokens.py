@@ -1,4 +1,4 @@
-"""Access tokens of the embedded mode's users, as its Auth would sign them."""
+"""Access tokens of the embedded mode's users, like those that its Auth signs."""
 
 from docmill.embedded.keys import ApiKeys
 from docmill.embedded.stack import StackInfo
@@ -7,7 +7,7 @@ LIFETIME_SECONDS = 3600
 
 
 def api_keys(info: StackInfo) -> ApiKeys:
-    """The keys that the API goes by."""
+    """The keys of this stack's API."""
     return ApiKeys(info.keys.jwt_secret, info.keys.publishable_key, info.keys.secret_key)
 
 

@@ -16,7 +16,7 @@ from docmill.worker.processes.runtime import current
 
 log = get_logger(__name__)
 
-#: Errors that pass by themselves: the task fails in Flower, and Celery writes no traceback.
+#: Errors that pass by themselves: the task fails in Flower, but Celery writes no traceback.
 _PASSING: Final = (JobError, psycopg.Error)
 
 
@@ -29,7 +29,7 @@ def run_job(task: "Task[..., Any]", job_id: str) -> None:
 
 @contextmanager
 def _in_one_line(work: str) -> Iterator[None]:
-    """Log in one line why a task of the schedule was not done. Its next round does it."""
+    """Log in one line why a scheduled task failed. The next round tries again."""
     try:
         yield
     except _PASSING as error:
@@ -46,7 +46,7 @@ def _in_one_line(work: str) -> Iterator[None]:
 
 @shared_task(name="docmill.dispatch", send_events=False, throws=_PASSING)
 def dispatch() -> None:
-    """Settle pending events and send hints. Safe twice: dispatched jobs are not ready."""
+    """Settle pending events and send hints. Safe twice: dispatched jobs are no longer ready."""
     with _in_one_line("dispatch"):
         current().maintenance.dispatch()
 

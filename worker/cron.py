@@ -97,7 +97,7 @@ def _instant(local: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The first minute at which the clock shows what it shows `after`."""
+    """The first minute with the same offset from UTC as `after`."""
     offset = after.astimezone(zone).utcoffset()
     while after - before > _MINUTE:
         middle = before + (after - before) // _MINUTE // 2 * _MINUTE

@@ -1,4 +1,4 @@
-"""A capacity that several owners share: memory for downloads, children that read documents."""
+"""A gate: owners share a limited capacity, such as memory for downloads or reading children."""
 
 import threading
 from collections import OrderedDict
@@ -10,37 +10,37 @@ from typing import Final
 
 from docmill.worker.ports import StopCheck
 
-#: A waiting run's own stop signs are looked at this often.
+#: How often a waiting run checks whether it must stop.
 _POLL_SECONDS: Final = 0.25
-#: So many entries of a heap may be out of date beside the others, before they are thrown out.
+#: When the heap has this many more outdated entries than current ones, it is rebuilt.
 _SPARE_ENTRIES: Final = 64
 
 
 @dataclass(eq=False)
 class Share:
-    """A part of a gate's capacity: asked for, then granted, until it is given back."""
+    """A part of a gate's capacity: requested, then granted, until it is released."""
 
     gate: "FairGate"
     owner: str
     amount: int
-    arrival: int  #: grows with each one that is asked for
+    arrival: int  #: a number that grows with each request
     granted: threading.Event = field(default_factory=threading.Event)
     released: bool = False
 
     def release(self) -> None:
-        """Give it back, or ask for it no more. Repeatable."""
+        """Give it back, or cancel the request. Repeatable."""
         self.gate.take_back(self)
 
 
 class _Line:
-    """Those who wait, and whose turn it is. Not thread-safe.
+    """The waiting requests, and whose turn it is. Not thread-safe.
 
-    A heap has an owner under what they hold and when the first of theirs came. An entry that holds
-    no longer stays in it until it comes up, so that a change costs one more entry.
+    A heap sorts owners by the amount that they hold, then by their first request. An outdated entry
+    stays in the heap until it reaches the top, so a change only adds one entry.
     """
 
     def __init__(self) -> None:
-        #: Of each owner who waits for something, what they wait for in order of arrival.
+        #: For each waiting owner, the requests in order of arrival.
         self._queues: dict[str, OrderedDict[Share, None]] = {}
         self._held: dict[str, int] = {}
         self._heap: list[tuple[int, int, str]] = []
@@ -50,12 +50,12 @@ class _Line:
         return len(self._queues)
 
     def add(self, share: Share) -> None:
-        """Somebody comes."""
+        """Add a request."""
         self._queues.setdefault(share.owner, OrderedDict())[share] = None
         self._note(share.owner)
 
     def remove(self, share: Share) -> None:
-        """Somebody leaves, with what they wait for or without."""
+        """Remove a request, granted or not."""
         queue = self._queues[share.owner]
         del queue[share]
         if not queue:
@@ -63,7 +63,7 @@ class _Line:
         self._note(share.owner)
 
     def hold(self, owner: str, amount: int) -> None:
-        """An owner has so much more in hand, or less."""
+        """Change the amount that an owner holds."""
         held = self._held.get(owner, 0) + amount
         if held:
             self._held[owner] = held
@@ -77,7 +77,7 @@ class _Line:
         return any(name != owner for name in first_two)
 
     def first(self, room: int) -> Share | None:
-        """Whose turn it is: those who hold nothing come first, others as far as there is room."""
+        """The next request: owners who hold nothing come first, others if there is room."""
         passed_over: list[tuple[int, int, str]] = []
         best: tuple[int, int, Share] | None = None
         for entry in self._in_order():
@@ -88,7 +88,8 @@ class _Line:
                 return next(iter(self._queues[owner]))
             if room <= 0:
                 break
-            # Another owner may have come before the one of this owner's that there is room for.
+            # This owner's first request may be too large. Then a smaller one of the owner counts by
+            # its own arrival, and another owner may have come earlier.
             passed_over.append(heappop(self._heap))
             fitting = (share for share in self._queues[owner] if share.amount <= room)
             share = next(fitting, None)
@@ -99,7 +100,7 @@ class _Line:
         return best[2] if best is not None else None
 
     def _in_order(self) -> Iterator[tuple[int, int, str]]:
-        """The first entry that holds, and again when it was taken from the heap."""
+        """The first current entry; and the next one, after the caller took it from the heap."""
         while self._heap:
             if self._heap[0] == self._entry(self._heap[0][2]):
                 yield self._heap[0]
@@ -124,19 +125,19 @@ class _Line:
 
 
 class FairGate:
-    """Whoever holds least goes first; among equals, whoever came first. Thread-safe.
+    """Grants the owner who holds least first; among equals, the first to come. Thread-safe.
 
-    Nobody overtakes the one whose turn it is, so that much is got as surely as little. A thousand
-    documents of one owner thus delay one of another by at most the time of those under way. A
-    change wakes those who may go and nobody else.
+    Nobody overtakes the owner whose turn it is, so a large request is as sure as a small one. So a
+    thousand documents of one owner delay another owner at most until the running ones end. A change
+    wakes only the requests that it grants.
     """
 
     def __init__(
         self, capacity: int, *, reserved: int = 0, is_open: Callable[[int], bool] = lambda _: True
     ) -> None:
-        """So much of the capacity is `reserved` for owners who hold nothing yet.
+        """`reserved` is the part of the capacity for owners who hold nothing yet.
 
-        `is_open` says whether so much may be in use now; it is asked now and then.
+        `is_open` says whether a total amount may be in use now; it is called from time to time.
         """
         self._capacity = capacity
         self._reserved = reserved
@@ -144,18 +145,18 @@ class FairGate:
         self._used = 0
         self._arrivals = 0
         self._line = _Line()
-        #: Whose turn it is while the gate is not open for them: they ask again.
+        #: The request whose turn it is while the gate is not open for it: it asks again.
         self._shut_out: Share | None = None
         self._lock = threading.Lock()
 
     @property
     def used(self) -> int:
-        """How much is in use."""
+        """The amount in use."""
         return self._used
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits."""
+        """Whether any request waits."""
         return bool(self._line)
 
     def has_others(self, owner: str) -> bool:
@@ -164,9 +165,10 @@ class FairGate:
             return self._line.has_others(owner)
 
     def acquire(self, owner: str, amount: int, check: StopCheck) -> Share:
-        """Wait for a share, calling `check` now and then; what that raises ends the wait.
+        """Wait for a share, calling `check` now and then; an error of `check` ends the wait.
 
-        More than the capacity is granted as the whole of it, and nothing as 1.
+        A request above the capacity is granted the whole capacity, and a request for nothing gets
+        1.
         """
         share = self.ask(owner, amount)
         try:
@@ -180,7 +182,7 @@ class FairGate:
         return share
 
     def ask(self, owner: str, amount: int) -> Share:
-        """Ask for a share without waiting: it is granted at once, later, or never if released."""
+        """Request a share without waiting: it is granted at once, later, or never if released."""
         with self._lock:
             self._arrivals += 1
             share = Share(self, owner, min(max(1, amount), self._capacity), self._arrivals)
@@ -189,7 +191,7 @@ class FairGate:
         return share
 
     def take_back(self, share: Share) -> None:
-        """What `Share.release` does."""
+        """Do the work of `Share.release`."""
         with self._lock:
             if share.released:
                 return
@@ -206,7 +208,7 @@ class FairGate:
                 self._let_in()
 
     def _let_in(self) -> None:
-        """Let in all who may go, in the order of their turns."""
+        """Grant all requests that can be granted, in the order of their turns."""
         self._shut_out = None
         while True:
             share = self._line.first(self._capacity - self._reserved - self._used)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-if TYPE_CHECKING:  # imported with the first logged line: others start faster
+if TYPE_CHECKING:  # imported with the first log line, so processes without one start faster
     import structlog
 
 _SECRET_NAME = re.compile(r"secret|password|token$|authorization|api_?key|signature", re.IGNORECASE)

@@ -54,7 +54,7 @@ class IndexVersion:
     id: int
     model: str
     dimensions: int
-    chunking: JsonObject  #: `max_tokens`, and `counter` where it is not the provider's
+    chunking: JsonObject  #: `max_tokens`, and `counter` if it is not the provider's own
     provider: str
     sends_dimensions: bool  #: requests to the provider name the number of dimensions
     document_prefix: str  #: put before each text of a document
@@ -70,13 +70,13 @@ class IndexVersion:
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What the first index version is made for."""
+    """The settings of the first index version."""
 
     model: str
     dimensions: int
     chunking: JsonObject
-    provider: str | None = None  #: None: that of the model
-    sends_dimensions: bool | None = None  #: None: as is usual for the model
+    provider: str | None = None  #: None: the model's own provider
+    sends_dimensions: bool | None = None  #: None: the usual value for the model
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Chunk:
-    """An immutable piece of a document's text, and where it stands."""
+    """An immutable piece of a document's text, and its place."""
 
     ordinal: int
     content: str

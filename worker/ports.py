@@ -1,4 +1,4 @@
-"""Protocols for what the pipeline needs from outside; `runtime` supplies the objects."""
+"""Protocols for the outside services of the pipeline; `runtime` supplies the objects."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # commands that embed nothing start faster without it
     import numpy as np
     from numpy.typing import NDArray
 
-#: Of several texts, shape (texts, dimensions); and of one.
+#: Vectors of several texts, shape (texts, dimensions); and one vector.
 Vectors: TypeAlias = "NDArray[np.float32]"
 Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
 
@@ -124,7 +124,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class TellsHeaders(Protocol):
-    """An embedder that hands on what the provider's answers say beside the vectors."""
+    """An embedder that passes on the headers of the provider's answers."""
 
     #: Called with the headers of each answer, names in lower case, before `embed` returns or
     #: raises, in the thread that called it.
@@ -133,42 +133,42 @@ class TellsHeaders(Protocol):
 
 @dataclass(frozen=True)
 class Permit:
-    """The right to send a request of so many tokens."""
+    """The right to send a request with this many tokens."""
 
     tokens: int
-    receipt: str = ""  #: of whoever gave it
+    receipt: str = ""  #: from the giver of the permit
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request."""
+    """The result of a request."""
 
-    billed: int | None = None  #: tokens; None: it is not known
+    billed: int | None = None  #: tokens; None: not known
     headers: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = 0.0  #: that it took
+    seconds: float = 0.0  #: its duration
     refused: bool = False  #: because of a limit
-    pause_seconds: float | None = None  #: that the provider then asks for
+    pause_seconds: float | None = None  #: the pause that the provider asks for
 
 
 class Limits(Protocol):
-    """How much may be asked of a provider now. For one thread that asks and any that settle."""
+    """What may be requested of a provider now. One thread asks, and any thread may settle."""
 
     def ask(self, tokens: int) -> Permit | float:
-        """A permit for a request, or in how many seconds to ask again. Never raises."""
+        """A permit for a request, or the seconds until the next try. Never raises."""
 
     def leave(self) -> None:
-        """Nothing is wanted any more, after a call of `ask` that gave no permit. Never raises."""
+        """Stop waiting, after a call of `ask` that gave no permit. Never raises."""
 
     def settle(self, permit: Permit, outcome: Outcome | None) -> None:
-        """What came of the request; None: it was not sent. Never raises."""
+        """Report the result of the request; None: it was not sent. Never raises."""
 
     def most_tokens(self) -> int | None:
-        """So many tokens a request should have at most; None: the limit is not known."""
+        """The most tokens that a request should have; None: the limit is not known."""
 
 
 class BoundedEmbedder(Embedder, Protocol):
-    """One that says how much it takes at once. It also takes more, in several requests."""
+    """An embedder that tells the limits of a request. It also takes more, in several requests."""
 
     @property
     def request_limits(self) -> RequestLimits:
-        """What one request may hold. Where the server tells, it is asked the first time."""
+        """The limits of one request. The first call may ask the server."""

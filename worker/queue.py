@@ -32,7 +32,7 @@ def job_queues(providers: Sequence[str], *, isolated: bool) -> list[str]:
     return [common, *(f"{common}.{provider}" for provider in providers)]
 
 
-#: A name may have a thousand characters; of each part only the last ones are shown, this many.
+#: A name may have a thousand characters; only this many at the end of each part are shown.
 _SHOWN_CHARACTERS: Final = 200
 
 

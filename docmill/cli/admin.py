@@ -1,4 +1,4 @@
-"""The admin connection of commands. No process that stays imports this."""
+"""The admin connection of commands. No long-running process imports this."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from docmill.worker.store.database import CONNECT_OPTIONS, Connection
 
 @contextmanager
 def admin_connection(settings: AdminSettings) -> Iterator[Connection]:
-    """An autocommit connection with the admin URL. Raises ServiceError when it is refused."""
+    """Open an autocommit connection with the admin URL. Raises ServiceError if that fails."""
     url = settings.require("admin_database_url")
     try:
         connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
@@ -41,10 +41,11 @@ def admin_connection(settings: AdminSettings) -> Iterator[Connection]:
 def require_known_owner(
     connection: Connection, owner: str | None, go_on: str, *, is_sure: bool, can_ask: bool
 ) -> None:
-    """Return unless nobody is known by this id: a name that was mistyped belongs to nobody.
+    """Check that somebody has this owner id, because a mistyped id belongs to nobody.
 
-    An owner may be new all the same, where another Auth than Supabase's knows the users; then
-    `--yes` is needed. `go_on` says what for. Raises UsageError, or typer.Abort after a no.
+    A new owner may be unknown if users sign in with another system than Supabase Auth; then `--yes`
+    is needed. `go_on` completes the sentence "say --yes to ...". Raises UsageError, or typer.Abort
+    after a no.
     """
     if owner is None or owner == DEFAULT_OWNER or is_known(connection, owner):
         return
@@ -52,20 +53,20 @@ def require_known_owner(
 
 
 def unknown_owner(owner: str) -> str:
-    """What is said of an owner whom neither Auth nor a document knows."""
+    """The message for an owner that neither Auth nor any document knows."""
     return f"no user has the id {cell(owner)}, and no document is theirs"
 
 
 def note_unknown_owner(connection: Connection, owner: str | None) -> None:
-    """Say on stderr why nothing was found, where the reason is a name that nobody has."""
+    """Explain on stderr that nothing was found because nobody has this owner id."""
     if owner is not None and not is_known(connection, owner):
         print(f"docmill: {unknown_owner(owner)}", file=sys.stderr)
 
 
 def owner_id(settings: AdminSettings, owner: str | None) -> str | None:
-    """The owner as documents name them: an address is taken for the user who signs in with it.
+    """The owner's id as documents store it; an e-mail address becomes the id of that user.
 
-    Raises RefusedError when nobody does.
+    Raises RefusedError if no user has the address.
     """
     if owner is None or "@" not in owner:
         return owner
@@ -77,5 +78,5 @@ def owner_id(settings: AdminSettings, owner: str | None) -> str | None:
 
 
 def apply_holds(connection: Connection) -> int:
-    """Hold the jobs that are paused or over a budget now, and let the others go on; how many."""
+    """Hold the jobs that are paused or over a budget, and release the others; return the number."""
     return sum(sweeps.apply_pauses(lambda: nullcontext(connection)))

@@ -1,4 +1,4 @@
-"""The command line's frame: its groups, and its help, which lists commands by what they are for."""
+"""The frame of the command line: its groups, and a help that lists commands by task."""
 
 from typing import Any, Final
 
@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from docmill.cli.exit_code import ExitCode
 
-#: What people come for, in this order. `rich_help_panel` of a command names one of them.
+#: The sections of the help, in this order. A command names its section in `rich_help_panel`.
 TRY_IT: Final = "Try it on this machine"
 SET_UP: Final = "Set up a project"
 RUN: Final = "Run"
@@ -23,7 +23,7 @@ class ByTask(TyperGroup):
     """A group whose help has a section for each task."""
 
     def format_commands(self, _context: Any, formatter: Any) -> None:
-        """Write the sections. A command of no task would be in none: a test looks for it."""
+        """Write the sections. A command without a task would be missing: a test checks for that."""
         longest = max(map(len, self.commands))
         for task in TASKS:
             rows = [
@@ -40,7 +40,7 @@ class ByTask(TyperGroup):
 app = typer.Typer(
     name="docmill",
     cls=ByTask,
-    # Plain help: drawing boxes would cost as much time as everything else together.
+    # Plain help: drawing boxes would take as long as everything else together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -49,14 +49,14 @@ app = typer.Typer(
 
 
 def group(name: str, task: str) -> typer.Typer:
-    """A group of commands below `docmill`, listed under a task."""
+    """Make a group of commands below `docmill`, listed under a task."""
     made = typer.Typer()
     app.add_typer(made, name=name, rich_help_panel=task)
     return made
 
 
 def help_without_command(context: typer.Context) -> None:
-    """Print the help of a group that was called without a command of it."""
+    """Print the help of a group that was called without one of its commands."""
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(ExitCode.USAGE)

@@ -21,7 +21,7 @@ FIELDS = (
 
 
 def ask(question: str, *, owner: str | None, as_json: bool) -> int:
-    """Print an answer from what the owner may read, and its sources."""
+    """Print an answer from documents that the owner may read, and its sources."""
     check_query(question)
     if len(question) > PROMPTS.question_characters:
         raise UsageError(f"the question is longer than {PROMPTS.question_characters} characters")
@@ -59,7 +59,8 @@ async def _ask(
 
 
 def _write(text: str) -> None:
-    # A model's words may come from a document: no control characters, which rewrite terminals.
+    # The answer may repeat text of a document, so remove control characters: they can rewrite the
+    # terminal.
     plain = "\n".join(cell(line) for line in text.split("\n"))
     console().print(plain, end="")
 
@@ -72,7 +73,7 @@ def _print_end(_question: str, result: Result, sources: Sequence[Passage]) -> No
         out.print(checked.answer)
     if checked.removed:
         numbers = ", ".join(map(str, checked.removed))
-        out.print(f"(there is no source {numbers}: that is not to be relied upon)")
+        out.print(f"(there is no source {numbers}: do not rely on that)")
     if result.is_cut:
         out.print("(the answer was cut: it is too long)")
     for number in checked.cited:

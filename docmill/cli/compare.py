@@ -24,10 +24,10 @@ _SIZES = ("chunks", "table_mb", "index_mb")
 def compare(
     version: int, *, queries: Path | None, sample: int, owner: str | None, as_json: bool
 ) -> int:
-    """Search the active version and another one for the same, and print how they differ."""
+    """Run the same queries on the active version and another one, and print the differences."""
     texts = None if queries is None else saved_queries(queries)
     if texts is not None and owner is None:
-        raise UsageError("saved queries are asked as a user, who finds their own: --owner SUB")
+        raise UsageError("saved queries are searched as one user: name them with --owner SUB")
     settings = settings_in_use()
     subject = owner_id(settings, owner)
     with admin_connection(settings) as connection:
@@ -37,21 +37,23 @@ def compare(
         else:
             questions = comparing.draw(connection, versions, owner=subject, many=sample)
         if not questions:
-            raise RefusedError(f"no document of an owner is in version {version} as in the active")
+            raise RefusedError(
+                f"version {version} and the active one share no document of an owner"
+            )
         report = compared(connection, settings, versions, questions)
     _print(report, as_json=as_json)
     return ExitCode.DONE
 
 
 def saved_queries(path: Path) -> list[str]:
-    """The lines of a file that are not blank. Raises UsageError where there are none."""
+    """The lines of a file that are not blank. Raises UsageError if there are none."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {type(error).__name__}") from None
     queries = [line.strip() for line in lines if line.strip()]
     if not queries:
-        raise UsageError(f"{path} holds no query: one on each line")
+        raise UsageError(f"{path} holds no query: write one on each line")
     return queries
 
 
@@ -61,7 +63,10 @@ def compared(
     versions: tuple[Version, Version],
     questions: Sequence[Question],
 ) -> Row:
-    """What both versions answer, and how alike that is. Raises JobError, SettingsError."""
+    """What both versions answer, and how similar the answers are.
+
+    Raises JobError, SettingsError.
+    """
     answers = []
     for one in versions:
         embedder = build_embedder(settings, one.index, kind=Kind.QUERY)

@@ -1,4 +1,4 @@
-"""`docmill config`: every setting, its value and where it comes from; and their reference."""
+"""`docmill config`: every setting, its value and its source; and the reference of settings."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from docmill.worker.settings.processes import PARTS, PROCESSES, Settings
 
 @dataclass(frozen=True)
 class Reference:
-    """What is to be known of one setting."""
+    """The facts about one setting."""
 
     section: str
     variables: tuple[str, ...]  #: its own name first, then standard ones
@@ -46,7 +46,7 @@ def references() -> list[Reference]:
 
 
 def _fields() -> Iterator[tuple[type[SettingsPart], str, FieldInfo]]:
-    seen: set[str] = set()  # a part may build on one before it
+    seen: set[str] = set()  # a part may inherit from an earlier one
     for part in PARTS:
         for name, field in part.model_fields.items():
             if name not in seen:
@@ -55,7 +55,7 @@ def _fields() -> Iterator[tuple[type[SettingsPart], str, FieldInfo]]:
 
 
 def _default(field: FieldInfo) -> str:
-    # A default that is computed differs from machine to machine; the meaning tells what it is.
+    # A computed default differs between machines; the text of the setting explains it.
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
     return _plain(field.default)
@@ -84,7 +84,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def config(*, as_json: bool) -> int:
-    """Print every setting as it is in use, secrets redacted."""
+    """Print every setting with the value in use; secrets are hidden."""
     settings = _settings_shown()
     rows = [
         {
@@ -107,7 +107,7 @@ def config(*, as_json: bool) -> int:
 def _settings_shown() -> Settings:
     stack = running_stack()
     if stack is not None:
-        # No command speaks to Flower, so none is told where the stack has it.
+        # No command talks to Flower, so the stack gives none its address.
         for name, value in stack.flower_environ().items():
             os.environ.setdefault(name, value)
     return complete_settings(Settings)

@@ -1,4 +1,4 @@
-"""Asking before something is done that is easily done by mistake."""
+"""Ask before something that is easily done by mistake."""
 
 import sys
 
@@ -8,9 +8,9 @@ from docmill.worker.errors import UsageError
 
 
 def require_yes(said: str, go_on: str, *, is_sure: bool, can_ask: bool) -> None:
-    """Return when the user wants it: by `--yes`, or by an answer at a terminal.
+    """Return if the user agrees: by `--yes`, or by an answer at a terminal.
 
-    Raises UsageError, which names `--yes`, where nobody can be asked; typer.Abort after a no.
+    Raises UsageError, which names `--yes`, if there is no terminal; typer.Abort after a no.
     """
     if is_sure:
         return

@@ -1,4 +1,4 @@
-"""What commands work on: the environment's project, else the embedded stack that runs here."""
+"""The project that commands work on: the environment's, or else the running embedded stack."""
 
 import os
 from functools import lru_cache
@@ -9,7 +9,7 @@ from docmill.worker.errors import ServiceError
 from docmill.worker.settings.environment import Loaded, load_settings, variables_read
 from docmill.worker.settings.processes import Settings
 
-#: With one of these set, the environment means a project of its own.
+#: If one of these is set, the environment names a project of its own.
 _PROJECT_VARIABLES: Final = (
     "DATABASE_URL",
     "DOCMILL_DATABASE_URL",
@@ -21,9 +21,10 @@ _PROJECT_VARIABLES: Final = (
 
 @lru_cache(maxsize=1)
 def running_stack() -> StackInfo | None:
-    """The embedded stack that this command works on; None when the environment names a project.
+    """The embedded stack that this command works on; None if the environment names a project.
 
-    Decided once, before `settings_in_use` adds the stack's addresses to the environment.
+    The answer is kept from the first call, because `settings_in_use` later adds the stack's
+    addresses to the environment.
     """
     return None if _names_project() else find_running()
 
@@ -37,7 +38,7 @@ def settings_in_use() -> Settings:
 
 
 def project_settings(kind: type[Loaded]) -> Loaded:
-    """The same for a process, which reads a part of them."""
+    """As `settings_in_use`, for a process that reads only some settings."""
     if running_stack() is None and not _names_project():
         raise ServiceError(
             "no project and no embedded stack: set DATABASE_URL, DOCMILL_ADMIN_DATABASE_URL and "
@@ -47,7 +48,7 @@ def project_settings(kind: type[Loaded]) -> Loaded:
 
 
 def complete_settings(kind: type[Loaded]) -> Loaded:
-    """The same where no project is needed, but at most its Redis. Raises SettingsError."""
+    """Settings of a command that needs no project, and at most its Redis. Raises SettingsError."""
     stack = running_stack()
     if stack is not None:
         read = variables_read(kind)

@@ -9,7 +9,7 @@ from docmill.worker.settings.processes import Settings
 from docmill.worker.store.database import Connection
 from docmill.worker.store.maintenance import active_index_version
 
-#: Tokens that a byte has before this project's own documents tell: of English text.
+#: Tokens per byte of English text, used until this project's own documents show a rate.
 TOKENS_PER_BYTE: Final = 0.25
 
 

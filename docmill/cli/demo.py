@@ -1,4 +1,4 @@
-"""`docmill demo`: the whole path on an embedded stack of its own, and the proof that it held."""
+"""`docmill demo`: the whole path on its own embedded stack, and a check of each promise."""
 
 import sys
 import tempfile
@@ -46,25 +46,25 @@ class Person:
 
 
 class Findings:
-    """What did not hold. The demo succeeds when there is nothing in here."""
+    """Claims that turned out false. The demo succeeds if there are none."""
 
     def __init__(self) -> None:
         self.failures: list[str] = []
 
     def expect(self, held: bool, claim: str) -> None:
-        """Note a claim that did not hold."""
+        """Note the claim if it does not hold."""
         if not held:
             self.failures.append(claim)
             console().print(f"  NOT TRUE: {claim}", style="bold red")
 
 
 def demo(documents: Path | None) -> int:
-    """Run the demo; exit code 0 only if everything that it shows is true."""
+    """Run the demo; exit code 0 only if every claim that it shows holds."""
     findings = Findings()
     started = time.monotonic()
     with (
         StopSignals("stopping what was started") as signals,
-        # A killed process's child may still be about to end in there.
+        # A child of a killed process may still be writing in the folder.
         tempfile.TemporaryDirectory(prefix="docmill-demo-", ignore_cleanup_errors=True) as folder,
     ):
         people = _people(documents, Path(folder))
@@ -124,7 +124,7 @@ def _upload(info: StackInfo, person: Person, findings: Findings) -> None:
 
 
 def _watch(connection: Connection, names: Sequence[str]) -> dict[str, Row]:
-    """Show progress until every document is done; a line per change where there is no terminal."""
+    """Show progress until every document is done; without a terminal, print a line per change."""
     live_display = sys.stdout.isatty()
     shown: dict[str, str] = {}
     with Live(console=console(), auto_refresh=False, transient=True) as live:
@@ -217,9 +217,10 @@ def _sample_queries(person: Person) -> Sequence[tuple[str, str]]:
 
 
 def _own_queries(connection: Connection, person: Person) -> list[tuple[str, str]]:
-    """The text of a chunk of each of a few documents: nothing can be nearer to it than itself.
+    """Use the text of one chunk of each of a few documents: no chunk can be nearer to it.
 
-    Whether a real question finds the right passage is the model's affair, and not proven here.
+    Whether a real question finds the right passage depends on the model; the demo does not prove
+    it.
     """
     with impersonated(connection, person.sub):
         rows = connection.execute(

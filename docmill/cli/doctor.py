@@ -1,4 +1,4 @@
-"""`docmill doctor`: every dependency, whether it works, and the remedy."""
+"""`docmill doctor`: checks every dependency, and says how to repair it."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ class Finding:
     remedy: str | None = None
 
 
-#: One finding of a service, or several.
+#: A check of a service gives one finding or several.
 Check = Callable[[Settings], Finding | Iterable[Finding]]
 
 
@@ -83,7 +83,7 @@ def _guarded(name: str, check: Check, settings: Settings) -> list[Finding]:
         return [Finding(name, "failed", *explain_job_error(error))]
     except DocmillError as error:
         return [Finding(name, "failed", "not usable", str(error))]
-    except Exception as error:  # whatever is wrong with one service, the others are still checked
+    except Exception as error:  # if one check fails, the others still run
         return [Finding(name, "failed", *_explain(error))]
 
 
@@ -112,7 +112,7 @@ def _network_namespaces() -> Finding:
         "network namespaces",
         "warning",
         "not allowed here",
-        "parsers keep the network; allow user namespaces, or run the worker where it has none",
+        "parsers can use the network; allow user namespaces, or run the worker without a network",
     )
 
 
@@ -125,7 +125,7 @@ def _process_namespaces() -> Finding:
         "process namespaces",
         "warning",
         "not allowed here",
-        "parsers are kept from other processes by filters alone; allow user namespaces",
+        "only filters keep parsers away from other processes; allow user namespaces",
     )
 
 
@@ -186,13 +186,13 @@ def _doorbell(settings: Settings) -> Finding:
         problem = installed.problem or try_doorbell(connection)
     if problem is None:
         return Finding("doorbell", "ok", f"{installed.url} answers")
-    return Finding("doorbell", "failed", f"{installed.url} is not reached", problem)
+    return Finding("doorbell", "failed", f"{installed.url} cannot be reached", problem)
 
 
 def _without_doorbell(settings: Settings) -> str:
     return (
-        f"not installed: beat looks for uploads every {settings.dispatch_seconds:g} s, unless a "
-        "Database Webhook tells of them at once (docs/webhook.md)"
+        f"not installed: uploads are looked for every {settings.dispatch_seconds:g} s, unless a "
+        "Database Webhook reports them at once (docs/webhook.md)"
     )
 
 
@@ -201,7 +201,7 @@ def _receiver(settings: Settings) -> Finding:
 
     shared, signing = settings.webhook_secret, settings.webhook_signing_secrets
     if shared is None and not signing:
-        return Finding("webhook secret", "ok", "none is set here, and docmill webhook needs one")
+        return Finding("webhook secret", "ok", "not set here; docmill webhook needs one")
     Verifier(
         shared.get_secret_value() if shared else None,
         [secret.get_secret_value() for secret in signing],
@@ -232,7 +232,7 @@ def _search(settings: Settings) -> Finding:
     from docmill.worker.admin.graph import read_graph
 
     if settings.admin_database_url is None:
-        return Finding("search", "ok", "not looked at, because that takes the admin URL")
+        return Finding("search", "ok", "not checked: that needs the admin URL")
     with admin_connection(settings) as connection:
         graph = read_graph(connection)
     if graph is None:
@@ -242,7 +242,7 @@ def _search(settings: Settings) -> Finding:
     )
     if not graph.is_sketched:
         return Finding(
-            "search", "warning", "older chunks are being sketched", "workers do it: wait for them"
+            "search", "warning", "workers are still sketching older chunks", "wait for them"
         )
     if graph.advice:
         return Finding("search", "warning", seen, f"docmill index hnsw {graph.advice}")
@@ -264,7 +264,7 @@ def _redis(settings: Settings) -> Finding:
         remedy = "put the user and the password of Redis into REDIS_URL"
         return Finding("redis", "failed", reason_of(error), remedy)
     except redis.RedisError as error:
-        remedy = "start Redis, or set REDIS_URL to where it is"
+        remedy = "start Redis, or set REDIS_URL to its address"
         return Finding("redis", "failed", reason_of(error), remedy)
     finally:
         client.close()
@@ -306,7 +306,7 @@ def _storage(settings: Settings) -> Finding:
 
 
 def _work(settings: Settings) -> Iterator[Finding]:
-    """Whether documents get ingested: every trouble that `docmill status` shows too."""
+    """Report whether documents get ingested: the same troubles as `docmill status`."""
     from docmill.worker.admin.status import list_troubles, list_workers
 
     with admin_connection(settings) as connection:
@@ -317,7 +317,7 @@ def _work(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             trouble["trouble"].replace("_", " "), state, trouble["seen"], trouble["remedy"]
         )
-    yield Finding("workers", "ok" if workers else "failed", f"{len(workers)} heard of lately")
+    yield Finding("workers", "ok" if workers else "failed", f"{len(workers)} seen lately")
 
 
 def _embedder(settings: Settings) -> Finding:

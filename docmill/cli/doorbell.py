@@ -17,7 +17,7 @@ from docmill.worker.errors import UsageError
 def doorbell(url: str | None, *, rotate: bool, remove: bool, as_json: bool) -> int:
     """Install, change, rotate or remove the doorbell, then say what is installed."""
     if remove and (url is not None or rotate):
-        raise UsageError("--remove goes with nothing else")
+        raise UsageError("--remove takes no other option")
     made = None
     with admin_connection(settings_in_use()) as connection:
         if remove:
@@ -52,7 +52,7 @@ def _print_secret(secret: str | None, *, is_rotated: bool) -> None:
         return
     out = console()
     if is_rotated:
-        out.print("A new secret signs from now on, and so does the one before: both are accepted.")
+        out.print("A new secret signs from now on, beside the old one: both are accepted.")
     out.print(
         "\nSet this for docmill webhook and restart it. The secret is not shown again.\n"
         f"    DOCMILL_WEBHOOK_SIGNING_SECRETS={secret}"

@@ -1,4 +1,4 @@
-"""Where `docmill` begins. Ctrl-C ends it at once, also while it still imports."""
+"""The start of `docmill`. Ctrl-C ends it at once, even during the imports."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 def main() -> None:
     """Run the command line."""
     _open_closed_streams()
-    # Until the commands can answer Ctrl-C themselves it must not leave a traceback.
+    # Until the commands answer Ctrl-C themselves, it must not print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from docmill.cli.main import main as run
 
@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Give `docmill ... >&-` somewhere to write, lest a connection take the place of its output."""
+    """Open closed streams (`docmill ... >&-`), so that no connection gets their descriptor."""
     for descriptor, (name, mode) in enumerate(_STREAMS):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""`docmill erase`: leave nothing of a person."""
+"""`docmill erase`: remove all data of a person."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ ROUNDS: Final = 5
 
 
 def erase(owner: str, *, objects: bool, dry_run: bool, is_sure: bool, as_json: bool) -> int:
-    """Erase what there is of an owner, and print a receipt."""
+    """Erase everything of an owner, and print a receipt."""
     settings = settings_in_use()
     # Before anything is erased: it may say that a setting is missing.
     storage = _storage(settings) if objects and not dry_run else None

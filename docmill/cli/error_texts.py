@@ -1,4 +1,4 @@
-"""What users are told of an error code, where there is no database to ask.
+"""The users' text of each error code, for commands without a database.
 
 The texts are in schema/functions/092_error_codes.sql, and nowhere else.
 """

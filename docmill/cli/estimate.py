@@ -1,7 +1,7 @@
 """`docmill ingest --estimate`: what files would cost, before anything is uploaded.
 
-Files are read and cut as a worker does it, so chunks and tokens are exact. What the owner has
-already is reused and costs nothing: the estimate is the most that it can be.
+Files are read and cut as by a worker, so chunks and tokens are exact. Chunks that the owner already
+has would be reused free of charge, so the estimate is an upper limit.
 """
 
 import sys

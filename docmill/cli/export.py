@@ -15,12 +15,12 @@ from docmill.cli.output import Row, count_of, print_json
 from docmill.worker.admin.dump import PAGE_ROWS, passages
 from docmill.worker.errors import ServiceError, UsageError
 
-#: Writes all rows; returns how many.
+#: Writes all rows; returns their number.
 Writer = Callable[[Iterator[Row], IO[bytes]], int]
 
 
 def export(to: Path, *, form: str, owner: str | None, bucket: str | None, as_json: bool) -> int:
-    """Write every passage that is searchable, in order of document and place."""
+    """Write every searchable passage, ordered by document and position."""
     write = _WRITERS[form]()
     if str(to) == "-" and form != "jsonl":
         raise UsageError(f"{form} needs a file: name one")
@@ -42,7 +42,7 @@ def export(to: Path, *, form: str, owner: str | None, bucket: str | None, as_jso
 
 @contextmanager
 def _target(to: Path) -> Iterator[IO[bytes]]:
-    """The file, whole or not at all: what breaks off leaves the one that was there."""
+    """Write the file completely or not at all: after a failure the earlier file is still there."""
     if str(to) == "-":
         yield sys.stdout.buffer
         return
@@ -60,7 +60,8 @@ def _target(to: Path) -> Iterator[IO[bytes]]:
 def _as_json_lines(rows: Iterator[Row], file: IO[bytes]) -> int:
     written = 0
     for row in rows:
-        # The vector is JSON already: to read and write its numbers would take most of the time.
+        # The vector is JSON text already: parsing and writing its numbers would take most of the
+        # time.
         vector = row.pop("embedding")
         text = json.dumps(row, default=str, ensure_ascii=False)
         file.write(f'{text[:-1]}, "embedding": {vector}}}\n'.encode(errors="replace"))
@@ -109,7 +110,7 @@ def _pages(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _plain(row: Row) -> Row:
-    """Ids as text, `metadata` as JSON, the vector as numbers."""
+    """Convert for JSON: ids to text, `metadata` to JSON, the vector to numbers."""
     return row | {
         "chunk_id": str(row["chunk_id"]),
         "document_id": str(row["document_id"]),

@@ -1,4 +1,4 @@
-"""`docmill extract`: what a worker would make of a file, without any service."""
+"""`docmill extract`: what a worker would read from a file, without any service."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -22,7 +22,7 @@ from docmill.worker.settings.processes import Settings
 def extract(path: Path, *, chunks: bool, as_json: bool) -> int:
     """Print the elements or chunks of a file. Raises RefusedError when it cannot be read.
 
-    It is read as a worker reads it: in a guarded child, under the same limits.
+    It is read as by a worker: in a guarded child, under the same limits.
     """
     settings = complete_settings(Settings)
     level = settings.log_level if settings.log_level == "debug" else "error"
@@ -60,7 +60,7 @@ def _print(extraction: Extraction, *, as_json: bool) -> None:
 
 
 class _Reading:
-    """Hands on the elements or chunks and sums up the document."""
+    """Passes on the elements or chunks, and sums up the document."""
 
     def __init__(self, extraction: Extraction) -> None:
         self._extraction = extraction
@@ -78,7 +78,7 @@ class _Reading:
                 yield replace(chunk, ordinal=next(ordinals))
 
     def summary(self) -> Row:
-        """What is said of the document as a whole, once all parts are taken."""
+        """Facts about the whole document; call it after all parts were taken."""
         return {
             "mime_type": self._extraction.mime_type,
             "title": self._extraction.title,

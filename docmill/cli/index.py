@@ -13,12 +13,12 @@ from docmill.worker.admin.recall import Recall
 from docmill.worker.errors import RefusedError, UsageError
 from docmill.worker.store.database import Connection
 
-#: Below this share of the nearest, searches lose passages that they promise to find.
+#: Recall below this breaks the promise of searches.
 PROMISED = 0.98
 
 
 def hnsw(choice: Choice, *, as_json: bool) -> int:
-    """Build the HNSW index of the active index version, drop it, or do what pays."""
+    """Build or drop the HNSW index of the active version, or decide by the size of the owners."""
     with admin_connection(settings_in_use()) as connection:
         graph = _active(connection)
         graphs.choose(connection, graph, choice)
@@ -38,7 +38,7 @@ def hnsw(choice: Choice, *, as_json: bool) -> int:
 def recall(
     *, owners: int, queries: int, k: int, bucket: str | None, prefix: str | None, as_json: bool
 ) -> int:
-    """Compare searches with every chunk that owners of different size may read."""
+    """Compare searches with an exact comparison of all chunks, for owners of different size."""
     if not 1 <= k <= 200:
         raise UsageError("--limit is between 1 and 200")
     with admin_connection(settings_in_use()) as connection:
@@ -58,21 +58,21 @@ def recall(
         _print(one, k, as_json=as_json)
     mends = remedies(graph, measured)
     if not as_json:
-        for line in mends or ["all that is promised"] if measured else ["no chunks yet"]:
+        for line in mends or ["recall is as promised"] if measured else ["no chunks yet"]:
             console().print(line)
     return ExitCode.FAILED if mends else ExitCode.DONE
 
 
 def remedies(graph: Graph, measured: list[Recall]) -> list[str]:
-    """What would mend the recall that was measured; nothing when it is as promised."""
+    """How to repair the measured recall; nothing if it is as promised."""
     lost = [one for one in measured if fmean(one.recalls) < PROMISED]
     if not lost:
         return []
     if graph.has_graph and any(one.chunks > graphs.ENOUGH for one in lost):
-        return ["the HNSW index loses passages here: docmill index hnsw off searches without it"]
+        return ["the HNSW index misses passages here: turn it off with docmill index hnsw off"]
     if not graph.is_sketched:
-        return ["older chunks are still being sketched: try again when docmill doctor says so"]
-    return ["searches lose passages that a comparison with all chunks finds: please report it"]
+        return ["workers still sketch older chunks: try again when docmill doctor says ok"]
+    return ["searches miss passages that an exact comparison finds: please report it"]
 
 
 def _active(connection: Connection) -> Graph:

@@ -1,4 +1,4 @@
-"""`docmill ingest`: upload files, and wait for them if asked to."""
+"""`docmill ingest`: upload files and, if asked, wait until they are done."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What became of an upload."""
+    """The result of one upload."""
 
     file: LocalFile
     error: UploadError | None
@@ -51,9 +51,9 @@ class Uploaded:
 
 
 def find_files(paths: Sequence[Path], *, folder: str) -> list[LocalFile]:
-    """The files that are meant, hidden ones left out, each with its name under `folder`.
+    """The files to upload, without hidden ones, each with its name under `folder`.
 
-    Raises UsageError when there are none, or when two would get the same name.
+    Raises UsageError if there are none, or if two would get the same name.
     """
     found: dict[str, LocalFile] = {}
     for path in paths:
@@ -75,7 +75,7 @@ def find_files(paths: Sequence[Path], *, folder: str) -> list[LocalFile]:
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    """Regular files, in order, without hidden ones and without what links lead out to."""
+    """Regular files in order, without hidden ones and without links that leave the folder."""
 
     def unreadable(error: OSError) -> None:
         print(f"docmill: {error.filename} is left out: {error.strerror}", file=sys.stderr)
@@ -96,7 +96,7 @@ def _files_below(root: Path) -> Iterator[Path]:
 def uploader_factory(
     settings: Settings, stack: StackInfo | None, owner: str | None
 ) -> Callable[[], Uploader]:
-    """How to upload: as the owner to the embedded stack, with the secret key to a project."""
+    """Choose the uploader: as the owner on the embedded stack, with the secret key on a project."""
     if stack is None:
         url, key = settings.require("supabase_url"), settings.require("supabase_secret_key")
         return lambda: Uploader(url, key, user_token=None)
@@ -113,7 +113,7 @@ def upload_all(
     *,
     max_bytes: int,
 ) -> Iterator[Uploaded]:
-    """Upload a few files at a time; yields each as it is done. Larger files are not even sent."""
+    """Upload a few files at a time; yield each when it is done. Too large files are not sent."""
     threads = local()
 
     def upload(file: LocalFile) -> Uploaded:
@@ -135,7 +135,7 @@ def upload_all(
     try:
         yield from pool.map(upload, files)
     finally:
-        # Whoever ends this early does not wait for what is under way.
+        # A caller that stops early does not wait for running uploads.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -179,7 +179,8 @@ def _ingest(
     as_json: bool,
 ) -> int:
     stack = running_stack()
-    # With a secret key Storage notes no owner; a source with owner_from folder:1 finds it here.
+    # With a secret key Storage stores no owner; a source with owner_from folder:1 takes it from the
+    # path.
     folder = owner or (DEFAULT_OWNER if stack else "")
     files = find_files(paths, folder=folder)
     with admin_connection(settings) as connection:
@@ -236,7 +237,7 @@ def _final_jobs(
 
 
 def _is_final(row: Row | None) -> bool:
-    # No row: the object was deleted meanwhile, there is nothing to wait for.
+    # No row: the object was deleted meanwhile, so there is nothing to wait for.
     return row is None or row["state"] in FINAL_STATES
 
 
@@ -260,7 +261,7 @@ def _report(item: Uploaded, row: Row | None) -> Row:
 
 
 def _why_failed(item: Uploaded, row: Row) -> str:
-    """What happened, and what to do: standard output is often a file, or read by a program."""
+    """What happened, and what to do. For stderr, because standard output may be a file."""
     if item.error is not None:
         return str(item.error)
     said = error_texts().get(row["error_code"])

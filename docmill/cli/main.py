@@ -1,4 +1,4 @@
-"""Runs the command line, and says what its errors mean."""
+"""Runs the command line, and explains its errors."""
 
 import os
 import sys
@@ -24,12 +24,12 @@ from docmill.worker.errors import DocmillError, JobError, RefusedError, StoppedE
 
 __all__ = ["COMMANDS", "app", "main"]
 
-#: Importing these has put their commands into `app`.
+#: These imports register their commands in `app`.
 COMMANDS = (trying, setting_up, processes, documents, watching, steering, spending, the_index, data)
 
 
 def main() -> None:
-    """Run the command line; every error is one sentence on stderr."""
+    """Run the command line; every error becomes one sentence on stderr."""
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -40,19 +40,19 @@ def main() -> None:
     except BrokenPipeError:
         _end("", ExitCode.DONE)
     except SystemExit as error:
-        # What typer and rich make of a broken pipe. Whoever read our output has seen enough.
+        # Typer and rich turn a broken pipe into this. The reader of our output has closed it.
         if isinstance(error.__context__, BrokenPipeError):
             _end("", ExitCode.DONE)
         raise
     except Exception as error:
         _end(*_explain(error))
-    if code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
+    if code == ExitCode.INTERRUPTED:  # typer's code for Ctrl-C
         _end_at_once("interrupted", code)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
 def _end_at_once(message: str, code: int) -> NoReturn:
-    """End without waiting for threads, which may be in the middle of an upload."""
+    """End without waiting for threads, which may be uploading."""
     with suppress(OSError):
         print(f"docmill: {message}", file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -62,7 +62,7 @@ def _end_at_once(message: str, code: int) -> NoReturn:
 def _end(message: str, code: int) -> NoReturn:
     if message:
         print(f"docmill: {message}", file=sys.stderr)
-    # What cannot be written any more is not tried again: Python would complain at exit.
+    # Drop unwritten output: otherwise Python would complain about it at exit.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
@@ -76,7 +76,7 @@ def _explain(error: Exception) -> tuple[str, ExitCode]:
     if isinstance(error, DocmillError) and not isinstance(error, JobError):
         return str(error), ExitCode.ENVIRONMENT
     format_message = getattr(error, "format_message", None)
-    if format_message is not None:  # the command line's own
+    if format_message is not None:  # an error of the command line itself
         command = getattr(getattr(error, "ctx", None), "command_path", "docmill")
         return f"{format_message().rstrip('.')} (see {command} --help)", ExitCode.USAGE
     from docmill.cli.unexpected import explain_unknown

@@ -37,14 +37,14 @@ def _public_key(settings: McpSettings) -> str:
     key = settings.require("supabase_publishable_key")
     if key.startswith("sb_secret_"):
         raise SettingsError(
-            "SUPABASE_PUBLISHABLE_KEY is a secret key: docmill mcp reads as a user, and must not "
-            "have one that passes row-level security by"
+            "SUPABASE_PUBLISHABLE_KEY is a secret key: docmill mcp reads as a user, and must "
+            "not have a key that bypasses row-level security"
         )
     return key
 
 
 def _tokens(settings: McpSettings, http: "httpx.AsyncClient") -> "TokenSource":
-    """The user by stdio; on the embedded stack without one, who ingests there by default."""
+    """The tokens of the user for stdio; on the embedded stack its default user, if none is set."""
     from docmill.mcp.tokens import FixedToken, Session, claims_of
 
     if settings.mcp_refresh_token is not None or settings.mcp_session_file is not None:
@@ -61,8 +61,8 @@ def _tokens(settings: McpSettings, http: "httpx.AsyncClient") -> "TokenSource":
     token = settings.mcp_access_token.get_secret_value()
     if claims_of(token) is None:
         raise SettingsError(
-            "DOCMILL_MCP_ACCESS_TOKEN is not the access token of a signed-in user: keys of the "
-            "project will not do"
+            "DOCMILL_MCP_ACCESS_TOKEN is not the access token of a signed-in user; a key of the "
+            "project does not work here"
         )
     return FixedToken(token)
 
@@ -71,8 +71,8 @@ def _embedded_user() -> "TokenSource":
     stack = running_stack()
     if stack is None:
         raise SettingsError(
-            "set DOCMILL_MCP_ACCESS_TOKEN or DOCMILL_MCP_REFRESH_TOKEN: the user whom docmill mcp "
-            "reads for"
+            "set DOCMILL_MCP_ACCESS_TOKEN or DOCMILL_MCP_REFRESH_TOKEN, to say for which user "
+            "docmill mcp reads"
         )
     from docmill.embedded.tokens import user_token
     from docmill.mcp.tokens import Minted

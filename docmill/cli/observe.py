@@ -94,7 +94,7 @@ def _paused(pause: Row) -> str:
 
 
 def stack_row(stack: StackInfo) -> Row:
-    """What programs need to know of an embedded stack."""
+    """The facts about an embedded stack that programs need."""
     return {
         "pid": stack.pid,
         "api_url": stack.api_url,
@@ -182,7 +182,7 @@ def watch(*, owner: str | None, until_idle: bool, as_json: bool) -> int:
         with Live(console=console(), auto_refresh=False) as live:
             while True:
                 rows = newest()
-                # What does not fit would be repeated line by line when it ends.
+                # Rich would print the rows that do not fit again, line by line, at the end.
                 live.update(progress_table(rows[: live.console.height - 2]), refresh=True)
                 if until_idle and _is_idle(rows):
                     return ExitCode.DONE
@@ -207,7 +207,7 @@ def _follow_lines(newest: Callable[[], list[Row]], *, until_idle: bool, as_json:
 
 
 def progress_line(row: Row) -> str:
-    """A job's progress in one line of text."""
+    """The progress of a job in one line."""
     code = f" {row['error_code']}" if row["error_code"] else ""
     done = row["chunks_embedded"] + row["chunks_reused"]
     chunks = f"{done}/{row['chunks_total']} chunks" if row["chunks_total"] else ""
@@ -215,7 +215,7 @@ def progress_line(row: Row) -> str:
 
 
 def progress_table(rows: list[Row]) -> Table:
-    """Jobs with a bar each."""
+    """A table of jobs, with a progress bar for each."""
     made = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     made.add_column("document", ratio=1, no_wrap=True, overflow="ellipsis")
     for column, width in (("state", 11), ("progress", 12), ("pages", 7), ("chunks", 9)):

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, and checks of what they are given."""
+"""Options and arguments that several commands share, and checks of their values."""
 
 import re
 from enum import StrEnum
@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-#: A length of time before now.
+#: The time that long ago.
 AGE: Final = re.compile(r"[1-9][0-9]{0,4}[mhdw]")
-#: The largest integer of a column.
+#: The largest value of an integer column.
 MOST: Final = 2**31 - 1
 
 
@@ -20,14 +20,14 @@ def not_empty(value: str | None) -> str | None:
 
 
 def text(value: str | None) -> str | None:
-    """Refuse what is no UTF-8. Raises typer.BadParameter."""
-    # What is no UTF-8 on the command line arrives as lone surrogates, which nothing else takes.
+    """Refuse text that is not UTF-8. Raises typer.BadParameter."""
+    # Python turns bytes that are not UTF-8 into lone surrogates, which nothing else accepts.
     if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
         raise typer.BadParameter("it is not valid UTF-8")
     return value
 
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Owner = Annotated[
     str | None,
     typer.Option(
@@ -37,16 +37,18 @@ Owner = Annotated[
 
 
 def age(value: str | None) -> str | None:
-    """Refuse what is no length of time. Raises typer.BadParameter."""
+    """Refuse text that is not a length of time. Raises typer.BadParameter."""
     if value is not None and not AGE.fullmatch(value):
         raise typer.BadParameter("write minutes, hours, days or weeks: 30m, 12h, 30d, 8w")
-    # What Postgres reads: an `m` would be a month for it.
+    # Translate for Postgres, which reads `m` as month.
     return value.replace("m", " minutes") if value else value
 
 
 Age = Annotated[
     str | None,
-    typer.Option("--since", metavar="AGE", help="Not longer ago: 30m, 12h, 7d.", callback=age),
+    typer.Option(
+        "--since", metavar="AGE", help="At most this long ago: 30m, 12h, 7d.", callback=age
+    ),
 ]
 
 
@@ -63,4 +65,4 @@ LaneOption = Annotated[
 Bucket = Annotated[str, typer.Argument(callback=not_empty)]
 JobId = Annotated[str, typer.Argument(metavar="ID")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it takes.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]

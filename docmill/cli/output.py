@@ -1,4 +1,4 @@
-"""Printing: tables for people, one JSON object a line for programs."""
+"""Printing: tables for people, one JSON object per line for programs."""
 
 import json
 import re
@@ -31,15 +31,15 @@ def _plain(value: object) -> object:
 
 
 def print_json(row: Row) -> None:
-    """One JSON object on one line, at once: a reader may be following."""
+    """Print one JSON object on one line, at once: a program may be reading along."""
     text = json.dumps(row, default=_plain, ensure_ascii=False)
-    # A file's name need not be UTF-8; JSON has to be.
+    # A file name may be other bytes than UTF-8; JSON must be UTF-8.
     sys.stdout.buffer.write(text.encode(errors="replace") + b"\n")
     sys.stdout.flush()
 
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
-    """All fields as JSON lines, or the named columns as a table."""
+    """Print all fields as JSON lines, or the named columns as a table."""
     if as_json:
         for row in rows:
             print_json(row)
@@ -53,7 +53,7 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
     """A table of the named columns."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        # Where it is narrow, names are cut and nothing else.
+        # In a narrow terminal only names are cut.
         is_name = column in ("object_name", "prefix")
         made.add_column(
             column,
@@ -68,18 +68,18 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
 
 
 def short_id(job_id: object) -> str:
-    """As much of an id as a person copies; commands take it for the whole."""
+    """The start of an id, enough to name the job in a command."""
     return str(job_id)[:8]
 
 
-#: Folders are named by the ids of their owners.
+#: Folders are named after the ids of their owners.
 _ID_FOLDER: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/", re.IGNORECASE)
 
 
 def short_name(row: Mapping[str, Any]) -> str:
-    """An object's name as its user knows it: without the folder of the owner.
+    """An object's name without the folder of its owner, as its user knows it.
 
-    The owner is the row's `owner_id`; where a row has none, a first folder that is an id counts.
+    The owner is the row's `owner_id`. If the row has none, a first folder that is an id counts.
     """
     name = str(row["object_name"])
     if row.get("owner_id"):
@@ -87,7 +87,7 @@ def short_name(row: Mapping[str, Any]) -> str:
     return cell(_ID_FOLDER.sub("", name, count=1) if _ID_FOLDER.match(name) else name)
 
 
-#: What files with these endings are made of.
+#: The word for a part of a file, by the ending of its name.
 _PARTS: Final = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".csv"), "sheet"),
     **dict.fromkeys((".pptx", ".ppt", ".odp"), "slide"),
@@ -95,7 +95,7 @@ _PARTS: Final = {
 
 
 def part_of(name: str) -> str:
-    """What a file's parts are called: its sheets and slides are counted where others have pages."""
+    """The word for a part of this file: sheet or slide, else page."""
     return _PARTS.get(PurePosixPath(name).suffix.lower(), "page")
 
 
@@ -105,21 +105,21 @@ def count_of(number: int, what: str) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as a person reads it."""
+    """Format a value for people."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
         return value.astimezone().strftime("%m-%d %H:%M:%S")
     if isinstance(value, float):
         return f"{value:.2f}"
-    # Names come from strangers: no control characters, which could rewrite the terminal.
+    # Names come from strangers: remove control characters, which could rewrite the terminal.
     return "".join(character if character.isprintable() else "?" for character in str(value))
 
 
 def console() -> Console:
-    """A console that takes text as it is: names may hold what looks like rich's markup.
+    """A console that prints text unchanged, because names may look like rich's markup.
 
-    Where there is no terminal, lines are as long as they need to be.
+    Without a terminal, lines have no length limit.
     """
     width = None if sys.stdout.isatty() else _FILE_WIDTH
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=True, width=width)

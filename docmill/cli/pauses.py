@@ -22,11 +22,11 @@ def pause(source: str | None, owner: str | None, *, is_sure: bool, as_json: bool
 
 
 def resume(source: str | None, owner: str | None, *, as_json: bool) -> int:
-    """End such a pause."""
+    """End a pause of everything, a source or an owner."""
     with admin_connection(settings_in_use()) as connection:
         scope, key = _scope(connection, source, owner)
         if not holds.resume(connection, scope, key):
-            raise RefusedError("that is not paused: docmill status lists what is")
+            raise RefusedError("there is no such pause: docmill status lists the pauses")
         released = apply_holds(connection)
     return _say("resumed", scope, key, released, as_json=as_json)
 
@@ -43,7 +43,7 @@ def _scope(connection: Connection, source: str | None, owner: str | None) -> tup
     bucket, _, prefix = source.partition("/")
     found = find_source(connection, bucket, prefix)
     if found is None:
-        raise RefusedError(f"{cell(source)} is not a source: docmill sources list shows them")
+        raise RefusedError(f"{cell(source)} is not a source: see docmill sources list")
     return "source", str(found)
 
 

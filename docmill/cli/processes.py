@@ -1,4 +1,4 @@
-"""The processes that stay, each with the settings that it reads."""
+"""The long-running processes, each with only the settings that it reads."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""`docmill quarantine`: the chunks that the embedding provider refused, and another try."""
+"""`docmill quarantine`: list the chunks that the embedding provider refused, or retry them."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _COLUMNS: Final = ("job", "object_name", "before chunk", "pages", "error_code", 
 
 
 def quarantine(*, owner: str | None, limit: int, as_json: bool) -> int:
-    """List the chunks that documents are searchable without."""
+    """List the refused chunks; their documents are searchable without them."""
     settings = settings_in_use()
     owner = owner_id(settings, owner)
     with admin_connection(settings) as connection:

@@ -1,4 +1,4 @@
-"""`docmill reconcile`: all of Storage against all documents."""
+"""`docmill reconcile`: compare all of Storage with all documents."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from docmill.worker.maintenance import sweeps
 from docmill.worker.store import maintenance
 from docmill.worker.store.maintenance import Difference
 
-#: What is read and embedded anew when it is repaired.
+#: Differences whose repair reads and embeds files again.
 _EMBEDDED: Final = ("missing", "stale", "stuck")
 _SHOWN: Final = 50
 
 
 def reconcile(*, dry_run: bool, as_json: bool) -> int:
-    """Print what differs and what bringing it in line costs; bring it there."""
+    """Print the differences and the cost of repairing them; repair them unless it is a dry run."""
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         found = list(
@@ -58,7 +58,7 @@ def _print(found: Sequence[Difference], summary: Row) -> None:
         return
     if summary["orphaned_chunks"]:
         out.print(f"{count_of(summary['orphaned_chunks'], 'row')} of chunks without a document")
-    done = "brought in line" if summary["repaired"] else "found, nothing was changed"
+    done = "repaired" if summary["repaired"] else "found; nothing was changed"
     out.print(
         f"{count_of(len(found), 'difference')} {done}; about {summary['tokens']} tokens to embed "
         f"({cell(summary['usd'])} USD)"

@@ -1,4 +1,4 @@
-"""`docmill reindex`: another model, provider or size of chunks, while everybody searches."""
+"""`docmill reindex`: change model, provider or chunk size while searches go on."""
 
 from math import ceil
 from typing import Final
@@ -38,7 +38,7 @@ def start(wanted: Row, *, is_bulk: bool, is_dry: bool, is_sure: bool, as_json: b
         usd = float(active["tokens"]) * price / 1e6
         alike = reindex.alike(connection, _as_parameters(plan))
         if alike is not None:
-            raise RefusedError(f"index version {alike} is just that: docmill reindex status")
+            raise RefusedError(f"index version {alike} is the same: docmill reindex status")
         if not is_dry:
             said, can_ask = _cost(active, usd), not as_json
             require_yes(said, "pay for that", is_sure=is_sure, can_ask=can_ask)
@@ -69,19 +69,19 @@ def _cost(active: Row, usd: float) -> str:
 
 
 def planned(active: Row, wanted: Row) -> Row:
-    """The new version: the active one, but for what is named. Raises UsageError."""
+    """The new version: the active one with the wanted changes. Raises UsageError."""
     changed = {name: value for name, value in wanted.items() if value is not None}
     chunk_tokens = changed.pop("chunk_tokens", None)
     chunking = dict(active["chunking"])
     if chunk_tokens:
         chunking = {"max_tokens": chunk_tokens}
     elif changed.get("provider", active["provider"]) != active["provider"]:
-        # Counted as before, so that the chunks are the same and no file has to be read.
+        # Count tokens as before: the chunks stay the same, and no file has to be read.
         chunking = {"counter": active["provider"], **chunking}
     if "model" in changed and "dimensions" not in changed:
-        raise UsageError("another model needs --dimensions: the width of its embeddings")
+        raise UsageError("another model needs --dimensions, the width of its embeddings")
     if not changed and chunking == active["chunking"]:
-        raise UsageError("name what is to change: --model, --dimensions, --chunk-tokens, ...")
+        raise UsageError("name what to change: --model, --dimensions, --chunk-tokens, ...")
     if "model" in changed:
         changed = {"document_prefix": "", "query_prefix": "", "sends_dimensions": None, **changed}
     names = ("model", "dimensions", "provider", "sends_dimensions", "document_prefix")
@@ -108,13 +108,13 @@ def _check_size(provider: Provider, model: str, chunk_tokens: int) -> None:
     limit = provider.limits_for(model).text_tokens
     if chunk_tokens > limit:
         raise UsageError(
-            f"chunks have up to {chunk_tokens} tokens, and {model} takes {limit}: say "
+            f"chunks have up to {chunk_tokens} tokens, but {model} takes {limit}: use "
             f"--chunk-tokens {limit} or less"
         )
 
 
 def _check_closed(provider: Provider, plan: Row) -> None:
-    """A provider of this machine has models that nobody else has, and no others."""
+    """Refuse a model that the provider lacks, or that only another local provider has."""
     known = provider.models.get(plan["model"])
     if plan["provider"] == provider.name:
         if known is None or plan["dimensions"] != known.dimensions:
@@ -134,7 +134,7 @@ def _as_parameters(plan: Row) -> Row:
 
 
 def status(*, as_json: bool) -> int:
-    """Every index version, and what is left to do for those that are being filled."""
+    """Print every index version, and how much work is left for those that are being filled."""
     with admin_connection(settings_in_use()) as connection:
         rows = reindex.versions(connection)
         for row in rows:
@@ -152,12 +152,12 @@ def status(*, as_json: bool) -> int:
 
 
 def minutes_left(missing: int | None, per_minute: float | None) -> int | None:
-    """At the rate of the last ten minutes; None: nothing is missing, or nothing was done."""
+    """Minutes left at the rate of the last ten; None if nothing is missing or nothing was done."""
     return ceil(missing / per_minute) if missing and per_minute else None
 
 
 def pause(version: int, *, is_paused: bool) -> int:
-    """Make no more jobs for a version, or make them again."""
+    """Stop making jobs for a version, or start again."""
     with admin_connection(settings_in_use()) as connection:
         reindex.pause(connection, version, is_paused=is_paused)
     console().print(f"index version {version} is {'paused' if is_paused else 'being filled'}")
@@ -165,7 +165,7 @@ def pause(version: int, *, is_paused: bool) -> int:
 
 
 def activate(version: int, *, anyway: bool) -> int:
-    """Answer searches from a version that is filled; the active one is kept filled beside it."""
+    """Answer searches from a filled version; the previous one is kept up to date beside it."""
     with admin_connection(settings_in_use()) as connection:
         if reindex.activate(connection, version, anyway=anyway):
             console().print(f"index version {version} is active")
@@ -176,12 +176,12 @@ def activate(version: int, *, anyway: bool) -> int:
         ]
     raise RefusedError(
         f"index version {version} lacks documents, among them {', '.join(names)}: wait for "
-        "docmill reindex status to say 0 missing, or say --anyway"
+        "docmill reindex status to say 0 missing, or use --anyway"
     )
 
 
 def rollback(*, anyway: bool) -> int:
-    """Answer searches from the version that was active before."""
+    """Answer searches from the previously active version."""
     with admin_connection(settings_in_use()) as connection:
         version = reindex.former(connection)
     return activate(version, anyway=anyway)

@@ -1,4 +1,4 @@
-"""`docmill cancel`, `retry` and `explain`: what owners ask for through the Data API as well."""
+"""`docmill cancel`, `retry` and `explain`, which owners can also do through the Data API."""
 
 import re
 from difflib import get_close_matches
@@ -25,14 +25,17 @@ _ID: Final = re.compile(r"[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{0,27}", re.IGNOREC
 
 
 def find_job(connection: Connection, text: str) -> UUID:
-    """The job whose id begins like this. Raises UsageError, or RefusedError when there is none."""
+    """The job whose id begins with this text.
+
+    Raises UsageError, or RefusedError if there is none.
+    """
     if not _ID.fullmatch(text):
         raise UsageError(f"{cell(text)!r} is not a job id: docmill jobs lists them")
     found = find_jobs(connection, text)
     if not found:
         raise RefusedError(f"there is no job {text}: docmill jobs lists them")
     if len(found) > 1:
-        raise UsageError(f"more than one job's id begins with {text}: write more of it")
+        raise UsageError(f"several jobs have ids that begin with {text}: write more of the id")
     return found[0]
 
 
@@ -44,7 +47,7 @@ def cancel(job_id: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"id": wanted, "state": state})
     elif state == "running":
-        console().print("asked its worker to stop, which takes about a second")
+        console().print("its worker was asked to stop; that takes about a second")
     elif state == "cancelled":
         console().print("cancelled")
     else:
@@ -64,7 +67,7 @@ def retry(job_id: str, *, as_json: bool) -> int:
 
 
 def require_code(code: str) -> None:
-    """Raise UsageError for what is no error code."""
+    """Raise UsageError if this is not an error code."""
     if code not in ERROR_CODES:
         close = get_close_matches(code, ERROR_CODES, n=1)
         hint = f"did you mean {close[0]}?" if close else "docs/errors.md lists them"

@@ -26,7 +26,7 @@ _POLL_SECONDS: Final = 0.5
 
 
 def choice_of(wanted: Row) -> Row:
-    """What was asked for, as read_again takes it. Raises UsageError."""
+    """The choice of documents as read_again takes it. Raises UsageError."""
     choice = {name: value for name, value in wanted.items() if value not in (None, False)}
     if not choice:
         raise UsageError(
@@ -34,7 +34,7 @@ def choice_of(wanted: Row) -> Row:
             "--owner"
         )
     if "outdated" in choice and "failed" in choice:
-        raise UsageError("--outdated is about what is searchable, --failed about what is not")
+        raise UsageError("--outdated chooses searchable documents, --failed the others")
     if "older_than" in choice and not _AGE.fullmatch(choice["older_than"]):
         raise UsageError("--older-than takes hours, days or weeks: 12h, 30d, 8w")
     if "source" in choice:
@@ -46,7 +46,7 @@ def choice_of(wanted: Row) -> Row:
 def documents(
     wanted: Row, *, limit: int | None, is_dry: bool, is_sure: bool, wait: bool, as_json: bool
 ) -> int:
-    """Say what it takes, ask, and make a job for each document that is chosen."""
+    """Show the cost, ask, and make a job for each chosen document."""
     settings = settings_in_use()
     choice = choice_of(wanted)
     if "owner" in choice:

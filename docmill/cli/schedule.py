@@ -1,4 +1,4 @@
-"""`docmill schedule`: what runs at which times, and what the last runs did."""
+"""`docmill schedule`: what runs at which times, and the results of the last runs."""
 
 from typing import Final
 

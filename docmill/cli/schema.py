@@ -41,7 +41,7 @@ def apply(*, as_json: bool) -> int:
 
 
 def _unlike_settings(connection: Connection, settings: Settings) -> list[dict[str, object]]:
-    """What the settings name for the index, and the active index is not: it stays as it is."""
+    """Settings that differ from the active index version, which keeps its own values."""
     index = active_index_version(connection)
     if index is None:
         return []
@@ -50,7 +50,7 @@ def _unlike_settings(connection: Connection, settings: Settings) -> list[dict[st
         "embedding_dimensions": (index.dimensions, settings.dimensions),
         "chunk_tokens": (index.chunking.get("max_tokens"), settings.chunk_tokens),
     }
-    # A default is nobody's wish: an index that was changed by `reindex` is not unlike it.
+    # Ignore a default, which nobody chose: `reindex` may have changed the index since.
     named = settings.model_fields_set | (
         {"embedding_model", "embedding_dimensions"}
         if "embedder" in settings.model_fields_set

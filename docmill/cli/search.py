@@ -18,14 +18,14 @@ from docmill.worker.settings.parts import EmbedderSettings
 from docmill.worker.settings.processes import Settings
 from docmill.worker.store.maintenance import active_index_version
 
-#: By what is searched.
+#: How to search.
 By = Literal["words", "meaning", "both"]
 SCORES = ("score", "vector_score", "text_score")
 FIELDS = (*SCORES, "object_name", "title", "page_start", "page_end", "headings", "content")
 
 
 def search(query: str, *, by: By, owner: str | None, limit: int, as_json: bool) -> int:
-    """Print the passages that answer a query best, of those that the owner may read."""
+    """Print the best passages for a query that the owner may read."""
     check_query(query)
     settings = settings_in_use()
     searcher = caller(settings, owner)
@@ -44,9 +44,9 @@ def search(query: str, *, by: By, owner: str | None, limit: int, as_json: bool) 
 
 
 def caller(settings: Settings, owner: str | None) -> str:
-    """The user under whose rights is searched. Raises UsageError where nobody is named.
+    """The user whose rights the search has. Raises UsageError if nobody is named.
 
-    On an embedded stack that is its own user, unless another one is.
+    On an embedded stack its default user, unless another is named.
     """
     if owner is None and running_stack() is None:
         raise UsageError("name the user who searches: --owner SUB")
@@ -54,9 +54,9 @@ def caller(settings: Settings, owner: str | None) -> str:
 
 
 def passages(settings: Settings, query: str, *, by: By, owner: str, limit: int) -> list[Row]:
-    """What `hybrid_search` finds for this user.
+    """The passages that `hybrid_search` finds for this user.
 
-    Raises JobError where the query is not embedded, RefusedError where nothing is indexed.
+    Raises JobError if the query cannot be embedded, RefusedError if nothing is indexed.
     """
     with admin_connection(settings) as connection:
         index = active_index_version(connection)
@@ -73,7 +73,7 @@ def passages(settings: Settings, query: str, *, by: By, owner: str, limit: int) 
 
 
 def embed_query(settings: EmbedderSettings, index: IndexVersion, query: str) -> Vector:
-    """The embedding of a query, as an index version wants it. Raises JobError, SettingsError."""
+    """Embed a query for an index version. Raises JobError, SettingsError."""
     embedder = build_embedder(settings, index, kind=Kind.QUERY)
     vectors, _tokens = embedder.embed([index.query_prefix + query])
     vector: Vector = vectors[0]
@@ -81,7 +81,7 @@ def embed_query(settings: EmbedderSettings, index: IndexVersion, query: str) -> 
 
 
 def check_query(query: str) -> None:
-    """Raise UsageError for what is no text to search for."""
+    """Raise UsageError if the text cannot be searched for."""
     try:
         query.encode()
     except UnicodeEncodeError:
@@ -91,7 +91,7 @@ def check_query(query: str) -> None:
 
 
 def print_hit(hit: Row, *, width: int = 300) -> None:
-    """One hit as a person reads it: score, where, and the passage."""
+    """Print one hit: score, place and passage."""
     out = console()
     pages = pages_of(hit)
     headings = hit["headings"]
@@ -104,7 +104,7 @@ def print_hit(hit: Row, *, width: int = 300) -> None:
 
 
 def pages_of(hit: Mapping[str, Any]) -> str:
-    """`, page 3` or `, sheet 3`; nothing where a format has no pages."""
+    """`, page 3` or `, sheet 3`; empty if the format has no pages."""
     start, end = hit["page_start"], hit["page_end"]
     if start is None:
         return ""

@@ -1,4 +1,4 @@
-"""`docmill sources`: which buckets are ingested, and who owns what is found there."""
+"""`docmill sources`: which buckets are ingested, and who owns their documents."""
 
 import sys
 from collections.abc import Iterable
@@ -29,10 +29,10 @@ _COLUMNS: Final = (
     *("bucket_id", "prefix", "owner_from", "access", "priority", "weight", "max_bytes"),
     *("documents", "retired_at"),
 )
-#: What is wrong with an option, by the constraint of the table that refuses it.
+#: What is wrong with an option, by the constraint that refuses it.
 _REFUSALS: Final = {
     "sources_owner_from_check": (
-        "--owner-from is none of uploader, folder:N (N from 1 to 99), fixed:SUB"
+        "--owner-from is not one of uploader, folder:N (N from 1 to 99), fixed:SUB"
     ),
     "sources_access_check": "--access is neither owner nor inherit",
     "sources_priority_check": "--priority is not from 0 (first) to 9",
@@ -63,7 +63,7 @@ def add(source: Source, *, is_bulk: bool, dry_run: bool, as_json: bool) -> int:
     with admin_connection(settings) as connection:
         if not bucket_exists(connection, source.bucket_id):
             print(
-                f"docmill: there is no bucket {source.bucket_id!r} yet; what it will hold is "
+                f"docmill: there is no bucket {source.bucket_id!r} yet; its files are "
                 "ingested once it exists",
                 file=sys.stderr,
             )
@@ -94,12 +94,12 @@ def _added(connection: Connection, source: Source) -> Row:
 def _print_count(found: Row) -> None:
     out = console()
     mebibytes = found["bytes"] / 1024**2
-    out.print(f"{found['objects']} files are there ({mebibytes:,.1f} MiB), {found['fresh']} new")
+    out.print(f"{found['objects']} files found ({mebibytes:,.1f} MiB), {found['fresh']} new")
     if found["fresh"]:
         out.print(f"about {found['tokens']} tokens to embed ({cell(found['usd'])} USD)")
     if found["unowned"]:
         out.print(
-            f"{found['unowned']} of them have no owner by this rule: only the secret key will "
+            f"{found['unowned']} of them have no owner under this rule: only the secret key can "
             "find them (see --owner-from)"
         )
 
@@ -120,7 +120,7 @@ def remove(bucket: str, *, prefix: str, forget: bool, as_json: bool) -> int:
         source_id = find_source(connection, bucket, prefix)
         if source_id is None:
             raise RefusedError(
-                f"{bucket}/{prefix} is not a source: docmill sources list shows what is"
+                f"{bucket}/{prefix} is not a source: docmill sources list shows the sources"
             )
         removed = remove_source(connection, source_id, forget=forget)
     if as_json:

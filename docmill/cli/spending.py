@@ -1,4 +1,4 @@
-"""`docmill budget` and `docmill usage`: what may be spent on embeddings, and what was."""
+"""`docmill budget` and `docmill usage`: limits on spending, and what was spent."""
 
 from datetime import UTC, date, datetime
 from typing import Final
@@ -18,7 +18,7 @@ GROUPS: Final = ("owner", "day", "model", "purpose")
 
 
 def list_budgets(*, as_json: bool) -> int:
-    """Every budget and what is spent of it."""
+    """List every budget and what is spent of it."""
     with admin_connection(settings_in_use()) as connection:
         rows = spending.list_budgets(connection)
     print_rows(rows, _BUDGET_COLUMNS, as_json=as_json)
@@ -34,7 +34,7 @@ def set_budget(
     is_sure: bool,
     as_json: bool,
 ) -> int:
-    """Set a budget; jobs that are over it are held, those that are not any more go on."""
+    """Set a budget; hold jobs that are over it, and release jobs that are not any more."""
     settings = settings_in_use()
     with admin_connection(settings) as connection:
         scope, key = _scope(owner, each_owner=each_owner)
@@ -43,7 +43,7 @@ def set_budget(
         try:
             spending.set_budget(connection, scope, key, period, usd)
         except (psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange):
-            raise UsageError(f"{usd} is no budget: from 0 to 99999999 USD") from None
+            raise UsageError(f"{usd} is not a budget: use 0 to 99999999 USD") from None
         changed = apply_holds(connection)
         is_free = active_price(connection, settings) == 0
     code = _say("set", scope, key, period, changed, as_json=as_json)
@@ -56,7 +56,7 @@ def set_budget(
 
 
 def remove_budget(period: str, owner: str | None, *, each_owner: bool, as_json: bool) -> int:
-    """Remove a budget; jobs that it held go on."""
+    """Remove a budget; its held jobs continue."""
     with admin_connection(settings_in_use()) as connection:
         scope, key = _scope(owner, each_owner=each_owner)
         if not spending.remove_budget(connection, scope, key, period):
@@ -77,16 +77,16 @@ def _say(action: str, scope: str, key: str, period: str, jobs: int, *, as_json: 
     if as_json:
         print_json({"action": action, "scope": scope, "key": key, "period": period, "jobs": jobs})
     else:
-        console().print(f"{action}: {count_of(jobs, 'job')} held or let go on")
+        console().print(f"{action}: {count_of(jobs, 'job')} held or released")
     return ExitCode.DONE
 
 
 def usage(since: datetime | None, by: str, owner: str | None, *, as_json: bool) -> int:
-    """What was spent, in groups."""
+    """Print what was spent, in groups."""
     groups = [one.strip() for one in by.split(",")]
     unknown = [one for one in groups if one not in GROUPS]
     if unknown:
-        raise UsageError(f"--by takes {', '.join(GROUPS)}, with commas in between")
+        raise UsageError(f"--by takes {', '.join(GROUPS)}, separated by commas")
     with admin_connection(settings_in_use()) as connection:
         rows = spending.list_usage(
             connection,

@@ -56,7 +56,7 @@ def _up_here(home: Path, signals: StopSignals, *, as_json: bool) -> int:
     stack = EmbeddedStack(home, embedding=chosen_embedding(), check=signals.check)
     signals.hurry = stack.hurry
     with stack.running() as info:
-        # Not into a file: up.log is where it goes when --detach started this process.
+        # Do not write into a file: with --detach, this process already writes into up.log.
         _announce(info, as_json=as_json, with_password=as_json or sys.stdout.isatty())
         while not signals.came():
             for name in stack.restart_ended():
@@ -80,7 +80,7 @@ def _up_detached(home: Path, signals: StopSignals, *, as_json: bool) -> int:
             env={**os.environ, HOME_VARIABLE: str(home)},
             start_new_session=True,
         )
-    # With a second one it hurries.
+    # A second signal makes it hurry.
     signals.hurry = process.terminate
     deadline = time.monotonic() + _DETACH_SECONDS
     while time.monotonic() < deadline and not signals.came():
@@ -132,7 +132,7 @@ def down() -> int:
     deadline = time.monotonic() + _DOWN_SECONDS
     while holder.is_running():
         if time.monotonic() > deadline:
-            # Its children follow it: the kernel signals each when its parent ends.
+            # The kernel signals its children when it ends.
             os.kill(holder.pid, signal.SIGKILL)
             raise ServiceError(f"the stack did not stop in {_DOWN_SECONDS:.0f} s and was killed")
         time.sleep(_POLL_SECONDS)

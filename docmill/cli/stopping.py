@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, for commands that have something to end in order."""
+"""Ctrl-C, SIGTERM and a closed terminal, for commands that must stop things in order."""
 
 import os
 import signal
@@ -13,31 +13,30 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Notes the signals that ask a command to end, while it is entered.
+    """While entered, notes signals that ask the command to end.
 
-    Nothing is interrupted at a bad moment: the command calls `check` where it can stop, or lets
-    itself be interrupted inside `interrupting`. For the main thread.
+    A signal interrupts nothing at a bad moment: the command calls `check` at places where it can
+    stop, or allows interruption inside `interrupting`. For the main thread only.
     """
 
     def __init__(self, said_first: str) -> None:
-        """`said_first` goes to stderr with the first signal."""
+        """`said_first` is printed on stderr at the first signal."""
         self.number: int | None = None
-        #: Called with every further signal: whoever sends it wants no more patience.
+        #: Called at every further signal: the sender does not want to wait any longer.
         self.hurry: Callable[[], None] = lambda: None
         self._said_first = said_first
         self._may_interrupt = False
         self._handlers = ExitStack()
 
     def __enter__(self) -> Self:
-        """Take the signals over, but for those that are ignored, as nohup has it."""
+        """Handle the signals, except for those that are ignored (nohup ignores SIGHUP)."""
         self._handlers.enter_context(_handling(_SIGNALS, self._on_signal))
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _at: object) -> None:
-        """Give them back; or ignore them from now on, when one came.
+        """Give the signals back. If one came, ignore them from now on and raise StoppedError.
 
-        What was asked for is done then, and only to say so is left. An error of what was being
-        stopped says nothing new. Raises StoppedError instead of it.
+        StoppedError replaces the error of the code that was stopped, which says nothing new.
         """
         if not self.came():
             self._handlers.close()
@@ -78,7 +77,7 @@ class StopSignals:
             self.hurry()
             return
         self.number = number
-        # Not through Python's buffers: they may be in use right now.
+        # Write without Python's buffers, which may be in use at this moment.
         with suppress(OSError):
             os.write(2, f"docmill: {self._said_first}\n".encode())
         if self._may_interrupt:
@@ -87,7 +86,7 @@ class StopSignals:
 
 @contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the body as Ctrl-C does. Raises StoppedError with the advice."""
+    """Let SIGTERM and SIGHUP end the body like Ctrl-C. Raises StoppedError with the advice."""
     came = signal.SIGINT
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -106,7 +105,7 @@ def interruptible(advice: str) -> Iterator[None]:
 def _handling(
     numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Handle these signals meanwhile, but for a SIGHUP that is ignored, as nohup has it."""
+    """Handle these signals in the body, except for an ignored SIGHUP (nohup)."""
     taken = [
         number
         for number in numbers

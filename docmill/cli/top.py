@@ -22,7 +22,7 @@ _SHOWN: Final = 8
 
 
 def top(*, once: bool, as_json: bool) -> int:
-    """Show it until Ctrl-C; once where nobody looks at a terminal."""
+    """Refresh the view until Ctrl-C; without a terminal, print it once."""
     with (
         interruptible("nothing was changed"),
         admin_connection(settings_in_use()) as connection,
@@ -40,7 +40,7 @@ def top(*, once: bool, as_json: bool) -> int:
 
 
 def snapshot(connection: Connection) -> Row:
-    """Everything that is shown."""
+    """Read everything that the view shows."""
     return {
         "troubles": list_troubles(connection),
         "rates": shown.rates(connection),
@@ -52,7 +52,7 @@ def snapshot(connection: Connection) -> Row:
 
 
 def rendered(now: Row) -> RenderableType:
-    """A snapshot as a person reads it."""
+    """Format a snapshot for people."""
     parts: list[RenderableType] = [
         Text(f"{cell(trouble['seen'])}: {cell(trouble['remedy'])}", style="bold red")
         for trouble in now["troubles"]

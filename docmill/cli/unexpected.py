@@ -1,4 +1,4 @@
-"""What is said of errors that no command expected."""
+"""Messages for errors that no command expected."""
 
 import os
 import traceback
@@ -14,7 +14,7 @@ from docmill.worker.store.database import connection_failure
 
 
 def reason_of(error: Exception) -> str:
-    """Why something failed, without what must not be shown."""
+    """Why something failed, without secrets or document text."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         said = (error.diag.message_primary, error.diag.message_hint)
         return redact(" (".join(part for part in said if part) + ")" * bool(said[1]))
@@ -23,7 +23,7 @@ def reason_of(error: Exception) -> str:
     return redact(str(error).strip()) or type(error).__name__
 
 
-#: What to do where a command met an error that jobs are tried again after by themselves.
+#: What to do after an error that a job would simply retry.
 _REMEDIES: Final = {
     "provider_unavailable": "check OPENAI_BASE_URL and this machine's network, or try again later",
     "provider_invalid_response": (
@@ -37,7 +37,7 @@ _REMEDIES: Final = {
 
 
 def explain_job_error(error: JobError) -> tuple[str, str]:
-    """What happened and what to do, where a command met what else a job meets."""
+    """What happened and what to do, if a command meets an error of jobs."""
     known = error_texts()[error.code]
     detail = redact(str(error))
     seen = known.message.rstrip(".") + (f" ({detail})" if detail != error.code else "")
@@ -45,7 +45,7 @@ def explain_job_error(error: JobError) -> tuple[str, str]:
 
 
 def explain_unknown(error: Exception) -> tuple[str, ExitCode]:
-    """What is said of an error that its command did not expect, and the exit code."""
+    """The message and exit code for an error that the command did not expect."""
     if isinstance(error, JobError):
         return ": ".join(explain_job_error(error)), ExitCode.ENVIRONMENT
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):

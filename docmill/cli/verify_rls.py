@@ -1,4 +1,4 @@
-"""`docmill verify-rls`: who can read or change what is not theirs, tried out."""
+"""`docmill verify-rls`: try who can read or change other users' data."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "leak": "bold red"}
 
 
 def verify_rls(*, as_json: bool) -> int:
-    """Try everything; exit code 1 when anything leaks."""
+    """Try everything; exit code 1 if anything leaks."""
     with admin_connection(settings_in_use()) as connection:
         findings = list(verify(connection))
     if as_json:
@@ -40,7 +40,7 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _summary(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """What is well in one line for each check, everything else by itself."""
+    """One line for each check without problems, and every other finding by itself."""
     well = Counter(finding.check for finding in findings if finding.outcome == "ok")
     for check in dict.fromkeys(finding.check for finding in findings):
         if well[check]:
@@ -53,7 +53,7 @@ def _summary(findings: Sequence[Finding]) -> Iterator[Finding]:
 def _verdict(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.outcome for finding in findings)
     if counts["leak"]:
-        return f"\n{count_of(counts['leak'], 'leak')}: somebody can reach what is not theirs."
+        return f"\n{count_of(counts['leak'], 'leak')}: somebody can reach other users' data."
     if counts["warning"]:
         return f"\nNo leak; {count_of(counts['warning'], 'warning')} to look at."
-    return "\nNobody reaches what is not theirs."
+    return "\nNobody can reach other users' data."

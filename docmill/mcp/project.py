@@ -10,17 +10,17 @@ from mcp.server.mcpserver.exceptions import ToolError
 from docmill.mcp.tokens import NO_ANSWER, TokenSource
 
 _TIMEOUT_SECONDS: Final = 30.0
-#: The function waits for a provider; who searches by words instead need not wait as long.
+#: The function may wait for a provider; a caller that can search by words waits less.
 _EMBED_SECONDS: Final = 15.0
 _SIGN_IN: Final = (
-    "the user's access token is not accepted: it has expired, or it is not one of this project. "
+    "the user's access token is not accepted: it has expired, or belongs to another project. "
     "Sign in again and give the new one"
 )
 _NOT_SERVED: Final = (
-    "the Data API of the project does not serve docmill's schema ingest, or an older one: expose "
+    "the project's Data API does not serve docmill's schema ingest, or an old one: expose "
     "it, and run docmill schema apply"
 )
-#: By SQLSTATE.
+#: Messages by SQLSTATE.
 _SAID: Final = {
     "57014": "the search took too long: ask for less, or try again later",
     "42501": _NOT_SERVED,
@@ -28,7 +28,7 @@ _SAID: Final = {
 
 
 def open_project(url: str, publishable_key: str) -> httpx.AsyncClient:
-    """HTTP to a project. Nothing of one user stays in it for the next: it keeps no cookies."""
+    """Open HTTP to a project. It keeps no cookies, so nothing of one user reaches the next."""
     http = httpx.AsyncClient(
         base_url=url.rstrip("/"),
         headers={"apikey": publishable_key},
@@ -40,7 +40,7 @@ def open_project(url: str, publishable_key: str) -> httpx.AsyncClient:
 
 
 class BadValueError(ToolError):
-    """A function of docmill refuses a value; the text says which."""
+    """A function of docmill refuses a value; the text says which value."""
 
 
 class NotEmbeddedError(Exception):
@@ -75,9 +75,9 @@ class UserProject:
         return _rows(await self._send("POST", path, json=arguments, headers=headers))
 
     async def embed(self, query: str, *, anew: bool = False) -> Embedded:
-        """The embedding of a query. Raises NotEmbeddedError when there is none to be had.
+        """Embed a query. Raises NotEmbeddedError if that is not possible.
 
-        The function remembers the active index for a minute, but is asked not to with `anew`.
+        The function caches the active index for a minute; `anew` tells it to read the index again.
         """
         how: dict[str, Any] = {"json": {"input": query}, "timeout": _EMBED_SECONDS}
         if anew:
@@ -125,12 +125,12 @@ def _rows(answer: httpx.Response) -> list[dict[str, Any]]:
     except ValueError:
         rows = None
     if not isinstance(rows, list):
-        raise ToolError("what answers at SUPABASE_URL is not a Data API")
+        raise ToolError("the server at SUPABASE_URL is not a Data API")
     return rows
 
 
 def _refusal(answer: httpx.Response) -> ToolError:
-    """What went wrong, for whoever called the tool. Of the answer only what docmill wrote."""
+    """The error for the caller of the tool. It repeats only texts that docmill wrote."""
     code, message = _error_of(answer)
     if code.startswith("22"):
         return BadValueError(message)
@@ -144,7 +144,7 @@ def _refusal(answer: httpx.Response) -> ToolError:
 
 
 def _error_of(answer: httpx.Response) -> tuple[str, str]:
-    """PostgREST's code and message, empty where something else answered."""
+    """PostgREST's code and message; empty if something else answered."""
     try:
         body = answer.json()
     except ValueError:

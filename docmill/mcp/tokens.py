@@ -1,4 +1,4 @@
-"""Users' tokens: what they say, and how a session's are renewed."""
+"""Users' access tokens: reading them, and renewing those of a session."""
 
 import base64
 import fcntl
@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from docmill.embedded.stack import write_private
 
-#: A token that ends so soon is renewed before it is used.
+#: A token that ends within this time is renewed before use.
 _SPARE_SECONDS: Final = 30
 NO_ANSWER: Final = "the Supabase project does not answer: try again later"
 SESSION_ENDED: Final = (
@@ -28,20 +28,20 @@ SESSION_ENDED: Final = (
 
 
 class TokenSource(Protocol):
-    """Whoever has the access token of one user."""
+    """Provides the access token of one user."""
 
     async def token(self) -> str:
-        """The token as it is now. Raises ToolError when the session has ended."""
+        """The current token. Raises ToolError if the session has ended."""
         ...
 
     async def renewed(self, refused: str) -> str | None:
-        """Another token after one that was refused; None when there is no other."""
+        """Another token after one was refused; None if there is no other."""
         ...
 
 
 @dataclass(frozen=True)
 class FixedToken:
-    """A token that somebody else renews."""
+    """A token that something else renews."""
 
     value: str = field(repr=False)
 
@@ -50,12 +50,12 @@ class FixedToken:
         return self.value
 
     async def renewed(self, refused: str) -> None:
-        """There is no other."""
+        """Return None: there is no other token."""
 
 
 @dataclass(frozen=True)
 class Minted:
-    """Tokens that are made when they are asked for: the embedded mode's."""
+    """Tokens that are made on demand, in the embedded mode."""
 
     mint: Callable[[], str]
 
@@ -64,13 +64,13 @@ class Minted:
         return self.mint()
 
     async def renewed(self, refused: str) -> None:
-        """A new one was refused already."""
+        """Return None: a new token was already refused."""
 
 
 def claims_of(token: str) -> dict[str, Any] | None:
-    """What a user's token says of itself, unverified; None for what is no user's.
+    """The claims of a user's token, not verified; None if it is not a user's token.
 
-    A user's is a JWT of the role `authenticated` with a subject. The project's keys are none.
+    A user's token is a JWT with the role `authenticated` and a subject. The project's keys are not.
     """
     try:
         payload = token.split(".")[1]
@@ -91,8 +91,8 @@ def ends_soon(token: str) -> bool:
 class Session:
     """The tokens of one user, renewed with a refresh token.
 
-    Each refresh token can be used once. With a file, the newest pair is kept there: the next
-    process goes on with it, and several at once share it.
+    Each refresh token can be used once. With a file, the newest pair is stored there: later
+    processes continue with it, and several at once share it.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class Session:
         self._one_at_a_time = anyio.Lock()
 
     async def token(self) -> str:
-        """The access token. Raises ToolError when it cannot be renewed."""
+        """The access token. Raises ToolError if it cannot be renewed."""
         if not self._access_token or ends_soon(self._access_token):
             return await self.renewed(self._access_token)
         return self._access_token
 
     async def renewed(self, refused: str) -> str:
-        """Another access token. Raises ToolError when the session has ended."""
+        """Another access token. Raises ToolError if the session has ended."""
         async with self._one_at_a_time, _locked(self._file):
             if self._access_token == refused:
                 self._access_token = await self._another(refused)
@@ -120,7 +120,7 @@ class Session:
     async def _another(self, refused: str) -> str:
         kept = _read(self._file)
         access = kept.get("access_token", "")
-        # Another process has renewed it meanwhile.
+        # Another process has already renewed it.
         if access and access != refused and not ends_soon(access):
             return access
         for refresh_token in filter(None, (kept.get("refresh_token"), self._refresh_token)):
@@ -150,7 +150,7 @@ class Session:
 
 
 def _read(file: Path | None) -> dict[str, str]:
-    """The pair that is kept; empty when there is none, or what is there is no pair."""
+    """The stored pair; empty if there is none, or the file does not hold a pair."""
     try:
         kept = json.loads(file.read_text()) if file is not None else {}
     except (OSError, ValueError):
@@ -160,7 +160,7 @@ def _read(file: Path | None) -> dict[str, str]:
 
 @asynccontextmanager
 async def _locked(file: Path | None) -> AsyncIterator[None]:
-    """Keep other processes from renewing the same session: the second would end it."""
+    """Keep other processes from renewing the same session: a second renewal would end it."""
     if file is None:
         yield
         return
@@ -170,18 +170,18 @@ async def _locked(file: Path | None) -> AsyncIterator[None]:
 
 
 class UserVerifier:
-    """Tells users' tokens from others, for the HTTP transport.
+    """Recognises users' tokens, for the HTTP transport.
 
-    What it says only decides who is answered with 401. Data comes from the Data API alone, which
-    verifies the token again with each request: so a project that does not answer here lets the
-    request pass, and the tool then says what is wrong.
+    The result only decides which requests get a 401. All data comes from the Data API, which
+    verifies the token again at each request. So if the project does not answer here, the request is
+    let through, and the tool then reports the error.
     """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The user of a token; None when it is no user's, has ended, or the project refuses it."""
+        """The user of a token; None if it is no user's, has expired, or the project refuses it."""
         claims = claims_of(token)
         if claims is None or not await self._is_accepted(token):
             return None

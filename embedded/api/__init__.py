@@ -1,7 +1,7 @@
 """The server that supabase-js and supabase-py talk to in the embedded mode.
 
-One address, SUPABASE_URL, for the parts of Storage, PostgREST and Auth that docmill's users need.
-For development and tests only; docs/embedded.md says what it leaves out.
+It serves the parts of Storage, PostgREST and Auth that docmill's users need, at one address,
+SUPABASE_URL. For development and tests only; docs/embedded.md says what is missing.
 """
 
 from docmill.embedded.api.server import ApiServer, start_api

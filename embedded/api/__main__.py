@@ -1,4 +1,4 @@
-"""`python -m docmill.embedded.api`: serve until SIGTERM, with the settings of the environment."""
+"""`python -m docmill.embedded.api`: serve until SIGTERM, with the settings in the environment."""
 
 import sys
 

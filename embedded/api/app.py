@@ -1,4 +1,4 @@
-"""One server for the parts of Supabase that docmill's users need beside their database."""
+"""One server for the parts of Supabase, beside the database, that docmill's users need."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -35,7 +35,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 
 
 def create_router(settings: ApiSettings) -> Starlette:
-    """All of it, for paths that are not decoded yet."""
+    """The routes of all parts, for paths that are not decoded yet."""
     keys = settings.keys
     storage = create_storage(settings.storage, keys)
     rest = create_rest(settings.rest, keys)
@@ -68,7 +68,8 @@ def create_router(settings: ApiSettings) -> Starlette:
             ),
         ],
         middleware=[
-            # As Supabase's gateway: a page on any other port may ask and read every header.
+            # Like Supabase's gateway: a page from any origin may send requests and read every
+            # header.
             Middleware(
                 CORSMiddleware,
                 allow_origins=["*"],
@@ -99,12 +100,12 @@ async def _to_console(_request: Request) -> Response:
 
 
 async def _status(_request: Request) -> Response:
-    """Answers once the lifespan has begun: the database was reached."""
+    """Answers once the lifespan has begun, that is once the database was reached."""
     return Response()
 
 
 def _undecoded(app: ASGIApp) -> ASGIApp:
-    """Route the path as it came, so that names are decoded once and after they are cut out."""
+    """Route by the undecoded path: names are cut out first and decoded once."""
 
     async def with_raw_path(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -1,6 +1,6 @@
-"""What Supabase's gateway does in front of PostgREST and Auth: it turns API keys into tokens.
+"""Supabase's gateway in front of PostgREST and Auth: it turns API keys into tokens.
 
-Storage's part does this itself, because there a key counts in some places only.
+Storage's part does this itself, because Storage accepts a key only in some places.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from docmill.embedded.keys import ANON, SERVICE_ROLE, ApiKeys, is_browser
 
-#: A key's token is made for one request; long enough for the longest one.
+#: A key's token serves one request; this is long enough for the longest one.
 _TOKEN_SECONDS: Final = 3600
 
 
@@ -35,9 +35,9 @@ _SECRET_IN_BROWSER: Final = (
 
 
 class Gateway:
-    """Lets in who sends one of the project's keys as `apikey`.
+    """Accepts requests with one of the project's keys in `apikey`.
 
-    Behind it `Authorization` holds a token: the caller's own, or one of the key's role.
+    After it `Authorization` holds a token: the caller's own, or a token with the key's role.
     """
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
@@ -71,7 +71,7 @@ class Gateway:
         return None
 
     def _is_legacy_key(self, key: str) -> bool:
-        """The anon and service_role keys of old are tokens; a user's token is no key."""
+        """The old anon and service_role keys are tokens; a user's token does not count as a key."""
         try:
             return self._keys.decode(key).get("role") in {ANON, SERVICE_ROLE}
         except jwt.PyJWTError:

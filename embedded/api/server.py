@@ -25,7 +25,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """What clients know as SUPABASE_URL."""
+        """The address that clients have as SUPABASE_URL."""
         return self.settings.url
 
     def stop(self) -> None:
@@ -34,7 +34,7 @@ class ApiServer:
 
 
 def start_api(settings: ApiSettings, *, log_path: Path) -> ApiServer:
-    """Start the API and wait until it answers. Raises ServiceError when it does not.
+    """Start the API and wait until it answers. Raises ServiceError if it does not.
 
     It ends with the calling thread.
     """

@@ -1,4 +1,4 @@
-"""What the process is started with, passed to it through the environment."""
+"""The settings of the process, passed to it in an environment variable."""
 
 import os
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from docmill.worker.asking import NO_SERVERS, AskingServers
 from docmill.worker.errors import SettingsError
 from docmill.worker.settings.parts import EmbedderSettings, ProviderSettings
 
-#: Not DOCMILL_: workers refuse variables of that prefix that they do not know.
+#: The prefix is not DOCMILL_: workers refuse unknown variables with that prefix.
 VARIABLE: Final = "EMBEDDED_API_SETTINGS"
 
 
 @dataclass(frozen=True)
 class EmbeddingKeys:
-    """How providers of embeddings are reached, as EmbedderSettings has it."""
+    """How to reach the providers of embeddings: the fields of EmbedderSettings that tell it."""
 
     by_name: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, settings: EmbedderSettings) -> Self:
-        """Those of the settings of this process."""
+        """Take them from the settings of this process."""
         found = {name: getattr(settings, name) for name in ProviderSettings.model_fields}
         return cls(
             {
@@ -39,7 +39,7 @@ class EmbeddingKeys:
         )
 
     def settings(self) -> EmbedderSettings:
-        """What embedders are built from."""
+        """The settings to build embedders from."""
         return EmbedderSettings.model_validate(self.by_name)
 
 
@@ -55,17 +55,20 @@ class ApiSettings:
     embedding: EmbeddingKeys = EmbeddingKeys()
     own_functions: tuple[OwnFunction, ...] = ()
     console_bucket: str = "documents"
-    console_hint: str = ""  #: what the page says below the form to sign in
+    console_hint: str = ""  #: a text on the console page below the sign-in form
     host: str = "127.0.0.1"
     port: int = 54321
 
     @property
     def url(self) -> str:
-        """What clients know as SUPABASE_URL."""
+        """The address that clients have as SUPABASE_URL."""
         return f"http://{self.host}:{self.port}"
 
     def environ(self) -> dict[str, str]:
-        """The variable that `from_environ` reads back. A command line everyone could read."""
+        """The variable that `from_environ` reads.
+
+        A command line would show the secrets to everyone.
+        """
         return {VARIABLE: TypeAdapter(ApiSettings).dump_json(self).decode()}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Routes of Auth: sign in with a password, refresh, who am I, sign out. Nobody can sign up."""
+"""Routes of Auth: sign in with a password, refresh, read the user, sign out. Nobody can sign up."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _BEARER: Final = re.compile(r"bearer (\S+)", re.IGNORECASE)
 
 
 def create_auth(settings: AuthSettings, keys: ApiKeys, *, issuer: str) -> Part:
-    """Auth; it connects when it begins to run. `issuer` is its own address."""
+    """Make Auth; it connects when it starts to run. `issuer` is its own address."""
     sessions = Sessions(settings)
     service = AuthService(settings, keys, sessions, issuer)
     routes = (
@@ -65,12 +65,12 @@ class AuthService:
         return JSONResponse(self._tokens(grant))
 
     async def user(self, request: Request) -> Response:
-        """GET /user: whose access token it is."""
+        """GET /user: the user of the access token."""
         user, _session_id = await self._caller(request)
         return JSONResponse(shown_user(user))
 
     async def logout(self, request: Request) -> Response:
-        """POST /logout: end sessions, hence their refresh tokens. Access tokens stay valid."""
+        """POST /logout: end sessions, and so their refresh tokens. Access tokens stay valid."""
         user, session_id = await self._caller(request)
         scope = request.query_params.get("scope") or "global"
         if scope not in SCOPES:
@@ -116,7 +116,10 @@ class AuthService:
         }
 
     async def _caller(self, request: Request) -> tuple[Row, UUID | None]:
-        """User and session of the access token. Raises AuthError when it proves neither."""
+        """User and session of the access token.
+
+        Raises AuthError if the token does not prove them.
+        """
         bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
         if bearer is None:
             message = "This endpoint requires a valid Bearer token"
@@ -159,5 +162,5 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 def _is_storable(text: str) -> bool:
-    """PostgreSQL has no NUL in texts, and UTF-8 no half of a surrogate pair."""
+    """PostgreSQL stores no NUL in texts, and UTF-8 cannot encode half of a surrogate pair."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

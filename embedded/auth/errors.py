@@ -1,6 +1,6 @@
 """Auth's error answers: codes, texts and statuses as in supabase/auth.
 
-Their form is that of the API version which supabase-js and supabase-py ask for.
+They have the form of the API version that supabase-js and supabase-py request.
 """
 
 from typing import Final
@@ -28,24 +28,24 @@ class AuthError(Exception):
 
 
 def validation_failed(message: str) -> AuthError:
-    """The request as a whole makes no sense."""
+    """The request as a whole is not valid."""
     return AuthError(400, "validation_failed", message)
 
 
 def invalid_credentials() -> AuthError:
-    """Nobody is told whether the address or the password is wrong."""
+    """The answer does not tell whether the address or the password is wrong."""
     return AuthError(400, "invalid_credentials", "Invalid login credentials")
 
 
 def bad_jwt(message: str) -> AuthError:
-    """The access token proves nothing."""
+    """The access token is not valid."""
     return AuthError(403, "bad_jwt", message)
 
 
 def answer(error: Exception) -> Response:
-    """The answer to a request that failed. What was not foreseen is logged and told to nobody."""
+    """Answer a failed request. Unexpected errors are logged, and the client gets no details."""
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=499)  # the client is gone
     refusal = error if isinstance(error, AuthError) else _unexpected(error)
     headers = {"x-sb-error-code": refusal.code, "X-Supabase-Api-Version": _API_VERSION}
     body = {"code": refusal.code, "message": refusal.message}

@@ -1,8 +1,8 @@
 """Sessions and their refresh tokens, in the tables and by the rules of Auth.
 
-They are in the database, so that a restart signs nobody out. A refresh token is good for one
-refresh. The one before the newest gives the newest again, because a client may have lost the
-answer; any other that is used again later than a moment after its use ends the session.
+They are in the database, so that a restart signs nobody out. A refresh token can be used once. The
+second newest token returns the newest again, because a client may have lost the answer. If an older
+token is used again, more than a moment after its first use, the session ends.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from docmill.embedded.auth.errors import AuthError
 from docmill.embedded.auth.settings import AuthSettings
 from docmill.embedded.part import Connection, Row, make_pool, opened
 
-#: For how long requests that were sent at the same time may use the same refresh token.
+#: For this long, requests that were sent at the same time may use the same refresh token.
 REUSE_SECONDS: Final = 10
 
 _USER: Final[LiteralString] = "select * from auth.users where id = %s"
@@ -33,7 +33,7 @@ _ADD: Final[LiteralString] = """
            (token, user_id, revoked, created_at, updated_at, parent, session_id)
     values (%(token)s, %(user_id)s, false, now(), now(), %(parent)s, %(session_id)s)
 """
-#: The session's row is locked: refreshes of one session come one after the other.
+#: Lock the session's row, so that refreshes of one session run one after the other.
 _FIND: Final[LiteralString] = """
     select token.revoked, session.id as session_id, session.user_id, session.created_at,
            token.updated_at < clock_timestamp() - make_interval(secs => %(reuse)s) as is_old
@@ -58,13 +58,13 @@ _END: Final[dict[str, LiteralString]] = {
     "others": "delete from auth.sessions where user_id = %(user_id)s and id <> %(session_id)s",
     "global": "delete from auth.sessions where user_id = %(user_id)s",
 }
-#: Which sessions of a user can be ended together.
+#: The sessions of a user that one request can end.
 SCOPES: Final = tuple(_END)
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a client may have tokens for."""
+    """A session for which the client may get tokens."""
 
     user: Row
     session_id: UUID
@@ -88,7 +88,7 @@ class Sessions:
             return await _one(connection, _USER_BY_EMAIL, [email])
 
     async def user_of(self, user_id: UUID, session_id: UUID | None) -> Row:
-        """The user of an access token. Raises AuthError when user or session is gone."""
+        """The user of an access token. Raises AuthError if the user or the session is gone."""
         async with self._pool.connection() as connection:
             user = await _one(connection, _USER, [user_id])
             if user is None:
@@ -100,7 +100,7 @@ class Sessions:
             return user
 
     async def begin(self, user_id: UUID) -> Grant:
-        """A new session of this user."""
+        """Begin a session of this user."""
         session_id = uuid4()
         async with self._pool.connection() as connection:
             await connection.execute(_BEGIN_SESSION, [session_id, user_id])
@@ -110,7 +110,7 @@ class Sessions:
             return Grant(user, session_id, user["last_sign_in_at"], token)
 
     async def refresh(self, token: str) -> Grant:
-        """The next refresh token of a session. Raises AuthError for one that is not good."""
+        """The next refresh token of a session. Raises AuthError if the token is not valid."""
         async with self._pool.connection() as connection:
             parameters = {"token": token, "reuse": REUSE_SECONDS}
             found = await _one(connection, _FIND, parameters)
@@ -120,7 +120,7 @@ class Sessions:
         if found is None:
             message = "Invalid Refresh Token: Refresh Token Not Found"
             raise AuthError(400, "refresh_token_not_found", message)
-        # Only now, because the end of the session is to be committed.
+        # Raise only now, because the end of the session must be committed first.
         if next_token is None:
             message = "Invalid Refresh Token: Already Used"
             raise AuthError(400, "refresh_token_already_used", message)
@@ -136,7 +136,7 @@ class Sessions:
 
 
 async def _next_token(connection: Connection, token: str, found: Row) -> str | None:
-    """The refresh token after this one; None when it was used before, which ends the session."""
+    """The refresh token after this one; None if this one was used before: that ends the session."""
     session_id = found["session_id"]
     if found["revoked"]:
         active = await _one(connection, _NEWEST, [session_id])

@@ -1,4 +1,4 @@
-"""Users: rows of auth.users, and what clients see of them."""
+"""Users: rows of auth.users, and the fields that clients see."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ _INSTALL: Final[LiteralString] = """
 
 
 def install_users(connection: psycopg.Connection[Any], users: Mapping[str, str]) -> None:
-    """Have these users, address by id, unless they exist. Repeatable."""
+    """Create these users (address by id) unless they exist. Repeatable."""
     for user_id, email in users.items():
         connection.execute(
             _INSTALL,
@@ -37,7 +37,7 @@ def install_users(connection: psycopg.Connection[Any], users: Mapping[str, str])
 
 
 def shown_user(row: Row) -> dict[str, Any]:
-    """A user as Auth answers with one. Identities of other providers do not exist here."""
+    """A user in the form of Auth's answers. Identities of other providers do not exist here."""
     return {
         "id": str(row["id"]),
         "aud": row["aud"],

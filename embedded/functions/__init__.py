@@ -1,7 +1,7 @@
 """The Edge Functions that clients of docmill need, `embed` and `ask`.
 
-They embed with the model of the active index version, the local one unless told otherwise. A
-project deploys those of examples/functions; these answer the same requests in the same form.
+They embed with the model of the active index version, by default the local one. A real project
+deploys the functions in examples/functions; these answer the same requests in the same form.
 """
 
 from docmill.embedded.functions.app import create_functions

@@ -17,9 +17,9 @@ from docmill.embedded.part import Part, make_app
 from docmill.worker.asking import AskingServers
 from docmill.worker.settings.parts import EmbedderSettings
 
-#: A query, not a document.
+#: Enough for a query, but not for a document.
 MAX_CHARACTERS: Final = 8000
-#: Who may ask: whoever pays for it in a project.
+#: Only signed-in users may ask, because each question costs money in a real project.
 _ROLES: Final = ("authenticated", "service_role")
 
 
@@ -31,7 +31,7 @@ def create_functions(
     embedding: EmbedderSettings,
     own: Sequence[OwnFunction] = (),
 ) -> Part:
-    """The functions of the project at `url`; the local model is read when they begin to run."""
+    """Make the functions of the project at `url`; the local model is read when they start."""
     passed_on = OwnFunctions({function.name: function for function in own}, keys)
     service = _Functions(keys, url, asking, QueryEmbedder(embedding), passed_on)
     routes = [("POST", "/embed", service.embed), ("POST", "/ask", service.ask)]
@@ -47,7 +47,7 @@ def _missing(request: Request, status: int) -> Exception:
 
 
 class _AskRefusedError(RefusedError):
-    """One of /ask, which tells its code."""
+    """A refusal by /ask, whose answer has a code."""
 
 
 def _error_of(request: Request, error: RefusedError) -> RefusedError:
@@ -86,13 +86,13 @@ class _Functions:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read the model."""
+        """Read the model at the start."""
         self._embedder.load()
         async with self._own.running():
             yield
 
     async def own(self, request: Request) -> Response:
-        """A function of the user's."""
+        """Call one of the user's own functions."""
         function = self._own.find(request)
         if function is None:
             raise _error_of(request, RefusedError(404, "", "not_found"))

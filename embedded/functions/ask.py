@@ -1,7 +1,7 @@
 """POST /ask: the answer to a question, as server-sent events.
 
-Everything is read and written as the caller, by the Data API. examples/functions/ask does the same
-in a project.
+Everything is read and written as the caller, through the Data API. examples/functions/ask does the
+same in a real project.
 """
 
 import json
@@ -27,7 +27,7 @@ from docmill.worker.models import IndexVersion
 log = get_logger(__name__)
 
 _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-#: What ask_question answers, by its status.
+#: The answers of ask_question, by their status.
 _REFUSALS: Final[Mapping[int, tuple[int, str, str]]] = {
     401: (401, "sign in to ask", "sign_in"),
     403: (401, "sign in to ask", "sign_in"),
@@ -39,10 +39,10 @@ _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class _EventStream(StreamingResponse):
-    """Ends what makes the events when the client is gone, and with it the call of the model."""
+    """Stops the generator of events, and so the call of the model, when the client is gone."""
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the end, or until nobody listens."""
+        """Send until the end, or until the client is gone."""
         async with anyio.create_task_group() as group:
 
             async def stream() -> None:
@@ -75,7 +75,7 @@ class Asking:
         self._servers = servers
 
     async def response(self, body: Any) -> Response:
-        """The events. Raises RefusedError for what goes wrong before the first."""
+        """The events. Raises RefusedError for an error before the first event."""
         question = text_of(body, "question", PROMPTS.question_characters)
         conversation = _conversation_of(body)
         try:
@@ -145,7 +145,7 @@ class Asking:
     async def _record(
         self, asked: _Asked, sources: Sequence[Passage], checked: CheckedAnswer
     ) -> str | None:
-        """Store the answer; None where that fails, for the answer is there all the same."""
+        """Store the answer. Returns None if that fails: the client gets the answer anyway."""
         parameters = {
             "message_id": asked.message_id,
             "answer": checked.answer,
@@ -168,7 +168,7 @@ def _conversation_of(body: Any) -> str | None:
     if conversation is None:
         return None
     if not isinstance(conversation, str) or not _UUID.fullmatch(conversation):
-        raise RefusedError(400, "conversation_id is the id of a conversation")
+        raise RefusedError(400, "conversation_id must be the id of a conversation")
     return conversation
 
 

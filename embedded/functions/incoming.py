@@ -1,4 +1,4 @@
-"""What functions read of a request, and how they refuse one."""
+"""Reads the fields of a request, and refuses bad ones."""
 
 import json
 from typing import Any, Final
@@ -11,7 +11,7 @@ _MAX_BODY_BYTES: Final = 64 * 1024
 
 
 class RefusedError(Exception):
-    """Why a request is not answered. `code` is stable; the text is for people."""
+    """Why a request is refused. `code` is stable; the text is for people."""
 
     def __init__(
         self, status: int, message: str, code: str = "bad_request", retry_after: str | None = None
@@ -23,7 +23,7 @@ class RefusedError(Exception):
 
 
 async def body_of(request: Request) -> Any:
-    """The JSON of a body. Raises RefusedError."""
+    """The JSON of the body. Raises RefusedError."""
     too_large = RefusedError(413, "the body is too large", "too_large")
     try:
         return json.loads(await read_bounded(request, _MAX_BODY_BYTES, too_large=too_large))
@@ -34,10 +34,10 @@ async def body_of(request: Request) -> Any:
 
 
 def text_of(body: Any, name: str, most_characters: int) -> str:
-    """The text in a field of a body. Raises RefusedError."""
+    """The text in one field of the body. Raises RefusedError."""
     text = body.get(name) if isinstance(body, dict) else None
     if not isinstance(text, str) or not text.strip() or len(text) > most_characters:
-        raise RefusedError(400, f"{name} is a text of 1 to {most_characters} characters")
+        raise RefusedError(400, f"{name} must be a text of 1 to {most_characters} characters")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The user's own functions: requests are passed on to the process that runs each."""
+"""The user's own functions: each request goes to the process that runs the function."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from docmill.embedded.keys import ApiKeys
 
-#: Supabase ends a function that says nothing for so long.
+#: Supabase ends a function that sends nothing for this long.
 _SECONDS: Final = 150.0
-#: Of one connection, not of the request or answer.
+#: For opening one connection, not for the request or answer.
 _HOP: Final = frozenset(
     {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade"}
 )
@@ -24,15 +24,15 @@ METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True)
 class OwnFunction:
-    """One function: where it listens, and whether only a token of the project reaches it."""
+    """One function: its port, and whether it accepts only requests with a token of the project."""
 
     name: str
-    port: int | None  #: None: there is no Deno to run it
+    port: int | None  #: None: Deno is not installed
     needs_token: bool
 
 
 class OwnFunctions:
-    """Passes requests on. Behind the gateway: `Authorization` holds a token."""
+    """Passes requests to the functions. The gateway has put a token into `Authorization`."""
 
     def __init__(self, functions: Mapping[str, OwnFunction], keys: ApiKeys) -> None:
         self._functions = functions
@@ -41,7 +41,7 @@ class OwnFunctions:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """With connections to the functions."""
+        """Keep connections to the functions open."""
         timeout = httpx.Timeout(_SECONDS, connect=5)
         async with httpx.AsyncClient(timeout=timeout, trust_env=False) as self._client:
             yield
@@ -51,11 +51,13 @@ class OwnFunctions:
         return self._functions.get(request.path_params["name"])
 
     async def answer(self, request: Request, function: OwnFunction) -> Response:
-        """What the function answers, as it comes; or why it does not."""
+        """The function's answer, streamed; or an error that says why there is none."""
         if function.needs_token and not self._is_ours(request):
             return JSONResponse({"code": 401, "message": "Invalid JWT"}, 401)
         if function.port is None:
-            return _unavailable(f"{function.name} is run by Deno: pip install deno, then up again")
+            return _unavailable(
+                f"{function.name} needs Deno: pip install deno, then docmill up again"
+            )
         assert self._client is not None
         rest = request.path_params.get("rest", "")
         url = f"http://127.0.0.1:{function.port}/{function.name}" + (f"/{rest}" if rest else "")

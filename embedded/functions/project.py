@@ -1,4 +1,4 @@
-"""The project's Data API, asked as the caller, and the embeddings of queries."""
+"""Calls of the project's Data API as the caller, and embeddings of queries."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -29,7 +29,7 @@ class CallersProject:
         }
 
     async def call(self, name: str, parameters: Mapping[str, Any]) -> httpx.Response:
-        """What a function of `ingest` answers. Raises RefusedError when nobody does."""
+        """Call a function of `ingest`. Raises RefusedError if there is no answer."""
         try:
             async with httpx.AsyncClient(headers=self._headers, timeout=_SECONDS) as http:
                 return await http.post(f"{self._url}/rest/v1/rpc/{name}", json=parameters)
@@ -38,7 +38,7 @@ class CallersProject:
             raise RefusedError(503, message, "data_api_unavailable") from None
 
     async def index(self) -> IndexVersion:
-        """The index version that answers now. Raises RefusedError."""
+        """The index version that answers searches now. Raises RefusedError."""
         said = await self.call("active_index", {})
         if not said.is_success:
             message = "the Data API does not serve docmill's schema ingest"
@@ -50,7 +50,7 @@ class CallersProject:
 
 
 class QueryEmbedder:
-    """Embeds queries as an index version wants it, by whoever it names."""
+    """Embeds queries for an index version, with the provider that it names."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class QueryEmbedder:
         self._embedder(IndexVersion(0, MODEL, 256, {}, "local", False, "", ""))
 
     async def embed(self, query: str, index: IndexVersion) -> Vector:
-        """The embedding of a query. Raises RefusedError."""
+        """Embed a query. Raises RefusedError."""
         try:
             embedder = self._embedder(index)
             texts = [index.query_prefix + query]

@@ -1,7 +1,7 @@
 """The part of PostgREST that clients of docmill use, under /rest/v1.
 
-For development and tests. Every request is one transaction, logged in as authenticator, with
-role, claims and settings as PostgREST sets them: the project's grants and policies decide.
+For development and tests. Every request is one transaction of the login role authenticator. Role,
+claims and settings are set as by PostgREST, so the project's grants and policies decide.
 """
 
 from docmill.embedded.rest.app import METHODS, create_rest

@@ -1,4 +1,4 @@
-"""Answers requests of the Data API: understand, look up, run as the caller, answer."""
+"""Answers requests of the Data API: parse, look up, run as the caller, answer."""
 
 import json
 import re
@@ -23,16 +23,17 @@ from docmill.embedded.rest.statements import Page, call_function, read_table
 from docmill.embedded.rest.tokens import Caller, identify
 from docmill.worker.webhook.request_body import read_bounded
 
-#: What is answered of a table or view, and of a function.
+#: The allowed methods of a table or view, and of a function.
 METHODS: Final = {"/{table}": ("GET", "HEAD"), "/rpc/{function}": ("POST",)}
-#: More than any gateway in front of PostgREST lets through.
+#: More than any gateway in front of PostgREST accepts.
 MAX_QUERY_BYTES: Final = 32 * 1024
-#: An embedding of a few thousand numbers is some tens of kilobytes.
+#: An embedding of a few thousand numbers takes some tens of kilobytes.
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 _JSON: Final = "application/json"
 _OBJECT: Final = "application/vnd.pgrst.object+json"
-#: Every kind of count is the exact one here. The others change nothing where nothing is written.
+#: Here every kind of count is exact. The other preferences do nothing in a request that writes
+#: nothing.
 _PREFERENCES: Final = re.compile(
     r"count=(exact|planned|estimated)|handling=(strict|lenient)|tx=commit"
     r"|return=(minimal|representation|headers-only)|missing=default"
@@ -40,21 +41,21 @@ _PREFERENCES: Final = re.compile(
 
 
 def create_rest(settings: RestSettings, keys: ApiKeys) -> Part:
-    """The Data API; it connects when it begins to run."""
+    """Make the Data API; it connects when it starts to run."""
     database = RestDatabase(settings)
     return Part(_Rest(settings, keys, database).serve, database.running)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request, understood as far as it can be without the database."""
+    """A request, parsed as far as possible without the database."""
 
     target: Target
     query: Query
-    accept: str  #: the one form that is answered
+    accept: str  #: the one media type of the answer
     counted: bool
-    body: str  #: a JSON object, the arguments of a function
-    names: frozenset[str]  #: of its members
+    body: str  #: a JSON object with the arguments of a function
+    names: frozenset[str]  #: the names of its members
 
 
 class _Rest:
@@ -69,13 +70,13 @@ class _Rest:
         try:
             response = await self._answer(request)
         except Exception as error:
-            # Every error has an answer; the unforeseen ones are logged there.
+            # Every error gets an answer; `answer` logs unexpected ones.
             response = errors.answer(error)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         caller = identify(self._keys, request.headers)
-        # Before a connection is taken: a body may come slowly.
+        # Read it before taking a connection: a body may arrive slowly.
         asked = await _understand(request, self._settings.schemas)
         try:
             async with self._database.connection() as connection:
@@ -104,7 +105,7 @@ class _Rest:
         )
         row = await self._database.run(connection, statement)
         if single and row["page_rows"] != 1:
-            raise errors.not_singular(row["page_rows"])  # which rolls back
+            raise errors.not_singular(row["page_rows"])  # rolls back
         status, content_range = _range(asked.query, row["page_rows"], row["total_rows"])
         headers = {"Content-Range": content_range}
         if function is not None and function.returns_void:
@@ -114,7 +115,7 @@ class _Rest:
 
 
 def _shown(request: Request) -> dict[str, str]:
-    """What a policy or function may know of the request."""
+    """The facts about the request that policies and functions may read."""
     shown = {name: value for name, value in request.headers.items() if name != "cookie"}
     return {
         "request.method": request.method,
@@ -124,7 +125,7 @@ def _shown(request: Request) -> dict[str, str]:
 
 
 def _range(query: Query, rows: int, total: int | None) -> tuple[int, str]:
-    """Status and Content-Range. Raises RestError PGRST103 for rows behind the last."""
+    """Status and Content-Range. Raises RestError PGRST103 for an offset after the last row."""
     shown = f"{query.first}-{query.first + rows - 1}" if rows and total != 0 else "*"
     if total is None:
         return 200, f"{shown}/*"
@@ -167,7 +168,7 @@ def _target(request: Request, schemas: Sequence[str]) -> Target:
 
 
 def _pairs(query_string: bytes) -> list[tuple[str, str]]:
-    """Names and values; a name without `=` is as if it were not there."""
+    """Names and values; a name without `=` is ignored."""
     if len(query_string) > MAX_QUERY_BYTES:
         raise errors.query_too_long(MAX_QUERY_BYTES)
     parts = [part.partition(b"=") for part in query_string.replace(b"+", b" ").split(b"&")]
@@ -185,7 +186,7 @@ def _decode(encoded: bytes) -> str:
 
 
 def _form(accept: str) -> str:
-    """The first of the accepted forms that can be produced. Raises RestError PGRST107."""
+    """The first accepted media type that is supported. Raises RestError PGRST107."""
     for accepted in accept.lower().split(","):
         kind = accepted.strip()
         if kind == _OBJECT:
@@ -196,7 +197,7 @@ def _form(accept: str) -> str:
 
 
 def _is_counted(headers: Sequence[str]) -> bool:
-    """Whether the whole is to be counted. Raises RestError PGRST122 for a strict unknown wish."""
+    """Whether to count all rows. Raises RestError PGRST122 for an unknown preference if strict."""
     wishes = [wish.strip() for header in headers for wish in header.split(",")]
     unknown = [wish for wish in wishes if not _PREFERENCES.fullmatch(wish)]
     if unknown and "handling=strict" in wishes:
@@ -205,7 +206,7 @@ def _is_counted(headers: Sequence[str]) -> bool:
 
 
 async def _arguments(request: Request) -> tuple[str, frozenset[str]]:
-    """A posted object and its members. Raises RestError PGRST102 for any other body."""
+    """The posted object and its members. Raises RestError PGRST102 for any other body."""
     kind = request.headers.get("content-type", _JSON).partition(";")[0].strip()
     if kind.lower() != _JSON:
         raise errors.invalid_body(f"Content-Type not acceptable: {kind}")
@@ -223,5 +224,5 @@ async def _arguments(request: Request) -> tuple[str, frozenset[str]]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """NaN and Infinity, which Python's reader knows but JSON does not."""
+    """Refuse NaN and Infinity, which Python's JSON reader accepts but JSON does not have."""
     raise ValueError(name)

@@ -1,8 +1,7 @@
-"""Tables and functions of the exposed schemas, as the database's catalog has them now.
+"""Tables and functions of the exposed schemas, read from the database's catalog.
 
-Nothing is kept: what a request names is looked up by its name, through an index, so that a
-change of the schema counts from the next request on. Types are qualified, because connections
-look them up with an empty search_path.
+Nothing is cached: each request looks its name up through an index, so a change of the schema counts
+from the next request on. Type names are qualified, because connections have an empty search_path.
 """
 
 from collections.abc import Mapping
@@ -58,7 +57,7 @@ class Target:
 class Parameter:
     """An input parameter of a function."""
 
-    name: str  #: empty when it has none
+    name: str  #: empty if it has none
     type: str
     required: bool
 
@@ -74,11 +73,11 @@ class Function:
     returns_rows: bool  #: rows with named columns, not single values
     returns_void: bool
     row_type: str
-    changes_nothing: bool  #: promises to, so that it runs read only
+    changes_nothing: bool  #: declared stable or immutable, so it runs read only
 
     @property
     def title(self) -> str:
-        """What its result is called in a query, hence in errors about a column."""
+        """The name of its result in a query, and so in errors about a column."""
         return self.row_type if self.returns_rows else self.name
 
     def accepts(self, arguments: frozenset[str]) -> bool:
@@ -88,7 +87,7 @@ class Function:
 
 
 async def check_table(connection: Connection, target: Target) -> None:
-    """Raise RestError PGRST205 when there is no such table or view."""
+    """Raise RestError PGRST205 if there is no such table or view."""
     cursor = await connection.execute(_TABLE, [target.schema, target.name])
     if await cursor.fetchone() is None:
         raise errors.no_table(f"{target.schema}.{target.name}")

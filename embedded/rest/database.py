@@ -1,4 +1,4 @@
-"""Transactions as PostgREST runs them: logged in as authenticator, then as the caller."""
+"""Transactions as PostgREST runs them: logged in as authenticator, then switched to the caller."""
 
 import json
 from collections.abc import AsyncIterator
@@ -13,8 +13,8 @@ from docmill.embedded.rest.settings import RestSettings
 from docmill.embedded.rest.statements import Statement
 from docmill.embedded.rest.tokens import Caller
 
-#: What `alter role` has set for the caller's role, but for what only a superuser may set.
-#: Before the role: afterwards it could lack the right to set them.
+#: Settings that `alter role` made for the caller's role, except those that only a superuser may
+#: make. Apply them before the switch: afterwards the role may lack the right.
 _ROLE_SETTINGS: Final[LiteralString] = """
     select set_config(name, substr(setting, length(name) + 2), true)
       from pg_roles, unnest(rolconfig) as setting, split_part(setting, '=', 1) as name
@@ -26,7 +26,7 @@ _REQUEST: Final[LiteralString] = """
 
 
 class RestDatabase:
-    """A pool of connections of authenticator, which may become any role of the API."""
+    """A pool of connections of authenticator, which can switch to any role of the API."""
 
     def __init__(self, settings: RestSettings) -> None:
         self._settings = settings
@@ -34,7 +34,8 @@ class RestDatabase:
             settings.database_url,
             "postgrest",
             settings.connections,
-            cursor_factory=AsyncRawCursor,  # `$1` for `%s`: a percent sign in a name means nothing
+            # placeholders are `$1`, not `%s`, so a percent sign in a name is harmless
+            cursor_factory=AsyncRawCursor,
             autocommit=True,  # the catalog is read before the transaction begins
             options="-c search_path=",
         )
@@ -45,7 +46,7 @@ class RestDatabase:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection, not in a transaction; commits what the block has begun."""
+        """A connection outside a transaction; commits a transaction that the block has begun."""
         async with self._pool.connection() as connection:
             yield connection
 
@@ -58,7 +59,7 @@ class RestDatabase:
         schema: str,
         read_only: bool,
     ) -> None:
-        """Begin a transaction of this caller; policies can read `request` and the claims."""
+        """Begin a transaction as this caller; policies can read `request` and the claims."""
         path = [schema, *self._settings.extra_search_path]
         settings = {
             "search_path": ", ".join(Identifier(name).as_string(connection) for name in path),
@@ -71,7 +72,7 @@ class RestDatabase:
         await connection.execute(_REQUEST, [json.dumps(settings)])
 
     async def run(self, connection: Connection, statement: Statement) -> Row:
-        """The one row of a statement."""
+        """The single row of a statement."""
         cursor = await connection.execute(statement.query, statement.parameters)
         row = await cursor.fetchone()
         assert row is not None

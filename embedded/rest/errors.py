@@ -1,6 +1,6 @@
 """PostgREST's error answers: codes, texts and statuses as in its version 16.
 
-Clients branch on them. What PostgreSQL says is passed on as it is; its SQLSTATE decides the
+Clients branch on them. Errors of PostgreSQL are passed on unchanged; their SQLSTATE decides the
 status.
 """
 
@@ -21,7 +21,7 @@ JSON_TYPE: Final = "application/json; charset=utf-8"
 
 
 class RestError(Exception):
-    """A refusal, as it is answered."""
+    """A refusal, in the form of the answer."""
 
     def __init__(
         self,
@@ -50,18 +50,18 @@ def encode(value: Any) -> bytes:
 
 
 def unparsable(what: str, text: str, column: int, details: str) -> RestError:
-    """A parameter of the query string says what is not understood here."""
+    """A parameter of the query string cannot be parsed here."""
     place = f'"failed to parse {what} ({text})" (line 1, column {column})'
     return RestError(400, "PGRST100", place, details=details)
 
 
 def invalid_body(message: str, *, status: int = 400) -> RestError:
-    """The body is not what a function takes."""
+    """The body does not fit a function."""
     return RestError(status, "PGRST102", message)
 
 
 def range_not_satisfiable(details: str, *, total: int | None = None) -> RestError:
-    """The rows that were asked for cannot exist."""
+    """The requested rows cannot exist."""
     headers = {} if total is None else {"Content-Range": f"*/{total}"}
     message = "Requested range not satisfiable"
     return RestError(416, "PGRST103", message, details=details, headers=headers)
@@ -74,12 +74,12 @@ def invalid_schema(name: str, exposed: Sequence[str]) -> RestError:
 
 
 def unknown_media_type(accepted: str) -> RestError:
-    """Nothing that the Accept header names can be produced."""
+    """No media type of the Accept header is supported."""
     return RestError(406, "PGRST107", f"None of these media types are available: {accepted}")
 
 
 def not_singular(rows: int) -> RestError:
-    """One object was asked for, and there is none or more than one."""
+    """The request wants one object, but there is none or more than one."""
     return RestError(
         406,
         "PGRST116",
@@ -89,7 +89,7 @@ def not_singular(rows: int) -> RestError:
 
 
 def unsupported_method(method: str, allowed: Sequence[str]) -> RestError:
-    """Tables are only read here, and functions only posted to."""
+    """Here tables can only be read, and functions only posted to."""
     return RestError(
         405,
         "PGRST117",
@@ -100,7 +100,7 @@ def unsupported_method(method: str, allowed: Sequence[str]) -> RestError:
 
 
 def invalid_preferences(names: Sequence[str]) -> RestError:
-    """With handling=strict a preference that is unknown here is an error."""
+    """With handling=strict an unknown preference is an error."""
     return RestError(
         400,
         "PGRST122",
@@ -110,12 +110,12 @@ def invalid_preferences(names: Sequence[str]) -> RestError:
 
 
 def invalid_path() -> RestError:
-    """The path is neither a table's nor a function's."""
+    """The path names neither a table nor a function."""
     return RestError(404, "PGRST125", "Invalid path specified in request URL")
 
 
 def no_relationship(embedded: str) -> RestError:
-    """Other tables cannot be embedded here."""
+    """Here a request cannot embed other tables."""
     return RestError(
         400,
         "PGRST200",
@@ -137,17 +137,17 @@ def no_table(name: str) -> RestError:
 
 
 def query_too_long(limit: int) -> RestError:
-    """What a gateway would refuse before PostgREST reads it."""
+    """The query string is so long that a gateway would refuse it."""
     return RestError(414, "PGRST100", f"The query string is over {limit} bytes")
 
 
 def invalid_text() -> RestError:
-    """A text holds what PostgreSQL cannot store."""
+    """A text holds characters that PostgreSQL cannot store."""
     return RestError(400, "22021", 'invalid byte sequence for encoding "UTF8"')
 
 
-#: SQLSTATEs, or the classes that they begin with, by status. Whatever is in none is the client's
-#: fault: 400.
+#: SQLSTATEs, or the classes that they begin with, by status. All others are the client's fault:
+#: 400.
 _SQLSTATES: Final[Mapping[int, Sequence[str]]] = {
     400: ("P0001",),
     403: ("0L", "0P", "28"),
@@ -169,17 +169,17 @@ def status_of(sqlstate: str, message: str, *, anonymous: bool) -> int:
         is_status = digits.isascii() and digits.isdigit() and 200 <= int(digits) <= 599
         return int(digits) if is_status else 500
     if sqlstate == "22023" and message.startswith("role") and message.endswith("does not exist"):
-        return 401  # the role of a token
+        return 401  # the caller has no right and no token
     return _STATUSES.get(sqlstate) or _STATUSES.get(sqlstate[:2]) or 400
 
 
 def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
-    """What a client is told about an error of the database."""
+    """The client's answer for an error of the database."""
     if isinstance(error, PoolTimeout):
         message = "Timed out acquiring connection from connection pool."
         return RestError(504, "PGRST003", message)
     if error.sqlstate is None:
-        # No server said it: the connection broke, or the value cannot be sent (a NUL in a text).
+        # The server did not report this: the connection broke, or the value cannot be sent (a NUL).
         if isinstance(error, psycopg.DataError):
             return invalid_text()
         return RestError(503, "PGRST001", "Database client error. Retrying the connection.")
@@ -194,10 +194,10 @@ def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
 
 
 def answer(error: Exception) -> Response:
-    """The answer to a request that failed. What was not foreseen is logged and told to nobody."""
+    """Answer a failed request. Unexpected errors are logged, and the client gets no details."""
     if isinstance(error, RestError):
         return error.response()
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=499)  # the client is gone
     log.error("rest_request_failed", exc_info=error)
     return RestError(500, "PGRSTX00", "Internal Server Error").response()

@@ -1,7 +1,8 @@
-"""What a query string asks for: columns, filters, order and page.
+"""Parses the query string: columns, filters, order and page.
 
-The grammar is PostgREST's, less what no client of docmill says: casts, other tables, full-text
-search, ranges, quantifiers, patterns. That is refused as what PostgREST does not understand.
+The grammar is PostgREST's without the parts that no client of docmill uses: casts, other tables,
+full-text search, ranges, quantifiers, patterns. Those get PostgREST's error for a text that it
+cannot parse.
 """
 
 import re
@@ -13,12 +14,12 @@ from docmill.embedded.rest.errors import no_relationship, range_not_satisfiable,
 
 T = TypeVar("T")
 
-#: A text in double quotes, with a backslash before a quote or a backslash inside.
+#: A text in double quotes; inside, a backslash stands before a quote or a backslash.
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-#: Letters, digits, `_`, `$`, blanks and dashes inside; a dash before `>` is an arrow.
+#: Letters, digits, `_`, `$`, and inside a name blanks and dashes; a dash before `>` is an arrow.
 _BARE: Final = re.compile(r"[\w$](?:[\w$ ]|-(?!>))*")
 _KEY: Final = re.compile(r'(?:[^"(\-:.,>)]|-(?!>))+')
-#: With one value; `in` has a list and `is` a state.
+#: Operators with one value; `in` has a list and `is` a state.
 OPERATORS: Final = ("eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike", "cs", "in", "is")
 _OPERATOR: Final = re.compile(rf"(not\.)?({'|'.join(OPERATORS)})\.")
 _STATE: Final = re.compile(r"null|true|false", re.IGNORECASE)
@@ -30,7 +31,7 @@ _NULLS: Final = re.compile(r"\.(nullsfirst|nullslast)(?=,|$)")
 _REST: Final = re.compile(r".*", re.DOTALL)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 
-#: Deeper than anybody writes, and shallow enough to be read and composed recursively.
+#: More than anybody writes, and small enough for recursive functions.
 _MAX_DEPTH: Final = 50
 
 
@@ -40,7 +41,7 @@ class Field:
 
     name: str
     path: tuple[str, ...] = ()
-    as_text: bool = False  #: what is at the place
+    as_text: bool = False  #: the value at the place, as text
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class Selected:
 
 @dataclass(frozen=True)
 class Condition:
-    """A field compared with a value."""
+    """A comparison of a field with a value."""
 
     field: Field
-    operator: str  #: as in the query string: eq, gte, cs, in, is, ...
+    operator: str  #: as written in the query string: eq, gte, cs, in, is, ...
     value: str | tuple[str, ...]  #: a tuple for `in`
     negated: bool = False
 
@@ -75,7 +76,7 @@ Term = Condition | Junction
 
 @dataclass(frozen=True)
 class Sorted:
-    """One field that rows are sorted by. What is None is left to PostgreSQL."""
+    """One field to sort by. If a part is None, PostgreSQL's default applies."""
 
     field: Field
     direction: str | None = None  #: asc or desc
@@ -84,7 +85,7 @@ class Sorted:
 
 @dataclass(frozen=True)
 class Query:
-    """What the query string says of the result."""
+    """The parsed query string."""
 
     columns: tuple[Selected, ...]
     filters: tuple[Term, ...]
@@ -94,9 +95,9 @@ class Query:
 
 
 def read_query(pairs: Sequence[tuple[str, str]]) -> Query:
-    """Understand names and values. Raises RestError for what is not understood."""
+    """Parse names and values. Raises RestError for anything unknown."""
     select = next((value for name, value in pairs if name == "select"), "*")
-    columns = read_select(select)  # first: what concerns another table is best explained by it
+    columns = read_select(select)  # first: its errors explain a request for another table best
     filters: list[Term] = []
     order: tuple[Sorted, ...] = ()
     for name, value in pairs:
@@ -115,12 +116,12 @@ def read_query(pairs: Sequence[tuple[str, str]]) -> Query:
 
 
 def _number(text: str | None) -> int | None:
-    """What is not a number says nothing."""
+    """The number, or None if the text is not a number."""
     return int(text) if text and _NUMBER.fullmatch(text) else None
 
 
 class _Reader:
-    """A text and how far it has been read."""
+    """A text and the position up to which it is read."""
 
     def __init__(self, what: str, text: str) -> None:
         self._what = what  #: names the text in errors
@@ -128,23 +129,23 @@ class _Reader:
         self._at = 0
 
     def fail(self, expecting: str) -> NoReturn:
-        """Refuse the text at this place. Raises RestError PGRST100."""
+        """Refuse the text at this position. Raises RestError PGRST100."""
         seen = f'"{self._text[self._at]}"' if self._at < len(self._text) else "end of input"
         details = f"unexpected {seen} expecting {expecting}"
         raise unparsable(self._what, self._text, self._at + 1, details)
 
     def sees(self, word: str) -> bool:
-        """Whether this is next; the empty text is at the end only."""
+        """Whether this comes next; an empty `word` asks for the end."""
         return self._text.startswith(word, self._at) if word else self._at >= len(self._text)
 
     def take(self, word: str) -> bool:
-        """Read this word if it is next."""
+        """Read this word if it comes next."""
         found = self.sees(word)
         self._at += len(word) if found else 0
         return found
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """Read what fits the pattern here."""
+        """Read what matches the pattern here."""
         match = pattern.match(self._text, self._at)
         if match is not None:
             self._at = match.end()
@@ -156,26 +157,26 @@ class _Reader:
             pass
 
     def expect(self, word: str) -> None:
-        """Read this word, which must be next, and blanks around it."""
+        """Read this word, which must come next, and blanks around it."""
         self.skip_space()
         if not self.take(word):
             self.fail(f'"{word}"')
         self.skip_space()
 
     def listed(self, read: Callable[[], T]) -> tuple[T, ...]:
-        """One or more, with commas between them."""
+        """Read one or more items, separated by commas."""
         found = [read()]
         while self.take(","):
             found.append(read())
         return tuple(found)
 
     def ended(self) -> None:
-        """Refuse what is left."""
+        """Refuse any remaining text."""
         if not self.sees(""):
             self.fail("end of input")
 
     def quoted(self, *before: str) -> str | None:
-        """A text in double quotes, if one of these follows it; else nothing is read."""
+        """Read a text in double quotes if one of these follows it; else read nothing."""
         begun = self._at
         match = self.match(_QUOTED)
         if match is not None and (not before or any(map(self.sees, before))):
@@ -184,7 +185,7 @@ class _Reader:
         return None
 
     def name(self) -> str:
-        """The name of a column."""
+        """Read the name of a column."""
         self.skip_space()
         quoted = self.quoted()
         if quoted is None:
@@ -194,7 +195,7 @@ class _Reader:
         return quoted
 
     def field(self, name: str | None = None) -> Field:
-        """A name, and the way into its JSON value."""
+        """Read a name, and the path into its JSON value."""
         name = self.name() if name is None else name
         path: list[str] = []
         as_text = False
@@ -213,7 +214,7 @@ class _Reader:
 
 
 def read_select(text: str) -> tuple[Selected, ...]:
-    """Columns of the result."""
+    """Parse the columns of the result."""
     reader = _Reader("select parameter", text or "*")
     columns = reader.listed(lambda: _selected(reader))
     reader.ended()
@@ -237,7 +238,7 @@ def _selected(reader: _Reader) -> Selected:
 
 
 def read_filter(key: str, value: str) -> Condition:
-    """A filter such as `size=gt.5`, or `size=not.is.null`."""
+    """Parse a filter such as `size=gt.5` or `size=not.is.null`."""
     keys = _Reader("tree path", key)
     field = keys.field()
     keys.ended()
@@ -262,7 +263,7 @@ def _condition(reader: _Reader, field: Field, read_value: Callable[[], str]) -> 
 
 
 def _item(reader: _Reader) -> str:
-    """Up to the next comma or bracket, unless all of it stands in quotes."""
+    """Read up to the next comma or bracket, or a text in double quotes."""
     quoted = reader.quoted(",", ")", "")
     return _text(reader.match(_ITEM)) if quoted is None else quoted
 
@@ -272,7 +273,7 @@ def _text(match: re.Match[str] | None) -> str:
 
 
 def read_junction(key: str, value: str) -> Term:
-    """`or=(...)`, `and=(...)`, `not.or=(...)` or `not.and=(...)`."""
+    """Parse `or=(...)`, `and=(...)`, `not.or=(...)` or `not.and=(...)`."""
     reader = _Reader("logic tree", key + value)
     term = _term(reader, 0)
     reader.ended()
@@ -300,7 +301,7 @@ def _junction_value(reader: _Reader) -> str:
 
 
 def read_order(value: str) -> tuple[Sorted, ...]:
-    """What rows are sorted by: `order=size.desc.nullslast,name`."""
+    """Parse the order of rows: `order=size.desc.nullslast,name`."""
     reader = _Reader("order", value)
     terms = reader.listed(lambda: _sorted(reader))
     reader.ended()

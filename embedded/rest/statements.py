@@ -1,9 +1,9 @@
 """The statements that answer requests: a page of a table, or of a function's result.
 
-Names become quoted identifiers, values become parameters of unknown type: PostgreSQL gives them
-the type of the column that they are compared with, as it would to a literal. Nothing that a client
-says is used in any other way. Each statement gives one row: total_rows (null when the whole is not
-counted), page_rows, and the body.
+Names become quoted identifiers, values become parameters of unknown type: PostgreSQL gives them the
+type of the column that they are compared with, as it would to a literal. A client's text is used in
+no other way. Each statement returns one row: total_rows (null if rows are not counted), page_rows,
+and the body.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 from docmill.embedded.rest.catalog import Function, Target
 from docmill.embedded.rest.query import Condition, Field, Query, Selected, Sorted, Term
 
-#: Names of our own, such as no column has: a column of the same name would hide them.
+#: Unusual names: a column with the same name would hide them.
 _SOURCE: Final = Identifier("pgrst_source")
 _PAGE: Final = Identifier("pgrst_page")
 _SCALAR: Final = Identifier("pgrst_scalar")
@@ -44,17 +44,17 @@ _NULLS: Final = {
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a result is answered, in which form."""
+    """Which part of a result to answer, and in which form."""
 
     query: Query
     single: bool  #: one object instead of a list
-    counted: bool  #: the whole, not only the page
+    counted: bool  #: count all rows, not only the page
     max_rows: int
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A query and its parameters, `$1` being the first."""
+    """A query and its parameters; the first is `$1`."""
 
     query: Composed
     parameters: tuple[str, ...]
@@ -80,7 +80,8 @@ def call_function(function: Function, body: str, names: frozenset[str], page: Pa
     clauses = _Clauses(title)
     called = clauses.call(function, body, names)
     source = SQL("{} as {}").format(_SOURCE, title)
-    # A single value is answered as it is; who asks for one object gets one, also out of a set.
+    # A function that returns one value answers it as it is. A request for one object gets one, even
+    # out of a set.
     is_value = not function.returns_rows and not (function.returns_set and page.single)
     return clauses.statement(
         SQL("with {} as ({}) select {}, {} as page_rows, {} as body from ({}) as {}").format(
@@ -106,10 +107,10 @@ def _json(value: Composable, *, single: bool) -> Composed:
 
 
 class _Clauses:
-    """Clauses of one statement, and the parameters that they have come to need."""
+    """Builds the clauses of one statement and collects their parameters."""
 
     def __init__(self, source: Composable) -> None:
-        self._source = source  #: what qualifies a column
+        self._source = source  #: the qualifier of a column
         self._parameters: list[str] = []
 
     def statement(self, query: Composed) -> Statement:
@@ -134,14 +135,14 @@ class _Clauses:
         return count.format(source, self._where(page.query.filters))
 
     def call(self, function: Function, body: str, names: frozenset[str]) -> Composed:
-        """Members of a JSON object, converted as PostgreSQL converts JSON to a parameter's type."""
+        """Call it with members of a JSON object; PostgreSQL converts them to the right types."""
         given = [one for one in function.parameters if one.name in names]
         passed = SQL(", ").join(
             SQL("{0} := pgrst_body.{0}").format(Identifier(one.name)) for one in given
         )
         record: Composable = SQL("")
         if given:
-            # The catalog has written the types as SQL, qualified and quoted.
+            # The catalog returned the types as qualified and quoted SQL.
             typed = SQL(", ").join(
                 SQL("{} {}").format(Identifier(one.name), SQL(one.type)) for one in given
             )
@@ -151,7 +152,7 @@ class _Clauses:
         called = SQL("{}({})").format(Identifier(function.schema, function.name), passed)
         if function.returns_rows:
             return SQL("select pgrst_call.* from {}{} as pgrst_call").format(record, called)
-        # In the select list: a single value has no column in FROM that could be named.
+        # In the select list: a single value has no column name for FROM.
         query = SQL("select pgrst_call.{0} from {1}(select {2} as {0}) as pgrst_call")
         return query.format(_SCALAR, record, called)
 
@@ -163,7 +164,7 @@ class _Clauses:
         field = selected.field
         alias = selected.alias
         if alias is None and field.path:
-            # What a place inside a JSON value is called: its last key that is no index.
+            # The name of a place inside a JSON value: its last key that is not an index.
             keys = [key for key in field.path if not key.lstrip("-").isdigit()]
             alias = keys[-1] if keys else field.name
         value = self._field(field)
@@ -205,7 +206,7 @@ class _Clauses:
     def _condition(self, term: Condition) -> Composed:
         field, value = self._field(term.field), term.value
         if isinstance(value, tuple):
-            # `in.()` has one empty item and means: in nothing.
+            # `in.()` has one empty item and means: no row.
             array = "{}" if value == ("",) else _array_literal(value)
             return SQL("{} = any({})").format(field, self._parameter(array))
         if term.operator == "is":
@@ -216,6 +217,6 @@ class _Clauses:
 
 
 def _array_literal(values: Iterable[str]) -> str:
-    """An array as PostgreSQL reads it."""
+    """Write an array in PostgreSQL's syntax."""
     escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return "{" + ",".join(f'"{value}"' for value in escaped) + "}"

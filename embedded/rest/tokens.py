@@ -1,4 +1,4 @@
-"""Whose request it is: the role and claims of the token in `Authorization`."""
+"""The caller of a request: the role and claims of the token in `Authorization`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from docmill.embedded.rest.errors import RestError
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request's statements run as."""
+    """The role and claims that a request's statements run with."""
 
     role: str
-    claims: Mapping[str, Any]  #: with the role inserted, as PostgREST passes them on
+    claims: Mapping[str, Any]  #: with the role inserted, as PostgREST passes claims on
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether a refusal means: prove who you are (401), or: you may not (403)."""
+        """Whether a refusal means "prove who you are" (401) or "you may not" (403)."""
         return self.role == ANON
 
 
 def identify(keys: ApiKeys, headers: Mapping[str, str]) -> Caller:
-    """The caller whom the token names; anon without one. Raises RestError PGRST301 or PGRST303."""
+    """The caller of the token; anon if there is none. Raises RestError PGRST301 or PGRST303."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     claims = _read(keys, token.strip()) if scheme.lower() == "bearer" else {}
     role = str(claims.get("role", ANON))

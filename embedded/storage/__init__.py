@@ -1,8 +1,8 @@
 """A stand-in for Supabase Storage, for development and tests. Never for production.
 
 It answers the routes that clients of docmill use, runs every statement as the caller under the
-project's own policies, keeps Storage's order of events, and plays pg_net's worker for Database
-Webhooks. It gives no guarantee about bytes when the machine loses power.
+project's own policies, keeps Storage's order of events, and does the work of pg_net's worker for
+Database Webhooks. If the machine loses power, bytes may be lost.
 """
 
 from docmill.embedded.storage.app import create_storage

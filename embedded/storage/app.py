@@ -16,7 +16,7 @@ from docmill.embedded.storage.poster import Poster
 from docmill.embedded.storage.service import Handler, StorageService
 from docmill.embedded.storage.settings import StorageSettings
 
-#: First match counts, so fixed words come before `{bucket}`.
+#: The first match counts, so fixed words come before `{bucket}`.
 _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/bucket", buckets.create_bucket),
     ("GET", "/bucket", buckets.list_buckets),
@@ -36,7 +36,7 @@ _ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
 
 
 def create_storage(settings: StorageSettings, keys: ApiKeys) -> Part:
-    """Storage; it connects when it begins to run."""
+    """Make Storage; it connects when it starts to run."""
     poster = Poster()
     service = StorageService(
         settings,

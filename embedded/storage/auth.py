@@ -1,4 +1,4 @@
-"""Who asks: API keys, users' tokens and the tokens of signed URLs."""
+"""The caller of a request: API keys, users' tokens and the tokens of signed URLs."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from docmill.embedded.storage.errors import StorageError, access_denied, invalid
 
 _BEARER: Final = re.compile(r"^Bearer\s+", re.IGNORECASE)
 
-#: Storage passes on the texts of its JWT library, jose.
+#: Storage passes on the messages of its JWT library, jose.
 _TOKEN_ERRORS: Final[Mapping[type[jwt.PyJWTError], str]] = {
     jwt.ExpiredSignatureError: '"exp" claim timestamp check failed',
     jwt.InvalidSignatureError: "signature verification failed",
@@ -29,7 +29,7 @@ class Caller:
 
     @property
     def owner(self) -> str | None:
-        """The `sub` that becomes owner of what is written; None for an API key."""
+        """The `sub` that becomes the owner of new objects; None for an API key."""
         return self.claims.get("sub")
 
 
@@ -43,7 +43,7 @@ class Authenticator:
         self._keys = keys
 
     def identify(self, headers: Mapping[str, str]) -> Caller:
-        """Who sends these headers. Raises StorageError when they do not say or do not prove it."""
+        """The sender of these headers. Raises StorageError if they name or prove nobody."""
         authorization = headers.get("authorization")
         if authorization is None:
             raise invalid_request("headers must have required property 'authorization'")
@@ -51,14 +51,14 @@ class Authenticator:
         key = headers.get("apikey")
         if key is not None:
             key_holder = self._key_holder(key, headers.get("user-agent", ""))
-            # The gateway knows an opaque key by the apikey header alone: in Authorization it
-            # counts only as the same key again. On its own Storage takes it for a broken JWT.
+            # The gateway accepts an opaque key only in the apikey header; in Authorization it may
+            # only repeat that key. Storage alone takes it for a broken JWT.
             if same(token, key):
                 return key_holder
         return self._user(token)
 
     def sign(self, path: str, *, seconds: int) -> str:
-        """A token for a URL that reads one object."""
+        """Sign a token for a URL that reads one object."""
         return self._keys.sign({"url": path, "scope": "download"}, seconds=seconds)
 
     def read_signed(self, token: str, path: str) -> dict[str, Any]:

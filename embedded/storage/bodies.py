@@ -1,4 +1,4 @@
-"""JSON bodies: bounded, checked against a model, refused in the words of Storage's validator."""
+"""JSON bodies: limited in size, checked against a model, with the errors of Storage's validator."""
 
 import json
 from typing import Final, TypeVar
@@ -19,7 +19,7 @@ async def read_body(request: Request, model: type[Model]) -> Model:
     raw = await read_bounded(request, MAX_BODY_BYTES, too_large=too_large("body"))
     try:
         parsed = json.loads(raw or b"null")
-        # What PostgreSQL cannot store in a text: NUL, and half a surrogate pair.
+        # PostgreSQL cannot store NUL or half a surrogate pair in a text.
         text = json.dumps(parsed, ensure_ascii=False)
         text.encode()
     except (ValueError, RecursionError):

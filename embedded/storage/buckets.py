@@ -80,7 +80,7 @@ async def delete_bucket(service: StorageService, request: Request) -> Response:
 
 
 def _rendered(row: Row) -> dict[str, Any]:
-    # Storage's serialiser prints a null owner as an empty string, and clients rely on a string.
+    # Storage's serialiser prints a null owner as an empty string, and clients expect a string.
     return {
         "id": row["id"],
         "name": row["name"],

@@ -1,6 +1,6 @@
-"""The objects' bytes: one immutable file for each version.
+"""The bytes of objects: one file for each version, never changed.
 
-A path is made of the version, which is a uuid that we drew, and never of an object's name.
+The path is the version, a uuid made here. It never contains an object's name.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ class StoredBytes:
 
 
 class ByteStore:
-    """A folder of versions. Safe for many uploads at once; readers never see half a file."""
+    """A folder of versions. Safe for many uploads at once; readers never see part of a file."""
 
     def __init__(self, folder: Path) -> None:
         self._versions = folder / "versions"
         self._incoming = folder / "incoming"
 
     def prepare(self) -> None:
-        """Make the folders, and drop uploads that a killed process left unfinished."""
+        """Make the folders, and remove unfinished uploads of a killed process."""
         shutil.rmtree(self._incoming, ignore_errors=True)
         for path in (self._versions, self._incoming):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,7 +46,7 @@ class ByteStore:
     async def write(self, chunks: AsyncIterator[bytes], *, max_bytes: int) -> StoredBytes:
         """Store a stream as a new version. Raises EntityTooLarge as soon as it is too long.
 
-        Whatever goes wrong, the disk is as before.
+        After any error the disk is as before.
         """
         version = str(uuid4())
         temporary = self._incoming / version
@@ -77,11 +77,11 @@ class ByteStore:
         return await asyncio.to_thread(self._open, version)
 
     async def remove(self, versions: Iterable[str | None]) -> None:
-        """Forget these versions. Repeatable."""
+        """Remove these versions. Repeatable."""
         await asyncio.to_thread(self._remove, list(versions))
 
     def _path(self, version: str | None) -> Path:
-        # A row written by SQL may hold any text: only a uuid ever becomes a path.
+        # A row written by SQL may hold any text: only a uuid may become a path.
         try:
             name = str(UUID(version))
         except (ValueError, TypeError, AttributeError):
@@ -115,11 +115,11 @@ class ByteStore:
             try:
                 self._path(version).unlink(missing_ok=True)
             except BytesMissingError:
-                continue  # there never were bytes of such a version
+                continue  # such a version never had bytes
 
 
 async def read_blocks(file: BinaryIO) -> AsyncIterator[bytes]:
-    """All of a file, closing it at the end."""
+    """Read all of a file, then close it."""
     with file:
         while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
             yield block

@@ -11,8 +11,8 @@ from docmill.embedded.storage.auth import SERVICE, Caller
 
 STATEMENT_TIMEOUT_SECONDS: Final = 30
 
-#: What policies and triggers can read. Storage sets the legacy claims too, and they win in
-#: auth.uid(); only Storage's own deletes pass storage.protect_delete().
+#: Settings that policies and triggers can read. Storage sets the legacy claims too, and auth.uid()
+#: prefers them; only Storage's own deletes pass storage.protect_delete().
 _SCOPE: Final[LiteralString] = """
     select set_config('role', %(role)s, true),
            set_config('request.jwt', %(token)s, true),
@@ -29,7 +29,7 @@ _SCOPE: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class Scope:
-    """On whose behalf, and in which operation, a transaction runs."""
+    """The caller and the operation of a transaction."""
 
     caller: Caller
     operation: str
@@ -38,11 +38,11 @@ class Scope:
     headers: Mapping[str, str] = field(repr=False)
 
     def as_service(self) -> "Scope":
-        """The same request as service_role: past all policies, owned by nobody."""
+        """The same request as service_role: it bypasses all policies and owns nothing."""
         return replace(self, caller=SERVICE)
 
     def settings(self) -> dict[str, str]:
-        """Parameters of _SCOPE."""
+        """The parameters of _SCOPE."""
         return {
             "role": self.caller.role,
             "token": self.caller.token,
@@ -84,7 +84,7 @@ class StorageDatabase:
 
     @asynccontextmanager
     async def reading(self, scope: Scope) -> AsyncIterator[Connection]:
-        """The same for statements that change nothing: nobody is told of the commit."""
+        """The same for statements that change nothing: `on_commit` is not called."""
         async with self._begun(scope) as connection:
             yield connection
 
@@ -92,7 +92,7 @@ class StorageDatabase:
     async def rehearsal(self, scope: Scope) -> AsyncIterator[Connection]:
         """One transaction as the scope's caller, always rolled back.
 
-        This is how Storage asks the policies: it really does it, once, with all triggers.
+        Storage checks policies this way: it really makes the change, with all triggers.
         """
         async with self._begun(scope) as connection:
             yield connection
@@ -100,7 +100,7 @@ class StorageDatabase:
 
     @asynccontextmanager
     async def unscoped(self) -> AsyncIterator[Connection]:
-        """Single statements as the login role, which owns the tables: past all policies."""
+        """Single statements as the login role, which owns the tables and so bypasses policies."""
         async with self._pool.connection() as connection:
             yield connection
 
@@ -108,6 +108,6 @@ class StorageDatabase:
     async def _begun(self, scope: Scope) -> AsyncIterator[Connection]:
         async with self._pool.connection() as connection:
             await connection.execute("begin")
-            # Bound by the server, which logs a statement that fails, but not its parameters.
+            # The server binds parameters; it logs a statement that fails, but not its parameters.
             await connection.execute(_SCOPE, scope.settings())
-            yield connection  # the pool ends what began
+            yield connection  # the pool ends an open transaction

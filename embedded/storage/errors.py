@@ -15,9 +15,9 @@ log = get_logger(__name__)
 
 
 class StorageError(Exception):
-    """A refusal. The body carries the real status; on the wire nearly all of them are 400.
+    """A refusal. The body has the real status; the HTTP status of nearly all refusals is 400.
 
-    Only 500 keeps its status there, and what is raised with an `http_status` of its own.
+    Only 500, and errors with an `http_status` of their own, keep their status.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class BytesMissingError(Exception):
 
 
 def no_such_bucket() -> StorageError:
-    """The bucket is absent, or the caller may not know that it exists."""
+    """The bucket does not exist, or the caller may not know that it exists."""
     return StorageError(404, "NoSuchBucket", "Bucket not found", error="Bucket not found")
 
 
 def no_such_key() -> StorageError:
-    """The object is absent, or the caller may not see it."""
+    """The object does not exist, or the caller may not see it."""
     return StorageError(404, "NoSuchKey", "Object not found", error="not_found")
 
 
@@ -59,22 +59,22 @@ def already_exists(code: str) -> StorageError:
 
 
 def access_denied(message: str) -> StorageError:
-    """The token or a policy says no."""
+    """The token or a policy denies access."""
     return StorageError(403, "AccessDenied", message, error="Unauthorized")
 
 
 def invalid_key(name: str) -> StorageError:
-    """The object's name holds a character that Storage does not accept."""
+    """The object's name contains a character that Storage does not accept."""
     return StorageError(400, "InvalidKey", f"Invalid key: {name}")
 
 
 def invalid_bucket_name() -> StorageError:
-    """The bucket's name is empty, too long or holds a character that is not accepted."""
+    """The bucket's name is empty, too long or contains a character that is not accepted."""
     return StorageError(400, "InvalidBucketName", "Bucket name invalid", error="Invalid Input")
 
 
 def invalid_request(message: str) -> StorageError:
-    """The request as a whole makes no sense."""
+    """The request as a whole is not valid."""
     return StorageError(400, "InvalidRequest", message, error="Error")
 
 
@@ -95,7 +95,7 @@ def too_large(entity: str = "object") -> StorageError:
 
 
 def from_database(error: psycopg.Error) -> StorageError:
-    """What a client is told about an error of the database, a trigger's or a policy's too."""
+    """The client's answer for an error of the database, also of a trigger or a policy."""
     message = error.diag.message_primary or ""
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         if "row-level security" in message:
@@ -105,7 +105,7 @@ def from_database(error: psycopg.Error) -> StorageError:
         return already_exists("ResourceAlreadyExists")
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return StorageError(423, "ResourceLocked", "The resource is locked")
-    if isinstance(error, psycopg.DataError):  # a NUL in a text, say
+    if isinstance(error, psycopg.DataError):  # for example a NUL in a text
         return StorageError(400, "InvalidParameter", message or "Invalid value format")
     if isinstance(error, PoolTimeout | psycopg.errors.QueryCanceled) or error.sqlstate is None:
         message = "The connection to the database timed out"
@@ -114,13 +114,13 @@ def from_database(error: psycopg.Error) -> StorageError:
 
 
 def answer(error: Exception) -> Response:
-    """The answer to a request that failed. What was not foreseen is logged and told to nobody."""
+    """Answer a failed request. Unexpected errors are logged, and the client gets no details."""
     if isinstance(error, psycopg.Error):
         error = from_database(error)
     if isinstance(error, StorageError):
         return JSONResponse(error.body, error.http_status)
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=499)  # the client is gone
     if isinstance(error, BytesMissingError):
         log.error("object_bytes_missing")
     else:
@@ -130,6 +130,6 @@ def answer(error: Exception) -> Response:
 
 
 def route_not_found(request: Request, _status: int) -> StorageError:
-    """A path or method that is not there."""
+    """The path or method does not exist."""
     message = f"Route {request.method}:{request.url.path} not found"
     return StorageError(404, "InvalidRequest", message, error="Not Found", http_status=404)

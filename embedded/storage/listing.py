@@ -1,4 +1,4 @@
-"""Listing the objects of a folder as the caller sees them."""
+"""Lists the objects of a folder as the caller sees them."""
 
 from typing import Any, Final, Literal
 
@@ -15,8 +15,8 @@ from docmill.embedded.storage.service import StorageService
 
 _MAX_ENTRIES: Final = 1500
 
-#: Objects, and folders as what stands before the next slash; case does not count. Folders have no
-#: times: in an order by time they come first.
+#: Objects, and folders: a folder is the text before the next slash, whatever its case. Folders have
+#: no times, so in an order by time they come first.
 _ENTRIES: Final = """
     with found as (
         select o.*, split_part(o.name, '/', %(level)s) as leaf,
@@ -50,7 +50,7 @@ class _ListBody(BaseModel):
 
 
 async def list_objects(service: StorageService, request: Request) -> Response:
-    """One folder: its objects and its folders, names without the path."""
+    """List one folder: its objects and folders, names without the path."""
     scope = service.scope(request, "storage.object.list")
     bucket_id = bucket_of(request)
     body = await read_body(request, _ListBody)

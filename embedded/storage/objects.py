@@ -1,4 +1,4 @@
-"""What happens to objects that exist: move, copy, remove."""
+"""Move, copy and remove existing objects."""
 
 from typing import Any
 from uuid import uuid4
@@ -48,9 +48,9 @@ class _RemoveBody(BaseModel):
 
 
 async def move(service: StorageService, request: Request) -> Response:
-    """Give the object another name: same id, another version.
+    """Give the object another name: same id, new version.
 
-    The rehearsal as the caller carries the final version, not '1' as elsewhere.
+    Here the rehearsal as the caller has the final version, not '1' as elsewhere.
     """
     scope = service.scope(request, "storage.object.move")
     body = await read_body(request, _MoveBody)
@@ -66,7 +66,7 @@ async def move(service: StorageService, request: Request) -> Response:
 
 
 async def copy(service: StorageService, request: Request) -> Response:
-    """Another object with the same bytes: new id, new version, owned by the copier."""
+    """Copy the bytes into another object: new id, new version, owned by the caller."""
     scope = service.scope(request, "storage.object.copy")
     body = await read_body(request, _MoveBody)
     (bucket_id, name), owner = body.target, scope.caller.owner
@@ -84,7 +84,7 @@ async def copy(service: StorageService, request: Request) -> Response:
 
 
 async def remove(service: StorageService, request: Request) -> Response:
-    """Delete as the caller. What is absent or not the caller's is left out of the answer."""
+    """Delete as the caller. The answer leaves out objects that the caller cannot delete."""
     scope = service.scope(request, "storage.object.delete_many")
     bucket_id = bucket_of(request)
     names = (await read_body(request, _RemoveBody)).prefixes
@@ -92,14 +92,15 @@ async def remove(service: StorageService, request: Request) -> Response:
     for start in range(0, len(names), DELETE_BATCH):
         async with service.database.transaction(scope) as connection:
             rows = await delete_names(connection, bucket_id, names[start : start + DELETE_BATCH])
-            # Bytes go before the commit, as in Storage: in between the object is a row without.
+            # The bytes are removed before the commit, as in Storage: for a moment the row has no
+            # bytes.
             await service.store.remove(row["version"] for row in rows)
         removed += rows
     return JSONResponse([_rendered(row) for row in removed])
 
 
 def _rendered(row: Row) -> dict[str, Any]:
-    """A row as Storage's serialiser prints it: a null owner is an empty string."""
+    """A row in the form of Storage's serialiser: a null owner is an empty string."""
     return {
         "name": row["name"],
         "bucket_id": row["bucket_id"],

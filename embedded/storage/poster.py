@@ -1,8 +1,8 @@
-"""Plays pg_net's worker: sends what committed transactions queued in net.http_request_queue.
+"""Does the work of pg_net's worker: sends the committed requests in net.http_request_queue.
 
-As pg_net 0.20 does it: a batch of up to 200 is taken out of the queue, sent all at once, each
-request exactly once, whatever comes of it; the next batch waits for the slowest of this one.
-Nothing is retried and nothing is in order. What came of a request is kept for six hours.
+It works like pg_net 0.20. It takes a batch of up to 200 out of the queue and sends all at once,
+each request exactly once, whatever the result. The next batch waits for the slowest of this one.
+There are no retries and no order. Results are kept for six hours.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from docmill.worker.log import get_logger
 log = get_logger(__name__)
 
 BATCH: Final = 200
-#: How long a request queued by plain SQL may lie: nobody tells us of such commits.
+#: A request queued by plain SQL may wait this long, because nothing tells the app of such commits.
 POLL_SECONDS: Final = 0.5
-#: Between two looks at a database that does not answer.
+#: The pause before another try if the database does not answer.
 OUTAGE_SECONDS: Final = 2.0
 USER_AGENT: Final = "pg_net/0.20.4"
 
@@ -38,7 +38,7 @@ _NOTE: Final[LiteralString] = """
 """
 
 
-#: Id of a request, its status, whether it took too long, and its error.
+#: Id of a request, its status, whether it timed out, and its error.
 _Answer = tuple[int, int | None, bool, str | None]
 
 
@@ -50,16 +50,16 @@ class Poster:
         self._stopping = False
 
     def wake(self) -> None:
-        """A transaction has committed: look at the queue now."""
+        """Look at the queue now: a transaction has committed."""
         self._awake.set()
 
     def stop(self) -> None:
-        """End `run` once the batch under way is sent."""
+        """End `run` after the current batch is sent."""
         self._stopping = True
         self._awake.set()
 
     async def run(self, database: StorageDatabase) -> None:
-        """Send until stopped. What is queued by then stays queued for the next start."""
+        """Send until stopped. Requests still queued then wait for the next start."""
         async with _client() as client:
             while not self._stopping:
                 self._awake.clear()
@@ -99,7 +99,7 @@ class Poster:
 def _client() -> httpx.AsyncClient:
     client = httpx.AsyncClient(
         headers={"User-Agent": USER_AGENT},
-        follow_redirects=True,  # curl does, and turns the POST of a 302 into a GET, as httpx does
+        follow_redirects=True,  # like curl, and like it httpx turns a POST into a GET at a 302
         limits=httpx.Limits(max_connections=None),
         timeout=None,  # noqa: S113 -- each request has its own, as a whole
         trust_env=False,
@@ -110,7 +110,7 @@ def _client() -> httpx.AsyncClient:
 
 
 async def _send(client: httpx.AsyncClient, row: Row) -> _Answer:
-    """One try. The receiver's body and the request's headers stay out of the log: secrets."""
+    """Send once. Logs neither the receiver's body nor the request's headers: they hold secrets."""
     status, error_name = None, None
     try:
         async with asyncio.timeout(row["timeout_milliseconds"] / 1000):
@@ -119,7 +119,8 @@ async def _send(client: httpx.AsyncClient, row: Row) -> _Answer:
             )
         status = response.status_code
     except Exception as error:
-        # Whatever a row holds (headers and url are anybody's), the others of its batch go on.
+        # The headers and url of a row may hold anything; an error must not stop the rest of the
+        # batch.
         error_name = type(error).__name__
     if status is None or status >= 300:
         log.warning("webhook_lost", request_id=row["id"], status=status, error=error_name)

@@ -1,4 +1,4 @@
-"""Reading objects: download and info for callers, and by the token of a signed URL."""
+"""Reading objects: download and info for callers, and download with a signed URL."""
 
 import re
 from typing import Any, Final
@@ -25,9 +25,9 @@ from docmill.embedded.storage.service import StorageService, scope_of
 
 _DOWNLOAD: Final = "storage.object.get_authenticated"
 _INFO: Final = "object.get_authenticated_info"
-#: What a header's value may not hold; metadata is whatever a client or SQL wrote.
+#: Characters that a header's value may not have; clients and SQL can write any metadata.
 _UNSENDABLE: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
-#: Above this a date no longer fits JavaScript, and Storage refuses it.
+#: Later dates do not fit JavaScript, and Storage refuses them.
 _MAX_SECONDS: Final = 2**31
 
 
@@ -36,27 +36,27 @@ class _SignBody(BaseModel):
 
 
 async def download(service: StorageService, request: Request) -> Response:
-    """The bytes, to whoever may see the object; to nobody in particular there is no bucket."""
+    """Send the bytes to a caller who may see the object; without a caller, no bucket is found."""
     return await _send_bytes(service, request, _scope_or_nobody(service, request, _DOWNLOAD))
 
 
 async def download_authenticated(service: StorageService, request: Request) -> Response:
-    """The same; who does not prove who it is, is told so."""
+    """As `download`, but a caller without a valid token gets an error that says so."""
     return await _send_bytes(service, request, service.scope(request, _DOWNLOAD))
 
 
 async def info(service: StorageService, request: Request) -> Response:
-    """What Storage knows about the object, its version included."""
+    """Storage's facts about the object, with its version."""
     return _info(await _find(service, _scope_or_nobody(service, request, _INFO), request))
 
 
 async def info_authenticated(service: StorageService, request: Request) -> Response:
-    """The same; who does not prove who it is, is told so."""
+    """As `info`, but a caller without a valid token gets an error that says so."""
     return _info(await _find(service, service.scope(request, _INFO), request))
 
 
 async def sign(service: StorageService, request: Request) -> Response:
-    """A URL that reads one object which the caller may read."""
+    """Sign a URL that reads one object which the caller may read."""
     scope = service.scope(request, "storage.object.sign")
     bucket_id, name = bucket_of(request), check_object_name(object_of(request))
     body = await read_body(request, _SignBody)
@@ -64,13 +64,13 @@ async def sign(service: StorageService, request: Request) -> Response:
         await require_object(connection, bucket_id, name)
     path = f"{bucket_id}/{name}"
     token = service.auth.sign(path, seconds=body.expiresIn)
-    # Storage leaves the path unencoded, clients encode it. Only `?`, which would end the path,
-    # is encoded here.
+    # Storage leaves the path unencoded, and clients encode it. Encode only `?`, which would end the
+    # path.
     return JSONResponse({"signedURL": f"/object/sign/{path.replace('?', '%3F')}?token={token}"})
 
 
 async def download_signed(service: StorageService, request: Request) -> Response:
-    """The bytes, to whoever holds a token for exactly this object."""
+    """Send the bytes to the holder of a token for exactly this object."""
     token = request.query_params.get("token")
     if token is None:
         raise invalid_request("querystring must have required property 'token'")
@@ -87,7 +87,7 @@ async def download_signed(service: StorageService, request: Request) -> Response
 
 
 def _scope_or_nobody(service: StorageService, request: Request, operation: str) -> Scope:
-    """Routes that also serve public buckets take who proves nothing for nobody."""
+    """The scope of a route that also serves public buckets: a bad token counts as no token."""
     try:
         return service.scope(request, operation)
     except StorageError as error:
@@ -111,7 +111,8 @@ async def _send_bytes(service: StorageService, request: Request, scope: Scope) -
     try:
         file, size = await service.store.open(row["version"])
     except BytesMissingError:
-        # An overwrite between our two looks took the bytes away: the next version has its own.
+        # An overwrite removed the bytes after the row was read: read again, the new version has its
+        # own.
         again = await _find(service, scope, request)
         if again["version"] == row["version"]:
             raise
@@ -143,7 +144,7 @@ def _info(row: Row) -> Response:
 def _headers(metadata: dict[str, Any]) -> dict[str, str]:
     mime_type = str(metadata.get("mimetype") or "application/octet-stream")
     headers = {
-        # Nobody's page is served from the project's address.
+        # The project's address must not serve a user's file as a web page.
         "Content-Type": "text/plain" if "text/html" in mime_type else mime_type,
         "Cache-Control": str(metadata.get("cacheControl") or "no-cache"),
         "X-Robots-Tag": "none",

@@ -1,4 +1,4 @@
-"""The statements on storage.buckets and storage.objects, under whatever role is set."""
+"""The statements on storage.buckets and storage.objects; they run under the current role."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from docmill.embedded.part import Connection, Row
 from docmill.embedded.storage.errors import no_such_key
 
-#: Storage deletes rows in statements of at most this many.
+#: Storage deletes at most this many rows in one statement.
 DELETE_BATCH: Final = 500
 
 _FIND_OBJECT: Final[LiteralString] = """
@@ -23,7 +23,7 @@ _INSERT: Final[LiteralString] = """
     values (%(bucket_id)s, %(name)s, %(version)s, %(owner)s, %(owner_id)s, %(metadata)s,
             %(user_metadata)s)
 """
-#: An owner is replaced only by another owner: an upsert with the secret key keeps it.
+#: Only another owner replaces an owner: an upsert with the secret key keeps it.
 _OR_UPDATE: Final[LiteralString] = """
     on conflict (name, bucket_id) do update
        set metadata = excluded.metadata, version = excluded.version,
@@ -42,7 +42,7 @@ _MOVE: Final[LiteralString] = """
 _DELETE: Final[LiteralString] = """
     delete from storage.objects where bucket_id = %s and name = any(%s) returning *
 """
-#: One transaction at a time completes an object. The timeout is for this wait alone; a target
+#: Only one transaction at a time completes an object. The timeout is for this wait only: a target
 #: list is evaluated from left to right.
 _LOCK: Final[LiteralString] = """
     select set_config('lock_timeout', '5s', true),
@@ -53,7 +53,7 @@ _LOCK: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class ObjectValues:
-    """What an upload, a copy or its rehearsal writes into a row."""
+    """The values that an upload, a copy or its rehearsal writes into a row."""
 
     bucket_id: str
     name: str
@@ -76,7 +76,7 @@ class ObjectValues:
 
 
 def as_uuid(owner_id: str | None) -> UUID | None:
-    """The deprecated column `owner` holds a `sub` only when that is a uuid."""
+    """The value of the deprecated column `owner`: a `sub` only if it is a uuid."""
     try:
         return UUID(owner_id) if owner_id else None
     except ValueError:
@@ -84,7 +84,7 @@ def as_uuid(owner_id: str | None) -> UUID | None:
 
 
 def iso(moment: datetime | None) -> str | None:
-    """A time as JavaScript prints it, which is how Storage does."""
+    """A time in JavaScript's format, which Storage uses."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -99,7 +99,7 @@ async def find_bucket(connection: Connection, bucket_id: str) -> Row | None:
 async def find_object(
     connection: Connection, bucket_id: str, name: str, *, for_update: bool = False
 ) -> Row | None:
-    """The object, if the role sees it; locked until the end of the transaction when asked."""
+    """The object, if the role sees it; if asked, locked until the end of the transaction."""
     statement: LiteralString = _FIND_OBJECT + "for update" if for_update else _FIND_OBJECT
     return await (await connection.execute(statement, [bucket_id, name])).fetchone()
 
@@ -107,7 +107,7 @@ async def find_object(
 async def require_object(
     connection: Connection, bucket_id: str, name: str, *, for_update: bool = False
 ) -> Row:
-    """The same. Raises NoSuchKey when the role sees no such object."""
+    """As `find_object`. Raises NoSuchKey if the role sees no such object."""
     row = await find_object(connection, bucket_id, name, for_update=for_update)
     if row is None:
         raise no_such_key()
@@ -115,14 +115,14 @@ async def require_object(
 
 
 async def insert_object(connection: Connection, values: ObjectValues) -> None:
-    """Insert, no upsert. Raises UniqueViolation when the name is taken."""
+    """Insert, without upsert. Raises UniqueViolation if the name is taken."""
     await connection.execute(_INSERT, values.parameters())
 
 
 async def upsert_object(connection: Connection, values: ObjectValues) -> Row:
-    """Insert, or bring the row of that name to these values; its id stays."""
+    """Insert, or set the existing row of that name to these values; its id stays."""
     row = await (await connection.execute(_INSERT + _OR_UPDATE, values.parameters())).fetchone()
-    assert row is not None  # a conflict that may not be updated is an error, not an empty result
+    assert row is not None  # a conflict that may not be updated raises an error
     return row
 
 
@@ -135,7 +135,7 @@ async def move_object(
     owner_id: str | None,
     metadata: dict[str, Any] | None = None,
 ) -> None:
-    """Give the row another (bucket, name). Raises NoSuchKey when the role may not update it."""
+    """Give the row another (bucket, name). Raises NoSuchKey if the role may not update it."""
     json = None if metadata is None else Jsonb(metadata)
     parameters = [*target, version, as_uuid(owner_id), owner_id, json, *source]
     if (await connection.execute(_MOVE, parameters)).rowcount == 0:
@@ -143,10 +143,10 @@ async def move_object(
 
 
 async def delete_names(connection: Connection, bucket_id: str, names: Sequence[str]) -> list[Row]:
-    """Delete what the role may delete of these; the rest is left out of the result."""
+    """Delete those of the names that the role may delete; return only these."""
     return await (await connection.execute(_DELETE, [bucket_id, list(names)])).fetchall()
 
 
 async def lock_object(connection: Connection, bucket_id: str, name: str) -> None:
-    """Wait for whoever completes this object now. Raises LockNotAvailable after 5 s."""
+    """Wait for a transaction that completes this object now. Raises LockNotAvailable after 5 s."""
     await connection.execute(_LOCK, [f"{bucket_id}/{name}"])

@@ -1,4 +1,4 @@
-"""What every request handler is given: settings, database, bytes, keys."""
+"""The objects that every request function gets: settings, database, bytes, keys."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class StorageService:
     auth: Authenticator
 
     def scope(self, request: Request, operation: str) -> Scope:
-        """The request on behalf of whoever sends it. Raises StorageError for a bad token."""
+        """The scope of a request, with its caller. Raises StorageError for a bad token."""
         return scope_of(request, operation, self.auth.identify(request.headers))
 
 
@@ -30,9 +30,10 @@ Handler = Callable[[StorageService, Request], Awaitable[Response]]
 
 
 def scope_of(request: Request, operation: str, caller: Caller) -> Scope:
-    """What the database is told of a request.
+    """The facts about a request that the database gets.
 
-    API keys stay out of it; a user's token is there for the project's own triggers to read.
+    API keys are left out; a user's token is included, because the project's own triggers may read
+    it.
     """
     hidden = {"apikey", "cookie"} if caller.token else {"apikey", "cookie", "authorization"}
     headers = {name: value for name, value in request.headers.items() if name not in hidden}

@@ -1,4 +1,4 @@
-"""What the stand-in is started with."""
+"""The settings of the stand-in."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +8,12 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """Frozen settings of Storage. Secrets stay out of its repr, hence out of logs."""
+    """Frozen settings of Storage. Secrets are left out of its repr, and so out of logs."""
 
-    #: Of role supabase_storage_admin, which may become any role of the API but bypasses no RLS.
+    #: For the role supabase_storage_admin, which may switch to any role of the API but bypasses no
+    #: RLS.
     database_url: str = field(repr=False)
-    data_dir: Path  #: bytes of the objects; made when absent
-    deliver_webhooks: bool = True  #: off: what is queued stays in net.http_request_queue
+    data_dir: Path  #: bytes of the objects; made if absent
+    deliver_webhooks: bool = True  #: off: requests stay in net.http_request_queue
     max_file_bytes: int = 50 * MIB  #: a bucket's own limit can only lower it
     connections: int = 16

@@ -1,11 +1,11 @@
-"""Uploads in Storage's own order: ask the policies, store the bytes, then commit the row.
+"""Uploads in Storage's own order: check the policies, store the bytes, then commit the row.
 
 1. The row is really written as the caller, with version '1', and rolled back.
-2. The bytes go to disk under a version of their own.
+2. The bytes go to disk under a new version.
 3. The row is written as service_role and committed, always as an upsert; then the bytes of the
-   version that it replaced go.
+   version that it replaced are removed.
 
-So a committed row, and a webhook with it, always names bytes that can be read.
+So a committed row, and its webhook, always name bytes that can be read.
 """
 
 import base64
@@ -45,9 +45,9 @@ from docmill.embedded.storage.rows import (
 )
 from docmill.embedded.storage.service import StorageService
 
-#: What Storage writes as version while it only asks.
+#: The version that Storage writes while it only checks the policies.
 REHEARSED_VERSION: Final = "1"
-#: Of the fields of a form, and of user metadata.
+#: The size limit for fields of a form, and for user metadata.
 _MAX_FIELD_BYTES: Final = 1024 * 1024
 _MAX_FIELDS: Final = 10
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?", re.ASCII)
@@ -57,14 +57,14 @@ _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?", re.AS
 class _Incoming:
     """The file in a request."""
 
-    mime_type: str  #: what the client claims
+    mime_type: str  #: as claimed by the client
     cache_control: str
     user_metadata: dict[str, Any] | None
     chunks: AsyncIterator[bytes]
 
 
 async def upload(service: StorageService, request: Request) -> Response:
-    """A new object, or another version of it when x-upsert says so."""
+    """Upload a new object, or a new version of one if x-upsert says so."""
     scope = service.scope(request, "storage.object.upload")
     upsert = request.headers.get("x-upsert") == "true"
     bucket_id, name, owner = bucket_of(request), object_of(request), scope.caller.owner
@@ -97,7 +97,7 @@ async def upload(service: StorageService, request: Request) -> Response:
 async def rehearse(
     service: StorageService, scope: Scope, values: ObjectValues, *, upsert: bool
 ) -> None:
-    """Ask the caller's policies by doing it and rolling back. Raises what doing it raises."""
+    """Check the caller's policies: make the change and roll back. Raises what the change raises."""
     async with service.database.rehearsal(scope) as connection:
         if upsert:
             await upsert_object(connection, values)
@@ -109,9 +109,9 @@ async def rehearse(
 
 
 async def complete(service: StorageService, scope: Scope, values: ObjectValues) -> Row:
-    """Commit the row whose bytes are stored, then drop the bytes that it replaced.
+    """Commit the row whose bytes are stored, then remove the bytes that it replaced.
 
-    When that fails the new bytes go and the old ones stay.
+    If that fails, the new bytes are removed and the old ones stay.
     """
     try:
         async with service.database.transaction(scope.as_service()) as connection:
@@ -148,7 +148,7 @@ def _max_bytes(service: StorageService, bucket: Row, name: str) -> int:
 
 
 def _is_folder_placeholder(name: str) -> bool:
-    """The empty object that the dashboard makes for a new folder; exempt from bucket rules."""
+    """The empty object that the dashboard makes for a new folder; bucket rules do not apply."""
     return name.endswith(".emptyFolderPlaceholder")
 
 
@@ -180,7 +180,7 @@ async def _open(request: Request, max_bytes: int, stack: AsyncExitStack) -> _Inc
 
 
 async def _open_form(request: Request, max_bytes: int, stack: AsyncExitStack) -> _Incoming:
-    """The form is read to its end: its file lies in a temporary one until it may be stored."""
+    """Read the whole form; its file stays in a temporary file until it may be stored."""
     parser = MultiPartParser(
         request.headers,
         _bounded(request, max_bytes + _MAX_FIELDS * _MAX_FIELD_BYTES),
@@ -222,7 +222,7 @@ async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:
 
 
 def _decode_metadata(encoded: str) -> dict[str, Any] | None:
-    """User metadata from an x-metadata header, base64 of JSON. None when it is neither."""
+    """User metadata from an x-metadata header, base64 of JSON. None if it is not that."""
     try:
         return _parse_metadata(base64.b64decode(encoded + "==").decode())
     except ValueError:
@@ -230,7 +230,7 @@ def _decode_metadata(encoded: str) -> dict[str, Any] | None:
 
 
 def _parse_metadata(text: str) -> dict[str, Any] | None:
-    # Storage ignores metadata that it cannot parse: the upload succeeds without.
+    # Storage ignores metadata that it cannot parse: the upload succeeds without them.
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

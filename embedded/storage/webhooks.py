@@ -1,4 +1,4 @@
-"""A Database Webhook on storage.objects, made as the dashboard makes one."""
+"""A Database Webhook on storage.objects, like one made in the dashboard."""
 
 import json
 from typing import Any, Final
@@ -7,15 +7,16 @@ import psycopg
 from psycopg import sql
 
 TRIGGER: Final = "docmill_webhook"
-#: The dashboard's default. The function's own is 1000.
+#: The dashboard's default, in milliseconds. The function's own default is 1000.
 TIMEOUT_MILLISECONDS: Final = 5000
 
 
 def install_webhook(connection: psycopg.Connection[Any], url: str, secret: str) -> None:
     """POST every change of storage.objects to `url`, with `secret` in x-webhook-secret.
 
-    Runs as the project's admin, in the connection's transaction. Repeatable: another url or
-    secret replaces the first. Stock Supabase: whoever may read pg_trigger can read the secret.
+    Runs as the project's admin, in the connection's transaction. Repeatable: another url or secret
+    replaces the first. As on every Supabase project, anybody who may read pg_trigger can read the
+    secret.
     """
     headers = {"Content-type": "application/json", "x-webhook-secret": secret}
     connection.execute(

@@ -1,9 +1,8 @@
-// A page over what docmill offers to clients: upload to Storage, poll ingest.documents and
-// ingest.jobs, search with match_chunks, ask with the function `ask`. Everything it may see and do is
-// decided by row-level security. Texts of documents, and of answers, are shown as text, never as
-// HTML.
+// A page that uses docmill like any client: upload to Storage, poll ingest.documents and
+// ingest.jobs, search with match_chunks, ask with the function `ask`. Row-level security decides
+// what it may see and do. Texts of documents and answers are shown as text, never as HTML.
 
-const POLL_MS = 500;          // while anything is under way
+const POLL_MS = 500;          // while a document is in work
 const LONGEST_POLL_MS = 5000; // while nothing changes
 const SHOWN = 100;            // documents, newest first
 const HITS = 6;
@@ -19,10 +18,10 @@ let user = null;
 let poll = null;              // timer of the next poll
 let pause = POLL_MS;
 
-// ---------------------------------------------------------------- who
+// ---------------------------------------------------------------- user
 
 client.auth.onAuthStateChange((_event, session) => {
-  // Not awaited here: supabase-js holds a lock while it calls this.
+  // Do not await here: supabase-js holds a lock while it calls this.
   setTimeout(() => show(session?.user ?? null), 0);
 });
 
@@ -86,7 +85,7 @@ async function upload(files) {
   tell(failed.length ? { message: failed.join("; ") } : null);
 }
 
-// Storage takes no other characters in a name.
+// Storage accepts no other characters in a name.
 function storageName(name) {
   return name.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^\w!.*'() &$=@;:+,?-]/g, "_");
 }
@@ -120,7 +119,7 @@ function render(documents, jobs) {
     update(item, d, jobs.get(d.latest_job_id));
     return item;
   });
-  // Only what differs is touched: the focus stays where it is.
+  // Change only items that differ, so that the focus stays where it is.
   items.forEach((item, place) => {
     if ($("documents").children[place] !== item) {
       $("documents").insertBefore(item, $("documents").children[place] ?? null);
@@ -143,7 +142,7 @@ function makeItem(d) {
 
 function update(item, d, job) {
   const failed = d.status === "failed";
-  // The job may have ended since its document was read: then there is nothing to cancel any more.
+  // The job may have ended since its document was read; then there is nothing to cancel.
   const working = isUnfinished(d) && !job?.finished_at;
   item.document = d;
   item.dataset.state = d.status;
@@ -154,7 +153,7 @@ function update(item, d, job) {
   const bar = item.querySelector("progress");
   bar.hidden = !working;
   const done = fractionDone(job);
-  // Without a value the bar says that something is done, and not how much is left.
+  // Without a value the bar shows activity, but not how much is left.
   if (done === null) bar.removeAttribute("value");
   else bar.value = done;
   bar.setAttribute("aria-label", `Progress of ${fileName(d)}`);
@@ -173,11 +172,11 @@ function set(item, selector, text) {
 
 const fileName = (d) => d.object_name.slice(d.object_name.lastIndexOf("/") + 1);
 
-// What is wrong with the file itself: to try the same file again changes nothing.
+// Errors of the file itself: trying the same file again does not help.
 const UNREADABLE = new Set(["unsupported_type", "unsupported_name", "encrypted", "corrupt",
   "empty_document", "document_too_large", "archive_too_large"]);
 
-// What a file with this ending is made of.
+// The word for a part of a file with this ending.
 const PARTS = [[/\.(xls[xmb]?|ods|csv)$/i, "sheet"], [/\.(pptx?|odp)$/i, "slide"]];
 const partNamed = (name) => PARTS.find(([ending]) => ending.test(name))?.[1] ?? "page";
 
@@ -199,12 +198,12 @@ function detailOf(d, job) {
   const chunks = job ? job.chunks_embedded + job.chunks_reused : 0;
   if (job?.chunks_total) return `${chunks} of ${counted(job.chunks_total, "chunk")}`;
   if (job?.pages_total) return `${job.pages_done} of ${counted(job.pages_total, partNamed(d.object_name))}`;
-  // Text has no pages, and how many chunks it makes is known at its end.
+  // Text has no pages, and its number of chunks is known only at the end.
   if (chunks) return `${counted(chunks, "chunk")} so far`;
   return job?.error_message ?? "";
 }
 
-// Reading is half of the work, embedding the other half. Null: nobody knows how much is left.
+// Reading is half of the work, embedding the other half. Null: the rest is unknown.
 function fractionDone(job) {
   if (job?.state !== "running") return 0;
   if (job.chunks_total) {
@@ -232,7 +231,7 @@ async function open(d, page) {
   const { data, error } = await client.storage.from(d.bucket_id)
     .createSignedUrl(d.object_name, URL_SECONDS);
   tell(error);
-  const place = Number.isInteger(page) ? `#page=${page}` : ""; // readers of PDF go there
+  const place = Number.isInteger(page) ? `#page=${page}` : ""; // PDF viewers open this page
   if (data) window.open(data.signedUrl + place, "_blank", "noopener");
 }
 
@@ -264,8 +263,8 @@ $("search").addEventListener("submit", async (event) => {
   button.disabled = false;
 });
 
-// The query is embedded where the key of the provider is: in a function of the project. It names
-// its model, and match_chunks answers from the index of that model.
+// A function of the project embeds the query, because the provider's key is there. It names its
+// model, and match_chunks answers from the index of that model.
 async function search(query) {
   const embedded = await client.functions.invoke("embed", { body: { input: query } });
   if (embedded.error) throw await spoken(embedded.error);
@@ -278,7 +277,7 @@ async function search(query) {
   return data;
 }
 
-// What the function says, where it said anything.
+// The function's own error text, if there is one.
 async function spoken(error) {
   const said = await error.context?.json?.().catch(() => null);
   return said?.error ? { message: said.error } : error;
@@ -307,7 +306,7 @@ function hitItem(hit, query) {
   return item;
 }
 
-// Only a passage that is cut can be shown as a whole.
+// Only a shortened passage gets the button "Show all".
 function offerWhole(item) {
   const quote = item.querySelector("blockquote");
   item.querySelector(".whole").hidden =
@@ -315,9 +314,9 @@ function offerWhole(item) {
   item.querySelector(".actions").hidden = !item.querySelector(".actions > :not([hidden])");
 }
 
-// The text in pieces, the words of the query marked, whatever their endings.
+// The text in pieces; words of the query are marked, with any ending.
 function highlighted(text, query) {
-  // Short words in Latin letters are "the" and "are"; elsewhere two letters may be a word.
+  // Skip short words in Latin letters, such as "the"; in other scripts two letters may be a word.
   const stems = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])
     .filter((word) => word.length > (isLatin(word) ? 3 : 1))
     .map((word) => word.replace(/(?<=...)(?:ing|e?[ds]|e)$/, "") + (isLatin(word) ? END : ""));
@@ -334,7 +333,7 @@ function highlighted(text, query) {
   return [...pieces, text.slice(end)];
 }
 
-// The pieces from a little before the place where most marks stand together.
+// The pieces from a little before the place with the most marks close together.
 function fromDensest(pieces) {
   const starts = [];
   let length = 0;
@@ -353,7 +352,7 @@ function cutBefore(pieces, start) {
   let at = 0;
   for (const piece of pieces) {
     const text = piece.textContent ?? piece;
-    // From the beginning of a word on.
+    // Begin at the start of a word.
     if (at >= start) rest.push(piece.cloneNode?.(true) ?? piece);
     else if (at + text.length > start) rest.push(text.slice(start - at).replace(/^\S*\s+/, ""));
     at += text.length;
@@ -361,7 +360,7 @@ function cutBefore(pieces, start) {
   return rest;
 }
 
-// Characters of a passage that are shown before it is opened, and before the first mark in it.
+// How many characters of a closed passage are shown, and how many before its first mark.
 const EXCERPT = 400;
 const BEFORE = 80;
 const START = "(?<![\\p{L}\\p{N}])";
@@ -384,7 +383,7 @@ for (const name of ["search", "ask"]) {
 
 $("new-conversation").addEventListener("click", beginAnew);
 
-// Said before anybody types a question that nobody answers.
+// Say this before the user types a question that no model can answer.
 const unanswered = config.asks === false
   ? "No model answers questions here yet: set DOCMILL_CHAT_MODEL, and start docmill up again." : "";
 for (const field of unanswered ? $("ask").elements : []) field.disabled = true;
@@ -412,7 +411,7 @@ $("ask").addEventListener("submit", async (event) => {
     question.value = "";
   } catch (error) {
     if (mine.signal.aborted) return;
-    // What was not checked is no answer.
+    // Text that was not checked is not an answer: remove it.
     $("answer").replaceChildren();
     $("ask-status").textContent = "";
     tell(error);
@@ -455,8 +454,8 @@ async function* eventsOf(response) {
   }
 }
 
-// The answer is text, whatever it looks like: a link or a picture in it could carry away what the
-// documents say. Only numbers of sources become buttons.
+// Show the answer as plain text: a link or picture in it could send content of documents to another
+// server. Only numbers of sources become buttons.
 function showResult({ answer, cited, removed, is_cut }, sources) {
   $("answer").classList.remove("unchecked");
   $("answer").replaceChildren(...answer.split(/(\[\d+\])/).map((piece) => {
@@ -464,7 +463,7 @@ function showResult({ answer, cited, removed, is_cut }, sources) {
     return cited.includes(number) ? citation(number) : piece;
   }));
   const notes = [];
-  if (removed.length) notes.push(`Sources that there are not were cited: ${removed.join(", ")}.`);
+  if (removed.length) notes.push(`The answer cited sources that do not exist: ${removed.join(", ")}.`);
   if (is_cut) notes.push("The answer was cut: it is too long.");
   if (notes.length) $("ask-status").textContent = notes.join(" ");
   const shown = sources.filter(({ number }) => cited.includes(number));

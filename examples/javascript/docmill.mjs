@@ -1,8 +1,8 @@
-// Upload, follow, search: copy what you need. `client` is a supabase-js client with a user who is
-// signed in; works in browsers, Node, Deno and Bun.
+// Upload, follow, search: copy what you need. `client` is a supabase-js client of a signed-in user.
+// Works in browsers, Node, Deno and Bun.
 
-// Uploads a file, or replaces it, and returns what names the job that this makes. The file is a
-// File of a form, a Blob or bytes; docmill looks at its content, whatever type it claims to be.
+// Uploads or replaces a file, and returns the keys of the job that this makes. The file is a File
+// of a form, a Blob or bytes; docmill looks at its content and ignores its declared type.
 export async function upload(client, bucket, path, file) {
   const storage = client.storage.from(bucket);
   const contentType = file.type || "application/octet-stream";
@@ -11,15 +11,15 @@ export async function upload(client, bucket, path, file) {
   return { bucket_id: bucket, object_name: path, storage_version: version };
 }
 
-// The job of an upload as it stands; null while there is none. A retry is a job of its own.
+// The current state of an upload's job; null while there is none. A retry is another job.
 export async function readJob(client, uploaded) {
   return need(await client.schema("ingest").from("jobs").select().match(uploaded)
     .order("created_at", { ascending: false }).limit(1).maybeSingle());
 }
 
-// Yields the job whenever it has changed, until it is finished. Waits longer and longer while
-// nothing happens: a quarter of a second at first, five seconds at last. When a reading fails it
-// throws; follow again, and it goes on from where the job stands then.
+// Yields the job at each change, until it is finished. While nothing changes, the waits grow from a
+// quarter of a second to five seconds. Throws if a request fails; call it again to continue from
+// the current state.
 export async function* follow(client, uploaded, patienceMs = 30_000) {
   const started = Date.now();
   let seen;
@@ -38,12 +38,12 @@ export async function* follow(client, uploaded, patienceMs = 30_000) {
   }
 }
 
-// Where a job stands, in a few words for its user.
+// The state of a job in a few words for its user.
 export async function describe(client, job) {
   if (job.state === "failed") {
     const [{ explanation }] = need(
       await client.schema("ingest").rpc("explain_job", { job_id: job.id }));
-    return `${job.error_code}: ${explanation}`; // what happened, and what to do about it
+    return `${job.error_code}: ${explanation}`; // what happened, and what to do
   }
   if (job.finished_at) return job.state;
   if (job.hold_reason) return `held: ${job.hold_reason}`;
@@ -54,13 +54,13 @@ export async function describe(client, job) {
   return job.stage;
 }
 
-// Asks for a job's end: it is cancelled at once, or within about a second when a worker has it.
+// Cancels a job: at once, or within about a second if a worker runs it.
 export async function cancel(client, job) {
   return need(await client.schema("ingest").rpc("cancel_job", { job_id: job.id }));
 }
 
-// Makes a new job after one that failed or was cancelled; returns its id. The same upload is
-// followed on.
+// Makes a new job after one that failed or was cancelled; returns its id. Follow it with the same
+// upload.
 export async function retry(client, job) {
   return need(await client.schema("ingest").rpc("retry_job", { job_id: job.id }));
 }
@@ -72,8 +72,8 @@ export async function documents(client) {
     .order("created_at", { ascending: false }).limit(100));
 }
 
-// The passages nearest to a question among those that the user may read. The function `embed` says
-// which model it embedded with, and match_chunks answers from the index of that model.
+// The passages nearest to a question, of documents that the user may read. The function `embed`
+// names its model, and match_chunks answers from the index of that model.
 export async function search(client, question, options = { match_count: 5 }) {
   const { embedding, model } = need(
     await client.functions.invoke("embed", { body: { input: question } }));

@@ -1,6 +1,6 @@
-// node main.mjs FILE QUESTION: uploads the file, shows what becomes of it, and asks. With
-// SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD and BUCKET in the environment;
-// with LIVE=1 the job is followed by Realtime.
+// node main.mjs FILE QUESTION: uploads the file, shows its progress, and searches for the question.
+// Needs SUPABASE_URL, SUPABASE_KEY (the publishable key), EMAIL, PASSWORD and BUCKET in the
+// environment; with LIVE=1 it follows the job by Realtime.
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import process from "node:process";
@@ -11,7 +11,7 @@ import { followLive } from "./realtime.mjs";
 const { SUPABASE_URL, SUPABASE_KEY, EMAIL, PASSWORD, BUCKET = "documents", LIVE } = process.env;
 const [file, question] = process.argv.slice(2);
 
-// supabase-js wants a WebSocket even where nothing uses Realtime, and Node has one from version 22.
+// supabase-js needs a WebSocket even without Realtime, and Node has one from version 22.
 const realtime = globalThis.WebSocket ? {} : { transport: (await import("ws")).default };
 const client = createClient(SUPABASE_URL, SUPABASE_KEY, { realtime });
 const { data, error } = await client.auth.signInWithPassword({ email: EMAIL, password: PASSWORD });
@@ -30,4 +30,4 @@ for (const hit of await search(client, question)) {
   console.log([...hit.headings, hit.content].join("\n"));
 }
 await client.auth.signOut();
-process.exit(); // supabase-js keeps the socket of Realtime open for another minute
+process.exit(); // supabase-js would keep Realtime's socket open for another minute

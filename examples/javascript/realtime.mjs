@@ -1,7 +1,7 @@
 // `follow` of docmill.mjs without polling, for projects with Realtime on `ingest.jobs`.
 import { readJob } from "./docmill.mjs";
 
-const RECHECK_MS = 5_000; // how late an event that was lost is noticed
+const RECHECK_MS = 5_000; // how late a lost event is noticed
 
 export async function* followLive(client, uploaded) {
   const arrived = [];
@@ -11,8 +11,9 @@ export async function* followLive(client, uploaded) {
   const fail = (error) => { failure = error; wake(); };
   const read = () => readJob(client, uploaded).then((job) => job && arrive(job)).catch(fail);
 
-  // Realtime sends the rows that the user may read, each once and without a promise. What happened
-  // before it began, or while the connection was lost, is read: it says `system` when it begins.
+  // Realtime sends each change that the user may read once, and may lose it. Changes from before it
+  // began, or while the connection was lost, are read from the table: it sends `system` when it
+  // begins.
   const channel = client.channel(`job-${uploaded.storage_version}`)
     .on("postgres_changes", {
       event: "*", schema: "ingest", table: "jobs",
@@ -30,7 +31,7 @@ export async function* followLive(client, uploaded) {
         const changed = Date.parse(job.updated_at);
         if (changed > seen || job.finished_at) yield job;
         if (job.finished_at) return;
-        seen = Math.max(seen, changed); // what was read may be older than what was sent
+        seen = Math.max(seen, changed); // the row that was read may be older than an event
       }
       if (failure) throw failure;
       await new Promise((resolve) => { wake = resolve; });

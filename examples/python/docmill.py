@@ -1,4 +1,4 @@
-"""Upload, follow, search: copy what you need. `client` is a supabase-py client with a user."""
+"""Upload, follow, search: copy what you need. `client` is a supabase-py client of a user."""
 
 import time
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ Row = dict[str, Any]
 
 
 def upload(client: Client, bucket: str, path: str, content: bytes) -> Row:
-    """Upload a file, or replace it; returns what names the job that this makes.
+    """Upload or replace a file; return the keys of the job that this makes.
 
-    docmill looks at the content, whatever type it claims to be.
+    docmill looks at the content and ignores the declared type.
     """
     storage = client.storage.from_(bucket)
     storage.upload(path, content, {"upsert": "true", "content-type": "application/octet-stream"})
@@ -21,17 +21,17 @@ def upload(client: Client, bucket: str, path: str, content: bytes) -> Row:
 
 
 def read_job(client: Client, uploaded: Row) -> Row | None:
-    """The job of an upload as it stands; None while there is none. A retry is a job of its own."""
+    """The current state of an upload's job; None while there is none. A retry is another job."""
     jobs = client.schema("ingest").from_("jobs").select("*").match(uploaded)
     found = jobs.order("created_at", desc=True).limit(1).execute().data
     return found[0] if found else None
 
 
 def follow(client: Client, uploaded: Row, patience_seconds: float = 30) -> Iterator[Row]:
-    """Yield the job whenever it has changed, until it is finished.
+    """Yield the job at each change, until it is finished.
 
-    Waits longer and longer while nothing happens: a quarter of a second at first, five at last.
-    When a reading fails it raises; follow again, and it goes on from where the job stands then.
+    While nothing changes, the waits grow from a quarter of a second to five seconds. Raises if a
+    request fails; call it again to continue from the current state.
     """
     started = time.monotonic()
     seen, pause = None, 0.25
@@ -50,7 +50,7 @@ def follow(client: Client, uploaded: Row, patience_seconds: float = 30) -> Itera
 
 
 def describe(client: Client, job: Row) -> str:
-    """Where a job stands, in a few words for its user."""
+    """The state of a job in a few words for its user."""
     if job["state"] == "failed":
         found = client.schema("ingest").rpc("explain_job", {"job_id": job["id"]}).execute().data
         return f"{job['error_code']}: {found[0]['explanation']}"  # what happened, and what to do
@@ -67,14 +67,14 @@ def describe(client: Client, job: Row) -> str:
 
 
 def cancel(client: Client, job: Row) -> str:
-    """Ask for a job's end: cancelled at once, or within about a second when a worker has it."""
+    """Cancel a job: at once, or within about a second if a worker runs it."""
     return client.schema("ingest").rpc("cancel_job", {"job_id": job["id"]}).execute().data
 
 
 def retry(client: Client, job: Row) -> str:
-    """Make a new job after one that failed or was cancelled; returns its id.
+    """Make a new job after one that failed or was cancelled; return its id.
 
-    The same upload is followed on.
+    Follow it with the same upload.
     """
     return client.schema("ingest").rpc("retry_job", {"job_id": job["id"]}).execute().data
 
@@ -87,10 +87,9 @@ def documents(client: Client) -> list[Row]:
 
 
 def search(client: Client, question: str, **options: Any) -> list[Row]:
-    """Passages nearest to a question among those that the user may read.
+    """The passages nearest to a question, of documents that the user may read.
 
-    The function `embed` says which model it embedded with, and match_chunks answers from the index
-    of that model.
+    The function `embed` names its model, and match_chunks answers from the index of that model.
     """
     body = {"body": {"input": question}, "responseType": "json"}
     query = client.functions.invoke("embed", body)

@@ -1,4 +1,4 @@
-"""A retriever of LangChain: hybrid search under the user's token. Copy what you need."""
+"""A LangChain retriever: hybrid search with the user's token. Copy what you need."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ Embed = Callable[[str], tuple[Sequence[float], str]]
 
 
 class DocmillRetriever(BaseRetriever):
-    """Passages that answer a question, among those that the client's user may read.
+    """Passages that answer a question, of documents that the client's user may read.
 
-    `embed` returns the embedding of a text and the model that made it; without one the Edge
-    Function `embed` is asked. `options` are parameters of hybrid_search.
+    `embed` returns the embedding of a text and the model that made it; the default calls the Edge
+    Function `embed`. `options` are parameters of hybrid_search.
     """
 
     client: Client
@@ -41,5 +41,5 @@ class DocmillRetriever(BaseRetriever):
 
 
 def _document(hit: dict[str, Any]) -> Document:
-    text = hit.pop("context") or hit["content"]  # with_context: the passage in its place
+    text = hit.pop("context") or hit["content"]  # with_context: the passage with the text around it
     return Document(id=hit["chunk_id"], page_content=text, metadata=hit)

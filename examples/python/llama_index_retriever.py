@@ -1,4 +1,4 @@
-"""A retriever of LlamaIndex: hybrid search under the user's token. Copy what you need."""
+"""A LlamaIndex retriever: hybrid search with the user's token. Copy what you need."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ Embed = Callable[[str], tuple[Sequence[float], str]]
 
 
 class DocmillRetriever(BaseRetriever):
-    """Passages that answer a question, among those that the client's user may read.
+    """Passages that answer a question, of documents that the client's user may read.
 
-    `embed` returns the embedding of a text and the model that made it; without one the Edge
-    Function `embed` is asked. `options` are parameters of hybrid_search.
+    `embed` returns the embedding of a text and the model that made it; the default calls the Edge
+    Function `embed`. `options` are parameters of hybrid_search.
     """
 
     def __init__(self, client: Client, embed: Embed | None = None, **options: Any) -> None:
@@ -35,7 +35,7 @@ class DocmillRetriever(BaseRetriever):
 
 
 def _node(hit: dict[str, Any]) -> NodeWithScore:
-    text = hit.pop("context") or hit["content"]  # with_context: the passage in its place
+    text = hit.pop("context") or hit["content"]  # with_context: the passage with the text around it
     place = {name: hit[name] for name in ("object_name", "title", "headings", "page_start")}
     node = TextNode(id_=hit["chunk_id"], text=text, metadata=place)
     return NodeWithScore(node=node, score=hit["score"])

@@ -1,6 +1,6 @@
-"""python main.py FILE QUESTION: uploads the file, shows what becomes of it, and asks.
+"""python main.py FILE QUESTION: uploads the file, shows its progress, and searches.
 
-With SUPABASE_URL, SUPABASE_KEY (the publishable one), EMAIL, PASSWORD and BUCKET in the
+Needs SUPABASE_URL, SUPABASE_KEY (the publishable key), EMAIL, PASSWORD and BUCKET in the
 environment.
 """
 

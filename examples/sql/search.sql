@@ -1,5 +1,5 @@
 -- What a user finds: psql -v user=SUB -v model=NAME -v embedding='[...]' -f search.sql
--- In one transaction as the Data API runs it, so that row-level security decides.
+-- One transaction, like the Data API's, so that row-level security decides.
 begin read only;
 set local role authenticated;
 select set_config('request.jwt.claims',

@@ -2,7 +2,7 @@
 -- query: psql -v version=ID -v dimensions=N -v owner=SUB -v embedding='[...]' -f service_search.sql
 -- Which index version and how many dimensions: select * from ingest.index_versions.
 --
--- It compares every chunk of the owner, and so loses none. match_chunks is faster.
+-- It compares every chunk of the owner, so it misses none. match_chunks is faster.
 begin read only;
 set local jit = off;
 

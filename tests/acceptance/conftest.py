@@ -1,4 +1,4 @@
-"""One installation for the tests that leave it alone, and fresh ones for those that break it."""
+"""One installation for tests that do not break it, and fresh ones for tests that do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from tests.support.shell import Shell
 def running(
     postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """Webhook, worker and beat, shared by the tests that leave them alone."""
+    """Webhook, worker and beat, shared by tests that do not break them."""
     folder = tmp_path_factory.mktemp("running")
     with (
         make_database(postgres, "project") as database,
@@ -29,13 +29,13 @@ def running(
         yield made
 
 
-#: Whatever a folder may be called.
+#: A folder name with special characters.
 HOME = "a \"b' c/é #$(x)\\"
 
 
 @pytest.fixture(scope="package")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """The embedded stack of a folder, for the tests of the command line and those of clients."""
+    """The embedded stack of a folder, for the tests of the command line and of clients."""
     folder = tmp_path_factory.mktemp("shell") / HOME
     folder.mkdir(parents=True)
     made = Shell(folder)
@@ -49,7 +49,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.fixture(scope="package")
 def stack(shell: Shell) -> StackInfo:
-    """Where it is, and its keys."""
+    """Its addresses and keys."""
     info = read_info(shell.folder / ".docmill")
     assert info is not None
     return info
@@ -57,7 +57,7 @@ def stack(shell: Shell) -> StackInfo:
 
 @contextmanager
 def fresh_installation(postgres: PostgresServer, folder: Path) -> Iterator[Installation]:
-    """An installation with a Redis of its own, nothing started yet."""
+    """An installation with its own Redis and no running process."""
     redis = start_redis(folder / "redis")
     try:
         with (
@@ -80,6 +80,6 @@ def installation(postgres: PostgresServer, tmp_path: Path) -> Iterator[Installat
 def shared_installation(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """An installation that the tests of a module share, with all that they start."""
+    """An installation that the tests of a module share, with all its processes."""
     with fresh_installation(postgres, tmp_path_factory.mktemp("shared")) as made:
         yield made

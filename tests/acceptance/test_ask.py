@@ -39,7 +39,7 @@ def test_an_answer_is_written_and_then_its_sources(shell: Shell, chat: FakeOpenA
     chat.write = lambda _body: ["Bob", " [1]", "\x1b[31m[9]."]
     assert ask(shell, chat).splitlines() == [
         "Bob [1]?[31m[9].",
-        "(there is no source 9: that is not to be relied upon)",
+        "(there is no source 9: do not rely on that)",
         "[1] who.txt",
     ]
 

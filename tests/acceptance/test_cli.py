@@ -16,7 +16,7 @@ from docmill.worker.settings.parts import EXAMPLE_WEBHOOK_SECRET
 from tests.support.installation import until
 from tests.support.shell import Shell
 
-#: A user of another Auth than that of the project: nobody knows the id at first.
+#: A user of another Auth than the project's: at first nobody knows the id.
 OWNER = "33333333-3333-4333-8333-333333333333"
 INGEST_FIELDS = {
     *("path", "object_name", "document_id", "job_id", "state", "error_code", "page_count"),
@@ -62,7 +62,7 @@ def test_the_settings_in_use_are_shown_without_their_secrets(shell: Shell) -> No
         assert keys[name] not in said + json.dumps(rows)
 
 
-#: Who may hold what, of the processes that `docmill up` starts; the API stands for Supabase itself.
+#: Which processes of `docmill up` may have which key; the API stands for Supabase itself.
 HOLDERS = {
     "secret_key": {"worker", "worker --isolated"},
     "webhook_secret": {"webhook"},
@@ -72,7 +72,7 @@ HOLDERS = {
 
 
 def test_each_process_holds_the_keys_that_it_reads_and_no_other(shell: Shell) -> None:
-    """The kernel says what they were given, not our settings."""
+    """The kernel shows their environment; docmill's own settings are not asked."""
     keys = json.loads((shell.folder / ".docmill" / "keys.json").read_text())
     held: dict[str, set[str]] = {name: set() for name in HOLDERS}
     seen = set()
@@ -94,7 +94,7 @@ def test_each_process_holds_the_keys_that_it_reads_and_no_other(shell: Shell) ->
 
 @pytest.fixture(scope="module")
 def ingested(shell: Shell) -> dict[str, dict[str, Any]]:
-    """What `ingest --wait --json` said of four files, by file name."""
+    """The output of `ingest --wait --json` for four files, by file name."""
     folder = shell.folder / "papers"
     folder.mkdir()
     (folder / "bridge.md").write_text("# The bridge\n\n" + "It was closed for repairs in May. " * 9)
@@ -222,7 +222,7 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
     assert (added["bucket_id"], added["owner_from"]) == ("extra", "folder:1")
     assert {row["bucket_id"] for row in shell.rows("sources", "list")} == {"documents", "extra"}
     for option, bad, says in (
-        ("--owner-from", "me", "none of uploader"),
+        ("--owner-from", "me", "not one of uploader"),
         ("--access", "everybody", "neither owner nor inherit"),
         ("--priority", "10", "from 0 (first) to 9"),
         ("--priority", "99999", "from 0 (first) to 9"),
@@ -237,11 +237,11 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
 @pytest.mark.usefixtures("ingested")
 def test_files_that_were_there_before_are_counted_and_ingested(shell: Shell) -> None:
     assert "2 documents stay" in shell.run("sources", "remove", "documents")
-    assert "4 files are there" in shell.run("sources", "add", "documents", "--dry-run")
+    assert "4 files found" in shell.run("sources", "add", "documents", "--dry-run")
     (listed,) = shell.rows("sources", "list")
     assert listed["retired_at"] is not None
     (again,) = shell.rows("sources", "add", "documents")
-    # What failed went with the source and is tried again; what is searchable stayed.
+    # The failed document went with the source and is tried again; searchable ones stayed.
     assert (again["objects"], again["fresh"], again["queued"]) == (4, 2, 2)
     shell.run("watch", "--until-idle")
     (row,) = shell.rows("status")
@@ -349,7 +349,7 @@ def test_files_that_would_get_one_name_are_refused_and_links_stay_inside(shell: 
 def test_a_file_that_cannot_be_sent_is_reported_and_the_others_go_on(shell: Shell) -> None:
     (shell.folder / "grown").mkdir()
     (shell.folder / "grown" / "a.txt").write_text("An ordinary file. " * 9)
-    # It says that it is empty, and is not.
+    # It says that it is empty, but it is not.
     rows = shell.rows("ingest", "grown/a.txt", "/proc/self/status", "--wait", code=1)
     assert [(row["state"], row["error_code"]) for row in rows] == [
         ("succeeded", None),
@@ -418,7 +418,7 @@ def test_a_model_that_the_index_does_not_have_is_not_passed_over(shell: Shell) -
 
 
 def test_what_a_project_cannot_reach_is_named_with_its_remedy(shell: Shell, tmp_path: Path) -> None:
-    """A key that Storage does not take, a Storage and a provider that are not there."""
+    """A key that Storage refuses, and a Storage and a provider that do not answer."""
     url = shell.status_of_stack()["database_url"]
     (tmp_path / "a.txt").write_text("A text. " * 9)
     project: dict[str, Any] = {
@@ -437,7 +437,7 @@ def test_what_a_project_cannot_reach_is_named_with_its_remedy(shell: Shell, tmp_
     assert "check SUPABASE_URL" in said
     lines = outside.run("doctor", "--json", code=1, **project).splitlines()
     findings = {row["check"]: row for row in map(json.loads, lines)}
-    assert findings["redis"]["remedy"] == "start Redis, or set REDIS_URL to where it is"
+    assert findings["redis"]["remedy"] == "start Redis, or set REDIS_URL to its address"
     assert "set SUPABASE_SECRET_KEY" in findings["storage"]["remedy"]
     assert "openssl rand" in findings["webhook secret"]["remedy"]
     assert all(row["remedy"] for row in findings.values() if row["state"] == "failed")

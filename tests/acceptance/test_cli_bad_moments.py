@@ -1,4 +1,4 @@
-"""The stack of test_cli.py when something in it dies, and commands that are told to end."""
+"""The stack of test_cli.py when a part of it dies, and commands that are told to end."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.support.shell import Shell, descendants
 
 
 def children(shell: Shell) -> dict[str, int]:
-    """Process ids of the stack's children, by what their command line ends with."""
+    """Process ids of the stack's children, by the end of their command line."""
     found = {}
     for pid in descendants(shell.status_of_stack()["pid"]):
         try:
@@ -52,7 +52,7 @@ def test_a_killed_postgres_loses_no_upload_and_comes_back_where_it_was(shell: Sh
     info = read_info(shell.folder / ".docmill")
     assert info is not None
     name = f"{DEFAULT_OWNER}/gone.txt"
-    # As Storage itself, whose commits are what a client is told of.
+    # As Storage itself, after whose commit a client gets its answer.
     with psycopg.connect(info.database_url("supabase_storage_admin")) as connection:
         object_id = put_object(connection, name, bucket="documents", owner=DEFAULT_OWNER)
         connection.commit()
@@ -61,7 +61,7 @@ def test_a_killed_postgres_loses_no_upload_and_comes_back_where_it_was(shell: Sh
     def new_server() -> bool:
         try:
             lines = (data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:  # between the two
+        except FileNotFoundError:  # at a moment between the two
             return False
         return len(lines) > 7 and lines[0] != old and lines[7].strip() == "ready"
 
@@ -91,9 +91,9 @@ def test_a_killed_redis_comes_back_where_it_was(shell: Shell) -> None:
 
 @contextmanager
 def paused_worker(shell: Shell) -> Iterator[None]:
-    """While this is open, jobs do not end."""
+    """While this is open, no job ends."""
     (row,) = shell.rows("status")
-    # A worker that ended with an earlier test's Redis is listed until its heartbeat is too old.
+    # A worker that ended with an earlier test's Redis is listed until its heartbeat is old.
     alive = set(descendants(shell.status_of_stack()["pid"]))
     shared = {int(w["id"].split(":")[1]) for w in row["workers"] if not w["isolated"]}
     (pid,) = shared & alive

@@ -1,4 +1,4 @@
-"""The clients of examples/, as a reader runs them, against the embedded stack."""
+"""The clients in examples/, run like by a reader, on the embedded stack."""
 
 import json
 import os
@@ -35,7 +35,7 @@ KILN = (
 
 @dataclass
 class Runner:
-    """One of the languages, and how its example is started."""
+    """One language, and the command that starts its example."""
 
     command: list[str]
     environ: dict[str, str]
@@ -53,7 +53,7 @@ class Runner:
         )
 
     def start(self, file: Path) -> ChildProcess:
-        """Start it; what it prints is in its log."""
+        """Start it; its output is in its log."""
         return start_child(
             "example",
             [*self.command, str(file), QUESTION],
@@ -63,7 +63,7 @@ class Runner:
 
 
 def settings(stack: StackInfo, url: str | None = None) -> dict[str, str]:
-    """What the examples read from the environment."""
+    """The environment variables of the examples."""
     return {
         "SUPABASE_URL": url or stack.api_url,
         "SUPABASE_KEY": stack.keys.publishable_key,
@@ -73,7 +73,7 @@ def settings(stack: StackInfo, url: str | None = None) -> dict[str, str]:
 
 
 def javascript(folder: Path, environ: dict[str, str]) -> Runner:
-    """supabase-js from the copy of the console: there is no network."""
+    """supabase-js from the console's copy, because there is no network."""
     shim = folder / "supabase.mjs"
     shim.write_text(
         f"const text = Deno.readTextFileSync({json.dumps(str(BUNDLE))});\n"
@@ -95,8 +95,8 @@ def javascript(folder: Path, environ: dict[str, str]) -> Runner:
 def node(folder: Path, environ: dict[str, str]) -> Runner:
     """A fresh project of Node, which takes `.js` for CommonJS, with copies of the examples.
 
-    There is no network: supabase-js is the copy of the console, and `ws` a stand-in that nothing
-    connects with. Before version 22 Node has no WebSocket, and supabase-js wants one.
+    There is no network, so supabase-js is the console's copy, and `ws` is a stand-in that never
+    connects. Before version 22 Node has no WebSocket, but supabase-js needs one.
     """
     program = shutil.which("node")
     if program is None:
@@ -141,7 +141,7 @@ def kiln(tmp_path: Path) -> Path:
 
 
 def job_of(stack: StackInfo, name: str) -> dict[str, Any] | None:
-    """The newest job of a document of Alice's."""
+    """The newest job of one of Alice's documents."""
     url = stack.database_url("postgres")
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         return connection.execute(
@@ -180,7 +180,7 @@ def test_a_failure_is_told_with_its_remedy(runner: Runner, tmp_path: Path) -> No
 
 
 def test_what_happens_meanwhile_is_shown(runner: Runner, stack: StackInfo, tmp_path: Path) -> None:
-    # Takes a Markdown parser minutes.
+    # A Markdown parser needs minutes for it.
     slow = tmp_path / "slow.md"
     slow.write_text(SLOW_MARKDOWN)
     child = runner.start(slow)
@@ -356,7 +356,7 @@ def after(log: list[str], event: str) -> list[str]:
 def test_without_events_the_end_is_noticed_all_the_same(
     stack: StackInfo, realtime: FakeRealtime, tmp_path: Path
 ) -> None:
-    """Where Realtime sends nothing, and where there is none."""
+    """If Realtime sends nothing, and if there is no Realtime."""
     realtime.mute = True
     children = []
     try:
@@ -379,7 +379,7 @@ def test_without_events_the_end_is_noticed_all_the_same(
 def test_another_user_is_sent_nothing(
     stack: StackInfo, realtime: FakeRealtime, kiln: Path, tmp_path: Path
 ) -> None:
-    """Bob asks for all jobs. Alice's go by unseen, as the policy of ingest.jobs has it."""
+    """Bob subscribes to all jobs. The policy of ingest.jobs hides Alice's."""
     listener = tmp_path / "listen.js"
     listener.write_text(
         """
@@ -419,7 +419,7 @@ def searchable(stack: StackInfo, kiln: Path, tmp_path: Path) -> None:
 
 
 def psql(stack: StackInfo, script: str, **variables: str) -> str:
-    """Run a script of examples/sql as its reader does."""
+    """Run a script of examples/sql like its reader."""
     options = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
     done = subprocess.run(
         [

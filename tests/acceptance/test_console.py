@@ -29,7 +29,7 @@ def browser(stack: StackInfo) -> Iterator[Browser]:
 
 @pytest.fixture
 def watched(browser: Browser, stack: StackInfo) -> Iterator[Watched]:
-    """A fresh page with nobody signed in; nothing may go wrong on it unnoticed."""
+    """A fresh page without a user; any error on it fails the test."""
     made = Watched(browser, stack.api_url)
     made.page.set_default_timeout(LONG_WAIT)
     made.page.goto(f"{stack.api_url}/console/")
@@ -81,10 +81,10 @@ def test_from_a_dropped_file_to_a_highlighted_passage(
     hit = page.locator(".hit").first
     expect(hit).to_contain_text("Minutes of the spring meeting", timeout=LONG_WAIT)
     expect(hit).to_contain_text("The roof")
-    # The words that were asked for, and none that only begin like them.
+    # The words of the query, and no words that only begin like them.
     assert hit.locator("mark").all_inner_texts() == ["slates", "replaced"]
     expect(hit.get_by_role("button", name="Show all")).to_be_hidden()
-    # Markup of a document is shown, never obeyed.
+    # Markup in a document is shown as text.
     assert hit.locator("blockquote b").count() == 0
     expect(hit).to_contain_text("<b>Nobody</b>")
 
@@ -94,7 +94,7 @@ def test_a_passage_that_is_cut_can_be_shown_as_a_whole(
 ) -> None:
     page = watched.page
     sign_in(page, stack, "you")
-    # Short, but of many lines.
+    # Short, but with many lines.
     (tmp_path / "list.md").write_text("# Ferries\n\n" + "".join(f"- boat {n}\n" for n in range(12)))
     page.get_by_label("Drop files here").set_input_files(tmp_path / "list.md")
     item = page.locator(".document", has_text="list.md")
@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_not_offered_to_be_tried_again(
 
 
 def test_a_job_that_has_ended_has_no_empty_bar(watched: Watched, stack: StackInfo) -> None:
-    """Its document was read just before it ended: the page says so, and offers no Cancel."""
+    """Its document was read just before the job ended: the page shows that, without Cancel."""
     page = watched.page
     shown = [
         {"id": "d1", "object_name": "a/late.txt", "status": "processing", "latest_job_id": "j1"},
@@ -154,7 +154,7 @@ def test_a_job_that_has_ended_has_no_empty_bar(watched: Watched, stack: StackInf
     expect(late).to_contain_text("finishing")
     expect(late.locator("progress")).to_be_hidden()
     expect(late.get_by_role("button", name="Cancel")).to_be_hidden()
-    # How much is left of a text is not known: what is done is shown, and that it goes on.
+    # The rest of a text is unknown: the bar shows activity, and the line shows what is done.
     long = page.locator(".document", has_text="long.txt")
     expect(long).to_contain_text("1,200 chunks so far")
     assert long.locator("progress").get_attribute("value") is None
@@ -191,7 +191,7 @@ def test_progress_is_shown_while_it_lasts_and_a_job_can_be_cancelled_and_retried
 ) -> None:
     page = watched.page
     sign_in(page, stack)
-    # Takes a Markdown parser minutes.
+    # A Markdown parser needs minutes for it.
     slow = tmp_path / "slow.md"
     slow.write_text(SLOW_MARKDOWN)
     page.get_by_label("Drop files here").set_input_files(slow)
@@ -224,8 +224,8 @@ def test_what_the_function_says_is_said(watched: Watched, stack: StackInfo) -> N
     sign_in(page, stack)
     page.get_by_label("What are you looking for?").fill(" ")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("alert")).to_have_text("input is a text of 1 to 8000 characters")
-    # The browser itself logs the answer's status.
+    expect(page.get_by_role("alert")).to_have_text("input must be a text of 1 to 8000 characters")
+    # The browser itself logs the status of the answer.
     assert [text for text in watched.complaints if "400" not in text] == []
     watched.complaints.clear()
 
@@ -236,7 +236,7 @@ def test_a_wrong_password_is_said(watched: Watched) -> None:
     page.get_by_label("Password").fill("guess")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_have_text("Invalid login credentials")
-    # The browser itself logs the answer's status.
+    # The browser itself logs the status of the answer.
     assert [text for text in watched.complaints if "400" not in text] == []
     watched.complaints.clear()
 
@@ -292,7 +292,7 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, stack: StackInfo, wi
     page.get_by_role("button", name="Search").click()
     expect(page.locator(".hit").first).to_be_visible(timeout=LONG_WAIT)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    # Whatever can be pressed has a name.
+    # Every control has a name.
     for button in page.get_by_role("button").all():
         assert button.evaluate(
             "e => e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent"

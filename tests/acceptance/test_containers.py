@@ -1,7 +1,7 @@
 """The containers of docker-compose.yml, without an engine.
 
-What the Dockerfile installs runs with the commands, the environment and the restrictions that the
-file gives it.
+The files that the Dockerfile installs run with the commands, environment and restrictions of
+docker-compose.yml.
 """
 
 import json
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take aw
 
 @dataclass(frozen=True)
 class Image:
-    """What a build of the Dockerfile made."""
+    """The result of building the Dockerfile."""
 
     root: Path
     settings: list[Step]
@@ -58,7 +58,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The steps of the build stage, carried out: pip finds what this environment has, no more."""
+    """Carries out the build stage; pip finds only packages of this environment."""
     root = tmp_path_factory.mktemp("image")
     root.chmod(0o755)
     first, last = stages(compose.ROOT / "Dockerfile")
@@ -70,7 +70,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(root),
             "PIP_NO_INDEX": "1",
-            # By a quirk of pip's, this says that there is to be none.
+            # Pip has a quirk: this value means that there is no index.
             "PIP_NO_BUILD_ISOLATION": "0",
         },
     )
@@ -108,19 +108,19 @@ def run(command: list[str], environ: dict[str, str]) -> str:
 
 @dataclass
 class Composition:
-    """The services of docker-compose.yml, started one by one, each with a folder for its `/`."""
+    """The services of docker-compose.yml, started one by one, each with a folder as its `/`."""
 
     image: Image
     folder: Path
-    variables: dict[str, str]  #: of the `.env` file
-    replaced: dict[str, str]  #: what containers have by a network of their own
+    variables: dict[str, str]  #: from the `.env` file
+    replaced: dict[str, str]  #: values that containers get from their own network
     children: dict[str, ChildProcess] = field(default_factory=dict)
 
     def service(self, name: str) -> dict[str, Any]:
         return compose.services(self.variables)[name]
 
     def home(self, name: str) -> str:
-        """What stands for the root of a container's file system."""
+        """The folder that stands for the root of a container's file system."""
         path = self.folder / name
         path.mkdir(mode=0o755, exist_ok=True)
         return str(path)
@@ -128,7 +128,7 @@ class Composition:
     def start(
         self, name: str, command: Sequence[str] = (), writable: Sequence[str] = ()
     ) -> ChildProcess:
-        """Start a service as the file has it; its volumes are `writable`."""
+        """Start a service as in the file; its volumes are `writable`."""
         service, home = self.service(name), self.home(name)
         user, group = map(int, service["user"].split(":"))
         folders = {home + path: options for path, options in compose.tmpfs(service).items()}
@@ -149,7 +149,7 @@ class Composition:
         return self.children[name]
 
     def start_redis(self) -> None:
-        """Start Redis, on our port and with our folder for its volume, and wait for it."""
+        """Start Redis with a free port and a folder as its volume, and wait for it."""
         shell, flag, script = self.service("redis")["command"]
         data = Path(self.home("redis")) / "data"
         if not data.exists():
@@ -190,7 +190,7 @@ class Composition:
         )
 
     def ask_flower(self, path: str) -> str:
-        """What Flower answers to the operator whose login the file sets."""
+        """Flower's answer to the operator with the login of the file."""
         own = self.service("flower")["environment"]
         login = (own["DOCMILL_FLOWER_USER"], own["DOCMILL_FLOWER_PASSWORD"])
         answer = httpx.get(
@@ -206,7 +206,7 @@ class Composition:
 
 @pytest.fixture
 def composition(image: Image, tmp_path: Path) -> Iterator[Composition]:
-    """Redis runs, from its command in the file, on a port and in a folder of its own."""
+    """Redis runs with its command in the file, on a free port and in its own folder."""
     port = str(free_port())
     made = Composition(
         image,
@@ -221,7 +221,7 @@ def composition(image: Image, tmp_path: Path) -> Iterator[Composition]:
             "REDIS_URL": f"redis://:{REDIS_PASSWORD}@127.0.0.1:{port}/0",
             "DOCMILL_WEBHOOK_PORT": str(free_port()),
             "DOCMILL_FLOWER_PORT": str(free_port()),
-            # For other machines only inside of a container's network.
+            # Only a container's own network may listen on all addresses.
             "DOCMILL_WEBHOOK_HOST": "127.0.0.1",
             "DOCMILL_FLOWER_HOST": "127.0.0.1",
         },
@@ -261,7 +261,7 @@ def test_redis_keeps_what_it_took_and_tells_nobody_its_password(composition: Com
 def installed(
     composition: Composition, postgres: PostgresServer, tmp_path: Path
 ) -> Iterator[Installation]:
-    """A project, and everything in a container of its own."""
+    """A project, and every process in its own container."""
     redis = RedisServer(
         composition.children["redis"], int(composition.replaced["port"]), REDIS_PASSWORD
     )
@@ -285,14 +285,14 @@ def test_everything_works_under_the_restrictions_of_its_container(
     assert installed.wait_for_job(first)["state"] == "succeeded"
     assert installed.search(ALICE, installed.openai.texts[-1])[0]["object_name"] == first
 
-    # Redis may come and go: nobody has to do anything.
+    # Redis may stop and start: nobody must do anything.
     composition.children["redis"].stop()
     composition.start_redis()
     second = installed.upload(ALICE, "after.md", f"# After the outage\n\n{LONG}")
     assert installed.wait_for_job(second)["state"] == "succeeded"
     until(lambda: "after.md" in composition.ask_flower("/api/tasks"), "Flower hears again")
 
-    # No namespaces in there: parsers keep the network, and the log says so.
+    # Without namespaces parsers can use the network, and the log says so.
     worker = composition.children["worker"].log_path.read_text()
     assert "zygote_isolation_incomplete" in worker
     logs = "".join(child.log_path.read_text() for child in composition.children.values())

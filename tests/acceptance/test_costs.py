@@ -1,4 +1,4 @@
-"""What is paid for: nothing twice, nothing over a budget, and the price is said before."""
+"""Costs: nothing is paid twice, nothing exceeds a budget, and the price is shown before."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def sections(subject: str, count: int) -> str:
 
 @pytest.fixture(scope="module")
 def paid(shared_installation: Installation) -> Installation:
-    """A worker that pays a dollar a token, one text a request."""
+    """A worker that pays a dollar per token and sends one text per request."""
     shared_installation.settings |= {
         **DOLLAR_A_TOKEN,
         "DOCMILL_EMBEDDING_BATCH_SIZE": "1",
@@ -106,7 +106,7 @@ def test_over_its_budget_a_document_waits_and_goes_on_from_there(paid: Installat
     paid.docmill("budget", "remove", "--per", "day", "--owner", ALICE)
     done = paid.wait_for_job(name)
     assert (done["state"], done["attempt"]) == ("succeeded", 1)
-    # No part of it was asked for twice.
+    # No part of it was requested twice.
     asked_for = [text for text in paid.openai.texts if "The long one" in text]
     assert len(asked_for) == len(set(asked_for)) == 12
 
@@ -118,7 +118,7 @@ def test_usage_is_what_the_jobs_cost(paid: Installation) -> None:
     assert sum(row["tokens"] for row in rows) == jobs[0]["tokens"]
     assert sum(row["usd"] for row in rows) == pytest.approx(float(jobs[0]["usd"]))
     assert {row["purpose"] for row in rows} == {"ingest"}
-    # The provider's own account: every text that it was sent, but those that only try its key.
+    # The provider's own record: every text it got, except those that only test its key.
     billed = [tokens_of(text) for text in paid.openai.texts if text != HARMLESS_TEXT]
     assert sum(row["tokens"] for row in rows) == sum(billed)
 

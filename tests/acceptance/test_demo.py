@@ -1,4 +1,4 @@
-"""`docmill demo`: what it shows, and that it leaves nothing."""
+"""`docmill demo`: what it prints, and that it leaves nothing."""
 
 import signal
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_the_demo_takes_ones_own_documents(tmp_path: Path) -> None:
     )
     (documents / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing more")
     for number in range(3):
-        # Lines that no model of this size can tell apart.
+        # Lines that a model of this size cannot distinguish.
         (documents / f"{number}.log").write_text(
             "".join(f"12:{minute:02} GET /{number} 200\n" for minute in range(60))
         )

@@ -1,4 +1,4 @@
-"""Follows the documentation, command by command, as a reader would."""
+"""Runs the documentation, command by command, like a reader."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ HOSTED = ROOT / "docs" / "hosted.md"
 WORKER_PASSWORD = "madeUpByTheReader7"
 OPENAI_MODEL, OPENAI_DIMENSIONS = "text-embedding-3-small", 1536
 
-#: Beginnings of commands that are not run here, and why.
+#: Beginnings of commands that are not run here, with the reason.
 NOT_RUN = {
     "make demo": "tests/acceptance/test_demo.py runs what it runs",
     "make test": "this is it",
@@ -51,7 +51,7 @@ NOT_RUN = {
 
 @dataclass(frozen=True)
 class Project:
-    """A project that knows nothing of docmill, and what a reader finds in its dashboard."""
+    """A project without docmill, and the values that a reader finds in its dashboard."""
 
     database: Database
     storage: ApiServer
@@ -74,9 +74,10 @@ class Project:
         }
 
     def run_sql(self, text: str) -> None:
-        """What the dashboard's SQL editor does, as `postgres`.
+        """Run SQL like the dashboard's editor, as `postgres`.
 
-        Hosted projects let it make policies on Storage's tables; here only the platform may.
+        A hosted project lets `postgres` make policies on Storage's tables; here only the platform
+        may.
         """
         for statement in split(text.replace("'PASSWORD'", f"'{WORKER_PASSWORD}'")):
             role = None if re.match(r"\s*create policy .* on storage\.", statement) else "postgres"
@@ -91,7 +92,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """On a server of its own: a page sets the password of a role, which is a whole server's."""
+    """On its own server, because a page sets the password of a role, which the whole server has."""
     folder = tmp_path_factory.mktemp("project")
     server = start_postgres(folder / "postgres", options=FAST_POSTGRES)
     redis = start_redis(folder / "redis")
@@ -147,7 +148,7 @@ def reader(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         },
         addresses={"https://docmill.example.com": address},
     )
-    # Of a project that keeps its migrations with the Supabase CLI.
+    # For a project that keeps its migrations with the Supabase CLI.
     (folder / "supabase").mkdir()
     try:
         made.follow(HOSTED)
@@ -168,7 +169,7 @@ def test_the_page_for_a_hosted_project_leads_to_an_app_that_searches(
     assert ingest.rpc("match_chunks", question).execute().data
     others = project.client("somebody-else").schema("ingest")
     assert others.rpc("match_chunks", question).execute().data == []
-    # The search by hand found the same as the app.
+    # The search by hand finds the same as the app.
     assert "  README.md" in reader.said
 
 

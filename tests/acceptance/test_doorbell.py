@@ -1,4 +1,4 @@
-"""The three ways in which an upload is noticed, set up as docs/webhook.md says."""
+"""The three ways to notice an upload, set up as docs/webhook.md says."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def commands(title: str) -> list[str]:
 def bare(
     postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """An installation where nothing runs and no webhook is set up."""
+    """An installation without running processes and without a webhook."""
     folder = tmp_path_factory.mktemp("bare")
     with (
         make_database(postgres, "project") as database,
@@ -49,7 +49,7 @@ def bare(
 
 
 class Shell:
-    """Runs commands of the page in this process, for the receiver that runs here."""
+    """Runs the page's commands in this process, for the receiver that runs here."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ def secret_in(said: str) -> str:
 
 
 def answered(bare: Installation, status: int) -> int:
-    """How many events the receiver has answered so."""
+    """How many events the receiver has answered with this status."""
     metrics = httpx.get(f"{bare.webhook_url}/metrics").text
     found = re.search(rf'docmill_webhook_requests_total{{status="{status}"}} (\d+)', metrics)
     return int(found[1]) if found else 0
@@ -108,7 +108,7 @@ def test_the_page_shows_no_other_commands() -> None:
 
 
 def test_an_upload_is_noticed_by_each_of_the_ways(bare: Installation, shell: Shell) -> None:
-    """One story, because processes take long to start: the schedule, a webhook, the doorbell."""
+    """One test for all, because processes start slowly: the schedule, a webhook, the doorbell."""
     bare.start_worker()
     beat = bare.start("beat")
     ingest(bare, "by-the-schedule.txt")
@@ -122,7 +122,7 @@ def test_an_upload_is_noticed_by_each_of_the_ways(bare: Installation, shell: She
     ingest(bare, "by-the-doorbell.txt")
     assert (answered(bare, 202), answered(bare, 401)) == (1, 0)
     assert "whsec_" not in shell.run("docmill schema webhook")
-    # The doctor rings as well, and is answered.
+    # The doctor rings too, and gets an answer.
     answer = f"ok       doorbell               {bare.webhook_url}/webhooks/storage answers"
     assert answer in shell.run("docmill doctor", code=1)
 
@@ -143,7 +143,7 @@ def test_an_upload_is_noticed_by_each_of_the_ways(bare: Installation, shell: She
     ingest(bare, "by-a-webhook.txt")
     assert (answered(bare, 202), answered(bare, 401)) == (2, 0)
 
-    # A webhook finds what no trigger saw, and no schedule either: beat is gone.
+    # The webhook finds a change that no trigger saw; there is no schedule, because beat is gone.
     with bare.database.connect() as connection:
         connection.execute("alter table storage.objects disable trigger docmill_object_inserted")
     ingest(bare, "seen-by-no-trigger.txt")
@@ -156,7 +156,7 @@ def test_an_upload_is_noticed_by_each_of_the_ways(bare: Installation, shell: She
     ("command", "says"),
     [
         ("docmill schema webhook --url nowhere", "is not an address"),
-        ("docmill schema webhook --remove --rotate", "goes with nothing else"),
+        ("docmill schema webhook --remove --rotate", "takes no other option"),
         ("docmill schema webhook --rotate", "no doorbell is installed"),
     ],
 )

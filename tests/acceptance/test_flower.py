@@ -1,4 +1,4 @@
-"""Flower as an operator meets it, beside the processes that it watches."""
+"""Flower as an operator sees it, with the processes that it watches."""
 
 import ast
 import base64
@@ -23,7 +23,7 @@ LONG = "This sentence is about nothing in particular but it fills the section. "
 
 @pytest.fixture(scope="module")
 def watched(running: Installation) -> Iterator[Installation]:
-    """A running installation, and Flower, which has missed the beginning of a run."""
+    """A running installation, and Flower, which started after a run had begun."""
     running.openai.gate.clear()
     try:
         before = len(running.openai.requests)
@@ -40,7 +40,7 @@ def watched(running: Installation) -> Iterator[Installation]:
 
 
 def get(watched: Installation, path: str, *, login: tuple[str, str] | None) -> int | None:
-    """Status of a GET; None when nobody answers."""
+    """The status of a GET; None if nobody answers."""
     try:
         return httpx.get(f"{watched.flower_url}{path}", auth=login, timeout=180).status_code
     except httpx.HTTPError:
@@ -55,7 +55,7 @@ def api(watched: Installation, path: str) -> httpx.Response:
 
 
 def shown(watched: Installation, name: str) -> dict[str, Any]:
-    """The task of a document as /api/tasks shows it; empty while there is none."""
+    """A document's task in /api/tasks; empty while there is none."""
     return next(iter(runs_of(watched, name)), {})
 
 
@@ -158,7 +158,7 @@ def test_a_run_that_is_given_back_is_not_a_success(watched: Installation) -> Non
 
 
 def test_the_list_has_room_for_documents(watched: Installation) -> None:
-    """What runs every few seconds is not in it."""
+    """Tasks that run every few seconds are not in it."""
     until(lambda: watched.logs().count("Task docmill.rescue") > 2, "maintenance")
     names = {task["name"] for task in api(watched, "/api/tasks").json().values()}
     assert not names & {"docmill.dispatch", "docmill.rescue"}
@@ -210,14 +210,14 @@ def test_runs_do_not_notice_that_redis_is_away_but_health_checks_do(
         started = time.monotonic()
         installation.openai.gate.set()
         assert installation.wait_for_job(name)["state"] == "succeeded"
-        assert time.monotonic() - started < 10  # a socket of Redis is waited for 15 s
+        assert time.monotonic() - started < 10  # a Redis socket has a time-out of 15 s
         if outage == signal.SIGSTOP:
             os.kill(installation.redis.child.pid, signal.SIGCONT)
-    # Both are touched every second or two while all is well.
+    # Both are touched every second or two in normal operation.
     for pulse in pulses:
         until(lambda pulse=pulse: age(pulse) > 2.5, "no heartbeat")  # type: ignore[misc]
 
-    # The same processes go on when it is back.
+    # The same processes continue when it is back.
     installation.start_redis_again()
     name = installation.upload(ALICE, "afterwards.txt", f"Afterwards. {LONG}")
     assert installation.wait_for_job(name)["state"] == "succeeded"
@@ -232,7 +232,7 @@ def age(path: Path) -> float:
 
 
 def refusal(folder: Path, code: str = "pass", **settings: str) -> str:
-    """What `docmill flower` says when it does not start."""
+    """The error of `docmill flower` if it does not start."""
     program = f"{code}; sys.argv = ['docmill', 'flower']; main()"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; from docmill.cli.main import main; {program}"],

@@ -1,4 +1,4 @@
-"""Jobs are held by a refused key or by an operator; and workers that take no hints end."""
+"""A refused key or an operator holds jobs; and workers that take no hints end."""
 
 import time
 from typing import Any
@@ -37,7 +37,7 @@ def test_a_refused_key_costs_one_request_until_somebody_mends_it(
     assert [breaker["error_code"] for breaker in status["breakers"]] == ["provider_auth"]
     assert len(installation.openai.requests) == 1
 
-    # The key is mended and the worker started anew: it need not wait for the breaker's time.
+    # The key is right now and the worker restarted, so it need not wait for the breaker.
     installation.openai.respond = lambda _texts: None
     worker.stop()
     installation.start_worker()
@@ -90,7 +90,7 @@ def test_a_worker_that_takes_no_hints_while_hints_wait_ends(installation: Instal
     with installation.database.connect("postgres") as admin:
         deadline = time.monotonic() + 60
         installation.upload(ALICE, "unheard.txt", "Nobody ever hears of this one.")
-        # Hints are sent, as far as the sender knows, and not one arrives.
+        # The sender believes that hints are sent, but none arrives.
         while not worker.ended():
             assert time.monotonic() < deadline
             admin.execute("select ingest_private.take_ready_jobs('1 second')")

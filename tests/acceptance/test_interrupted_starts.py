@@ -1,4 +1,4 @@
-"""Embedded stacks that are told to end while they start, or killed."""
+"""Embedded stacks that are told to end, or killed, while they start."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 from tests.support.installation import until
 from tests.support.shell import Shell, descendants, is_running
 
-#: Moments of a start, by the file of the data folder that appears then.
+#: Moments of a start, named by the file that then appears in the data folder.
 MOMENTS = ("lock", "postgres/postgres.log", "redis/redis.log", "logs/worker.log")
 
 
@@ -35,7 +35,7 @@ def test_a_stack_in_the_foreground_says_how_to_stop_it(tmp_path: Path) -> None:
         terminal.wait_for("Stop it with: Ctrl-C")
         started = descendants(terminal.process.pid)
         assert len(started) >= 8
-        # Twice in a row: the second one is for the impatient.
+        # Twice in a row, like an impatient user.
         terminal.press_ctrl_c()
         terminal.wait_for("docmill: stopping what was started")
         terminal.press_ctrl_c()
@@ -63,7 +63,7 @@ def test_a_stack_that_starts_can_be_stopped_from_elsewhere(tmp_path: Path) -> No
     own = Shell(tmp_path)
     with own.terminal("up") as terminal:
         until((tmp_path / ".docmill" / "redis" / "redis.log").exists, "a start")
-        # It waits for `down`, which may take longer to begin than the rest of a start.
+        # It waits for `down`, which may start later than the rest of the stack.
         os.kill(terminal.process.pid, signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
             stopping = pool.submit(own.run, "down")
@@ -74,7 +74,7 @@ def test_a_stack_that_starts_can_be_stopped_from_elsewhere(tmp_path: Path) -> No
 
 
 def waits_for(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has been sent a signal that it has not got yet."""
+    """Whether a signal to a process is still pending."""
     status = Path(f"/proc/{pid}/status").read_text()
     pending = int(status.split("ShdPnd:")[1].split()[0], 16)
     return bool(pending >> (number - 1) & 1)

@@ -1,4 +1,4 @@
-"""`docmill mcp`, asked by the SDK's own client, against the embedded stack."""
+"""`docmill mcp`, called by the SDK's own client, on the embedded stack."""
 
 import asyncio
 import sys
@@ -30,7 +30,7 @@ SECRETS = {
     BOB: "The vault under the stairs opens with the word pelican.",
 }
 QUESTION = "Which word opens the vault?"
-#: Sections whose order shows.
+#: Sections that show their order.
 CHAPTERS = [f"Chapter {number}: " + "The tide turned once more. " * 40 for number in range(60)]
 
 
@@ -48,7 +48,7 @@ def uploaded(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def sign_in(stack: StackInfo, user: str) -> dict[str, Any]:
-    """A session, as Auth answers it."""
+    """A session, as in Auth's answer."""
     body = {"email": DEMO_USERS[user], "password": stack.keys.demo_password}
     with http_client(f"{stack.api_url}/auth/v1", stack.keys.publishable_key) as http:
         answer = http.post("/token?grant_type=password", json=body)
@@ -62,7 +62,7 @@ def token_of(stack: StackInfo, user: str) -> str:
 
 
 def environ(stack: StackInfo, **more: str) -> dict[str, str]:
-    """What the server is told: no database and no secret key."""
+    """The server's environment: no database and no secret key."""
     return {
         "SUPABASE_URL": stack.api_url,
         "SUPABASE_PUBLISHABLE_KEY": stack.keys.publishable_key,
@@ -90,7 +90,7 @@ async def by_http(url: str, token: str, mode: str = "auto") -> AsyncIterator[Cli
 
 
 async def answer_of(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    """What a tool answers, which is no error."""
+    """The answer of a tool, which must not be an error."""
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
     assert result.structured_content is not None
@@ -100,7 +100,7 @@ async def answer_of(client: Client, tool: str, **arguments: Any) -> dict[str, An
 
 
 async def error_of(client: Client, tool: str, **arguments: Any) -> str:
-    """What a tool says is wrong."""
+    """The error of a tool."""
     result = await client.call_tool(tool, arguments)
     assert result.is_error
     return str(result.content[0].text)  # type: ignore[union-attr]
@@ -125,7 +125,7 @@ def server(stack: StackInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def assert_nothing_was_told(child: ChildProcess) -> None:
-    """The log holds no failure of ours, no token, no question and no document."""
+    """The log has no error of docmill, no token, no question and no document."""
     assert child.process.returncode == 0
     log = child.log_path.read_text()
     for text in ("Traceback", "eyJ", "vault", "marigold", "pelican"):
@@ -211,7 +211,7 @@ def test_bad_arguments_are_told(stack: StackInfo) -> None:
             await error_of(client, "search", query="x" * 2001)
             await error_of(client, "search", query="x", limit=21)
             said = await error_of(client, "read_document", document_id=ALICE)
-            assert "may read no document" in said
+            assert "cannot read document" in said
             said = await error_of(client, "read_document", document_id=ALICE, cursor="next")
             assert "next_cursor" in said
 
@@ -250,7 +250,7 @@ def test_a_project_that_does_not_answer_is_told(stack: StackInfo) -> None:
 
 @pytest.mark.usefixtures("uploaded")
 def test_a_session_goes_on_in_the_next_process(stack: StackInfo, tmp_path: Path) -> None:
-    """The refresh token is used up by the first; the file has the next one."""
+    """The first process uses the refresh token up; the file has the next one."""
     file = tmp_path / "session.json"
     session = {
         "DOCMILL_MCP_REFRESH_TOKEN": str(sign_in(stack, ALICE)["refresh_token"]),
@@ -265,7 +265,7 @@ def test_a_session_goes_on_in_the_next_process(stack: StackInfo, tmp_path: Path)
     first = asyncio.run(ask())
     assert file.stat().st_mode & 0o777 == 0o600
     assert asyncio.run(ask()) == first, "it was renewed though it had not ended"
-    # As if the access token had ended meanwhile.
+    # As if the access token had expired meanwhile.
     file.write_text(first.replace('"access_token": "', '"access_token": "not'))
     assert asyncio.run(ask()) != first
 
@@ -327,7 +327,7 @@ def test_no_id_opens_another_s_document(stack: StackInfo, server: str) -> None:
         async with by_http(server, token_of(stack, BOB)) as bob:
             document = note["document_id"]
             said = await error_of(bob, "read_document", document_id=document)
-            assert "may read no document" in said
+            assert "cannot read document" in said
             found = await answer_of(bob, "search", query=QUESTION, document_ids=[document])
             assert found["passages"] == []
 
@@ -355,7 +355,7 @@ def test_only_users_of_the_project_are_answered(stack: StackInfo, server: str) -
 
 
 def test_a_page_of_a_browser_cannot_ask_in_another_s_name(stack: StackInfo, server: str) -> None:
-    """A name that was made to point to this machine is not the server's, nor is a page's origin."""
+    """Another host name for this machine is refused, and so is the origin of another page."""
     user = {**ACCEPT, "Authorization": f"Bearer {token_of(stack, ALICE)}"}
     with httpx.Client(headers=user) as http:
         for headers, status in (
@@ -381,7 +381,7 @@ def test_whose_tokens_are_taken_can_be_found_out(stack: StackInfo, server: str) 
 
 
 class OtherFunctions(httpx.AsyncHTTPTransport):
-    """A project whose function `embed` is another one, or none; its own when asked `anew`."""
+    """A project with another function `embed`, or none; with `anew`, its own function answers."""
 
     def __init__(self, answer: httpx.Response | None, *, anew: bool = False) -> None:
         super().__init__()

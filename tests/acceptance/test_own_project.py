@@ -1,4 +1,4 @@
-"""A folder `supabase` beside the stack: its migrations are run, its functions are served."""
+"""A folder `supabase` next to the stack: its migrations run, its functions are served."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ Deno.serve(async (request: Request) => {
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A stack beside such a folder."""
+    """A stack next to such a folder."""
     deno_path()
     folder = tmp_path_factory.mktemp("own")
     for name, text in {
@@ -73,7 +73,7 @@ def test_migrations_run_once_as_the_projects_admin(own: Shell, stack: StackInfo)
     assert rows(stack, "select count(*) from pg_policies where policyname = 'mine: read'") == [(1,)]
     history = "select version, name from supabase_migrations.schema_migrations"
     assert rows(stack, history) == [("20260101000000", "notes")]
-    # What it took to make the policy is taken back.
+    # The right to make the policy was revoked again.
     member = "select pg_has_role('postgres', 'supabase_storage_admin', 'member')"
     assert rows(stack, member) == [(False,)]
     assert own.run("schema", "check").startswith("The schema is what this version expects")
@@ -101,7 +101,7 @@ def test_a_function_is_reached_as_on_a_project(own: Shell, stack: StackInfo) -> 
     assert httpx.get(f"{url}/hello", headers=bad).status_code == 401
     assert until(lambda: httpx.get(f"{url}/open", headers=bad).text == "anybody", "open")
     assert httpx.get(f"{url}/nowhere", headers=key).status_code == 404
-    # docmill's own are there beside them.
+    # docmill's own functions are served too.
     assert httpx.post(f"{url}/embed", json={"input": "x"}, headers=key).status_code == 401
 
 

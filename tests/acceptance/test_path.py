@@ -20,13 +20,13 @@ LONG = "This sentence is about nothing in particular but it fills the section. "
 
 @dataclass
 class Relay:
-    """An installation whose worker asks for one text at a time, and is replaced by a next one."""
+    """An installation whose worker requests one text at a time; new workers replace it."""
 
     installation: Installation
     worker: ChildProcess
 
     def next_worker(self) -> None:
-        """Start one in the place of one that ended."""
+        """Start a worker in place of one that ended."""
         self.worker = self.installation.start_worker(DOCMILL_EMBEDDING_BATCH_SIZE="1")
 
     def outcomes(self, job: dict[str, Any]) -> list[str]:
@@ -37,7 +37,7 @@ class Relay:
 
 @pytest.fixture(scope="module")
 def relay(shared_installation: Installation) -> Relay:
-    """Beat, a webhook and a first worker, which gives up soon when it is told to stop."""
+    """Beat, a webhook and a first worker, which stops quickly when told to."""
     shared_installation.start("beat")
     shared_installation.start_webhook()
     first = shared_installation.start_worker(
@@ -79,7 +79,7 @@ def test_a_document_says_what_was_not_read_and_what_is_hidden_in_it(running: Ins
 
 
 def test_a_large_document_is_embedded_while_it_is_read(relay: Relay) -> None:
-    """The provider is asked for its beginning before its last window is read."""
+    """The provider gets its beginning before its last window is read."""
     running = relay.installation
     requests_before = len(running.openai.requests)
     pages = [f"Kiln {17 * page % 101} is fired. {LONG}" for page in range(2 * WINDOW_PAGES + 1)]
@@ -170,7 +170,7 @@ def test_a_move_keeps_the_document_and_embeds_nothing(running: Installation) -> 
 
     moved = f"{ALICE}/folder/after.txt"
     running.client(ALICE).storage.from_(BUCKET).move(name, moved)
-    after = running.document(moved)  # in the commit of the move itself
+    after = running.document(moved)  # in the same commit as the move
     assert after is not None
     assert after["id"] == before["id"]
     assert running.document(name) is None
@@ -204,7 +204,7 @@ def test_a_delete_is_gone_from_search_in_its_own_commit(running: Installation) -
     running.client(ALICE).storage.from_(BUCKET).remove([name])
     assert name not in [hit["object_name"] for hit in running.search(ALICE, query)]
     assert running.document(name) is None
-    # The rows themselves go a little later.
+    # The rows themselves are removed a little later.
     left = "select 1 from ingest.chunks where document_id = %s"
     until(lambda: running.rows(left, job["document_id"]) == [], "the chunks gone", 20)
     until(lambda: running.job(job["id"])["document_id"] is None, "the job without document", 20)
@@ -273,9 +273,9 @@ def test_a_hundred_identical_webhooks_make_one_job(running: Installation) -> Non
 
 
 def test_a_stuck_thread_does_not_keep_a_draining_worker(relay: Relay) -> None:
-    """The first of the relay is told to stop here: the others have time to drain."""
+    """The first worker is told to stop here; the others have time to drain."""
     installation, worker = relay.installation, relay.worker
-    # The run waits for the database, where no check is reached.
+    # The run waits for the database, where it makes no check.
     with installation.slow_publish():
         name = installation.upload(ALICE, "stuck.txt", f"Stuck. {LONG}")
         installation.wait_for_publish()
@@ -311,7 +311,7 @@ def test_a_draining_worker_gives_its_jobs_back_uncounted(
     relay.next_worker()
     done = installation.wait_for_job(name)
     assert (done["state"], done["attempt"]) == ("succeeded", 1)
-    # What was staged before the drain was not paid for again.
+    # Chunks staged before the drain were not paid for again.
     assert len(installation.openai.texts) - texts_before == 8 - len(staged_before)
 
 

@@ -1,4 +1,4 @@
-"""Documents are read again by real workers that differ in their rules and extras."""
+"""Real workers with different rules and extras read documents again."""
 
 import sys
 from typing import Any
@@ -21,7 +21,7 @@ TEXT = "# Numbers\n\n" + "\n\n".join(f"Paragraph {n} is about {n} things." for n
 
 
 def start_reader(running: Installation, reader: str) -> ChildProcess:
-    """A worker that reads so."""
+    """A worker that reads in this way."""
     program = running.program
     running.program = (sys.executable, "-c", _READER.format(reader=reader))
     try:

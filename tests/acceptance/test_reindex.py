@@ -1,4 +1,4 @@
-"""Another model, while everybody searches, uploads and deletes, and processes die."""
+"""Change the model while users search, upload and delete, and while processes die."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ def versions(running: Installation) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def second() -> Iterator[FakeOpenAI]:
-    """One more provider."""
+    """A second provider."""
     made = FakeOpenAI()
     yield made
     made.close()
@@ -57,7 +57,7 @@ def found_by(running: Installation, text: str, model: str, width: int) -> list[s
 
 @dataclass
 class Reader:
-    """Asks for one text without a pause, as an app does that knows one model."""
+    """Searches for one text without a pause, like an app that knows only one model."""
 
     running: Installation
     wrong: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Reader:
 
 
 def is_filled(running: Installation, version: int) -> Callable[[], bool]:
-    """Whether nothing is missing in a version, and nothing is under way."""
+    """Whether a version lacks nothing, and no job is unfinished."""
     query = """select not exists (select from ingest_private.missing_from(%s, 1))
                       and not exists (select from ingest.jobs
                                        where state in ('queued', 'running')) as filled"""
@@ -98,7 +98,7 @@ def is_filled(running: Installation, version: int) -> Callable[[], bool]:
 
 
 def contents(running: Installation, version: int) -> dict[str, str]:
-    """What each object is made of in a version."""
+    """The chunks of each object in a version."""
     rows = running.rows(
         """select document.object_name,
                   string_agg(chunk.content, '|' order by position.ordinal) as content
@@ -140,7 +140,7 @@ def test_another_model_takes_over_while_everybody_goes_on(
         second.gate.set()
         running.start("beat")
         running.start_worker()
-        running.start_worker(isolated=True)  # for what the other one died of
+        running.start_worker(isolated=True)  # for the jobs whose worker died
         overwritten = running.upload(ALICE, "0.txt", "Written over meanwhile.")
         texts[overwritten] = "Written over meanwhile."
         removed = f"{BOB}/1.txt"
@@ -166,7 +166,7 @@ def test_another_model_takes_over_while_everybody_goes_on(
     assert [row["state"] for row in versions(running)] == ["active", "dropped"]
     assert contents(running, 1) == texts
     assert contents(running, version) == {}
-    # Nothing was embedded twice but what died on its way.
+    # Nothing was embedded twice except texts in flight at the death.
     assert len(running.openai.texts) - before == 3
     assert {body["dimensions"] for body in second.bodies} == {WIDTH}
     failed = "select object_name, error_code from ingest.jobs where state = 'failed'"

@@ -15,13 +15,13 @@ from tests.support.installation import ALICE, Installation, until
 from tests.support.slow import SLOW_MARKDOWN
 
 LONG = "This sentence is about nothing in particular but it fills the section. " * 6
-#: "Within about a second": the worker looks once a second.
+#: "Within about a second": the worker checks once a second.
 SECONDS = 2.5
 _numbers = itertools.count()
 
 
 def ask(running: Installation, function: str, job_id: Any) -> Any:
-    """A request of Alice's through the Data API."""
+    """A request of Alice through the Data API."""
     with as_client(running.database, {"sub": ALICE}) as client:
         row = client.execute(f"select ingest.{function}(%s)".encode(), [job_id]).fetchone()
     assert row is not None
@@ -30,7 +30,7 @@ def ask(running: Installation, function: str, job_id: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def running(shared_installation: Installation) -> Installation:
-    """One for all: each test has documents of its own. A single worker, which can be frozen."""
+    """Shared by all tests, each with its own documents. A single worker, which can be frozen."""
     shared_installation.start("beat")
     shared_installation.start_webhook()
     shared_installation.start_worker(
@@ -67,7 +67,7 @@ def downloading(running: Installation) -> Iterator[str]:
 
 @contextmanager
 def extracting(running: Installation) -> Iterator[str]:
-    # Takes a Markdown parser minutes.
+    # A Markdown parser needs minutes for it.
     name = running.upload(ALICE, fresh("a.md"), SLOW_MARKDOWN)
     running.wait_for_job(name, "running")
     yield name
@@ -104,7 +104,7 @@ def test_a_cancelled_job_stops_within_about_a_second_at_any_stage(
         assert time.monotonic() - started < SECONDS
         requests = len(running.openai.requests)
         running.openai.gate.set()
-    # The worker is free for the next one, which is all that the provider hears of.
+    # The worker is free for the next job, and the provider gets only that one.
     after = running.upload(ALICE, fresh("after.txt"), f"After {stage.__name__}. {LONG}")
     assert running.wait_for_job(after)["state"] == "succeeded"
     assert len(running.openai.requests) == requests + 1
@@ -121,7 +121,7 @@ def test_a_cancelled_job_can_be_retried_and_pays_for_nothing_twice(running: Inst
     assert new_id != job["id"]
     done = running.wait_for_job(name)
     assert (done["id"], done["state"]) == (new_id, "succeeded")
-    # The request that was under way when it was cancelled may be made once more.
+    # The request in flight at the cancellation may be repeated once.
     own = name.rpartition("/")[2]
     assert sum(f"of {own}." in text for text in running.openai.texts) <= 4
 

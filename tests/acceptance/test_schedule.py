@@ -1,4 +1,4 @@
-"""Beat ticks, a worker runs what is due, and `docmill schedule` says what was done."""
+"""Beat ticks, a worker runs due schedules, and `docmill schedule` shows the results."""
 
 import json
 import subprocess

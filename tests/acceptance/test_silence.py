@@ -1,4 +1,4 @@
-"""It says so when nothing happens: real processes die, and status, doctor and explain tell."""
+"""Silence is reported: real processes die, and status, doctor and explain say so."""
 
 from tests.support.agreement import disagreements
 from tests.support.installation import ALICE, Installation, until
@@ -7,7 +7,7 @@ TICKING = "select * from ingest_private.ticks where usual_gap is not null"
 
 
 def troubles(running: Installation) -> set[str]:
-    """What `status` and `doctor` find wrong; they agree."""
+    """The troubles in `status` and `doctor`, which must agree."""
     with running.database.connect() as connection:
         assert disagreements(connection) == []
     (status,) = running.docmill_rows("status", fails=None)

@@ -1,4 +1,4 @@
-"""What a process prints when it cannot start, and which services it waits for."""
+"""The output of a process that cannot start, and the services that it waits for."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.support.pooler import PoolerOfNothing
 
 @pytest.fixture(scope="module")
 def installation(shared_installation: Installation) -> Installation:
-    """One for all: nothing that is started here does anything to it."""
+    """Shared by all tests, because nothing started here changes it."""
     return shared_installation
 
 
@@ -63,10 +63,10 @@ def test_a_pooler_before_a_database_that_is_away_is_waited_for(
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("DOCMILL_PROVIDERS", "{}x", "it is JSON of the form"),
-        ("DATABASE_URL", "mysql://x", "it begins with postgresql://"),
-        ("REDIS_URL", "rubbish", "it begins with redis://"),
-        ("SUPABASE_URL", "project.supabase.co", "it begins with https://"),
+        ("DOCMILL_PROVIDERS", "{}x", "write JSON such as"),
+        ("DATABASE_URL", "mysql://x", "it must begin with postgresql://"),
+        ("REDIS_URL", "rubbish", "it must begin with redis://"),
+        ("SUPABASE_URL", "project.supabase.co", "it must begin with https://"),
         ("DOCMILL_SLOTS", "many", "DOCMILL_SLOTS is 'many'"),
     ],
 )

@@ -14,7 +14,7 @@ KEY = "sk-canary-0123456789"
 
 
 def processes_of(shell: Shell) -> Iterator[tuple[str, str]]:
-    """The processes of a stack by their commands, and the environment that the kernel gave them."""
+    """The processes of a stack by their commands, and their environment according to the kernel."""
     tasks = Path(f"/proc/{shell.stack_pid()}/task").glob("*/children")
     for pid in " ".join(task.read_text() for task in tasks).split():
         command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")

@@ -1,4 +1,4 @@
-"""An upgrade while work is under way: the version in tests/fixtures/upgrade, then this one."""
+"""An upgrade during work: the version in tests/fixtures/upgrade, then this one."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ SLOTS = int(FAST["DOCMILL_SLOTS"])
 
 @dataclass(frozen=True)
 class Older:
-    """The older version, installed, with a database of its own making."""
+    """The older version, installed, with its own database."""
 
     program: str
     installation: Installation
@@ -83,7 +83,7 @@ def older(
 
 
 def test_workers_of_both_versions_drain_what_is_under_way(older: Older) -> None:
-    """The schema goes first, under the older worker; then a worker of this version joins it."""
+    """The schema is upgraded beside an older worker; then a worker of this version joins."""
     made, current = older.installation, older.installation.program
     made.program = (older.program,)
     for service in ("beat", "webhook"):
@@ -109,7 +109,7 @@ def test_workers_of_both_versions_drain_what_is_under_way(older: Older) -> None:
     _all_succeed_at_once(made, *held, *waiting, *later)
     assert len(made.rows("select distinct worker_id from ingest_private.attempts")) == 2
 
-    # The older one leaves in order, and this one goes on alone.
+    # The older worker stops normally, and this one continues alone.
     assert old_worker.stop() == 0
     _all_succeed_at_once(made, made.upload(ALICE, "after.md", "# After\n\nAll of it."))
     logs = made.logs()

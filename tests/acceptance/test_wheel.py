@@ -1,4 +1,4 @@
-"""The wheel as people install it: in an empty environment, without the repository."""
+"""The wheel as users install it: in an empty environment, without the repository."""
 
 import subprocess
 import zipfile

@@ -1,9 +1,9 @@
-"""unstructured's partitioners as they come, timed: the other side of `extract.py`.
+"""unstructured's partitioners without changes, timed: the other side of `extract.py`.
 
-A program of its own, started by any Python that has unstructured: it asks for nothing else of ours.
-Each line on stdin names a partitioner and a file; each line on stdout says how many seconds of CPU
-time it took and how many elements it found. Languages are not detected, and sentences are split by
-punctuation, as docmill does it too: the model is not on PyPI.
+A separate program for any Python that has unstructured; it needs nothing else of docmill. Each line
+on stdin names a partitioner and a file; each line on stdout has the seconds of CPU time and the
+number of elements. Languages are not detected, and sentences are split by punctuation, as in
+docmill, because the model is not on PyPI.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ import types
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-#: Of what unstructured_inference imports, partition_pdf needs nothing for "fast": these gigabytes
-#: may be missing.
+#: unstructured_inference imports these gigabytes, but partition_pdf does not need them for "fast":
+#: they may be missing.
 NOT_NEEDED = ("torch", "torchvision", "transformers", "timm", "accelerate")
 
 
@@ -30,7 +30,7 @@ class _AnyClass(type):
 
 
 class _Anything(metaclass=_AnyClass):
-    """Whatever an import makes of a missing module: a base class, a decorator, a constant."""
+    """Stands for any part of a missing module: a base class, a decorator, a constant."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -65,8 +65,8 @@ class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def prepare() -> None:
-    """Split sentences by punctuation; stand in for the modules that are missing."""
-    import spacy  # first: it looks for torch itself
+    """Split sentences by punctuation, and replace missing modules."""
+    import spacy  # first, because it looks for torch itself
     import unstructured.nlp.tokenize
 
     language = spacy.blank("en")
@@ -77,7 +77,7 @@ def prepare() -> None:
 
 
 def partitioner(kind: str) -> Any:
-    """Unstructured's own, and what it is given beside the file."""
+    """A partitioner of unstructured, and its arguments beside the file."""
     module = importlib.import_module(f"unstructured.partition.{kind}")
     return getattr(module, f"partition_{kind}")
 

@@ -2,9 +2,9 @@
 
     make bench-boundaries OPTIONS='--docs FOLDER'
 
-Takes prose that is made up, or the text files of a folder, a paragraph between blank lines. A line
-is inserted at many places, as a paragraph of its own and as a sentence of another one. Compared in
-the same run: chunks that take as many whole paragraphs as they have room for.
+Takes random prose, or the text files of a folder, in which blank lines separate paragraphs. A line
+is inserted at many places, as its own paragraph and as a sentence of another one. For comparison,
+the same run makes chunks that are filled with as many whole paragraphs as fit.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Read every file of a folder as `docmill extract` does, and print a table of what came of it.
+"""Read every file of a folder like `docmill extract`, and print a table of the results.
 
     make bench-corpus DOCS=folder
 
-How each was read, the seconds from the call to the last element, elements, chunks, and what was
-lost: pages that could not be read, the error, and what is left out of this kind by design.
+The columns: how each was read, seconds from the call to the last element, elements, chunks, and
+what was lost: pages that could not be read, the error, and parts of this kind that are not read on
+purpose.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from tests.benchmarks.figures import machine
 
 @dataclass(frozen=True)
 class CodePath:
-    """What reads a kind, and what it leaves out."""
+    """The reader of a kind, and the parts that it leaves out."""
 
     reader: str
     left_out: str = ""
@@ -61,7 +62,7 @@ PATHS = {
 
 @dataclass
 class Outcome:
-    """What came of one file."""
+    """The result for one file."""
 
     reader: str
     seconds: float
@@ -70,13 +71,13 @@ class Outcome:
     lost: list[str] = field(default_factory=list)
 
     def cells(self) -> str:
-        """A row of the table, without the file."""
+        """A row of the table, without the file's name."""
         lost = "; ".join(self.lost) or "-"
         return f"{self.reader} | {self.seconds:.2f} | {self.elements} | {self.chunks} | {lost}"
 
 
 def code_path(media_type: str, path: Path) -> CodePath:
-    """What reads a file of this type here."""
+    """The reader for a file of this type on this machine."""
     profile = profiles.profile_of(media_type)
     if profile in profiles.PROGRAMS:
         program = "pandoc" if profile == profiles.PANDOC else "LibreOffice"

@@ -1,8 +1,8 @@
-"""How long it takes to choose what runs next: beside 5,000 queued jobs, and beside 1,000,000.
+"""The time to choose what runs next, with 5,000 queued jobs and with 1,000,000.
 
-`make bench-dispatch`. Half of the queue is not due, and stands at the head of the order: jobs that
-wait for a retry. Each call fills a window of eight slots on a PostgreSQL with its usual settings,
-and is followed by the end of what it took. The two sizes take turns, on a database each.
+`make bench-dispatch`. Half of the queue is not due, and comes first in the order: jobs that wait
+for a retry. Each call fills a window of eight slots on a PostgreSQL with its usual settings; then
+the jobs that it took are ended. The two sizes take turns, each with its own database.
 """
 
 import tempfile
@@ -42,7 +42,7 @@ HEARTBEAT = """
     select ingest_private.renew_leases('bench', %s, false, false, 'bench', '1 day', '{}', '{}',
                                         '{local,openai}')
 """
-#: As if what was taken had been claimed and had ended: the window is free again.
+#: As if the dispatched jobs had been claimed and had ended: the window is free again.
 END = "delete from ingest_private.job_queue where phase = 'dispatched'"
 
 
@@ -78,7 +78,7 @@ def main() -> None:
             database = stack.enter_context(make_database(server))
             connection = stack.enter_context(fill(database, size))
             cases.append((connection, Figures(f"{SLOTS} jobs of {size:,} queued", "ms")))
-        # The first calls plan and read what the others find in memory.
+        # The first calls plan, and read data into memory for the others.
         for connection, _ in cases:
             measure(connection, Figures("first", "ms"))
         for _ in range(ROUNDS):

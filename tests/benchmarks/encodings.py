@@ -1,9 +1,9 @@
-"""Measure how often a text without a declared encoding is read as it was written.
+"""Measure how often a text without a declared encoding is read correctly.
 
     make bench-encodings
 
-Thirty languages in the encodings that their files are found in, three texts of each length. Right
-is a text that equals what was written. Beside docmill: the libraries that guess among all encodings
+Thirty languages in the encodings that are used for them, with three texts of each length. A result
+is correct if it equals the original text. For comparison: libraries that guess among all encodings
 they know.
 """
 
@@ -23,13 +23,13 @@ SEEDS: Final = range(3)
 
 
 def by_chardet(data: bytes) -> str:
-    """What chardet decides on; nothing where it does not."""
+    """The text according to chardet; empty if it does not decide."""
     name = chardet.detect(data)["encoding"]
     return data.decode(name, errors="replace") if name else ""
 
 
 def by_charset_normalizer(data: bytes) -> str:
-    """What charset-normalizer finds most likely; nothing where it finds none."""
+    """The most likely text according to charset-normalizer; empty if it finds none."""
     found = charset_normalizer.from_bytes(data).best()
     return str(found) if found else ""
 
@@ -42,7 +42,7 @@ READERS: Final[Mapping[str, Callable[[bytes], str]]] = {
 
 
 def row_of(read: Callable[[bytes], str]) -> list[str]:
-    """The share that is right for each length, and the milliseconds that a text took."""
+    """The share of correct texts for each length, and the milliseconds per text."""
     cells, took, texts = [], 0.0, 0
     for length in LENGTHS:
         right = number = 0
@@ -52,7 +52,7 @@ def row_of(read: Callable[[bytes], str]) -> list[str]:
                 began = time.process_time()
                 found = read(text.encode(encoding))
                 took += time.process_time() - began
-                # A byte order mark is no letter.
+                # A byte order mark is not a letter.
                 right += found.removeprefix("\ufeff") == text.removeprefix("\ufeff")
                 number += 1
         cells.append(f"{right / number:.3f}")

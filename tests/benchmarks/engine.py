@@ -1,8 +1,8 @@
 """How full requests for embeddings are, and how much of a provider's limit is used.
 
-`make bench-engine`; OPTIONS='--only queued --documents 500 --runs 1' for less. Each run has an
-installation of its own with its real processes and usual settings; the provider is a program that
-answers after 200 ms.
+`make bench-engine`; OPTIONS='--only queued --documents 500 --runs 1' for less. Each run has its own
+installation with real processes and usual settings; the provider is a program that answers after
+200 ms.
 
     queued    one owner's documents of a page wait before the worker begins
     trickle   they are uploaded twenty a second
@@ -36,19 +36,20 @@ BATCH: Final = 256  #: the default of DOCMILL_EMBEDDING_BATCH_SIZE
 LATENCY_MS: Final = 200
 UPLOADS_A_SECOND: Final = 20
 TOKENS_A_MINUTE: Final = 1_000_000
-#: A provider lets so much of a minute's tokens be used at once; the limit is looked at afterwards.
+#: A provider allows this much of a minute's tokens at once; the use of the limit is measured after
+#: that.
 BURST_SECONDS: Final = 10
 LIMIT_SECONDS: Final = 120.0
-#: Large chunks: the limit is to bind, not the database.
+#: Large chunks, so that the provider's limit is the bottleneck and not the database.
 LONG_CHUNK_TOKENS: Final = 4000
 LONG_DOCUMENT: Final = 100_000  #: characters, about 25,000 tokens
-#: Of a request: there are to be so many that one refusal in a hundred is seen.
+#: Requests should be small enough that the log shows one refusal in a hundred.
 LIMIT_BATCH_TOKENS: Final = 16_384
 PAGE: Final = "A page of somebody who uploads one document after another. " * 25
 
 
 def apply_with(chunk_tokens: int) -> Callable[[Database], None]:
-    """The schema of docmill, with chunks of so many tokens."""
+    """The schema of docmill, with chunks of this many tokens."""
 
     def apply(database: Database) -> None:
         with database.connect("postgres") as connection:
@@ -88,16 +89,16 @@ def memory_mb(pid: int) -> float:
 
 @dataclass
 class Filled:
-    """What came of some documents."""
+    """The result for some documents."""
 
     requests: float
     chunks: int
     seconds: float
-    memory: list[float]  #: of the worker, at each quarter of the documents
+    memory: list[float]  #: of the worker, after each quarter of the documents
 
     @property
     def share(self) -> float:
-        """Requests, as a multiple of full ones."""
+        """Requests, divided by the number of full ones."""
         return self.requests / math.ceil(self.chunks / BATCH)
 
 
@@ -107,7 +108,7 @@ def page(number: int) -> bytes:
 
 
 def upload_pages(running: Installation, documents: int, pause: float) -> None:
-    """As one owner: at fixed times, or as fast as it goes without a pause."""
+    """Upload as one owner: at fixed times, or without a pause as fast as possible."""
     folder = running.client(BOB).storage.from_(BUCKET)
     started = time.monotonic()
 
@@ -124,7 +125,7 @@ def upload_pages(running: Installation, documents: int, pause: float) -> None:
 
 
 def follow(running: Installation, documents: int, pid: int) -> list[float]:
-    """Wait until all are done; the worker's memory at each quarter."""
+    """Wait until all are done; return the worker's memory after each quarter."""
     memory: list[float] = []
     while (done := finished(running)) < documents:
         if done >= documents * (len(memory) + 1) / 4:
@@ -134,7 +135,7 @@ def follow(running: Installation, documents: int, pid: int) -> list[float]:
 
 
 def queued(documents: int) -> Filled:
-    """All wait before the worker begins."""
+    """All documents wait before the worker begins."""
     with fresh(latency_ms=LATENCY_MS) as (running, provider):
         upload_pages(running, documents, 0)
         started = time.monotonic()
@@ -144,7 +145,7 @@ def queued(documents: int) -> Filled:
 
 
 def trickle(documents: int) -> Filled:
-    """They come at a steady rate."""
+    """The documents come at a steady rate."""
     with fresh(latency_ms=LATENCY_MS) as (running, provider):
         worker = running.start_worker()
         started = time.monotonic()
@@ -160,7 +161,7 @@ def trickle(documents: int) -> Filled:
 def filled(
     running: Installation, provider: RunningProvider, seconds: float, memory: list[float]
 ) -> Filled:
-    """What the provider and the database say in the end."""
+    """The final figures of the provider and the database."""
     (row,) = running.rows("select count(*) from ingest.chunks")
     books = provider.books()
     assert books["texts"] == row["count"], "every chunk is embedded once"
@@ -189,9 +190,9 @@ FILLED: Final = {"queued": queued, "trickle": trickle}
 
 @dataclass
 class Used:
-    """What two workers made of a limit."""
+    """How two workers used a limit."""
 
-    used: float  #: share of what came while the limit bound
+    used: float  #: share of the tokens that became available while the limit was the bottleneck
     requests: float
     refused: float  #: share of the requests
     wasted: float  #: share of the tokens that were embedded again
@@ -205,7 +206,7 @@ def long_document(number: int) -> bytes:
 
 
 def limit() -> Used:
-    """Two workers and more documents than the limit lets through in the time."""
+    """Two workers, with more documents than the limit allows in the time."""
     tokens = TOKENS_A_MINUTE * (LIMIT_SECONDS + BURST_SECONDS + 30) / 60
     documents = math.ceil(tokens * 4 / LONG_DOCUMENT)
     behaviour = {"tokens_a_minute": TOKENS_A_MINUTE, "burst_seconds": BURST_SECONDS}
@@ -218,7 +219,7 @@ def limit() -> Used:
         at_once = TOKENS_A_MINUTE * BURST_SECONDS / 60
         while provider.books()["tokens"] < at_once:
             time.sleep(0.1)
-        # From one request to another: a part of a request is neither used nor lost.
+        # From one request to another, so that no part of a request is counted wrongly.
         before = provider.books()
         time.sleep(LIMIT_SECONDS)
         after = provider.books()

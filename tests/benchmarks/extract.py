@@ -1,8 +1,8 @@
 """How fast documents are read, and in how much memory. `make bench-extract`.
 
-The other side is unstructured as it comes, in a process of its own that takes turns with ours; both
-read one document at a time, on one core, measured in CPU time. `partition_pdf` needs packages that
-docmill does without: name a Python that has them, and it is measured as well.
+The other side is unchanged unstructured, in a process that takes turns with docmill's; both read
+one document at a time, on one core, measured in CPU time. `partition_pdf` needs packages that
+docmill does not have: name a Python that has them to measure it too.
 
     python -m tests.benchmarks.extract --unstructured-python /path/to/python --corpus folder/of/pdfs
 
@@ -48,7 +48,7 @@ from tests.benchmarks.extractors import READY_SECONDS, extractor
 from tests.benchmarks.figures import Figures, machine, print_table
 
 RUNS = 5
-#: A document that takes all sides longer than this is read once.
+#: A document is read only once if all sides together take longer than this.
 ENOUGH_SECONDS = 12.0
 SHORT_RUNS = 100
 COLD_RUNS = 3
@@ -56,15 +56,15 @@ MEMORY_RUNS = 2
 PDF_PAGES, WORD_PAGES, SHEET_ROWS = 40, 800, 5_000
 MEMORY_PAGES = (50, 400, 2_000)
 DOCUMENTS, PAGES_EACH, LARGE_PAGES = 4, 100, 400
-#: Milliseconds a page of unstructured 0.27.32's "fast", from a measurement of 88 pages of real PDFs
-#: on another machine: shown where it is not measured here.
+#: Milliseconds per page of "fast" in unstructured 0.27.32, measured with 88 pages of real PDFs on
+#: another machine; shown if it is not measured here.
 PUBLISHED_MS = 41.9
 
 TARGETS: list[tuple[str, str, bool]] = []
 
 
 def aim(what: str, measured: str, *, met: bool) -> None:
-    """Note how a target fares, for the table at the end."""
+    """Note the result for a target, for the table at the end."""
     TARGETS.append((what, measured, met))
 
 
@@ -110,7 +110,7 @@ def as_it_comes(python: str) -> Iterator[AsItComes]:
 
 
 def take_turns(*sides: tuple[Figures, Callable[[], float]]) -> None:
-    """Measure all sides in each round; long documents in one round only."""
+    """Measure all sides in each round; long documents only in one round."""
     for _ in range(RUNS):
         for figures, measure in sides:
             figures.values.append(measure())
@@ -119,7 +119,7 @@ def take_turns(*sides: tuple[Figures, Callable[[], float]]) -> None:
 
 
 def read_here(path: Path) -> float:
-    """CPU time of our reader, in this process."""
+    """CPU time of docmill's reader, in this process."""
     began = time.process_time()
     with path.open("rb") as file:
         for _ in open_reading(Source(file=file, file_name=path.name))[1].parts:
@@ -131,7 +131,7 @@ def read_here(path: Path) -> float:
 
 
 def measure_pdf(path: Path, other: AsItComes | None) -> tuple[list[Figures], float]:
-    """Pages a second of all sides, and how many times ours is faster."""
+    """Pages per second of all sides, and how many times docmill is faster."""
     pages = len(pypdfium2.PdfDocument(path))
     ours = Figures(f"{path.name}, {pages} pages: docmill", "s")
     raw = Figures(f"{path.name}: pdfium's text alone", "s")
@@ -150,7 +150,7 @@ def measure_pdf(path: Path, other: AsItComes | None) -> tuple[list[Figures], flo
 
 
 def per_second(seconds: Figures, pages: int) -> Figures:
-    """Pages a second, of seconds a document."""
+    """Pages per second, from seconds per document."""
     return Figures(seconds.name, "pages/s", [pages / value for value in seconds.values])
 
 
@@ -163,7 +163,7 @@ def read_raw(path: Path) -> float:
 
 
 def raw_pages(path: Path) -> Iterator[str]:
-    """Text of each page as pdfium has it."""
+    """The text of each page from pdfium."""
     document = pypdfium2.PdfDocument(path)
     for page in document:
         text_page = page.get_textpage()
@@ -174,13 +174,13 @@ def raw_pages(path: Path) -> Iterator[str]:
 
 
 def similarity(path: Path) -> float:
-    """How much of pdfium's text is in ours, in its order, and nothing else: from 0 to 1.
+    """How similar docmill's text is to pdfium's, in the same order: from 0 to 1.
 
-    Twice the longest common subsequence of characters by the characters of both, page by page,
-    weighted by length. White space does not count, nor do the bars that we put between cells and
-    pdfium's mark of a broken word. A running head or foot, which we keep where it stands first, is
-    left out on later pages on both sides: lines at a page's edge that are, but for their numbers,
-    those of one of our Header elements.
+    Twice the longest common subsequence of characters, divided by the characters of both; by page,
+    weighted by length. White space does not count, nor do docmill's bars between cells and pdfium's
+    mark of a broken word. docmill keeps a running head or foot only at its first place, so both
+    sides leave it out on later pages: lines at a page's edge that equal one of docmill's Header
+    elements, except for numbers.
     """
     ours: dict[int, list[Element]] = {}
     with path.open("rb") as file:
@@ -201,7 +201,7 @@ def similarity(path: Path) -> float:
 
 
 def without_heads(page: str, heads: set[str]) -> str:
-    """The page without the lines that are running heads, three at each edge looked at."""
+    """The page without running heads, among the first and last three lines."""
     lines = [line for line in page.split("\r\n") if line.strip()]
     edge = {*range(3), *range(len(lines) - 3, len(lines))}
     return "\n".join(
@@ -210,12 +210,12 @@ def without_heads(page: str, heads: set[str]) -> str:
 
 
 def without_numbers(line: str) -> str:
-    """A line as it is the same on every page."""
+    """A line in a form that is the same on every page."""
     return "".join("#" if c.isdigit() else c for c in " ".join(line.split())).replace("##", "#")
 
 
 def letters(text: str) -> str:
-    """What is compared."""
+    """The letters that are compared."""
     return "".join(text.split()).translate({ord("|"): None, 0xFFFE: None})
 
 
@@ -226,7 +226,7 @@ def compare_pdfs(paths: Sequence[Path], python: str | None) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(as_it_comes(python)) if python else None
         if other:
-            other.seconds("pdf", paths[0])  # which imports what it needs
+            other.seconds("pdf", paths[0])  # which imports the modules that it needs
         for path in paths:
             try:
                 figures, factor = measure_pdf(path, other)
@@ -260,7 +260,7 @@ def compare_pdfs(paths: Sequence[Path], python: str | None) -> None:
 
 
 def compare_kinds(folder: Path) -> None:
-    """Word, HTML, text and Excel against unstructured, in seconds a document."""
+    """Compare Word, HTML, text and Excel with unstructured, in seconds per document."""
     documents: dict[str, tuple[Callable[[int], bytes], int]] = {
         "docx": (made_documents.make_docx, WORD_PAGES),
         "html": (made_documents.make_html, WORD_PAGES),
@@ -298,7 +298,7 @@ def compare_kinds(folder: Path) -> None:
 
 
 def measure_short(folder: Path) -> None:
-    """From the call to the elements of a page, through a child; and the same without a zygote."""
+    """The time from the call to a page's elements, through a child; and without a zygote."""
     paths = {
         "DOCX": folder / "short.docx",
         "PDF": folder / "short.pdf",
@@ -332,7 +332,7 @@ def cold_seconds(path: Path) -> float:
 
 
 def seconds_to_read(ready: GuardedExtractor, paths: Sequence[Path]) -> float:
-    """Wall time until all windows of all these documents are there, asked for at once."""
+    """Wall time until all windows of all these documents are read, when started together."""
 
     def read(path: Path) -> int:
         with ready.open(path, file_name=path.name, check=lambda: None) as extraction:
@@ -345,30 +345,30 @@ def seconds_to_read(ready: GuardedExtractor, paths: Sequence[Path]) -> float:
 
 
 class WatchedSupervisor(Supervisor):
-    """One that remembers its children, and so how they ended."""
+    """A supervisor that remembers its children, to show how they ended."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Start as any does."""
+        """Start like the normal one."""
         self.handles: list[ChildHandle] = []
         super().__init__(*arguments, **options)
 
     def start_child(self, request: Request, document: int, result: int) -> ChildHandle:
-        """Start as any does."""
+        """Start like the normal one."""
         handle = super().start_child(request, document, result)
         self.handles.append(handle)
         return handle
 
     def most_memory(self) -> int:
-        """Resident bytes, at their most, of the largest child since this was last asked."""
+        """The largest resident memory of a child since the last call, in bytes."""
         handles, self.handles = self.handles, []
         assert all(handle.ended.wait(READY_SECONDS) for handle in handles)
         return max(handle.ending.resident_bytes for handle in handles if handle.ending)
 
 
 def measure_memory(folder: Path) -> None:
-    """Resident memory of a child at its most, by the length of the document.
+    """The largest resident memory of a child, by the length of the document.
 
-    As the kernel counts it: what children share with their zygote counts for each.
+    As the kernel counts it: memory that children share with the zygote counts for each.
     """
     cases = []
     with (
@@ -392,14 +392,14 @@ def measure_memory(folder: Path) -> None:
 
 
 def large_pdf(folder: Path) -> Path:
-    """One of many pages."""
+    """A PDF with many pages."""
     path = folder / "large.pdf"
     path.write_bytes(made_documents.make_pdf(LARGE_PAGES))
     return path
 
 
 def measure_children(folder: Path) -> None:
-    """Two children against one: on several documents at once, and on one large document."""
+    """Compare two children with one: on several documents at once, and on one large document."""
     several = [folder / f"several{number}.pdf" for number in range(DOCUMENTS)]
     for path in several:
         path.write_bytes(made_documents.make_pdf(PAGES_EACH))
@@ -432,7 +432,7 @@ def measure_children(folder: Path) -> None:
 
 
 def seconds_to_compute(processes: int) -> list[float]:
-    """How long so many processes take, each for the same: what the cores of this machine give."""
+    """How long this many processes take for the same work each: what this machine's cores give."""
     program = "import time; t = time.perf_counter(); sum(map(hash, map(str, range(2_000_000)))); "
     command = [sys.executable, "-I", "-c", program + "print(time.perf_counter() - t)"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
@@ -443,9 +443,9 @@ def seconds_to_compute(processes: int) -> list[float]:
 
 
 def measure_stream(paths: Sequence[Path]) -> None:
-    """After how many pages the chunks of the first request for embeddings are there.
+    """How many pages are read before the first request for embeddings can be filled.
 
-    Of documents that fill more than one.
+    Only for documents that fill more than one request.
     """
     defaults = Settings.model_fields
     full_request = defaults["embedding_batch_size"].default
@@ -463,7 +463,7 @@ def measure_stream(paths: Sequence[Path]) -> None:
 
 
 def page_count(path: Path) -> int:
-    """Pages of a PDF; none of one that cannot be opened."""
+    """Pages of a PDF; 0 if it cannot be opened."""
     try:
         return len(pypdfium2.PdfDocument(path))
     except pypdfium2.PdfiumError:
@@ -471,7 +471,7 @@ def page_count(path: Path) -> int:
 
 
 def pages_at_chunks(extraction: Extraction, max_tokens: int) -> list[int]:
-    """How many pages were read when each chunk came."""
+    """How many pages had been read when each chunk came."""
     read = 0
 
     def elements() -> Iterator[Element]:
@@ -485,7 +485,7 @@ def pages_at_chunks(extraction: Extraction, max_tokens: int) -> list[int]:
 
 
 def parts(folder: Path, arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """What can be measured, by name."""
+    """The measurements by name."""
 
     def pdfs() -> list[Path]:
         made = folder / "made.pdf"

@@ -1,4 +1,4 @@
-"""Extractors as a worker has them, ready and ended in order."""
+"""Extractors like a worker's, ready, and ended in order."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ READY_SECONDS = 60
 
 @contextmanager
 def extractor(folder: Path, limits: ExtractionLimits) -> Iterator[GuardedExtractor]:
-    """One whose zygote is ready; its files lie in the folder."""
+    """An extractor whose zygote is ready; its files are in the folder."""
     made = GuardedExtractor(limits, temp_dir=folder)
     try:
         assert made.ready(READY_SECONDS)
@@ -25,7 +25,7 @@ def extractor(folder: Path, limits: ExtractionLimits) -> Iterator[GuardedExtract
 
 @contextmanager
 def extractor_of(settings: Settings) -> Iterator[GuardedExtractor]:
-    """One with a single child, under the limits of these settings."""
+    """An extractor with a single child, under the limits of these settings."""
     with (
         tempfile.TemporaryDirectory(prefix="docmill-bench-") as name,
         extractor(Path(name), extraction_limits(settings, children=1)) as ready,

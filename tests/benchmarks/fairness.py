@@ -1,10 +1,10 @@
-"""How long another owner waits beside one who sends much, or sends what is made to be slow.
+"""How long an owner waits while another one sends many files, or files that are slow to read.
 
-`make bench-fairness`; OPTIONS='--only cjk --samples 10' for less. Against each kind of load on a
-fresh installation of one worker: an honest owner uploads a page, waits until it is searchable, and
-uploads the next. In the same run: the same without any load, and the load without the honest owner.
+`make bench-fairness`; OPTIONS='--only cjk --samples 10' for less. Each kind of load runs on a fresh
+installation with one worker, while an honest owner uploads a page, waits until it is searchable,
+and uploads the next. The same run measures the honest owner without a load, and the load alone.
 
-    beside    p95 of the honest owner's waits is to be within 3 times the idle median and 2 s
+    beside    p95 of the honest owner's waits must be within 3 times the idle median and 2 s
     loss      the loading owner gets at least 0.8 of what it gets alone, in the same time
 """
 
@@ -25,7 +25,7 @@ from tests.support.slow import LINKS
 
 SAMPLES: Final = 40
 IDLE_SAMPLES: Final = 10
-#: The longest time that a load is looked at, with and without the honest owner.
+#: The longest time to measure a load, with and without the honest owner.
 WINDOW_SECONDS: Final = 120.0
 PAGE: Final = "A page of an honest owner. " * 60
 
@@ -45,7 +45,7 @@ def cjk() -> Iterator[File]:
 
 
 def monstrous() -> Iterator[File]:
-    """Twenty files that take a parser as long as it may."""
+    """Twenty files that keep a parser busy until its time limit."""
     for number in range(10):
         yield f"{number}.md", b"%d\n\n" % number + LINKS.encode() * 5_000
         yield f"{number}.pdf", pdf_that_draws_itself() + b"%%%d" % number
@@ -64,7 +64,7 @@ def scans() -> Iterator[File]:
 
 
 def make_scan(number: int) -> bytes:
-    """A page that holds a picture of some words."""
+    """A page with a picture of some words."""
     from PIL import Image, ImageDraw
 
     picture = Image.new("L", (1240, 1754), 255)
@@ -88,7 +88,7 @@ LOADS: Final[dict[str, Callable[[], Iterator[File]]]] = {
 
 @dataclass
 class Found:
-    """What was measured beside one load."""
+    """The measurements beside one load."""
 
     beside: Figures
     load_alone: int
@@ -96,7 +96,7 @@ class Found:
 
     @property
     def kept(self) -> float:
-        """Share of its work that the loading owner got done beside the honest one."""
+        """The share of its work that the loading owner completed beside the honest one."""
         return self.load_beside / self.load_alone if self.load_alone else 1.0
 
 
@@ -142,7 +142,7 @@ def finished(running: Installation) -> int:
 
 
 def under_load(load: str, *, samples: int, window: float) -> tuple[list[float], int, float]:
-    """The honest waits beside a load, how much of the load was done meanwhile, and in what time.
+    """The honest owner's waits, how much of the load was done in that time, and the time.
 
     Without samples the load is alone for the whole window.
     """
@@ -164,7 +164,7 @@ def under_load(load: str, *, samples: int, window: float) -> tuple[list[float], 
 
 
 def measure(load: str, samples: int) -> Found:
-    """Beside the load, then the load alone for as long."""
+    """The honest owner with the load, then the load alone for the same time."""
     beside, done_beside, seconds = under_load(load, samples=samples, window=WINDOW_SECONDS)
     _none, done_alone, _seconds = under_load(load, samples=0, window=seconds)
     return Found(Figures(load, "s", beside), done_alone, done_beside)

@@ -1,14 +1,14 @@
-"""Compare what is read of every file of a folder with what an independent reader finds in it.
+"""Compare the text that docmill reads from each file of a folder with an independent reader's.
 
     make bench-fidelity DOCS=folder
 
-Recall is the share of the letters and digits of the other reader's words that ours has too. A word
-that was joined or divided elsewhere counts as found. Printed are the median and the spread for each
-kind, and the files with the lowest recall, with the words that are missing.
+Recall is the share of letters and digits in the other reader's words that docmill has too. A word
+that is joined or divided differently counts as found. The output is the median and the spread for
+each kind, and the files with the lowest recall, with their missing words.
 
 The other readers are in tests/support/independent: raw XML of Office files, pdfium's own text of
-the visible page, Python's html.parser and email; with `--poppler`, Poppler's pdftotext for PDF. Of
-sheets only words with a letter are compared: the other reader does not format numbers.
+the visible page, Python's html.parser and email; with `--poppler`, Poppler's pdftotext for PDF. For
+sheets only words with a letter are compared, because the other reader does not format numbers.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from tests.benchmarks.extractors import extractor_of
 from tests.benchmarks.figures import Figures, machine, print_table
 from tests.support.independent import excel, mail, pdf, powerpoint, web, word
 
-#: Scripts that are written without spaces have a word for each letter.
+#: In scripts without spaces each letter is a word.
 _SPACELESS: Final = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD: Final = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
 _NUMBER: Final = re.compile(r"\d[\d.e]*")
@@ -57,17 +57,17 @@ JUDGES: Final[Mapping[str, tuple[str, Judge]]] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """One file, read twice."""
+    """One file, read by both readers."""
 
     path: Path
     kind: str
     recall: float
-    missing: list[str]  #: words, the longest first
-    surplus: float  #: letters of ours beyond those of the other reader, as a share of his
+    missing: list[str]  #: words, longest first
+    surplus: float  #: docmill's letters beyond the other reader's, as a share of the latter
 
 
 def compare(expected: str, found: str) -> tuple[float, list[str], float]:
-    """Recall, the words that are missing, and the surplus."""
+    """Recall, the missing words, and the surplus."""
     wanted, ours = (Counter(_WORD.findall(text.casefold())) for text in (expected, found))
     lacking = wanted - ours
     squeezed = "".join(_WORD.findall(found.casefold()))
@@ -75,7 +75,8 @@ def compare(expected: str, found: str) -> tuple[float, list[str], float]:
         {
             text: number
             for text, number in lacking.items()
-            # Each is looked for as often as it is lacking, in words of ours that are none of his.
+            # Each missing word is searched as often as it is missing, in docmill's words that the
+            # other reader lacks.
             if squeezed.count(text) < wanted[text]
         }
     )
@@ -91,7 +92,7 @@ def _letters(words: Counter[str]) -> int:
 
 
 def poppler(data: bytes) -> str:
-    """The text as Poppler's pdftotext has it. Raises CalledProcessError."""
+    """The text from Poppler's pdftotext. Raises CalledProcessError."""
     ended = subprocess.run(
         ["pdftotext", "-", "-"], input=data, capture_output=True, check=True, timeout=120
     )
@@ -99,7 +100,7 @@ def poppler(data: bytes) -> str:
 
 
 def _read(path: Path, extractor: GuardedExtractor) -> tuple[str, str]:
-    """Its type, and all of its text. Raises JobError."""
+    """The file's type and its whole text. Raises JobError."""
     texts: list[str] = []
     with extractor.open(path, file_name=path.name, check=lambda: None) as extraction:
         media_type = extraction.mime_type
@@ -148,7 +149,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Read all files twice, print the table."""
+    """Read all files with both readers, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--worst", type=int, default=25, help="how many files are listed")

@@ -15,18 +15,18 @@ class Figures:
     values: list[float] = field(default_factory=list)
 
     def quantile(self, share: float) -> float:
-        """The value that this share of the values does not exceed."""
+        """The smallest value that is not below this share of the values."""
         ordered = sorted(self.values)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def machine() -> str:
-    """Where the figures come from."""
+    """The machine of the measurements."""
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
 def print_table(cases: Sequence[Figures]) -> None:
-    """One row a case, as Markdown."""
+    """One row per case, as Markdown."""
     print("| case | n | min | p50 | p95 | p99 | max |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for case in cases:

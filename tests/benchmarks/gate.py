@@ -1,10 +1,10 @@
-"""What it takes to pass a gate that others wait at: `make bench-gate`.
+"""The cost of passing a gate where others wait: `make bench-gate`.
 
-So many threads take a share, hold it for a moment and give it back, each with an owner of its own,
-at a gate for eight of them. The other side, in turn with it, is the same rule with every waiter
-woken by every change, as the gate was before.
+A number of threads, each with its own owner, take a share of a gate for eight, hold it for a moment
+and give it back. In turn with it the same rule is measured with a change waking every waiter, like
+in the gate before.
 
-    CPU of the process for each share that was got, ms; medians of the rounds
+The figures are CPU milliseconds of the process per granted share; medians of the rounds.
 """
 
 import threading
@@ -39,7 +39,7 @@ def woken_alone() -> Callable[[str], None]:
 
 
 def all_woken() -> Callable[[str], None]:
-    """Pass the other one."""
+    """Pass the other gate."""
     gate = SimpleGate(CAPACITY)
 
     def one(owner: str) -> None:
@@ -54,7 +54,7 @@ SIDES: Final = {"those who may go are woken": woken_alone, "all are woken": all_
 
 
 def measure(make: Callable[[], Callable[[str], None]], threads: int) -> float:
-    """CPU time for each share, ms."""
+    """CPU milliseconds per share."""
     one = make()
     passed = [0] * threads
     over = threading.Event()

@@ -1,8 +1,9 @@
-"""What hostile connections take of the receiver, and of those who use it honestly.
+"""The cost of hostile connections for the receiver, and for its honest clients.
 
-`make bench-receiver`. Fifty connections of a kind at a time, each opened anew when it is hung up
-on, for a minute (`--seconds`), beside ten honest events a second. In the same run: the honest
-events alone. Memory is the process's resident set, looked at every tenth of a second.
+`make bench-receiver`. For a minute (`--seconds`), fifty hostile connections of one kind are open,
+each replaced when the receiver closes it, beside ten honest events per second. The same run
+measures the honest events alone. Memory is the process's resident set, read every tenth of a
+second.
 """
 
 import argparse
@@ -25,7 +26,7 @@ _CHUNKED: Final = (
     b"POST /webhooks/storage HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 _LONG: Final = b"POST /webhooks/storage HTTP/1.1\r\nhost: a\r\ncontent-length: 60000\r\n\r\n"
-#: What is sent first, what again and again, and after how long a pause.
+#: The first bytes, the bytes that are repeated, and the pause in between.
 KINDS: Final[dict[str, tuple[bytes, bytes, float]]] = {
     "silent": (b"", b"", 1.0),
     "endless URL": (b"GET /", b"a" * 65536, 0.0),
@@ -76,13 +77,13 @@ async def honest(port: int, requests: list[bytes], until: float) -> list[float]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds."""
+    """The resident memory of a process in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
 @contextlib.asynccontextmanager
 async def watching(pid: int, note: Callable[[int], None]) -> AsyncIterator[None]:
-    """Tell the resident memory all the while."""
+    """Report the resident memory all the time."""
 
     async def look() -> None:
         while True:
@@ -97,7 +98,7 @@ async def watching(pid: int, note: Callable[[int], None]) -> AsyncIterator[None]
 
 
 async def one_kind(running: Installation, kind: str | None, seconds: float) -> tuple[Figures, int]:
-    """Honest events beside one kind of attack, or beside none; the highest memory."""
+    """Honest events beside one kind of attack, or alone; and the highest memory."""
     requests = new_objects(running, int(seconds * EVENTS_PER_SECOND))
     port, pid = running.webhook_port, running.children[-1].pid
     peak: list[int] = []
@@ -120,7 +121,7 @@ def main() -> None:
 
     def report(running: Installation) -> None:
         print(machine())
-        asyncio.run(one_kind(running, None, 3))  # warm
+        asyncio.run(one_kind(running, None, 3))  # warm up
         before = resident(running.children[-1].pid)
         found = [asyncio.run(one_kind(running, kind, seconds)) for kind in (None, *KINDS, None)]
         print_table([figures for figures, _peak in found])

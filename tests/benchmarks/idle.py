@@ -1,4 +1,4 @@
-"""What an idle worker holds in memory, and what a command takes. `make bench-idle`.
+"""The memory of an idle worker, and the time of a command. `make bench-idle`.
 
 The worker's parent process alone, without its zygote and extraction children. Resident memory
 (VmRSS), read when the worker has been idle for some seconds.
@@ -27,7 +27,7 @@ def resident_megabytes(pid: int) -> float:
 
 
 def docmill(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
-    """Run a command in a folder; what it prints."""
+    """Run a command in a folder; return its output."""
     return subprocess.run(
         [sys.executable, "-m", "docmill", *arguments],
         cwd=folder,
@@ -39,7 +39,7 @@ def docmill(folder: Path, *arguments: str, environ: Mapping[str, str] | None = N
 
 
 def worker_pids(folder: Path) -> dict[bool, int]:
-    """Process of the ordinary (False) and the isolated worker (True)."""
+    """Process ids of the ordinary (False) and the isolated worker (True)."""
     workers = json.loads(docmill(folder, "status", "--json"))["workers"]
     return {worker["isolated"]: int(worker["id"].split(":")[1]) for worker in workers}
 
@@ -55,7 +55,7 @@ def memory(folder: Path) -> list[Figures]:
 
 
 def remote_worker_memory(folder: Path) -> Figures:
-    """A worker that embeds with a provider: it never asks it anything while idle."""
+    """A worker with a remote provider, which it never calls while idle."""
     from docmill.embedded.stack import read_info
 
     info = read_info(folder / FOLDER_NAME)
@@ -85,7 +85,7 @@ def remote_worker_memory(folder: Path) -> Figures:
 
 
 def commands(folder: Path) -> list[Figures]:
-    """Wall time of whole commands, against Python doing nothing."""
+    """Wall time of whole commands, compared with Python doing nothing."""
     cases = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "docmill --help": [sys.executable, "-m", "docmill", "--help"],

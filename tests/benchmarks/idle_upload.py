@@ -1,7 +1,7 @@
 """How long a page takes from upload to searchable on an idle installation, and where the time goes.
 
-`make bench-idle-upload`; OPTIONS='--samples 20' for less. One page after another, each after a
-pause, with usual settings and a provider that answers at once.
+`make bench-idle-upload`; OPTIONS='--samples 20' for less. Pages are uploaded one after the other,
+with pauses, usual settings, and a provider that answers at once.
 
     store     the client's upload, until Storage has committed it
     hint      trigger, webhook, receiver, message, claim
@@ -54,7 +54,7 @@ _TIMES: Final = b"""
 
 
 class Uploads:
-    """One page after another."""
+    """One page after the other."""
 
     def __init__(self, running: Installation, provider: RunningProvider, log: Path) -> None:
         self._log = log
@@ -66,18 +66,18 @@ class Uploads:
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
-        """As one who asks whether a page is searchable."""
+        """The connection of a client that asks whether a page is searchable."""
         with self._running.database.connect() as connection:
             yield connection
 
     def _worker_says(self) -> tuple[dict[str, float], float]:
-        """Seconds of each stage of the latest document, and when the last of them ended."""
+        """Seconds of each stage of the latest document, and when the last stage ended."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines()]
         said = [line for line in lines if line.get("event") == "document_published"][-1]
         return said["seconds"], datetime.fromisoformat(said["timestamp"]).timestamp()
 
     def one(self, connection: Connection) -> None:
-        """Upload a page, wait for it, note where its time went."""
+        """Upload a page, wait for it, note the time of each stage."""
         name = f"{BOB}/{uuid4()}.txt"
         began = time.time()
         self._folder.upload(name, f"{name} {PAGE}".encode())
@@ -99,13 +99,13 @@ class Uploads:
         self.whole.values.append(1000 * (seen - began))
 
     def forget(self) -> None:
-        """The first ones warm up."""
+        """Drop the first measurements, which warm up."""
         for figures in (self.whole, *self.stages.values()):
             figures.values.clear()
 
 
 def print_waterfall(uploads: Uploads) -> None:
-    """The medians of the stages, one under the other."""
+    """Print the medians of the stages, one below the other."""
     at = 0.0
     print("```text")
     for stage, figures in uploads.stages.items():

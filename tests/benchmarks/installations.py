@@ -1,4 +1,4 @@
-"""Installations of benchmarks: each fresh, and gone afterwards."""
+"""Fresh installations for benchmarks, removed afterwards."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tests.support.installation import Installation, apply_current_schema, insta
 def fresh_installation(
     apply: Callable[[Database], None] = apply_current_schema,
 ) -> Iterator[Installation]:
-    """An installation with a PostgreSQL and a Redis of its own; none of its processes runs."""
+    """An installation with its own PostgreSQL and Redis, without running processes."""
     with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
         folder = Path(name)
         postgres = start_postgres(folder / "postgres")

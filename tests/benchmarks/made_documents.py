@@ -1,6 +1,6 @@
-"""Documents of any length, made of common words: the same ones in every run.
+"""Documents of any length, made of common words, equal in every run.
 
-Each begins with the same words, unless it is given a writer that goes on.
+Each begins with the same words, unless it gets a writer that continues.
 """
 
 import datetime as dt
@@ -26,7 +26,7 @@ _LINES_A_PAGE, _LINE_CHARACTERS = 46, 88
 
 
 class Writer:
-    """Sentences and paragraphs by chance, by the same chance each time."""
+    """Random sentences and paragraphs, equal in every run."""
 
     def __init__(self) -> None:
         self._chance = random.Random(1)
@@ -49,7 +49,7 @@ class Writer:
 
 
 def make_docx(pages: int, writer: Writer | None = None) -> bytes:
-    """On each page a heading, paragraphs, a list, some bold; on every eighth a table."""
+    """Each page has a heading, paragraphs, a list and some bold text; every eighth page a table."""
     document, writer = docx.Document(), writer or Writer()
     for page in range(pages):
         heading = document.add_heading(f"{page + 1}. {writer.words(3, 5)}", level=1 + page % 3)
@@ -71,7 +71,7 @@ def make_docx(pages: int, writer: Writer | None = None) -> bytes:
 
 
 def make_html(sections: int, writer: Writer | None = None) -> bytes:
-    """Each section as a page of `make_docx`."""
+    """Each section is like a page of `make_docx`."""
     writer = writer or Writer()
     parts = ["<html><head><title>Words</title></head><body><nav><a href='/'>Home</a></nav><main>"]
     for number in range(sections):

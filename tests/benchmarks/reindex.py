@@ -63,10 +63,10 @@ OTHER: Final = {"p_provider": "second", "p_model": "second-model", "p_dimensions
 PER_DOCUMENT: Final = 20
 PER_OWNER: Final = 1000
 WORDS_PER_CHUNK: Final = 100
-#: As a worker has them by default.
+#: A worker's defaults.
 CONNECTIONS: Final = 8
 LIMITS: Final = BatchLimits(max_texts=256, max_tokens=100_000, requests=4)
-#: Each stage alone: so many times, with so many documents.
+#: Each stage alone: the number of repetitions, and of documents in each.
 ROUNDS: Final = 5
 SAMPLE: Final = 100
 FLIPS: Final = 20
@@ -75,12 +75,12 @@ PAGE: Final = "A page of somebody who uploads. " * 20
 T = TypeVar("T")
 
 
-# -- what is there
+# -- the existing documents
 
 
 @contextmanager
 def installed(latency: float) -> Iterator[tuple[Installation, FakeOpenAI]]:
-    """An installation with usual settings and two providers, and nothing started."""
+    """An installation with usual settings and two providers, without running processes."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docmill-bench-")))
         postgres = start_postgres(folder / "postgres")
@@ -101,7 +101,7 @@ def installed(latency: float) -> Iterator[tuple[Installation, FakeOpenAI]]:
 
 
 def answers_after(latency: float, dimensions: int) -> Callable[[list[str]], Raw]:
-    """Vectors after a fixed time: the same for each request, so that making them takes none."""
+    """The same vectors for each request, after a fixed time, so that making them takes no time."""
     made = embeddings([str(number) for number in range(LIMITS.max_texts)], dimensions)
     items = [json.dumps(item).encode() for item in made["data"]]
     form = b'{"object": "list", "model": "m", "usage": {"total_tokens": %d}, "data": [%s]}'
@@ -114,7 +114,7 @@ def answers_after(latency: float, dimensions: int) -> Callable[[list[str]], Raw]
 
 
 def fill(admin: Connection, chunks: int) -> int:
-    """Documents of the active version, as uploads would have left them; how many."""
+    """Documents of the active version, in the form that uploads leave; returns how many."""
     generator = np.random.default_rng(1)
     documents = [(uuid4(), uuid4(), _owner_of(row)) for row in range(chunks // PER_DOCUMENT)]
     add_documents(admin, documents, [1], PER_DOCUMENT)
@@ -145,7 +145,7 @@ def add_documents(
     versions: Sequence[int],
     chunk_count: int,
 ) -> None:
-    """Rows of documents, and of what is published of them; the objects of Storage behind them."""
+    """Write rows of documents, their published versions, and their objects in Storage."""
     admin.execute("create temporary table made (id uuid, object_id uuid, owner text)")
     with admin.cursor().copy("copy made from stdin") as copy:
         for row in documents:
@@ -189,7 +189,7 @@ class Work:
 
 
 class Stages:
-    """Does what a run does, one stage of many documents after the other."""
+    """Does the work of a run, one stage of many documents after the other."""
 
     NAMES: Final = ("claim", "read", "embed", "stage", "publish")
 
@@ -213,7 +213,7 @@ class Stages:
             self._database.close()
 
     def measure(self, documents: int) -> None:
-        """A value for each stage."""
+        """Measure a value for each stage."""
         self._running.rows(
             "select ingest_private.fill_index_versions(%s, %s)", documents, documents
         )
@@ -286,9 +286,9 @@ class Stages:
         assert result == "published"
 
     def allowed(self) -> float:
-        """Chunks a second that these stages allow together.
+        """Chunks per second that these stages allow together.
 
-        Those in the database share the cores; embeddings come meanwhile.
+        Stages in the database share the cores; embeddings arrive at the same time.
         """
         spent = {name: figures.quantile(0.5) for name, figures in self.figures.items()}
         return 1000 / max(spent["read"] + spent["stage"] + spent["publish"], spent["embed"])
@@ -317,7 +317,7 @@ def _timed(
 
 
 def measure_stages(running: Installation, second: FakeOpenAI, documents: int) -> Stages:
-    """Fill a part of a version without any process of docmill, and drop it again."""
+    """Fill part of a version without any process of docmill, then drop it."""
     with running.database.connect("postgres") as admin:
         version = new_version(admin, **OTHER)
         with Stages(running, second, version).open() as stages:
@@ -334,7 +334,7 @@ def measure_stages(running: Installation, second: FakeOpenAI, documents: int) ->
 
 
 class Clients:
-    """One who uploads and one who searches, one request after the other."""
+    """A client that uploads and one that searches, one request after the other."""
 
     def __init__(self, running: Installation, when: str) -> None:
         self._running = running
@@ -344,7 +344,7 @@ class Clients:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Both are at it while this is open."""
+        """While this is open, both send requests."""
         with ThreadPoolExecutor(2) as pool:
             at_it = [pool.submit(self._upload), pool.submit(self._search)]
             try:
@@ -391,7 +391,7 @@ class Part:
     name: str
     chunks: int
     seconds: float
-    busy: float  #: share of the cores' time that something ran in
+    busy: float  #: share of the cores' time that was not idle
 
     @property
     def rate(self) -> float:
@@ -399,7 +399,7 @@ class Part:
 
 
 class Load:
-    """A version that is being filled, as the database sees it."""
+    """A version that is being filled, according to the database."""
 
     def __init__(self, connection: Connection, version: int) -> None:
         self._connection = connection
@@ -417,7 +417,7 @@ class Load:
         )
 
     def follow(self, name: str, until_documents: int) -> Part:
-        """What is done from now until there are so many documents."""
+        """Measure from now until there are this many documents."""
         before, started, busy = self.documents(), time.monotonic(), _processor_seconds()
         while (after := self.documents()) < until_documents:
             time.sleep(0.1)
@@ -427,7 +427,7 @@ class Load:
 
 
 def _processor_seconds() -> float:
-    """Time that all cores together have not been idle."""
+    """The time that all cores together were not idle."""
     user, nice, system, _idle, _wait, irq, soft = map(
         int, Path("/proc/stat").read_text().split(maxsplit=8)[1:8]
     )
@@ -453,7 +453,7 @@ def load(running: Installation, documents: int) -> tuple[int, list[Part], Client
 
 
 def flips(running: Installation, other: int, documents: int) -> list[Figures]:
-    """Back and forth, beside so many documents."""
+    """Activate back and forth, with this many documents."""
     whole = Figures(f"flip, {documents:,} documents", "ms")
     looking = Figures("of it, looking for what is missing", "ms")
     with running.database.connect("postgres") as admin:
@@ -483,7 +483,7 @@ def _milliseconds(admin: Connection, query: str, *parameters: Any) -> tuple[floa
 
 
 def add_up_to(running: Installation, versions: Sequence[int], documents: int) -> None:
-    """Documents without chunks, until there are so many."""
+    """Add documents without chunks until there are this many."""
     with running.database.connect() as admin:
         more = documents - int(value(admin, "select count(*) from ingest.documents"))
         made = [(uuid4(), uuid4(), f"owner {number % 1000}") for number in range(max(0, more))]
@@ -493,7 +493,7 @@ def add_up_to(running: Installation, versions: Sequence[int], documents: int) ->
 
 
 def take_for_current(admin: Connection) -> None:
-    """What was not uploaded counts as read by the rules of the worker that runs."""
+    """Let documents that were not uploaded count as read by the running worker's rules."""
     admin.execute(
         """update ingest_private.published_versions set pipeline_version = (
                select pipeline_version from ingest_private.published_versions
@@ -513,7 +513,7 @@ WRITTEN: Final = """
 
 @dataclass(frozen=True)
 class Again:
-    """What it took to read documents again that had not changed."""
+    """The work of reading unchanged documents again."""
 
     documents: int
     seconds: float
@@ -523,8 +523,8 @@ class Again:
 
 
 def read_again(running: Installation, second: FakeOpenAI, worker: ChildProcess) -> Again:
-    """All that was uploaded, as if by older rules."""
-    # Counters are complete once the sessions of a worker have ended.
+    """Read all uploaded documents again, as if older rules had read them."""
+    # Counters are complete only after the worker's sessions have ended.
     worker.stop()
     before = written(running)
     asked = len(running.openai.requests) + len(second.requests)
@@ -553,11 +553,11 @@ def read_again(running: Installation, second: FakeOpenAI, worker: ChildProcess) 
 
 
 def written(running: Installation) -> dict[str, int]:
-    """Rows that were ever written, by table."""
+    """Rows written so far, by table."""
     return {row["relname"]: row["rows"] for row in running.rows(WRITTEN)}
 
 
-# -- what came of it
+# -- results
 
 
 def verdicts(
@@ -568,7 +568,7 @@ def verdicts(
     flip: Figures,
     again: Again,
 ) -> None:
-    """Each target, and what was measured."""
+    """Each target with its measurement."""
     share = parts[0].rate / stages.allowed()
     rows = [
         ("rate at least 0.8 of what the stages allow", f"{share:.2f}", share >= 0.8),
@@ -589,7 +589,7 @@ def _slower(target: str, before: Figures, during: Figures, more: float) -> tuple
 
 
 def print_parts(parts: Sequence[Part], stages: Stages) -> None:
-    """The load, against what its stages allow."""
+    """The load, compared with what its stages allow."""
     print("\n| load | chunks | s | chunks/s | cores busy |\n| --- | --- | --- | --- | --- |")
     for part in parts:
         print(

@@ -1,12 +1,12 @@
-"""How long a search takes, and what it finds, for callers with few and many chunks.
+"""The time and the recall of a search, for callers with few and many chunks.
 
     python -m tests.benchmarks.search [--dimensions 256,1536] [--callers 10,100,1000,...]
 
 `make bench-search`. Beside the callers, 3,000 owners have ten chunks each. The same chunks lie in a
 table of the default form of guides, with an HNSW index, a policy on the owner and no other index:
 ordered by distance, where PostgreSQL chooses between that index and a scan, and through a
-`match_documents` as LangChain's guide has it, which filters by metadata as well. All
-run as `authenticated`, take turns, and are compared with an exact scan.
+`match_documents` as LangChain's guide has it, which filters by metadata as well. All run as
+`authenticated`, take turns, and are compared with an exact scan.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PER_DOCUMENT: Final = 20
 ROUNDS: Final = 40
 WORDS: Final = [f"word{number}" for number in range(2000)]
 
-#: The form of guides, and LangChain's function on it.
+#: The table in the form of guides, with LangChain's function.
 DEFAULT_FORM: Final = """
     create table public.documents (
         id uuid primary key, owner_id text not null, content text, metadata jsonb,
@@ -67,7 +67,7 @@ HNSW: Final = """
 """
 
 
-#: As the Data API does, on a connection that it keeps.
+#: Like the Data API, on a connection that stays open.
 AS_CALLER: Final = """
     select set_config('role', 'authenticated', true),
            set_config('request.jwt.claims', %s, true),
@@ -77,7 +77,7 @@ AS_CALLER: Final = """
 
 @dataclass(frozen=True)
 class Caller:
-    """Who searches, and what there is to be found."""
+    """A caller, and the chunks that the caller can find."""
 
     owner: str
     ids: Sequence[UUID]
@@ -85,7 +85,7 @@ class Caller:
 
 
 def fill(admin: Connection, sizes: Sequence[int], dimensions: int) -> tuple[str, list[Caller]]:
-    """Chunks of all owners in an index version of their own: its model, and the callers."""
+    """Write chunks of all owners in a new index version; return its model, and the callers."""
     model = f"bench {dimensions}"
     version = value(
         admin, "select ingest_private.create_index_version(%s, %s, '{}')", model, dimensions
@@ -114,7 +114,7 @@ def _fill_owner(
     centres: Any,
     generator: np.random.Generator,
 ) -> Caller:
-    """Chunks around common centres, with words by chance."""
+    """Chunks around common centres, with random words."""
     noise = generator.standard_normal((count, centres.shape[1])).astype(np.float32)
     vectors = (centres[generator.integers(len(centres), size=count)] + noise).astype(np.float16)
     ids = [uuid4() for _ in range(count)]
@@ -143,7 +143,7 @@ def _fill_owner(
 
 
 def ways(model: str, owner: str, vector: str, words: str) -> dict[str, tuple[str, list[Any]]]:
-    """Each way to search: its query, which returns ids, and parameters."""
+    """Each way to search: a query that returns ids, and its parameters."""
     default = (
         "select id from public.documents"
         " order by embedding operator(extensions.<=>) %s::extensions.halfvec limit 10"
@@ -187,14 +187,14 @@ def measure(client: Connection, model: str, caller: Caller) -> Iterator[str]:
             spent.setdefault(name, Figures(name, "ms")).values.append(1000 * seconds)
             recalls.setdefault(name, []).append(len(found & right) / len(right))
     for name, figures in spent.items():
-        # Hybrid search ranks by words as well: the nearest are not all that it is for.
+        # Hybrid search also ranks by words, so its hits are not only the nearest.
         recall = "" if name == "hybrid_search" else f"{100 * np.mean(recalls[name]):.1f}"
         times = " | ".join(f"{figures.quantile(share):.1f}" for share in (0.5, 0, 0.95, 1))
         yield f"| {len(caller.ids):,} | {name} | {times} | {recall} |"
 
 
 def main() -> None:
-    """Print a table for each width."""
+    """Print a table for each number of dimensions."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--dimensions", default="256,1536")
     parser.add_argument("--callers", default="10,100,1000,10000,20000,100000")

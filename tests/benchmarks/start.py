@@ -1,8 +1,8 @@
-"""How long a newcomer waits: from `git clone` to a passage found in the console, and `make demo`.
+"""How long a new user waits: from `git clone` to a passage in the console, and `make demo`.
 
 `make bench-start`; needs a Chromium. Everything happens in a new clone in a temporary folder, with
-a virtual environment of its own, from whatever index pip is set up with. The other side is the
-second time, when everything is installed.
+its own virtual environment and the package index that pip is configured with. For comparison a
+second run, when everything is installed.
 """
 
 import json
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Times steps, each under its name."""
+    """Measures steps by name."""
 
     def __init__(self) -> None:
         self.steps: list[Figures] = []
@@ -47,7 +47,7 @@ class Clock:
 
 
 def run(folder: Path, *command: str) -> str:
-    """What a command prints, without the environment of whoever measures."""
+    """The output of a command, without this process's environment."""
     environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return subprocess.run(
         command, cwd=folder, env=environ, capture_output=True, text=True, check=True

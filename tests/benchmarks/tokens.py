@@ -1,4 +1,4 @@
-"""Count and cut texts of 100,000 characters: ours beside another exact library, in one run.
+"""Count and cut texts of 100,000 characters: docmill and another exact library, in one run.
 
     python -m tests.benchmarks.tokens
 

@@ -1,10 +1,9 @@
-"""What docmill's triggers add to Storage's statements, whatever the size of the document.
+"""The time that docmill's triggers add to Storage's statements, for any size of document.
 
-`make bench-triggers`. One document of 100,000 chunks, and 500 of 200 each, on a PostgreSQL with its
-usual settings that waits for its disk. Each statement is timed with its commit, with docmill's
-triggers and without them in turn, and what it has changed is put back in between. Then the same
-while the document is published: while the publish inserts into HNSW, and while it holds the
-document and its job.
+`make bench-triggers`. One document of 100,000 chunks, and 500 of 200 each, on a PostgreSQL with
+usual settings that waits for its disk. Each statement is timed with its commit, in turn with and
+without docmill's triggers, and its changes are undone in between. Then the same while the document
+is published: while the publish inserts into HNSW, and while it holds the document and its job.
 """
 
 import os
@@ -24,12 +23,12 @@ from tests.benchmarks.figures import Figures, machine, print_table
 from tests.support.database import Database, make_database, make_template, watch_bucket
 
 CHUNKS: Final = int(os.environ.get("CHUNKS", "100000"))
-#: So few that a publish ends within a second or two: while a transaction is open nothing that was
-#: put back can be vacuumed, and what is measured then is the bench's own litter.
+#: So few that a publish ends within a second or two. While a transaction is open, undone rows
+#: cannot be vacuumed, and then the bench would measure its own garbage.
 STAGED: Final = 1_000
 MANY: Final = 500
 ROUNDS: Final = int(os.environ.get("ROUNDS", "100"))
-#: Of the target: how much more than without triggers p99 may be.
+#: The target: how much more than without triggers p99 may be.
 ALLOWED_MS: Final = 50.0
 
 #: Storage's own triggers fire on both sides.
@@ -67,7 +66,7 @@ SET_UP: Final = """
     reset maintenance_work_mem;
     vacuum analyze;
 """
-#: What a statement has changed is put back, without triggers.
+#: Undoes a statement's changes, without triggers.
 PUT_BACK: Final = """
     delete from storage.objects as object
      where not exists (
@@ -105,7 +104,7 @@ STATEMENTS: Final[Mapping[str, str]] = {
 
 
 class Bench:
-    """A database with the documents, and a connection to each side of the comparison."""
+    """A database with the documents, and a connection for each side of the comparison."""
 
     def __init__(self, database: Database, stack: ExitStack) -> None:
         self.database = database
@@ -121,7 +120,7 @@ class Bench:
         _run(self.admin, PUT_BACK)
 
     def give_work(self) -> None:
-        """The large document is being worked on, as after an overwrite."""
+        """Put the large document in work, as after an overwrite."""
         [[document_id]] = self.admin.execute(
             "select id from public.kept_documents where object_name = 'big'"
         ).fetchall()
@@ -134,7 +133,7 @@ class Bench:
         assert claimed.rowcount == 1
 
     def measure(self, statement: str, *, with_triggers: bool) -> float:
-        """One statement and its commit, in milliseconds."""
+        """The time of one statement and its commit, in milliseconds."""
         connection = self.sides[with_triggers]
         started = time.perf_counter()
         changed = connection.execute(statement.encode()).rowcount
@@ -155,7 +154,7 @@ def compare(
     publish: Callable[[], object],
     meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[Figures]:
-    """Every statement, with triggers and without them in turn."""
+    """Every statement, in turn with and without triggers."""
     found: list[Figures] = []
     for name, statement in STATEMENTS.items():
         sides = {
@@ -170,7 +169,7 @@ def compare(
                 publish()
                 with meanwhile():
                     taken = bench.measure(statement, with_triggers=with_triggers)
-                # The first ones plan and read what the others find in memory.
+                # The first ones plan, and read data into memory for the others.
                 if number >= 3:
                     figures.values.append(taken)
         found += sides.values()
@@ -179,7 +178,7 @@ def compare(
 
 
 class LongPublish:
-    """A publish that inserts into HNSW for long, begun anew whenever it has ended."""
+    """A publish that inserts into HNSW for a long time, started again whenever it has ended."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -196,7 +195,7 @@ class LongPublish:
         )
 
     def go_on(self) -> None:
-        """Begin, unless it still inserts."""
+        """Start it, unless it still inserts."""
         self._bench.give_work()
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._publish, daemon=True)
@@ -227,13 +226,13 @@ class LongPublish:
 
 @contextmanager
 def held(database: Database) -> Iterator[None]:
-    """What a publish holds from lock_for_publish to its commit."""
+    """The locks of a publish from lock_for_publish to its commit."""
     with database.connect() as holder, holder.transaction():
         holder.execute("select from ingest.documents where object_name = 'big' for no key update")
         yield
 
 
-#: Of the searcher's own documents, and not drained yet.
+#: For the searcher's own documents, not drained yet.
 WITHDRAWN: Final = (0, 500, 100_000)
 SEARCH: Final = """
     select count(*) from ingest.match_chunks(
@@ -243,7 +242,7 @@ SEARCH: Final = """
 
 
 def searches(bench: Bench) -> list[Figures]:
-    """Searches of an owner, beside so many documents that were withdrawn from it."""
+    """Searches of an owner from whom this many documents were withdrawn."""
     cases = {count: Figures(f"search, {count:,} withdrawn", "ms") for count in WITHDRAWN}
     with bench.database.connect() as connection:
         for number in range(ROUNDS // 10 + 1):
@@ -272,7 +271,7 @@ def _search(connection: psycopg.Connection[Any], number: int) -> float:
 
 
 def verdicts(cases: list[Figures]) -> None:
-    """Each pair against the target."""
+    """Each pair compared with the target."""
     print("\n| p99, more than without triggers (ms) | target | |\n| --- | --- | --- |")
     for with_triggers, without in zip(cases[::2], cases[1::2], strict=True):
         more = with_triggers.quantile(0.99) - without.quantile(0.99)

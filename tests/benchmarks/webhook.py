@@ -1,9 +1,9 @@
 """How fast the receiver answers: one event at a time, 200 at once, 5,000 in a row.
 
-`make bench-webhook`. The receiver is the real process on a real PostgreSQL with fsync on; every
-event is about another object, so each makes a document and a job. The other side of the comparison
-is the same process answering /healthz, which is what HTTP alone costs here, client included. A new
-connection for each request, as pg_net does it.
+`make bench-webhook`. The receiver is the real process with a real PostgreSQL and fsync on; each
+event is about another object, so each makes a document and a job. For comparison the same process
+answers /healthz, which shows the cost of HTTP alone, with the client. Each request has a new
+connection, as in pg_net.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n
 
 
 def event_request(object_id: UUID, name: str) -> bytes:
-    """The bytes of a webhook as pg_net sends it."""
+    """The bytes of a webhook in pg_net's form."""
     record = {
         "id": str(object_id),
         "bucket_id": "docs",
@@ -56,7 +56,7 @@ def event_request(object_id: UUID, name: str) -> bytes:
 
 
 async def ask(port: int, request: bytes) -> tuple[int, float]:
-    """Status and milliseconds of one request on a connection of its own."""
+    """Status and milliseconds of one request on its own connection."""
     started = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
@@ -76,7 +76,7 @@ async def at_once(port: int, requests: Sequence[bytes]) -> list[tuple[int, float
 
 
 def new_objects(running: Installation, count: int) -> list[bytes]:
-    """Store objects that no trigger sees; a request for each."""
+    """Store objects that no trigger sees; return a request for each."""
     with running.database.connect() as connection:
         stored = connection.execute(
             """insert into storage.objects (bucket_id, name, version, owner_id, metadata)
@@ -100,7 +100,7 @@ def measure(running: Installation) -> list[Figures]:
         assert {code for code, _ in answers} == {status}, {code for code, _ in answers}
         figures[name].values += [milliseconds for _, milliseconds in answers]
 
-    asyncio.run(at_once(port, new_objects(running, AT_ONCE)))  # warm
+    asyncio.run(at_once(port, new_objects(running, AT_ONCE)))  # warm up
     for _ in range(ROUNDS):
         part = SINGLE // ROUNDS
         take("1 at a time, HTTP alone", asyncio.run(one_by_one(port, [HEALTH] * part)), 200)
@@ -114,7 +114,7 @@ def measure(running: Installation) -> list[Figures]:
 
 
 def lose_none(running: Installation) -> str:
-    """5,000 events in bursts of 200: each has made its document and its job."""
+    """5,000 events in bursts of 200: each must make its document and its job."""
     requests = new_objects(running, MANY)
     started = time.perf_counter()
     for start in range(0, MANY, AT_ONCE):
@@ -132,7 +132,7 @@ def lose_none(running: Installation) -> str:
 
 
 def with_installation(action: Callable[[Installation], None]) -> None:
-    """Run against a receiver whose triggers on storage.objects are off: events do everything."""
+    """Run with a receiver whose triggers on storage.objects are off, so events do everything."""
     with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
         folder = Path(name)
         postgres = start_postgres(folder / "postgres")

@@ -1,4 +1,4 @@
-"""The project that is asked: the tests' own stack, or the one of `make contract`."""
+"""The tested project: the tests' own stack, or the project of `make contract`."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.support.database import make_database
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Against another project, say why a test that looks inside ours is skipped."""
+    """For another project, skip tests that look inside the stack, with a reason."""
     if Target.from_environ() is None:
         return
     for item in items:
@@ -34,7 +34,7 @@ def target(
     with make_database(request.getfixturevalue("postgres")) as database:
         with database.connect() as admin:
             install_users(admin, DEMO_USERS)
-            install_users(admin, DEMO_USERS)  # again changes nothing
+            install_users(admin, DEMO_USERS)  # a second call changes nothing
         server = start_test_api(database, folder, max_file_bytes=2**30)
         try:
             yield Target.of(database, server, (DEMO_USERS[ALICE], DEMO_USERS[BOB]))
@@ -57,6 +57,6 @@ def bob(target: Target) -> User:
 
 @pytest.fixture(scope="session")
 def inside(target: Target) -> Inside:
-    """What lies behind the API; for tests marked `embedded_only`."""
+    """The data behind the API; for tests marked `embedded_only`."""
     assert target.inside is not None
     return target.inside

@@ -1,8 +1,8 @@
-"""The project that the contract tests ask: a part of the embedded stack, or any, by its URL.
+"""The project under test: a part of the embedded stack, or any project by its URL.
 
-Of a project that is not ours its secret key is enough for some of the tests; others want users to
-sign in as, or a connection to the database as `postgres`. What is missing is said by the tests
-that are skipped for it. All that they make has NAME in its name and is removed in the end.
+For some tests of another project its secret key is enough. Others need users who can sign in, or a
+connection to the database as `postgres`; without it they are skipped with this reason. All that the
+tests make has NAME in its name and is removed at the end.
 """
 
 import os
@@ -20,13 +20,13 @@ from docmill.embedded.api import ApiServer
 from tests.support.api import DEMO_PASSWORD, KEYS, http_client, user_client
 from tests.support.database import Database
 
-#: Begins the names of buckets (with `-`) and of tables and functions (with `_`).
+#: The beginning of names: of buckets with `-`, of tables and functions with `_`.
 NAME = "docmill-test"
 
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who has signed in."""
+    """A signed-in user."""
 
     id: str
     token: str = field(repr=False)
@@ -35,32 +35,32 @@ class User:
 
 @dataclass(frozen=True)
 class Inside:
-    """What only the tests' own stack shows."""
+    """Data that only the tests' own stack shows."""
 
     database: Database
     server: ApiServer
 
     @property
     def log(self) -> str:
-        """What the API has logged so far."""
+        """The log of the API so far."""
         return self.server.child.log_path.read_text()
 
 
 @dataclass(frozen=True)
 class Target:
-    """A project: its address, and as whom it may be asked."""
+    """A project: its address, and its keys and users."""
 
     url: str
     secret_key: str = field(repr=False)
     publishable_key: str = field(default="", repr=False)
     emails: tuple[str, ...] = ()
     password: str = field(default="", repr=False)
-    database_url: str = field(default="", repr=False)  #: of a role that may make tables
+    database_url: str = field(default="", repr=False)  #: for a role that may make tables
     inside: Inside | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self | None:
-        """The project of `make contract`; None when none is named."""
+        """The project of `make contract`; None if none is named."""
         if not environ.get("CONTRACT_URL"):
             return None
         emails = (environ.get("CONTRACT_EMAIL", ""), environ.get("CONTRACT_OTHER_EMAIL", ""))
@@ -83,13 +83,13 @@ class Target:
         )
 
     def http(self, part: str, bearer: str | None = None, **headers: str) -> httpx.Client:
-        """Plain HTTP to a part, for what supabase-py hides; with the secret key unless told."""
+        """Plain HTTP to a part, for details that supabase-py hides; by default as the service."""
         key = self.secret_key if bearer is None else self.public_key()
         authorization = {"Authorization": f"Bearer {self.secret_key if bearer is None else bearer}"}
         return http_client(f"{self.url}/{part}/v1", key, **{**authorization, **headers})
 
     def public_key(self) -> str:
-        """The publishable key; skips the test that has none."""
+        """The publishable key; without one the test is skipped."""
         return self.publishable_key or skip("SUPABASE_PUBLISHABLE_KEY")
 
     @cached_property
@@ -102,7 +102,7 @@ class Target:
         return create_client(self.url, self.public_key())
 
     def sign_in(self, number: int) -> User:
-        """One of the users; skips the test that has none."""
+        """One of the users; without users the test is skipped."""
         if len(self.emails) <= number or not self.password:
             skip("SUPABASE_EMAIL, SUPABASE_OTHER_EMAIL and SUPABASE_PASSWORD")
         body = {"email": self.emails[number], "password": self.password}
@@ -114,12 +114,12 @@ class Target:
         return User(answer.json()["user"]["id"], token, client)
 
     def connect(self) -> "psycopg.Connection[Any]":
-        """The database as its admin; skips the test that has none."""
+        """The database as its admin; without a URL the test is skipped."""
         if not self.database_url:
             skip("SUPABASE_DB_URL")
         return psycopg.connect(self.database_url, autocommit=True, prepare_threshold=None)
 
 
 def skip(wanted: str) -> Any:
-    """Skip the test that needs this of the project."""
+    """Skip the test, because the project lacks this."""
     pytest.skip(f"needs {wanted} of the project")

@@ -1,4 +1,4 @@
-"""docs/clients.md says what is there: its code is the examples', its tables are the database's."""
+"""docs/clients.md is true: its code equals the examples, its tables equal the database."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_its_code_is_part_of_an_example(language: str, code: str) -> None:
 
 
 def test_every_function_of_the_examples_is_shown() -> None:
-    """What a reader copies; how the programs are started is theirs to read."""
+    """Every function that a reader copies; the page does not explain how to start the programs."""
     names = {"js": r"export async function\*? (\w+)", "python": r"^def (\w+)"}
     files = {"js": "javascript/{}.mjs", "python": "python/{}.py"}
     for language, pattern in names.items():
@@ -34,7 +34,7 @@ def test_every_function_of_the_examples_is_shown() -> None:
             text = (ROOT / "examples" / files[language].format(name)).read_text()
             defined = re.findall(pattern, text, re.MULTILINE)
             assert defined
-            # Said once, in JavaScript: the same requests.
+            # Shown only in JavaScript, because the requests are the same.
             missing = set(defined) - set(re.findall(pattern, shown, re.MULTILINE))
             assert missing <= ({"cancel", "retry", "describe"} if language == "python" else set())
 
@@ -93,7 +93,7 @@ def test_every_state_is_named(database: Database) -> None:
 
 
 def test_a_service_s_query_finds_the_nearest(database: Database) -> None:
-    """Of one owner's few among another's many."""
+    """Among one owner's few chunks and many of another."""
     script = (ROOT / "examples" / "sql" / "service_search.sql").read_text()
     settings, query = script.split("with nearest", 1)
     query = "with nearest" + query.removesuffix("commit;\n")
@@ -124,7 +124,7 @@ def test_a_service_s_query_finds_the_nearest(database: Database) -> None:
             "analyze ingest.chunks",
         ):
             connection.execute(statement.encode())
-    # A session of its own, as a reader's: pgvector is not loaded yet.
+    # Its own session, like a reader's, in which pgvector is not loaded yet.
     with database.connect() as connection:
         connection.execute(settings.encode())
         found = connection.execute(query.encode()).fetchall()

@@ -1,4 +1,4 @@
-"""What the server of the console answers, page by page. A browser is in tests/acceptance."""
+"""The answers of the console's server. Tests with a browser are in tests/acceptance."""
 
 import http.client
 import re
@@ -154,7 +154,7 @@ def test_nothing_can_be_written(api: ApiServer, method: str, path: str) -> None:
 
 
 def test_the_script_can_be_read(tmp_path: Path) -> None:
-    """Without a browser it stops where it asks for the page, and no earlier."""
+    """Without a browser it fails at its first use of the page, and not earlier."""
     script = (console_folder() / "app.js").as_uri()
     done = subprocess.run(
         [deno_path(), "eval", f"await import({script!r})"],

@@ -1,4 +1,4 @@
-"""docs/providers.md says how a provider is added: that is done here, to a copy of the project."""
+"""Follows docs/providers.md, which says how to add a provider, in a copy of the project."""
 
 import os
 import re

@@ -1,7 +1,6 @@
-"""What holds for every provider: right vectors or a code, whatever is answered.
+"""Every provider gives right vectors or an error code, for any answer.
 
-A provider that is asked over HTTP is tried against a server that speaks its form, one of this
-machine by itself.
+A provider over HTTP is tested with a server of its form, a local one by itself.
 """
 
 import json
@@ -59,7 +58,7 @@ def embedder(fake: FakeProvider, *, timeout: float = 5, **access: str) -> HttpEm
         Wanted(MODEL, DIMENSIONS, sends_dimensions=False, kind=Kind.DOCUMENT),
         timeout_seconds=timeout,
     )
-    made._limits = RequestLimits(2048, 300_000, 8191)  # a server is asked in a test of its own
+    made._limits = RequestLimits(2048, 300_000, 8191)  # a test of its own asks the server
     return made
 
 
@@ -173,7 +172,7 @@ def test_whatever_is_answered_becomes_a_code(fake: FakeProvider, answer: Raw) ->
 
 
 def _paths(answer: Any) -> Iterator[tuple[Any, ...]]:
-    """Every place in an answer, but for single numbers of a vector."""
+    """Every place in an answer, except single numbers of a vector."""
     items = answer.items() if isinstance(answer, dict) else enumerate(answer)
     for name, value in items:
         yield (name,)
@@ -184,7 +183,7 @@ def _paths(answer: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _edited(form: Form, edits: list[tuple[int, Any]]) -> Any:
-    """A right answer in which something is put in other things' places."""
+    """A right answer with some parts replaced."""
     answer: Any = form.answer(TEXTS)
     paths = list(_paths(answer))
     for which, value in edits:
@@ -195,7 +194,7 @@ def _edited(form: Form, edits: list[tuple[int, Any]]) -> Any:
                 place = place[step]
             place[path[-1]] = value
         except (TypeError, KeyError, IndexError):
-            continue  # an earlier edit took the place away
+            continue  # an earlier edit removed this place
     return answer
 
 
@@ -215,7 +214,7 @@ _JSON = st.recursive(
 def test_any_json_becomes_the_right_vectors_or_a_code(
     fake: FakeProvider, edits: list[tuple[int, Any]], anything: Any
 ) -> None:
-    """Whatever is said, and wherever a right answer is changed; and whatever is refused."""
+    """With any answer, any changed part of a right answer, and any refusal."""
     one = embedder(fake)
     answer = _edited(fake.form, edits) if edits else anything
     fake.respond = lambda _texts: Raw(json.dumps(answer).encode())
@@ -226,7 +225,7 @@ def test_any_json_becomes_the_right_vectors_or_a_code(
 
 
 def _check(one: HttpEmbedder) -> str:
-    """The code of the error; nothing where there are vectors, which are sound then."""
+    """The code of the error; empty if there are vectors, which must then be valid."""
     try:
         vectors, tokens = one.embed(TEXTS)
     except JobError as error:
@@ -322,7 +321,7 @@ def test_an_answer_that_drips_ends_at_the_deadline(fake: FakeProvider) -> None:
     with pytest.raises(JobError) as caught:
         embedder(fake, timeout=0.5).embed(TEXTS)
     assert caught.value.code == "provider_unavailable"
-    assert time.monotonic() - began < 10  # 500 s of drops
+    assert time.monotonic() - began < 10  # 500 s of single bytes
 
 
 def test_a_provider_that_is_silent_or_away_is_unavailable(fake: FakeProvider) -> None:

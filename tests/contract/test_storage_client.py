@@ -99,7 +99,7 @@ def test_an_object_over_the_limit_is_not_read_to_its_end(
 
 
 class StopError(Exception):
-    """A run must stop."""
+    """Tells the run to stop."""
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
 
 
 def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None:
-    """The target is a descriptor's number, which the next document's file gets."""
+    """The target is the number of a descriptor, which the next document's file gets."""
     begun, go_on, abandoned_done = threading.Event(), threading.Event(), threading.Event()
     before = set(threading.enumerate())
 
@@ -164,7 +164,7 @@ def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None
         ):
             storage.download("docs", "x", alices, max_bytes=9, check=check)
         with spool.file(5, owner="bob", check=lambda: None) as bobs:
-            # Where alice's file was, bob's is now.
+            # bob's file now has the number of alice's.
             assert bobs == alices
             bobs.write_bytes(b"bob's")
             (request,) = {t for t in threading.enumerate() if t.name == "storage"} - before

@@ -62,7 +62,7 @@ REPLACED: tuple[tuple[Any, str], ...] = (
 
 @pytest.fixture(autouse=True, scope="module")
 def sentence_splitter() -> Iterator[None]:
-    """All of this is about unstructured with the splitter that we give it."""
+    """All these tests use unstructured with docmill's sentence splitter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokenize, "_get_nlp", None)
         warm.use_blank_sentence_splitter()
@@ -71,7 +71,7 @@ def sentence_splitter() -> Iterator[None]:
 
 @contextmanager
 def shortcuts_taken() -> Iterator[None]:
-    """With the shorter ways in place; before and after it is unstructured as it comes."""
+    """While this is open, the faster functions are used; otherwise unstructured's own."""
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in REPLACED:
             theirs = getattr(owner, name)
@@ -166,7 +166,7 @@ def add_sections_and_pages(document: Any) -> None:
 
 
 def make_word() -> bytes:
-    """A document with some of everything."""
+    """A document with an example of everything."""
     document, out = docx.Document(), io.BytesIO()
     add_headings_and_lists(document)
     add_emphasis_and_links(document)
@@ -177,7 +177,7 @@ def make_word() -> bytes:
 
 
 def without_columns(element: Any) -> Any:
-    """Which columns and rows the cells of a Word table stand in is found by us."""
+    """The element without its columns and rows, which docmill finds itself."""
     if element.category != "Table":
         return element
     return replace(element, text=re.findall(r"[^\s|]+", element.text), metadata={})
@@ -274,7 +274,7 @@ def test_text_is_classified_alike(text: str):
 
 
 def test_a_word_in_small_letters_gives_away_the_sign_behind_it():
-    """Or both are one word that the tokenizer knows: that is asked."""
+    """Or both together are one word that the tokenizer knows; the test asks it."""
     tokenizer: Any = tokenize._get_nlp().tokenizer
     words = sorted(word for word in ENGLISH_WORDS if re.fullmatch("[a-z]{2,}", word))
     assert len(words) > 10_000
@@ -284,7 +284,7 @@ def test_a_word_in_small_letters_gives_away_the_sign_behind_it():
 
 
 def test_nobody_asks_for_more_than_two_sentences():
-    """A count that stops at two would be wrong for one who asks for three."""
+    """A count that stops at two would be wrong for a caller that needs three."""
     uses = [
         line.strip()
         for path in Path(inspect.getfile(unstructured)).parent.rglob("*.py")

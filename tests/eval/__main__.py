@@ -1,10 +1,10 @@
-"""Measure how well search finds what was asked for.
+"""Measure how well search answers questions.
 
     python -m tests.eval [--set FOLDER]... [--sizes 200,400,800] [--keep]
 
-Without a folder: our own set. Each set is read, cut, embedded by the local model and searched in a
-PostgreSQL of its own, for each chunk size. `--keep` keeps the figures for docs/evaluation.md; a set
-is named after its folder. The same figures come out of every run.
+Without a folder it uses docmill's own set. Each set is read, cut, embedded by the local model and
+searched in its own PostgreSQL, for each chunk size. `--keep` stores the figures for
+docs/evaluation.md; a set has the name of its folder. Every run gives the same figures.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def measured(server: PostgresServer, folder: Path, tokens: int, work: Path) -> d
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print, store."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--set", type=Path, action="append", dest="sets", metavar="FOLDER")
     parser.add_argument("--sizes", default="200,400,800", help="chunk sizes in tokens")

@@ -17,7 +17,7 @@ from tests.eval.documents import made
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, and how a right passage is known."""
+    """A question, and how to recognise a correct passage."""
 
     question: str
     answer: str
@@ -26,12 +26,12 @@ class Question:
     language: str = ""
 
     def is_answered_by(self, document: str, content: str) -> bool:
-        """Whether a passage is a right one."""
+        """Whether a passage is correct."""
         return self.document in {None, document} and plain(self.answer) in plain(content)
 
 
 def plain(text: str) -> str:
-    """A text without what extraction may change: blanks and case."""
+    """A text without differences that extraction may make: blanks and case."""
     return "".join(text.split()).casefold()
 
 
@@ -42,5 +42,5 @@ def questions_of(folder: Path) -> list[Question]:
 
 
 def documents_of(folder: Path, work: Path) -> list[Path]:
-    """The documents of a set; those that have a source are made in the folder `work`."""
+    """The documents of a set; those with a source are made in the folder `work`."""
     return [made(path, work) for path in sorted((folder / "documents").iterdir())]

@@ -1,4 +1,4 @@
-"""Documents of a set in a database: read, cut and embedded as a worker does it."""
+"""Documents of a set in a database: read, cut and embedded as by a worker."""
 
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ OWNER = "eval"
 
 
 def _id(name: str) -> UUID:
-    """The same id in every run: search samples by ids, and orders what is equal by them."""
+    """The same id in every run, because search samples by ids and sorts equal hits by them."""
     return uuid5(NAMESPACE_URL, name)
 
 
@@ -31,7 +31,7 @@ class Passage:
 
 
 def chunks_of(paths: Sequence[Path], *, tokens: int) -> dict[str, list[Chunk]]:
-    """The chunks of each file, by its name, of so many tokens at most."""
+    """The chunks of each file by its name, each of at most this many tokens."""
     settings = Settings(embedder="local")
     limits = extraction_limits(settings, children=2)
     extractor = GuardedExtractor(limits, temp_dir=Path(tempfile.gettempdir()))
@@ -51,7 +51,7 @@ def chunks_of(paths: Sequence[Path], *, tokens: int) -> dict[str, list[Chunk]]:
 def store(
     admin: Connection, documents: dict[str, list[Chunk]], embedder: LocalEmbedder
 ) -> list[Passage]:
-    """Write them as publishes would have left them; all belong to OWNER."""
+    """Write them in the form that publishes leave; all belong to OWNER."""
     passages = []
     for name, chunks in documents.items():
         document = _id(name)
@@ -61,7 +61,7 @@ def store(
                values (%s, %s, 'docs', %s, %s, 'v', 'ready', true, %s)""",
             [document, document, name, OWNER, len(chunks)],
         )
-        # The same text twice in a document is one chunk.
+        # A text that occurs twice in a document is one chunk.
         unique = list({chunk.embedded_text: chunk for chunk in chunks}.values())
         passages += _store_chunks(admin, document, name, unique, embedder)
     return passages

@@ -1,7 +1,7 @@
-"""Documents of several kinds, made from texts that can be read here.
+"""Makes documents of several kinds from sources in plain text.
 
-A source is named after what it becomes: `leave.docx.md` becomes `leave.docx`. Of Markdown it has
-headings, paragraphs, lists and nothing else; a sheet's source is a CSV file.
+A source has the name of its document: `leave.docx.md` becomes `leave.docx`. Its Markdown has only
+headings, paragraphs and lists; the source of a sheet is a CSV file.
 """
 
 import csv
@@ -13,12 +13,12 @@ from typing import Final
 _LINE_CHARACTERS: Final = 88
 _PAGE_LINES: Final = 44
 
-#: Level of a heading, 0 of a paragraph, -1 of an entry of a list; and its text.
+#: The level of a heading, 0 for a paragraph, -1 for a list item; and the text.
 Block = tuple[int, str]
 
 
 def made(source: Path, folder: Path) -> Path:
-    """What a source becomes, written into a folder; a file that is no source as it is."""
+    """Make the document of a source in a folder; any other file is returned unchanged."""
     kinds = [suffix.removeprefix(".") for suffix in source.suffixes]
     if len(kinds) < 2 or kinds[-2] not in _WRITERS:
         return source
@@ -28,7 +28,7 @@ def made(source: Path, folder: Path) -> Path:
 
 
 def blocks_of(text: str) -> Iterator[Block]:
-    """Headings, paragraphs and entries of lists, in order."""
+    """Headings, paragraphs and list items, in order."""
     for part in text.strip().split("\n\n"):
         for line in part.split("\n") if part.startswith(("- ", "#")) else [" ".join(part.split())]:
             marks = len(line) - len(line.lstrip("#"))
@@ -90,7 +90,7 @@ def _write_xlsx(text: str, target: Path) -> None:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines of a page with the size of their letters."""
+    """Lines of a page with their font size."""
     for level, block in blocks_of(text):
         size = {1: 18, 2: 14}.get(level, 11)
         line = "- " if level < 0 else ""

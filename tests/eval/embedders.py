@@ -1,8 +1,9 @@
-"""Measure the embedding models of this machine beside each other, by embedding alone.
+"""Compare the local embedding models, by embedding alone.
 
     python -m tests.eval.embedders [--set FOLDER] [--sizes 200,400]
 
-No database: every passage is compared with every question. A hit is right as in the other measures.
+Without a database: every passage is compared with every question. A hit is correct by the same rule
+as in the other measures.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from tests.eval.__main__ import OWN
 from tests.eval.collection import Question, documents_of, questions_of
 from tests.eval.corpus import chunks_of
 
-#: Of passages and of queries.
+#: For passages and for queries.
 EMBEDDERS: dict[str, tuple[Embedder, Embedder]] = {
     "local": (LocalEmbedder(), LocalEmbedder()),
     "e5": (E5Embedder(), E5Embedder(Kind.QUERY)),
@@ -31,7 +32,7 @@ EMBEDDERS: dict[str, tuple[Embedder, Embedder]] = {
 def measured(
     passages: Sequence[tuple[str, str, str]], questions: Sequence[Question], name: str
 ) -> str:
-    """recall@5, of each language too, MRR and time, as a line."""
+    """A line with recall@5, also for each language, MRR and time."""
     of_passages, of_queries = EMBEDDERS[name]
     began = time.perf_counter()
     vectors = of_passages.embed([embedded for _, _, embedded in passages])[0]
@@ -56,7 +57,7 @@ def _rank(
     vectors: Vectors,
     passages: Sequence[tuple[str, str, str]],
 ) -> float:
-    """Place of the first right passage, from 1; infinite where there is none."""
+    """The place of the first correct passage, from 1; infinite if there is none."""
     for place, index in enumerate(np.argsort(-(vectors @ vector)), start=1):
         document, content, _ = passages[index]
         if question.is_answered_by(document, content):

@@ -1,4 +1,4 @@
-"""How good a ranking is, and how sure that is. Pure: numbers in, numbers out."""
+"""How good a ranking is, and how certain that is. Pure: numbers in, numbers out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ import numpy as np
 #: Name of each measure, in the order of the tables.
 MEASURES: Final = ("recall@5", "MRR", "nDCG@10")
 RESAMPLES: Final = 5000
-#: Reciprocal rank fusion adds 1 / (60 + rank), as its authors do.
+#: Reciprocal rank fusion adds 1 / (60 + rank), like its authors.
 _RRF: Final = 60
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def scores_of(ranking: Sequence[str], right: set[str]) -> tuple[float, float, float]:
-    """What a ranking of ids, the best first, is worth: a right one among five, MRR, nDCG at 10."""
+    """Measures of a ranking of ids, best first: a hit in the first five, MRR, nDCG at 10."""
     hits = [place for place, one in enumerate(ranking[:10]) if one in right]
     gained = sum(1 / math.log2(place + 2) for place in hits)
     ideal = sum(1 / math.log2(place + 2) for place in range(min(10, len(right))))
@@ -29,7 +29,7 @@ def scores_of(ranking: Sequence[str], right: set[str]) -> tuple[float, float, fl
 
 
 def fused_by_rank(*lists: Sequence[str]) -> list[str]:
-    """Reciprocal rank fusion of lists of ids; of two alike the one that a list has earlier."""
+    """Reciprocal rank fusion of lists of ids; of equal ones, the earlier one in a list."""
     worth: dict[str, float] = {}
     for ranking in lists:
         for place, one in enumerate(ranking, start=1):
@@ -39,7 +39,7 @@ def fused_by_rank(*lists: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and where it lies in 95 of 100 resamples of the questions."""
+    """A mean, and its interval in 95 of 100 resamples of the questions."""
 
     mean: float
     low: float
@@ -47,7 +47,7 @@ class Interval:
 
 
 def interval(values: Scores) -> Interval:
-    """Of the mean of one measure over questions, by the bootstrap. The same in every run."""
+    """The interval of a measure's mean over questions, by the bootstrap. The same in every run."""
     chance = np.random.default_rng(1)
     picked = chance.integers(0, len(values), size=(RESAMPLES, len(values)))
     low, high = np.quantile(values[picked].mean(axis=1), [0.025, 0.975])
@@ -56,20 +56,20 @@ def interval(values: Scores) -> Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method beside the better of the lists that it is made of, question by question."""
+    """A method compared with the better of the lists that it combines, question by question."""
 
-    better: str  #: of the two lists
-    difference: Interval  #: what the method has more than that
+    better: str  #: the better of the two lists
+    difference: Interval  #: the method minus the better list
 
     @property
     def verdict(self) -> str:
-        """In a word, as far as the questions tell."""
+        """The result in a word, as far as the questions show it."""
         if self.difference.high < 0:
             return "worse"
         return "better" if self.difference.low > 0 else "no difference shown"
 
 
 def compare(method: Scores, lists: Mapping[str, Scores]) -> Comparison:
-    """Paired bootstrap against the list with the greater mean."""
+    """Paired bootstrap against the list with the higher mean."""
     better = max(lists, key=lambda name: float(lists[name].mean()))
     return Comparison(better, interval(method - lists[better]))

@@ -1,4 +1,4 @@
-"""docs/evaluation.md and its plots, from the figures that are kept.
+"""Makes docs/evaluation.md and its plots from the stored figures.
 
 python -m tests.eval.page
 """
@@ -15,9 +15,9 @@ from tests.eval.search import DEFAULT, METHODS
 PAGE: Final = Path(__file__).parents[2] / "docs" / "evaluation.md"
 PLOTS: Final = PAGE.with_name("evaluation")
 MARK: Final = "<!-- made by: python -m tests.eval.page -->"
-#: Methods of the table by groups.
+#: The methods in the table by groups.
 _SHOWN: Final = ("vector", "words", DEFAULT, "RRF")
-#: Colour of a bar: the lists grey, what is fused from them blue, the default darker.
+#: Colour of a bar: grey for the lists, blue for their combinations, darker for the default.
 _COLOURS: Final = {"vector": "#9aa0a6", "words": "#c3c7cb", DEFAULT: "#1a5fb4"}
 
 Result = Mapping[str, Any]
@@ -67,7 +67,7 @@ def _beside(compared: Result | None) -> str:
 
 
 def _by_group(results: Sequence[Result]) -> Iterator[str]:
-    """Of chunks of the default size."""
+    """The figures by group, for chunks of the default size."""
     result = next((one for one in results if one["chunk_tokens"] == 400), results[0])
     if not result["groups"]:
         return

@@ -1,4 +1,4 @@
-"""What was measured of a set, as figures only: kept in results/, shown in docs/evaluation.md."""
+"""The measured figures of a set: stored in results/, shown in docs/evaluation.md."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -73,6 +73,6 @@ def keep(results: Sequence[Mapping[str, Any]], name: str) -> None:
 
 
 def kept() -> dict[str, list[dict[str, Any]]]:
-    """All figures, by set; our own first."""
+    """All figures by set, docmill's own set first."""
     names = sorted((path.stem for path in FOLDER.glob("*.json")), key=lambda n: (n != "own", n))
     return {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in names}

@@ -1,4 +1,4 @@
-"""Asking the database every question in every way, as its user."""
+"""Searches every question in the database in every way, as its user."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,32 +12,32 @@ from tests.eval.measures import Scores, fused_by_rank, scores_of
 from tests.schema.actors import Connection, literal, rows
 from tests.support.database import Database, as_client
 
-#: The lists that hybrid search is made of.
+#: The lists that hybrid search combines.
 VECTOR, WORDS = "vector", "words"
-#: Weights of embedding and words.
+#: The weights of embedding and words.
 WEIGHTS: Final = {"hybrid 1:1": (1, 1), "hybrid 1:2": (1, 2), "hybrid 2:1": (2, 1)}
 DEFAULT: Final = "hybrid 1:2"
 RRF: Final = "RRF"
 METHODS: Final = (VECTOR, WORDS, *WEIGHTS, RRF)
-#: How long each list is; that of hybrid_search by default.
+#: The length of each list: the default of hybrid_search.
 _CANDIDATES: Final = 50
 
 
 class Asked:
-    """Scores of all questions by each method: arrays of a row a question, a column a measure."""
+    """Scores of all questions by method: arrays with rows for questions, columns for measures."""
 
     def __init__(self, methods: Sequence[str]) -> None:
         self._rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in methods}
-        self.unanswerable = 0  #: questions whose answer no single passage holds
+        self.unanswerable = 0  #: questions whose answer is in no single passage
 
     def add(self, rankings: dict[str, list[str]], right: set[str]) -> None:
-        """Take the rankings of one question."""
+        """Add the rankings of one question."""
         self.unanswerable += not right
         for name, ranking in rankings.items():
             self._rows[name].append(scores_of(ranking, right))
 
     def scores(self, method: str) -> Scores:
-        """Of shape (questions, measures)."""
+        """An array of shape (questions, measures)."""
         return np.array(self._rows[method])
 
 
@@ -47,7 +47,7 @@ def ask_all(
     passages: Sequence[Passage],
     embedder: LocalEmbedder,
 ) -> Asked:
-    """Ask all questions as the owner of the passages, each in a transaction of the Data API."""
+    """Search all questions as the owner of the passages, each in a transaction of the Data API."""
     asked = Asked(METHODS)
     for question in questions:
         vectors, _tokens = embedder.embed([question.question])

@@ -1,4 +1,4 @@
-"""One installation that all tests break and mend again."""
+"""One installation that all these tests break and repair."""
 
 import os
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def broken(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
         ):
             yield made
             logs = installation.logs()
-            # Whatever went wrong: no secret in a log, and no error that has no name.
+            # After all faults: no secret in a log, and no unexpected error.
             for secret in (*CANARIES, "nothing in particular"):
                 assert secret not in logs
             assert '"job_crashed"' not in logs
@@ -45,7 +45,7 @@ def broken(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def stack(broken: Stack) -> Iterator[Stack]:
-    """The stack in order: both workers run, nothing is held, and nothing is under way."""
+    """The stack in order: both workers run, nothing is held, and no job is unfinished."""
     if broken.worker.ended():
         broken.start_worker()
     if broken.isolated.ended():

@@ -1,4 +1,4 @@
-"""Documents whose every chunk says whose it is, of which revision, and which part of how many."""
+"""Documents whose chunks name their owner, revision, number, and number of chunks."""
 
 import re
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 _MARK: Final = re.compile(r"Mark of (\S+), revision (\d+), part (\d+) of (\d+)\.")
-#: Makes a section too long to be packed with another.
+#: Makes a section too long to share a chunk with another.
 FILLER: Final = "This sentence is about nothing in particular but it fills the section. " * 6
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a chunk says of itself."""
+    """The facts that a chunk states."""
 
     owner: str
     revision: int
@@ -21,7 +21,7 @@ class Mark:
 
 
 def make_text(owner: str, revision: int, parts: int) -> str:
-    """A document of so many sections, each of which becomes one chunk."""
+    """A document with this many sections, each of which becomes one chunk."""
     return "\n".join(
         f"# Part {part}\n\nMark of {owner}, revision {revision}, part {part} of {parts}. {FILLER}\n"
         for part in range(1, parts + 1)
@@ -29,7 +29,7 @@ def make_text(owner: str, revision: int, parts: int) -> str:
 
 
 def mark_of(content: str) -> Mark:
-    """The mark of one chunk. Raises ValueError when it has none."""
+    """The mark of one chunk. Raises ValueError if it has none."""
     found = _MARK.search(content)
     if found is None:
         raise ValueError(f"a chunk without a mark: {content[:80]!r}")
@@ -38,7 +38,7 @@ def mark_of(content: str) -> Mark:
 
 
 def tear(marks: Iterable[Mark]) -> str | None:
-    """What is wrong with the chunks of one document, in their order; None: it is whole."""
+    """The error in the chunks of one document, in order; None if it is complete."""
     found = list(marks)
     if len({(mark.owner, mark.revision, mark.parts) for mark in found}) > 1:
         return "chunks of several versions"

@@ -1,4 +1,4 @@
-"""A provider of embeddings that keeps books and can be told to misbehave."""
+"""A provider of embeddings that records its requests, and misbehaves on demand."""
 
 import base64
 import threading
@@ -13,22 +13,22 @@ import numpy as np
 from tests.faults.hostile_documents import FORBIDDEN
 from tests.support.fake_openai import Answer, Raw, embeddings, error
 
-#: What a request takes, and each of its texts.
+#: The time of a request, and of each of its texts.
 REQUEST_SECONDS, TEXT_SECONDS = 0.2, 0.002
 
 
 def tokens_of(text: str) -> int:
-    """As the fake server counts them."""
+    """Tokens as the fake server counts them."""
     return len(text) // 4 + 1
 
 
 @dataclass
 class Provider:
-    """Answers for a FakeOpenAI (`respond`), and what was answered so far."""
+    """Answers for a FakeOpenAI (`respond`), and the record of its answers."""
 
-    #: The model that is asked for now.
+    #: The model in the present request.
     model: Callable[[], str] = lambda: ""
-    #: How often each text was embedded by each model, wrong answers not counted.
+    #: How often each text was embedded by each model, without wrong answers.
     paid: Counter[tuple[str, str]] = field(default_factory=Counter)
     batches_paid_twice: int = 0
     in_flight: int = 0
@@ -41,7 +41,7 @@ class Provider:
         self._odd: list[Raw] = []
 
     def storm(self, kind: str, seconds: float) -> None:
-        """Answer nothing but errors (`429` or `500`) for some time."""
+        """Answer only errors (`429` or `500`) for some time."""
         self._storm = (kind, time.monotonic() + seconds)
 
     def answer_wrongly(self, *ways: str) -> None:
@@ -50,13 +50,13 @@ class Provider:
             self._wrong.extend(ways)
 
     def calm(self) -> None:
-        """Behave from now on."""
+        """Behave well from now on."""
         self._storm = ("", 0.0)
         self._wrong.clear()
         self._odd.clear()
 
     def respond(self, texts: list[str]) -> Answer | Raw | None:
-        """What to answer; None: the right embeddings."""
+        """The answer; None means the right embeddings."""
         with self._lock:
             self.in_flight += 1
         try:
@@ -67,7 +67,7 @@ class Provider:
                 self.in_flight -= 1
 
     def answer_oddly(self, *answers: Raw) -> None:
-        """Answer the next requests so."""
+        """Give these answers to the next requests."""
         with self._lock:
             self._odd.extend(answers)
 
@@ -101,13 +101,13 @@ class Provider:
 
     @property
     def spend_ratio(self) -> float:
-        """Tokens embedded, as a multiple of what embedding each text once would have taken."""
+        """Embedded tokens, as a multiple of the tokens for embedding each text once."""
         ideal = sum(tokens_of(text) for _model, text in self.paid)
         spent = sum(tokens_of(text) * times for (_model, text), times in self.paid.items())
         return spent / ideal if ideal else 1.0
 
 
-#: Answers that no provider should give; none of them may hang, end or mislead a worker.
+#: Answers that no provider should give; none may hang, end or mislead a worker.
 ODD: Final = (
     Raw(b"<html><body>502 Bad Gateway</body></html>", content_type="text/html"),
     Raw(b""),
@@ -120,12 +120,12 @@ ODD: Final = (
     Raw(b" " * 600, seconds_per_byte=0.01),
 )
 
-#: `order` is what a provider may do: the indices say which vector belongs to which text.
+#: A provider may answer with `order`: the indices say which vector belongs to which text.
 WAYS = ("count", "order", "dimensions", "NaN")
 
 
 def wrong_answer(texts: list[str], way: str) -> dict[str, Any]:
-    """An answer that is wrong in one way."""
+    """An answer with one kind of error."""
     answer = embeddings(texts)
     data: list[dict[str, Any]] = answer["data"]
     if way == "count":

@@ -1,4 +1,4 @@
-"""Write docs/guarantees.md from what was measured last.
+"""Write docs/guarantees.md from the latest measurements.
 
 python -m tests.faults.guarantees
 """

@@ -1,4 +1,4 @@
-"""Documents made to do harm, each as small as it can be."""
+"""Harmful documents, each as small as possible."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ from tests.integration.extraction import documents
 from tests.integration.extraction.documents import pdf_of
 from tests.support.slow import SLOW_MARKDOWN
 
-#: What the provider of chaos refuses to embed.
+#: A text that the provider of chaos refuses to embed.
 FORBIDDEN = "forbidden-word"
 MIB = 1024 * 1024
 
@@ -30,7 +30,7 @@ def rezipped(content: bytes, *, changed: dict[str, bytes]) -> bytes:
 
 
 def lying_bomb(content: bytes, part: str, beginning: bytes) -> bytes:
-    """A part that says it is small and unpacks to 100 MB."""
+    """A part that declares a small size and unpacks to 100 MB."""
     made = bytearray(rezipped(content, changed={part: beginning + b" " * (100 * MIB)}))
     directory = made.rindex(b"PK\x01\x02")
     struct.pack_into("<I", made, directory + 24, 1000)
@@ -40,7 +40,7 @@ def lying_bomb(content: bytes, part: str, beginning: bytes) -> bytes:
 
 
 def overlapping(content: bytes) -> bytes:
-    """Many entries of the directory that share one place: 10 MB become 1 GB."""
+    """Many entries of the directory share one place: 10 MB become 1 GB."""
     made = rezipped(content, changed={"zeros": bytes(10 * MIB)})
     end = made.rindex(b"PK\x05\x06")
     start, size = struct.unpack_from("<I", made, end + 16)[0], end
@@ -53,12 +53,12 @@ def overlapping(content: bytes) -> bytes:
 
 
 def many_entries(content: bytes, count: int) -> bytes:
-    """An Office file among very many empty ones."""
+    """An Office file among very many empty files."""
     return rezipped(content, changed={f"x{number}": b"" for number in range(count)})
 
 
 def nested_bomb(content: bytes) -> bytes:
-    """A bomb in a zip in a zip, as an embedded object: nobody has a reason to open it."""
+    """A bomb in a zip in a zip, as an embedded object: nothing needs to open it."""
     bomb = documents.make_bomb()
     for level in range(5):
         out = io.BytesIO()
@@ -77,7 +77,7 @@ def laughs(root: str) -> bytes:
 
 
 def outside(root: str, address: str) -> bytes:
-    """Entities, a DTD, a style sheet and an inclusion that stand elsewhere."""
+    """Entities, a DTD, a style sheet and an inclusion from other places."""
     return (
         f'<?xml version="1.0"?><?xml-stylesheet href="{address}"?>'
         f'<!DOCTYPE {root} SYSTEM "{address}" [<!ENTITY e SYSTEM "{address}">'
@@ -88,7 +88,7 @@ def outside(root: str, address: str) -> bytes:
 
 
 def word_with(body: str) -> bytes:
-    """A Word document whose main part is this."""
+    """A Word document with this main part."""
     return rezipped(documents.make_docx(), changed={"word/document.xml": body.encode()})
 
 
@@ -108,7 +108,7 @@ def pdf_with_a_loop() -> bytes:
 
 
 def pdf_that_counts_too_many(count: int) -> bytes:
-    """One page, and a list of pages that is in itself and says it holds so many."""
+    """One page; the list of pages contains itself and claims this many pages."""
     pages = b"<< /Type /Pages /Kids [2 0 R 2 0 R 3 0 R] /Count %d >>" % count
     return pdf_of(CATALOG, pages, PAGE, stream(b""))
 
@@ -131,7 +131,7 @@ def pdf_that_draws_itself() -> bytes:
 
 
 def pdf_of_many_paths(count: int) -> bytes:
-    """So many lines, of three operators each."""
+    """This many lines, with three operators each."""
     return pdf_of(CATALOG, PAGES, PAGE, stream(b"0 0 m 9 9 l S\n" * count))
 
 
@@ -146,7 +146,7 @@ def encrypted_pdf() -> bytes:
 
 
 def sheet_of(rows: Iterable[str]) -> bytes:
-    """A workbook whose sheet has this XML for its rows."""
+    """A workbook whose sheet has this XML as its rows."""
     body = (
         '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
         + "".join(rows)
@@ -156,7 +156,7 @@ def sheet_of(rows: Iterable[str]) -> bytes:
 
 
 def small_monsters() -> list[tuple[str, bytes]]:
-    """Files of every kind of harm that cost their reader seconds: ending and content."""
+    """Files of every harmful kind that cost seconds to read: ending and content."""
     word, sheet = documents.make_docx(), documents.make_xlsx()
     return [
         ("md", b"[" * 20_000),

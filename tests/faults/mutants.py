@@ -1,6 +1,6 @@
-"""Guards of the schema, each taken out in turn: a named test must notice.
+"""Removes each guard of the schema in turn: a named test must notice.
 
-python -m tests.faults.mutants        # or make mutants; prints a table, fails when one survives
+python -m tests.faults.mutants # or make mutants; prints a table, fails when one survives
 """
 
 import os
@@ -11,22 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-#: Names the mutant that `tests.faults.mutated` makes of the schema.
+#: The environment variable that names the mutant for `tests.faults.mutated`.
 VARIABLE: Final = "DOCMILL_MUTANT"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One guard less."""
+    """The schema without one guard."""
 
     name: str
-    file: str  #: of schema/
+    file: str  #: in schema/
     old: str
     new: str
-    test: str  #: below tests/, fails on the mutant and passes without it
+    test: str  #: below tests/; it fails on the mutant and passes without it
 
     def apply(self, text: str) -> str:
-        """The file without the guard. Raises ValueError when the guard is not there."""
+        """The file without the guard. Raises ValueError if the guard is not in the file."""
         if self.old not in text:
             raise ValueError(f"{self.file} has no {self.old!r}: bring the mutant up to date")
         return text.replace(self.old, self.new)
@@ -709,12 +709,12 @@ def _fate(mutant: Mutant) -> str:
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-200:]
     if done.returncode == 0:
         return "SURVIVED"
-    # An error is not a failure: the schema could not even be applied, or the test is not there.
+    # An error is not a failure: the schema could not be applied, or the test does not exist.
     return "killed" if "1 failed" in last else f"BROKEN: {last}"
 
 
 def main(names: list[str]) -> int:
-    """Try all mutants, or those named; returns how many were not killed."""
+    """Try all mutants, or the named ones; return how many survived."""
     started = time.monotonic()
     sound = _run(*dict.fromkeys(mutant.test for mutant in MUTANTS))
     if sound.returncode != 0:

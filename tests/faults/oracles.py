@@ -11,10 +11,10 @@ from tests.support.installation import BUCKET, Installation
 
 SETTLE_SECONDS: Final = 120.0
 SPEND_RATIO: Final = 1.2
-#: What no log may show.
+#: Texts that no log may contain.
 CANARIES: Final = ("sb_secret_canary", "webhook-canary", "sk-canary", "test@127.0.0.1")
 
-#: Objects whose newest job has not ended, or is about another version than Storage has.
+#: Objects whose newest job has not ended, or is for another version than Storage's.
 UNSETTLED: Final = """
     select coalesce(object.name, document.object_name) as name, object.version,
            document.storage_version, job.state, job.stage, job.hold_reason, job.error_code,
@@ -30,7 +30,7 @@ UNSETTLED: Final = """
            is distinct from (object.version, true)"""
 
 
-#: Documents that an index version lacks though nothing says why.
+#: Documents that an index version lacks without a reason.
 UNFILLED: Final = """
     select version.id as version, version.state, document.object_name
       from ingest.index_versions as version cross join ingest.documents as document
@@ -40,13 +40,13 @@ UNFILLED: Final = """
                         where job.document_id = document.id and job.index_version = version.id
                           and job.storage_version = document.storage_version
                           and job.state in ('failed', 'cancelled'))"""
-#: Tables that name an index version, and may name one that was dropped.
+#: Tables that name an index version, and so may name a dropped one.
 _MEMORY: Final = ("jobs", "index_versions")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data that the oracles look at."""
+    """The data that the oracles check."""
 
     installation: Installation
     reader: Reader
@@ -77,7 +77,7 @@ def lost(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def duplicated(evidence: Evidence) -> list[dict[str, Any]]:
-    """Versions that were published by two jobs, and chunks that stand nowhere or twice."""
+    """Versions that two jobs published, and chunks without a place or with a doubled place."""
     return evidence.rows(
         """select 'job' as what, document_id::text as id, storage_version as detail
              from ingest.jobs where state = 'succeeded' and document_id is not null
@@ -110,7 +110,7 @@ def duplicated(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def o1_every_object_has_a_job_that_ended_for_its_version(evidence: Evidence) -> None:
-    """Nothing is left half-way."""
+    """No job is left unfinished."""
     open_jobs = evidence.rows("select id, state from ingest.jobs where finished_at is null")
     unsettled = evidence.rows(UNSETTLED)
     assert not unsettled, f"objects without a job that ended for their version: {unsettled}"
@@ -118,7 +118,7 @@ def o1_every_object_has_a_job_that_ended_for_its_version(evidence: Evidence) -> 
 
 
 def o2_what_is_searchable_is_what_storage_holds(evidence: Evidence) -> None:
-    """Or the document says by a code why not."""
+    """Or the document has an error code that says why not."""
     missing = lost(evidence)
     assert not missing, f"objects that are neither searchable nor failed: {missing}"
     twice = duplicated(evidence)
@@ -147,7 +147,7 @@ def o2_what_is_searchable_is_what_storage_holds(evidence: Evidence) -> None:
 
 
 def o3_nothing_of_deleted_objects_is_searchable(evidence: Evidence) -> None:
-    """Neither at the end nor once Storage has answered that it is deleted."""
+    """Neither at the end nor after Storage confirmed the delete."""
     left = evidence.rows(
         """select chunk.id, chunk.object_id from ingest.chunks as chunk
             where not exists (select from storage.objects as object
@@ -168,7 +168,7 @@ def o4_no_reader_saw_two_versions_or_a_strangers_document(evidence: Evidence) ->
 
 
 def o5_no_job_has_more_attempts_or_deaths_than_it_may(evidence: Evidence) -> None:
-    """Nothing is tried for ever; and nobody waits for somebody who waits for it."""
+    """Nothing is tried for ever, and no transactions wait for each other in a circle."""
     endless = evidence.rows(
         """select job.id, job.attempt, count(*) filter (where try.outcome = 'crashed'
                                                           and try.isolated) as deaths_alone
@@ -192,33 +192,33 @@ def o5_no_job_has_more_attempts_or_deaths_than_it_may(evidence: Evidence) -> Non
 
 
 def o6_hardly_anything_is_paid_for_twice(evidence: Evidence) -> None:
-    """What a fault interrupts may be asked for again, what is staged may not."""
+    """Texts of an interrupted request may be requested again, staged ones may not."""
     ratio = evidence.provider.spend_ratio
     assert ratio <= SPEND_RATIO, f"{ratio:.2f} times the tokens that were needed"
 
 
 def o7_no_log_shows_a_secret(evidence: Evidence) -> None:
-    """Whatever went wrong, and no text of a document either."""
+    """After any fault, and no text of a document either."""
     for secret in (*CANARIES, "Mark of "):
         assert secret not in evidence.logs, f"a log shows {secret!r}"
 
 
 def o8_it_settles_in_time(evidence: Evidence) -> None:
-    """Once the faults have stopped."""
+    """After the faults have stopped."""
     assert evidence.settle_seconds is not None, (
         f"not settled within {SETTLE_SECONDS} s: {evidence.rows(UNSETTLED)}"
     )
 
 
 def o9_all_say_the_same(evidence: Evidence) -> None:
-    """Status, doctor, explain and reconcile, whatever has just broken."""
+    """Status, doctor, explain and reconcile agree, after any fault."""
     assert evidence.reader.looks, "nobody looked at what they say"
     said = evidence.reader.contradictions
     assert not said, f"{len(said)} contradictions, such as {said[:3]}"
 
 
 def o10_every_version_that_is_filled_has_all(evidence: Evidence) -> None:
-    """But for what has failed for it."""
+    """Except documents that failed for it."""
     missing = evidence.rows(UNFILLED)
     assert not missing, f"documents that index versions lack: {missing}"
     owners = list(evidence.reader.owners.values())
@@ -253,7 +253,7 @@ def o11_nothing_is_left_of_a_dropped_version(evidence: Evidence) -> None:
 
 
 def o12_reindexing_leaves_documents_alone(evidence: Evidence) -> None:
-    """What they say is what their uploads came to."""
+    """Their fields still describe the result of their uploads."""
     touched = evidence.rows(
         """select document.object_name, document.status, document.error_code, job.kind, job.state
              from ingest.documents as document
@@ -267,13 +267,13 @@ def o12_reindexing_leaves_documents_alone(evidence: Evidence) -> None:
 
 
 def o13_searches_see_one_version(evidence: Evidence) -> None:
-    """And are answered by every version that is searchable."""
+    """And every searchable version answers."""
     misled = evidence.reader.misled
     assert not misled, f"{len(misled)} misled searches, such as {misled[0]}"
 
 
 def no_innocent_document_is_parked(evidence: Evidence) -> None:
-    """No document of a run of chaos is at fault for anything."""
+    """No document in a run of chaos is the cause of a fault."""
     failed = evidence.rows(
         """select object_name, error_code from ingest.documents
             where status = 'failed' and owner_id = any(%s)""",

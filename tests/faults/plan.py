@@ -1,4 +1,4 @@
-"""The plan of a run of chaos, which only its seed decides, before it begins."""
+"""The plan of a run of chaos: its seed alone decides it, before the run begins."""
 
 import random
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ OwnerName = Literal["alice", "bob", "carol"]
 OWNERS: Final[tuple[OwnerName, ...]] = ("alice", "bob", "carol")
 FILES: Final = tuple(f"file-{number}.md" for number in range(30))
 OPERATIONS_PER_SECOND: Final = 8.0
-#: Between the begin of one fault and that of the next.
+#: Seconds between the starts of two faults.
 PAUSES: Final = (0.7, 1.7)
-#: A job that the isolated worker takes twice to its death fails: that worker dies seldom
-#: enough that no job meets two of its deaths.
+#: A job that kills the isolated worker twice fails. So that worker dies so rarely that no job meets
+#: two of its deaths.
 ISOLATED_PAUSE: Final = 20.0
 
 #: Every kind of fault, and how long one lasts.
@@ -34,7 +34,7 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
 }
 
 
-#: What an operator does with index versions, and how often compared with the others.
+#: Operators' actions on index versions, with relative frequencies.
 CHANGES: Final = {
     "start": 6,
     "activate": 3,
@@ -49,46 +49,46 @@ CHANGES: Final = {
 
 @dataclass(frozen=True)
 class Operation:
-    """One request, or a few, of an owner to Storage."""
+    """One or a few requests of an owner to Storage."""
 
     at: float  #: seconds after the start
     owner: OwnerName
     kind: Literal["upload", "overwrite", "move", "swap", "chain", "delete"]
     names: tuple[str, ...]
-    parts: int  #: sections of what is uploaded
+    parts: int  #: sections of the uploaded document
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that breaks."""
+    """A fault."""
 
     at: float
     kind: str
     seconds: float
-    choice: float  #: in [0, 1): which of several is meant
+    choice: float  #: in [0, 1): chooses one of several
 
 
 @dataclass(frozen=True)
 class Mischief:
-    """A file that is made to do harm, uploaded by an owner who wants that."""
+    """A harmful file, uploaded by a hostile owner."""
 
     at: float
     name: str
-    number: int  #: which of the hostile files
+    number: int  #: number of the hostile file
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that an operator does with index versions."""
+    """An operator's action on index versions."""
 
     at: float
     kind: str
-    choice: float  #: in [0, 1): which of several is meant
+    choice: float  #: in [0, 1): chooses one of several
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that happens, in order of time."""
+    """All events in order of time."""
 
     seed: int
     seconds: float

@@ -1,4 +1,4 @@
-"""Somebody who acts on a thread while a plan happens."""
+"""An actor with its own thread during a plan."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ class Player(ABC):
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until all is done, and raise what went wrong in the thread."""
+        """Wait until it has finished, and raise the thread's error, if any."""
         self._thread.join()
         if self.failures:
             raise self.failures[0]
@@ -30,9 +30,9 @@ class Player(ABC):
 
     @abstractmethod
     def _play(self) -> None:
-        """Do it all."""
+        """Play the whole part."""
 
 
 def sleep_until(moment: float) -> None:
-    """Wait for a moment of the monotonic clock that the plan names."""
+    """Wait for a moment of the monotonic clock."""
     time.sleep(max(0.0, moment - time.monotonic()))

@@ -1,4 +1,4 @@
-"""A client that searches and reads all the time, and notes everything that it must never see."""
+"""A client that searches and reads all the time, and notes everything that it must not see."""
 
 import random
 import threading
@@ -48,13 +48,13 @@ class Reader:
     chunks_seen: int = 0
     outages: int = 0
     torn: list[str] = field(default_factory=list)
-    looks: int = 0  #: at what status, doctor, explain and reconcile say
+    looks: int = 0  #: how often it compared status, doctor, explain and reconcile
     contradictions: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
-    #: Seconds after its delete that something of an object was still seen: by a reading that began
-    #: after Storage had answered.
+    #: Seconds after its delete in which an object was still seen, by reads that began after
+    #: Storage's answer.
     deleted_seen: dict[UUID, float] = field(default_factory=dict)
-    #: What searches of an index version should not have answered.
+    #: Hits that searches of an index version should not have.
     misled: list[str] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
 
@@ -68,14 +68,14 @@ class Reader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and raise what went wrong in the thread."""
+        """Stop, and raise the thread's error, if any."""
         self._stopped.set()
         self._thread.join()
         if self.failures:
             raise self.failures[0]
 
     def note_deleted(self, object_ids: Iterable[UUID]) -> None:
-        """Storage has answered that these are gone."""
+        """Note that Storage has confirmed these deletes."""
         now = time.monotonic()
         self._deleted |= dict.fromkeys(object_ids, now)
 
@@ -89,7 +89,7 @@ class Reader:
                     if not self.readings % 10:
                         self._look()
                 except psycopg.OperationalError:
-                    self.outages += 1  # Postgres is away: no answer is no wrong one
+                    self.outages += 1  # Postgres is away: no answer is not a wrong answer
                     self._stopped.wait(0.2)
         except BaseException as error:
             self.failures.append(error)
@@ -145,7 +145,8 @@ class Reader:
     def _look(self) -> None:
         with self.database.connect() as connection:
             found = disagreements(connection)
-            # A lease or a patience may have ended between two statements: seen twice, it is none.
+            # Time may have passed between two statements: only a difference that is seen twice
+            # counts.
             self.contradictions += set(found) & set(disagreements(connection)) if found else ()
         self.looks += 1
 

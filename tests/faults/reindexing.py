@@ -1,4 +1,4 @@
-"""An operator who starts, activates, pauses and drops index versions all the while, on a thread."""
+"""An operator who all the time starts, activates, pauses and drops index versions."""
 
 import threading
 import time
@@ -18,14 +18,14 @@ from tests.support.fake_openai import MODEL
 
 #: Versions beside the active one.
 BESIDE: Final = 2
-#: How long a drop goes on before its connection is ended.
+#: After this time of a drop its connection is ended.
 INTERRUPTION_SECONDS: Final = 0.05
-#: How long Postgres may be away.
+#: The longest time that Postgres may be away.
 PATIENCE_SECONDS: Final = 20
 
 
 class Operator(Player):
-    """Carries out the changes of a plan in their order."""
+    """Carries out the changes of a plan in order."""
 
     def __init__(self, database: Database, changes: Sequence[Change], now: float) -> None:
         super().__init__("operator")
@@ -35,7 +35,7 @@ class Operator(Player):
         self.done: Counter[str] = Counter()
 
     def finish(self) -> None:
-        """Complete what was interrupted, and let all versions be filled."""
+        """Complete interrupted changes, and wait until all versions are filled."""
         with self._database.connect("postgres") as connection:
             for version in reindex.versions(connection):
                 if version["state"] == "dropped":
@@ -67,7 +67,7 @@ class Operator(Player):
             self.done[change.kind] += 1
 
     def _connect(self) -> "psycopg.Connection[Any]":
-        # Postgres may be starting again: the change is made once it is there.
+        # Postgres may be restarting: make the change when it is back.
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:

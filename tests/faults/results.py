@@ -1,4 +1,4 @@
-"""Keeps the figures of docs/guarantees.md."""
+"""Stores the figures of docs/guarantees.md."""
 
 import json
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ def recorded() -> dict[str, Any]:
 
 
 def record(part: str, figures: Any, **about: Any) -> None:
-    """Keep these measurements and their run, instead of the former ones."""
+    """Store these measurements and facts about their run, instead of the earlier ones."""
     kept = recorded()
     kept[part] = {"machine": machine(), "figures": figures, **about}
     RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def by_fault(ledger: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each fault: how often, and what it came to."""
+    """One row for each fault: how often it was injected, and the results."""
     rows: dict[str, dict[str, Any]] = {}
     for entry in ledger:
         row = rows.setdefault(

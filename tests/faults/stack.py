@@ -1,4 +1,4 @@
-"""An installation whose documents can be held at any stage, by what their names or texts say."""
+"""An installation that can hold documents at any stage, chosen by their names or texts."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ from tests.support.fake_openai import Answer
 from tests.support.installation import ALICE, Installation, until
 from tests.support.proxy import Proxy
 
-#: All of the amounts, or few of them.
+#: Whether to run all injections, or only a few.
 FULL: Final = os.environ.get("DOCMILL_FAULTS_FULL") == "1"
 LEASE_SECONDS: Final = 3.0
-#: From a death to the next run: the lease, and what finding it may take. `make faults` has the
-#: machine for itself; beside other tests, a worker alone takes ten times as long to start.
+#: Seconds from a death to the next run: the lease, and the time to notice. `make faults` has the
+#: machine for itself; beside other tests a worker takes ten times as long to start.
 RECOVERY_SECONDS: Final = LEASE_SECONDS + (15 if FULL else 57)
 
-#: What `Stack.note` has counted in this session: for docs/guarantees.md.
+#: Counts of `Stack.note` in this session, for docs/guarantees.md.
 LEDGER: Final[list[dict[str, Any]]] = []
 
 Stage = Literal["download", "embed", "publish", "commit"]
@@ -67,12 +67,12 @@ _HOLDS: Final = b"""
 
 
 def sections(subject: str, count: int) -> str:
-    """A document of so many chunks."""
+    """A document with this many chunks."""
     return "\n".join(f"# Part {n}\n\n{subject}, part {n}. {FILLER}\n" for n in range(count))
 
 
 class Stack:
-    """Webhook, beat, a worker that can be replaced and one for jobs that run alone."""
+    """Webhook, beat, a worker that can be replaced, and an isolated worker."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -80,7 +80,7 @@ class Stack:
         self.database_way = Proxy(installation.database.server.port)
         self.worker: ChildProcess
         self.isolated: ChildProcess
-        #: What the provider does with a request before it answers.
+        #: Called for each request before the provider answers.
         self.on_request: Callable[[Sequence[str]], Answer | None] = lambda _texts: None
         self._embedding = threading.Event()
         self._embedding.set()
@@ -95,13 +95,13 @@ class Stack:
         self.start_isolated()
 
     def close(self) -> None:
-        """Let everything go."""
+        """Release everything."""
         self._embedding.set()
         self.storage_way.close()
         self.database_way.close()
 
     def start_worker(self, **settings: str) -> None:
-        """A worker whose ways to Storage and to Postgres can be blocked."""
+        """Start a worker whose connections to Storage and Postgres can be blocked."""
         url = self.installation.settings["DATABASE_URL"]
         port = f":{self.installation.database.server.port}/"
         ways = {
@@ -111,11 +111,11 @@ class Stack:
         self.worker = self.installation.start_worker(isolated=False, **(ways | settings))
 
     def start_isolated(self) -> None:
-        """The worker for jobs that crashed once."""
+        """Start the worker for jobs that lost a worker."""
         self.isolated = self.installation.start_worker(isolated=True)
 
     def kill_worker(self) -> float:
-        """As when the memory of its container is used up: all its processes at once."""
+        """Kill all its processes at once, like a container that runs out of memory."""
         moment = time.time()
         os.killpg(self.worker.pid, signal.SIGKILL)
         self.worker.process.wait()
@@ -123,7 +123,7 @@ class Stack:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """The worker does nothing while this is open."""
+        """While this is open, the worker does nothing."""
         worker = self.worker
         os.kill(worker.pid, signal.SIGSTOP)
         try:
@@ -132,7 +132,7 @@ class Stack:
             os.kill(worker.pid, signal.SIGCONT)
 
     def keep_worker_for_a_minute(self) -> None:
-        """Do not give up a frozen worker before there are hints for it."""
+        """Keep a frozen worker alive even without hints for it."""
         kept = self.installation.rows(
             """update ingest_private.workers set expires_at = now() + interval '1 minute'
                 where split_part(id, ':', 2) = %s returning expires_at""",
@@ -143,7 +143,7 @@ class Stack:
     # -- documents
 
     def upload(self, subject: str, count: int = 1, *, name: str = "") -> str:
-        """A document of so many chunks; returns its name."""
+        """Upload a document with this many chunks; return its name."""
         name = name or f"{next(self._names)} {subject}.md"
         return self.installation.upload(ALICE, name, sections(f"{name} is {subject}", count))
 
@@ -158,7 +158,7 @@ class Stack:
         return jobs
 
     def runs(self, job: dict[str, Any]) -> list[tuple[str, bool]]:
-        """How each run of a job ended, and whether it ran alone."""
+        """How each run of a job ended, and whether it was isolated."""
         return [(run["outcome"], run["isolated"]) for run in self._runs(job)]
 
     def _runs(self, job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ class Stack:
         return min(start for start in starts if start > moment) - moment
 
     def chunks(self, name: str) -> list[str]:
-        """What is searchable of a document, in its order."""
+        """The searchable chunks of a document, in order."""
         return [
             row["content"]
             for row in self.installation.rows(
@@ -188,7 +188,7 @@ class Stack:
         ]
 
     def is_whole(self, name: str, count: int) -> None:
-        """Assert that a document has so many chunks, each in its place and none twice."""
+        """Check that a document has this many chunks, each in its place and none twice."""
         found = self.chunks(name)
         assert [f", part {n}." in text for n, text in enumerate(found)] == [True] * count, found
         (row,) = self.installation.rows(
@@ -199,12 +199,12 @@ class Stack:
         assert row["count"] == count
 
     def asked(self, name: str) -> Counter[str]:
-        """How often the provider was asked for each text of a document."""
+        """How often each text of a document was requested from the provider."""
         own = name.rpartition("/")[2]
         return Counter(text for text in self.installation.openai.texts if f"{own} is " in text)
 
     def note(self, fault: str, *names: str, recovery: float | None = None) -> None:
-        """Count one more injection of a fault, and what became of the documents that it met."""
+        """Count one more injection of a fault, and its effect on these documents."""
         (counted,) = self.installation.rows(
             """select (select count(*) from ingest.jobs where object_name = any(%s)) as jobs,
                       (select count(*) from storage.objects as object
@@ -239,7 +239,7 @@ class Stack:
 
     @contextmanager
     def holding(self, stage: Stage) -> Iterator[None]:
-        """Documents stay in this stage while it is open (see `wait_for`)."""
+        """While this is open, documents stay in this stage (see `wait_for`)."""
         if stage == "download":
             with self.storage_way.held():
                 yield
@@ -255,11 +255,11 @@ class Stack:
                 yield
 
     def let_embed(self) -> None:
-        """End the holding of `embed` before its block does."""
+        """End the holding of `embed` before its block ends."""
         self._embedding.set()
 
     def wait_for(self, stage: Stage, count: int) -> None:
-        """Return once so many documents are held in a stage."""
+        """Return when this many documents are held in a stage."""
         until(lambda: self._held(stage) >= count, f"{count} documents held in {stage}", 30)
 
     def _held(self, stage: Stage) -> int:
@@ -273,7 +273,7 @@ class Stack:
         return int(waiting[0]["count"])
 
     def break_connection(self, stage: Literal["publish", "commit"], *, at_most: int) -> None:
-        """End backends that are held in a stage: what they were doing is rolled back."""
+        """End database sessions that are held in a stage: their transactions are rolled back."""
         self.installation.rows(
             """select pg_terminate_backend(pid)
                  from (select pid from pg_locks

@@ -1,6 +1,6 @@
-"""Documents made to do harm: each ends with its code, in time, and hurts no other.
+"""Harmful documents: each ends with its code, in time, and affects no other.
 
-Hundreds of kinds of damage that parsers answer with an exception are tested with the parsers.
+Hundreds of kinds of damage that raise an exception in parsers are tested with the parsers.
 """
 
 import json
@@ -26,7 +26,7 @@ from tests.integration.extraction.conftest import (
     running_extractor,
 )
 
-#: What a document may take by the clock, which others' work counts towards, and some more.
+#: The longest time of a document by the clock, which also runs during others' work, with a margin.
 BOUND_SECONDS = 100
 
 
@@ -44,7 +44,7 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtra
 
 
 def outcome(extractor: GuardedExtractor, path: Path, name: str = "") -> "str | Document":
-    """The code, or the document, in bounded time."""
+    """The code, or the document, within a limited time."""
     began = time.monotonic()
     try:
         return read_document(extractor, path, name)
@@ -176,7 +176,7 @@ def test_nothing_outside_the_document_is_read(extractor: GuardedExtractor, tmp_p
 
 
 def _linked_word(address: str) -> bytes:
-    """A document with a picture, a template and a subdocument from elsewhere."""
+    """A document with a picture, a template and a subdocument from other places."""
     kinds = ("image", "attachedTemplate", "subDocument", "aFChunk")
     links = "".join(
         f'<Relationship Id="x{number}" TargetMode="External" Target="{address}" '
@@ -256,7 +256,7 @@ def test_a_name_is_a_hint_and_nothing_else(
         ("a.pdf", documents.make_xlsx(), "spreadsheetml.sheet"),
         ("a.pdf", b"<html><body><p>A page</p></body></html>", "text/html"),
         ("a.html", documents.make_docx(), "wordprocessingml.document"),
-        # Two kinds in one file: the container that begins it decides.
+        # Two kinds in one file: the container at the beginning decides.
         ("a.pdf", documents.make_docx() + documents.make_pdf(["A page."]), "wordprocessingml"),
         ("a.docx", documents.make_pdf(["A page."]) + documents.make_docx(), "application/pdf"),
     ],

@@ -29,7 +29,7 @@ def one_in_each_stage(stack: Stack, names: dict[Stage, str]) -> Iterator[None]:
     """New versions of these documents, each held in its stage."""
     with ExitStack() as holds:
         for stage in STAGES:
-            # The way to Storage is shut last: the others have come through.
+            # Block Storage last, after the others have been downloaded.
             holds.enter_context(stack.holding(stage))
             stack.upload(SUBJECTS[stage], 3, name=names[stage])
             stack.wait_for(stage, 1)
@@ -48,14 +48,14 @@ def test_a_delete_in_any_stage_leaves_nothing(stack: Stack, number: int) -> None
         assert monotonic() - started < 5.0
     until(lambda: not any(map(stack.installation.document, names)), "the documents gone", 10)
     ended = [until(lambda job=job: _final_state(stack, job), "an end", 20) for job in jobs]  # type: ignore[misc]
-    # Whose commit had begun was searchable for a moment; all the others never were.
+    # A version whose commit had begun was searchable for a moment; the others never were.
     assert sorted(ended) == ["succeeded", "superseded", "superseded", "superseded"]
     for table in ("ingest.chunks", "ingest.chunk_positions", "ingest_private.staged_chunks"):
         gone = f"""select 1 from {table} as left_over
                     where not exists (select from ingest.documents as document
                                        where document.id = left_over.document_id)"""
         until(lambda gone=gone: not stack.installation.rows(gone), f"{table} empty", 10)  # type: ignore[misc]
-    # What was not embedded yet is never asked for.
+    # Texts that were not embedded yet are never requested.
     assert sum(stack.asked(own["download"]).values()) == asked == 0
     assert max(stack.asked(own["embed"]).values()) == 1
     stack.note("delete, in every stage", *names)
@@ -102,9 +102,9 @@ def _is_newest(stack: Stack, name: str) -> bool:
 def test_an_upload_and_a_delete_during_a_long_publish_hardly_wait(
     stack: Stack, stage: Stage
 ) -> None:
-    """Not at all, while it writes chunks nor while it holds its document's lock to the end.
+    """No wait while it writes chunks, nor while it holds its document's lock until the end.
 
-    The quickest of three is what it takes without the noise of a busy machine.
+    The fastest of three shows the time without the noise of a busy machine.
     """
     bucket = stack.installation.client(ALICE).storage.from_(BUCKET)
     spare = stack.upload("the newest version", 2)
@@ -139,7 +139,7 @@ def _seconds(action: Any, *arguments: Any) -> float:
 
 
 def _overwrite(connection: psycopg.Connection[Any], name: str, other: str) -> None:
-    """Commit what another object holds as a new version of this one."""
+    """Commit another object's content as a new version of this one."""
     connection.execute(
         """update storage.objects as object set version = other.version, metadata = other.metadata
              from storage.objects as other where object.name = %s and other.name = %s""",
@@ -162,7 +162,7 @@ def test_fifty_overwrites_in_a_row_embed_few_versions_and_the_last_one_wins(
     until(lambda: any("version 49." in text for text in stack.chunks(full)), "the last one", 30)
     stack.succeed(full)
     assert len(stack.chunks(full)) == 1
-    # Three full embeddings a second at most: a version that is overwritten is hardly begun.
+    # At most three full embeddings per second: an overwritten version is hardly begun.
     assert sum(stack.asked(own).values()) <= 3 * max(1.0, took)
     jobs = stack.installation.rows(
         "select state from ingest.jobs where object_name = %s and finished_at is null", full

@@ -1,4 +1,4 @@
-"""Workers that die or sleep while they hold documents in every stage."""
+"""Workers that die or freeze while they hold documents in every stage."""
 
 import os
 import signal
@@ -50,10 +50,10 @@ def test_a_death_in_any_stage_loses_nothing_and_pays_for_nothing_twice(
     for name in (claimed, embedding, publishing):
         assert stack.runs(jobs[name]) == again, name
         assert stack.recovery(jobs[name], moment) <= RECOVERY_SECONDS
-    # A commit that the server has begun comes to its end, or is undone as a whole.
+    # A commit that the server has begun either completes or is rolled back.
     ends = sorted(stack.runs(jobs[name]) for name in (committing, cut_off))
     assert ends == [again, [("succeeded", False)]]
-    # What was staged was paid for once; only the request in flight was made again.
+    # Staged texts were paid for once; only the request in flight was repeated.
     assert sorted(stack.asked(embedding).values()) == [1, 1, 2]
     for name in (claimed, publishing, committing, cut_off):
         assert sorted(stack.asked(name).values()) == [1, 1, 1], name
@@ -64,8 +64,8 @@ def test_a_death_in_any_stage_loses_nothing_and_pays_for_nothing_twice(
 
 @pytest.mark.parametrize("number", range(25 if FULL else 1))
 def test_a_death_costs_no_window_that_was_read(stack: Stack, number: int) -> None:
-    """Three windows were read when the worker died: the next one reads none of them."""
-    # Numbers that do not go up with the pages: else each line would be a page number.
+    """Three windows were read when the worker died: the next run reads none of them."""
+    # Numbers that do not grow with the pages; otherwise each line would be a page number.
     pages = [f"hold embed, part 2. Kiln {17 * page % 101}" for page in range(2 * WINDOW_PAGES + 1)]
     with stack.holding("embed"):
         name = stack.installation.upload(ALICE, stack.fresh_name("pages"), make_pdf(pages))
@@ -90,7 +90,7 @@ def test_a_death_costs_no_window_that_was_read(stack: Stack, number: int) -> Non
 
 @pytest.mark.parametrize("number", range(25 if FULL else 1))
 def test_a_worker_that_slept_past_its_lease_writes_nothing_more(stack: Stack, number: int) -> None:
-    """The isolated worker can finish what is held; then the first one wakes up."""
+    """The isolated worker can finish the held jobs; then the first worker continues."""
     with ExitStack() as holds:
         holds.enter_context(stack.holding("embed"))
         names = [stack.upload("hold embed", 3) for _ in range(3)]
@@ -110,7 +110,7 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing_more(stack: Stack, nu
         assert stack.runs(job) == [("crashed", False), ("succeeded", True)]
         stack.is_whole(name, 3)
         assert max(stack.asked(name).values()) == 2
-    # One may have slept inside a transaction, which Postgres then ended.
+    # One may have been frozen inside a transaction, which Postgres then ended.
     assert _stale_runs(sleeper)[0] >= 1
     assert sleeper.stop() == 0
     stack.note("worker suspended beyond its lease", *names)
@@ -158,7 +158,7 @@ def _staged(stack: Stack, names: list[str]) -> int:
 
 
 def _stale_runs(worker: ChildProcess) -> tuple[int, int]:
-    """Runs that were told that they are over, and that met an outage."""
+    """Runs that learned that they are over, and runs that met an outage."""
     log = worker.log_path.read_text()
     return log.count('"job_lost"'), log.count('"job_not_done"')
 
@@ -204,7 +204,7 @@ def test_a_document_that_kills_its_workers_is_failed_and_hurts_nobody(stack: Sta
     assert len(deaths) == 3
     for job in stack.succeed(*innocents):
         assert ("crashed", True) not in stack.runs(job)
-    # It stays failed, and others are served as before.
+    # It stays failed, and other jobs run as before.
     started = time.monotonic()
     stack.succeed(stack.upload("served as before"))
     assert time.monotonic() - started < 5

@@ -1,9 +1,9 @@
-"""One owner's documents, whatever is in them, neither stall a worker nor another owner."""
+"""An owner's documents, with any content, stall neither a worker nor another owner."""
 
 from tests.faults.stack import Stack
 from tests.support.installation import ALICE, BOB
 
-#: A megabyte of one letter, which took the worker's own threads ten seconds each to chunk.
+#: A megabyte of one letter; it once kept each thread of the worker busy for ten seconds.
 HAN = "\u7684" * 333_333
 FILES = 20
 

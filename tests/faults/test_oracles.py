@@ -1,4 +1,4 @@
-"""An oracle that can never fail proves nothing: here each one meets the fault that it looks for."""
+"""Each oracle is tested with the fault that it must find; one that cannot fail proves nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,7 +54,7 @@ def evidence(installation: Installation) -> Evidence:
 def undone(
     installation: Installation, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["psycopg.Connection[Any]"]:
-    """A transaction in which the oracles look, too; taken back afterwards."""
+    """A transaction in which the oracles look too, rolled back at the end."""
     with (
         installation.database.connect(row_factory=dict_row) as connection,
         connection.transaction(force_rollback=True),

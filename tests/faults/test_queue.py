@@ -1,4 +1,4 @@
-"""Redis that forgets, is away or is full; webhooks that are lost; messages of another kind."""
+"""Redis that forgets, is away or is full; lost webhooks; unknown messages."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def test_hints_that_redis_has_lost_are_sent_again(stack: Stack, loss: str, numbe
         else:
             restart_redis(stack)
         lost_at = time.time()
-    # A worker that lives and takes no hints would show here: there is no other.
+    # A worker that is alive but takes no hints would show here: there is no other.
     jobs = stack.succeed(*names)
     assert all(job["started_at"].timestamp() - lost_at <= 60 for job in jobs)
     assert [len(stack.runs(job)) for job in jobs] == [1] * 8
@@ -61,7 +61,7 @@ def test_hints_that_redis_has_lost_are_sent_again(stack: Stack, loss: str, numbe
 
 
 def _has_hints(stack: Stack, number: int) -> bool:
-    # Once more: a heartbeat that was under way when the worker was frozen may have undone it.
+    # Once more: a heartbeat in flight when the worker was frozen may have undone it.
     stack.keep_worker_for_a_minute()
     return bool(broker(stack).llen("docmill:ingest") >= number)
 
@@ -124,7 +124,7 @@ def test_without_any_webhook_everything_is_found(stack: Stack) -> None:
 
 
 def test_hints_of_nothing_and_of_another_release_do_no_harm(stack: Stack) -> None:
-    """A job that is unknown, or over; an argument too many; no job at all."""
+    """A job that is unknown or finished; one argument too many; no job at all."""
     (done,) = stack.succeed(stack.upload("hinted once more"))
     app = create_app(stack.installation.settings["REDIS_URL"])
     with app.connection() as connection:
@@ -143,7 +143,7 @@ def test_hints_that_are_lost_doubled_and_shuffled_run_each_job_once(stack: Stack
         names = [stack.upload("hinted at somehow") for _ in range(SLOTS)]
         until(lambda: client.llen("docmill:ingest") >= SLOTS - 1, "hints in Redis", 30)
         hints = [client.rpop("docmill:ingest") for _ in range(client.llen("docmill:ingest"))]
-        # The last come first, each twice; two are gone.
+        # In reverse order, each twice; two are lost.
         client.lpush("docmill:ingest", *hints[:1:-1], *hints[2:])
     for job in stack.succeed(*names):
         assert stack.runs(job) == [("succeeded", False)]
@@ -151,10 +151,10 @@ def test_hints_that_are_lost_doubled_and_shuffled_run_each_job_once(stack: Stack
 
 
 def test_functions_are_replaced_while_jobs_run(stack: Stack) -> None:
-    """As an upgrade does, with workers of both releases at work.
+    """As in an upgrade, while workers of both releases run.
 
-    Where it meets a worker in a deadlock, Postgres ends one of them: then a run is given back, or
-    the upgrade is tried again.
+    In a deadlock with a worker Postgres ends one of them: then a run is given back, or the upgrade
+    is tried again.
     """
     names = []
     with stack.installation.database.connect("postgres") as connection:
@@ -177,7 +177,7 @@ WITHDRAW: Final = "ingest_private.withdraw_documents(uuid[])"
 
 @contextmanager
 def replaced(connection: psycopg.Connection[Any], function: str, statement: str) -> Iterator[None]:
-    """While this is open, a function does something else and nothing more."""
+    """While this is open, a function does only this."""
     (definition,) = connection.execute(
         "select pg_get_functiondef(%s::regprocedure)", [function]
     ).fetchone()  # type: ignore[misc]
@@ -190,7 +190,7 @@ def replaced(connection: psycopg.Connection[Any], function: str, statement: str)
 
 
 def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
-    """Uploads go on; what they missed is made good within ten seconds of its repair."""
+    """Uploads succeed; within ten seconds after the repair their changes are found."""
     old = stack.upload("to be deleted")
     changed = stack.upload("to be changed")
     stack.succeed(old, changed)
@@ -210,7 +210,7 @@ def test_a_trigger_that_fails_loses_nothing(stack: Stack) -> None:
 
 
 def test_a_statement_timeout_in_a_trigger_refuses_the_change_as_a_whole(stack: Stack) -> None:
-    """Nothing catches one there: Storage is told, and nobody keeps a part of it."""
+    """A trigger cannot catch it: Storage gets the error, and no part of the change stays."""
     kept = stack.upload("kept", 2)
     (before,) = stack.succeed(kept)
     new = f"{ALICE}/{stack.fresh_name('refused at first')}"
@@ -228,7 +228,7 @@ def test_a_statement_timeout_in_a_trigger_refuses_the_change_as_a_whole(stack: S
         assert stack.installation.document(new) is None
         assert stack.installation.latest_job(kept) == before
         stack.is_whole(kept, 2)
-        # Once it is quick again the same changes go through.
+        # When it is fast again, the same changes succeed.
         stack.upload("refused at first", 3, name=new.rpartition("/")[2])
         delete_objects(storage, [kept])
     stack.succeed(new)
@@ -238,7 +238,7 @@ def test_a_statement_timeout_in_a_trigger_refuses_the_change_as_a_whole(stack: S
 
 
 class Backlog:
-    """Thousands of documents of one owner, whose jobs end one at a time, when they are let."""
+    """Thousands of documents of one owner, whose jobs end one at a time on demand."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -249,7 +249,7 @@ class Backlog:
         stack.on_request = self._wait_for_a_turn
 
     def fill(self) -> None:
-        """Upload them, each with a text of its own. No webhook tells of them."""
+        """Upload them, each with its own text, without a webhook."""
         first = self._stack.upload("of the backlog", name=self._first)
         installation = self._stack.installation
         with installation.database.connect() as connection, connection.transaction():
@@ -266,7 +266,7 @@ class Backlog:
             versions = installation.folder / "objects" / "versions"
             content = (versions / source[:2] / source).read_bytes()
             for number, (version,) in enumerate(made):
-                # As long as the first one, as its row says.
+                # As large as the first one, according to its row.
                 own = content.replace(b"of the backlog", b"backlog%07d" % number)
                 path = versions / version[:2] / version
                 path.parent.mkdir(exist_ok=True)
@@ -274,7 +274,7 @@ class Backlog:
             connection.execute("delete from net.http_request_queue")
 
     def fills_all_slots(self) -> bool:
-        """Whether every slot holds one of them, embedding."""
+        """Whether every slot holds one of them in the embedding stage."""
         return len(self._begun) == self._let + SLOTS
 
     def let_one_end_in_each_slot(self) -> None:
@@ -282,14 +282,14 @@ class Backlog:
         self._turns.release(SLOTS)
 
     def ended_during(self, job: dict[str, Any]) -> int:
-        """How many of them ended from the upload of another job's document to its end."""
+        """How many of them ended between the upload of another job's document and its end."""
         return self._count("finished_at between %s and %s", job["created_at"], job["finished_at"])
 
     def queued(self) -> int:
         return self._count("state = 'queued'")
 
     def remove(self) -> None:
-        """Delete them all, and let go of those that are held."""
+        """Delete them all, and release the held ones."""
         with self._stack.installation.database.connect() as connection, connection.transaction():
             connection.execute("set local storage.allow_delete_query = 'true'")
             connection.execute(
@@ -314,13 +314,14 @@ class Backlog:
 
 
 def test_a_backlog_delays_another_owner_by_one_job_in_each_slot(stack: Stack) -> None:
-    """The window, of jobs that run or have a hint, is as wide as the live slots and no wider.
+    """The window of running and dispatched jobs has exactly the size of the live slots.
 
-    So when somebody else uploads, no more jobs than there are slots are ahead of theirs. With each
-    slot let go of the one job that it holds, and every later one held again, it comes to its end.
+    So when another owner uploads, at most as many jobs as slots are ahead. When each slot has
+    finished the one job that it holds, and every later one is held again, the other owner's job
+    ends.
     """
-    # A worker that knows no provider yet: to one that does, requests that are held are slow, and it
-    # sends fewer at once than it has slots.
+    # A worker that has measured no provider yet. Otherwise held requests would look slow, and the
+    # worker would send fewer at once than it has slots.
     stack.worker.stop()
     stack.start_worker()
     alone = "select 1 from ingest_private.workers where not isolated and expires_at > now()"

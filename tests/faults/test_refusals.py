@@ -18,12 +18,12 @@ pytestmark = pytest.mark.faults
 
 
 def refusing(refused: Callable[[str], bool]) -> Callable[[Sequence[str]], Answer | None]:
-    """What a provider answers that refuses every request with such a text."""
+    """The answers of a provider that refuses every request with such a text."""
     return lambda texts: error(400, "invalid_request_error") if any(map(refused, texts)) else None
 
 
 def quarantine(stack: Stack, name: str, *options: str) -> list[dict[str, Any]]:
-    """What `docmill quarantine` prints of a document."""
+    """The output of `docmill quarantine` for a document."""
     done = subprocess.run(
         [sys.executable, "-m", "docmill", "quarantine", *options, "--json"],
         env=stack.installation.environ(),
@@ -51,7 +51,7 @@ def test_one_refused_passage_is_set_aside_and_comes_back(stack: Stack) -> None:
     document = stack.installation.document(name)
     assert document is not None
     assert (document["status"], document["quarantined_chunks"]) == ("ready", 1)
-    # All is found but for a small part of one chunk.
+    # Everything is found, except a small part of one chunk.
     chunks = stack.chunks(name)
     assert chunks[:5] == [part.strip() for part in parts[:5]]
     assert chunks[-6:] == [part.strip() for part in parts[6:]]
@@ -61,7 +61,7 @@ def test_one_refused_passage_is_set_aside_and_comes_back(stack: Stack) -> None:
     assert 5 <= found["ordinal"] <= len(chunks) - 6
     assert found["error_code"] == "embedding_rejected"
 
-    # Still refused: another try changes nothing.
+    # It is still refused: a retry changes nothing.
     (queued,) = quarantine(stack, name, "--retry")
     stack.installation.wait_for_job(name, "succeeded")
     assert stack.installation.latest_job(name)["id"] != found["job_id"]  # type: ignore[index]
@@ -75,7 +75,7 @@ def test_one_refused_passage_is_set_aside_and_comes_back(stack: Stack) -> None:
     assert quarantine(stack, name) == []
     assert [text.split() for text in stack.chunks(name)] == [part.split() for part in parts]
     asked = [t for t in stack.installation.openai.texts[before:] if own in t]
-    assert len(asked) == 1  # what was embedded is not paid for twice
+    assert len(asked) == 1  # embedded texts are not paid for twice
     stack.note("a provider refuses one text", name)
 
 

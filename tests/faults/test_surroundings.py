@@ -1,4 +1,4 @@
-"""Postgres that stalls, refuses or sleeps; a provider that fails; clocks and disks that are off."""
+"""Postgres that stalls, refuses or freezes; a failing provider; wrong clocks; full disks."""
 
 import json
 import signal
@@ -28,8 +28,8 @@ from tests.support.installation import ALICE, until
 
 pytestmark = pytest.mark.faults
 
-#: What Postgres may say of a statement that did nothing wrong: serialization failure, deadlock,
-#: disk full, too many connections, shutting down.
+#: Errors that Postgres may give to a correct statement: serialization failure, deadlock, disk full,
+#: too many connections, shutting down.
 MISHAPS: Final = ("40001", "40P01", "53100", "53300", "57P01")
 
 
@@ -53,9 +53,9 @@ def test_a_mishap_of_postgres_uses_up_no_attempt(stack: Stack, number: int) -> N
 
 @pytest.mark.parametrize("number", range(20 if FULL else 1))
 def test_a_restart_of_postgres_in_any_stage_costs_no_attempt(stack: Stack, number: int) -> None:
-    """As its clients see one: every session ends in the middle, and new ones are refused a while.
+    """Like a restart for clients: sessions end in the middle, and new ones are refused for a while.
 
-    The server goes on, for it is not this test's alone; `make chaos` restarts its own.
+    The server keeps running, because other tests use it; `make chaos` restarts its own.
     """
     name = stack.installation.database.name
     server_url = stack.installation.database.server.url("postgres")
@@ -141,7 +141,7 @@ def _failed_claims(stack: Stack) -> int:
 def test_what_a_standby_or_a_long_sleep_answers_is_an_outage(
     database: MadeDatabase, setting: str, pause: float
 ) -> None:
-    """And no fault of the document, which would use up an attempt."""
+    """And not the document's fault, which would use up an attempt."""
     with database.connect() as admin:
         admin.execute(
             f"alter role docmill_worker in database {database.name} set {setting}".encode()
@@ -168,7 +168,7 @@ def _read_only(connection: psycopg.Connection[Any], database: str, setting: str)
 
 
 def test_a_worker_that_sleeps_inside_a_transaction_holds_nobody_up(stack: Stack) -> None:
-    """Its locks are skipped by everybody else, which must not last."""
+    """Others skip its locked rows, but this must not last."""
     with stack.holding("embed"):
         name = stack.upload("hold embed", 3)
         stack.wait_for("embed", 1)
@@ -182,7 +182,7 @@ def test_a_worker_that_sleeps_inside_a_transaction_holds_nobody_up(stack: Stack)
             )
             delete_objects(admin, [name])
             assert stack.installation.document(name) is None
-            # What it holds is skipped by the drain, until Postgres ends its session.
+            # The drain skips its locked rows, until Postgres ends its session.
             until(lambda: stack.installation.job(job["id"])["finished_at"], "the job ended", 30)
         with pytest.raises(pg.IdleInTransactionSessionTimeout):
             sleeper.execute("commit")
@@ -216,7 +216,7 @@ def test_after_a_failure_at_the_seventh_of_ten_batches_the_other_three_are_asked
     asked = stack.asked(name)
     assert failures == ["500"]
     assert len(asked) == 10
-    # What was in flight beside the one that failed may be asked for again, nothing staged is.
+    # Requests in flight beside the failed one may be repeated, staged texts may not.
     assert sorted(asked.values()) == [1] * 6 + sorted(asked.values())[6:]
     assert asked.total() <= 10 + 4
     stack.is_whole(name, 10)
@@ -257,7 +257,7 @@ def test_a_wrong_answer_of_the_provider_is_never_stored(stack: Stack, way: str) 
 
 
 def test_what_a_provider_embeds_beside_a_refusal_is_kept(stack: Stack) -> None:
-    """One request of a document is refused, and those that were under way with it are paid for."""
+    """One request of a document is refused; the others in flight are paid for."""
     together = threading.Barrier(4)
     refused = threading.Event()
 
@@ -273,13 +273,13 @@ def test_what_a_provider_embeds_beside_a_refusal_is_kept(stack: Stack) -> None:
         assert refused.wait(180)
         return None
 
-    # Before the provider has answered anything it is asked for one thing at a time.
+    # Before its first answer the provider gets one request at a time.
     stack.succeed(stack.upload("the first", 1))
     stack.on_request = answer
     name = stack.upload("half refused", 9)
     (job,) = stack.succeed(name)
     stack.is_whole(name, 9)
-    # The run waits for the limit itself.
+    # The run itself waits for the limit.
     assert [outcome for outcome, _alone in stack.runs(job)] == ["succeeded"]
     asked = stack.asked(name)
     assert {text for text, times in asked.items() if times > 1} == {
@@ -311,7 +311,7 @@ def test_workers_that_are_told_to_stop_leave_their_jobs_to_others(stack: Stack) 
         assert job["attempt"] == 1
         assert {outcome for outcome, _alone in stack.runs(job)} <= {"released", "succeeded"}
     for name in names:
-        # What was under way when the worker was stopped was waited for, and kept.
+        # The worker waited for the requests in flight when it was stopped, and kept their results.
         assert set(stack.asked(name).values()) == {1}
     assert first.process.wait(180) == 0
     stack.note("worker told to stop", *names)
@@ -331,7 +331,7 @@ def test_a_worker_that_is_told_to_stop_ends_what_is_all_but_done(stack: Stack) -
     stack.note("worker told to stop in a commit", *names)
 
 
-#: Shifts the clock of a process: only CLOCK_REALTIME, as a wrong clock does.
+#: Shifts the clock of a process: only CLOCK_REALTIME, as with a wrong clock.
 SHIFT: Final = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -361,7 +361,7 @@ time_t time(time_t *out) {
 }
 """
 
-#: The same for Python alone, where nothing can be compiled. Types of C are changed by their dict.
+#: The same only for Python, if nothing can be compiled. Types of C are changed through their dict.
 SHIFT_PYTHON: Final = """
 import ctypes, datetime, gc, os, time
 seconds = int(os.environ["CLOCK_SHIFT"])
@@ -416,7 +416,7 @@ def test_a_worker_whose_clock_is_wrong_works_as_any_other(
         with stack.holding("embed"):
             held = stack.upload("hold embed", 3)
             stack.wait_for("embed", 1)
-            # Nothing but the schedule finds a job that is due again.
+            # Only the schedule finds a job that is due again.
             again = stack.upload("tried again")
             stack.succeed(again, timeout=15)
             until(lambda: time.monotonic() > failures[0] + LEASE_SECONDS, "a term of the lease")

@@ -38,7 +38,7 @@ def test_what_means_the_same_is_near_in_any_language() -> None:
     nearness = vectors @ query
     assert nearness[2] < min(nearness[:2])
     alone = E5Embedder().embed(TEXTS[:1])[0]
-    assert np.allclose(alone[0], vectors[0], atol=1e-5)  # whatever else is in the request
+    assert np.allclose(alone[0], vectors[0], atol=1e-5)  # in a request with any other texts
 
 
 def test_queries_and_passages_are_embedded_otherwise() -> None:

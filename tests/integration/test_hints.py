@@ -1,4 +1,4 @@
-"""Hints as they lie in Redis."""
+"""Hints as messages in Redis."""
 
 import base64
 import json
@@ -54,7 +54,7 @@ def test_a_hint_holds_the_jobs_id_alone(
     arguments, keywords, embedded = json.loads(body)
     assert (arguments, keywords) == ([str(job_id[0])], {})
     assert set(embedded.values()) == {None}
-    # What operators see is beside it, for their eyes only.
+    # The fields for operators are separate, and docmill does not read them.
     assert message["headers"]["kwargsrepr"] == "{'document': 'hinted.txt', 'folder': 'docs/folder'}"
 
 

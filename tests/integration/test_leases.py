@@ -105,7 +105,7 @@ def queue_entry(database: Database) -> tuple[str, int, int]:
 def test_a_lease_that_no_run_has_is_given_back_and_counts_as_nothing(
     database: Database, keeper: LeaseKeeper
 ) -> None:
-    """Its claim was committed, but the answer was lost with the connection."""
+    """Its claim was committed, but the connection broke before the answer."""
     claim_one(database, lease=timedelta(hours=1))
     keeper.start()
     _until(lambda: queue_entry(database) == ("ready", 0, 0))
@@ -229,7 +229,7 @@ def test_a_process_that_cannot_renew_stops_before_its_lease_is_given_away(
                     " from ingest_private.leases"
                 ).fetchone()
             assert row is not None
-            assert row[0] > -0.3  # noticed when it expired, not long after
+            assert row[0] > -0.3  # noticed when it expired, not much later
         assert beats == []
     finally:
         keeper.close()

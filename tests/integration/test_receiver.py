@@ -125,7 +125,7 @@ def test_headers_without_end_are_not_collected(receiving: Installation) -> None:
     endless = b"x-more: " + b"y" * 1000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", receiving.webhook_port), timeout=180) as peer:
         peer.sendall(b"POST /webhooks/storage HTTP/1.1\r\nHost: x\r\n")
-        # More than the kernel keeps for both ends: what it holds is not refused yet.
+        # More than the kernel buffers at both ends: buffered data is not refused yet.
         with pytest.raises(OSError):  # noqa: PT012 -- one of them is refused
             for _ in range(64_000):
                 peer.sendall(endless)
@@ -172,7 +172,7 @@ def test_recorded_events_in_any_order_leave_what_storage_holds(receiving: Instal
     with receiving.database.connect() as connection:
         connection.execute("insert into ingest_private.sources (bucket_id) values ('other')")
         connection.execute("insert into storage.buckets (id, name) values ('other', 'other')")
-        # The triggers are off: only the events can bring documents about.
+        # The triggers are off, so only the events can make documents.
         connection.execute("alter table storage.objects disable trigger user")
         _restore_objects(connection, bodies)
     with httpx.Client(headers={"x-webhook-secret": WEBHOOK_SECRET}) as client:
@@ -184,7 +184,7 @@ def test_recorded_events_in_any_order_leave_what_storage_holds(receiving: Instal
 
 
 def _restore_objects(connection: Any, bodies: Sequence[dict[str, Any]]) -> None:
-    # What Storage held when the recording ended: the last row of each object that was not deleted.
+    # Storage at the end of the recording: the last row of each object that was not deleted.
     final: dict[str, dict[str, Any]] = {}
     for body in bodies:
         if body["type"] == "DELETE":

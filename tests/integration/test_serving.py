@@ -1,4 +1,4 @@
-"""Bounds on a stranger's connection to an HTTP service, in bytes and in time."""
+"""Limits on a stranger's connection to an HTTP service, in bytes and in time."""
 
 import itertools
 import socket
@@ -18,7 +18,7 @@ from docmill.worker.processes import serving
 from tests.support.installation import until
 
 CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-#: Far above every bound, and above what the kernel holds for both ends of a connection.
+#: Far more than every limit, and more than the kernel buffers at both ends of a connection.
 FLOOD_BYTES = 32 * 1024 * 1024
 
 
@@ -28,7 +28,7 @@ async def answer(request: Request) -> PlainTextResponse:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A service whose requests must have arrived within a second."""
+    """A service that accepts only requests that arrive within a second."""
     app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
     protocol = type("Hasty", (serving.BoundedProtocol,), {"request_seconds": 1.0})
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, log_config=None))
@@ -53,7 +53,7 @@ def is_refused(peer: socket.socket, blocks: Iterable[bytes]) -> bool:
             sent += len(block)
             if sent > FLOOD_BYTES:
                 return False
-        # A thing that was sent in one go is refused with a reset, or with an end.
+        # A request that was sent at once is refused with a reset or with an end.
         return peer.recv(1) == b""
     except OSError:
         return True
@@ -110,7 +110,7 @@ def test_what_does_not_come_is_not_waited_for(
     monkeypatch.setattr(serving, "HEADER_SECONDS", 1.0)
     with connect(port) as peer:
         peer.sendall(begun)
-        # A byte now and then changes nothing.
+        # An additional byte now and then does not help.
         dripping = threading.Event()
 
         def drip() -> None:
@@ -141,7 +141,7 @@ def test_honest_requests_are_served_however_they_are_sent(port: int) -> None:
         assert client.post(url, content=iter([b"a"] * 400)).text == "400"
         assert client.get(url, headers={"x": "a" * 30_000}).text == "0"
     with connect(port) as peer:
-        # One after another without waiting, more than a slice of them.
+        # One after the other without waiting, for more than one time slice.
         peer.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 3000)
         received = b""
         while received.count(b"HTTP/1.1 200") < 3000:

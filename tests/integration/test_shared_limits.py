@@ -80,7 +80,7 @@ def learn(limits: SharedLimits, limit: float, remaining: float) -> None:
 def test_nothing_is_limited_before_the_provider_says_so(make: MakeLimits) -> None:
     limits = make()
     first = permit(limits, 10**6)
-    # The first answer may say how much may be asked.
+    # The first answer may tell the limit.
     assert wait_of(limits, 10**6) <= 0.1
     limits.settle(first, Outcome(billed=10**6))
     assert [permit(limits, 10**6).tokens for _ in range(20)] == [10**6] * 20
@@ -100,12 +100,12 @@ def test_workers_share_what_the_provider_says_is_left(make: MakeLimits) -> None:
     learn(one, 60_000, 1000)
     permit(two, 600)
     wait_of(one, 20_000)
-    eventually(one, 600)  # 1,000 a second come
+    eventually(one, 600)  # 1,000 per second become available
 
 
 def test_what_may_be_used_at_once_is_less_than_the_limit_of_a_minute(make: MakeLimits) -> None:
     limits = make()
-    told = headers(60_000, 1000, "1s")  # full in a second: 2,000
+    told = headers(60_000, 1000, "1s")  # full within a second: 2,000
     limits.settle(permit(limits, 1), Outcome(headers=told))
     limits.ask(1)
     assert limits.most_tokens() == 1800
@@ -128,7 +128,7 @@ def test_a_request_is_no_larger_than_a_small_limit_allows(make: MakeLimits) -> N
     limits.ask(1)
     assert limits.most_tokens() == 1000
     learn(limits, 60, 60)
-    permit(limits, 10**6)  # no bucket would ever hold so much
+    permit(limits, 10**6)  # no limit would ever allow this much
 
 
 def test_the_first_who_waits_goes_first_and_uploads_before_reindexing(make: MakeLimits) -> None:
@@ -160,7 +160,7 @@ def test_who_leaves_or_falls_silent_holds_up_nobody(make: MakeLimits) -> None:
 def test_a_refusal_stops_all_for_as_long_as_is_asked(make: MakeLimits) -> None:
     one, two = make("one"), make("two")
     one.settle(permit(one, 10), Outcome(refused=True, pause_seconds=3))
-    assert wait_of(two, 10) == 1.0  # to be heard of meanwhile
+    assert wait_of(two, 10) == 1.0  # so that it asks again meanwhile
     eventually(two, 10)
 
 
@@ -182,7 +182,7 @@ def test_an_answer_says_nothing_of_what_was_permitted_after_it(make: MakeLimits)
     limits = make()
     learn(limits, 600, 500)
     first, second = permit(limits, 250), permit(limits, 200)
-    # When the first was taken there were 250; the second is not among them yet.
+    # 250 were available for the first one; the second is not included yet.
     limits.settle(second, Outcome(headers=headers(600, 50)))
     limits.settle(first, Outcome(headers=headers(600, 250)))
     wait_of(limits, 150)
@@ -208,7 +208,7 @@ def test_a_bill_beyond_reason_is_not_waited_for(make: MakeLimits) -> None:
 def test_a_limit_by_the_day_fills_up_in_a_day(make: MakeLimits) -> None:
     limits = make()
     limits.settle(permit(limits, 1), Outcome(headers=headers(1000, 0, "24h0m0s")))
-    assert wait_of(limits, 10) == 1.0  # asked again each second: ten take 864
+    assert wait_of(limits, 10) == 1.0  # it asks again each second; ten tokens take 864
     time.sleep(1.0)
     wait_of(limits, 10)
 
@@ -312,7 +312,7 @@ def test_without_redis_a_worker_keeps_to_its_share(tmp_path: Path) -> None:
         permit(one, 1)
     finally:
         server.stop()
-    # Half of a thousand tokens a second, from nothing.
+    # Half of a thousand tokens per second, starting from zero.
     wait_of(one, 5000)
     assert one.is_alone
     now[0] += 9.9
@@ -320,7 +320,7 @@ def test_without_redis_a_worker_keeps_to_its_share(tmp_path: Path) -> None:
     now[0] += 0.2
     permit(one, 5000)
     wait_of(one, 1000)
-    # A refusal is obeyed, and what the provider says of the rest.
+    # A refusal is obeyed, and also the remaining amount that the provider reports.
     now[0] += 60
     refused = Outcome(headers=headers(60_000, 100), refused=True, pause_seconds=7)
     one.settle(permit(one, 10), refused)

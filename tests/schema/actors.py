@@ -31,7 +31,7 @@ def rows(connection: Connection, query: str, *parameters: Any) -> list[Row]:
 
 
 def value(connection: Connection, query: str, *parameters: Any) -> Any:
-    """The only column of the first row; None when there is no row."""
+    """The only column of the first row; None if there is no row."""
     row = connection.execute(query.encode(), parameters or None).fetchone()
     return None if row is None else row[0]
 
@@ -45,12 +45,12 @@ def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dt
 
 
 def literal(vector: "np.ndarray[Any, np.dtype[np.float32]]") -> str:
-    """A vector as pgvector reads it."""
+    """A vector as text for pgvector."""
     return f"[{','.join(map('{:.4f}'.format, vector.tolist()))}]"
 
 
 def hash_of(text: str) -> bytes:
-    """A chunk's name within its document."""
+    """A chunk's hash within its document."""
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -90,7 +90,7 @@ def claim(
     isolated: bool = False,
     lease: str = "1 minute",
 ) -> Run | None:
-    """claim_job, as the worker does."""
+    """Call claim_job like a worker."""
     found = rows(
         connection,
         "select * from ingest_private.claim_job(%s, %s, %s, %s)",
@@ -110,7 +110,7 @@ def claim(
 
 
 def claimed(connection: Connection, job_id: UUID, **options: Any) -> Run:
-    """claim_job where it must succeed."""
+    """Call claim_job, which must succeed."""
     run = claim(connection, job_id, **options)
     assert run is not None
     return run
@@ -150,7 +150,7 @@ def stage(
 
 
 def stage_missing(connection: Connection, run: Run, texts: Sequence[str]) -> list[str]:
-    """Stage the chunks that are neither live nor staged, as a run does; returns those embedded."""
+    """Stage the chunks that are neither live nor staged, like a run; return those embedded."""
     known = {
         bytes(row["content_hash"])
         for row in rows(
@@ -176,7 +176,7 @@ def publish(
     unread_page_numbers: Sequence[int] = (),
     quarantine: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """publish_document with these chunks in this order."""
+    """Call publish_document with these chunks in this order."""
     pages = pages or [1] * len(texts)
     result = value(
         connection,
@@ -193,7 +193,7 @@ def publish(
 
 
 def refused(text: str, ordinal: int) -> dict[str, Any]:
-    """A chunk that the provider refused, as publish_document takes it."""
+    """A chunk that the provider refused, in the form for publish_document."""
     return {
         "content_hash": rf"\x{hash_of(text).hex()}",
         "ordinal": ordinal,
@@ -204,7 +204,7 @@ def refused(text: str, ordinal: int) -> dict[str, Any]:
 
 
 def ingest(connection: Connection, object_id: UUID, texts: Sequence[str]) -> UUID:
-    """Everything a worker does for the newest job of an object; returns the document's id."""
+    """Do a worker's whole work for the newest job of an object; return the document's id."""
     run = claimed(connection, job_of_worker(connection, object_id))
     stage_missing(connection, run, texts)
     assert publish(connection, run, texts) == "published"
@@ -212,7 +212,7 @@ def ingest(connection: Connection, object_id: UUID, texts: Sequence[str]) -> UUI
 
 
 def job_of_worker(connection: Connection, object_id: UUID) -> UUID:
-    """The unfinished job of an object, as sync_object tells a worker."""
+    """The unfinished job of an object, as sync_object returns it to a worker."""
     job_id = value(connection, "select ingest_private.sync_object(%s, null, null)", object_id)
     assert job_id is not None
     return UUID(str(job_id))
@@ -221,7 +221,7 @@ def job_of_worker(connection: Connection, object_id: UUID) -> UUID:
 def upload(
     database: Database, name: str, texts: Sequence[str], *, owner: str | None = "alice", **put: Any
 ) -> UUID:
-    """Upload an object and ingest it; returns the object's id."""
+    """Upload an object and ingest it; return the object's id."""
     with database.connect() as connection:
         object_id = put_object(connection, name, owner=owner, **put)
         ingest(connection, object_id, texts)
@@ -229,7 +229,7 @@ def upload(
 
 
 def new_version(admin: Connection, **changed: Any) -> int:
-    """One more index version; its id."""
+    """Make one more index version; return its id."""
     made = {"p_model": "m2", "p_dimensions": 256, "p_chunking": '{"max_tokens": 400}', **changed}
     named = ", ".join(f"{name} => %s" for name in made)
     return int(value(admin, f"select ingest_private.create_index_version({named})", *made.values()))
@@ -253,7 +253,7 @@ def heartbeat(
     runs: Sequence[Run] = (),
     providers: Sequence[str] | None = ("local", "openai"),
 ) -> list[UUID]:
-    """renew_leases, as a worker process does: the jobs whose leases are none of its runs'."""
+    """Call renew_leases like a worker; return jobs whose leases belong to none of its runs."""
     found = rows(
         connection,
         "select * from ingest_private.renew_leases(%s, %s, %s, %s, 'test', %s, %s, %s, %s)",
@@ -266,7 +266,7 @@ def heartbeat(
 
 
 def take(connection: Connection, *, resend: str = "1 minute") -> Any:
-    """take_ready_jobs: ids of the jobs that hints are sent for now, in no particular order."""
+    """Call take_ready_jobs: ids of the jobs that get hints now, in no particular order."""
     return [
         row["job_id"]
         for row in rows(
@@ -278,14 +278,14 @@ def take(connection: Connection, *, resend: str = "1 minute") -> Any:
 
 
 def drain_withdrawn(connection: Connection, limit: int = 1000) -> int:
-    """drain_withdrawn until there is no more; returns how many rows were removed."""
+    """Call drain_withdrawn until nothing is left; return how many rows were removed."""
     total = 0
     while removed := value(connection, "select ingest_private.drain_withdrawn(%s)", limit):
         total += int(removed)
     return total
 
 
-#: A chunk whose document exists; nobody finds chunks that are left to the drain.
+#: A chunk whose document exists. Other chunks wait for the drain, and nobody finds them.
 LIVE_CHUNKS = """
     select count(*) from ingest.chunks as chunk
      where chunk.document_id not in (select ingest.withdrawn_documents())
@@ -334,7 +334,7 @@ def search(connection: Connection, text: str, **parameters: Any) -> list[Row]:
 
 @contextmanager
 def locked_document(database: Database, object_id: UUID) -> Iterator[Connection]:
-    """Hold a document's row lock in a transaction of its own."""
+    """Hold a document's row lock in a separate transaction."""
     with database.connect() as holder, holder.transaction():
         holder.execute(
             "select from ingest.documents where object_id = %s for no key update", [object_id]
@@ -342,12 +342,12 @@ def locked_document(database: Database, object_id: UUID) -> Iterator[Connection]
         yield holder
 
 
-#: Longer than any action here takes; after this time something has gone wrong.
+#: Longer than any action here takes; after it, something has gone wrong.
 PATIENCE_SECONDS = 20
 
 
 class Background:
-    """An action in a thread of its own; calling it waits for the result."""
+    """An action in its own thread; calling it waits for the result."""
 
     def __init__(self, action: Callable[[], Any]) -> None:
         pool = ThreadPoolExecutor(1)

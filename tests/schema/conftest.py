@@ -1,4 +1,4 @@
-"""Databases of both embedded majors, and one that tests share inside rolled-back transactions."""
+"""Databases of both embedded majors, and one that tests share in rolled-back transactions."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -10,7 +10,7 @@ from docmill.embedded.postgres import PostgresMajor, PostgresServer, start_postg
 from tests.conftest import FAST, OTHER_SERVER
 from tests.support.database import Database, make_database, make_template
 
-#: One alone where OTHER_SERVER takes the place of both.
+#: Only one, if OTHER_SERVER replaces both.
 MAJORS: tuple[PostgresMajor, ...] = (18,) if OTHER_SERVER else (18, 16)
 
 
@@ -62,7 +62,7 @@ def shared(shared_database: Database) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture(scope="module")
 def admins_connection(shared_database: Database) -> Iterator[psycopg.Connection[Any]]:
-    """Connecting takes longer than most tests."""
+    """Shared by the module, because connecting takes longer than most tests."""
     with shared_database.connect() as connection:
         yield connection
 
@@ -74,13 +74,13 @@ def workers_connection(shared_database: Database) -> Iterator[psycopg.Connection
         yield connection
 
 
-#: What an installation keeps however empty it is.
+#: Rows that every installation keeps, even an empty one.
 KEPT = ("index_versions", "chunk_fills", "migrations", "settings", "error_codes")
 
 
 @pytest.fixture(scope="module")
 def wiping(admins_connection: psycopg.Connection[Any]) -> str:
-    """Statements that delete everything but KEPT."""
+    """Statements that delete everything except KEPT."""
     row = admins_connection.execute(
         """select string_agg(format('delete from %%s', oid::regclass), ';') from pg_class
             where relkind in ('r', 'p') and not relispartition and relname <> all(%s)
@@ -95,8 +95,8 @@ def wiping(admins_connection: psycopg.Connection[Any]) -> str:
 def wiped(
     shared_database: Database, admins_connection: psycopg.Connection[Any], wiping: str
 ) -> Database:
-    """The shared database, where the bucket `docs` is watched and empty, and nothing else is."""
-    # No triggers, no foreign keys: everything goes, in any order.
+    """The shared database with only the bucket `docs`, which is watched and empty."""
+    # Without triggers and foreign keys, everything can be deleted in any order.
     admins_connection.execute(
         f"""reset all; set session_replication_role = replica; {wiping}; reset all;
             insert into storage.buckets (id, name) values ('docs', 'docs'), ('other', 'other');
@@ -107,7 +107,7 @@ def wiped(
 
 @pytest.fixture
 def admin(wiped: Database, admins_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """The platform's connection to the wiped database; also plays Storage."""
+    """The platform's connection to the wiped database; it also acts as Storage."""
     return admins_connection
 
 

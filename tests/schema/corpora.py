@@ -1,4 +1,4 @@
-"""Many chunks in a database at once, as publishes would have left them."""
+"""Writes many chunks into a database at once, in the form that publishes leave."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +21,10 @@ def write_chunks(
     bucket: str = "docs",
     seed: int = 1,
 ) -> dict[str, list[UUID]]:
-    """The chunks of each owner, in documents of 20; returns the ids of the documents of each.
+    """Write the chunks of each owner, in documents of 20; return the documents' ids by owner.
 
-    The key is the owner, None for nobody. Embeddings are random. An object of Storage stands behind
-    each document that is shared.
+    The key is the owner, None for nobody. Embeddings are random. Each shared document has an object
+    in Storage.
     """
     chance = random.Random(seed)
     documents: dict[str, list[UUID]] = {}
@@ -74,7 +74,7 @@ def write_chunks(
 
 @dataclass(frozen=True)
 class ChunkRow:
-    """A chunk as a publish would have left it."""
+    """A chunk in the form that a publish leaves."""
 
     id: UUID
     document_id: UUID
@@ -94,7 +94,7 @@ def copy_chunks(admin: Connection, version: int, chunks: Iterable[ChunkRow]) -> 
            from stdin (format binary)"""
     ) as copy:
         types = ["uuid", "int4", "uuid", "uuid", "text", "text", "text", "int4", "bytea"]
-        # An empty tsvector is a count of 0.
+        # An empty tsvector counts as 0.
         copy.set_types([*types, "halfvec", "bytea"])
         for one in chunks:
             copy.write_row(
@@ -107,7 +107,7 @@ def copy_chunks(admin: Connection, version: int, chunks: Iterable[ChunkRow]) -> 
 
 
 def place_chunks(admin: Connection, version: int) -> None:
-    """A position for each chunk of an index version, in any order within its document."""
+    """Write a position for each chunk of an index version, in any order within its document."""
     admin.execute(
         """insert into ingest.chunk_positions (index_version, document_id, ordinal, chunk_id)
            select index_version, document_id, row_number() over (partition by document_id) - 1, id

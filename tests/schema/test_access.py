@@ -1,4 +1,4 @@
-"""Who may do what: every role on every object of our schemas, tried out.
+"""Who may do what: tries every role on every object of docmill's schemas.
 
 Objects and functions come from the catalog: a new one without an entry here fails the test.
 """
@@ -31,7 +31,7 @@ from tests.support.database import Database, as_client, make_database, put_objec
 
 SCHEMAS = ("ingest", "ingest_private", "ingest_search")
 
-#: What clients read; everything else is closed to them.
+#: Objects that clients may read; all others are closed to them.
 CLIENT_TABLES = {
     "ingest.chunk_lexemes",
     "ingest.chunk_positions",
@@ -87,20 +87,21 @@ SEQUENCES = {
     "ingest_private.sources_id_seq",
 }
 OWNER_REQUESTS = {"ingest.cancel_job", "ingest.explain_job", "ingest.retry_job"}
-#: They take the subject from the token, as message_sources by way of policies.
+#: They take the subject from the token; message_sources does so through policies.
 ASKING = {
     "ingest.ask_question(text,uuid)",
     "ingest.record_answer(uuid,text,uuid[],uuid[],smallint[])",
     "ingest.delete_conversation(uuid)",
 }
-#: Definer functions of text search: they say nothing but of the caller's own rows.
+#: Definer functions of text search: they reveal only the caller's own rows.
 OWN_ROWS = {
     "ingest_search.own_stemmers(integer)",
     "ingest_search.own_term_counts(integer,tsquery[])",
     "ingest_search.rank_own(integer,tsquery[],real[],tsquery,integer)",
     "ingest_search.is_filled(text,integer)",
 }
-#: What the search functions call with their caller's rights; the Data API does not serve it.
+#: Functions that search functions call with their caller's rights; the Data API does not serve
+#: them.
 SEARCH_PARTS = {
     "ingest_search.cited_chunks",
     "ingest_search.documents_within",
@@ -147,10 +148,10 @@ CLIENT_FUNCTIONS = {
     *SEARCH_PARTS,
     *OWNER_REQUESTS,
 }
-#: What the policies do for others, for whom no policy holds.
+#: They do the policies' work for roles without a policy.
 SERVICE_FUNCTIONS = {"ingest.withdrawn_documents"}
-#: Executed within policies and nearest_chunks, and by nobody who has to name it: clients may not
-#: use its schema.
+#: Only policies and nearest_chunks call them. Clients cannot name them, because they may not use
+#: their schema.
 POLICY_FUNCTIONS = {"ingest_private.withdrawn_of_caller"}
 NAMELESS_FUNCTIONS = {"ingest_private.nearest_allowed"}
 WORKER_FUNCTIONS = {
@@ -346,8 +347,8 @@ INNER_FUNCTIONS = {
     "ingest_private.webhook_signature",
     "ingest_private.withdraw_documents",
 }
-#: Definer functions that a client may execute: each one is a hole in row-level security that
-#: somebody must have thought about.
+#: Definer functions that a client may execute: each is an exception to row-level security that must
+#: be deliberate.
 CLIENT_DEFINERS = {
     *(f"{name}(uuid)" for name in OWNER_REQUESTS),
     *ASKING,
@@ -368,7 +369,7 @@ ACTORS = (*CLAIMS, "worker")
 
 @pytest.fixture(scope="module", params=(18, 16), ids=lambda major: f"pg{major}")
 def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """A project where every table of our schemas has a row, those of clients alice's."""
+    """A project with a row in every table of docmill's schemas; clients' rows are alice's."""
     name = "postgres" if request.param == 18 else "postgres16"
     server: PostgresServer = request.getfixturevalue(name)
     with make_database(server) as database:
@@ -425,7 +426,7 @@ def worker_session(database: Database) -> Iterator[Connection]:
 
 
 def acting(database: Database, actor: str) -> AbstractContextManager[Connection]:
-    """A transaction as one of ACTORS; nothing of it is kept."""
+    """A transaction as one of ACTORS, rolled back at the end."""
     if actor == "worker":
         return worker_session(database)
     return as_client(database, CLAIMS[actor])
@@ -459,7 +460,7 @@ def functions(connection: Connection) -> list[dict[str, Any]]:
 
 
 def attempt(connection: Connection, statement: str) -> str:
-    """`refused` when a privilege is missing, else `allowed`, however the statement ends."""
+    """`refused` if a privilege is missing, else `allowed`, even if the statement fails."""
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(statement.encode())
@@ -591,7 +592,7 @@ class TestTables:
                     list(SCHEMAS),
                 )
             }
-        # Without a grant and outside the exposed schema; COPY refuses a table under RLS.
+        # A table without a grant, outside the exposed schema; COPY refuses a table with RLS.
         assert without == {table for table in PRIVATE_TABLES if not table.endswith("_1")}
 
     def test_policies_are_for_select_by_authenticated_only(self, populated: Database):
@@ -627,7 +628,7 @@ class TestFunctions:
             | WORKER_FUNCTIONS
             | INNER_FUNCTIONS
         )
-        # A second signature would be missed by grants that name the function alone.
+        # Grants that name only the function would miss a second signature.
         assert len(found) == len({function["name"] for function in found})
         assert {function["kind"] for function in found} == {"f"}
 
@@ -651,7 +652,7 @@ class TestFunctions:
         assert allowed == expected
 
     def test_of_the_worker_survive_nulls(self, populated: Database):
-        """Not one of them changes anything, loops, or fails but by a named constraint."""
+        """With nulls, none changes anything, loops, or fails except by a named constraint."""
         with populated.connect() as admin:
             found = [row for row in functions(admin) if row["name"] in WORKER_FUNCTIONS]
 
@@ -661,7 +662,7 @@ class TestFunctions:
                 for table in sorted(CLIENT_TABLES | PRIVATE_TABLES)
             }
 
-        # These do their work whatever they are told.
+        # These work without regard to their arguments.
         sweeps = {
             "age_jobs",
             "note_full_reconcile",
@@ -701,7 +702,7 @@ class TestFunctions:
         assert {row["name"] for row in found} == CLIENT_DEFINERS
 
     def test_have_a_fixed_search_path_that_ends_with_temporary_objects(self, populated: Database):
-        """Where pg_temp is not named it comes first, and a type of the caller's stands for ours."""
+        """If pg_temp is not named, it comes first, and a caller's type can replace a real one."""
         with populated.connect() as connection:
             loose = {
                 function["signature"]
@@ -744,7 +745,7 @@ class TestFunctions:
         }
 
     def test_that_wait_for_locks_bound_the_wait(self, populated: Database):
-        """By a setting of their own, or by the worker role's."""
+        """By a setting of the function, or by the worker role's."""
         with populated.connect() as connection:
             unbound = {
                 function["name"]
@@ -909,7 +910,7 @@ READ: Mapping[str, Callable[[Connection], list[Any]]] = {
 
 
 def reads(database: Database, claims: Mapping[str, Any] | None) -> dict[str, int]:
-    """How much of each kind a client sees."""
+    """How many of each kind a client sees."""
     with as_client(database, claims, read_only=True) as client:
         return {what: len(read(client)) for what, read in READ.items()}
 
@@ -960,7 +961,7 @@ class TestAccessOwner:
         watch_bucket(any_database)
         upload(any_database, "a.txt", ["one", "two"])
         with any_database.connect() as admin:
-            # A project that hands out everything, as some do.
+            # A project that grants everything, as some do.
             admin.execute("grant usage on schema ingest_private to authenticated")
             admin.execute("grant all on all tables in schema ingest_private to authenticated")
         for partition in ("chunks_1", "chunk_positions_1"):
@@ -978,7 +979,7 @@ class TestAccessInherit:
             any_database, "bucket_id = 'docs' and (auth.jwt() ->> 'sub') in ('bob', 'carol')"
         )
         upload(any_database, "a.txt", ["one", "two"])
-        assert reads(any_database, {"sub": "alice"}) == EVERYTHING  # the owner, in any case
+        assert reads(any_database, {"sub": "alice"}) == EVERYTHING  # the owner sees all in any case
         assert reads(any_database, {"sub": "bob"}) == EVERYTHING
         assert reads(any_database, {"sub": "carol"}) == EVERYTHING
         assert reads(any_database, {"sub": "mallory"}) == NOTHING
@@ -990,7 +991,7 @@ class TestAccessInherit:
         readers_policy(any_database, "true")
         upload(any_database, "a.txt", ["one", "two"], owner=None)
         assert reads(any_database, {"sub": "bob"}) == EVERYTHING
-        # A token of the project's own making may lack a subject.
+        # A token that the project itself makes may lack a subject.
         assert reads(any_database, {"role": "authenticated", "team": 1}) == EVERYTHING
 
     def test_without_a_policy_of_storage_only_the_owner_sees_it(self, any_database: Database):

@@ -1,4 +1,4 @@
-"""Applying the schema: who may do it, what it does not touch, which changes it repairs."""
+"""Applying the schema: who may do it, what it leaves unchanged, which changes it repairs."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def dump(database: Database) -> str:
         text=True,
         check=True,
     )
-    # pg_dump protects its script with a key that is new each time.
+    # pg_dump protects its script with a new key each time.
     return "\n".join(
         line for line in result.stdout.splitlines() if not line.startswith(("\\restrict", "\\unre"))
     )
@@ -61,7 +61,7 @@ def check(database: Database, role: str | None = "postgres") -> list[str]:
 
 @contextmanager
 def shipping(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[SqlFile]], list[SqlFile]]):
-    """A docmill release whose migrations are different ones."""
+    """A docmill release with different migrations."""
     real = schema.sql_files
 
     def changed(folder: str) -> list[SqlFile]:
@@ -267,7 +267,7 @@ class TestRefusals:
         assert apply(database, "postgres").reapplied
 
     def test_is_tried_again_when_postgres_ends_it_for_a_deadlock(self, database: Database):
-        """A sequence remembers the first time although that is rolled back."""
+        """A sequence counts the first attempt, although it was rolled back."""
         with database.connect() as admin:
             admin.execute("drop function ingest_private.end_failed(uuid, text)")
             admin.execute(
@@ -339,7 +339,7 @@ class TestDrift:
     def test_is_not_what_a_project_made_of_its_own(self, shared: Connection):
         shared.execute("create function ingest.mine() returns integer language sql as 'select 1'")
         assert check_schema(shared) == []
-        # But a second function under a name of ours could be called in place of it.
+        # But somebody could call a second function with a name of docmill's instead.
         shared.execute(
             "create function ingest.cancel_job(text) returns text language sql as 'select $1'"
         )
@@ -351,7 +351,7 @@ class TestDrift:
             for change in DRIFTS.values():
                 connection.execute(change.encode())
         assert apply(database, "postgres").reapplied
-        # A function that was dropped comes back at the end of the dump: order does not matter.
+        # A function that was dropped comes last in the dump: order does not matter.
         assert sorted(dump(database).splitlines()) == sorted(before.splitlines())
         assert check(database) == []
 
@@ -399,7 +399,7 @@ class TestWhereverPgvectorLies:
 
 
 def held(database: Database) -> set[tuple[str, str, str]]:
-    """Who but the owner holds what on which object of the two schemas, PUBLIC included."""
+    """All grants on objects of the two schemas except the owner's, PUBLIC included."""
     with database.connect() as connection:
         found = rows(
             connection,

@@ -1,7 +1,7 @@
-"""The states of a job as ARCHITECTURE.md draws them are those that the SQL has.
+"""The states of a job in ARCHITECTURE.md are those in the SQL.
 
-Two judges that know nothing of each other: one reads the functions of a database, the other takes
-every step and notes who took it.
+Two independent judges: one reads the functions of a database, the other takes every step and notes
+which function took it.
 """
 
 import re
@@ -46,7 +46,7 @@ from tests.support.database import (
 )
 from tests.support.pages import ROOT
 
-#: Code that talks to the database: who calls a function from outside of it.
+#: Code that talks to the database, and so calls functions from outside.
 CALLERS: Final = ("worker", "tasks", "embedded", "docmill/cli")
 _CALL: Final = re.compile(r"\b(ingest(?:_private)?\.\w+)\s*\(")
 _WRITE: Final = re.compile(r"\b(insert into|update) ingest\.jobs\b([^;]*)", re.IGNORECASE)
@@ -55,24 +55,24 @@ _SET: Final = re.compile(r"\bset\b(.*?)(?:\b(?:where|from|returning)\b|$)", re.D
 
 @pytest.fixture(scope="module")
 def project(postgres: PostgresServer) -> Iterator[Database]:
-    """A project of this module's own: it gets a trigger that no project has."""
+    """This module's own project: it gets a trigger that no other project has."""
     with make_database(postgres) as made:
         watch_bucket(made)
         yield made
 
 
-# The first judge: what the functions say.
+# The first judge: the source of the functions.
 
 
 def innermost_out(text: str) -> str:
-    """A statement without what stands in parentheses, subqueries above all."""
+    """A statement without the text in parentheses, that is, mainly without subqueries."""
     while (flat := re.sub(r"\([^()]*\)", " ", text)) != text:
         text = flat
     return text
 
 
 def writes_state(body: str) -> bool:
-    """Whether a function itself makes a job, or gives one another state."""
+    """Whether a function itself makes a job or changes a job's state."""
     for verb, statement in _WRITE.findall(body):
         if verb.lower() == "insert into":
             return True
@@ -100,7 +100,7 @@ def called_from_outside() -> set[str]:
 
 
 def entries(functions: Mapping[str, str], called: set[str]) -> set[str]:
-    """Names of the functions that may change a state and that somebody outside calls."""
+    """Names of the functions that may change a state and are called from outside."""
     calls = {name: set(_CALL.findall(body)) & set(functions) for name, body in functions.items()}
     changing = {name for name, body in functions.items() if writes_state(body)}
     while more := {name for name in calls if calls[name] & changing} - changing:
@@ -115,7 +115,7 @@ def entered(project: Database) -> set[str]:
         return entries(functions_of(connection), called_from_outside())
 
 
-# The second judge: what happens.
+# The second judge: the steps that really happen.
 
 NOTE_STEPS: Final = """
     create table public.steps (before text, stack text, after text);
@@ -140,7 +140,7 @@ _FRAME: Final = re.compile(r"function ingest(?:_private)?\.(\w+)\(")
 
 
 def outermost(stack: str) -> str:
-    """Which function of docmill was called first."""
+    """The function of docmill that was called first."""
     frames = _FRAME.findall(stack)
     assert frames, f"not by a function of docmill: {stack}"
     return str(frames[-1])
@@ -148,7 +148,7 @@ def outermost(stack: str) -> str:
 
 @contextmanager
 def unheard(admin: Connection) -> Iterator[None]:
-    """Storage changes, and no trigger tells."""
+    """While this is open, Storage changes without triggers."""
     admin.execute("set session_replication_role = replica")
     try:
         yield
@@ -179,7 +179,7 @@ def reconcile(admin: Connection, _object_id: UUID, _name: str) -> None:
     admin.execute("select ingest_private.reconcile(null, null)")
 
 
-#: What finds out later what no trigger told, for one object and its name.
+#: The sweeps that later find a change without a trigger, for one object and its name.
 def sync_together(admin: Connection, object_id: UUID, name: str) -> None:
     admin.execute("select ingest_private.sync_hints(%s, %s, %s)", [[object_id], ["docs"], [name]])
 
@@ -205,7 +205,7 @@ def find_out_later(admin: Connection, sweep: str) -> None:
 
 
 def tell_at_once(admin: Connection) -> None:
-    """The same by the triggers; and deletes."""
+    """The same with triggers, and deletes."""
     put_object(admin, "told.txt")
     claimed(admin, job_of(admin, put_object(admin, "told.txt")))
     put_object(admin, "told.txt")
@@ -215,7 +215,7 @@ def tell_at_once(admin: Connection) -> None:
 
 
 def remove_source(admin: Connection) -> None:
-    """Its documents go over to the source of the whole bucket, which finds other owners."""
+    """Its documents move to the source of the whole bucket, which finds other owners."""
     for folder in ("waits", "runs"):
         source = value(
             admin,
@@ -237,7 +237,7 @@ def lose_document(admin: Connection) -> None:
 
 
 def withdraw_in_use(project: Database, admin: Connection) -> None:
-    """Its job is locked: the drain ends it, whether it waits or runs."""
+    """Its job is locked, so the drain ends it, whether it waits or runs."""
     for name in ("waits", "runs"):
         job_id = job_of(admin, put_object(admin, f"{name}.txt"))
         if name == "runs":
@@ -270,7 +270,7 @@ def fail_and_release(admin: Connection) -> None:
 
 
 def end_hopeless(admin: Connection) -> None:
-    """Give a job back until nobody believes any more that its error will pass."""
+    """Give a job back until its error counts as lasting."""
     run = start(admin, "hopeless.txt")
     for _ in range(4):
         assert release(admin, run)
@@ -282,13 +282,13 @@ def end_hopeless(admin: Connection) -> None:
 
 
 def vanish(admin: Connection, _run: Run) -> None:
-    """The worker says no more, and its lease runs out."""
+    """The worker stops renewing, and its lease expires."""
     expire_leases(admin)
     assert rescue(admin) == 1
 
 
 def die(admin: Connection) -> None:
-    """With others, and then alone until the job fails."""
+    """First beside others, then alone, until the job fails."""
     run = start(admin, "deadly.txt")
     for _ in range(2):
         vanish(admin, run)
@@ -297,7 +297,7 @@ def die(admin: Connection) -> None:
 
 
 def read_again(admin: Connection) -> None:
-    """A document that is searchable, once more."""
+    """Read a searchable document again."""
     succeed(admin)
     made = value(
         admin, """select job_ids from ingest_private.read_again('{"bucket": "docs"}', 1)"""
@@ -306,7 +306,7 @@ def read_again(admin: Connection) -> None:
 
 
 def reindex(admin: Connection) -> None:
-    """Two versions more: filled by publishing and by the schedule, made active, dropped."""
+    """Two more versions: filled by publishing and by the schedule, activated, dropped."""
     others = [new_version(admin, p_model=f"other {number}") for number in range(2)]
     succeed(admin)
     assert publish_unchanged(admin, start(admin, "read.txt")) == "published"
@@ -324,7 +324,7 @@ def reindex(admin: Connection) -> None:
 
 
 def come_too_late(admin: Connection, *, former: int) -> None:
-    """Uploads that knew this version as the active one: the last of them waits there."""
+    """Uploads that saw this version as the active one: the last of them waits there."""
     move = "update ingest.jobs set index_version = %s where id = %s"
     admin.execute(move, [former, start(admin, "late and running.txt").job_id])
     admin.execute(move, [former, job_of(admin, put_object(admin, "late.txt"))])
@@ -336,14 +336,14 @@ def come_too_late(admin: Connection, *, former: int) -> None:
 
 
 def erase(admin: Connection) -> None:
-    """A person whose one document waits, and whose other one is worked on."""
+    """An owner with one waiting document and one in work."""
     put_object(admin, "e1.txt", owner="eve")
     claimed(admin, job_of(admin, put_object(admin, "e2.txt", owner="eve")))
     admin.execute("select ingest_private.erase_owner('eve')")
 
 
 def ask_to_cancel(project: Database, admin: Connection) -> None:
-    """By an operator, by the owner; while a job waits, and while it runs."""
+    """By an operator and by the owner, while a job waits and while it runs."""
     request = "select ingest_private.request_cancel(%s)"
     assert value(admin, request, job_of(admin, put_object(admin, "c1.txt"))) == "cancelled"
     job_id = job_of(admin, put_object(admin, "c2.txt", owner="alice"))
@@ -368,7 +368,7 @@ def ask_to_cancel(project: Database, admin: Connection) -> None:
 
 @pytest.fixture(scope="module")
 def taken(project: Database) -> set[Step]:
-    """Every step that a job can take, each taken once at least."""
+    """Every step that a job can take, each taken at least once."""
     with project.connect() as admin:
         admin.execute(NOTE_STEPS)
         tell_at_once(admin)
@@ -387,7 +387,7 @@ def taken(project: Database) -> set[Step]:
         }
 
 
-# Both against the drawing, and against drawings that are wrong.
+# Compare both with the drawing, and with wrong drawings.
 
 
 def drawing() -> str:
@@ -407,13 +407,13 @@ def test_the_judges_know_the_same_functions(entered: set[str], taken: set[Step])
 
 
 def without(number: int, text: str) -> str:
-    """One arrow less."""
+    """The drawing without one arrow."""
     arrows = [line for line in text.splitlines(keepends=True) if "-->" in line]
     return text.replace(arrows[number], "")
 
 
 def shortened(number: int, text: str) -> str:
-    """One name less in a label."""
+    """The drawing with one name less in a label."""
     step = sorted(drawn_steps(text))[number]
     rest = drawn_steps(text) - {step}
     return "".join(f"{one.before} --> {one.after}: {one.function}\n" for one in rest)
@@ -453,7 +453,7 @@ def test_a_function_that_the_diagram_lacks_is_noticed(function: str, entered: se
 def test_a_function_that_comes_to_change_a_state_is_noticed(
     project: Database, entered: set[str]
 ) -> None:
-    """Directly, or through others that do."""
+    """Directly, or through other functions."""
     with project.connect() as connection, connection.transaction(force_rollback=True):
         connection.execute(
             """create function ingest_private.new_way(p_job_id uuid) returns void language sql as

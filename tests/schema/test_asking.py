@@ -1,4 +1,4 @@
-"""Conversations: users write and read their own, and sources are read under their rights of now."""
+"""Conversations: users write and read only their own; sources need their present rights."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -70,7 +70,7 @@ def limit(admin: Connection, **limits: int) -> None:
 
 @pytest.fixture(autouse=True)
 def usual_limits(admin: Connection):
-    """Settings outlive a test."""
+    """Settings outlive a test, so this resets them."""
     yield
     admin.execute("delete from ingest_private.settings where name = 'asking'")
 
@@ -189,7 +189,7 @@ class TestLimit:
             client.execute("select ingest.ask_question('Who?')")
         assert 0 < int(raised.value.diag.message_detail or "") <= 60
         ask(wiped, sub="bob")
-        # What is deleted was asked all the same.
+        # A deleted question still counts as asked.
         with as_client(wiped, {"sub": "alice"}) as client:
             client.execute("select ingest.delete_conversation(%s)", [asked["conversation"]])
         with refused("PT429"):
@@ -226,7 +226,7 @@ class TestLimit:
 
 
 def wait_for_any_block(admin: Connection, background: Background) -> None:
-    """Until somebody waits for a lock."""
+    """Wait until some backend waits for a lock."""
     while not value(
         admin,
         "select exists (select from pg_stat_activity where cardinality(pg_blocking_pids(pid)) > 0)",
@@ -264,7 +264,7 @@ class TestSources:
         ]
 
     def test_that_are_anothers_say_nothing(self, wiped: Database, sources: list[tuple[UUID, UUID]]):
-        """A client may write any id into its own answer: it reads no more by that."""
+        """A client may write any id into its own answer, but reads nothing more by this."""
         message = answer(
             wiped, ask(wiped, sub="mallory")["message_id"], sources=sources, sub="mallory"
         )

@@ -1,4 +1,4 @@
-"""Budgets: what is spent is booked, and what is over a budget waits and never fails."""
+"""Budgets: spending is recorded; jobs over a budget wait and never fail."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -124,7 +124,7 @@ class TestABudget:
         budget(admin, 10, scope="owner", key="bob")
         assert not spend(worker, claimed(worker, uploaded(admin, "a.txt")), 2)
         assert spend(worker, claimed(worker, uploaded(admin, "b.txt", "bob")), 2)
-        # Nobody is no owner.
+        # A missing owner is not an owner.
         assert spend(worker, claimed(worker, uploaded(admin, "c.txt", None)), 2)
 
     def test_of_an_owner_for_the_month_leaves_that_for_each_owners_day(
@@ -191,7 +191,7 @@ class TestABudget:
         spend(worker, run, 1)
         publish(worker, run, [])
         waiting = uploaded(admin, "b.txt")
-        # The next day: what was spent is of yesterday, and the time that the job waits for is over.
+        # It is the next day: the spending is yesterday's, and the job's waiting time is over.
         admin.execute("update ingest_private.spend set day = day - 1")
         admin.execute(
             "update ingest_private.job_queue set due_at = now() where job_id = %s", [waiting]

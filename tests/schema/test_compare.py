@@ -1,4 +1,4 @@
-"""docmill reindex compare: two index versions side by side, each owner for themselves."""
+"""docmill reindex compare: two index versions, compared in each owner's own documents."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from tests.support import fake_openai
 from tests.support.database import Database, make_database, put_object, watch_bucket
 from tests.support.fake_openai import FakeOpenAI
 
-#: More than are looked for: Carol has a document about each.
+#: More documents than a search returns: Carol has one on each subject.
 THINGS = (
     *("apples", "bridges", "candles", "dogs", "engines", "forests", "gardens", "horses"),
     *("islands", "juice", "kitchens", "lemons", "mountains", "needles", "oceans", "pianos"),
@@ -48,7 +48,7 @@ OTHER_WIDTH = 512
 
 
 def fill(admin: Connection, version: int, vector: Callable[[str], Any]) -> None:
-    """The waiting jobs of a version, done with these embeddings."""
+    """Finish the waiting jobs of a version with these embeddings."""
     for row in rows(
         admin,
         """select job.id, document.object_name as name, document.owner_id as owner
@@ -71,7 +71,7 @@ def openai() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture(scope="module")
 def library(postgres: PostgresServer) -> Iterator[Database]:
-    """Documents of two owners, by the local model and, in version 2, by one that knows nothing."""
+    """Documents of two owners: version 1 with the local model, version 2 with a useless one."""
     local = LocalEmbedder()
     with make_database(postgres) as database, database.connect() as admin:
         watch_bucket(database)
@@ -95,7 +95,7 @@ def library(postgres: PostgresServer) -> Iterator[Database]:
 def run(
     library: Database, openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
-    """The command, as an operator gives it; what it says, or why it refuses."""
+    """Run the command; return its output or its refusal."""
     monkeypatch.setenv("DOCMILL_ADMIN_DATABASE_URL", library.url("postgres"))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("OPENAI_BASE_URL", openai.url)
@@ -120,7 +120,7 @@ def test_what_is_drawn_is_found_by_the_model_that_knows_and_each_owner_asks_for_
     )
     assert (other["version"], other["state"], other["dimensions"]) == (2, "building", OTHER_WIDTH)
     assert active["known_item_rate"] == 1 > other["known_item_rate"] > 0
-    # A document is a passage here, but for two.
+    # Here each document is one passage, except two.
     assert 0 < report["document_overlap"] < 1
     assert report["passage_overlap"] == pytest.approx(report["document_overlap"], abs=0.05)
     for one in report["versions"]:
@@ -170,7 +170,7 @@ def test_a_passage_is_asked_for_by_the_heading_above_it(library: Database):
         drawn = compare.draw(admin, compare.pair(admin, 2), owner="alice", many=50)
         assert {question.text for question in drawn} == {"Care of the roof"}
         begins = {question.known.content for question in drawn if question.known}
-        assert "Slates are replaced every forty years." in begins  # the first of two under it
+        assert "Slates are replaced every forty years." in begins  # the first of its two passages
 
 
 def test_saved_queries_are_asked_as_a_user(run: Callable[..., str], tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Impossible rows are impossible: every constraint of the schema refuses one, by its name."""
+"""Impossible rows cannot be written: every constraint of the schema refuses one, by name."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ VECTOR = "array_fill(0.1::real, array[256])::extensions.vector::extensions.halfv
 
 
 def insert(table: str, defaults: Mapping[str, str], columns: Mapping[str, str]) -> str:
-    """An insert of a row that is right but for `columns`, which are SQL expressions."""
+    """An insert of a row that is valid except for `columns`, which are SQL expressions."""
     row = {**defaults, **columns}
     return f"insert into {table} ({', '.join(row)}) values ({', '.join(row.values())})"
 
@@ -281,7 +281,7 @@ def twice(statement: str) -> str:
     return f"{statement}; {statement}"
 
 
-#: Constraint: statements of which each must be refused by it.
+#: Constraint: statements, each of which it must refuse.
 REFUSED: Mapping[str, list[str]] = {
     # documents
     "documents_pkey": [document(id=DOCUMENT)],
@@ -606,7 +606,7 @@ def watched(shared_database):
 
 @pytest.fixture
 def connection(watched: None, shared: Connection) -> Connection:
-    """One document without a job, one finished job, one question; the rest is empty."""
+    """One document without a job, one finished job, one question; all else is empty."""
     shared.execute(document(id=DOCUMENT).encode())
     shared.execute(finished(id=JOB).encode())
     shared.execute(conversation(id=CONVERSATION).encode())
@@ -643,7 +643,7 @@ def test_every_constraint_of_the_catalog_is_tested_here(shared: Connection):
 def test_an_impossible_row_is_refused(connection: Connection, constraint: str, statement: str):
     with pytest.raises(psycopg.errors.IntegrityError) as raised:
         connection.execute(statement.encode())
-    # A partition's unique index has a name of its own.
+    # A partition's unique index has its own name.
     name = (raised.value.diag.constraint_name or "").replace("_1_", "_")
     if constraint == "chunks_1_dimensions":
         constraint = "chunks_dimensions"

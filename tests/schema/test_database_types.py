@@ -1,4 +1,4 @@
-"""examples/javascript/database.types.ts says what the schema is."""
+"""examples/javascript/database.types.ts matches the schema."""
 
 from tests.support.database import Database
 from tests.support.database_types import COMMAND, FILE, database_types

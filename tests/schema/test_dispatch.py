@@ -24,13 +24,13 @@ def database(wiped: Database) -> Database:
 
 
 def put_many(connection: Connection, count: int, owner: str | None, bucket: str = "docs") -> None:
-    """Upload many small objects of one owner, each by a statement of its own."""
+    """Upload many small objects of one owner, each with its own statement."""
     for number in range(count):
         put_object(connection, f"{owner}/{number}.txt", owner=owner, bucket=bucket)
 
 
 def finish(connection: Connection, job_ids: list[UUID]) -> None:
-    """End these jobs as a publish would, but for the chunks."""
+    """End these jobs like a publish, but without chunks."""
     connection.execute(
         "select ingest_private.end_job(id, 'cancelled') from unnest(%s::uuid[]) as id", [job_ids]
     )
@@ -69,7 +69,7 @@ class TestWindow:
     def test_is_kept_where_statistics_are_of_a_shorter_queue(
         self, admin: Connection, worker: Connection
     ):
-        """The planner then asks for the next jobs once for each row, and each time gets others."""
+        """Otherwise the planner asks for the next jobs once per row, and gets others each time."""
         put_many(admin, 1, "alice")
         admin.execute("analyze ingest_private.job_queue")
         put_many(admin, 20, "bob")
@@ -203,7 +203,7 @@ class TestFairness:
 
     @staticmethod
     def backlog(admin: Connection, owner: str, count: int, bucket: str = "docs") -> None:
-        """A backlog as 1,000 uploads leave it, in one statement."""
+        """Write a backlog like that of 1,000 uploads, in one statement."""
         admin.execute(
             """insert into storage.objects (bucket_id, name, version, owner_id, metadata)
                select %s, %s || '/' || n, 'v', %s, '{"size": 1000}'
@@ -212,7 +212,7 @@ class TestFairness:
         )
 
     def ahead(self, admin: Connection, object_id: UUID) -> int:
-        """How many jobs would be dispatched before the object's."""
+        """How many jobs would be dispatched before the object's job."""
         ahead: int = value(
             admin,
             """select count(*) from ingest_private.job_queue as entry,
@@ -228,7 +228,7 @@ class TestFairness:
     ):
         self.backlog(admin, "alice", 1000)
         heartbeat(worker, slots=self.SLOTS)
-        # At the start, in the middle, and after more of it came in.
+        # At the start, in the middle, and after more jobs arrived.
         for _ in range(3):
             taken = take(worker)
             assert self.ahead(admin, put_object(admin, "bob/1", owner="bob")) <= self.SLOTS
@@ -243,7 +243,7 @@ class TestFairness:
     def test_a_big_urgent_job_that_runs_puts_no_newcomer_behind_the_backlog_of_others(
         self, database: Database, admin: Connection, worker: Connection
     ):
-        """Each priority has its own time, or the newcomer's rank would follow the urgent job's."""
+        """Each priority has its own clock; otherwise a newcomer ranks behind the urgent job."""
         watch_bucket(database, "urgent", priority=0)
         self.backlog(admin, "alice", 300)
         put_object(admin, "huge", bucket="urgent", owner="carol", size=1 << 40)
@@ -300,11 +300,11 @@ class TestAging:
         )
         assert sorted(row["fairness_key"] for row in lifted) == ["owner:alice", "owner:bob"]
         assert {row["priority"] for row in lifted} == {4}
-        # A newcomer waits for those that are lifted and a turn of each owner, not for the backlog.
+        # A newcomer waits for lifted jobs and one job of each owner, not for the backlog.
         newcomer = job_of(admin, put_object(admin, "new", owner="carol"))
         heartbeat(worker, slots=7)
         assert newcomer in take(worker)
-        # Another one of the owner moves up once that one is over.
+        # Another job of the owner moves up when that one has ended.
         first = next(row["job_id"] for row in lifted if row["fairness_key"] == "owner:alice")
         finish(admin, [first])
         worker.execute("select ingest_private.age_jobs()")

@@ -1,4 +1,4 @@
-"""The doorbell: signed events that tell the receiver of a change, and no upload fails by it."""
+"""The doorbell: signed events tell the receiver about a change, and never make an upload fail."""
 
 import hashlib
 import hmac
@@ -46,7 +46,7 @@ def database(wiped: Database) -> Database:
 
 @pytest.fixture
 def owner(database: Database) -> Iterator[Connection]:
-    """The project's admin, where no doorbell is installed and nothing is queued."""
+    """The project's admin; no doorbell is installed and nothing is queued."""
     with database.connect("postgres") as connection:
         remove_doorbell(connection)
         connection.execute("delete from net.http_request_queue")
@@ -56,7 +56,7 @@ def owner(database: Database) -> Iterator[Connection]:
 
 @pytest.fixture
 def secret(owner: Connection) -> str:
-    """A doorbell is installed, and this signs."""
+    """The secret of an installed doorbell."""
     made = install_doorbell(owner, URL)
     assert made is not None
     return made
@@ -68,7 +68,7 @@ def queued(connection: Connection) -> list[dict[str, Any]]:
 
 
 def events(connection: Connection, *secrets: str) -> list[dict[str, Any]]:
-    """The queued events; every one of these secrets must verify each of them."""
+    """The queued events; each must be signed with every one of these secrets."""
     found = []
     for request in queued(connection):
         body = bytes(request["body"])
@@ -81,7 +81,7 @@ def events(connection: Connection, *secrets: str) -> list[dict[str, Any]]:
 
 
 def failure(connection: Connection) -> str | None:
-    """What the last upload noted."""
+    """The failure that the last upload noted."""
     noted = value(
         connection,
         "select value ->> 'message' from ingest_private.settings where name = 'webhook_failure'",
@@ -144,7 +144,7 @@ class TestAnEvent:
     def test_is_signed_small_and_has_what_the_receiver_reads(
         self, admin: Connection, secret: str, name: str
     ):
-        if len(name) > 1024:  # no index of Storage takes it, so no upload has it
+        if len(name) > 1024:  # too long for Storage's index, so no upload has such a name
             admin.execute(
                 "select ingest_private.ring_doorbell('INSERT', ingest_private.event_row("
                 "gen_random_uuid(), %s, %s, %s), null)",
@@ -255,7 +255,7 @@ class TestOneTransaction:
 
     @pytest.mark.parametrize("role", ["authenticated", "anon", "service_role"])
     def test_that_is_rolled_back_sends_nothing(self, admin: Connection, secret: str, role: str):
-        """As Storage tries the caller's permission."""
+        """Like Storage's check of the caller's permission."""
         with admin.transaction(force_rollback=True):
             admin.execute("create policy all_may on storage.objects using (true)")
             admin.execute(f"set local role {role}".encode())
@@ -328,7 +328,7 @@ def at_url(url: str) -> str:
                 where name = 'webhook'"""
 
 
-#: What may break, and what is then said of it.
+#: Ways to break it, and the problem that is then reported.
 BREAKS = {
     "no pg_net": ("drop schema net cascade", "pg_net is missing|net"),
     "pg_net has another function": (
@@ -381,7 +381,7 @@ class TestWhatIsBroken:
                 lambda: delete_objects(admin, ["gone.txt"]),
             ):
                 admin.execute("delete from ingest_private.settings where name = 'webhook_failure'")
-                # As in a transaction of its own.
+                # As if it were a separate transaction.
                 admin.execute("set local docmill.has_rung = ''")
                 change()
                 noted = failure(admin)
@@ -458,7 +458,7 @@ class TestTheDoctor:
     @staticmethod
     @contextmanager
     def answering(database: Database, status: int | None, error: str | None) -> Iterator[None]:
-        """As pg_net's worker: notes an answer to each request that is committed."""
+        """Like pg_net's worker: note an answer for each committed request."""
         done = threading.Event()
 
         def answer() -> None:
@@ -634,7 +634,7 @@ class TestSecrets:
 
 @contextmanager
 def silent(connection: Connection) -> Iterator[None]:
-    """As without a doorbell."""
+    """While this is open, the doorbell does nothing."""
     connection.execute("set docmill.has_rung = 'true'")
     try:
         yield
@@ -645,7 +645,7 @@ def silent(connection: Connection) -> Iterator[None]:
 def test_a_ring_costs_an_upload_less_than_a_millisecond(
     admin: Connection, owner: Connection, secret: str
 ):
-    """Measured as 0.1 ms. The fastest of many: others work on this machine, too."""
+    """Measured: 0.1 ms. The fastest of many tries, because the machine may be busy."""
     rotate_secret(owner)
 
     def trigger_ms() -> float:

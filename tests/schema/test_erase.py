@@ -1,4 +1,4 @@
-"""After `erase` nothing in any table names the person, or says what they wrote."""
+"""After `erase`, no row in any table names the person or contains their text."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ EVE = "e0e00000-0000-4000-8000-00000000000e"
 
 
 def mentions(admin: Connection, *needles: str) -> dict[str, int]:
-    """Rows of docmill's tables, partitions too, in which one of these texts is, in any column."""
+    """Rows of docmill's tables and partitions that contain one of these texts in any column."""
     tables = rows(
         admin,
         """select nspname as schema, relname as name
@@ -52,7 +52,7 @@ def mentions(admin: Connection, *needles: str) -> dict[str, int]:
 
 
 def a_life(database: Database, admin: Connection, worker: Connection, owner: str) -> list[UUID]:
-    """Documents of every kind, and everything else that an owner leaves; their documents' ids."""
+    """Documents of every kind, and all other data of an owner; returns the documents' ids."""
     said = [f"{SECRET} of {owner}", f"{SECRET} of {owner} again"]
     published = put_object(admin, f"{owner}/published.txt", owner=owner)
     run = claimed(worker, job_of(admin, published))
@@ -123,7 +123,7 @@ def test_what_was_erased_comes_back_with_another_upload_and_not_before(
     [source] = rows(admin, "select id from ingest_private.sources where retired_at is null")
     admin.execute("select * from ingest_private.backfill_source(%s, null)", [source["id"]])
     assert rows(admin, "select from ingest.documents") == []
-    # The owner may change a file without another version: it is erased all the same.
+    # The owner may change a file without a new version: it still stays erased.
     admin.execute("update storage.objects set user_metadata = '{\"a\": 1}'")
     assert rows(admin, "select from ingest.documents") == []
 
@@ -150,7 +150,7 @@ def test_a_note_of_a_file_that_is_gone_is_pruned(
 def test_a_document_that_became_another_persons_is_theirs(
     wiped: Database, admin: Connection, worker: Connection
 ) -> None:
-    """Its embeddings lay under the first owner, and are taken over."""
+    """Its embeddings were stored for the first owner, and are taken over."""
     object_id = put_object(admin, "a.txt", owner=EVE)
     ingest(worker, object_id, ["shared words"])
     admin.execute("update storage.objects set owner_id = 'bob' where id = %s", [object_id])
@@ -187,7 +187,7 @@ class TestExport:
         worker: Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> Database:
-        """A document of two people each, one chunk said twice, one document not searchable."""
+        """One document each for two people, one repeated chunk, one unsearchable document."""
         ingest(worker, put_object(admin, "eve.txt", owner=EVE), ["one", "two", "one"])
         ingest(worker, put_object(admin, "bob.txt", owner="bob"), ["three"])
         put_object(admin, "late.txt", owner="bob")
@@ -222,7 +222,7 @@ class TestExport:
         assert table[0]["chunk_id"] == lines[0]["chunk_id"]
 
     def test_rows_come_as_they_are_asked_for(self, project: Database) -> None:
-        """A cursor of the server: what is not asked for is not sent."""
+        """A cursor on the server: rows that are not requested are not sent."""
         with project.connect("postgres") as connection:
             with passages(connection, owner=None, bucket=None) as found:
                 next(found)

@@ -1,4 +1,4 @@
-"""The list of errors in the database is the one that the code raises."""
+"""The database has the same list of errors as the code."""
 
 from docmill.worker.errors import ERROR_CODES
 from tests.schema.actors import Connection, rows
@@ -20,7 +20,7 @@ def test_every_code_has_a_message_and_a_remedy_in_whole_sentences(shared: Connec
 
 
 def test_a_code_that_may_hold_a_job_is_waiting_or_configuration(shared: Connection):
-    """Hold reasons are named after codes where there is one."""
+    """A hold reason has the name of its code, if there is one."""
     kinds = {
         row["code"]: row["kind"] for row in rows(shared, "select * from ingest_private.error_codes")
     }

@@ -1,4 +1,4 @@
-"""The schema as migrations of the Supabase CLI: the same database as `schema apply` makes."""
+"""The schema as migrations of the Supabase CLI gives the same database as `schema apply`."""
 
 import json
 import os
@@ -31,7 +31,7 @@ FIRST = "20261124123015_docmill_schema.sql"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The migrations of a project that has none yet."""
+    """The migrations folder of a project that has none yet."""
     (tmp_path / "supabase").mkdir()
     return tmp_path / "supabase" / "migrations"
 
@@ -59,7 +59,7 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def state(database: Database) -> str:
-    """The whole database, but for the CLI's table and for when things were made."""
+    """The whole database, without the CLI's table and without times."""
     with database.connect() as connection:
         connection.execute("drop schema if exists supabase_migrations cascade")
     return re.sub(r"'2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d[^']*'", "'then'", dump(database))
@@ -69,7 +69,7 @@ def state(database: Database) -> str:
 def release(
     monkeypatch: pytest.MonkeyPatch, *, migration: str | None = None, function: str | None = None
 ) -> Iterator[None]:
-    """The next release of docmill: with a migration more, or with one function changed."""
+    """The next release of docmill: with one more migration, or with one changed function."""
     real = schema.sql_files
 
     def files(name: str) -> list[SqlFile]:
@@ -169,7 +169,7 @@ class TestWhatAFileDoes:
         assert check(project) == []
 
     def test_works_in_one_simple_query(self, project: Database, folder: Path):
-        """As the dashboard's editor and psql -1 run it."""
+        """Like the dashboard's editor and psql -1."""
         export(folder)
         with project.connect("postgres") as connection:
             connection.execute((folder / FIRST).read_bytes())

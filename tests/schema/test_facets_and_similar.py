@@ -16,7 +16,7 @@ from tests.support.database import Database, as_client, make_database, watch_buc
 
 
 def facets(connection: Connection, query: str | None, **parameters: Any) -> dict[str, Counter[Any]]:
-    """search_facets: of each facet, how many passages have which value."""
+    """search_facets: for each facet, how many passages have each value."""
     arguments = {"query_text": query, **parameters}
     named = ", ".join(f"{name} => %s" for name in arguments)
     made: dict[str, Counter[Any]] = {}
@@ -64,7 +64,7 @@ class TestFacets:
     def test_are_the_account_of_what_is_found(
         self, shelves: Database, owner: str, query: str, *, by_meaning: bool
     ):
-        """Of fewer than all candidates: what hybrid_search finds, each passage and document."""
+        """With fewer hits than candidates: the passages and documents that hybrid_search finds."""
         vector = literal(vector_of(query)) if by_meaning else None
         with as_client(shelves, {"sub": owner}, read_only=True) as client:
             hits = rows(
@@ -96,7 +96,7 @@ class TestFacets:
             "max_per_document": 1,
         }
         with as_client(shelves, {"sub": "alice"}, read_only=True) as client:
-            # The embedding is near to every passage, the word in three of them.
+            # The embedding is near every passage; the word is in three of them.
             assert facets(client, "zubo", **arguments)["folder"] == {"a": 3, "a/b": 1}
             assert facets(client, "zubo", candidates=1)["bucket"].total() == 1
             names = (
@@ -124,7 +124,7 @@ class TestFacets:
 
 
 def similar(connection: Connection, document_id: Any, **parameters: Any) -> list[dict[str, Any]]:
-    """The documents near to one."""
+    """The documents similar to one."""
     arguments = {"document_id": document_id, **parameters}
     named = ", ".join(f"{name} => %s" for name in arguments)
     return rows(connection, f"select * from ingest.similar({named})", *arguments.values())
@@ -159,7 +159,7 @@ class TestSimilar:
                     vector / np.linalg.norm(vector)
                 )
         chosen = documents["alice"][0]
-        # Eight of its twenty.
+        # Eight of its twenty chunks.
         passages = [embeddings[chosen][n * 20 // 8] for n in range(8)]
         expected = {
             document: np.mean([max(passage @ other for other in others) for passage in passages])

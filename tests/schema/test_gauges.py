@@ -1,4 +1,4 @@
-"""The numbers that workers read of the database for metrics."""
+"""The numbers that workers read from the database for metrics."""
 
 from docmill.worker.store.gauges import GAUGES, read_gauges
 from tests.schema.actors import Connection, claimed, heartbeat, job_of

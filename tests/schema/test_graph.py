@@ -1,4 +1,4 @@
-"""The HNSW index of an index version, and how recall is measured: with an admin's rights."""
+"""The HNSW index of an index version, and the measurement of recall, both as an admin."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.support.database import Database, delete_objects, make_database, watc
 
 @pytest.fixture(scope="module")
 def project(postgres: PostgresServer) -> Iterator[Database]:
-    """Documents of alice's and of bob's."""
+    """Documents of alice and bob."""
     with make_database(postgres) as made:
         watch_bucket(made)
         upload(made, "a.txt", [f"alice {number}" for number in range(40)], owner="alice")

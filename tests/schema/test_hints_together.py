@@ -1,4 +1,4 @@
-"""Hints that are settled together end as they would one by one."""
+"""Hints that are settled together have the same result as one by one."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ def database(wiped: Database) -> Database:
 
 @pytest.fixture
 def hints(database: Database, admin: Connection) -> Iterator[list[Hint]]:
-    """Objects that Storage changed while no trigger heard of it, and hints of every quality."""
+    """Changed objects without triggers, and good and bad hints for them."""
     watch_bucket(database, "other")
     known = {name: put_object(admin, name, owner="alice") for name in ("kept", "moved", "new name")}
     gone = put_object(admin, "gone", owner="alice")
@@ -69,7 +69,7 @@ def outcome(
     hints: Sequence[Hint],
     sync: Callable[[Connection, Sequence[Hint]], list[UUID | None]],
 ) -> tuple[list[Any], list[Any]]:
-    """What each hint led to, and what documents there are then; none of it is kept."""
+    """The result of each hint, and the documents afterwards; rolled back."""
     with database.connect() as admin, admin.transaction(force_rollback=True):
         jobs = sync(admin, hints)
         names = {

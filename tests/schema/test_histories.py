@@ -1,10 +1,10 @@
-"""Who finds what, after every commit of random histories, judged by a model that knows no SQL.
+"""Random histories: after every commit, a model without SQL says who must find what.
 
-Storage's statements are interleaved with all that docmill does in the background, while somebody
-holds locks or has a transaction open. None of Storage's statements may fail, none may meet its
-time-out, and from its commit on everybody finds what the new state allows and nothing else.
+Storage's statements are mixed with all background work of docmill, while other transactions are
+open or hold locks. None of Storage's statements may fail or time out. From its commit on, everybody
+finds exactly what the new state allows.
 
-DOCMILL_HISTORIES makes it more histories, DOCMILL_HISTORY_STEPS longer ones.
+DOCMILL_HISTORIES sets the number of histories, DOCMILL_HISTORY_STEPS their length.
 """
 
 import itertools
@@ -44,7 +44,7 @@ Readers = tuple[str | None, str]
 
 OWNERS: Final = ("alice", "bob")
 CALLERS: Final = (*OWNERS, "service_role")
-#: Bucket: how its owner is found, and who may read it.
+#: Bucket: how the owner is found, and who may read.
 SOURCES: Final = {
     "docs": ("uploader", "owner"),
     "home": ("folder:1", "owner"),
@@ -57,7 +57,7 @@ FILES: Final = ("1", "2", "3")
 
 @dataclass
 class Stored:
-    """An object of Storage as the model knows it, and what is found of it."""
+    """An object of Storage in the model, and the texts that searches may find of it."""
 
     id: UUID
     bucket: str
@@ -65,19 +65,19 @@ class Stored:
     uploader: str | None
     version: str
     texts: list[str]
-    #: What was published since its readers changed.
+    #: The text that was published since its readers last changed.
     published: list[str] = field(default_factory=list)
-    #: Texts of the versions that it had while it had these readers.
+    #: Texts of the versions that it had with its present readers.
     history: dict[Readers, set[str]] = field(default_factory=dict)
-    #: Its readers changed while docmill could not act: until it is published anew, what those who
-    #: have it now once had of it may be found.
+    #: Its readers changed while docmill could not act. Until it is published again, present readers
+    #: may find texts that they could read before.
     is_unsure: bool = False
-    #: What was embedded since it is ingested.
+    #: Texts that were embedded since it was ingested.
     embedded: list[str] = field(default_factory=list)
 
     @property
     def readers(self) -> Readers | None:
-        """Owner and access, by the rules of its source; None: it is not ingested."""
+        """Owner and access by the rules of its source; None: it is not ingested."""
         if self.bucket not in SOURCES:
             return None
         rule, access = SOURCES[self.bucket]
@@ -91,7 +91,7 @@ class Stored:
         return caller in {"service_role", owner} or is_shared
 
     def change(self, before: Readers | None) -> None:
-        """It is something else now; `before` are those who had it."""
+        """Note a change; `before` are the earlier readers."""
         if self.readers != before:
             self.published = []
         if self.readers is None:
@@ -102,7 +102,7 @@ class Stored:
 
 @dataclass
 class Held:
-    """A transaction that is open, and what its end means."""
+    """An open transaction, and what its end means."""
 
     name: str
     run: Run | None = None
@@ -111,7 +111,7 @@ class Held:
 
 
 class History:
-    """One history: the database, the model of what it holds, and who holds what is needed."""
+    """One history: the database, the model of its contents, and the open transactions."""
 
     def __init__(self, database: Database, chance: random.Random, stack: ExitStack) -> None:
         self.database = database
@@ -129,7 +129,7 @@ class History:
     # -- Storage
 
     def write(self) -> None:
-        """An upload, or an overwrite by the same or by another."""
+        """An upload, or an overwrite by the same or another user."""
         bucket, name = self.chance.choice(BUCKETS), self._name()
         if self.held and self.chance.random() < 0.5 and (one := self._any()):
             bucket, name = one.bucket, one.name
@@ -142,7 +142,7 @@ class History:
                returning id""",
             [bucket, name, version, uploader],
         ).fetchall()
-        # Versions have a part in common: its embedding is taken over.
+        # Versions share a part, whose embedding is taken over.
         texts = [f"head of {object_id}", f"version {next(self._numbers)}"]
         one = self.stored.setdefault(
             object_id, Stored(object_id, bucket, name, uploader, version, texts)
@@ -152,7 +152,7 @@ class History:
         one.change(before)
 
     def change_owner(self) -> None:
-        """By SQL, and no version changes."""
+        """Change the owner by SQL, without a new version."""
         if one := self._any():
             before, one.uploader = one.readers, self.chance.choice(OWNERS)
             self.storage.execute(
@@ -161,7 +161,7 @@ class History:
             one.change(before)
 
     def move(self) -> None:
-        """To a free name: in its bucket, to another, into or out of what is ingested."""
+        """Move an object to a free name: in its bucket or another, into or out of a source."""
         bucket, name = self.chance.choice(BUCKETS), self._name()
         is_free = all((one.bucket, one.name) != (bucket, name) for one in self.stored.values())
         if is_free and (one := self._any()):
@@ -174,7 +174,7 @@ class History:
             one.change(before)
 
     def delete(self) -> None:
-        """One object or several of a bucket, in one statement."""
+        """Delete one or several objects of a bucket, in one statement."""
         bucket = self.chance.choice(BUCKETS)
         there = [one for one in self.stored.values() if one.bucket == bucket]
         gone = self.chance.sample(there, min(len(there), self.chance.choice([1, 1, 3])))
@@ -185,7 +185,7 @@ class History:
             del self.stored[one.id]
 
     def take_back(self) -> None:
-        """All of it in a transaction that is rolled back."""
+        """Do several changes in a transaction that is rolled back."""
         with self.storage.transaction(force_rollback=True):
             self.storage.execute("set local storage.allow_delete_query = 'true'")
             self.storage.execute("update storage.objects set version = 'never', owner_id = 'eve'")
@@ -195,7 +195,7 @@ class History:
         return f"{self.chance.choice(FOLDERS)}/{self.chance.choice(FILES)}"
 
     def _any(self) -> Stored | None:
-        """An object, rather one that somebody has in use."""
+        """An object; more likely one that another transaction uses."""
         if self.held and self.held.object_id in self.stored and self.chance.random() < 0.6:
             return self.stored[self.held.object_id]
         return self.chance.choice([*self.stored.values()]) if self.stored else None
@@ -203,7 +203,7 @@ class History:
     # -- docmill in the background
 
     def ingest(self) -> None:
-        """Claim a job, stage, and publish; or leave it running."""
+        """Claim a job, stage and publish; or leave it running."""
         if (claimed := self._claim()) is not None:
             run, texts = claimed
             if self.chance.random() < 0.8:
@@ -238,7 +238,7 @@ class History:
     def _note(
         self, run: Run, texts: list[str], readers: tuple[UUID, Readers] | None, outcome: str
     ) -> None:
-        """What was published is found while its object has the readers that it was made for."""
+        """A published text is found as long as the object has the readers of that version."""
         assert outcome in {"published", "lost", "superseded"}
         if outcome == "published" and readers is not None:
             one = self.stored.get(readers[0])
@@ -263,7 +263,7 @@ class History:
     def prune(self) -> None:
         self.worker.execute("select ingest_private.prune('1 day', '1 day')")
 
-    # -- who holds what is needed
+    # -- open transactions
 
     HOLDS: Final = {
         "documents": "select from ingest.documents where random() < 0.5 for update",
@@ -277,7 +277,7 @@ class History:
     }
 
     def hold(self) -> None:
-        """Begin a transaction that stays open: of one of HOLDS, or a publish."""
+        """Begin a transaction that stays open: one of HOLDS, or a publish."""
         held = Held(self.chance.choice([*self.HOLDS, "publish", "publish", "publish"]))
         if held.name == "publish":
             claimed = self._claim()
@@ -301,10 +301,10 @@ class History:
         if held.run is not None:
             self._note(held.run, held.texts, self._readers_of(held.run), "published")
 
-    # -- what everybody finds
+    # -- searches
 
     def check(self) -> None:
-        """Everybody finds what may be found, and nothing else."""
+        """Check that everybody finds exactly what the model allows."""
         pending = {
             row["object_id"]: row["hides"]
             for row in rows(
@@ -348,7 +348,8 @@ class History:
         claims = {"role": caller} if caller == "service_role" else {"sub": caller}
         with as_client(self.database, claims, read_only=True) as client:
             found = {row["object_id"] for row in rows(client, "select * from ingest.documents")}
-        # No policy holds for the service role: it sees what is hidden until that is settled.
+        # No policy applies to the service role: it sees hidden documents until the event is
+        # settled.
         wrong = found - mine - (set(pending) if caller == "service_role" else set())
         assert not wrong, self._story(f"{caller} sees documents of {wrong}")
         missing = mine - found - set(pending)
@@ -364,9 +365,9 @@ class History:
     def _story(self, what: str) -> str:
         return f"{what}, after {self.done}"
 
-    # -- the course of events
+    # -- the order of events
 
-    #: Also while somebody holds a lock.
+    #: Also while another transaction holds a lock.
     ALWAYS: Final = (
         ("write",) * 5
         + ("move",) * 3
@@ -383,7 +384,7 @@ class History:
         self.check()
 
     def settle(self) -> None:
-        """Nothing changes any more: everything comes to its end, with nothing left over."""
+        """Let everything end without further changes: nothing may be left over."""
         self.let_go()
         for _ in range(100):
             self.admin.execute(

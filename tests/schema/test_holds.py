@@ -56,7 +56,7 @@ def uploaded(admin: Connection, *names: str, owner: str = "alice") -> list[UUID]
 
 
 def break_configuration(worker: Connection, job_id: UUID, code: str = "provider_auth") -> None:
-    """A run of the job meets an error that every job would meet."""
+    """Let a run of the job meet an error that every job would meet."""
     assert value(
         worker,
         "select ingest_private.release_job(%s, %s, %s, 'breaker_open', '1 hour')",
@@ -67,7 +67,7 @@ def break_configuration(worker: Connection, job_id: UUID, code: str = "provider_
 def probed(
     admin: Connection, worker: Connection, *names: str, code: str = "provider_auth"
 ) -> tuple[list[UUID], UUID]:
-    """Jobs whose breaker was opened by the first and whose time has passed, and the probe."""
+    """Jobs under a breaker whose pause is over, and the job that is the probe."""
     heartbeat(worker)
     jobs = uploaded(admin, *names)
     break_configuration(worker, jobs[0], code)
@@ -215,7 +215,7 @@ class TestBreakers:
         assert set(take(worker)) == {*jobs} - {probe}
 
     def test_are_probed_at_once_by_a_new_worker(self, admin: Connection, worker: Connection):
-        """It may have come with the key that was missing."""
+        """The new worker may have the key that was missing."""
         heartbeat(worker)
         [job_id] = uploaded(admin, "a.txt")
         break_configuration(worker, job_id)

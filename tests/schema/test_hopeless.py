@@ -28,13 +28,13 @@ def release(worker: Connection, run: Run, code: str | None) -> None:
 
 
 def meet(worker: Connection, job_id: UUID, code: str, times: int = 1) -> None:
-    """Runs that met an error."""
+    """Let runs of a job meet an error."""
     for _ in range(times):
         release(worker, claimed(worker, job_id), code)
 
 
 def pass_time(admin: Connection, job_id: UUID, how_long: str) -> None:
-    """The job's runs so far happened earlier by this."""
+    """Move the job's earlier runs into the past."""
     admin.execute(
         "update ingest_private.attempts"
         "   set started_at = started_at - %s::interval, finished_at = finished_at - %s::interval"
@@ -44,7 +44,7 @@ def pass_time(admin: Connection, job_id: UUID, how_long: str) -> None:
 
 
 def others(admin: Connection, count: int, outcome: str, code: str | None = None) -> None:
-    """Runs of another document that ended just now."""
+    """Runs of another document that just ended."""
     other = job_of(admin, put_object(admin, f"other {outcome} {code} {count}.txt"))
     admin.execute(
         """insert into ingest_private.attempts
@@ -88,7 +88,7 @@ def test_errors_of_one_dependency_count_together(
 
 
 class TestStaysQueued:
-    """What must not end it."""
+    """Cases in which the job must not fail."""
 
     @pytest.mark.parametrize("hours", [1, 24, 24 * 30])
     def test_an_outage_for_all_however_long(
@@ -125,7 +125,7 @@ class TestStaysQueued:
         assert state_of(admin, job_id)[0] == "queued"
 
     def test_progress(self, admin: Connection, worker: Connection, job_id: UUID) -> None:
-        """Each run meets a refusal, and each has staged more before."""
+        """Each run meets a refusal, but has staged more than the run before."""
         meet(worker, job_id, "rate_limited", 9)
         pass_time(admin, job_id, "2 hours")
         others(admin, 50, "succeeded")
@@ -166,7 +166,7 @@ def test_a_run_that_a_worker_gave_back_does_not_begin_it_anew(
 
 @dataclass(frozen=True)
 class Past:
-    """One earlier run: how it ended, with which code, how many minutes ago it began."""
+    """One earlier run: its outcome, its code, and how many minutes ago it began."""
 
     outcome: str
     code: str | None
@@ -190,7 +190,7 @@ ENDS = (
 def ought_to_fail(
     history: Sequence[Past], *, served: int, refused: int, staged: int | None
 ) -> bool:
-    """The rule in Python, from what docs/limits.md says; the run now meets `object_changed`."""
+    """The rule in Python, from docs/limits.md; the present run meets `object_changed`."""
     kin = DEPENDENCIES["storage"]
     ages = [0]
     for past in reversed(history):
@@ -211,7 +211,7 @@ def ought_to_fail(
 
 @dataclass(frozen=True)
 class Case:
-    """A job that meets `object_changed` once more, and what else happened."""
+    """A job that meets `object_changed` once more, and the other runs."""
 
     history: Sequence[Past]
     served: int
@@ -220,14 +220,14 @@ class Case:
 
     @property
     def ends(self) -> bool:
-        """Whether the job ought to fail now."""
+        """Whether the job must fail now."""
         return ought_to_fail(
             self.history, served=self.served, refused=self.refused, staged=self.staged
         )
 
 
 def case(seed: int) -> Case:
-    """Most of them near the bounds, where a wrong rule would show."""
+    """A random case, mostly near the limits, where a wrong rule would show."""
     chance = random.Random(seed)
     ends = chance.choices(ENDS, weights=(60, 60, 2, 6, 1, 1), k=chance.randint(2, 9))
     minutes = range(2, 30) if chance.random() < 0.2 else range(31, 90)
@@ -244,7 +244,7 @@ SEEDS = range(100)
 
 
 def test_both_ends_are_among_the_histories() -> None:
-    """The test below could not fail if every history led to the same end."""
+    """Otherwise the test below could not fail."""
     assert 15 < sum(case(seed).ends for seed in SEEDS) < 85
 
 
@@ -280,7 +280,7 @@ def test_the_rule_is_the_one_that_is_documented(
 
 
 class TestProbes:
-    """A job that is alone is judged by what a worker tries by itself."""
+    """A lone job is judged by tries that a worker makes by itself."""
 
     def wanted(self, worker: Connection) -> list[tuple[str, str | None]]:
         found = rows(worker, "select * from ingest_private.probes_wanted()")

@@ -1,4 +1,4 @@
-"""The rows that a text search reads depend on the caller's rows, and not on statistics."""
+"""The rows that a text search reads depend on the caller's rows, not on statistics."""
 
 import json
 import random
@@ -29,7 +29,7 @@ class Searched(Touched):
     ids=lambda param: f"pg{param[0]}-{param[1]}",
 )
 def crowded(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """18,000 chunks, a third of them one owner's, the rest 3,000 others'; half say `the`."""
+    """18,000 chunks: a third of one owner, the rest of 3,000 others; half contain `the`."""
     major, state = request.param
     name = "postgres" if major == 18 else "postgres16"
     server: PostgresServer = request.getfixturevalue(name)
@@ -53,7 +53,7 @@ def crowded(request: pytest.FixtureRequest) -> Iterator[Database]:
         if state == "analysed":
             admin.execute("vacuum analyze")
         else:
-            # What is pending in the GIN index is read by everybody.
+            # Every search reads the pending list of the GIN index.
             admin.execute("select gin_clean_pending_list('ingest.chunk_lexemes_words')")
         yield database
 
@@ -76,7 +76,7 @@ SEARCH = "select * from ingest.hybrid_search(%s)"
 def search(
     actor: Connection, claims: dict[str, str], query: str, *parameters: str, sql: str = SEARCH
 ) -> int:
-    """One search, by words unless told; how many it found."""
+    """One search, by default by words; return the number of hits."""
     with actor.transaction():
         actor.execute(
             "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)",
@@ -86,7 +86,7 @@ def search(
 
 
 def searched(actor: Connection, watcher: Connection, claims: dict[str, str], query: str) -> int:
-    """Rows, index entries and blocks of one table that a search by words touches."""
+    """Rows, index entries and blocks of one table that a search by words reads."""
     search(actor, claims, query)
     Searched(watcher).since(actor)
     before = Searched(watcher)
@@ -104,7 +104,7 @@ def test_an_owner_of_few_chunks_touches_few_rows(actor: Connection, watcher: Con
 def test_an_owner_of_many_touches_those_that_hold_a_rare_word(
     actor: Connection, watcher: Connection
 ):
-    # 6000 * 12 / 2000 = 36 hold each of them; 300 are the sample.
+    # 6000 * 12 / 2000 = 36 chunks hold each word; the sample is 300.
     assert searched(actor, watcher, {"sub": "half"}, "b1o d2o the") < 3500
 
 
@@ -131,7 +131,7 @@ def test_the_index_of_words_serves_who_has_many(actor: Connection, watcher: Conn
 
 
 EMBEDDING = literal(vector_of("x"))
-#: What else an owner of four chunks asks, and how many rows of one table it may touch.
+#: Other searches of an owner with four chunks, and the limit for rows of one table.
 OTHERS = (
     ("select * from ingest.hybrid_search(%s, with_context => 3, max_per_document => 2)", ("the",)),
     ("select * from ingest.search_facets(%s)", ("the",)),
@@ -149,7 +149,7 @@ def test_so_do_other_searches_of_an_owner_of_few(
     search(actor, claims, *parameters, sql=sql)
     before = Searched(watcher)
     search(actor, claims, *parameters, sql=sql)
-    # A document's metadata are asked of all that the caller may read, through the policy.
+    # A filter by documents' metadata reads all documents of the caller, through the policy.
     chunks = {name: n for name, n in before.since(actor).items() if name != "ingest.documents"}
     assert max(chunks.values()) < 300
 

@@ -1,4 +1,4 @@
-"""Search by words, and by words and embedding: judged by an oracle that reads every chunk."""
+"""Search by words, and by words and embedding, compared with an oracle that reads every chunk."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -49,24 +49,24 @@ def database(wiped: Database) -> Database:
 
 
 def found(connection: Connection, query: str | None, **parameters: Any) -> list[dict[str, Any]]:
-    """hybrid_search, all that it finds."""
+    """All hits of hybrid_search."""
     arguments = {"query_text": query, "match_count": 200, **parameters}
     named = ", ".join(f"{name} => %s" for name in arguments)
     return rows(connection, f"select * from ingest.hybrid_search({named})", *arguments.values())
 
 
 def contents(connection: Connection, query: str | None, **parameters: Any) -> list[str]:
-    """The passages that hybrid_search finds, best first."""
+    """The passages of hybrid_search, best first."""
     return [hit["content"] for hit in found(connection, query, **parameters)]
 
 
 def finds(database: Database, owner: str, query: str | None, **parameters: Any) -> list[str]:
-    """What this user finds."""
+    """The passages that this user finds."""
     with as_client(database, {"sub": owner}, read_only=True) as client:
         return contents(client, query, **parameters)
 
 
-#: No stop words, no word that a stemmer would change: what is found is found as written.
+#: No stop words, and no words that a stemmer changes: each word is found as written.
 VOCABULARY = (
     *("zubo", "kalo", "mirt", "tonk", "glub", "prax", "vunt", "dorg", "ab-12", "17,5", "x9"),
     *("東京都", "価格", "猫", "ราคา", "โรงแรม", "müfz", "straßo", "a.b@c.de", "호텔"),
@@ -74,7 +74,7 @@ VOCABULARY = (
 
 
 def some_texts(chance: random.Random, count: int) -> list[str]:
-    """Different texts of five words each, none of them twice in one."""
+    """Different texts of five words each, without repeated words."""
     texts = {" ".join(chance.sample(VOCABULARY, 5)) for _ in range(count)}
     return sorted(texts)
 
@@ -97,7 +97,7 @@ class TestAgainstTheOracle:
 
     @pytest.mark.parametrize("seed", range(4))
     def test_and_the_order_is_that_of_bm25(self, database: Database, admin: Connection, seed: int):
-        """Of words only: the parts of codes and pairs make texts of different lengths."""
+        """Only plain words: parts of codes and pairs would make texts of different lengths."""
         chance = random.Random(seed)
         plain = [word for word in VOCABULARY if words.words(word) == [word]]
         texts = sorted({" ".join(chance.sample(plain, 5)) for _ in range(80)})
@@ -139,7 +139,7 @@ class TestAgainstTheOracle:
 
 @pytest.fixture(scope="module")
 def large(postgres: PostgresServer) -> Iterator[Database]:
-    """3,000 chunks of alice's that are nearly equal, and one among them that is not."""
+    """3,000 chunks of alice that are nearly equal, and one that differs."""
     with make_database(postgres) as made, made.connect() as admin:
         watch_bucket(made)
         texts = [f"sensor value is {number} at the station" for number in range(3000)]
@@ -187,7 +187,7 @@ class TestOtherTenants:
     QUERIES = ("zubo", "kalo mirt", "the tonk", "東京都", "ab-12 glub")
 
     def answers(self, database: Database, owner: str) -> list[Any]:
-        """Everything that the queries say to an owner, to the last byte."""
+        """All answers to an owner, complete."""
         said: list[Any] = []
         with as_client(database, {"sub": owner}, read_only=True) as client:
             for query in self.QUERIES:
@@ -244,7 +244,7 @@ class TestWithdrawn:
                     assert contents(client, "zubo") == ["zubo two"] * may, claims
                     for seen in direct_calls(client, "zubo"):
                         assert len(seen) <= may, claims
-            # They lay there all the time.
+            # They were stored all the time.
             assert value(admin, "select count(*) from ingest.chunk_lexemes") == 2
             drain_withdrawn(admin)
             assert value(admin, "select count(*) from ingest.chunk_lexemes") == 1
@@ -253,7 +253,7 @@ class TestWithdrawn:
 
 
 def direct_calls(client: Connection, query: str) -> Iterator[set[Any]]:
-    """Ids of chunks that each function returns to whom calls it by itself, with anybody's ids."""
+    """Ids of chunks that each function returns to a direct caller, with anybody's ids."""
     terms = "(ingest_search.text_query(%s, '{}')).terms"
     asked = "(ingest_search.text_query(%s, '{}')).terms[1]"
     for call, parameters in (
@@ -377,7 +377,7 @@ class TestNobodyElsesRows:
 
 
 class TestLexemes:
-    """They are written and removed with the chunks, whoever does it."""
+    """They are written and removed with the chunks, by whatever code."""
 
     def both(self, admin: Connection) -> tuple[Any, Any]:
         return tuple(
@@ -424,7 +424,7 @@ class TestLexemes:
 
 
 class TestOlderChunks:
-    """An installation from before: chunks that have no row of words."""
+    """An older installation: chunks without a row of words."""
 
     @pytest.fixture
     def older(self, database: Database, admin: Connection) -> Iterator[Database]:
@@ -468,7 +468,7 @@ class TestOlderChunks:
         )
 
     def test_that_are_deleted_meanwhile_leave_nothing(self, older: Database, admin: Connection):
-        """The fill has read a chunk that somebody deletes before it commits."""
+        """The fill has read a chunk that another transaction deletes before the fill commits."""
         with older.connect() as filler, older.connect() as deleter:
             pid = value(deleter, "select pg_backend_pid()")
             with filler.transaction():
@@ -656,7 +656,7 @@ class TestFilters:
 
 @pytest.fixture(scope="module")
 def labelled(postgres: PostgresServer) -> Iterator[Database]:
-    """Documents of alice's that differ in one way each, and one of bob's."""
+    """Documents of alice that each differ in one way, and one of bob."""
     with make_database(postgres) as database, database.connect() as admin:
         watch_bucket(database)
         watch_bucket(database, "second")
@@ -672,7 +672,7 @@ def labelled(postgres: PostgresServer) -> Iterator[Database]:
         yield database
 
 
-#: Small and made by hand: a passage of each language, and a question that one of them answers.
+#: Small, made by hand: a passage in each language, and a question that only one answers.
 PASSAGES: Sequence[tuple[str, str]] = (
     (
         "Was kostet das Zimmer pro Nacht?",

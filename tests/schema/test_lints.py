@@ -1,7 +1,7 @@
 """Supabase's database linter finds nothing in a project with docmill, except a known list.
 
-Each rule is asked in our own words, with the linter's name for it. One that cannot find what it is
-for proves nothing: so each is shown a schema with that fault in it.
+Each rule is a query of our own under the linter's name. To prove that a rule can find its fault, it
+also runs on a schema with that fault.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from tests.support.database import Database
 Connection = psycopg.Connection[Any]
 
 OURS = "('ingest', 'ingest_private', 'ingest_search')"
-#: What the Data API serves where docs/hosted.md was followed.
+#: Schemas that the Data API serves after following docs/hosted.md.
 EXPOSED = "('public', 'ingest')"
 TABLES = f"""pg_class as c join pg_namespace as n on n.oid = c.relnamespace
               and n.nspname in {OURS}"""
@@ -31,7 +31,7 @@ CLIENT_READS = """(has_any_column_privilege('anon', c.oid, 'select')
 
 @dataclass(frozen=True)
 class Rule:
-    """A query for what breaks it, and a statement that does."""
+    """A query that finds the fault, and a statement that makes it."""
 
     name: str
     query: str
@@ -62,7 +62,7 @@ RULES = (
     ),
     Rule(
         "auth_rls_initplan",
-        # A call that no SELECT of its own wraps: the planner asks it for every row.
+        # A call outside a SELECT of its own: the planner runs it for every row.
         rf"""select policyname from {POLICIES}
              where regexp_replace(said, 'select\s+{ASKED}', '', 'gi') ~* '{ASKED}'""",
         """alter policy jobs_select on ingest.jobs using (owner_id = auth.uid()::text)""",
@@ -169,7 +169,7 @@ RULES = (
     ),
 )
 
-#: The known findings, and why they stay.
+#: The known findings, each with its reason.
 ACCEPTED: Mapping[tuple[str, str], str] = {
     ("rls_enabled_no_policy", "chunks_1"): "shows nothing by itself, whoever is let in",
     ("rls_enabled_no_policy", "chunk_positions_1"): "as chunks_1",

@@ -1,4 +1,4 @@
-"""match_documents, which LangChain's stores call, checked against its own results."""
+"""match_documents, the function of LangChain's stores, checked against its own results."""
 
 import random
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def matched(connection: Connection, text: str, **parameters: Any) -> list[dict[s
 
 @pytest.fixture(scope="module")
 def library(postgres: PostgresServer) -> Iterator[Database]:
-    """Alice's three documents, with pages, headings, tables and metadata, and one of bob's."""
+    """Alice's three documents, with pages, headings, tables and metadata, and one of bob."""
     with make_database(postgres) as database, database.connect() as admin:
         watch_bucket(database)
         upload(database, "a/Über Preise.txt", ["one", "two"], user_metadata={"team": "red"})
@@ -32,7 +32,7 @@ def library(postgres: PostgresServer) -> Iterator[Database]:
             database, "c.txt", ["five"], user_metadata={"object_name": "lie", "n": {"x": [1, 2]}}
         )
         upload(database, "a/hers.txt", ["one"], owner="bob", user_metadata={"team": "red"})
-        # Chunks are never changed: what a publish would have written is written anew.
+        # Chunks are never changed, so write again what a publish would have written.
         with admin.transaction():
             admin.execute("create temporary table moved on commit drop as table ingest.chunks")
             admin.execute(

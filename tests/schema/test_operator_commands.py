@@ -1,4 +1,4 @@
-"""`docmill jobs`, `retry`, `erase` and `export` as an operator types them."""
+"""`docmill jobs`, `retry`, `erase` and `export`, as operators call them."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Run = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def run(wiped: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The rows that `docmill ... --json` prints; raises what it refuses."""
+    """The rows that `docmill ... --json` prints; raises its refusal."""
     monkeypatch.setenv("DOCMILL_ADMIN_DATABASE_URL", wiped.url("postgres"))
 
     def run(*arguments: str) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def run(wiped: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def failed(admin: Connection, worker: Connection) -> None:
-    """Two corrupt files, an empty one, and one that is searchable."""
+    """Two corrupt files, an empty one, and a searchable one."""
     for name, code in (("a", "corrupt"), ("b", "corrupt"), ("c", "empty_document")):
         started = claimed(worker, job_of(admin, put_object(admin, f"{name}.txt", owner="alice")))
         worker.execute(
@@ -94,7 +94,7 @@ def test_nothing_is_erased_unasked_and_the_receipt_counts_it(run: Run, admin: Co
     assert [row["owner_id"] for row in rows(admin, "select owner_id from ingest.documents")] == [
         "bob"
     ]
-    with pytest.raises(RefusedError, match="there is nothing of carol"):
+    with pytest.raises(RefusedError, match="nothing belongs to carol"):
         run("erase", "--owner", "carol", "--yes")
 
 

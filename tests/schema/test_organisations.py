@@ -1,6 +1,6 @@
-"""Organisations as docs/organisations.md has them: everybody finds what their memberships say.
+"""Organisations as in docs/organisations.md: users find the files of their organisations.
 
-Who may find what is counted by hand from the memberships, with no word of SQL.
+The expected files are counted from the memberships, without SQL.
 """
 
 import random
@@ -21,7 +21,7 @@ Connection = psycopg.Connection[Any]
 LIST, RULE = (
     block.text for block in blocks(ROOT / "docs" / "organisations.md") if block.language == "sql"
 )
-#: What each kind of policy is made of. The slow one takes a millisecond for each file.
+#: The form of each kind of policy. The slow one takes a millisecond for each file.
 POLICIES = {
     "a list of memberships": LIST,
     "a function": LIST + RULE + 'drop policy "organisation: read" on storage.objects;',
@@ -34,7 +34,7 @@ SEED = 7
 
 @dataclass
 class Project:
-    """The users, who is a member of what, and the files by organisation."""
+    """The users, the memberships, and the files by organisation."""
 
     database: Database
     users: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(5)])
@@ -43,16 +43,16 @@ class Project:
     files: dict[str, UUID | None] = field(default_factory=dict)
 
     def expected(self, user: UUID) -> set[str]:
-        """Every file of every organisation that the user is a member of."""
+        """Every file of every organisation of the user."""
         return {name for name, owner in self.files.items() if (user, owner) in self.members}
 
     def join(self, user: UUID, organisation: UUID) -> None:
-        """Make a member."""
+        """Add a member."""
         self.members.add((user, organisation))
         self._run("insert into public.members values (%s, %s)", user, organisation)
 
     def leave(self, user: UUID, organisation: UUID) -> None:
-        """Not a member any more."""
+        """Remove a member."""
         self.members.remove((user, organisation))
         self._run(
             "delete from public.members where user_id = %s and organisation_id = %s",
@@ -60,7 +60,7 @@ class Project:
         )
 
     def upload(self, name: str, organisation: UUID | None, uploader: UUID) -> None:
-        """A file that is searchable. Its name is its text."""
+        """Upload a searchable file. Its name is its text."""
         self.files[name] = organisation
         with self.database.connect() as connection:
             object_id = put_object(connection, name, bucket="teams", owner=str(uploader))
@@ -73,7 +73,7 @@ class Project:
 
 @pytest.fixture(params=POLICIES)
 def project(database: Database, request: pytest.FixtureRequest) -> Project:
-    """Four organisations of up to five members with three files each, at random."""
+    """Four random organisations with up to five members and three files each."""
     with database.connect() as connection:
         connection.execute(POLICIES[request.param].encode())
     watch_bucket(database, "teams", access="inherit", owner_from="folder:1")
@@ -85,7 +85,8 @@ def project(database: Database, request: pytest.FixtureRequest) -> Project:
                 made.join(user, organisation)
         for name in ("a.txt", "b.txt", "deep/er/c.txt"):
             made.upload(f"{organisation}/{name}", organisation, chance.choice(made.users))
-    # Of nobody: in no folder, in one that is no id, and in one that only looks like it.
+    # Files of no organisation: in no folder, in a folder that is no id, and in one that only looks
+    # like an id.
     first = made.organisations[0]
     for name in ("loose.txt", "others/a.txt", f"{first}x/a.txt", f"x/{first}/a.txt"):
         made.upload(name, None, made.users[0])
@@ -93,7 +94,7 @@ def project(database: Database, request: pytest.FixtureRequest) -> Project:
 
 
 def finds(project: Project, user: UUID | None) -> dict[str, set[str]]:
-    """What a user gets to see, on each way."""
+    """What a user sees in each way."""
     claims = {"sub": str(user)} if user else {"role": "authenticated"}
     with as_client(project.database, claims, read_only=True) as client:
         return {
@@ -144,7 +145,7 @@ def test_a_file_that_moves_to_another_organisation_is_found_there_alone(project:
         ).fetchone()
         assert object_id is not None
         del project.files[before]
-        for user in project.users:  # its text is found by nobody until it is ingested
+        for user in project.users:  # nobody finds its text until it is ingested
             seen = finds(project, user)
             assert seen["chunks"] == seen["hits"] == project.expected(user)
         ingest(connection, object_id[0], [after, f"more of {after}"])
@@ -165,5 +166,5 @@ def test_verify_rls_finds_no_leak(project: Project):
     with project.database.connect("postgres") as connection:
         found = list(verify_rls(connection))
     assert [one for one in found if one.outcome == "leak"] == []
-    # Users of the project itself are left as they are.
+    # The project's own users stay unchanged.
     assert_all_find_what_is_theirs(project)

@@ -1,4 +1,4 @@
-"""What owners ask for: cancel, retry, explain."""
+"""Requests of owners: cancel, retry, explain."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def job(connection: Connection, job_id: UUID) -> Row:
 
 
 def call(wiped: Database, function: str, job_id: UUID, sub: str = "alice") -> Any:
-    """A request as its owner makes it through the Data API."""
+    """A request by its owner through the Data API."""
     with as_client(wiped, {"sub": sub}) as client:
         return value(client, f"select ingest.{function}(%s)", job_id)
 
@@ -179,7 +179,7 @@ class TestCancel:
         assert publish(worker, run, ["one", "two"]) == "cancelled"
         assert not document_of(admin, object_id)["searchable"]
         assert value(admin, "select count(*) from ingest.chunks") == 0
-        # What was paid for is kept for a retry.
+        # Paid embeddings are kept for a retry.
         assert value(admin, "select count(*) from ingest_private.staged_chunks") == 2
 
     def test_an_older_version_stays_searchable(

@@ -1,4 +1,4 @@
-"""Hot queries stay fast when tables are big: what they touch is counted, not timed."""
+"""Hot queries stay fast on big tables: the test counts the rows that they read, not the time."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ DOCUMENTS = 20_000
 def big(request: pytest.FixtureRequest) -> Iterator[Database]:
     """20,000 ready documents of 200 owners, each with a chunk and a finished job.
 
-    And 20,000 queued jobs, half of them not due.
+    And 20,000 queued jobs, half of which are not due.
     """
     name = "postgres" if request.param == 18 else "postgres16"
     server: PostgresServer = request.getfixturevalue(name)
@@ -94,13 +94,13 @@ def worker(big: Database) -> Iterator[Connection]:
 
 @pytest.fixture
 def watcher(big: Database) -> Iterator[Connection]:
-    """Looks at statistics while the others work."""
+    """Reads statistics while the others work."""
     with big.connect() as connection:
         yield connection
 
 
 class Touched:
-    """What of the big tables was touched since the start: rows, index entries and blocks."""
+    """The reads of the big tables since the start: rows, index entries and blocks."""
 
     TABLES: tuple[str, ...] = (
         *("storage.objects", "ingest.documents", "ingest.jobs", "ingest_private.chunks_1"),
@@ -127,7 +127,7 @@ class Touched:
         return {row["name"]: row["touched"] for row in found}
 
     def since(self, *actors: Connection) -> dict[str, int]:
-        """Counts of each table, after what these connections did."""
+        """Counts for each table, after the work of these connections."""
         for actor in actors:
             actor.execute("select pg_stat_force_next_flush()")
             actor.execute("select 1")
@@ -138,7 +138,7 @@ class Touched:
         }
 
 
-#: Rows, index entries and blocks together. A scan of one of the tables touches 20,000 and more.
+#: Rows, index entries and blocks together. A scan of one of the tables reads 20,000 and more.
 FEW = 400
 
 
@@ -211,7 +211,7 @@ class TestTouchesFewRows:
 
 
 class TestPlans:
-    """Look-ups of clients, under row-level security."""
+    """Look-ups by clients, under row-level security."""
 
     @pytest.mark.parametrize(
         "query",
@@ -231,7 +231,7 @@ class TestPlans:
 
 
 def scanned(plan: dict[str, Any]) -> int:
-    """Rows that the nodes of a plan read from tables, thrown-away ones included."""
+    """Rows that the nodes of a plan read from tables, discarded ones included."""
     here = 0
     if "Relation Name" in plan:
         rows_read = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
@@ -240,7 +240,7 @@ def scanned(plan: dict[str, Any]) -> int:
 
 
 def stage_many(admin: Connection, document_id: UUID, numbers: range) -> None:
-    """A chunk for each number, as a run stages them."""
+    """Stage a chunk for each number, like a run."""
     admin.execute(
         """insert into ingest_private.staged_chunks (document_id, index_version, content_hash,
                        content, headings, token_count, metadata, embedding)
@@ -252,7 +252,7 @@ def stage_many(admin: Connection, document_id: UUID, numbers: range) -> None:
 
 
 class TestPublish:
-    """A large publish, whatever statistics say of tables that empty and fill."""
+    """A large publish, with any statistics about tables that fill and empty."""
 
     CHUNKS = 10_000
     #: Two seconds are enough; reading all hashes again for each chunk takes minutes.
@@ -267,7 +267,7 @@ class TestPublish:
         ):
             watch_bucket(database)
             if analysed == "while empty":
-                # Pages without a row in them: so many rows will be expected of all later pages.
+                # Pages without rows: the planner then expects as many rows on all later pages.
                 stage_many(admin, UUID(int=1), range(self.CHUNKS))
                 admin.execute(
                     """insert into ingest.chunks (index_version, document_id, object_id, access,
@@ -282,7 +282,7 @@ class TestPublish:
                                ingest.chunk_positions, ingest_private.sketches"""
                 )
             worker.execute(f"set statement_timeout = '{self.PATIENCE}'".encode())
-            # The second takes half of the chunks away, and adds as many.
+            # The second publish removes half of the chunks, and adds as many.
             for first in (0, self.CHUNKS // 2):
                 numbers = range(first, first + self.CHUNKS)
                 object_id = put_object(admin, "big.csv", owner="alice")

@@ -1,4 +1,4 @@
-"""Publishing: a diff in one transaction, refused to whoever is late, in nobody's way."""
+"""Publishing: a diff in one transaction; late runs are refused; nobody is blocked."""
 
 import time
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def database(wiped: Database) -> Database:
 
 @pytest.fixture
 def object_id(database: Database) -> UUID:
-    """An object of alice's that is searchable as `one`, `two`, `three`."""
+    """An object of alice that is searchable as `one`, `two`, `three`."""
     return upload(database, "a.txt", ["one", "two", "three"])
 
 
@@ -92,7 +92,7 @@ class TestDiff:
         after = chunks_of(admin, document_id)
         assert set(after) == {"zero", "three", "one"}
         assert all(after[kept] == before[kept] for kept in ("one", "three"))
-        # Not even a new row version: an update would put it into the HNSW graph again.
+        # Not even a new row version, because an update would add it to the HNSW graph again.
         for row in rows(admin, "select id, ctid from ingest.chunks"):
             assert places.get(row["id"]) in {row["ctid"], None}
         assert text_of(admin, document_id) == ["zero", "three", "one"]
@@ -249,13 +249,13 @@ class TestRefusal:
         newer = overwritten(admin, worker)
         assert publish(worker, run, ["new"]) == "lost"
         assert text_of(admin, run.document_id) == ["one", "two", "three"]
-        # What the first run paid for is not lost.
+        # The embeddings that the first run paid for are not lost.
         assert stage_missing(worker, newer, ["new", "newer"]) == ["newer"]
 
     def test_where_the_document_has_moved_on_while_the_job_still_runs_is_superseded(
         self, admin: Connection, worker: Connection, object_id: UUID
     ):
-        """The trigger could not have the document: it is at the new version, its job is not yet."""
+        """The trigger could not lock the document: it has a new version, and the job still runs."""
         run = overwritten(admin, worker)
         stage(worker, run, ["new"])
         admin.execute("update ingest.documents set storage_version = 'next'")
@@ -327,7 +327,7 @@ class TestReaders:
     def test_never_see_half_a_version(
         self, database: Database, admin: Connection, worker: Connection, object_id: UUID
     ):
-        """A reader asks without a pause while they are published; each answer is one of them."""
+        """A reader searches while versions are published; each answer is one whole version."""
         versions = [[f"v{number} {part}" for part in range(4)] for number in range(12)]
         allowed = {("one", "three", "two"), *(tuple(sorted(texts)) for texts in versions)}
         seen: set[tuple[str, ...]] = set()
@@ -368,9 +368,9 @@ def open_publish(
     *,
     before: str = "lock_for_publish",
 ) -> Iterator[Background]:
-    """A publish that has inserted its chunks and has not taken its locks yet.
+    """A publish that has inserted its chunks, but has not taken its locks yet.
 
-    The function `before` is made to wait for an advisory lock that is released at the end.
+    The function `before` waits for an advisory lock that is released at the end.
     """
     definition = value(admin, f"select pg_get_functiondef('ingest_private.{before}'::regproc)")
     admin.execute(
@@ -391,7 +391,7 @@ def open_publish(
 
 
 class TestLongPublish:
-    """HNSW makes the inserts the slow part: nobody waits behind them."""
+    """HNSW makes the inserts slow: nobody waits for them."""
 
     @pytest.fixture
     def run(self, admin: Connection, worker: Connection, object_id: UUID) -> Run:
@@ -439,7 +439,7 @@ class TestLongPublish:
     def test_is_not_for_an_owner_that_only_the_document_has_changed(
         self, database: Database, admin: Connection, run: Run
     ):
-        """By hand, say: its jobs have not heard of it."""
+        """For example by hand: the document's jobs do not know it."""
         with open_publish(database, admin, run, ["new", "newer"]) as publishing:
             admin.execute("update ingest.documents set owner_id = 'bob'")
         assert publishing() == "superseded"
@@ -476,7 +476,7 @@ class TestLongPublish:
     def test_beside_a_second_one_of_the_same_chunks_ends_with_one(
         self, database: Database, admin: Connection, worker: Connection, run: Run
     ):
-        """The first was rescued while it inserted; the second inserts the same."""
+        """The first was rescued during its inserts; the second inserts the same chunks."""
         with database.connect("docmill_worker") as second:
             with open_publish(database, admin, run, ["new", "newer"]) as publishing:
                 admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")

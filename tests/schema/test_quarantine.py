@@ -1,4 +1,4 @@
-"""What the provider refused: named by each publish, and tried again when somebody asks."""
+"""Chunks that the provider refused: each publish lists them, and a retry tries them again."""
 
 from uuid import UUID
 

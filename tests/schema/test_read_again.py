@@ -1,4 +1,4 @@
-"""Documents that are read again: which, by whom, and what that leaves as it was."""
+"""Reading documents again: which documents, by which worker, and what stays unchanged."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ def live(
     draining: bool = False,
     chunk_rules: int | None = 2,
 ) -> None:
-    """A heartbeat of a worker that reads so; without rules it is of a former release."""
+    """A heartbeat of a worker with these rules; without rules it is of a former release."""
     connection.execute(
         """select ingest_private.renew_leases(%s, 4, false, %s, 'test', '1 minute', '{}', '{}',
                '{local,openai}', %s, %s, %s)""",
@@ -62,7 +62,7 @@ def published(
     *,
     unread_pages: int = 0,
 ) -> str:
-    """publish_document of what was read by this pipeline."""
+    """publish_document for a document that this pipeline read."""
     stage_missing(connection, run, texts)
     return str(
         value(
@@ -80,7 +80,7 @@ def published(
 def ingested(
     admin: Connection, name: str, pipeline: str, texts: Sequence[str] = ("one", "two"), **had: Any
 ) -> UUID:
-    """A document that was read by this pipeline; the id of its object."""
+    """Ingest a document with this pipeline; return the id of its object."""
     owner = had.pop("owner", "alice")
     object_id = put_object(admin, name, owner=owner)
     run = claimed(admin, job_of(admin, object_id))
@@ -89,7 +89,7 @@ def ingested(
 
 
 def read_again(connection: Connection, choice: Row, limit: int = 100, **others: Any) -> list[UUID]:
-    """The jobs that are made."""
+    """The jobs that read_again makes."""
     named = "".join(f", {name} => %s" for name in others)
     found = rows(
         connection,
@@ -110,7 +110,7 @@ def chunk_rows(connection: Connection, object_id: UUID) -> list[Row]:
 
 
 def visible(connection: Connection, object_id: UUID) -> Row:
-    """What clients see of a document, but for when it was written."""
+    """What clients see of a document, without times."""
     return {
         name: column
         for name, column in document_of(connection, object_id).items()
@@ -156,7 +156,7 @@ def test_what_a_live_worker_reads_better_is_outdated_and_nothing_else(admin: Con
     ingested(admin, "new.txt", "5.2.400")
     ingested(admin, "richer.txt", "5+ocr.2.400")
     cut = ingested(admin, "cut.txt", "5.1.400")
-    assert read_again(admin, OUTDATED) == []  # no worker lives
+    assert read_again(admin, OUTDATED) == []  # no worker is alive
     live(admin, "former", None)
     live(admin, "leaving", 9, "ocr", draining=True)
     assert read_again(admin, OUTDATED) == []
@@ -226,7 +226,7 @@ def test_a_document_that_cannot_be_read_again_stays_as_it_was_and_is_not_tried_f
     assert visible(admin, object_id) == seen
     assert value(admin, "select error_code from ingest.jobs where id = %s", job) is not None
     assert read_again(admin, OUTDATED) == []
-    live(admin, "w2", 4, "ocr")  # other rules than those that failed
+    live(admin, "w2", 4, "ocr")  # rules other than those that failed
     assert len(read_again(admin, OUTDATED)) == 1
 
 
@@ -371,7 +371,7 @@ def test_jobs_are_made_within_bounds_and_none_twice(admin: Connection):
     live(admin, "w1", 5)
     assert len(read_again(admin, OUTDATED, 2)) == 2
     big = ingested(admin, "big.txt", "4.2.400", [" ".join(["many"] * 50)])
-    # The others are two chunks of one word each.
+    # The other documents have two chunks of one word each.
     assert len(read_again(admin, OUTDATED, p_max_tokens=5)) == 2
     assert len(read_again(admin, OUTDATED, p_max_tokens=5)) == 1
     (job,) = read_again(admin, OUTDATED)

@@ -1,4 +1,4 @@
-"""What search finds, against every readable chunk compared in numpy, whatever they are like."""
+"""The hits of searches, compared with exact distances in numpy, for very different chunks."""
 
 import json
 from collections.abc import Iterator
@@ -17,24 +17,24 @@ from tests.support.database import Database, as_client, make_database, watch_buc
 
 Vectors = "np.ndarray[Any, np.dtype[np.float32]]"
 
-#: Sketched as they are, and by their signs.
+#: With sketches of the vectors themselves, and of their signs.
 WIDTHS: Final = (32, 768)
 CHUNKS: Final = 4000
 PER_DOCUMENT: Final = 10
-SHARED: Final = "shared"  #: a bucket whose objects everybody of the team reads
+SHARED: Final = "shared"  #: a bucket whose objects the whole team reads
 OWNERS: Final = ("alice", "bob", "carol")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who searches; without a subject the service role."""
+    """A caller; without a subject it is the service role."""
 
     sub: str | None
     is_of_team: bool = False
 
     @property
     def claims(self) -> dict[str, str]:
-        """As the Data API gets them."""
+        """The claims that the Data API would set."""
         if self.sub is None:
             return {"role": "service_role"}
         return {"sub": self.sub, **({"team": "red"} if self.is_of_team else {})}
@@ -52,7 +52,7 @@ CALLERS: Final = (
 
 @dataclass
 class Collection:
-    """Chunks as numpy knows them; a row each."""
+    """Chunks as numpy arrays, one row each."""
 
     model: str
     version: int
@@ -62,7 +62,7 @@ class Collection:
     ids: list[UUID]
     access: list[str]
     objects: list[UUID]
-    gone: set[UUID] = field(default_factory=set)  #: documents that were withdrawn or removed
+    gone: set[UUID] = field(default_factory=set)  #: withdrawn or removed documents
 
     def readable(self, caller: "Caller", documents: set[UUID] | None = None) -> list[int]:
         """Rows that a caller may find."""
@@ -85,9 +85,9 @@ class Collection:
         documents: set[UUID] | None = None,
         **filters: Any,
     ) -> float:
-        """Share of the nearest that were found; a row at an equal distance counts as found.
+        """The share of the nearest that was found; a row at an equal distance counts as found.
 
-        Fails when there are fewer rows than there should be, or a foreign one.
+        Fails if there are too few rows, or a foreign one.
         """
         arguments = {
             "query_embedding": literal(query),
@@ -121,13 +121,13 @@ class Collection:
 
 
 def clusters(generator: np.random.Generator, width: int, count: int) -> Any:
-    """Points around 40 centres, as topics have them."""
+    """Points around 40 centres, like topics."""
     centres = generator.standard_normal((40, width))
     return centres[generator.integers(40, size=count)] + generator.standard_normal((count, width))
 
 
 def one_dense(generator: np.random.Generator, width: int, count: int) -> Any:
-    """A large document of nearly equal chunks, beside a few others."""
+    """A large document of nearly equal chunks, and a few others."""
     others = generator.standard_normal((50, width))
     line = generator.standard_normal(width) + 0.02 * generator.standard_normal((count, width))
     line[:50] = others
@@ -135,14 +135,14 @@ def one_dense(generator: np.random.Generator, width: int, count: int) -> Any:
 
 
 def identical(generator: np.random.Generator, width: int, count: int) -> Any:
-    """All of them equal, but for 30."""
+    """All chunks are equal, except 30."""
     vectors = np.tile(generator.standard_normal(width), (count, 1))
     vectors[:30] = generator.standard_normal((30, width))
     return vectors
 
 
 def more_and_less_dense(generator: np.random.Generator, width: int, count: int) -> Any:
-    """Around one point, from nearly equal to far apart: signs tell more of some than of others."""
+    """Around one point, from nearly equal to far apart: signs describe some better than others."""
     spread = generator.uniform(0.02, 1, (count, 1))
     return generator.standard_normal(width) + spread * generator.standard_normal((count, width))
 
@@ -156,7 +156,7 @@ KINDS: Final = {
 
 
 def fill(database: Database, kind: str, width: int, per_document: int = PER_DOCUMENT) -> Collection:
-    """A collection in an index version of its own; its tables are never analysed."""
+    """A collection in its own index version; its tables are never analysed."""
     generator = np.random.default_rng(len(kind) * width)
     vectors = KINDS[kind](generator, width, CHUNKS).astype(np.float16)
     model = f"{kind} {width} {uuid4()}"
@@ -213,7 +213,7 @@ def insert_chunks(admin: Connection, made: Collection) -> None:
 
 @pytest.fixture(scope="module")
 def project(postgres: PostgresServer) -> Iterator[Database]:
-    """A project whose team reads the bucket `shared`. Nothing in it is ever analysed by itself."""
+    """A project whose team reads the bucket `shared`. Autovacuum never analyses it."""
     with make_database(postgres) as database, database.connect() as admin:
         watch_bucket(database)
         for statement in (
@@ -221,7 +221,7 @@ def project(postgres: PostgresServer) -> Iterator[Database]:
             "insert into storage.buckets (id, name) values ('other', 'other')",
             f"""create policy team on storage.objects for select to authenticated
                 using (bucket_id = '{SHARED}' and auth.jwt() ->> 'team' = 'red')""",
-            # As after an installation: statistics say that there is nothing.
+            # As after an installation: statistics say that the tables are empty.
             "analyze ingest.documents, ingest.chunks, ingest.chunk_positions",
         ):
             admin.execute(statement.encode())
@@ -235,7 +235,7 @@ def made(project: Database) -> dict[tuple[str, int], Collection]:
 
 
 def queries(made: Collection, number: int = 6) -> Iterator[Any]:
-    """Some near a chunk, and some near nothing in particular."""
+    """Some queries near a chunk, and some far from all."""
     generator = np.random.default_rng(made.version)
     for row in [*generator.integers(CHUNKS, size=number - 2), 3]:
         noise = generator.standard_normal(made.vectors.shape[1])
@@ -323,7 +323,7 @@ class TestSearch:
     def test_passes_over_what_was_withdrawn_and_sees_what_replaced_it(
         self, project: Database, width: int
     ):
-        """Half of all chunks, without VACUUM, drained half-way."""
+        """Half of all chunks, without VACUUM, half drained."""
         made = fill(project, "clusters", width)
         half = made.documents[: CHUNKS // 2]
         with project.connect() as admin:
@@ -361,7 +361,7 @@ class TestSearch:
             self._check(project, made)
             assert value(admin, "select ingest_private.fill_chunks('sketches', 1500)") == 1500
             self._check(project, made)
-            # Gone in the meantime: filled or not, no sketch is left of it.
+            # Deleted meanwhile: filled or not, no sketch of it is left.
             admin.execute(
                 "delete from ingest.chunks where document_id = any(%s)", [made.documents[:500]]
             )
@@ -383,7 +383,7 @@ class TestSearch:
         self._check(project, made)
 
     def test_unites_the_graph_with_what_is_shared(self, project: Database):
-        """The graph is read for those who own more than a bound, and holds nobody else's."""
+        """The graph serves owners with more chunks than a limit, and contains only theirs."""
         made = fill(project, "clusters", 32)
         with project.connect() as admin:
             admin.execute(
@@ -410,7 +410,7 @@ class TestSearch:
             finally:
                 admin.execute(definition.encode())
             scans = "select idx_scan from pg_stat_all_indexes where indexrelname = %s"
-            # Of alice's, bob's and everybody's chunks, not of those who own less.
+            # Chunks of alice, bob and everybody, not of owners with fewer.
             assert value(admin, scans, name) == 3 * 3
 
     def test_takes_the_direction_of_a_vector_however_short_or_long_it_is(
@@ -437,7 +437,7 @@ class TestSearch:
 
 
 class TestPlans:
-    """What a search reads does not depend on statistics."""
+    """The amount that a search reads does not depend on statistics."""
 
     @pytest.mark.parametrize("width", WIDTHS)
     def test_are_the_same_never_analysed_analysed_while_empty_and_analysed(
@@ -453,8 +453,8 @@ class TestPlans:
             admin.execute(f"vacuum analyze {tables}".encode())
             after = [self._pages(project, made, caller) for caller in CALLERS]
         assert np.all(np.array(before) <= 1.5 * np.array(after) + 100), (before, after)
-        # Of each of her chunks carol's search reads some pages, and none of what others have.
-        # Mallory has none, and like her asks Storage for every document that is shared.
+        # For each of her chunks, carol's search reads some pages, and none of others' chunks.
+        # Mallory has none, and like carol asks Storage about every shared document.
         most = 10 * (len(made.readable(CALLERS[2])) - len(made.readable(CALLERS[3])))
         assert before[2] - before[3] < most
         assert after[2] - after[3] < most
@@ -463,7 +463,7 @@ class TestPlans:
     def _pages(project: Database, made: Collection, caller: Caller) -> int:
         query = literal(next(queries(made)))
         with as_client(project, caller.claims, read_only=True) as client:
-            for _ in range(7):  # also with what is kept of plans from the sixth call on
+            for _ in range(7):  # from the sixth call on, the plan is cached
                 [[plan]] = client.execute(
                     """explain (analyze, buffers, format json)
                        select * from ingest.match_chunks(%s, %s)""",

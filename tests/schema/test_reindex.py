@@ -1,4 +1,4 @@
-"""Several index versions: dual writes, filling, the flip, what each worker serves, dropping."""
+"""Several index versions: dual writes, filling, activation, what each worker serves, dropping."""
 
 import threading
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def queued_for(admin: Connection, version: int) -> list[Any]:
 
 
 def fill(admin: Connection, version: int) -> int:
-    """Run the jobs of a version until it lacks nothing: each has the chunks of the active one."""
+    """Run a version's jobs until nothing is missing; each copies the active version's chunks."""
     done = 0
     while True:
         value(admin, FILL, 100)
@@ -67,7 +67,7 @@ def fill(admin: Connection, version: int) -> int:
 
 
 def texts_of(admin: Connection, document_id: Any, version: int | None = None) -> list[str]:
-    """What a document is made of in a version, the active one by default, in reading order."""
+    """The chunks of a document in a version, by default the active one, in reading order."""
     found = rows(
         admin,
         """select content from ingest_private.reindex_chunks(
@@ -79,7 +79,7 @@ def texts_of(admin: Connection, document_id: Any, version: int | None = None) ->
 
 
 def found_by(database: Database, text: str, model: str | None = None) -> list[str]:
-    """What alice finds, as an app asks."""
+    """What alice finds, searching like an app."""
     with as_client(database, {"sub": "alice"}) as client:
         hits = rows(
             client,
@@ -95,7 +95,7 @@ class TestDualWrites:
     ):
         building = new_version(admin)
         object_id = put_object(admin, "a.txt", owner="alice")
-        assert queued_for(admin, building) == []  # the active one comes first
+        assert queued_for(admin, building) == []  # the active version comes first
         ingest(admin, object_id, ["one", "two"])
         (job,) = jobs_for(admin, building)
         assert (job["kind"], job["state"], job["priority"]) == ("reindex", "queued", 9)
@@ -214,7 +214,7 @@ class TestBeginningWithTheActiveVersion:
         ("chunking", "is_alike"),
         [
             ('{"max_tokens": 400, "counter": "local"}', True),
-            ('{"max_tokens": 400}', False),  # counted as OpenAI does, which the active one is not
+            ('{"max_tokens": 400}', False),  # counted like OpenAI, unlike the active version
             ('{"max_tokens": 200, "counter": "local"}', False),
         ],
     )
@@ -276,7 +276,7 @@ class TestActivation:
         building = new_version(admin)
         fill(admin, building)
         with pytest.raises(psycopg.errors.InvalidParameterValue):
-            found_by(database, "one", OTHER)  # what is being filled answers nobody
+            found_by(database, "one", OTHER)  # a version that is being filled answers nobody
         for _ in range(2):
             assert reindex.activate(admin, building, anyway=False)
             assert found_by(database, "one", OTHER) == found_by(database, "one") == ["one"]
@@ -353,7 +353,7 @@ class TestActivation:
 
 
 def wait_for_lock(admin: Connection, *, unless: threading.Event) -> None:
-    """Until somebody waits for an advisory lock in this database, or is done already."""
+    """Wait until a backend waits for an advisory lock in this database, or the action has ended."""
     with admin.transaction():
         while not unless.is_set() and not value(
             admin,
@@ -531,7 +531,7 @@ class TestStatus:
             {"error_code": "cancelled", "documents": 1},
             {"error_code": "corrupt", "documents": 1},
         ]
-        # The owner of one tries again, and then it is neither missing nor counted.
+        # One owner tries again; then the document is neither missing nor counted.
         value(admin, "select ingest_private.retry_job(%s)", jobs["failed.txt"])
         fill(admin, building)
         assert reindex.failures(admin, building) == [{"error_code": "cancelled", "documents": 1}]

@@ -1,4 +1,4 @@
-"""`docmill reindex` in a hurry: what it refuses, and that nothing is bought unasked."""
+"""`docmill reindex` without waiting: its refusals, and that it buys nothing without a yes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def admin(library: Database) -> Iterator[Connection]:
 
 @pytest.fixture
 def run(library: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`docmill reindex` with these arguments: what it prints, or why it refuses."""
+    """`docmill reindex` with these arguments: its output or its refusal."""
     monkeypatch.setenv("DOCMILL_ADMIN_DATABASE_URL", library.url("postgres"))
     monkeypatch.setenv("DOCMILL_EMBEDDING_USD_PER_MILLION_TOKENS", "0.5")
 
@@ -68,7 +68,7 @@ def test_nothing_is_bought_unasked(run: Run, admin: Connection):
 
 def test_what_is_there_is_not_made_twice(run: Run, admin: Connection):
     assert "is being filled" in run(*OTHER, "--yes")
-    assert "index version 2 is just that" in run(*OTHER, "--yes")
+    assert "index version 2 is the same" in run(*OTHER, "--yes")
     assert "is dropped" in run("drop", "2")
     assert "is being filled" in run(*OTHER, "--yes")
     assert versions(admin) == [1, 2, 3]
@@ -77,7 +77,7 @@ def test_what_is_there_is_not_made_twice(run: Run, admin: Connection):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "name what is to change"),
+        ((), "name what to change"),
         (("--model", "m2"), "--dimensions"),
         (("--model", ""), "empty"),
         (("--dimensions", "4001"), "4000"),
@@ -113,7 +113,7 @@ def test_a_version_that_was_dropped_is_used_for_nothing(run: Run):
     run("drop", "2")
     for command in ("activate", "pause", "resume", "compare"):
         assert "docmill reindex status" in run(command, "2")
-    assert "is dropped" in run("drop", "2")  # what a crash has left is removed
+    assert "is dropped" in run("drop", "2")  # the rest of a crashed drop is removed
     assert f"{MODEL}" in run("status")
 
 

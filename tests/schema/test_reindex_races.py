@@ -1,4 +1,4 @@
-"""What happens to jobs and documents while another index version becomes active, or is dropped."""
+"""Jobs and documents while another index version becomes active, or one is dropped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +46,7 @@ def admin(database: Database) -> Iterator[Connection]:
 
 @contextmanager
 def flipped_meanwhile(admin: Connection, database: Database) -> Iterator[tuple[int, UUID]]:
-    """An upload that began before another version became active, and was committed after."""
+    """An upload that began before another version became active, and committed after it."""
     building = new_version(admin)
     with database.connect() as uploader, uploader.transaction():
         object_id = put_object(uploader, "late.txt", owner="alice")
@@ -93,7 +93,7 @@ class TestActivation:
         stage(admin, run, ["one"])
         with locked_document(database, object_id):
             assert reindex.activate(admin, building, anyway=True)
-        # The run that went on unseen ends where it was; the document goes on where it belongs.
+        # The unseen run ends in its own version; the document continues in the right one.
         assert publish(admin, run, ["one"]) == "published"
         assert queued_for(admin, building) == [job_of(admin, object_id)]
         assert document_of(admin, object_id)["status"] == "pending"
@@ -153,7 +153,7 @@ class TestActivation:
 
 
 def fill_all(admin: Connection) -> int:
-    """Run all jobs until no version lacks anything; how many there were. Each has one text."""
+    """Run all jobs until no version lacks anything; return their number. Each has one text."""
     done = 0
     while True:
         value(admin, FILL, 100)
@@ -270,7 +270,7 @@ class TestDropping:
 
 
 def interrupt_drop(admin: Connection, database: Database, version: int) -> None:
-    """End the connection of a drop while a search that began before holds up its detaching."""
+    """End a drop's connection while an earlier search blocks the detaching."""
     with database.connect() as reader, database.connect() as dropper, reader.transaction():
         reader.execute("select from ingest.chunks")
 

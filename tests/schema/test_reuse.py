@@ -1,4 +1,4 @@
-"""No owner pays twice for the embedding of a text, and nobody learns what another one has."""
+"""No owner pays twice for the embedding of a text, and nobody learns what others have."""
 
 import hashlib
 from typing import Any
@@ -79,7 +79,7 @@ def test_a_lost_lease_finds_nothing(admin: Connection, worker: Connection, first
 
 
 def test_another_model_is_another_text(admin: Connection, worker: Connection, first: UUID):
-    """The hash names the model; the index versions alike keep what is named otherwise out too."""
+    """The hash names the model; the search for reusable embeddings also compares index versions."""
     with admin.transaction(force_rollback=True):
         new_version(admin)
         admin.execute("select ingest_private.fill_index_versions()")
@@ -90,7 +90,7 @@ def test_another_model_is_another_text(admin: Connection, worker: Connection, fi
 
 
 def test_owners_whose_names_run_together_are_told_apart(admin: Connection, worker: Connection):
-    """The index hashes name and text together; the row says whose it is."""
+    """The index hashes name and text together; the row itself names the owner."""
     text_of_alice = "x"
     digest = hashlib.sha256(text_of_alice.encode()).hexdigest()
     ingest(worker, put_object(admin, "a.txt", owner="alice"), [text_of_alice])
@@ -106,7 +106,7 @@ def test_reused_embeddings_are_published(admin: Connection, worker: Connection, 
 
 
 def test_the_plan_reads_the_owners_text_alone(database: Database):
-    """Of 3,000 owners with the same text, one row of the index; never analysed."""
+    """With 3,000 owners of the same text it reads one index row; the table is never analysed."""
     with database.connect() as admin:
         admin.execute(
             """insert into storage.buckets (id, name) values ('docs', 'docs');

@@ -1,4 +1,4 @@
-"""Schedules: who runs what is due, and when it is due again."""
+"""Schedules: who runs a due one, and when it is due again."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def now() -> datetime:
 
 
 def put(worker: Connection, expression: str | None, due_in: timedelta, zone: str = "UTC") -> Any:
-    """The settings say that `nightly` is due then, if that is news; which schedules are due."""
+    """Put the schedule `nightly` of the settings; return the names of due schedules."""
     planned = Planned("nightly", expression, now() + due_in if expression else None)
     return schedules.put(worker, [planned], time_zone=zone)
 
@@ -44,7 +44,7 @@ def claim(worker: Connection, due_in: timedelta = DAY) -> Any:
 
 
 def pass_time(admin: Connection, passed: timedelta, name: str = "nightly") -> None:
-    """All that the row knows was so much earlier."""
+    """Move all times in the row into the past."""
     admin.execute(
         """update ingest_private.schedules
               set next_due_at = next_due_at - %(passed)s, leased_until = leased_until - %(passed)s,
@@ -60,7 +60,7 @@ def row_of(admin: Connection, name: str = "nightly") -> Row:
 
 @pytest.fixture
 def due(worker: Connection, admin: Connection) -> Connection:
-    """A worker's connection, where the nightly schedule has been due for a minute."""
+    """A worker's connection; the nightly schedule has been due for a minute."""
     assert put(worker, "0 3 * * *", MINUTE) == []
     pass_time(admin, 2 * MINUTE)
     assert put(worker, "0 3 * * *", DAY) == ["nightly"]
@@ -68,7 +68,7 @@ def due(worker: Connection, admin: Connection) -> Connection:
 
 
 def at_once(number: int, act: Callable[[], Any]) -> list[Any]:
-    """What an action returns in so many threads that begin together."""
+    """The results of an action in several threads that begin together."""
     barrier = threading.Barrier(number)
 
     def begin() -> Any:
@@ -159,7 +159,7 @@ def test_a_run_that_goes_on_is_nobody_elses_until_its_lease_ends(
     assert schedules.renew(due, first, lease=LEASE)
     pass_time(admin, LEASE - MINUTE)
     assert claim(due) is None
-    # It renews no more: its process has died.
+    # It stops renewing: its process has died.
     pass_time(admin, 2 * MINUTE)
     assert put(due, "0 3 * * *", DAY) == ["nightly"]
     second = claim(due)
@@ -228,7 +228,7 @@ def pool(wiped: Database) -> Iterator[Pool]:
 
 @pytest.fixture
 def started(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Schedules]:
-    """What a worker with these settings runs."""
+    """Makes the Schedules of a worker with these settings."""
     app = create_app("memory://")
 
     def start(**changed: str) -> Schedules:
@@ -240,7 +240,7 @@ def started(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Schedu
 
 
 def failed_document(admin: Connection, name: str, code: str = "internal_error") -> UUID:
-    """A document whose job has failed with this code; the id of its object."""
+    """A document whose job failed with this code; returns the id of its object."""
     object_id = put_object(admin, name, owner="alice")
     run = claimed(admin, job_of(admin, object_id))
     admin.execute("select ingest_private.fail_job(%s, %s, %s, null)", [run.job_id, run.token, code])
@@ -312,7 +312,7 @@ def test_what_is_outdated_is_read_again_within_the_bounds_of_a_run(
     expected: int,
 ) -> None:
     admin.execute("update ingest.index_versions set provider = %s", [provider])
-    for number in range(3):  # each of two tokens
+    for number in range(3):  # each with two tokens
         upload(wiped, f"{number}.txt", [f"one{number}", f"two{number}"])
     live(admin, "w1", 9)
     running = started(reindex_outdated="0 3 * * *", **bounds)

@@ -1,4 +1,4 @@
-"""Search: the caller's chunks and no others, nearly all of the nearest, whatever is asked."""
+"""Search finds only the caller's chunks, and nearly all of the nearest, for any query."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from tests.support.database import Database, as_client, make_database, watch_buc
 
 Vectors = "np.ndarray[Any, np.dtype[np.float32]]"
 
-#: Chunks of each owner among 20,000: half of them, a tenth, a hundredth, a thousandth.
+#: Chunks of each owner among 20,000: a half, a tenth, a hundredth, a thousandth.
 SHARES = {"half": 10_000, "tenth": 2_000, "hundredth": 200, "thousandth": 20}
 ALL = 20_000
 CHUNKS_PER_DOCUMENT = 20
@@ -38,7 +38,7 @@ WIDTH = 32
 
 @dataclass(frozen=True)
 class Corpus:
-    """Synthetic chunks in a database, and what they are made of."""
+    """Synthetic chunks in a database, and their vectors."""
 
     database: Database
     vectors: Any
@@ -48,7 +48,7 @@ class Corpus:
     def recall(
         self, hits: Sequence[Mapping[str, Any]], query: Any, owner: str | None, count: int
     ) -> float:
-        """Share of the truly nearest, by brute force, that the hits are as near as."""
+        """The share of the truly nearest (by brute force) that the hits are as near as."""
         similarity = self.vectors @ query / np.linalg.norm(self.vectors, axis=1)
         mine = similarity if owner is None else similarity[self.owners == owner]
         worst = np.sort(mine)[::-1][:count][-1]
@@ -63,7 +63,7 @@ class Corpus:
 
 @pytest.fixture(scope="module")
 def corpus(postgres: PostgresServer) -> Iterator[Corpus]:
-    """20,000 chunks in clusters, as text has them; the rest belongs to 78 small owners."""
+    """20,000 chunks in clusters, like text; the rest belongs to 78 small owners."""
     generator = np.random.default_rng(7)
     centres = generator.standard_normal((100, WIDTH))
     vectors = centres[generator.integers(100, size=ALL)] + generator.standard_normal((ALL, WIDTH))
@@ -252,7 +252,7 @@ class TestErrors:
 
 @pytest.fixture(scope="module")
 def labelled(postgres: PostgresServer) -> Iterator[Database]:
-    """Documents of alice's that differ in one way each, and one of bob's."""
+    """Documents of alice that each differ in one way, and one of bob."""
     with make_database(postgres) as database, database.connect() as admin:
         watch_bucket(database)
         watch_bucket(database, "second")

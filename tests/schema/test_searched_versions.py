@@ -1,4 +1,4 @@
-"""Which of several index versions a search is answered from, and what clients are told of it."""
+"""Which of several index versions answers a search, and what clients learn about it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,14 +22,14 @@ from tests.schema.actors import (
 )
 from tests.support.database import Database, as_client, make_database, watch_bucket
 
-#: One model that an app asks for 1536 dimensions, and later for 512.
+#: One model, requested with 1536 dimensions and later with 512.
 ONE_MODEL = "text-embedding-3-small"
 WIDE, NARROW = 1536, 512
 TEXT = "Slates are replaced every forty years."
 
 
 def new_version(admin: Connection, model: str, dimensions: int, **how: Any) -> int:
-    """A version that is made, and filled with the one document."""
+    """Make a version, and fill it with the one document."""
     named = {"p_model": model, "p_dimensions": dimensions, "p_chunking": '{"max_tokens": 400}'}
     named |= how
     arguments = ", ".join(f"{name} => %s" for name in named)
@@ -49,7 +49,7 @@ def activate(admin: Connection, version: int) -> None:
 
 @pytest.fixture
 def library(postgres: PostgresServer) -> Iterator[Database]:
-    """Alice's document, in version 1, and in version 2: of ONE_MODEL, and active."""
+    """Alice's document in version 1 and in version 2, which has ONE_MODEL and is active."""
     with make_database(postgres) as database, database.connect() as admin:
         watch_bucket(database)
         upload(database, "a.txt", [TEXT])
@@ -69,7 +69,7 @@ def version_of(admin: Connection, hit: dict[str, Any]) -> int:
 
 
 def found_in(admin: Connection, library: Database, function: str, **arguments: Any) -> set[int]:
-    """The versions that the hits of a search as Alice are of."""
+    """The versions of the hits when Alice searches."""
     named = ", ".join(f"{name} => %s" for name in arguments)
     with as_client(library, {"sub": "alice"}, read_only=True) as client:
         hits = rows(client, f"select * from ingest.{function}({named})", *arguments.values())
@@ -168,7 +168,7 @@ def test_a_version_that_is_not_there_is_refused(library: Database, admin: Connec
 
 
 def test_each_function_has_one_form(admin: Connection):
-    """The Data API cannot choose between two that take the same names."""
+    """The Data API cannot choose between two functions with the same parameter names."""
     doubled = rows(
         admin,
         """select proname from pg_proc where pronamespace in ('ingest'::regnamespace,

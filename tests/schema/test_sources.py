@@ -1,4 +1,4 @@
-"""Sources: what is there already, what comes, who owns it, and what a removal leaves."""
+"""Sources: existing files, later files, their owners, and what a removal leaves."""
 
 from typing import Any
 from uuid import UUID
@@ -59,7 +59,7 @@ def documents(admin: Connection) -> dict[str, Row]:
 
 
 def s3_put(admin: Connection, name: str, *, bucket: str = "other") -> UUID:
-    """A row as the S3 protocol leaves it: no owner, metadata of its own."""
+    """A row as the S3 protocol writes it: no owner, its own metadata."""
     return put_object(admin, name, bucket=bucket, owner=None, user_metadata={"via": "s3"})
 
 
@@ -131,7 +131,7 @@ class TestOwnerRules:
     def test_of_uploads_that_note_no_owner(
         self, admin: Connection, rule: str, name: str, owner: str | None
     ):
-        """With the secret key and through the S3 protocol Storage notes none."""
+        """Storage notes no owner for the secret key and the S3 protocol."""
         add(admin, owner_from=rule)
         by_key = put_object(admin, name, bucket="other", owner=None)
         assert document_of(admin, by_key)["owner_id"] == owner

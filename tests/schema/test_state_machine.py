@@ -33,7 +33,7 @@ from tests.support.database import Database, delete_objects, put_object
 from tests.support.hold_table import hold_reasons
 from tests.support.installation import until
 
-#: Everything that the machine keeps, in an order of its own; times apart.
+#: All rows about jobs, in a fixed order, without times.
 STATE = {
     "documents": "select to_jsonb(t) - 'updated_at' as row from ingest.documents as t",
     "jobs": "select to_jsonb(t) - 'updated_at' as row from ingest.jobs as t",
@@ -59,7 +59,7 @@ def database(wiped: Database) -> Database:
 
 @pytest.fixture
 def other(database: Database) -> Iterator[Connection]:
-    """A second connection of workers."""
+    """A second connection of a worker."""
     with database.connect("docmill_worker") as connection:
         yield connection
 
@@ -83,14 +83,14 @@ def entry(connection: Connection, job_id: UUID) -> Row:
 
 
 def sessions(connection: Connection, pid: int, condition: str = "true") -> int:
-    """How many sessions have this pid and are so: one or none."""
+    """How many sessions have this pid and meet the condition: one or none."""
     query = f"select count(*)::integer from pg_stat_activity where pid = %s and {condition}"
     found: int = value(connection, query, pid)
     return found
 
 
 def expire_leases(connection: Connection) -> None:
-    # A moment ago: a lease that ran out before Postgres started is spared at first.
+    # It expired a moment ago: leases that expired before Postgres started are spared at first.
     connection.execute("update ingest_private.leases set expires_at = clock_timestamp()")
 
 
@@ -256,7 +256,7 @@ class TestClaim:
         assert state(admin)["queue"] == []
 
 
-#: Every function by which a run writes, and what it says to a run that has lost its lease.
+#: Every function by which a run writes, and its answer to a run that has lost its lease.
 FENCED: dict[str, tuple[Callable[[Connection, Run], Any], Any]] = {
     "report_progress": (progress, False),
     "begin_stage": (lambda connection, run: stage(connection, run, ["two"]), False),
@@ -272,7 +272,7 @@ FENCED: dict[str, tuple[Callable[[Connection, Run], Any], Any]] = {
 class TestFencing:
     @pytest.fixture
     def run(self, worker: Connection, job_id: UUID) -> Run:
-        """A run that has staged what it wants to publish."""
+        """A run that has staged the chunks to publish."""
         run = claimed(worker, job_id)
         assert stage(worker, run, ["one"])
         return run
@@ -346,14 +346,15 @@ class TestFencing:
     def test_progress_that_waited_for_a_rescue_is_not_written_into_the_next_run(
         self, database: Database, admin: Connection, worker: Connection, run: Run
     ):
-        """The update waits for the job's row; when it goes on, another run has the job."""
+        """The update waits for the job's row; when it continues, another run has the job."""
         with database.connect("docmill_worker") as late:
             late_pid = late.info.backend_pid
             with admin.transaction():
                 expire_leases(admin)
                 admin.execute("select ingest_private.rescue_jobs()")
                 admin.execute("update ingest_private.job_queue set isolated = false")
-                # In one transaction with the rescue, so that the waiting one meets the end state.
+                # In one transaction with the rescue, so that the waiting update sees the final
+                # state.
                 next_run = claimed(admin, run.job_id, worker="w2")
                 waiting = Background(lambda: progress(late, run, "publishing"))
                 wait_until_blocked(worker, late_pid)
@@ -443,7 +444,7 @@ class TestFailJob:
         building = value(admin, "select id from ingest.jobs where index_version = 2")
         assert fail(worker, claimed(worker, building), "corrupt", None)
         assert document_of(admin, object_id)["status"] == "ready"
-        # The database is shared: nothing more is made for it.
+        # The database is shared: make no further jobs for it.
         admin.execute("update ingest.index_versions set state = 'dropped' where id = 2")
 
     def test_waits_as_long_as_it_is_told(self, admin: Connection, worker: Connection, job_id: UUID):
@@ -575,7 +576,7 @@ class TestRescue:
     def test_a_worker_that_fell_silent_in_a_copy_does_not_keep_its_job(
         self, database: Database, admin: Connection, worker: Connection, job_id: UUID
     ):
-        """Neither timeout of the worker's role ends such a session: it holds job and lease."""
+        """Neither timeout of the worker's role ends such a session, which holds job and lease."""
         run = claimed(worker, job_id)
         with database.connect("docmill_worker") as silent:
             silent.execute("set idle_in_transaction_session_timeout = '1s'")
@@ -785,7 +786,7 @@ class TestDeadlocks:
     def test_a_supersede_meets_a_batch_that_records_its_spend(
         self, database: Database, admin: Connection, worker: Connection, job_id: UUID
     ):
-        """The batch holds the lease and comes back for the job; whoever ends the job waits."""
+        """The batch holds the lease and then wants the job; whoever ends the job waits."""
         run = claimed(worker, job_id)
         with database.connect("docmill_worker") as sweeper:
             pid = sweeper.info.backend_pid

@@ -1,6 +1,6 @@
-"""Everything at once, with crashes, stalls, lost and doubled hints: then the promises hold.
+"""Everything at once, with crashes, stalls, lost and doubled hints; afterwards the promises hold.
 
-DOCMILL_STRESS_SECONDS makes it longer, DOCMILL_STRESS_SEED chooses another course of events.
+DOCMILL_STRESS_SECONDS sets the time, DOCMILL_STRESS_SEED the course of events.
 """
 
 import os
@@ -35,7 +35,7 @@ from tests.support.database import Database, delete_objects, watch_bucket
 SECONDS = float(os.environ.get("DOCMILL_STRESS_SECONDS", "4"))
 SEED = int(os.environ.get("DOCMILL_STRESS_SEED", "1"))
 
-#: Without one of these it would be for nothing. On a busy machine they take longer to come.
+#: Events that must occur; otherwise the test proves nothing. On a busy machine this takes longer.
 WANTED = ("run published", "storage write", "run crashes", "rescue", "drain", "read")
 PATIENCE_SECONDS = 60
 
@@ -50,7 +50,7 @@ def texts_of(content: str) -> list[str]:
 
 
 class Stress:
-    """Threads that each do their part until time is up and enough was met, which is counted."""
+    """Threads that each repeat their part until time is over and all needed events occurred."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -67,7 +67,7 @@ class Stress:
         return not self.failures and (late < 0 or (not has_met_all and late < PATIENCE_SECONDS))
 
     def start(self, part: Callable[[Connection, random.Random], str], role: str | None) -> None:
-        """A part is repeated on a connection of its own; it returns what happened."""
+        """Repeat a part on its own connection; the part returns what happened."""
         chance = random.Random(f"{SEED} {len(self._threads)}")
 
         def repeat() -> None:
@@ -92,7 +92,7 @@ class Stress:
     # -- the parts
 
     def storage(self, connection: Connection, chance: random.Random) -> str:
-        """Storage never meets an error that it would not have met without docmill."""
+        """Storage never gets an error that it would not get without docmill."""
         action = chance.choices(
             ["write", "move", "swap", "delete", "delete many"], [10, 3, 1, 2, 1]
         )[0]
@@ -117,12 +117,12 @@ class Stress:
             except pg.UniqueViolation as error:
                 if error.diag.table_name != "objects":
                     raise
-                # Another object has the name by now: what Storage would say as well.
+                # Another object has the name now; Storage would say the same.
                 return "storage UniqueViolation"
         else:
             names = [name] if action == "delete" else chance.sample(NAMES, 8)
             with connection.transaction():
-                # In one order, or two of these would deadlock on their own.
+                # In a fixed order; otherwise two of these would deadlock by themselves.
                 connection.execute(
                     """select from storage.objects where bucket_id = %s and name = any(%s)
                         order by id for update""",
@@ -135,7 +135,7 @@ class Stress:
     def _move(
         connection: Connection, chance: random.Random, name: str, bucket: str, *, swap: bool
     ) -> None:
-        """One object per transaction, as Storage does it."""
+        """One object per transaction, like Storage."""
         other = chance.choice(NAMES)
         found = rows(
             connection,
@@ -172,7 +172,7 @@ class Stress:
         return "hint"
 
     def sweeps(self, connection: Connection, chance: random.Random) -> str:
-        """Beat."""
+        """The tasks of beat."""
         sweep = chance.choice(
             ["drain", "drain", "remove", "rescue", "rescue", "reconcile", "prune", "age"]
         )
@@ -191,7 +191,7 @@ class Stress:
         return sweep
 
     def works(self, connection: Connection, chance: random.Random) -> str:
-        """A worker with a few slots, one of which runs alone."""
+        """A worker with a few slots, one of them for isolated jobs."""
         me = threading.current_thread().name + str(threading.get_ident())
         try:
             heartbeat(connection, me, slots=4, isolated=chance.random() < 0.3, lease=LEASE)
@@ -219,7 +219,7 @@ class Stress:
         return "round of a worker"
 
     def run(self, connection: Connection, run: Run, chance: random.Random) -> str:
-        """One run of a job, which may meet anything."""
+        """One run of a job, with any kind of trouble."""
         found = rows(
             self._download,
             """select object.version, object.metadata ->> 'content' as content
@@ -269,11 +269,11 @@ class Stress:
         try:
             return publish(connection, run, texts, content=hash_of(content))
         except pg.IntegrityConstraintViolation:
-            # Its lease was lost, and what it had staged is published or gone with the document.
+            # Its lease was lost; its staged chunks were published, or removed with the document.
             return "without its chunks"
 
     def reads(self, connection: Connection, chance: random.Random) -> str:
-        """A client: each document that can be seen is whole, of one version, and the caller's."""
+        """A client: each visible document is complete, of one version, and the caller's."""
         owner = chance.choice([*OWNERS, "dan"])
         with connection.transaction():
             connection.execute(
@@ -297,14 +297,14 @@ class Stress:
 
     @contextmanager
     def downloads(self) -> Iterator[None]:
-        """What workers read from Storage, and what hints tell them."""
+        """The answers of Storage, and the effect of hints."""
         with self.database.connect() as connection:
             self._download = connection
             yield
 
 
 def settle(stress: Stress, connection: Connection) -> None:
-    """No more events: workers and sweeps bring what is left to its end."""
+    """Without further events, workers and sweeps finish everything."""
     deadline = time.monotonic() + 20
     while value(
         connection,
@@ -324,7 +324,7 @@ def settle(stress: Stress, connection: Connection) -> None:
                       left join storage.objects as object on object.id = document.object_id
                 where job.finished_at is null limit 1""",
         )
-        # Time passes for leases, waiting jobs and events of nothing.
+        # Let time pass for leases, waiting jobs and events without an object.
         for table, column in (
             ("leases", "expires_at"),
             ("job_queue", "due_at"),
@@ -344,7 +344,7 @@ def settle(stress: Stress, connection: Connection) -> None:
 
 
 class Calm(random.Random):
-    """Chance that lets every run end well."""
+    """A chance that lets every run end well."""
 
     def choices(self, population: Any, *_: Any, **__: Any) -> Any:
         return [population[0]]
@@ -353,7 +353,7 @@ class Calm(random.Random):
 CALM = Calm()
 
 
-#: Promise: rows that would break it.
+#: Promise: a query for rows that break it.
 BROKEN = {
     "every watched object has its document, with its version and owner": """
         select to_jsonb(object) as object, to_jsonb(document) as document from (
@@ -438,7 +438,7 @@ def test_under_random_load_with_faults_every_promise_holds(database: Database):
     watch_bucket(database, "inbox", owner_from="folder:1", priority=1)
     with database.connect() as admin:
         admin.execute("insert into storage.buckets (id, name) values ('other', 'other')")
-        # Sooner than any lock_timeout, or these would end a circle before it is counted.
+        # Sooner than any lock_timeout, which would end a deadlock before it is counted.
         admin.execute(f"alter database {database.name} set deadlock_timeout = '20ms'".encode())
         stress = Stress(database)
         with stress.downloads():
@@ -459,6 +459,6 @@ def test_under_random_load_with_faults_every_promise_holds(database: Database):
     print(f"\nseed {SEED}, {SECONDS} s:", dict(sorted(stress.met.items())), "deadlocks:", deadlocks)
     assert stress.torn == []
     assert deadlocks == 0
-    # It was not for nothing.
+    # All needed events occurred.
     for event in WANTED:
         assert stress.met[event] > 0, event

@@ -1,4 +1,4 @@
-"""Documents follow storage.objects, whatever happened and in whatever order events arrive."""
+"""Documents follow storage.objects, in any order of events."""
 
 import random
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def database(wiped: Database) -> Database:
 
 
 def documents(connection: Connection) -> dict[UUID, tuple[str, str, str]]:
-    """What documents say: bucket, name and version of each object."""
+    """The documents: bucket, name and version of each object."""
     return {
         row["object_id"]: (row["bucket_id"], row["object_name"], row["storage_version"])
         for row in rows(connection, "select * from ingest.documents")
@@ -61,7 +61,7 @@ def documents(connection: Connection) -> dict[UUID, tuple[str, str, str]]:
 
 
 def objects(connection: Connection, *buckets: str) -> dict[UUID, tuple[str, str, str]]:
-    """What Storage says, of these buckets."""
+    """The objects of these buckets in Storage."""
     return {
         row["id"]: (row["bucket_id"], row["name"], row["version"])
         for row in rows(
@@ -71,7 +71,7 @@ def objects(connection: Connection, *buckets: str) -> dict[UUID, tuple[str, str,
 
 
 def agree(connection: Connection, *buckets: str) -> None:
-    """Documents are what Storage has, and each has exactly one unfinished job for its version."""
+    """Documents match Storage, and each has exactly one unfinished job for its version."""
     assert documents(connection) == objects(connection, *(buckets or ("docs",)))
     assert (
         rows(
@@ -97,7 +97,7 @@ def agree(connection: Connection, *buckets: str) -> None:
 def move(
     connection: Connection, old: str, new: str, *, bucket: str = "docs", to: str | None = None
 ) -> None:
-    """Rename as Storage does: the same row, a new version."""
+    """Rename like Storage: the same row, a new version."""
     connection.execute(
         """update storage.objects set name = %s, bucket_id = %s, version = %s
             where bucket_id = %s and name = %s""",
@@ -106,7 +106,7 @@ def move(
 
 
 def states(connection: Connection, object_id: UUID) -> list[str]:
-    """States of all jobs that ever were for the object's document, oldest first."""
+    """States of all jobs of the object's document, oldest first."""
     return [
         row["state"]
         for row in rows(
@@ -218,7 +218,7 @@ class TestUploads:
         assert states(admin, object_id) == ["succeeded"]
 
     def test_metadata_that_is_missing_is_an_empty_object(self, admin: Connection):
-        """S3 uploads and old releases of Storage write none; a filter must still fit."""
+        """S3 uploads and old releases of Storage write none; filters must still work."""
         admin.execute(
             "insert into storage.objects (bucket_id, name, version) values ('docs', 'a', 'v')"
         )
@@ -252,7 +252,7 @@ class TestUploads:
     def test_an_object_without_version_is_the_same_for_every_session(
         self, admin: Connection, worker: Connection
     ):
-        """Rows from before Storage wrote versions: the time stands in, not its printed form."""
+        """Rows from before Storage wrote versions use the time itself, not its printed form."""
         admin.execute("insert into storage.objects (bucket_id, name) values ('docs', 'a')")
         object_id = next(iter(objects(admin, "docs")))
         for zone in ("UTC", "Asia/Tokyo"):
@@ -330,7 +330,7 @@ class TestMoves:
     def test_a_chain_of_renames_is_followed_from_any_of_its_objects(
         self, admin: Connection, worker: Connection, hinted: int
     ):
-        """No trigger saw it: a -> b -> c -> d -> a, and one hint arrives."""
+        """No trigger saw a -> b -> c -> d -> a, and one hint arrives."""
         ids = [put_object(admin, name) for name in "abcd"]
         rename_quietly(admin, {"a": "b", "b": "c", "c": "d", "d": "a"})
         assert documents(admin) != objects(admin, "docs")
@@ -358,14 +358,14 @@ class TestMoves:
 
 
 def quietly(connection: Connection, statement: str) -> None:
-    """Change Storage behind docmill's back."""
+    """Change Storage without triggers."""
     with connection.transaction():
         connection.execute("set local session_replication_role = replica")
         connection.execute(statement.encode())
 
 
 def rename_quietly(connection: Connection, names: dict[str, str]) -> None:
-    """Give objects each other's names behind docmill's back."""
+    """Exchange the names of objects without triggers."""
     quietly(connection, "update storage.objects set name = 'tmp/' || name, version = 'moved'")
     for old, new in names.items():
         quietly(connection, f"update storage.objects set name = '{new}' where name = 'tmp/{old}'")
@@ -561,7 +561,7 @@ class TestOwners:
 
 
 class TestVersioning:
-    """Columns of Storage's versioning to come, and releases that do not have them yet."""
+    """Columns of Storage's future versioning, and releases without them."""
 
     def test_a_delete_marker_is_a_delete(self, database: Database, admin: Connection):
         upload(database, "a.txt", ["one"])
@@ -601,7 +601,7 @@ class TestVersioning:
 
 
 def put_object_row(connection: Connection, name: str, version: str) -> UUID:
-    """An object, by the columns that every release of Storage has."""
+    """An object with only the columns that every release of Storage has."""
     object_id: UUID = value(
         connection,
         """insert into storage.objects (bucket_id, name, version) values ('docs', %s, %s)
@@ -657,7 +657,7 @@ class TestHints:
         quietly(admin, "update storage.objects set version = 'next'")
         job_id = value(worker, "select ingest_private.sync_object(%s, 'docs', 'b.txt')", first)
         agree(admin)
-        # The object that has the name now is what the caller asks for.
+        # The caller asks for the object that has the name now.
         assert value(admin, "select object_name from ingest.jobs where id = %s", job_id) == "b.txt"
 
     @pytest.mark.parametrize("ids", ["{}", "{NULL}", None, "twice"])
@@ -702,7 +702,7 @@ def object_id_of_new_version(connection: Connection, object_id: UUID) -> UUID:
 class TestReconcile:
     @staticmethod
     def sweep(worker: Connection, since: str | None = None, limit: int = 500) -> int:
-        """All pages; returns how many were out of line."""
+        """All pages; returns how many objects were out of line."""
         after: UUID | None = None
         repaired = 0
         while True:
@@ -853,7 +853,7 @@ class TestReconcile:
     def test_is_not_held_up_by_one_object_that_cannot_be_synced(
         self, database: Database, admin: Connection, worker: Connection
     ):
-        """They go to the pending events, which are tried one by one."""
+        """Such objects become pending events, which are tried one by one."""
         put_object(admin, "in use")
         put_object(admin, "other")
         quietly(admin, "update storage.objects set version = 'next'")

@@ -1,4 +1,4 @@
-"""The triggers on storage.objects: an upload is never blocked or broken, a race never lost."""
+"""The triggers on storage.objects never block or break an upload, and lose no race."""
 
 import time
 from collections.abc import Iterator
@@ -43,19 +43,19 @@ def other(database: Database) -> Iterator[Connection]:
 
 
 def pending(connection: Connection) -> list[str]:
-    """Reasons of the events that wait to be drained."""
+    """The reasons of the pending events."""
     found = rows(connection, "select reason from ingest_private.pending_events order by id")
     return [row["reason"] for row in found]
 
 
 def drain(connection: Connection, limit: int = 200) -> tuple[int, int]:
-    """drain_pending_events: how many were settled and how many failed."""
+    """drain_pending_events: how many events were settled and how many failed."""
     [row] = rows(connection, "select * from ingest_private.drain_pending_events(%s)", limit)
     return row["settled"], row["failed"]
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """Rows of all tables of docmill."""
+    """Number of rows in all tables of docmill."""
     tables = rows(
         connection,
         """select oid::regclass::text as name from pg_class
@@ -67,14 +67,14 @@ def counts(connection: Connection) -> dict[str, int]:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """What an upload may be delayed: 200 ms for a lock, and as much again for a busy machine."""
+    """The longest delay of an upload: 200 ms for a lock, and as much again on a busy machine."""
     started = time.monotonic()
     yield
     assert time.monotonic() - started < seconds
 
 
 class TestDryRun:
-    """Storage tries the caller's permission by a real insert that it rolls back."""
+    """Storage checks the caller's permission by a real insert that it rolls back."""
 
     @pytest.mark.parametrize("role", ["authenticated", "anon", "service_role"])
     def test_leaves_nothing_and_is_not_refused(self, admin: Connection, role: str):
@@ -93,7 +93,7 @@ class TestDryRun:
             ):
                 assert admin.execute(statement.encode()).rowcount == 1
             admin.execute("reset role")
-            # Of a move alone: its test carries the final version.
+            # Only for a move: its check has the final version.
             assert len(documents(admin)) == 1
             assert pending(admin) == []
         assert counts(admin) == before
@@ -118,7 +118,7 @@ class TestDryRun:
 
 
 class TestWhatIsInUse:
-    """Somebody holds what the trigger needs: the upload commits, the drain does the rest."""
+    """Another transaction holds a needed row: the upload commits, and the drain does the rest."""
 
     def test_an_overwrite_of_a_locked_document_commits_in_time(
         self, database: Database, admin: Connection, worker: Connection
@@ -138,7 +138,7 @@ class TestWhatIsInUse:
         object_id = put_object(admin, "a.txt")
         before = counts(admin)
         with locked_document(database, object_id), admin.transaction(force_rollback=True):
-            # Less than the trigger would wait for the lock.
+            # Less time than the trigger would wait for the lock.
             admin.execute("set local statement_timeout = '150ms'")
             admin.execute(
                 "update storage.objects set version = '1', metadata = '{}' where id = %s",
@@ -212,7 +212,7 @@ class TestWhatIsInUse:
                 delete_objects(admin, ["a.txt"])
             else:
                 move(admin, "a.txt", "b.txt", to="other" if change == "move out" else None)
-        # What is withdrawn waits for no job: the drain ends it.
+        # Withdrawn documents wait for no job: the drain ends it.
         withdrawn = value(admin, "select count(*) from ingest_private.withdrawn")
         assert len(pending(admin)) + withdrawn == 1
         drain(worker)
@@ -224,7 +224,7 @@ class TestWhatIsInUse:
     def test_an_upload_commits_even_where_its_event_cannot_be_noted(
         self, database: Database, admin: Connection, worker: Connection, other: Connection
     ):
-        """What reconcile is for."""
+        """Only reconcile finds such an upload."""
         put_object(admin, "a.txt")
         put_object(admin, "b.txt")
         with other.transaction():
@@ -248,7 +248,7 @@ class TestWhatIsInUse:
         assert pending(admin) == []
 
 
-#: What the functions that the triggers call look like, but for their bodies.
+#: The heads of the functions that the triggers call, without their bodies.
 SIGNATURES = {
     "source_of": "(p_bucket_id text, p_name text) returns setof ingest_private.sources",
     "owner_of": "(p_rule text, p_uploader text, p_name text) returns text",
@@ -288,7 +288,7 @@ class TestWhatIsBroken:
             put_object(admin, "over.txt")
             move(admin, "moved.txt", "here.txt")
             delete_objects(admin, ["gone.txt"])
-            # As at commit, where it would be too late to catch anything.
+            # As at commit, when nothing can be caught any more.
             admin.execute("set constraints all immediate")
             left = {name for _, name, _ in objects(admin, "docs").values()}
             assert left == {"new.txt", "over.txt", "here.txt"}
@@ -314,11 +314,11 @@ class TestWhatIsBroken:
 
 
 class TestRaces:
-    """Two transactions at once, in every order that matters; then documents equal Storage."""
+    """Two transactions at once, in every relevant order; afterwards documents equal Storage."""
 
     @pytest.fixture
     def unseen(self, admin: Connection) -> UUID:
-        """An object that no trigger has seen: two may make its document at once."""
+        """An object that no trigger has seen: two transactions may make its document at once."""
         quietly(
             admin,
             "insert into storage.objects (bucket_id, name, version) values ('docs', 'a', 'v1')",
@@ -354,7 +354,7 @@ class TestRaces:
     def test_a_delete_that_took_long_to_commit_is_not_forgotten_at_once(
         self, admin: Connection, worker: Connection, other: Connection, unseen: UUID
     ):
-        """Storage removes the bytes before it commits: the event may be old when it is seen."""
+        """Storage removes the bytes before it commits, so the event may be old when it is seen."""
         with worker.transaction():
             self.sync(worker, unseen)
             delete_objects(admin, ["a"])
@@ -489,7 +489,7 @@ class TestRaces:
     def test_a_version_that_commits_between_two_looks_at_storage_is_not_lost(
         self, admin: Connection, worker: Connection, other: Connection, look: int
     ):
-        """Written to the document without a job, nobody after it would see a difference."""
+        """If the document got the version without a job, nobody would notice a difference later."""
         object_id = put_object(admin, "a")
         definition = value(admin, "select pg_get_functiondef('ingest_private.owner_of'::regproc)")
         admin.execute("create sequence public.looks")
@@ -555,7 +555,7 @@ class TestRaces:
     ):
         first, second = put_object(admin, "a"), put_object(admin, "b")
         rename_quietly(admin, {"a": "b", "b": "a"})
-        # At once: it holds the first already, and whoever holds the second may want that one.
+        # At once: it already holds the first, and the holder of the second may want that one.
         with locked_document(database, second), pytest.raises(pg.LockNotAvailable):
             self.sync(worker, first)
         self.sync(worker, first)

@@ -1,4 +1,4 @@
-"""The troubles that the database sees when documents are not ingested."""
+"""The troubles that the database can see if documents are not ingested."""
 
 from uuid import UUID
 
@@ -27,7 +27,7 @@ def database(wiped: Database) -> Database:
 
 @pytest.fixture
 def sound(worker: Connection) -> Connection:
-    """An installation where everything runs."""
+    """An installation in which everything runs."""
     heartbeat(worker, slots=2)
     heartbeat(worker, "alone", isolated=True, slots=1)
     for work in (*WORK, "receiver"):
@@ -49,7 +49,7 @@ def troubles(connection: Connection) -> list[str]:
 
 
 def pass_time(admin: Connection, work: str, gap: str, since: str) -> None:
-    """The work has ticked every `gap`, and `since` then no more."""
+    """The work ran every `gap`, and then not at all for `since`."""
     admin.execute(
         """update ingest_private.ticks
               set usual_gap = %s, ticked_at = clock_timestamp() - %s::interval where work = %s""",
@@ -107,7 +107,7 @@ def test_jobs_that_nobody_starts_are_seen(
     assert troubles(admin) == []
     admin.execute("update ingest_private.job_queue set aged_at = now() - interval '31 s'")
     assert troubles(admin) == ["jobs_stand_still"]
-    # Those that wait for a slot stand in no queue that has stopped.
+    # Jobs that wait for a slot are in no stopped queue.
     admin.execute("update ingest_private.workers set slots = 0")
     assert troubles(admin) == []
 
@@ -135,7 +135,7 @@ def test_a_lease_that_nobody_ends_is_seen_and_its_job_is_no_longer_said_to_work(
     assert (troubles(admin), value(admin, explained, job_id)) == ([], "interrupted")
     admin.execute("update ingest_private.leases set expires_at = now() - interval '31 s'")
     assert troubles(admin) == ["leases_not_ended"]
-    # Leases that ended before Postgres started are spared a while.
+    # Leases that ended before Postgres started are spared for a while.
     admin.execute("update ingest_private.leases set expires_at = clock_timestamp()")
     sound.execute("select ingest_private.rescue_jobs()")
     assert (troubles(admin), value(admin, explained, job_id)) == ([], "waiting")
@@ -153,7 +153,7 @@ def test_workers_receiver_breakers_pauses_and_events_are_seen(
     heartbeat(sound)
     pass_time(admin, "receiver", "5 s", "31 s")
     assert troubles(admin) == ["receiver_silent"]
-    sound.execute("select ingest_private.forget_tick('receiver')")  # stopped in order
+    sound.execute("select ingest_private.forget_tick('receiver')")  # a normal stop
     assert troubles(admin) == []
     admin.execute("insert into ingest_private.breakers values ('provider_auth', now())")
     admin.execute("insert into ingest_private.pauses values ('owner', 'bob')")

@@ -1,4 +1,4 @@
-"""A database of the version in tests/fixtures/upgrade, brought up to date by this one."""
+"""A database of the version in tests/fixtures/upgrade, upgraded to this version."""
 
 from docmill.worker.admin.schema import apply_schema, check_schema
 from tests.schema import actors
@@ -9,7 +9,7 @@ from tests.support.upgrade_fixture import FOLDER, TEXTS
 def test_an_older_database_is_upgraded_and_keeps_what_it_knows(project: Database) -> None:
     with project.connect() as connection:
         for name in ("schema.sql", "data.sql"):
-            # PostgreSQL 16 and older do not know this setting, and 0 is its default.
+            # PostgreSQL 16 and older do not have this setting, and 0 is its default.
             dump = (FOLDER / name).read_text().replace("SET transaction_timeout = 0;", "")
             connection.execute(dump.encode())
         connection.execute("discard all")
@@ -29,7 +29,7 @@ def test_an_older_database_is_upgraded_and_keeps_what_it_knows(project: Database
             seen = {row["content"] for row in actors.search(client, "anything", match_count=50)}
             assert seen.isdisjoint(set(sum(TEXTS.values(), ())) - set(texts))
     with project.connect() as connection:
-        # Life goes on: the vanished worker's job is taken back, an upload becomes a job.
+        # Work continues: the vanished worker's job is taken back, an upload becomes a job.
         connection.execute("update ingest_private.leases set expires_at = now() - interval '1 s'")
         assert actors.value(connection, "select count(*) from ingest_private.rescue_jobs()") == 1
     actors.upload(project, "new.txt", ["Written after the upgrade."])

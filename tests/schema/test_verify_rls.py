@@ -1,4 +1,4 @@
-"""`docmill verify-rls`: the sound schema shows no leak, each broken one is caught and named."""
+"""`docmill verify-rls` finds no leak in the sound schema, and names each broken part."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture(scope="module")
 def postgres_role(shared_database: Database) -> Iterator[Connection]:
-    """As a hosted project's admin, who is no superuser."""
+    """A hosted project's admin, who is not a superuser."""
     with shared_database.connect("postgres") as connection:
         yield connection
 
@@ -36,7 +36,7 @@ class TestTheSoundSchema:
         with any_database.connect(role) as connection:
             found = list(verify_rls(connection))
         assert [one for one in found if one.outcome == "leak"] == []
-        # Where PostgREST is told what to serve is not to be seen in a plain database.
+        # In a plain database the settings of PostgREST cannot be seen.
         warnings = [one for one in found if one.outcome == "warning"]
         assert [one.check for one in warnings] == ["exposed schemas"], warnings
 
@@ -60,7 +60,7 @@ class TestTheSoundSchema:
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
     def test_is_read_and_written_by_others_meanwhile(self, database: Database):
-        """They hold what readers and writers hold: a stronger lock would not be given."""
+        """They hold the locks of readers and writers, which a stronger lock would wait for."""
         with (
             database.connect() as user,
             user.transaction(force_rollback=True),
@@ -93,13 +93,13 @@ class TestTheSoundSchema:
             with database.connect(role) as connection:
                 found = list(verify_rls(connection))
             assert list(leaks(found)) == []
-            # A superuser keeps triggers from running; others leave Storage alone.
+            # A superuser disables triggers; others do not touch Storage.
             untried = {one.subject for one in found if one.check == "test data"}
             assert untried == ({"storage.objects"} if role else set())
 
 
 def watched(connection: Connection) -> None:
-    """A bucket whose documents are read by whoever reads their objects."""
+    """A bucket whose documents all readers of their objects may read."""
     connection.execute("insert into storage.buckets (id, name) values ('docs', 'docs')")
     connection.execute(
         "insert into ingest_private.sources (bucket_id, access) values ('docs', 'inherit')"
@@ -156,7 +156,7 @@ class TestTheCommand:
             ended.stdout,
             re.MULTILINE,
         ), ended.stdout
-        assert "somebody can reach what is not theirs" in ended.stdout
+        assert "somebody can reach other users' data" in ended.stdout
 
     def test_says_what_is_missing_in_a_database_without_the_schema(self, project: Database):
         ended = self.run(project)
@@ -165,7 +165,7 @@ class TestTheCommand:
 
 
 OPEN = "grant usage on schema ingest_private to authenticated;"
-#: A definer function of clients that asks nobody whose its argument is.
+#: A definer function for clients that does not check whose its argument is.
 CARELESS = """
     create function ingest.{name} language {language} security definer
         set search_path = pg_catalog, pg_temp as $$ {body} $$;
@@ -176,7 +176,7 @@ CARELESS = """
 
 @dataclass(frozen=True)
 class Broken:
-    """What somebody might do to the schema, and where it has to be named."""
+    """A possible damage to the schema, and where the report must name it."""
 
     name: str
     statement: str
@@ -600,7 +600,7 @@ class TestABrokenSchema:
         seen: list[tuple[str, str]] = []
         with connection.transaction(force_rollback=True):
             connection.execute(broken.statement.encode())
-            # What is tried after it is found takes seconds, and says nothing about it.
+            # Later checks take seconds and add nothing.
             with closing(verify_rls(connection)) as findings:
                 for check, subject in leaks(findings):
                     seen.append((check, subject))

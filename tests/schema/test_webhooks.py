@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """One webhook: what Storage did, and what of it a hint says."""
+    """One webhook: the change in Storage, and the hint about it."""
 
     kind: str
     record: Record
@@ -37,7 +37,7 @@ EVENTS = recorded()
 
 
 def store(connection: Connection, event: Event) -> None:
-    """Do to storage.objects what the event tells, unheard by the triggers."""
+    """Make the event's change in storage.objects without triggers."""
     record = event.record
     with connection.transaction():
         connection.execute("set local session_replication_role = replica")
@@ -60,7 +60,7 @@ def store(connection: Connection, event: Event) -> None:
 
 
 def feed(connection: Connection, events: Sequence[Event]) -> None:
-    """Tell the hints of these events, in this order."""
+    """Send the hints of these events in this order."""
     for event in events:
         connection.execute("select ingest_private.sync_object(%s, %s, %s)", event.hint)
 
@@ -94,7 +94,7 @@ def documented(connection: Connection) -> dict[UUID, Any]:
 
 @pytest.fixture(params=[("docs",), ("docs", "other")], ids=["one bucket", "both buckets"])
 def watched(request: pytest.FixtureRequest, wiped: Database) -> tuple[str, ...]:
-    """Which buckets are ingested."""
+    """The buckets that are ingested."""
     buckets: tuple[str, ...] = request.param
     if "other" in buckets:
         watch_bucket(wiped, "other")
@@ -134,7 +134,7 @@ def test_hints_in_any_order_end_where_storage_ended(
 def test_hints_that_arrive_while_storage_goes_on_end_where_storage_ended(
     admin: Connection, worker: Connection, watched: tuple[str, ...], seed: int
 ):
-    """Each hint comes some time after its event, some twice, among hints of what is to come."""
+    """Each hint comes some time after its event, some twice, mixed with hints of later events."""
     order = random.Random(seed)
     late: list[tuple[float, Event]] = []
     for moment, event in enumerate(EVENTS):

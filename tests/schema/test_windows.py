@@ -1,4 +1,4 @@
-"""Windows that a run has read are kept for later runs, as long as there may be one."""
+"""Windows that a run has read are kept for later runs, as long as one is possible."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Documents that are withdrawn: at once, by as little work as ever, and drained piece by piece."""
+"""Documents are withdrawn at once, with little work, and then drained in parts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,13 +55,13 @@ def withdrawn(connection: Connection) -> int:
 
 
 def hiding(connection: Connection) -> list[bool]:
-    """Of each pending event, whether it hides."""
+    """For each pending event, whether it hides."""
     events = rows(connection, "select hides from ingest_private.pending_events order by id")
     return [event["hides"] for event in events]
 
 
 class TestStoragesTransaction:
-    """The same few rows are written for one chunk and for thirty, and none of the big tables'."""
+    """It writes the same few rows for one chunk and for thirty, and none of the big tables."""
 
     STATEMENTS: Final = {
         "overwrite": "update storage.objects set version = 'v2' where name = 'a'",
@@ -106,7 +106,7 @@ class TestStoragesTransaction:
         assert all(many[name] <= few[name] + 1 for name in many), (few, many)
 
     def counts(self, connection: Connection) -> dict[str, int]:
-        """What this transaction has written to the big tables, and read of them."""
+        """What this transaction has written to the big tables, and read from them."""
         return {
             f"{what} {row['name']}": int(row[what])
             for row in rows(
@@ -121,7 +121,7 @@ class TestStoragesTransaction:
         }
 
     def test_has_no_foreign_key_that_leads_from_documents_to_what_grows(self, admin: Connection):
-        """A delete of a document would go after it, row by row."""
+        """Deleting a document would check such rows one by one."""
         assert (
             rows(
                 admin,
@@ -145,7 +145,7 @@ class TestStoragesTransaction:
 
 
 class TestWhatIsHidden:
-    """Somebody has the document: the event that is left says whether it may still be found."""
+    """The document is locked: the pending event says whether it may still be found."""
 
     def test_an_overwrite_by_the_same_owner_hides_nothing(
         self, database: Database, admin: Connection, worker: Connection
@@ -184,7 +184,7 @@ class TestWhatIsHidden:
     def test_what_goes_back_to_its_owner_is_hidden_while_an_earlier_event_hides_it(
         self, database: Database, admin: Connection, worker: Connection, other: Connection
     ):
-        """The drain of the earlier one may have made it another's, and not have committed."""
+        """The drain of the earlier event may have changed the owner, uncommitted."""
         object_id = upload(database, "a", ["one"])
         with locked_document(database, object_id):
             put_object(admin, "a", owner="bob")
@@ -193,7 +193,7 @@ class TestWhatIsHidden:
             put_object(admin, "a", owner="alice")
             put_object(admin, "a", owner="alice")
             assert hiding(admin) == [True] * 3
-        # Bob's document is there, and is not shown to him.
+        # Bob's document exists, but is not shown to him.
         assert document_of(admin, object_id)["owner_id"] == "bob"
         with as_client(database, {"sub": "bob"}, read_only=True) as client:
             assert rows(client, "select from ingest.documents") == []
@@ -203,7 +203,7 @@ class TestWhatIsHidden:
     def test_what_is_not_yet_its_documents_is_hidden(
         self, database: Database, admin: Connection, worker: Connection, other: Connection
     ):
-        """A sync that has not committed gives it to bob, by a rule that is new."""
+        """An uncommitted sync gives it to bob, by a new rule."""
         watch_bucket(database, "second", owner_from="folder:1")
         object_id = upload(database, "alice/a", ["one"], bucket="second")
         admin.execute("set session_replication_role = replica")
@@ -306,7 +306,7 @@ class TestTheNextVersion:
 class TestDrain:
     @pytest.fixture
     def gone(self, database: Database, admin: Connection) -> None:
-        """Three documents of thirty chunks."""
+        """Three documents with thirty chunks."""
         for name in "abc":
             upload(database, name, [f"{name} {text}" for text in TEXTS])
         delete_objects(admin, ["a", "b", "c"])
@@ -415,11 +415,11 @@ class TestDrain:
 
 
 class TestPendingEvents:
-    """One that cannot be settled does not keep the others waiting."""
+    """One that cannot be settled does not delay the others."""
 
     @contextmanager
     def slow(self, admin: Connection, object_id: UUID) -> Iterator[None]:
-        """Settling the event of this object takes for ever."""
+        """While this is open, settling the event of this object takes for ever."""
         definition = value(
             admin, "select pg_get_functiondef('ingest_private.settle_event'::regproc)"
         )
@@ -468,13 +468,13 @@ class TestPendingEvents:
 
 
 class TestPlans:
-    """Nothing is known of the tables, and many others have withdrawn documents."""
+    """Without statistics about the tables, and with many other owners' withdrawn documents."""
 
     OTHERS: Final = 3_000
 
     @pytest.fixture
     def crowded(self, database: Database, admin: Connection) -> Database:
-        """Two documents withdrawn from each of 3,000 owners, on tables never analysed."""
+        """Two documents withdrawn from each of 3,000 owners, on tables that are never analysed."""
         upload(database, "a", ["one"])
         admin.execute(
             """insert into ingest_private.withdrawn (document_id, owner_id, access)
@@ -522,7 +522,7 @@ class TestPlans:
     def test_of_searches_in_the_graph_pass_over_it_too(
         self, database: Database, admin: Connection, worker: Connection
     ):
-        """More than two thousand chunks: the exact comparison is left aside."""
+        """With more than two thousand chunks, so that no exact comparison is made."""
         texts = [f"number {number}" for number in range(2_100)]
         upload(database, "a", texts)
         upload(database, "b", ["number one"])
@@ -532,7 +532,7 @@ class TestPlans:
 
 
 def test_every_foreign_key_has_an_index(admin: Connection) -> None:
-    """As Supabase's linter asks for (0001_unindexed_foreign_keys)."""
+    """As Supabase's linter asks (0001_unindexed_foreign_keys)."""
     assert (
         rows(
             admin,

@@ -1,4 +1,4 @@
-"""How text becomes words, judged by a reader that knows no SQL; and what a query asks for."""
+"""How text becomes words and what a query asks for, compared with a reader without SQL."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -37,7 +37,7 @@ class TestWords:
     @EXAMPLES
     @given(text=st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"])))
     def test_of_any_text_can_be_stored_and_asked_for(self, shared: Connection, text: str):
-        """Each word of a text is one that the text is found by."""
+        """A search for any word of a text finds the text."""
         [made] = rows(
             shared,
             """select made.lexemes::text as lexemes, made.lexemes @@ all(asked.terms) as is_found

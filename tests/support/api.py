@@ -23,7 +23,7 @@ DEMO_PASSWORD = "demo-canary"
 
 
 def api_settings(database: Database, folder: Path, **storage: Any) -> ApiSettings:
-    """Settings with a port of their own; keywords are Storage's."""
+    """Settings with a free port; keyword arguments are for Storage."""
     return ApiSettings(
         KEYS,
         StorageSettings(database.url("supabase_storage_admin"), folder / "objects", **storage),
@@ -45,17 +45,17 @@ def user_client(url: str, token: str, key: str = KEYS.publishable_key) -> Client
 
 
 def http_client(url: str, key: str = KEYS.publishable_key, **headers: str) -> httpx.Client:
-    """Plain HTTP below this address, for what supabase-py hides."""
+    """Plain HTTP below this address, to see details that supabase-py hides."""
     return httpx.Client(
         base_url=url,
         headers={"apikey": key, **headers},
-        # Without TLS, loading certificates would be most of a test's time.
+        # Without TLS: loading certificates would take most of a test's time.
         verify=url.startswith("https:"),
     )
 
 
 def assert_nothing_went_wrong(folder: Path, *secrets: str) -> None:
-    """After its tests, the log of an API has no error of docmill, and no secret."""
+    """After its tests, an API's log has no error of docmill, and no secret."""
     log = (folder / "api.log").read_text()
     assert "Traceback" not in log
     for secret in (KEYS.secret_key, KEYS.jwt_secret, *secrets):

@@ -1,4 +1,4 @@
-"""What ARCHITECTURE.md says, in a form that tests can compare with the code."""
+"""Parses ARCHITECTURE.md, so that tests can compare it with the code."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _ARROW: Final = re.compile(r"^ *(\S+) --> (\S+?)(?:: (.+))?$")
 
 
 class Step(NamedTuple):
-    """One way from one state of a job to another; `[*]` is before it exists."""
+    """A step of a job from one state to another; `[*]` is before it exists."""
 
     before: str
     function: str
@@ -20,7 +20,7 @@ class Step(NamedTuple):
 
 
 def diagram(page: str) -> str:
-    """The drawing of the states of a job."""
+    """The drawing of a job's states."""
     found = _DIAGRAM.findall(page)
     assert len(found) == 1, "the page has one diagram of states"
     return str(found[0])

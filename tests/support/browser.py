@@ -1,4 +1,4 @@
-"""Headless Chromium for tests of pages; they are skipped where there is none."""
+"""Headless Chromium for tests of pages; without it they are skipped."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-#: Quiet: without these it looks for hosts of its maker.
+#: Options that keep it from calling its maker's servers.
 _FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Watched:
-    """A page, and what went wrong on it."""
+    """A page, and the errors that occurred on it."""
 
     def __init__(self, browser: Browser, origin: str, *, width: int = 1000) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800})

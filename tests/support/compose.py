@@ -43,19 +43,19 @@ def services(variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def environment(service: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
-    """What a container of the service finds in its environment."""
+    """The environment variables in a container of the service."""
     from_file = dict(variables) if service.get("env_file") == ".env" else {}
     own = {name: str(value) for name, value in service.get("environment", {}).items()}
     return from_file | own
 
 
 def size(text: str) -> int:
-    """Bytes of a size like 64m."""
+    """Bytes of a size such as 64m."""
     return int(text[:-1]) * _UNITS[text[-1]]
 
 
 def seconds(text: str) -> int:
-    """Seconds of a duration like 45s or 2m."""
+    """Seconds of a duration such as 45s or 2m."""
     return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
@@ -65,5 +65,5 @@ def tmpfs(service: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tmpfs_size(options: str) -> int:
-    """The `size` among the options of a tmpfs."""
+    """The `size` option of a tmpfs."""
     return size(dict(part.split("=") for part in options.split(","))["size"])

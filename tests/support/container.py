@@ -41,12 +41,12 @@ class Container:
     user: int
     group: int
     tmpfs: Mapping[str, str] = field(default_factory=dict)  #: options by folder
-    visible: Sequence[str] = ()  #: readable although a folder above them is not
+    visible: Sequence[str] = ()  #: readable although a folder above is not
     writable: Sequence[str] = ()  #: volumes
     folder: str = "/"
 
     def command(self, *command: str) -> list[str]:
-        """The command line that runs a command in it. For root only."""
+        """The command line that runs a command in the container. For root only."""
         spec = json.dumps(asdict(self))
         return [sys.executable, __file__, spec, *command]
 
@@ -82,7 +82,7 @@ def _closed_folder(path: Path) -> Path | None:
 
 
 def _show(paths: Sequence[str]) -> None:
-    """Make paths reachable without changing a mode: copies of what leads to them are mounted."""
+    """Make paths reachable without changing modes: mount copies of the folders above them."""
     opened = {path: os.open(path, os.O_PATH) for path in dict.fromkeys(paths)}
     closed = {path: _closed_folder(Path(path)) for path in opened}
     for folder in {str(folder) for folder in closed.values() if folder}:
@@ -130,7 +130,7 @@ def _drop_privileges(container: Container, parent: int) -> None:
 
 
 def main(spec: str, *command: str) -> None:
-    """Become the command."""
+    """Restrict this process, then become the command."""
     parent = os.getppid()
     container = Container(**json.loads(spec))
     _confine_files(container)

@@ -25,28 +25,28 @@ _numbers = count()
 
 @dataclass(frozen=True)
 class Database:
-    """One database, and a URL for each role that can log in."""
+    """One database, with a URL for each role that can log in."""
 
     server: PostgresServer
     name: str
 
     @property
     def superuser_url(self) -> str:
-        """As the platform."""
+        """The URL of the platform's superuser."""
         return self.server.url(self.name)
 
     def url(self, role: str) -> str:
-        """As `postgres` (the project's admin), `docmill_worker`, `authenticator`, ..."""
+        """The URL of a role: `postgres` (the project's admin), `docmill_worker`, ..."""
         return self.server.url(self.name, role, PASSWORD)
 
     def connect(self, role: str | None = None, **options: Any) -> psycopg.Connection[Any]:
-        """An autocommit connection; as the superuser when no role is given."""
+        """An autocommit connection; as the superuser if no role is given."""
         url = self.url(role) if role else self.superuser_url
         return psycopg.connect(url, autocommit=True, **options)
 
 
 def make_template(server: PostgresServer) -> None:
-    """A project with docmill's schema, for `make_database` to copy, and an empty project."""
+    """Make the templates for `make_database`: a project with docmill's schema, and an empty one."""
     bootstrap_supabase(server)
     for role in LOGIN_ROLES:
         set_password(server, role, PASSWORD)
@@ -60,7 +60,7 @@ def make_template(server: PostgresServer) -> None:
 
 @contextmanager
 def make_database(server: PostgresServer, template: str = "docmill") -> Iterator[Database]:
-    """A copy of a template, dropped afterwards. `project` has no docmill schema yet."""
+    """A copy of a template, dropped at the end. `project` has no docmill schema yet."""
     name = sql.Identifier(made := f"test_{os.getpid()}_{next(_numbers)}")
     _as_platform(
         server,
@@ -75,7 +75,7 @@ def make_database(server: PostgresServer, template: str = "docmill") -> Iterator
 
 
 def _as_platform(server: PostgresServer, statement: sql.Composed) -> None:
-    # A connection for each: the server may have been restarted since the last.
+    # Connect for each use: the server may have been restarted since the last one.
     with psycopg.connect(server.url("template1"), autocommit=True) as connection:
         connection.execute(statement)
 
@@ -86,7 +86,7 @@ def as_client(
 ) -> Iterator[psycopg.Connection[Any]]:
     """One transaction exactly as PostgREST runs it: `authenticator`, then role and claims.
 
-    Claims None is a request without a token: role anon.
+    If claims is None, the request has no token, and the role is anon.
     """
     role = (claims or {}).get("role", "authenticated" if claims else "anon")
     full = {"role": role, **(claims or {})}
@@ -109,7 +109,7 @@ def as_client(
 
 
 def watch_bucket(database: Database, bucket: str = "docs", **source: Any) -> None:
-    """A bucket, and a source on it, if they are not there. Keywords are columns of the source."""
+    """Make a bucket and a source on it, if they are missing. Keywords are columns of the source."""
     columns = {"bucket_id": bucket, **source}
     with database.connect() as connection:
         connection.execute(
@@ -136,7 +136,7 @@ def put_object(
     size: int = 10,
     user_metadata: Mapping[str, Any] | None = None,
 ) -> UUID:
-    """Write a row as Storage's completed upload does (new version each time); returns its id."""
+    """Write a row like a completed upload of Storage (a new version each time); return its id."""
     row = connection.execute(
         """insert into storage.objects (bucket_id, name, version, owner_id, metadata, user_metadata)
            values (%s, %s, %s, %s, %s, %s)
@@ -159,7 +159,7 @@ def put_object(
 def delete_objects(
     connection: psycopg.Connection[Any], names: list[str], *, bucket: str = "docs"
 ) -> None:
-    """Delete rows as Storage does, in one statement."""
+    """Delete rows like Storage does, in one statement."""
     with connection.transaction():
         connection.execute("set local storage.allow_delete_query = 'true'")
         connection.execute(

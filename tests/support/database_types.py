@@ -1,7 +1,7 @@
-"""examples/javascript/database.types.ts: what supabase-js is told of the schema `ingest`.
+"""Makes examples/javascript/database.types.ts: the schema `ingest` as types for supabase-js.
 
-In the form of `supabase gen types typescript --schema ingest`. Made from a database by
-python -m tests.support.database_types URL
+The form is that of `supabase gen types typescript --schema ingest`. Made from a database by python
+-m tests.support.database_types URL
 """
 
 import sys
@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 FILE: Final = Path(__file__).parents[2] / "examples" / "javascript" / "database.types.ts"
 COMMAND: Final = "python -m tests.support.database_types"
 
-# Tables are listed for who reads them, functions for who may call them: nobody writes.
+# Lists tables that clients may read, and functions that they may call: clients write nothing.
 COLUMNS: Final[LiteralString] = """
     select c.relname as relation, a.attname as name, not a.attnotnull as is_nullable,
            format_type(a.atttypid, null) as type
@@ -48,7 +48,7 @@ _TYPES: Final[Mapping[str, str]] = {
     "tsvector": "unknown",
     "void": "undefined",
 }
-#: Columns of results that may be null: the database does not say it of functions.
+#: Columns of results that may be null: for functions, the database does not tell this.
 _NULLABLE: Final = frozenset(
     (
         *("title", "page_start", "page_end", "mime_type", "context", "value", "hold_reason"),
@@ -87,7 +87,7 @@ TAIL: Final = """\
 
 
 def database_types(connection: psycopg.Connection[Any]) -> str:
-    """The file, for the schema of this database."""
+    """The file for the schema of this database."""
     with connection.cursor(row_factory=dict_row) as cursor:
         columns = cursor.execute(COLUMNS).fetchall()
         arguments = cursor.execute(ARGUMENTS).fetchall()
@@ -102,7 +102,7 @@ def _tables(columns: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         for row in group:
             yield f"          {row['name']}: {_type(row['type'], is_nullable=row['is_nullable'])}"
         yield "        }"
-        # Row-level security and grants let no client write.
+        # Row-level security and grants allow no client to write.
         yield "        Insert: never"
         yield "        Update: never"
         yield "        Relationships: []"
@@ -119,7 +119,7 @@ def _functions(arguments: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             yield "        Args: {"
             for row in given:
                 mark = "?" if row["is_optional"] else ""
-                # Without words there is the embedding, without a count the default.
+                # A search without words uses the embedding; without a count, the default count.
                 kind = _type(row["type"], is_nullable=mark == "?" or row["name"] == "query_text")
                 yield f"          {row['name']}{mark}: {kind}"
             yield "        }"
@@ -142,7 +142,7 @@ def _returns(function: Mapping[str, Any], columns: list[Mapping[str, Any]]) -> I
 
 
 def _type(name: str, *, is_nullable: bool = False) -> str:
-    """How a value of this type comes as JSON. Vectors, ids and times are text."""
+    """How a value of this type arrives in JSON. Vectors, ids and times are text."""
     inner = name.rsplit(".", 1)[-1]
     made = f"{_type(inner[:-2])}[]" if inner.endswith("[]") else _TYPES.get(inner, "string")
     return f"{made} | null" if is_nullable else made

@@ -58,7 +58,7 @@ class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
         return TOGETHER.get(file, file)
 
     def schedule(self) -> None:
-        """Sort the files, before the first is handed out."""
+        """Sort the files before the first is handed out."""
         self.config.option.loadscopereorder = False
         super().schedule()
 

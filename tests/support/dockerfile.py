@@ -1,4 +1,4 @@
-"""A Dockerfile as far as it can be followed without an engine."""
+"""Follows a Dockerfile without an engine, as far as that is possible."""
 
 import fnmatch
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: Never part of a context here, whatever .dockerignore says: large, and of this machine.
+#: Never part of the context here, even if .dockerignore allows it: large, or of this machine.
 _SKIPPED: Final = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 
@@ -56,7 +56,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def is_ignored(path: Path, patterns: Sequence[str]) -> bool:
-    """Whether .dockerignore keeps a file out: the last pattern for it or a folder above decides."""
+    """Whether .dockerignore excludes a file: the last pattern for it or a parent folder decides."""
     ignored = False
     candidates = [str(path), *(str(parent) for parent in path.parents)][:-1]
     for pattern in patterns:
@@ -74,7 +74,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 class Build:
-    """Follows the steps of one stage in a folder that stands for the image's root."""
+    """Follows the steps of one stage in a folder that represents the image's root."""
 
     def __init__(self, context: Path, root: Path, environ: Mapping[str, str]) -> None:
         self._context = context
@@ -84,7 +84,7 @@ class Build:
         self._folder = root
 
     def follow(self, step: Step) -> None:
-        """Carry one instruction out; FROM and LABEL need nothing."""
+        """Carry out one instruction; FROM and LABEL need nothing."""
         match step.name:
             case "ENV":
                 self._environ |= dict(part.split("=", 1) for part in shlex.split(step.text))
@@ -99,7 +99,7 @@ class Build:
                 self._run(step.text)
 
     def path(self, absolute: str) -> Path:
-        """Where a path of the image is."""
+        """The place of an image's path in that folder."""
         return self._root / absolute.removeprefix("/")
 
     def _copy(self, source: str, target: Path) -> None:

@@ -1,16 +1,16 @@
-"""PDFs drawn operator by operator, by a test that knows what is where."""
+"""PDFs drawn operator by operator, so that a test knows the place of everything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Matrices that turn text against the clock by quarters.
+#: Matrices that turn text counterclockwise by quarters.
 TURNS = (b"1 0 0 1", b"0 1 -1 0", b"-1 0 0 -1", b"0 -1 1 0")
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 @dataclass(frozen=True)
 class DrawnPage:
-    """A page: what is drawn, its boxes, and annotations, each an object."""
+    """A page: its drawing, its boxes, and its annotations, each an object."""
 
     drawing: bytes
     media: Box = (0, 0, 612, 792)
@@ -20,7 +20,7 @@ class DrawnPage:
 
 
 def text(x: float, y: float, words: str, *, size: float = 10, turn: int = 0) -> bytes:
-    """A text in Helvetica at its place, turned against the clock by quarters."""
+    """Draw a text in Helvetica at a place, turned counterclockwise by quarters."""
     escaped = words.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
     return b"BT /F1 %g Tf %s %g %g Tm (%s) Tj ET\n" % (
         size, TURNS[turn], x, y, escaped.encode("cp1252"),
@@ -28,7 +28,7 @@ def text(x: float, y: float, words: str, *, size: float = 10, turn: int = 0) -> 
 
 
 def rule(x: float, y: float, to_x: float, to_y: float) -> bytes:
-    """A line that is drawn."""
+    """Draw a line."""
     return b"%g %g m %g %g l S\n" % (x, y, to_x, to_y)
 
 
@@ -43,7 +43,7 @@ def appearance(drawing: bytes, box: Box) -> bytes:
 def pdf_of(
     pages: Sequence[DrawnPage], *, catalog: bytes = b"", more: Sequence[bytes] = ()
 ) -> bytes:
-    """A PDF of these pages; further objects are numbered from 4 on."""
+    """A PDF of these pages; further objects have numbers from 4 on."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R %s >>" % catalog,
         b"",

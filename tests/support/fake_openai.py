@@ -1,6 +1,6 @@
-"""A server that speaks OpenAI's APIs: vectors from hashes, answers that can be held.
+"""A server with OpenAI's APIs: vectors made from hashes, answers that can be held back.
 
-Its chat model writes what a test tells it to, and it reranks as TEI or as all others do.
+Its chat model writes the text that a test sets, and it reranks like TEI or like all others.
 """
 
 import base64
@@ -23,23 +23,23 @@ from tests.support.fake_batches import FakeBatches
 MODEL = "fake-embedding"
 DIMENSIONS = 256
 
-#: What to answer instead of embeddings: status, body, headers. None: embeddings.
+#: The answer instead of embeddings: status, body, headers. None: embeddings.
 Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer that need not be OpenAI's, or JSON at all."""
+    """An answer of any form, even one that is not JSON."""
 
     content: bytes
     status: int = 200
     content_type: str = "application/json"
-    seconds_per_byte: float = 0  #: a server that drips
+    seconds_per_byte: float = 0  #: for a server that sends slowly
     headers: dict[str, str] = field(default_factory=dict)
 
 
 def vector_of(text: str, dimensions: int = DIMENSIONS) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """A vector of length 1 that depends on the text alone."""
+    """A vector of length 1 that depends only on the text."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     values = np.random.default_rng(seed).standard_normal(dimensions).astype(np.float32)
     return values / np.linalg.norm(values)
@@ -49,25 +49,25 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a caller was killed, as tests do
+        if not isinstance(sys.exception(), ConnectionError):  # tests kill callers; that is no error
             super().handle_error(request, client_address)
 
 
 @dataclass
 class FakeOpenAI:
-    """Serves on loopback. Requests wait while `gate` is clear; `arrived` counts them in."""
+    """Serves on loopback. While `gate` is clear, requests wait; `arrived` counts them."""
 
     gate: threading.Event = field(default_factory=threading.Event)
     requests: list[list[str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
     respond: Callable[[list[str]], Answer | Raw | None] = lambda _texts: None
-    #: What the model writes, piece by piece; None: it waits until the caller hangs up.
+    #: The model's text in pieces; None: wait until the caller hangs up.
     write: Callable[[dict[str, Any]], list[str | None] | Answer | Raw] = lambda _body: ["Yes [1]."]
     chats: list[dict[str, Any]] = field(default_factory=list)
     reranks: list[dict[str, Any]] = field(default_factory=list)
     hung_up: threading.Event = field(default_factory=threading.Event)
-    #: As a program of its own: what a GET is answered, and what a POST to /script tells it.
+    #: When it runs as a program: the answer to a GET, and the receiver of a POST to /script.
     state: Callable[[], dict[str, Any]] = dict
     told: Callable[[dict[str, Any]], None] = lambda _body: None
     port: int = 0
@@ -81,7 +81,7 @@ class FakeOpenAI:
         self._changed = threading.Condition()
         self._own = threading.local()
         self._server = _Server(("127.0.0.1", self.port), self._handler())
-        # Stopping takes up to an interval.
+        # Stopping takes at most one interval.
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -94,21 +94,21 @@ class FakeOpenAI:
 
     @property
     def texts(self) -> list[str]:
-        """Every text that was asked for, in order of arrival."""
+        """Every requested text, in order of arrival."""
         return [text for request in self.requests for text in request]
 
     @property
     def asked_model(self) -> str:
-        """The model that the request names which `respond` is called for."""
+        """The model named in the request for which `respond` was called."""
         return str(self._own.model)
 
     def wait_for_requests(self, count: int, timeout: float = 30) -> None:
-        """Return once so many requests have arrived."""
+        """Return when this many requests have arrived."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.requests) >= count, timeout)
 
     def close(self) -> None:
-        """Let everybody go and stop."""
+        """Let all requests continue, and stop."""
         self.closed.set()
         self.gate.set()
         self.batches.over.set()
@@ -120,7 +120,7 @@ class FakeOpenAI:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # The answer is written in two parts, the second of which would wait for the other side.
+            # The answer is written in two parts; the second would wait for the other side.
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
@@ -224,7 +224,7 @@ class FakeOpenAI:
         self.hung_up.set()
 
     def _rerank(self, body: dict[str, Any]) -> Answer | Raw:
-        """The last document is the best."""
+        """Rank the last document first."""
         self.reranks.append(body)
         if "texts" in body:
             count = len(body["texts"])

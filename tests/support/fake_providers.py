@@ -1,4 +1,4 @@
-"""A server for each form of request that providers have: how it is read, answered and refused."""
+"""A server for each form of request of the providers: it parses, answers and refuses."""
 
 import json
 import threading
@@ -15,15 +15,15 @@ DIMENSIONS = 8
 
 
 class Form(ABC):
-    """One provider's requests and answers, as its documentation shows them."""
+    """The requests and answers of one provider, as in its documentation."""
 
-    #: How the fake is reached; the base URL is put in for `URL`.
+    #: How to reach the fake; `URL` is replaced by the base URL.
     access: ClassVar[Mapping[str, str]]
-    #: Ends the path of a request for embeddings.
+    #: The end of the path of a request for embeddings.
     path: str
-    #: Names that its answers are made of, for tests that change them.
+    #: Names in its answers, for tests that change them.
     names: tuple[str, ...]
-    #: Error answers: status, body, and the code that docmill has for it.
+    #: Error answers: status, body, and docmill's code for them.
     refusals: tuple[tuple[int, Any, str], ...]
 
     @abstractmethod
@@ -32,15 +32,15 @@ class Form(ABC):
 
     @abstractmethod
     def answer(self, texts: list[str], dimensions: int = DIMENSIONS) -> Any:
-        """The right answer."""
+        """The correct answer."""
 
     def answer_to(self, body: Any) -> Any:
-        """The right answer to a request, with numbers written as it wants them."""
+        """The correct answer to a request, with numbers in the requested form."""
         return self.answer(self.texts(body))
 
     @abstractmethod
     def items(self, answer: Any) -> list[Any]:
-        """The part of an answer that has something for each text."""
+        """The part of an answer with an item for each text."""
 
     @abstractmethod
     def put(self, answer: Any, index: int, embedding: object) -> None:
@@ -48,7 +48,7 @@ class Form(ABC):
 
     @abstractmethod
     def count(self, answer: Any, tokens: object) -> None:
-        """Change what the answer says was billed."""
+        """Change the billed tokens in the answer."""
 
 
 class OpenAIForm(Form):
@@ -214,7 +214,7 @@ class GeminiForm(Form):
         answer["usageMetadata"] = {"promptTokenCount": tokens}
 
 
-#: By the name of the provider. A provider that is asked over HTTP has an entry here.
+#: By the name of the provider. Every provider that is called over HTTP has an entry.
 FORMS: Mapping[str, Form] = {
     "openai": OpenAIForm(),
     "azure": AzureForm(),
@@ -236,11 +236,11 @@ class Received:
 
 @dataclass
 class FakeProvider:
-    """Serves one form on loopback. Requests wait while `gate` is clear."""
+    """Serves one form on loopback. While `gate` is clear, requests wait."""
 
     name: str
     requests: list[Received] = field(default_factory=list)
-    #: Answers to what is no request for embeddings, by path.
+    #: Answers to other requests than those for embeddings, by path.
     pages: dict[str, Any] = field(default_factory=dict)
     respond: Callable[[list[str]], Answer | Raw | None] = lambda _texts: None
     gate: threading.Event = field(default_factory=threading.Event)
@@ -256,21 +256,21 @@ class FakeProvider:
 
     @property
     def root(self) -> str:
-        """Where it listens, without a path."""
+        """Its address, without a path."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def access(self) -> dict[str, str]:
-        """How it is reached."""
+        """The settings to reach it."""
         return {name: value.replace("URL", self.root) for name, value in self.form.access.items()}
 
     @property
     def texts(self) -> list[list[str]]:
-        """Of each request for embeddings."""
+        """The texts of each request for embeddings."""
         return [self.form.texts(one.body) for one in self.requests if self._is_ours(one.path)]
 
     def close(self) -> None:
-        """Let everybody go and stop."""
+        """Let all requests continue, and stop."""
         self.closed.set()
         self.gate.set()
         self._server.shutdown()
@@ -297,7 +297,7 @@ class FakeProvider:
                 answer = fake._answer(self.path, body)
                 raw = answer if isinstance(answer, Raw) else _raw(*answer)
                 self.close_connection = True
-                with suppress(OSError):  # the caller has hung up, as tests do
+                with suppress(OSError):  # tests kill callers; that is no error
                     self._send(raw)
 
             def _send(self, raw: Raw) -> None:

@@ -38,7 +38,7 @@ def hold_table() -> str:
 
 
 def with_table(page: str) -> str:
-    """The page with the table of now between its marks."""
+    """The page with the current table between its marks."""
     before, _, rest = page.partition(MARK)
     _, _, after = rest.partition(END)
     return f"{before}{MARK}\n\n{hold_table()}\n\n{END}{after}"

@@ -1,4 +1,4 @@
-"""docmill as it really runs: its processes against a database, Redis and Storage of their own."""
+"""docmill as it really runs: its processes with their own database, Redis and Storage."""
 
 import json
 import os
@@ -36,7 +36,7 @@ T = TypeVar("T")
 ALICE = "11111111-1111-4111-8111-111111111111"
 BOB = "22222222-2222-4222-8222-222222222222"
 
-#: Short times: a lease of three seconds is rescued while a test waits.
+#: Short times: a lease lasts three seconds, so a rescue comes soon.
 FAST = {
     "DOCMILL_LEASE_SECONDS": "3",
     "DOCMILL_RESEND_SECONDS": "2",
@@ -74,7 +74,7 @@ def until(probe: Callable[[], T | None], what: str, timeout: float = 180) -> T:
 
 @dataclass
 class Installation:
-    """Processes, and what tests ask of them."""
+    """The processes, and helpers for tests."""
 
     database: Database
     redis: RedisServer
@@ -90,7 +90,7 @@ class Installation:
     # -- processes
 
     def environ(self) -> dict[str, str]:
-        """The environment of docmill's processes: settings of this installation only."""
+        """The environment of docmill's processes: only settings of this installation."""
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -99,9 +99,9 @@ class Installation:
         return inherited | self.settings
 
     def docmill(self, *arguments: str, fails: bool | None = False) -> str:
-        """What `docmill ARGUMENTS` prints.
+        """The output of `docmill ARGUMENTS`.
 
-        `fails`: whether it must end in an error; None: it may.
+        `fails`: whether it must end with an error; None: both are allowed.
         """
         done = subprocess.run(
             [sys.executable, "-m", "docmill", *arguments],
@@ -116,7 +116,7 @@ class Installation:
         return said if fails else done.stdout
 
     def docmill_rows(self, *arguments: str, fails: bool | None = False) -> list[dict[str, Any]]:
-        """The same with --json."""
+        """The rows that it prints with --json."""
         said = self.docmill(*arguments, "--json", fails=fails)
         return [json.loads(line) for line in said.splitlines()]
 
@@ -180,16 +180,16 @@ class Installation:
         )
 
     def start_redis_again(self) -> None:
-        """Start Redis where it was, after it was killed."""
+        """Start Redis again on the same port, after it was killed."""
         self.children.insert(0, self.redis.child.start_again())
 
     def kill(self, child: ChildProcess) -> None:
-        """SIGKILL: no goodbye."""
+        """End a process with SIGKILL, so that it cannot clean up."""
         os.kill(child.pid, signal.SIGKILL)
         child.process.wait()
 
     def logs(self) -> str:
-        """What every process logged so far."""
+        """The logs of all processes so far."""
         return "\n".join(
             child.log_path.read_text(errors="replace")
             for child in self.children
@@ -207,21 +207,21 @@ class Installation:
     # -- clients
 
     def client(self, sub: str | None) -> Client:
-        """supabase-py as a user; with the secret key when there is none."""
+        """supabase-py as a user; with the secret key if `sub` is None."""
         if sub is None:
             return create_client(self.storage.url, SECRET_KEY)
         token = KEYS.sign({"sub": sub, "role": "authenticated"}, seconds=3600)
         return user_client(self.storage.url, token)
 
     def upload(self, sub: str, name: str, content: str | bytes) -> str:
-        """Upload as a user below their folder, replacing; returns the object's name."""
+        """Upload or replace a file in the user's folder; return the object's name."""
         full = f"{sub}/{name}"
         data = content.encode() if isinstance(content, str) else content
         self.client(sub).storage.from_(BUCKET).upload(full, data, {"upsert": "true"})
         return full
 
     def search(self, sub: str, text: str, limit: int = 5) -> list[dict[str, Any]]:
-        """Chunks as this user finds them."""
+        """The chunks that this user finds."""
         embedding = "[" + ",".join(map(repr, vector_of(text).tolist())) + "]"
         with as_client(self.database, {"sub": sub}, read_only=True) as connection:
             cursor = connection.cursor(row_factory=dict_row)
@@ -229,10 +229,10 @@ class Installation:
                 "select * from ingest.match_chunks(%s, %s, %s)", [embedding, MODEL, limit]
             ).fetchall()
 
-    # -- what the database says
+    # -- reading the database
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Rows as the superuser sees them."""
+        """Rows that the superuser reads."""
         with self.database.connect() as connection:
             cursor = connection.cursor(row_factory=dict_row)
             return cursor.execute(query.encode(), parameters).fetchall()
@@ -272,7 +272,7 @@ class Installation:
 
     @contextmanager
     def slow_publish(self) -> Iterator[None]:
-        """While this is open, publishing a chunk takes a minute, as a large document may."""
+        """While this is open, publishing one chunk takes a minute, as for a large document."""
         with self.database.connect() as connection:
             connection.execute(
                 """create function public.doze() returns trigger language plpgsql as $$
@@ -290,13 +290,13 @@ class Installation:
                 connection.execute("drop function public.doze cascade")
 
     def wait_for_publish(self) -> None:
-        """Return once a worker is in the middle of a slow publish."""
+        """Return when a worker is in the middle of a slow publish."""
         query = """select 1 from pg_stat_activity
                     where wait_event = 'PgSleep' and datname = current_database()"""
         until(lambda: bool(self.rows(query)), "a publish")
 
     def forget_hints(self) -> None:
-        """Lose every message in Redis, as soon as it answers."""
+        """Remove every message from Redis, as soon as it answers."""
         client = redis_client.Redis.from_url(self.settings["REDIS_URL"])
 
         def is_empty() -> bool:
@@ -311,7 +311,7 @@ class Installation:
 
 
 def apply_current_schema(database: Database) -> None:
-    """This version's schema, with an index for the fake model."""
+    """Apply this version's schema, with an index for the fake model."""
     with database.connect("postgres") as connection:
         apply_schema(connection, IndexSettings(MODEL, DIMENSIONS, {"max_tokens": 400}))
 
@@ -325,9 +325,9 @@ def install(
     /,
     **settings: str,
 ) -> Iterator[Installation]:
-    """An installation without processes yet; whatever is started is stopped at the end.
+    """An installation without running processes; at the end everything started is stopped.
 
-    `database` is a project without docmill's schema, which `apply` makes.
+    `database` is a project without docmill's schema; `apply` installs it.
     """
     with ExitStack() as stack:
         apply(database)

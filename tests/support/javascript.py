@@ -1,4 +1,4 @@
-"""Deno for tests of JavaScript, without network; they are skipped where there is none."""
+"""Deno for tests of JavaScript, without network; without Deno they are skipped."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 
 def deno_path() -> str:
-    """The runtime of the wheel `deno`, else the machine's; or a skip that says how to get one."""
+    """The wheel's Deno, or the machine's, or a skip that says how to get one."""
     beside = Path(sys.executable).with_name("deno")
     path = str(beside) if beside.exists() else shutil.which("deno")
     if path is None:
@@ -19,7 +19,7 @@ def deno_path() -> str:
 
 
 def deno_environ(folder: Path, **variables: str) -> Mapping[str, str]:
-    """What a program sees: these variables, and a cache of its own."""
+    """The environment of a program: these variables, and its own cache."""
     return {
         "PATH": os.environ["PATH"],
         "DENO_DIR": str(folder / "deno"),

@@ -1,13 +1,13 @@
-"""Prose of our own in many languages, to write into the encodings that each of them was written in.
+"""Texts in many languages, to write in the encodings that are used for each language.
 
-All speak of the same: a lease, a kitchen, a journey. What has to be longer goes through the same
-sentences again, in another order.
+All have the same subjects: a lease, a kitchen, a journey. Longer texts repeat the sentences in
+another order.
 """
 
 import random
 from pathlib import Path
 
-#: Signs that an encoding may lack, and what people type instead.
+#: Signs that an encoding may lack, and their usual replacements.
 _PLAIN_SIGNS = {
     "\u2019": "'",
     "\u2018": "'",
@@ -24,11 +24,11 @@ _PLAIN_SIGNS = {
     "\u00b0": " deg.",
     "\u2116": "No.",
 }
-# Romanian is written with commas below; encodings before Unicode have cedillas.
+# Romanian has letters with commas here; encodings before Unicode have cedillas.
 _CEDILLAS = str.maketrans("\u0218\u0219\u021a\u021b", "\u015e\u015f\u0162\u0163")
 
 _FILE = Path(__file__).parents[1] / "fixtures" / "prose.txt"
-#: Sentences by the language they are in.
+#: Sentences by language.
 SENTENCES = {
     section[0].strip("[]"): section[1:]
     for section in (text.split("\n") for text in _FILE.read_text("utf-8").strip().split("\n\n"))
@@ -40,7 +40,7 @@ _CYRILLIC = ("cp1251", "koi8-r", "iso8859-5", "cp866")
 _BALTIC = ("cp1257", "iso8859-13")
 _WITHOUT_SPACES = ("ja", "zh-hans", "zh-hant")
 _WIDE = ("utf-8", "utf-16", "utf-16-le", "utf-16-be")
-#: Encodings that files in a language are found in, beside those of all languages.
+#: Encodings of files in a language, beside those that all languages use.
 WRITTEN_IN = {
     **dict.fromkeys(("en", "de", "fr", "es", "pt", "it", "nl", "sv", "fi", "da"), _WESTERN),
     **dict.fromkeys(("pl", "cs", "hu", "ro", "hr"), _CENTRAL),
@@ -63,14 +63,14 @@ WRITTEN_IN = {
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Languages with each of the encodings that files in them are found in."""
+    """Each language with each encoding that is used for it."""
     return [
         (language, encoding) for language, own in WRITTEN_IN.items() for encoding in (*own, *_WIDE)
     ]
 
 
 def prose(language: str, encoding: str, length: int, seed: int = 0) -> str:
-    """A text that the encoding can write, of about so many bytes in it."""
+    """A text that fits the encoding and has about this many bytes in it."""
     joint = "" if language in _WITHOUT_SPACES else " "
     sentences = list(SENTENCES[language])
     chosen = random.Random(f"{language} {seed}")
@@ -86,7 +86,7 @@ def prose(language: str, encoding: str, length: int, seed: int = 0) -> str:
 
 
 def typed(text: str, encoding: str) -> str:
-    """The text as somebody types it who has only the characters of this encoding."""
+    """The text as people type it if they have only the characters of this encoding."""
     return "".join(_typed_character(character, encoding) for character in text)
 
 

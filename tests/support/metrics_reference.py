@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md, made from what is exported."""
+"""The table of docs/metrics.md, made from the exported metrics."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ MARK = f"<!-- made by: {COMMAND} -->"
 
 
 def exported_names() -> set[str]:
-    """Every name of docmill's own that a query may use."""
+    """Every name of docmill's metrics that a query may use."""
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
     made = {metric.name + suffix for metric in METRICS for suffix in suffixes[metric.kind]}
     return made | set(GAUGES) | {DATABASE_UP}
 
 
 def metrics_table() -> str:
-    """All metrics: those of processes, then those that every worker reads of the database."""
+    """All metrics: first of processes, then those that every worker reads from the database."""
     rows = ["| metric | labels | meaning |", "| --- | --- | --- |"]
     for metric in METRICS:
         name = f"{metric.name}_total" if metric.kind == "counter" else f"{metric.name} (histogram)"

@@ -1,4 +1,4 @@
-"""The pages of the documentation: their blocks, and a reader who follows them."""
+"""The pages of the documentation: their blocks, and a reader that follows them."""
 
 import os
 import re
@@ -33,7 +33,7 @@ _FENCE: Final = re.compile(r"^ *```(.*)$")
 
 
 def pages() -> list[Path]:
-    """Every page that a user, an operator or an engineer reads."""
+    """Every page for users, operators or engineers."""
     names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
     top = [ROOT / name for name in names]
     return [*top, *sorted((ROOT / "docs").glob("*.md")), ROOT / "ops" / "README.md"]
@@ -41,13 +41,13 @@ def pages() -> list[Path]:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: the language after the fence, and what is in it."""
+    """A fenced block: the language after the fence, and the content."""
 
     language: str
     text: str
 
     def commands(self) -> list[str]:
-        """Its commands, one a line; a backslash goes on with the next one."""
+        """Its commands, one per line; a backslash joins a line with the next."""
         lines = re.sub(r"(^|\s)#.*", "", self.text.replace("\\\n", " "), flags=re.MULTILINE)
         return [line.strip() for line in lines.splitlines() if line.strip()]
 
@@ -75,10 +75,10 @@ def prose(page: Path) -> str:
 
 @dataclass
 class Reader:
-    """Somebody with a shell in a copy of the repository, who follows pages from top to bottom.
+    """A user with a shell in a copy of the repository, who follows pages from top to bottom.
 
-    Exported variables stay for the next command. Commands that keep running run in the background,
-    as in terminals of their own; the same command again replaces the running one.
+    Exported variables stay for later commands. Commands that keep running run in the background,
+    like in other terminals; repeating such a command replaces the running one.
     """
 
     folder: Path
@@ -181,7 +181,7 @@ class Reader:
 
 
 def machine(home: Path) -> dict[str, str]:
-    """The environment of a machine that knows only the path of docmill's commands."""
+    """The environment of a machine that has only the path of docmill's commands."""
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),
@@ -190,7 +190,7 @@ def machine(home: Path) -> dict[str, str]:
 
 
 def filled_in(template: str, values: Mapping[str, str]) -> str:
-    """An environment file with values in the place of its own."""
+    """An environment file with these values instead of its own."""
     for name, value in values.items():
         setting = re.compile(rf"^#?{name}=.*$", re.MULTILINE)
         assert len(setting.findall(template)) == 1, name
@@ -199,6 +199,6 @@ def filled_in(template: str, values: Mapping[str, str]) -> str:
 
 
 def named_first(page: Path) -> Iterator[str]:
-    """The variables that tables of a page name in their first column, as what to set."""
+    """The variables in the first column of a page's tables, which the user should set."""
     for match in re.finditer(r"^\| `([A-Z_]+)` \|", page.read_text(), re.MULTILINE):
         yield match[1]

@@ -1,7 +1,7 @@
-"""A pooler whose Postgres is away: it takes logins itself and fails every query, as PgBouncer does.
+"""A pooler without Postgres: it accepts logins and fails every query, like PgBouncer.
 
-PgBouncer 1.18 and later answers a login from what it knows, and a query that it can give to no
-server with FATAL 08P01 (protocol violation) and `server login has been failing`.
+PgBouncer 1.18 and later answers a login from its cache. A query that no server can take gets FATAL
+08P01 (protocol violation) and `server login has been failing`.
 """
 
 import socket
@@ -25,7 +25,7 @@ class PoolerOfNothing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._listener.close()
 
     def _accept(self) -> None:

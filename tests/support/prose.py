@@ -1,4 +1,4 @@
-"""Made-up prose, with a line more, and in chunks of the simplest kind."""
+"""Random prose, with an inserted line, and in chunks of the simplest kind."""
 
 import random
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _WORDS = _TEXT.split()
 
 
 def prose(seed: int, paragraphs: int) -> list[Element]:
-    """Paragraphs of one to seven sentences of common words, each of about a token."""
+    """Paragraphs of one to seven sentences of common words, each word about a token."""
     rng = random.Random(seed)
 
     def sentence() -> str:
@@ -41,7 +41,7 @@ def prose(seed: int, paragraphs: int) -> list[Element]:
 
 
 def with_line(elements: Sequence[Element], place: int, sentence: int | None) -> list[Element]:
-    """With one line more: a paragraph of its own, or a sentence of one that is there."""
+    """Insert one line: as a paragraph, or as a sentence of an existing paragraph."""
     line = f"The lamp of room {place} was lit at seven by somebody whom nobody knew."
     if sentence is None:
         return [*elements[:place], Element("NarrativeText", line), *elements[place:]]
@@ -52,7 +52,7 @@ def with_line(elements: Sequence[Element], place: int, sentence: int | None) -> 
 
 
 def to_the_brim(elements: Sequence[Element], counter: TokenCounter, limit: int) -> list[str]:
-    """Chunks that each take as many whole paragraphs as they have room for."""
+    """Chunks that are filled with as many whole paragraphs as fit."""
     chunks: list[str] = []
     tokens = limit
     for element in elements:

@@ -13,7 +13,7 @@ END = "<!-- end -->"
 
 
 def tables() -> str:
-    """Who there is and how it is reached; and the models that are known."""
+    """The table of providers and their settings, and the table of known models."""
     return f"{START}\n\n{_providers()}\n\n{_models()}\n\n{END}"
 
 
@@ -57,7 +57,7 @@ def _models() -> str:
 
 
 def page() -> str:
-    """The page with its tables as they are now."""
+    """The page with its current tables."""
     text = PAGE.read_text()
     return text.split(START)[0] + tables() + text.split(END, 1)[1]
 

@@ -1,4 +1,4 @@
-"""A way to a port of this machine that can be blocked, as a network does."""
+"""A proxy to a port of this machine that can be blocked, like a network."""
 
 import socket
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 
 class Proxy:
-    """Forwards connections to `target`. Held, it takes bytes and passes none of them on."""
+    """Forwards connections to `target`. While held, it accepts bytes but forwards none."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -19,7 +19,7 @@ class Proxy:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nothing passes while this is open."""
+        """While this is open, nothing is forwarded."""
         self._flowing.clear()
         try:
             yield
@@ -27,7 +27,7 @@ class Proxy:
             self._flowing.set()
 
     def close(self) -> None:
-        """Take no more connections; those that are there go on until one side ends them."""
+        """Accept no more connections; open ones continue until one side ends them."""
         self._flowing.set()
         self._listener.close()
 

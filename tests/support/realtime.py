@@ -1,8 +1,8 @@
 """A project's address with Realtime: Postgres Changes as Supabase sends them.
 
-Speaks Phoenix's protocol, version 2.0.0, as supabase-js 2.109 and Realtime of 2026 do. Rows come
-from a trigger instead of the log; who may see one is asked of the database, per change and
-subscriber, as Realtime asks it. Everything that is no websocket is passed on to the stack.
+It uses version 2.0.0 of Phoenix's protocol, like supabase-js 2.109 and Realtime of 2026. Rows come
+from a trigger instead of the log. For each change and subscriber it asks the database who may see
+the row, like Realtime. All other requests are forwarded to the stack.
 """
 
 import asyncio
@@ -71,14 +71,14 @@ def _matches(wanted: dict[str, Any], change: dict[str, Any]) -> bool:
 
 @dataclass
 class FakeRealtime:
-    """A running server; `log` names what happened, in order."""
+    """A running server; `log` lists the events in order."""
 
     stack: StackInfo
     port: int = field(default_factory=free_port)
     log: list[str] = field(default_factory=list)
-    #: Tests hold back what a subscription begins with.
+    #: Tests hold back the first messages of a subscription.
     gate: threading.Event = field(default_factory=threading.Event)
-    #: And their reading of jobs.
+    #: Tests hold back reads of jobs.
     reading: threading.Event = field(default_factory=threading.Event)
     mute: bool = False
 
@@ -90,12 +90,12 @@ class FakeRealtime:
 
     @property
     def url(self) -> str:
-        """What SUPABASE_URL is."""
+        """The value of SUPABASE_URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
     def running(self) -> Iterator["FakeRealtime"]:
-        """Serve until the end."""
+        """Serve until the end of the block."""
         with psycopg.connect(_owner_url(self.stack), autocommit=True) as connection:
             connection.execute(_CHANGES.encode())
         routes = [
@@ -201,7 +201,7 @@ class FakeRealtime:
         ]
         await reply({"postgres_changes": wanted})
         self.log.append("joined")
-        # The answer comes first; following the table begins later.
+        # The answer comes first; changes of the table follow later.
         await asyncio.to_thread(self.gate.wait, 60)
         subscription = _Subscription(socket, join_ref, topic, claims, wanted)
         self._subscriptions.append(subscription)

@@ -1,4 +1,4 @@
-"""Webhooks as a real Storage sent them; tests/fixtures/webhooks says where they come from."""
+"""Webhooks recorded from a real Storage; tests/fixtures/webhooks names their source."""
 
 import json
 from functools import lru_cache
@@ -10,6 +10,6 @@ _RECORDED = Path(__file__).parents[1] / "fixtures" / "webhooks" / "recorded.json
 
 @lru_cache(maxsize=1)
 def recorded_bodies() -> tuple[dict[str, Any], ...]:
-    """All bodies, in the order in which they were sent."""
+    """All bodies in the order in which they were sent."""
     lines = _RECORDED.read_text().splitlines()
     return tuple(body for line in lines for body in json.loads(line)["webhooks"])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = "python -m tests.support.settings_reference"
 MARK = f"<!-- made by: {COMMAND} -->"
 
-#: What a project has to fill in, with an example of its form.
+#: Settings that a project must set, with an example of their form.
 REQUIRED = {
     "DATABASE_URL": "postgresql://docmill_worker.REF:PASSWORD@HOST.pooler.supabase.com:6543/postgres",
     "REDIS_URL": "redis://:PASSWORD@redis:6379/0",
@@ -21,7 +21,7 @@ REQUIRED = {
 }
 
 
-#: What else shows its form best by an example. Left out: workers must not have it.
+#: Examples for other settings. An empty one is left out, because workers must not have it.
 EXAMPLES = {
     "DOCMILL_ADMIN_DATABASE_URL": (
         "postgresql://postgres.REF:PASSWORD@HOST.pooler.supabase.com:5432/postgres"
@@ -70,7 +70,7 @@ def _lines(reference: Reference) -> list[str]:
         return [f"# {reference.meaning}", f"{required}={REQUIRED[required]}"]
     name = reference.variables[0]
     value = EXAMPLES.get(name, reference.default)
-    # A shell reads the file as well.
+    # A shell reads this file too.
     return [f"# {reference.meaning}", f"#{name}=" + (f'"{value}"' if " " in value else value)]
 
 

@@ -1,4 +1,4 @@
-"""`docmill` as people run it: in a folder, in a terminal, with Ctrl-C."""
+"""`docmill` as users run it: in a folder, in a terminal, with Ctrl-C."""
 
 import fcntl
 import json
@@ -21,12 +21,12 @@ from docmill.embedded.stack import process_start_time
 from tests.support.installation import until
 
 DOCMILL = (sys.executable, "-m", "docmill")
-#: What `status` says of the stack alone.
+#: The fields of `status` about the stack itself.
 STACK_FIELDS = {
     *("pid", "api_url", "publishable_key", "secret_key", "database_url", "users", "password"),
     *("flower_url", "flower_user", "flower_password"),
 }
-#: Makes the terminal that of its session, and hears Ctrl-C, which shells in the background ignore.
+#: Takes the terminal as its session's, and enables Ctrl-C, which background shells ignore.
 _TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -37,13 +37,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @dataclass(frozen=True)
 class Shell:
-    """Runs `docmill` in a folder, without settings of the outside."""
+    """Runs `docmill` in a folder, without settings from outside."""
 
     folder: Path
     program: tuple[str, ...] = DOCMILL
 
     def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
-        """What it says on stdout; on stderr as well when another code than 0 is expected."""
+        """Its stdout; and stderr too, if another exit code than 0 is expected."""
         done = self._done(arguments, environ)
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -52,7 +52,7 @@ class Shell:
         return done.stdout if code == 0 else done.stdout + done.stderr
 
     def complaints(self, *arguments: str, code: int = 0, **environ: str) -> str:
-        """What it says on stderr."""
+        """Its stderr."""
         done = self._done(arguments, environ)
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -73,7 +73,7 @@ class Shell:
         )
 
     def run_unread(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and what it says on stderr when whoever reads its stdout has gone."""
+        """Exit code and stderr, if the reader of its stdout has closed it."""
         reading, writing = os.pipe()
         os.close(reading)
         try:
@@ -92,13 +92,13 @@ class Shell:
         return done.returncode, done.stderr
 
     def in_terminal(self, *arguments: str, code: int = 0, columns: int = 80) -> str:
-        """Run it in a terminal; what that shows, without the terminal's own commands."""
+        """Run it in a terminal; return the shown text without control sequences."""
         with self.terminal(*arguments, columns=columns) as terminal:
             return terminal.ended(code)
 
     @contextmanager
     def terminal(self, *arguments: str, columns: int = 80, **environ: str) -> Iterator["Terminal"]:
-        """Run it in a terminal, as its foreground process."""
+        """Run it in a terminal as the foreground process."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         with subprocess.Popen(
@@ -125,17 +125,17 @@ class Shell:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def stack_pid(self) -> int:
-        """The process that runs the stack of this folder."""
+        """The process that runs this folder's stack."""
         return int(json.loads((self.folder / ".docmill" / "stack.json").read_text())["pid"])
 
     def status_of_stack(self) -> dict[str, Any]:
-        """What `status` says of the stack alone."""
+        """The fields of `status` about the stack itself."""
         (row,) = self.rows("status")
         return {name: value for name, value in row.items() if name in STACK_FIELDS}
 
 
 class Terminal:
-    """A terminal with one program in it."""
+    """A terminal with one program."""
 
     def __init__(self, descriptor: int, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
@@ -146,24 +146,24 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was shown so far, without the terminal's own commands."""
+        """The text shown so far, without control sequences."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace"))
 
     def wait_for(self, text: str) -> None:
-        """Return once this is shown."""
+        """Return when this text is shown."""
         until(lambda: text in self.text or self.process.poll() is not None, text)
         assert text in self.text, self.text
 
     def press_ctrl_c(self) -> None:
-        """As a key: the terminal signals everything that runs in its foreground."""
+        """Press the key: the terminal signals all its foreground processes."""
         os.write(self._descriptor, b"\x03")
 
     def type(self, text: str) -> None:
-        """As keys."""
+        """Type text."""
         os.write(self._descriptor, text.encode())
 
     def interrupt(self, number: signal.Signals) -> None:
-        """Send a signal; SIGINT as the key that people press."""
+        """Send a signal; SIGINT by pressing the key."""
         if number == signal.SIGINT:
             self.press_ctrl_c()
         else:
@@ -183,7 +183,7 @@ class Terminal:
         os.close(self._descriptor)
 
     def _read(self) -> None:
-        with suppress(OSError):  # a terminal whose programs have all ended
+        with suppress(OSError):  # all programs of the terminal have ended
             while block := os.read(self._descriptor, 65536):
                 self._shown += block
 
@@ -193,7 +193,7 @@ def _inherited() -> dict[str, str]:
 
 
 def descendants(pid: int) -> set[int]:
-    """Processes that a process started, and what those started."""
+    """The processes that a process started, and their descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""What FairGate decides, as plainly as can be: every waiter looks at all of them, each time."""
+"""The decisions of FairGate in the simplest form: each waiter compares itself with all others."""
 
 import threading
 from collections import Counter
@@ -11,14 +11,14 @@ POLL_SECONDS: Final = 0.25
 
 @dataclass(eq=False)
 class SimpleShare:
-    """Asked for, or held."""
+    """A requested or granted share."""
 
     owner: str
     amount: int
 
 
 class SimpleLine:
-    """The rule alone."""
+    """The rule itself."""
 
     def __init__(self, capacity: int, *, reserved: int = 0) -> None:
         self.capacity = capacity
@@ -27,7 +27,7 @@ class SimpleLine:
         self.waiting: list[SimpleShare] = []  # in order of arrival
 
     def next(self) -> SimpleShare | None:
-        """Who may go now."""
+        """The next share to grant."""
         by_owner: Counter[str] = Counter()
         for share in self.held:
             by_owner[share.owner] += share.amount
@@ -42,14 +42,14 @@ class SimpleLine:
         return first if first and used + first.amount <= self.capacity else None
 
     def let_in(self) -> None:
-        """Let in all who may go."""
+        """Grant all shares that can be granted."""
         while (share := self.next()) is not None:
             self.waiting.remove(share)
             self.held.append(share)
 
 
 class SimpleGate:
-    """The rule for threads: a change wakes all who wait, and each asks whether it may go."""
+    """The rule for threads: a change wakes all waiters, and each checks whether it may go."""
 
     def __init__(self, capacity: int) -> None:
         self._line = SimpleLine(capacity)

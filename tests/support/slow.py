@@ -1,4 +1,4 @@
-"""Text that takes a parser long."""
+"""Text that takes a parser a long time."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Migrations of a Supabase project, run as its CLI runs them, and the CLI itself where it is."""
+"""Migrations of a Supabase project, run as its CLI runs them; and the CLI, if installed."""
 
 import os
 import re
@@ -11,10 +11,10 @@ import psycopg
 
 from tests.support.database import Database
 
-#: Where `make supabase` puts it.
+#: Where `make supabase` installs it.
 INSTALLED = Path(__file__).parents[2] / ".venv" / "supabase" / "node_modules" / ".bin" / "supabase"
 
-# What may hold a semicolon that ends nothing, and what ends a statement.
+# Texts that may contain a semicolon that ends no statement, and the end of a statement.
 _TOKEN = re.compile(
     r"""--[^\n]*
       | /\*.*?\*/
@@ -27,7 +27,7 @@ _TOKEN = re.compile(
 
 
 def split(text: str) -> list[str]:
-    """The statements of a migration, with the comments before them, as the CLI cuts them."""
+    """The statements of a migration with the comments before them, split as by the CLI."""
     statements, start = [], 0
     for token in _TOKEN.finditer(text):
         if token["end"]:
@@ -38,7 +38,7 @@ def split(text: str) -> list[str]:
 
 
 def pending(connection: psycopg.Connection[Any], folder: Path) -> list[Path]:
-    """Files whose version is not recorded; the CLI refuses one that is older than what is."""
+    """Files whose version is not recorded; the CLI refuses one that is older than recorded ones."""
     done = {
         row[0]
         for row in connection.execute("select version from supabase_migrations.schema_migrations")
@@ -51,7 +51,7 @@ def pending(connection: psycopg.Connection[Any], folder: Path) -> list[Path]:
 
 
 def push(database: Database, folder: Path, role: str | None = "postgres") -> list[str]:
-    """Run what has not run, each file in the implicit transaction of a pipeline; returns names."""
+    """Run new files, each in the implicit transaction of a pipeline; return their names."""
     ran = []
     with database.connect(role) as connection:
         connection.execute(
@@ -76,12 +76,12 @@ def push(database: Database, folder: Path, role: str | None = "postgres") -> lis
 
 
 def find_cli() -> str | None:
-    """The CLI, when it is installed."""
+    """The CLI, if it is installed."""
     return str(INSTALLED) if INSTALLED.exists() else shutil.which("supabase")
 
 
 def run_cli(project: Path, home: Path, *arguments: str) -> str:
-    """Run it in a project's folder, without settings of the outside; returns what it said."""
+    """Run it in a project's folder, without settings from outside; return its output."""
     cli = find_cli()
     assert cli is not None
     done = subprocess.run(

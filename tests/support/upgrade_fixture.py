@@ -2,8 +2,8 @@
 
     python -m tests.support.upgrade_fixture
 
-The same files for the same sources: ids are replaced by ones that depend on their order, times
-by fixed ones.
+Equal sources give equal files: ids are replaced by ones that depend on their order, times by fixed
+times.
 """
 
 import re
@@ -30,7 +30,7 @@ from tests.support.wheel import build_wheel
 
 FOLDER: Final = Path(__file__).parents[1] / "fixtures" / "upgrade"
 OWNERS: Final = ("alice", "bob")
-#: Document by document what was published, for the test that searches.
+#: The published documents, for the test that searches.
 TEXTS: Final = {
     "bridge.txt": ("The bridge was closed for repairs in May.", "It opened again in June."),
     "harbour.txt": ("The harbour opens at six.",),
@@ -42,7 +42,7 @@ _TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00\b")
 
 
 def main() -> None:
-    """Make the fixture anew."""
+    """Make the fixture again."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("*.whl"):
         old.unlink()
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def fill(database: Database) -> None:
-    """Documents with chunks, and a job in every state."""
+    """Write documents with chunks, and a job in every state."""
     watch_bucket(database)
     for name, texts in TEXTS.items():
         actors.upload(database, name, texts, owner="alice")
@@ -82,7 +82,7 @@ def _leave_unfinished(connection: psycopg.Connection[Any]) -> None:
     )
     connection.execute("select ingest_private.request_cancel(%s)", [jobs["cancelled.txt"]])
     put_object(connection, "replaced.txt", owner="alice")
-    # A worker that was stopped together with this version, in the middle of a document.
+    # A worker of this version that stopped in the middle of a document.
     actors.stage(connection, actors.claimed(connection, jobs["running.txt"]), ["Half of it."])
 
 
@@ -110,7 +110,7 @@ def _data(database: Database) -> str:
     tables = ("ingest.*", "ingest_private.*", "storage.buckets", "storage.objects")
     named = [word for table in tables for word in ("-t", table)]
     dump = _dump(database, "--data-only", "--column-inserts", *named)
-    # No triggers, no foreign keys: the rows are as they were.
+    # Without triggers and foreign keys, so that the rows stay unchanged.
     return "set session_replication_role = replica;\n" + normalised(dump) + "reset all;\n"
 
 
@@ -122,13 +122,13 @@ def _dump(database: Database, *options: str) -> str:
         text=True,
         check=True,
     )
-    # Commands of psql are not SQL.
+    # psql's own commands are not SQL.
     lines = (line for line in done.stdout.splitlines() if not line.startswith(("\\", "--")))
     return "\n".join(line for line in lines if line.strip()) + "\n"
 
 
 def normalised(dump: str) -> str:
-    """The dump with ids by the order in which they appear, and one time for all that is over."""
+    """The dump with ids numbered by their order, and one fixed time for all past times."""
     ids: dict[str, str] = {}
     for number, found in enumerate(dict.fromkeys(_UUID.findall(dump))):
         ids[found] = str(uuid5(_NAMESPACE, str(number)))

@@ -1,4 +1,4 @@
-"""The wheel: built without a network, installed into an environment of its own."""
+"""Builds the wheel without a network, and installs it into its own environment."""
 
 import subprocess
 import sys
@@ -9,16 +9,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel into a folder; the same bytes for the same sources."""
+    """Build the wheel into a folder; equal sources give equal bytes."""
     _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], ROOT)
     (wheel,) = folder.glob("docmill-*.whl")
     return wheel
 
 
 def install_wheel(wheel: Path, folder: Path) -> Path:
-    """A new environment that holds the wheel, and what it depends on by a path; returns its bin.
+    """Install the wheel into a new environment; return its bin folder.
 
-    The path leads to packages only: a project that is installed there for editing is not seen.
+    Its dependencies are found through a path that leads to packages only, so a project that is
+    installed for editing is not visible.
     """
     _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder.parent)
     python = folder / "bin" / "python"

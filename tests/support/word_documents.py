@@ -1,4 +1,4 @@
-"""Word documents at random, and what Word would show of them: each word in them is there once."""
+"""Random Word documents and their visible text: each word occurs once."""
 
 import io
 import zipfile
@@ -65,7 +65,7 @@ _HIDING = (
 
 @dataclass
 class WordDocument:
-    """A document, and the words in it by whether Word shows them."""
+    """A document, and its words by whether Word shows them."""
 
     data: bytes
     shown: list[str]
@@ -188,7 +188,7 @@ class _Writer:
 
 
 def random_document(random: Random) -> WordDocument:
-    """A document of a few blocks, whatever Word may wrap and hang on them."""
+    """A document of a few blocks, with all wrappers and additions that Word may use."""
     writer = _Writer(random)
     body = "".join(writer.block(0) for _ in range(random.randint(1, 5)))
     parts = {

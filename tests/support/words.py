@@ -1,20 +1,20 @@
-"""The words of a text and what a query finds, by other means than the schema's: an oracle."""
+"""The words of a text and the hits of a query, found without the schema's code: an oracle."""
 
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-#: First and last letter of the scripts that put no space between words.
+#: First and last letter of scripts that put no space between words.
 _PAIRED = (
     *(("\u0e01", "\u0e4e"), ("\u3005", "\u3007"), ("\u3041", "\u3096"), ("\u30a1", "\u30fa")),
     *(("\u30fc", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uac00", "\ud7a3")),
 )
-#: Letters by which the parts of a code are joined.
+#: Characters that join the parts of a code.
 _JOINERS = "-/._@+:#&"
 
 
 def is_paired(letter: str) -> bool:
-    """Whether its script puts no space between words."""
+    """Whether the letter's script puts no space between words."""
     return any(first <= letter <= last for first, last in _PAIRED)
 
 
@@ -28,7 +28,7 @@ def normal(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, digits and marks; runs without spaces as pairs and their last letter."""
+    """Runs of letters, digits and marks; for scripts without spaces, pairs and the last letter."""
     found: list[str] = []
     run = ""
     for letter in [*normal(text), " "]:
@@ -48,7 +48,7 @@ def _of_run(run: str) -> list[str]:
 
 
 def codes(text: str) -> set[str]:
-    """What is written without a space around a joiner, 64 letters at most."""
+    """Codes such as `AB-12`: text with a joining character and no spaces, up to 64 letters."""
     found = set()
     spaced = "".join(
         letter if (_is_of_word(letter) and not is_paired(letter)) or letter in _JOINERS else " "
@@ -62,7 +62,7 @@ def codes(text: str) -> set[str]:
 
 
 def asked(query: str) -> list[str]:
-    """The words of a query: the last letter of a run is not asked for, unless it is all of it."""
+    """The words of a query; the last letter of a run counts only if it is the whole run."""
     found: list[str] = []
     for word in words(query):
         is_rest = len(word) == 1 and is_paired(word) and found and found[-1][-1:] == word
@@ -79,9 +79,9 @@ def holds(text: str, word: str) -> bool:
 
 
 def scores(query: str, texts: Sequence[str]) -> dict[str, float]:
-    """The texts that hold a word of the query, and how rare all that each holds is, as BM25 has it.
+    """Texts that contain a word of the query, with their BM25 score by the rarity of the words.
 
-    For texts of one length in which no word stands twice, which makes the rest of BM25 the same.
+    For texts of equal length in which no word occurs twice: then the rest of BM25 is the same.
     """
     wanted = asked(query)
     count = {word: sum(holds(text, word) for text in texts) for word in wanted}
@@ -96,7 +96,7 @@ def scores(query: str, texts: Sequence[str]) -> dict[str, float]:
 
 
 def classes(score: Mapping[str, float]) -> list[set[str]]:
-    """Texts in order of their score, those of one score together."""
+    """Texts in order of their score; texts of equal score are together."""
     order: dict[float, set[str]] = {}
     for text, value in score.items():
         order.setdefault(round(value, 4), set()).add(text)
@@ -104,7 +104,7 @@ def classes(score: Mapping[str, float]) -> list[set[str]]:
 
 
 def is_in_order(found: Iterable[str], expected: Sequence[set[str]]) -> bool:
-    """Whether texts come class by class, and all of them."""
+    """Whether the texts come in the order of these groups, and all of them come."""
     left = list(found)
     for group in expected:
         if set(left[: len(group)]) != group:

@@ -1,4 +1,4 @@
-"""A writer of the least XLSB that a reader takes: [MS-XLSB], records one after the other."""
+"""Writes the smallest XLSB that a reader accepts: [MS-XLSB], one record after the other."""
 
 import io
 import struct

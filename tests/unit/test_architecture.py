@@ -12,7 +12,7 @@ from tests.support.architecture import PAGE, section
 from tests.support.pages import ROOT
 
 TEXT = PAGE.read_text()
-#: Folders whose words are held to the glossary.
+#: Folders whose words must follow the glossary.
 WORDED = ("worker", "tasks", "schema/functions", "embedded", "docmill/cli", "docmill/mcp", "docs")
 #: Words that are not used, each with its pattern.
 FORBIDDEN = {
@@ -25,11 +25,11 @@ FORBIDDEN = {
     "indexing": r"indexing",
     "process": r"process(es|ed)? (a|an|the|this|each|every) (document|file|job|upload)",
 }
-#: Files in which the system or a library uses the word.
+#: Files that use the word because the system or a library does.
 ALLOWED = {
-    ("supervisor.py", "handle"),  # what stands for a child, as for a file
+    ("supervisor.py", "handle"),  # an object for a child, like a file handle
     ("child_reader.py", "handle"),
-    ("stopping.py", "handle"),  # signals are handled
+    ("stopping.py", "handle"),  # signal handlers
 }
 
 

@@ -1,4 +1,4 @@
-"""What an audit of the pinned versions comes to."""
+"""The verdict about an audit of the pinned versions."""
 
 import json
 import sys
@@ -93,7 +93,7 @@ def test_it_waits_no_longer_than_it_may() -> None:
 
 
 def test_pip_audit_itself_refuses_what_is_not_pinned(tmp_path: Path) -> None:
-    """It is installed, is asked in the right words, and its failures are not taken for silence."""
+    """pip-audit is installed and called correctly, and its failure does not count as silence."""
     path = tmp_path / "requirements.txt"
     path.write_text("anything>=1\n")
     found = audit(path)

@@ -1,4 +1,4 @@
-"""Texts of many jobs in full requests."""
+"""Texts of many jobs fill requests."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from docmill.worker.ports import Outcome, Permit, Vectors
 
 
 class FakeEmbedder:
-    """Vector of a text: its length. Notes requests; refuses texts that hold `bad`."""
+    """The vector of a text is its length. Notes requests; refuses texts with `bad`."""
 
     model = "fake"
     dimensions = 2
@@ -63,7 +63,7 @@ def batcher(embedder: FakeEmbedder, company: Company) -> Iterator[Batcher]:
 def submit(
     batcher: Batcher, *texts: str, owner: str = "anna", company: Company | None = None
 ) -> Submission:
-    """Texts of a run that will submit no more; they wait for whoever reads in this company."""
+    """Texts of a run that will submit no more; they wait for other runs in this company."""
     member = None
     if company is not None:
         with company.join(owner) as member:
@@ -84,7 +84,7 @@ def test_texts_of_several_jobs_share_one_request(
             submit(batcher, f"job {number}", "x" * number, company=company)
             for number in range(1, 4)
         ]
-        # Another owner's texts wait beside them, and so do those that wait for nobody any more.
+        # Texts of another owner wait too, and texts that wait for no other run.
         futures.append(submit(batcher, "job 4", "xxxx", owner="berta", company=company))
     for number, future in enumerate(futures, start=1):
         embedded = result(future)
@@ -219,7 +219,7 @@ def test_owners_take_turns_however_much_one_of_them_has(
 
 @pytest.fixture
 def owners() -> Company:
-    """As uploads have it: each owner's runs are company of their own."""
+    """As for uploads: each owner's runs are a company."""
     return Company(patience_seconds=60)
 
 
@@ -291,7 +291,7 @@ def test_the_first_chunks_of_a_long_document_go_while_it_is_read(
 
 
 class Limited(FakeEmbedder):
-    """Refuses the first requests because of a limit, and tells headers."""
+    """Refuses the first requests because of a limit, and reports headers."""
 
     def __init__(self, refusals: int, pause: float = 0) -> None:
         super().__init__()
@@ -308,7 +308,7 @@ class Limited(FakeEmbedder):
 
 
 class Books:
-    """Limits that note what they are told, and give a permit after some refusals."""
+    """Limits that note all calls, and give a permit after some refusals."""
 
     def __init__(self, waits: int = 0) -> None:
         self.waits = waits
@@ -383,7 +383,7 @@ def test_each_request_has_a_permit_and_its_outcome_is_told() -> None:
     batcher = limited(embedder, books)
     result(submit(batcher, "x" * 30, "y" * 30, "z" * 30))
     batcher.close()
-    # Asked for again until permitted; no request is larger than it should be.
+    # It asks again until it gets a permit; no request is too large.
     assert max(books.asked) == 50
     assert [len(request) for request in embedder.requests] == [1] * 4
     refused, *others = books.outcomes
@@ -406,7 +406,7 @@ def test_a_worker_that_ends_waits_for_no_permit() -> None:
 
 
 class Crashing(FakeEmbedder):
-    """Answers what no embedder should."""
+    """Gives answers that an embedder must never give."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__()
@@ -435,7 +435,7 @@ class Crashing(FakeEmbedder):
 def test_whatever_happens_every_submission_ends(answer: Any) -> None:
     batcher = Batcher(Crashing(answer), max_texts=8, max_tokens=99, requests=1)
     try:
-        for _ in range(2):  # the request's thread goes on
+        for _ in range(2):  # the request's thread continues
             embedded = result(submit(batcher, "text"))
             assert embedded.error is not None
             assert (embedded.error.code, embedded.positions) == ("internal_error", [])
@@ -459,6 +459,6 @@ def test_what_arrived_is_handed_over_when_another_request_fails(
     embedded = result(submission)
     assert embedded.error is not None
     assert embedded.error.code == "rate_limited"
-    # Two requests were under way and are paid for; what waited behind them was not asked for.
+    # Two requests were running and are paid for; the waiting texts were not requested.
     assert embedded.positions == list(range(16))
     assert embedded.tokens == sum(len(str(number)) for number in range(16))

@@ -1,4 +1,4 @@
-"""Requests are no larger than the settings and the provider allow."""
+"""Requests are not larger than the settings and the provider allow."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ INDEX = IndexVersion(1, "m", 4, {"max_tokens": 400}, "cohere", False, "", "")
 
 
 class Counting:
-    """Notes how many texts each request has."""
+    """Notes the number of texts in each request."""
 
     model = "m"
     dimensions = 4

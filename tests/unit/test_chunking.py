@@ -1,4 +1,4 @@
-"""Elements to chunks."""
+"""From elements to chunks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -140,7 +140,7 @@ def test_no_text_is_lost(elements: list[Element]) -> None:
             for word in line.split():
                 assert word in kept
     if not any(element.category in ("Title", "Table") for element in elements):
-        # Without headings and repeated table headers, every letter is there exactly once.
+        # Without headings and repeated table headers, every letter occurs exactly once.
         assert kept == letters(" ".join(element.text for element in elements))
 
 
@@ -171,7 +171,7 @@ def test_runs_of_a_long_section_leave_no_trace(elements: list[Element], run: int
 @settings(max_examples=150, deadline=None)
 @given(elements=element_lists, data=st.data())
 def test_what_a_window_leaves_open_travels(elements: list[Element], data: st.DataObject) -> None:
-    """Cut anywhere, the windows have the chunks of the whole: the state is all that they share."""
+    """Windows cut anywhere have the chunks of the whole: they share only the state."""
     cut = data.draw(st.integers(0, len(elements)))
     found: list[Chunk] = []
     state = ""

@@ -1,4 +1,4 @@
-"""The help of the command line: every command under what it is for, whole on a usual terminal."""
+"""The help of the command line: each command in its section, and no line cut at 80 columns."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ COMMANDS: Any = get_command(app)
 
 
 def helped(*arguments: str) -> str:
-    """What a terminal of 80 columns shows."""
+    """The help on a terminal of 80 columns."""
     result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "80"})
     assert result.exit_code == 0
     return result.output

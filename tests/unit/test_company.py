@@ -1,4 +1,4 @@
-"""For whom a text waits."""
+"""How long a text waits for other texts."""
 
 import math
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from docmill.worker.embedding.company import (
 
 
 class Clock:
-    """Goes as it is told."""
+    """A clock that is set by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -34,7 +34,7 @@ def company(clock: Clock) -> Company:
 
 
 def come(company: Company, clock: Clock, *pauses: float, owner: str = "anna") -> float:
-    """Documents come, are read at once and not done; how long the texts of the last one wait."""
+    """Documents come, are read at once and wait; how long the texts of the last one wait."""
     with ExitStack() as stack:
         for pause in pauses:
             clock.now += pause
@@ -142,7 +142,7 @@ def test_when_all_slots_wait_nobody_can_come(clock: Clock) -> None:
             member.leave()
         for member in members[1:]:
             stack.enter_context(member.waiting())
-        # One publishes: its slot goes to the next job.
+        # One job publishes, and its slot goes to the next job.
         assert company.due_at(members[1], clock.now) == clock.now - 1 + PATIENCE_SECONDS
         stack.enter_context(members[0].waiting())
         assert company.due_at(members[1], clock.now) < clock.now

@@ -1,4 +1,4 @@
-"""What docker-compose.yml promises."""
+"""The promises of docker-compose.yml."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from docmill.worker.settings.processes import Settings
 from tests.support import compose
 from tests.support.dockerfile import is_ignored
 
-#: A `.env` with every secret there is, each with its own name for a value.
+#: A `.env` with every secret; the value of each is its own name.
 NEEDED = {"REDIS_PASSWORD": "redis-password", "DATABASE_URL": "DATABASE_URL"}
 
 
@@ -50,7 +50,7 @@ def service(request: pytest.FixtureRequest) -> Any:
 
 
 def test_it_is_valid() -> None:
-    """By the Compose specification's own schema."""
+    """Valid by the Compose specification's own schema."""
     schema = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     done = subprocess.run(
         [
@@ -65,7 +65,7 @@ def test_it_is_valid() -> None:
 
 
 def test_its_commands_are_those_of_the_tests() -> None:
-    """Which start `SERVICES` too, as does `docmill up`."""
+    """The commands equal `SERVICES`, which `docmill up` starts too."""
     assert {name: tuple(service["command"]) for name, service in OURS.items()} == SERVICES
     assert {service["image"] for service in OURS.values()} == {f"docmill:{__version__}"}
 
@@ -129,7 +129,7 @@ def test_a_workers_memory_limit_holds_what_it_may_use(name: str, children: int) 
 
 
 def secrets_of(name: str) -> set[str]:
-    """Fields of the settings that are secrets and reach a service."""
+    """The secret settings that a service gets."""
     found = compose.environment(ALL[name], VARIABLES)
     return {field for field in SECRETS if any(found.get(alias) for alias in names_of(field))}
 
@@ -185,7 +185,7 @@ def test_what_is_passed_on_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_image_is_built_from_what_it_needs() -> None:
-    """Of the versions of this repository, pinned, and with no tool to build anything."""
+    """From pinned versions of this repository, and without build tools in the image."""
     text = (compose.ROOT / "Dockerfile").read_text()
     bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     assert len(set(bases)) == 1

@@ -1,4 +1,4 @@
-"""Everything that the pages for contributors name exists, and the workflow does what they say."""
+"""Everything that the pages for contributors name exists, and the workflow matches them."""
 
 import io
 import re
@@ -18,7 +18,7 @@ from tests.support.pages import ROOT
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/releasing.md")
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-#: The newest major version that the wheel of the tests holds.
+#: The newest major version of PostgreSQL in the tests' wheel.
 NEWEST_SERVER = 18
 
 
@@ -57,7 +57,7 @@ def test_the_workflow_tries_every_python_and_server_that_docmill_is_written_for(
     pythons = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert matrix["python"] == pythons
     assert matrix["postgres"] == [str(n) for n in range(OLDEST_SERVER, NEWEST_SERVER + 1)]
-    # In YAML 3.10 would be the number 3.1.
+    # In YAML, 3.10 without quotes would be the number 3.1.
     assert all(isinstance(entry, str) for entries in matrix.values() for entry in entries)
 
 

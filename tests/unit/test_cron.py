@@ -1,4 +1,4 @@
-"""Cron expressions: what is read of them, and the next due time against a scan over all minutes."""
+"""Cron expressions: parsing, and the next due time compared with a scan of all minutes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from docmill.worker.cron import next_due, read_cron
 
 MINUTE = timedelta(minutes=1)
-#: Changes at night, in the other half of the year, by half an hour, at midnight, and none.
+#: Zones that change at night, in the other half of the year, by half an hour, at midnight, and
+#: never.
 ZONES = tuple(
     map(
         ZoneInfo,
@@ -31,7 +32,7 @@ SCANNED = 3 * 24 * 60
 
 @dataclass(frozen=True)
 class Wanted:
-    """An expression as it was made: its text, and the numbers that it stands for."""
+    """A generated expression: its text, and its numbers."""
 
     text: str
     numbers: tuple[frozenset[int], ...]
@@ -58,7 +59,7 @@ def fields(draw: st.DrawFn, least: int, most: int) -> tuple[str, frozenset[int]]
 
 @st.composite
 def expressions(draw: st.DrawFn) -> Wanted:
-    """Expressions of all months, so that a scan of a few days often finds a time."""
+    """Expressions for all months, so that a scan of a few days often finds a time."""
     minute, hour = draw(fields(0, 59)), draw(fields(0, 23))
     day = draw(st.one_of(st.just(("*", frozenset(range(1, 32)))), fields(1, 31)))
     month = ("*", frozenset(range(1, 13)))
@@ -67,7 +68,7 @@ def expressions(draw: st.DrawFn) -> Wanted:
     return Wanted(" ".join(text for text, _ in made), tuple(numbers for _, numbers in made))
 
 
-#: Shortly after, or at, changes of the clocks of ZONES.
+#: At or shortly after changes of the clock in ZONES.
 CHANGES = tuple(
     map(
         datetime.fromisoformat,
@@ -86,7 +87,7 @@ CHANGES = tuple(
 
 
 def moments() -> st.SearchStrategy[datetime]:
-    """Any minute of six years, and those around changes of the clock."""
+    """Any minute of six years, and minutes around changes of the clock."""
     anywhere = st.integers(0, 6 * 366 * 24 * 60).map(
         lambda minutes: datetime(2024, 1, 1, tzinfo=UTC) + minutes * MINUTE
     )
@@ -110,7 +111,7 @@ def fits(local: datetime, wanted: Wanted) -> bool:
 
 
 def scanned(wanted: Wanted, zone: ZoneInfo, after: datetime) -> datetime | None:
-    """The first minute at which the clock shows, for the first time, a time that fits or skips one.
+    """The first minute at which the clock first shows a fitting time, or skips one.
 
     None: not within SCANNED minutes.
     """
@@ -120,7 +121,7 @@ def scanned(wanted: Wanted, zone: ZoneInfo, after: datetime) -> datetime | None:
         moment += MINUTE
         shown = moment.astimezone(zone)
         local = shown.replace(tzinfo=None, fold=0)
-        # One minute, or more when the clock has skipped some; none when it was put back.
+        # One minute later; more if the clock skipped some, none if it was put back.
         passed = range(1, (local - before) // MINUTE + 1)
         if shown.fold == 0 and any(fits(before + number * MINUTE, wanted) for number in passed):
             return moment
@@ -147,7 +148,7 @@ def test_the_next_due_time_is_the_first_minute_that_fits(
 
 
 def due_times(expression: str, zone: str, first: datetime, last: datetime) -> list[str]:
-    """All due times between two, in UTC."""
+    """All due times between two times, in UTC."""
     cron, found, moment = read_cron(expression), [], first
     while (moment := next_due(cron, ZoneInfo(zone), moment)) < last:
         found.append(f"{moment:%d %H:%M}")
@@ -157,7 +158,7 @@ def due_times(expression: str, zone: str, first: datetime, last: datetime) -> li
 @pytest.mark.parametrize(
     ("expression", "zone", "day", "expected"),
     [
-        # 02:00 to 03:00 are skipped on the 29th of March, and come twice on the 25th of October.
+        # On the 29th of March, 02:00 to 03:00 are skipped; on the 25th of October they come twice.
         ("30 2 * * *", "Europe/Berlin", (3, 28), ["28 01:30", "29 01:00", "30 00:30"]),
         (
             "*/20 2 * * *",
@@ -167,7 +168,7 @@ def due_times(expression: str, zone: str, first: datetime, last: datetime) -> li
         ),
         ("0 2,3 * * *", "Europe/Berlin", (3, 29), ["29 01:00", "30 00:00", "30 01:00"]),
         ("30 2 * * *", "Europe/Berlin", (10, 24), ["24 00:30", "25 00:30", "26 01:30"]),
-        ("0 0 6 * *", "America/Santiago", (9, 6), ["06 04:00"]),  # midnight is not there
+        ("0 0 6 * *", "America/Santiago", (9, 6), ["06 04:00"]),  # this day has no midnight
     ],
 )
 def test_a_time_that_is_skipped_or_comes_twice_is_due_once(

@@ -1,4 +1,4 @@
-"""What tests/support/distribution.py says of files."""
+"""tests/support/distribution.py names existing files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The lists in the documentation are those of the code."""
+"""The lists in the documentation equal those of the code."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def test_the_reference_of_settings_is_up_to_date() -> None:
 
 
 def test_the_example_of_an_environment_file_is_one() -> None:
-    """For a shell, and for docmill, with every commented setting taken in as well."""
+    """A shell and docmill can read it, also with every commented setting."""
     lines = (ROOT / ".env.example").read_text().splitlines()
     given = [line.removeprefix("#") for line in lines if re.match(r"#?[A-Z_]+=.", line)]
     script = "set -a\n" + "\n".join(given) + "\nexec env\n"
@@ -78,7 +78,7 @@ def test_every_command_is_documented() -> None:
 
 
 def commands_in(page: Path) -> Iterator[str]:
-    """The `docmill` commands of a page, in its blocks and in its sentences."""
+    """The `docmill` commands on a page, in blocks and in sentences."""
     for block in blocks(page):
         yield from (line for line in block.text.splitlines() if block.language == "sh")
     yield from re.findall(r"`([^`\n]+)`", prose(page))
@@ -101,7 +101,7 @@ def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_shows_commands_in_blocks_that_are_run(page: Path) -> None:
-    """tests/acceptance/test_documentation.py would not try a command outside such blocks."""
+    """tests/acceptance/test_documentation.py does not try commands outside such blocks."""
     shown = re.compile(r"(\$ |(docmill|make|pip|docker|supabase|psql|git|cp|export) )")
     for block in blocks(page):
         assert block.language in (*RUN, *READ), f"{page.name}: ```{block.language}"

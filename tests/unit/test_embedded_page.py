@@ -1,4 +1,4 @@
-"""docs/embedded.md says what the embedded API serves, and what each route was compared with."""
+"""docs/embedded.md lists what the embedded API serves, and how each route was compared."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ SETTINGS = ApiSettings(
 
 
 def served(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[str]:
-    """Methods and paths; HEAD only where it is not the shadow of a GET."""
+    """Methods and paths; HEAD only if it does not belong to a GET."""
     for route in routes:
         if isinstance(route, Route):
             methods = route.methods or set()
@@ -43,7 +43,7 @@ def served(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[str]:
 
 
 def rows_of(column: str) -> dict[str, str]:
-    """What the table with this column names, and what each was compared with."""
+    """The names in the table with this column, and how each was compared."""
     _, _, rest = PAGE.partition(f"| part | {column} | compared with |\n| --- | --- | --- |\n")
     rows = [line.split("|")[1:-1] for line in rest.split("\n\n")[0].splitlines()]
     return {name: row[2].strip() for row in rows for name in re.findall(r"`([^`]+)`", row[1])}

@@ -1,4 +1,4 @@
-"""The measures of search, and the labelled set of our own."""
+"""The measures of search, and docmill's own labelled set."""
 
 from collections import Counter
 from pathlib import Path

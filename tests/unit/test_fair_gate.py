@@ -19,7 +19,7 @@ def fine() -> None:
 
 
 class Waiter:
-    """Somebody who waits at a gate in a thread of their own."""
+    """Waits at a gate in a thread of its own."""
 
     def __init__(self, gate: FairGate, owner: str, amount: int = 1) -> None:
         self.owner = owner
@@ -44,7 +44,7 @@ class Waiter:
 
 
 def order_of(waiters: list[Waiter], free: Callable[[], None]) -> list[str]:
-    """Owners in the order in which they are let in, one at a time."""
+    """The order in which owners get in, one at a time."""
     order = []
     while waiters:
         free()
@@ -65,7 +65,7 @@ def test_the_last_third_is_for_those_who_hold_nothing() -> None:
     assert gate.acquire("claire", 1, fine)
     assert not anna.share.done()
     assert not again.share.done()
-    # What is reserved fills up first; then whoever holds least goes first.
+    # The reserved part fills up first; then the owner who holds least goes first.
     held[0].release()
     held[1].release()
     assert not anna.share.done()
@@ -84,7 +84,7 @@ def test_the_last_third_is_for_those_who_hold_nothing() -> None:
 def test_nobody_who_holds_something_takes_what_is_reserved(
     capacity: int, steps: list[tuple[str, bool]]
 ) -> None:
-    """Compared with a count: who is let in at once, and who is not."""
+    """Compared with a count: which owners get in at once, and which do not."""
     gate = FairGate(capacity, reserved=capacity // 3)
     held: list[Share] = []
     for owner, takes in steps:
@@ -112,7 +112,7 @@ def test_nobody_who_holds_something_takes_what_is_reserved(
 def test_the_same_are_let_in_as_by_the_plain_rule(
     capacity: int, share_reserved: int, steps: list[tuple[str, int]]
 ) -> None:
-    """After each step, whatever was asked for, given back or given up before."""
+    """The same after each step, for any earlier requests, releases and cancellations."""
     reserved = capacity * share_reserved // 4
     gate = FairGate(capacity, reserved=reserved)
     plain = SimpleLine(capacity, reserved=reserved)
@@ -143,7 +143,7 @@ def test_waiters_who_may_not_go_are_left_alone() -> None:
     for waiter in waiters:
         held.release()
         held = waiter.share.result(5)
-    # Each looks for itself four times a second; none is woken by the turn of another.
+    # Each checks four times a second; no other turn wakes it.
     assert len(looked) <= 50 * (1 + 4 * (time.monotonic() - started))
 
 

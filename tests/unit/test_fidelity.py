@@ -1,4 +1,4 @@
-"""The measure of `make bench-fidelity`: what is lacking is named, what is only divided is not."""
+"""The measure of `make bench-fidelity` names missing text, but not text that is only divided."""
 
 import pytest
 

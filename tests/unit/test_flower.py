@@ -1,4 +1,4 @@
-"""Who may look into Flower, and what it shows of a document."""
+"""Who may open Flower, and what it shows of a document."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Functions stay short: who reads one sees it whole."""
+"""Functions stay short enough to see as a whole."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from statistics import median, quantiles
 ROOT = Path(__file__).parents[2]
 PARTS = ("worker", "tasks", "embedded", "docmill/cli", "docmill/mcp")
 
-#: Lines, signature and docstring included.
+#: Lines, with signature and docstring.
 MOST_MEDIAN, MOST_P90, MOST = 7, 20, 60
 
 

@@ -1,4 +1,4 @@
-"""The file that health checks look at."""
+"""The file for health checks."""
 
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def touched(path: Path) -> bool:
-    """Whether the file was touched since this was asked last."""
+    """Whether the file was touched since the last call."""
     there = path.exists()
     path.unlink(missing_ok=True)
     return there
@@ -41,7 +41,7 @@ def test_it_is_touched_while_every_part_moves(tmp_path: Path, clock: Clock) -> N
     assert touched(path)
     clock.now += 2
     heartbeat.beat("left")
-    assert not touched(path)  # the other stands still
+    assert not touched(path)  # the other does not move
     heartbeat.beat("right")
     assert touched(path)
 
@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_written_is_told_once(
     heartbeat.beat("part")
     heartbeat.beat("part")
     assert said == ["heartbeat_not_written"]
-    # What was in the way is gone: health checks see the process again.
+    # The obstacle is gone: health checks see the process again.
     path.parent.mkdir()
     heartbeat.beat("part")
     assert path.exists()

@@ -1,4 +1,4 @@
-"""How many requests are under way at once."""
+"""How many requests run at once."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from docmill.worker.embedding.in_flight import InFlight
 
 
 class Clock:
-    """Goes as it is told."""
+    """A clock that is set by hand."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""When a worker that takes no hints is to end."""
+"""When a worker that takes no hints must end."""
 
 import threading
 from collections.abc import Callable

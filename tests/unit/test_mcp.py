@@ -23,7 +23,7 @@ def places_of(chunks: list[str]) -> list[dict[str, Any]]:
 
 
 def read_all(chunks: list[str]) -> list[list[str]]:
-    """The texts of all pages, read one after another."""
+    """The texts of all pages, read one after the other."""
     places = places_of(chunks)
     by_id = {f"c{number}": {"content": text, "headings": []} for number, text in enumerate(chunks)}
     pages, cursor = [], Cursor()
@@ -47,7 +47,7 @@ def test_pages_are_the_document_in_order_and_none_is_long(lengths: list[int]) ->
     pages = read_all(chunks)
     assert "".join(text for page in pages for text in page) == "".join(chunks)
     assert all(sum(map(len, page)) <= PAGE_CHARACTERS for page in pages)
-    # A chunk that fits into a page is whole.
+    # A chunk that fits into a page is not cut.
     whole = {text for page in pages for text in page}
     assert {chunk for chunk in chunks if len(chunk) <= PAGE_CHARACTERS} <= whole
 

@@ -1,4 +1,4 @@
-"""What is measured has bounded labels, and dashboards and alerts use nothing else."""
+"""Metrics have bounded labels, and dashboards and alerts use only existing metrics."""
 
 import json
 import re
@@ -22,13 +22,13 @@ from tests.support.promql import Samples, parse
 
 ALERTS = yaml.safe_load((ROOT / "ops" / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((ROOT / "ops" / "grafana.json").read_text())
-#: prometheus-client's own, and Prometheus' functions and words.
+#: Names of prometheus-client, and Prometheus' functions and words.
 OTHERS = {"process_resident_memory_bytes"}
 
 
 @pytest.fixture
 def registry() -> Iterator[CollectorRegistry]:
-    """Where this process records for the time of a test."""
+    """The registry of this process during a test."""
     made = CollectorRegistry()
     metrics.use(PrometheusRecorder(made))
     yield made
@@ -60,7 +60,7 @@ def test_workers_are_scaled_by_what_is_exported_and_never_to_none() -> None:
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
-    """Of a histogram one of its three series will do."""
+    """For a histogram one of its three series is enough."""
     shown = set().union(*map(names_in, expressions()))
     for metric in metrics.METRICS:
         assert any(name.startswith(metric.name) for name in shown), metric.name
@@ -169,7 +169,7 @@ def test_gauges_of_a_database_that_is_away_are_absent_and_say_so() -> None:
     gauges = DatabaseGauges(read)
     registry.register(gauges)
     assert value(registry, "docmill_leases", state="held") == 3
-    # Asked again at once it says the same, and does not ask the database.
+    # A second call at once gives the same, without asking the database.
     assert value(registry, "docmill_database_up") == 1
     assert len(answers) == 1
     gauges._due = 0

@@ -1,4 +1,4 @@
-"""What people read: names as they know them, errors with what mends them."""
+"""Texts for people: names as they know them, and errors with a remedy."""
 
 import pytest
 

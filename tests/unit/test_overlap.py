@@ -1,4 +1,4 @@
-"""How docmill reindex compare tells that two searches found the same."""
+"""How docmill reindex compare recognises that two searches found the same."""
 
 from typing import Any
 

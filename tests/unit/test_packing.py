@@ -38,13 +38,13 @@ def packed(found: Sequence[Block], *, packer: Packer | None = None) -> list[list
 
 
 def cost_of(groups: Sequence[Sequence[Block]]) -> float:
-    """Said once more, in other words: cuts, and chunks that are too small."""
+    """The cost, computed in another way: cuts, and chunks that are too small."""
     cuts = sum(price(group[-1]) for group in groups[:-1])
     return cuts + 4 * sum(sum(block.tokens for block in group) < SMALL for group in groups)
 
 
 def cheapest(found: tuple[Block, ...]) -> float:
-    """Tries every way to cut."""
+    """The lowest cost, found by trying every way to cut."""
 
     @cache
     def after(start: int) -> float:
@@ -123,7 +123,7 @@ def test_chunks_are_nearly_as_few_as_when_they_are_filled_to_the_brim() -> None:
 
 
 def test_a_record_of_lines_is_cut_between_records() -> None:
-    """Its values may be sentences: they stay with the lines that say whose they are."""
+    """Its values may be sentences: they stay with the lines that name their record."""
     records = [
         Element("Text", f"id: {number}\ntitle: Thing {number}\nbody: {sentences} It was {number}.")
         for number, sentences in enumerate(["Now it is so. Then it was not."] * 200)

@@ -1,4 +1,4 @@
-"""What each provider is sent, and what its server may tell of its limits. Nothing is connected."""
+"""The requests to each provider, and its answers about limits. Nothing is sent."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a provider says of its limits, and whatever else it may write there."""
+"""A provider's headers about limits, and other texts in these headers."""
 
 import math
 

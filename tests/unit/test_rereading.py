@@ -1,4 +1,4 @@
-"""What `docmill reindex documents` makes of its options."""
+"""How `docmill reindex documents` reads its options."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a query string is read as, and where it is refused."""
+"""How a query string is parsed, and where it is refused."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Refused chunks are cut or set aside, checked by every word of the document."""
+"""Refused chunks are cut or set aside; every word of the document is accounted for."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ def chunk(text: str) -> Chunk:
 
 
 class Provider:
-    """Takes texts up to a length, and none with a forbidden word."""
+    """Accepts texts up to a length, and none with a forbidden word."""
 
     def __init__(self, longest: int, forbidden: str = "bad") -> None:
         self.longest = longest
@@ -38,7 +38,7 @@ class Provider:
 
 
 class Document:
-    """Chunks on their way through a provider, as a stager does it."""
+    """Chunks on their way through a provider, like in a stager."""
 
     def __init__(self, provider: Provider, texts: Sequence[str]) -> None:
         self.texts: dict[bytes, str] = {}
@@ -65,7 +65,7 @@ documents = st.lists(words.map(" ".join), min_size=1, max_size=40)
 
 
 def numbered(texts: Sequence[str]) -> list[str]:
-    """The same texts with no word twice."""
+    """The same texts, changed so that no word occurs twice."""
     numbers = itertools.count()
     return [" ".join(f"{word}{next(numbers)}" for word in text.split()) for text in texts]
 
@@ -81,10 +81,10 @@ def test_no_word_is_lost_but_what_is_named(written: list[str], longest: int) -> 
     except JobError:
         assert len(refused) > allowed(len(texts))
         return
-    # All that is searched was accepted, and nothing else was set aside.
+    # All searchable text was accepted, and nothing else was set aside.
     assert {digest for digest, _, _ in published} <= provider.accepted.keys()
     assert not {found.content_hash for found in aside} & provider.accepted.keys()
-    # The document's letters, in order, are those that are published and those set aside.
+    # The published chunks and those set aside have all letters of the document in order.
     pieces = [document.texts[digest] for digest, _, _ in published]
     for before, found in enumerate(aside):
         pieces.insert(found.ordinal + before, document.texts[found.content_hash])
@@ -97,7 +97,7 @@ def letters(texts: Sequence[str]) -> str:
 
 @given(st.integers(min_value=1, max_value=60), st.integers(min_value=40, max_value=300))
 def test_what_is_too_long_is_cut_even_when_all_of_the_document_is(count: int, longest: int) -> None:
-    # Half of what so many halvings could do: words are not cut in the middle.
+    # Only half of what so many halvings could do, because words are not cut in the middle.
     texts = numbered(["w " * (longest * 2**SPLITS // 2 // 8)] * count)
     provider = Provider(longest)
     document = Document(provider, texts)

@@ -1,4 +1,4 @@
-"""Settings answer bad values by name and remedy."""
+"""Errors for bad settings name the setting and the remedy."""
 
 import pytest
 from pydantic import ValidationError
@@ -179,7 +179,7 @@ def test_providers_of_one_s_own_have_a_form() -> None:
     )
     assert {name: one.provider.name for name, one in settings.named_providers.items()} == {
         "mine": "compatible",
-        "voyage": "compatible",  # as it was before docmill knew Voyage's own form
+        "voyage": "compatible",  # as it was before docmill had Voyage's own form
         "eu": "azure",
     }
     assert settings.require_provider("eu").access["api_version"] == "2024-10-21"
@@ -202,9 +202,9 @@ def test_providers_of_one_s_own_have_a_form() -> None:
         ('{"a": {"base_url": 7}}', "a needs base_url"),
         (
             '{"a": {"base_url": "https://x", "key": "canary"}}',
-            "a: key is none of base_url, api_key",
+            "a: key is not one of base_url, api_key",
         ),
-        ('{"a": {"base_url": "https://x", "form": "local"}}', "a: form is one of azure"),
+        ('{"a": {"base_url": "https://x", "form": "local"}}', "a: form must be one of azure"),
         ('{"a": {"base_url": "https://x", "form": "cohere"}}', "a needs api_key"),
     ],
 )

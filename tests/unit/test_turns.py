@@ -1,4 +1,4 @@
-"""Whose texts make up the next request."""
+"""Which owners' texts make up the next request."""
 
 import threading
 from collections import Counter

@@ -1,1 +1,1 @@
-"""What needs the admin URL: the schema, and what operators read and set."""
+"""Code that needs the admin URL: the schema, and the commands of operators."""

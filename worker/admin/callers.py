@@ -1,4 +1,4 @@
-"""The users of the project: who they are, and what each of them may search."""
+"""The users of the project, and searches as one of them."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from docmill.worker.store.database import Connection
 FIND_USER: Final[LiteralString] = """
     select id::text from auth.users where lower(email) = lower(%(email)s) limit 1
 """
-#: Users of another Auth than Supabase's are in no table: their documents tell of them.
+#: Users of another Auth than Supabase's are in no table; only their documents name them.
 IS_KNOWN: Final[LiteralString] = """
     select exists (select from auth.users where id = %(id)s)
         or exists (select from ingest.documents where owner_id = %(owner)s)
@@ -35,12 +35,12 @@ HYBRID: Final[LiteralString] = """
 
 
 def find_user(connection: Connection, email: str) -> str | None:
-    """Id of the project's user with this address."""
+    """The id of the project's user with this address."""
     return cast("str | None", fetch_value(connection, FIND_USER, {"email": email}))
 
 
 def is_known(connection: Connection, owner: str) -> bool:
-    """Whether a user of the project has this id, or a document is owned by it."""
+    """Whether a user of the project has this id, or a document has this owner."""
     try:
         user_id = UUID(owner)
     except ValueError:
@@ -50,7 +50,7 @@ def is_known(connection: Connection, owner: str) -> bool:
 
 @contextmanager
 def impersonated(connection: Connection, owner: str) -> Iterator[Connection]:
-    """One transaction as this user, exactly as the Data API would run it: policies apply."""
+    """One transaction as this user, exactly as in the Data API: policies apply."""
     claims = {"sub": owner, "role": "authenticated"}
     with connection.transaction():
         connection.execute(IMPERSONATE, {"claims": json.dumps(claims)})
@@ -60,7 +60,7 @@ def impersonated(connection: Connection, owner: str) -> Iterator[Connection]:
 def search(
     connection: Connection, *, owner: str, embedding: Vectors, model: str, limit: int
 ) -> list[Row]:
-    """The chunks nearest to an embedding, as their owner finds them: policies apply."""
+    """The chunks nearest to an embedding that their owner can find: policies apply."""
     query = {"embedding": vector_literal(embedding), "model": model, "limit": limit}
     with impersonated(connection, owner):
         return fetch_rows(connection, MATCH, query)
@@ -75,7 +75,7 @@ def hybrid_search(
     model: str,
     limit: int,
 ) -> list[Row]:
-    """The chunks that answer best, by words, by an embedding or by both, under the policies."""
+    """The best chunks by words, by an embedding or by both: policies apply."""
     query = {
         "query": words,
         "embedding": None if embedding is None else vector_literal(embedding),
@@ -87,5 +87,5 @@ def hybrid_search(
 
 
 def vector_literal(embedding: Vectors) -> str:
-    """An embedding as pgvector reads it."""
+    """An embedding as text for pgvector."""
     return "[" + ",".join(repr(float(value)) for value in embedding) + "]"

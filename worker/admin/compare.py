@@ -1,4 +1,4 @@
-"""The active index version and another one, asked the same as the owners of what is looked for."""
+"""Runs the same searches on the active index version and another one, as the documents' owners."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder, Vector
 from docmill.worker.store.database import Connection
 
-#: Hits of each search.
+#: Hits per search.
 K: Final = 10
 
 PAIR: Final[LiteralString] = """
@@ -22,8 +22,8 @@ PAIR: Final[LiteralString] = """
       from ingest.index_versions
      where state = 'active' or id = %(version)s order by state = 'active' desc
 """
-#: A passage of each of so many documents that both versions have: the first one under a heading of
-#: the document, or the first of all.
+#: Passages of this many random documents that both versions have. Of each document: one random
+#: heading, and the first passage under it.
 DRAW: Final[LiteralString] = """
     with drawn as materialized (
         select document.id, document.owner_id
@@ -50,7 +50,7 @@ DRAW: Final[LiteralString] = """
                     order by chunk.headings, position.ordinal) as headed
                 order by random() limit 1) as passage
 """
-#: As ingest.match_chunks does, which answers from no version that is being filled.
+#: Like ingest.match_chunks, which would refuse a version that is still being filled.
 FOUND: Final[LiteralString] = """
     with found as materialized (
         select chunk_id, score
@@ -77,7 +77,7 @@ SIZE: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class Version:
-    """An index version that is compared."""
+    """An index version to compare."""
 
     index: IndexVersion
     state: str
@@ -85,7 +85,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Question:
-    """A query, as whom it is asked, and what is looked for, where that is known."""
+    """A query, the user who asks it, and the passage to find, if it is known."""
 
     text: str
     owner: str
@@ -94,14 +94,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search found, the best first, and how long it took when it was asked again."""
+    """The hits of a search, best first, and how long a repetition of the search took."""
 
     hits: Sequence[Place]
     milliseconds: float
 
 
 def pair(connection: Connection, version: int) -> tuple[Version, Version]:
-    """The active version and another one. Raises RefusedError where there are no two to compare."""
+    """The active version and another one. Raises RefusedError if there are no two to compare."""
     found = [
         Version(IndexVersion(**row), state)
         for row in fetch_rows(connection, PAIR, {"version": version})
@@ -119,9 +119,9 @@ def pair(connection: Connection, version: int) -> tuple[Version, Version]:
 def draw(
     connection: Connection, versions: tuple[Version, Version], *, owner: str | None, many: int
 ) -> list[Question]:
-    """Questions for passages of documents that both versions have; of one owner where one is named.
+    """Questions for passages of documents that both versions have; on request only of one owner.
 
-    Each is asked as the owner of its document.
+    Each question is asked as the owner of its document.
     """
     active, other = (version.index.id for version in versions)
     wanted = {"active": active, "version": other, "owner": owner, "many": many}
@@ -130,7 +130,7 @@ def draw(
 
 def _question(row: Row) -> Question:
     owner, headings = row.pop("owner_id"), row.pop("headings")
-    # Where the passage begins: it may be cut otherwise in the other version.
+    # Only the beginning of the passage: the other version may cut it differently.
     known = Place(**{**row, "content": first_sentence(row["content"])})
     return Question(drawn_query(headings, row["content"]), owner, known)
 
@@ -138,7 +138,7 @@ def _question(row: Row) -> Question:
 def embed(
     embedder: Embedder, index: IndexVersion, questions: Sequence[Question], *, batch: int
 ) -> list[Vector]:
-    """The embeddings of questions, as an index version wants them. Raises JobError."""
+    """Embed questions for an index version. Raises JobError."""
     texts = [index.query_prefix + question.text for question in questions]
     vectors: list[Vector] = []
     for start in range(0, len(texts), batch):
@@ -149,7 +149,7 @@ def embed(
 def ask(
     connection: Connection, version: int, questions: Sequence[Question], vectors: Sequence[Vector]
 ) -> list[Answer]:
-    """Search a version for each question, under the policies that hold for its owner."""
+    """Search a version for each question, under the policies of its owner."""
     return [
         _ask(connection, version, question.owner, vector)
         for question, vector in zip(questions, vectors, strict=True)
@@ -161,12 +161,13 @@ def _ask(connection: Connection, version: int, owner: str, vector: Vector) -> An
     with impersonated(connection, owner) as transaction:
         hits = fetch_rows(transaction, FOUND, query)
         started = time.perf_counter()
-        fetch_rows(transaction, FOUND, query)  # it lies in memory now, as that of the other one
+        # Measure only the second time, when the data is in memory for both versions.
+        fetch_rows(transaction, FOUND, query)
         taken = (time.perf_counter() - started) * 1000
     return Answer([Place(**hit) for hit in hits], taken)
 
 
 def size(connection: Connection, version: int) -> Row:
-    """Bytes of a version's own tables and of their indexes, and its chunks."""
+    """The bytes of a version's own tables and of their indexes, and its chunks."""
     (row,) = fetch_rows(connection, SIZE, {"version": version})
     return row

@@ -1,8 +1,8 @@
-"""The doorbell on storage.objects: where it rings and what signs. For the schema's owner.
+"""The doorbell on storage.objects: its address and its secrets. For the schema's owner.
 
-The address lies in ingest_private.settings, the secrets in Vault: the newest and, after a rotation,
-the one before it. Both sign, so a receiver may know either, and none of them has to be restarted
-at the same moment.
+The address is in ingest_private.settings. The secrets are in Vault: the newest and, after a
+rotation, the one before it. Both sign each request, so a receiver may know either of them, and no
+receiver must be restarted at a certain moment.
 """
 
 import base64
@@ -58,7 +58,7 @@ _ANSWER: Final[LiteralString] = """
     select status_code, coalesce(timed_out, false), error_msg
       from net._http_response where id = %(request)s
 """
-#: Longer than a request of the doorbell may take.
+#: More than a request of the doorbell may take.
 _ANSWER_SECONDS: Final = 8.0
 _RING: Final[LiteralString] = """
     select ingest_private.ring_doorbell(
@@ -68,16 +68,16 @@ _RING: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class Doorbell:
-    """What is installed, and whether it works."""
+    """The installed doorbell, and whether it works."""
 
     url: str | None
-    problem: str | None = None  #: why it cannot ring now, with the remedy
-    failed_at: datetime | None = None  #: when an upload met a failure last, no finer than a minute
+    problem: str | None = None  #: why it cannot ring now, and the remedy
+    failed_at: datetime | None = None  #: the last failure at an upload, to the minute
     failure: str | None = None
 
 
 def read_doorbell(connection: Connection) -> Doorbell:
-    """What is installed. Tries to ring, and takes that back: nothing is sent."""
+    """Read the installed doorbell. Tries to ring and rolls back: nothing is sent."""
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_READ).fetchone()
     assert row is not None
@@ -89,10 +89,10 @@ def read_doorbell(connection: Connection) -> Doorbell:
 
 
 def install_doorbell(connection: Connection, url: str) -> str | None:
-    """Ring at this address from now on; returns the secret when a new one was made.
+    """Ring at this address from now on; return the secret if a new one was made.
 
-    Repeatable: another address replaces the first, the secret stays. Raises UsageError, and
-    changes nothing, when the database could not send.
+    Repeatable: another address replaces the first, and the secret stays. Raises UsageError, and
+    changes nothing, if the database cannot send.
     """
     with connection.transaction():
         _require_extensions(connection)
@@ -107,9 +107,10 @@ def install_doorbell(connection: Connection, url: str) -> str | None:
 
 
 def rotate_secret(connection: Connection) -> str:
-    """A new secret that signs from now on, beside the one before it; returns it.
+    """Make a new secret that signs from now on, beside the one before it; return it.
 
-    Also mends a doorbell whose secret is missing or broken. Raises UsageError where there is none.
+    Also repairs a doorbell whose secret is missing or broken. Raises UsageError if there is no
+    doorbell.
     """
     made = _new_secret()
     with connection.transaction():
@@ -131,7 +132,7 @@ def rotate_secret(connection: Connection) -> str:
 
 
 def remove_doorbell(connection: Connection) -> bool:
-    """Ring no more and forget the secrets. False when there was no doorbell."""
+    """Remove the doorbell and its secrets. False if there was none."""
     with connection.transaction():
         was_there = connection.execute(_REMOVE).rowcount > 0
         if _has_schema(connection, "vault"):
@@ -140,7 +141,7 @@ def remove_doorbell(connection: Connection) -> bool:
 
 
 def receiver_url(given: str) -> str:
-    """The address as pg_net takes it; where only a host was given, the receiver's path there."""
+    """The address for pg_net; if only a host was given, with the receiver's path."""
     try:
         parts = urlsplit(given)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -201,9 +202,9 @@ def _problem(connection: Connection) -> str | None:
 
 
 def try_doorbell(connection: Connection) -> str | None:
-    """Ring for real, about no object, and wait for the answer; why it fails, with the remedy.
+    """Send a real request about no object, wait for the answer, and return the problem, if any.
 
-    The connection must be in autocommit: pg_net sends what is committed.
+    The connection must be in autocommit mode, because pg_net sends only after a commit.
     """
     row = connection.execute(_RING).fetchone()
     assert row is not None

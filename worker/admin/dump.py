@@ -1,4 +1,4 @@
-"""Every passage of the active index with its vector, as a stream: for another store."""
+"""Streams every passage of the active index with its vector, for another store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from docmill.worker.admin.rows import Row
 from docmill.worker.store.database import Connection
 
-#: One row for each place where a chunk stands: what is said twice in a document has two.
+#: One row for each place of a chunk: a passage that occurs twice in a document has two rows.
 PASSAGES: Final[LiteralString] = """
     select chunk.id as chunk_id, document.id as document_id, document.bucket_id,
            document.object_name, document.owner_id, document.access, document.title,
@@ -26,7 +26,7 @@ PASSAGES: Final[LiteralString] = """
        and (%(bucket)s::text is null or document.bucket_id = %(bucket)s)
      order by position.document_id, position.ordinal
 """
-#: Rows that are in memory at a time: of 3,072 dimensions about 40 KiB each, as text.
+#: Rows in memory at a time: with 3,072 dimensions a row takes about 40 KiB as text.
 PAGE_ROWS: Final = 500
 
 
@@ -34,9 +34,9 @@ PAGE_ROWS: Final = 500
 def passages(
     connection: Connection, *, owner: str | None, bucket: str | None
 ) -> Iterator[Iterator[Row]]:
-    """The rows of one snapshot, by a cursor of the server: memory does not grow with the index.
+    """The rows of one snapshot, by a cursor on the server: memory does not grow with the index.
 
-    `embedding` is text, `[0.1,0.2,...]`, of `dimensions` numbers.
+    `embedding` is text, `[0.1,0.2,...]`, with `dimensions` numbers.
     """
     wanted = {"owner": owner, "bucket": bucket}
     with (

@@ -1,4 +1,4 @@
-"""Leaving nothing of a person: every row and vector, and a note that their files stay erased."""
+"""Erases a person: every row and vector, with a note that keeps their files from coming back."""
 
 import time
 from collections import Counter
@@ -40,16 +40,16 @@ OWNED: Final[LiteralString] = """
            (select count(*) from ingest.conversations where owner_id = %(owner)s) as conversations
 """
 
-#: How often a step is tried while somebody else has one of its rows, and the pause in between.
+#: How often a step is tried while another transaction uses its rows, and the pause in between.
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.25
-#: What the drain may take without removing anything: somebody holds the rows.
+#: The drain may work this long without removing anything; then another transaction blocks it.
 _STUCK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What was erased: the receipt, which names no text."""
+    """The receipt: what was erased, without any text."""
 
     documents: int
     drained: int  #: rows of chunks, positions, staged chunks and windows
@@ -74,7 +74,7 @@ class StoredFile:
 
 
 def owned(connection: Connection, owner: str) -> Row:
-    """How much there is of an owner: files, documents, chunks, jobs, conversations."""
+    """Count the owner's files, documents, chunks, jobs and conversations."""
     return fetch_rows(connection, OWNED, {"owner": owner})[0]
 
 
@@ -85,11 +85,11 @@ def owned_files(connection: Connection, owner: str, *, at_most: int) -> list[Sto
 
 
 def erase_owner(connection: Connection, owner: str) -> Erased:
-    """Remove every row of an owner. Safe to break off and to repeat.
+    """Remove every row of an owner. Safe to interrupt and to repeat.
 
-    Their files in Storage stay, and are not ingested again in the version that they have now.
-    Raises RefusedError where the rules of a source name the owner, ServiceError where rows stay
-    locked. Workers may run meanwhile.
+    Their files in Storage stay, and their present versions are not ingested again. Raises
+    RefusedError if the rules of a source name the owner, ServiceError if rows stay locked. Workers
+    may run meanwhile.
     """
     _check_rules(connection, owner)
     found = _patiently(connection, ERASE_OWNER, owner)[0]
@@ -123,7 +123,7 @@ def _patiently(connection: Connection, query: LiteralString, owner: str) -> list
 
 
 def _drain(connection: Connection, owner: str, documents: list[UUID]) -> int:
-    """Remove what the documents were made of, in transactions of a bounded size."""
+    """Remove the contents of the documents, in transactions of limited size."""
     wanted = {"owner": owner, "documents": documents}
     removed, moved_at = 0, time.monotonic()
     while fetch_value(connection, STILL_WITHDRAWN, wanted):
@@ -132,7 +132,7 @@ def _drain(connection: Connection, owner: str, documents: list[UUID]) -> int:
         if rows:
             moved_at = time.monotonic()
         elif time.monotonic() > moved_at + _STUCK_SECONDS:
-            raise ServiceError("what was made of the documents stays locked: run it again")
+            raise ServiceError("contents of the documents stay locked: run it again")
         else:
             time.sleep(_PAUSE_SECONDS)
     return removed

@@ -1,9 +1,9 @@
-"""The schema as migration files of the Supabase CLI: what `schema apply` does, without us.
+"""The schema as migration files of the Supabase CLI: `schema apply` without docmill.
 
-Each file does everything at once, in the one transaction that the CLI runs it in, so a database is
-never between two releases. What is to be done is decided where the file runs: a database that
-`schema apply` has seen before is left as it is. What a folder has already is read from its files:
-each says in its head what it brings, under a checksum of the rest.
+Each file makes all its changes in the single transaction that the CLI gives it, so a database is
+never between two releases. The file decides in the database what to do: it leaves a database alone
+that `schema apply` has already changed. What a folder already has is read from its files: each
+names its contents in its head, with a checksum of the rest.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from docmill.worker.models import IndexSettings
 
 _FILE_NAME: Final = "{version}_docmill_schema.sql"
 _VERSION_FORMAT: Final = "%Y%m%d%H%M%S"
-#: What the CLI takes for a migration, and sorts by.
+#: File names that the CLI takes for migrations; it sorts by them.
 _MIGRATION_NAME: Final = re.compile(r"([0-9]+)_.*\.sql")
 _HEAD: Final = """\
 -- docmill's schema: does what `docmill schema apply` does, and nothing where that was done.
@@ -49,7 +49,7 @@ grant select, delete on pg_temp.docmill_export to public;
 
 @dataclass(frozen=True)
 class ExportedSchema:
-    """What `export_schema` wrote: the file, and what is in it. No file when nothing was new."""
+    """The file that `export_schema` wrote, and its contents. No file if nothing was new."""
 
     path: Path | None
     migrations: tuple[str, ...] = ()
@@ -58,24 +58,24 @@ class ExportedSchema:
 
     @property
     def changed(self) -> bool:
-        """False when the folder was up to date."""
+        """False if the folder was up to date."""
         return self.path is not None
 
 
 @dataclass(frozen=True)
 class FolderState:
-    """What the files of a folder bring, all together."""
+    """The contents of all files of a folder together."""
 
     migrations: dict[str, str] = field(default_factory=dict)  #: name to checksum
-    files: str | None = None  #: sum of the re-applied files, as the newest one leaves them
+    files: str | None = None  #: checksum of the re-applied files in the newest file
     has_index: bool = False
 
 
 def export_schema(folder: Path, index: IndexSettings, now: datetime) -> ExportedSchema:
-    """Write what the migrations folder does not have yet, as one new file. Touches no other.
+    """Write what the migrations folder lacks, as one new file. Touches no other file.
 
-    Repeatable: the second time nothing is written. Raises SchemaError when a file of ours was
-    edited or is newer than this docmill, UsageError when there is no place for the folder.
+    Repeatable: the second call writes nothing. Raises SchemaError if one of docmill's files was
+    edited or is newer than this docmill, UsageError if the folder cannot be made.
     """
     state = folder_state(folder)
     pending = [file for file in schema.sql_files("migrations") if file.name not in state.migrations]
@@ -89,7 +89,7 @@ def export_schema(folder: Path, index: IndexSettings, now: datetime) -> Exported
 
 
 def folder_state(folder: Path) -> FolderState:
-    """What docmill's files in the folder bring. Raises SchemaError when that is not to be known."""
+    """Read docmill's files in the folder. Raises SchemaError if one was edited."""
     state = FolderState()
     for path in _migration_files(folder):
         summary = _read_summary(path)
@@ -104,7 +104,7 @@ def folder_state(folder: Path) -> FolderState:
 
 
 def _migration_files(folder: Path) -> list[Path]:
-    """What the CLI would run, in its order."""
+    """The files that the CLI would run, in its order."""
     if not folder.is_dir():
         return []
     named = [path for path in folder.iterdir() if _MIGRATION_NAME.fullmatch(path.name)]
@@ -113,7 +113,7 @@ def _migration_files(folder: Path) -> list[Path]:
 
 
 def _read_summary(path: Path) -> dict[str, Any] | None:
-    # Line ends are git's business, and other people's files may hold anything.
+    # Line ends depend on git, and other files may hold any bytes.
     text = path.read_bytes().decode(errors="replace").replace("\r\n", "\n")
     found = _SUMMARY.search(text)
     if found is None:
@@ -129,7 +129,7 @@ def _sum(text: str) -> str:
 
 
 def next_version(now: datetime, names: Sequence[str]) -> str:
-    """A timestamp after those of all files, which is now unless one of them is in the future."""
+    """A timestamp after those of all files: now, unless a file's timestamp is in the future."""
     version = now.astimezone(UTC).strftime(_VERSION_FORMAT)
     newest = max((name.split("_")[0] for name in names), default="")
     if version > newest:
@@ -190,7 +190,7 @@ def _rows(pending: Sequence[SqlFile], index: IndexSettings | None) -> Iterator[s
 
 
 def _row(kind: str, name: str, content: str) -> str:
-    # Without parentheses: the CLI's splitter has lost its way in quotes within them before.
+    # Without parentheses: the CLI's splitter failed at quotes within them.
     return (
         "insert into pg_temp.docmill_export (kind, name, content)\n"
         f"select '{kind}', '{name}', {_quoted(content)};\n"
@@ -213,7 +213,7 @@ def _write_new(path: Path, text: str) -> None:
             "or make it with supabase init"
         )
     path.parent.mkdir(exist_ok=True)
-    # Whole or not at all: the CLI takes no notice of the other name.
+    # Write completely or not at all: the CLI ignores the temporary name.
     temporary = path.with_suffix(".part")
     temporary.write_text(text, encoding="utf-8")
     temporary.rename(path)

@@ -1,4 +1,4 @@
-"""The HNSW index of the active index version: whether it is there, and whether it pays."""
+"""The HNSW index of the active index version: whether it exists, and whether it is useful."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
@@ -10,7 +10,7 @@ from docmill.worker.store.database import Connection
 
 Choice = Literal["on", "off", "auto"]
 
-#: Chunks of one owner up to which all are scanned although there is a graph: as in
+#: With at most this many chunks of one owner, all are scanned even if there is a graph: as in
 #: `nearest_allowed`.
 ENOUGH: Final = 200_000
 
@@ -45,20 +45,20 @@ CHOOSE: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class Graph:
-    """How the active index version is searched."""
+    """The search index of the active index version."""
 
     version: int
     model: str
     dimensions: int
     has_graph: bool  #: an HNSW index that searches can use
-    has_index: bool  #: the same, or what is left of one that was not built to its end
+    has_index: bool  #: the same, or the rest of an unfinished build
     choice: Choice
     is_sketched: bool  #: all chunks have sketches
-    largest: int  #: chunks of the owner who has most
+    largest: int  #: chunks of the owner who has the most
 
     @property
     def advice(self) -> Literal["on", "off"] | None:
-        """What `docmill index hnsw` should be told; None when all is as it should be."""
+        """The right argument for `docmill index hnsw`; None if nothing should change."""
         wanted = self.largest > ENOUGH if self.choice == "auto" else self.choice == "on"
         if wanted == self.has_graph:
             return None
@@ -66,7 +66,7 @@ class Graph:
 
 
 def read_graph(connection: Connection) -> Graph | None:
-    """The active index version; None before the schema is applied."""
+    """Read it for the active index version; None before the schema is applied."""
     found = fetch_rows(connection, ACTIVE, {})
     if not found:
         return None
@@ -76,15 +76,15 @@ def read_graph(connection: Connection) -> Graph | None:
 
 
 def choose(connection: Connection, graph: Graph, choice: Choice) -> None:
-    """Note what was chosen for an index version."""
+    """Store the choice for an index version."""
     connection.execute(CHOOSE, {"version": graph.version, "choice": choice})
 
 
 def build(connection: Connection, graph: Graph) -> None:
     """Build the index while documents are ingested and searched.
 
-    Outside of a transaction, and long where there are many chunks; whoever publishes meanwhile is
-    not held up. What was left of an attempt that was broken off is removed first.
+    Runs outside a transaction, and takes long for many chunks; publishes do not wait for it. First
+    it removes the rest of an unfinished build.
     """
     if graph.has_graph:
         return
@@ -102,7 +102,7 @@ def build(connection: Connection, graph: Graph) -> None:
 
 
 def remove(connection: Connection, graph: Graph) -> None:
-    """Drop the index, outside of a transaction; searches go on."""
+    """Drop the index, outside a transaction; searches continue."""
     if graph.has_index:
         connection.execute(
             sql.SQL("drop index concurrently {}").format(

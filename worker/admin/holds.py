@@ -1,4 +1,4 @@
-"""What keeps jobs from beginning: pauses and open breakers, over the admin connection."""
+"""Pauses and open breakers, which keep jobs from starting; over the admin connection."""
 
 from typing import Final, LiteralString
 
@@ -28,7 +28,7 @@ LIST_BREAKERS: Final[LiteralString] = """
 
 
 def pause(connection: Connection, scope: str, key: str) -> bool:
-    """Let no job of this scope begin. False: it was paused already."""
+    """Pause this scope: its jobs do not start. False: it was already paused."""
     return connection.execute(PAUSE, {"scope": scope, "key": key}).rowcount > 0
 
 
@@ -38,10 +38,10 @@ def resume(connection: Connection, scope: str, key: str) -> bool:
 
 
 def list_pauses(connection: Connection) -> list[Row]:
-    """What is paused, oldest first."""
+    """The pauses, oldest first."""
     return fetch_rows(connection, LIST_PAUSES, {})
 
 
 def list_breakers(connection: Connection) -> list[Row]:
-    """Errors of the configuration that hold every job."""
+    """Configuration errors that hold every job."""
     return fetch_rows(connection, LIST_BREAKERS, {})

@@ -1,4 +1,4 @@
-"""Jobs as operators see and steer them, over the admin connection."""
+"""Commands of operators on jobs, over the admin connection."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, LiteralString, cast
@@ -40,7 +40,7 @@ COUNT_FAILED: Final[LiteralString] = """
 """
 _RETRIED_AT_ONCE: Final = 100
 EXPLAIN: Final[LiteralString] = "select * from ingest_private.explain_job(%(job_id)s)"
-#: The job that brings the object at a name to the version that Storage holds now.
+#: The job of an object's present version.
 CURRENT_JOBS: Final[LiteralString] = """
     select wanted.name as object_name, document.owner_id, job.id as job_id,
            document.id as document_id, job.state, job.stage, job.hold_reason, job.error_code,
@@ -75,7 +75,7 @@ def list_jobs(
     code: str | None = None,
     since: str | None = None,
 ) -> list[Row]:
-    """The newest jobs, newest first; `since` is an interval before now in which they were made."""
+    """The newest jobs, newest first, made within the interval `since` before now."""
     wanted = {"state": state, "owner": owner, "code": code, "since": since, "limit": limit}
     return fetch_rows(connection, LIST_JOBS, wanted)
 
@@ -86,9 +86,9 @@ def count_failed(connection: Connection, code: str) -> int:
 
 
 def retry_failed(connection: Connection, code: str, limit: int) -> Iterator[UUID]:
-    """New jobs for documents that failed with this code, those that wait longest first.
+    """Make new jobs for documents that failed with this code, those that wait longest first.
 
-    In transactions of a hundred; what somebody has locked is left alone.
+    Works in transactions of a hundred; documents that another transaction has locked are left out.
     """
     left = limit
     while left > 0:
@@ -101,20 +101,20 @@ def retry_failed(connection: Connection, code: str, limit: int) -> Iterator[UUID
 
 
 def get_job(connection: Connection, job_id: UUID) -> Row:
-    """One job with the remedy of its error, and its attempts under `attempts`."""
+    """One job with the remedy for its error, and its attempts under `attempts`."""
     row = fetch_rows(connection, GET_JOB, {"job_id": job_id})[0]
     return row | {"attempts": fetch_rows(connection, JOB_ATTEMPTS, {"job_id": job_id})}
 
 
 def find_jobs(connection: Connection, prefix: str) -> list[UUID]:
-    """Ids of jobs that begin like this; two at most are enough to know that it is not one."""
+    """Ids of jobs that begin with this text, at most two: enough to see that it is not unique."""
     digits = prefix.replace("-", "").lower()
     bounds = {"least": digits.ljust(32, "0"), "most": digits.ljust(32, "f")}
     return [row["id"] for row in fetch_rows(connection, FIND_JOBS, bounds)]
 
 
 def current_jobs(connection: Connection, bucket: str, names: Sequence[str]) -> dict[str, Row]:
-    """For each object name that Storage holds: its document and the job of its version so far."""
+    """For each name of an object in Storage: its document and the job of its version, if any."""
     rows = fetch_rows(connection, CURRENT_JOBS, {"bucket": bucket, "names": list(names)})
     return {row["object_name"]: row for row in rows}
 
@@ -125,14 +125,14 @@ def note_bulk_names(connection: Connection, bucket: str, names: Sequence[str]) -
 
 
 def request_cancel(connection: Connection, job_id: UUID) -> str:
-    """Cancel a job, or ask its worker to; its state now."""
+    """Cancel a job, or ask its worker to cancel it; return its state."""
     return cast("str", fetch_value(connection, REQUEST_CANCEL, {"job_id": job_id}))
 
 
 def retry_job(connection: Connection, job_id: UUID) -> UUID:
-    """A new job for the document of one that failed; its id. Raises RefusedError that says why not.
+    """Make a new job after a failed one; return its id. Raises RefusedError with the reason.
 
-    Safe to repeat: while the new job is under way its id is returned again.
+    Safe to repeat: while the new job is unfinished, its id is returned again.
     """
     try:
         return cast("UUID", fetch_value(connection, RETRY, {"job_id": job_id}))
@@ -144,11 +144,11 @@ def retry_job(connection: Connection, job_id: UUID) -> UUID:
 
 
 def explain_job(connection: Connection, job_id: UUID) -> Row:
-    """Where a job stands and why, as its owner is told."""
+    """The state of a job and its reason, as for its owner."""
     return fetch_rows(connection, EXPLAIN, {"job_id": job_id})[0]
 
 
 def tokens_per_byte(connection: Connection) -> float | None:
-    """How many tokens a byte of this project's documents has had; None when nobody knows yet."""
+    """Tokens per byte of this project's documents so far; None if there are none yet."""
     found: float | None = fetch_value(connection, TOKENS_PER_BYTE, {})
     return found

@@ -1,4 +1,4 @@
-"""How alike two searches are, and whether they found what was looked for. No I/O."""
+"""How similar two searches are, and whether they found the expected passage. No I/O."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-#: Characters, without spaces, that two passages of a document have in common when they overlap.
+#: Two passages of a document overlap if they share this many characters, spaces not counted.
 _SHARED: Final = 40
-#: A heading of fewer words stands in too many documents to ask for one of them.
+#: A heading with fewer words occurs in too many documents to search for one of them.
 _HEADING_WORDS: Final = 3
 _SENTENCE: Final = re.compile(r".{12,200}?(?:[.!?](?= |$)|[。！？])")  # noqa: RUF001 -- of Chinese
 _SENTENCE_CHARACTERS: Final = 200
@@ -18,7 +18,7 @@ _SENTENCE_CHARACTERS: Final = 200
 
 @dataclass(frozen=True)
 class Place:
-    """A passage of a document, whichever way the document was cut."""
+    """A passage of a document, however the document was cut."""
 
     document_id: str
     page_start: int | None
@@ -26,7 +26,7 @@ class Place:
     content: str
 
     def overlaps(self, other: "Place") -> bool:
-        """Whether both hold a part of the same text: of the same pages, where there are pages."""
+        """Whether both hold some of the same text; if there are pages, of the same pages."""
         return (
             self.document_id == other.document_id
             and self._is_on_pages_of(other)
@@ -49,14 +49,14 @@ def _share_text(first: str, other: str) -> bool:
 
 
 def first_sentence(text: str) -> str:
-    """Where a text begins, up to the end of a sentence if that is near."""
+    """The beginning of a text, up to the end of a sentence if that is near."""
     flat = " ".join(text.split())
     found = _SENTENCE.match(flat)
     return found[0] if found else flat[:_SENTENCE_CHARACTERS]
 
 
 def drawn_query(headings: Sequence[str], content: str) -> str:
-    """What somebody may ask to find a passage: the heading above it, or its first sentence."""
+    """A likely query for a passage: the heading above it, or its first sentence."""
     heading = " ".join(headings[-1].split()) if headings else ""
     if len(heading.split()) >= _HEADING_WORDS:
         return heading[:_SENTENCE_CHARACTERS]
@@ -64,9 +64,9 @@ def drawn_query(headings: Sequence[str], content: str) -> str:
 
 
 def overlap(first: Sequence[T], other: Sequence[T], same: Callable[[T, T], bool]) -> float:
-    """Share of all that was found that the other search found as well; 1 when both found nothing.
+    """The share of all hits that the other search found as well; 1 if both found nothing.
 
-    Several passages of one may lie in one passage of the other.
+    Several passages of one search may lie in one passage of the other.
     """
     if not first and not other:
         return 1.0
@@ -76,7 +76,7 @@ def overlap(first: Sequence[T], other: Sequence[T], same: Callable[[T, T], bool]
 
 
 def document_overlap(first: Sequence[Place], other: Sequence[Place]) -> float:
-    """`overlap` of the documents that hits are of."""
+    """`overlap` of the documents of the hits."""
     names = [list(dict.fromkeys(hit.document_id for hit in hits)) for hits in (first, other)]
     return overlap(names[0], names[1], lambda one, two: one == two)
 
@@ -92,6 +92,6 @@ def is_found(known: Place, hits: Iterable[Place]) -> bool:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of the values that so large a share of them do not exceed."""
+    """The smallest value that is not below this share of the values."""
     ordered = sorted(values)
     return ordered[max(ceil(share * len(ordered)), 1) - 1]

@@ -21,5 +21,5 @@ LIST: Final[LiteralString] = """
 
 
 def list_quarantine(connection: Connection, *, owner: str | None, limit: int | None) -> list[Row]:
-    """The chunks that the provider refused, with the job of each one's document."""
+    """The chunks that the provider refused, each with the job of its document."""
     return fetch_rows(connection, LIST, {"owner": owner, "limit": limit})

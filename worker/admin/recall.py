@@ -1,4 +1,4 @@
-"""How many of the truly nearest chunks searches find, measured in the user's own database."""
+"""Which share of the truly nearest chunks searches find, measured in the user's own database."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,8 @@ FOUND: Final[LiteralString] = """
       from ingest.match_chunks(%(embedding)s::extensions.vector, %(model)s, %(k)s,
                                bucket => %(bucket)s, path_prefix => %(path_prefix)s)
 """
-#: Every chunk that policies let the caller read, by its embedding: no sketch, index or function.
+#: All chunks that policies let the caller read, ordered by exact distance: without sketch, index or
+#: function.
 NEAREST: Final[LiteralString] = """
     select 1 - (chunk.embedding operator(extensions.<=>)
                 extensions.l2_normalize(%(embedding)s::extensions.vector)::extensions.halfvec)
@@ -46,16 +47,16 @@ NEAREST: Final[LiteralString] = """
               extensions.l2_normalize(%(embedding)s::extensions.vector)::extensions.halfvec
      limit %(k)s
 """
-#: A chunk is as near as another when their scores differ by less: halfvec has three digits.
+#: Chunks count as equally near if their scores differ by less: halfvec has three digits.
 EQUAL: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class Recall:
-    """What one caller's searches found."""
+    """The recall of one caller's searches."""
 
     owner: str
-    chunks: int  #: of their own
+    chunks: int  #: the caller's own
     recalls: Sequence[float]
     milliseconds: Sequence[float]
 
@@ -70,11 +71,10 @@ def measure(
     bucket: str | None,
     path_prefix: str | None,
 ) -> Iterator[Recall]:
-    """Search as owners of different size, under their policies, for stored embeddings.
+    """Search for stored embeddings as owners of different size, under their policies.
 
-    Each query is answered once more by a
-    comparison with every chunk that the owner may read, which takes seconds where there are
-    millions. A chunk at an equal distance counts as found.
+    Each query is answered a second time by comparing every chunk that the owner may read, which
+    takes seconds for millions of chunks. A chunk at an equal distance counts as found.
     """
     sample = fetch_rows(connection, SAMPLE, {"version": graph.version, "many": queries})
     filters = {"bucket": bucket, "path_prefix": path_prefix}
@@ -111,7 +111,7 @@ def _compare(connection: Connection, owner: str, query: dict[str, Any]) -> tuple
 
 
 def share_found(found: Sequence[float], nearest: Sequence[float]) -> float:
-    """Share of the nearest that are found, by their scores; 1 when there is nothing to find."""
+    """The share of the nearest that was found, by their scores; 1 if there is nothing to find."""
     if not nearest:
         return 1.0
     worst = min(nearest) - EQUAL

@@ -1,4 +1,4 @@
-"""Index versions beside the active one: made, filled, made active, dropped."""
+"""Index versions other than the active one: make, fill, activate, drop."""
 
 from collections.abc import Iterator
 from typing import Any, Final, Literal, LiteralString, cast
@@ -11,7 +11,7 @@ from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
 from docmill.worker.errors import RefusedError
 from docmill.worker.store.database import Connection
 
-#: Tables with a partition for each version; positions hang on nothing, so the order is free.
+#: Tables with a partition for each version. No foreign key connects them, so any order works.
 _PARTITIONED: Final = (
     ("ingest.chunks", "chunks"),
     ("ingest.chunk_positions", "chunk_positions"),
@@ -122,20 +122,20 @@ ATTACHED: Final[LiteralString] = """
 
 
 def versions(connection: Connection) -> list[Row]:
-    """Every index version, and how far those beside the active one are filled."""
+    """Every index version, and how far versions other than the active one are filled."""
     return fetch_rows(connection, VERSIONS, {})
 
 
 def failures(connection: Connection, version: int) -> list[Row]:
-    """Documents that a version lacks and is not filled with, by error code.
+    """Documents that a version lacks because their jobs ended without success, by error code.
 
-    Where the job was cancelled, that stands in place of the code.
+    For a cancelled job the code is replaced by that word.
     """
     return fetch_rows(connection, FAILURES, {"version": version})
 
 
 def active(connection: Connection) -> Row:
-    """The active version, and what it holds. Raises RefusedError when there is none."""
+    """The active version and its size. Raises RefusedError if there is none."""
     rows = fetch_rows(connection, ACTIVE_SIZE, {})
     if not rows:
         raise RefusedError("there is no active index version: docmill schema apply makes one")
@@ -143,7 +143,7 @@ def active(connection: Connection) -> Row:
 
 
 def alike(connection: Connection, wanted: Row) -> int | None:
-    """A version that is what is wanted, and was not dropped."""
+    """A version that equals the wanted one, and was not dropped."""
     return cast("int | None", fetch_value(connection, ALIKE, wanted))
 
 
@@ -156,14 +156,14 @@ def create(connection: Connection, wanted: Row, *, is_bulk: bool = False) -> int
 
 
 def pause(connection: Connection, version: int, *, is_paused: bool) -> None:
-    """Make no more jobs for a version, or make them again. Raises RefusedError."""
+    """Stop making jobs for a version, or start again. Raises RefusedError."""
     parameters = {"version": version, "is_paused": is_paused}
     if fetch_value(connection, PAUSE, parameters) is None:
         raise RefusedError(f"index version {version} is not being filled: docmill reindex status")
 
 
 def former(connection: Connection) -> int:
-    """The version that answered before the active one. Raises RefusedError when there is none."""
+    """The previously active version. Raises RefusedError if there is none."""
     version = fetch_value(connection, FORMER, {})
     if version is None:
         raise RefusedError("no index version was active before this one: docmill reindex status")
@@ -178,10 +178,10 @@ def missing(connection: Connection, version: int, limit: int) -> list[Row]:
 def activate(connection: Connection, version: int, *, anyway: bool) -> bool:
     """Answer searches from this version. False: documents are missing, and nothing was changed.
 
-    Raises RefusedError when it is active, dropped or not there, or publishes take too long.
+    Raises RefusedError if it is active, dropped or unknown, or if a publish takes too long.
     """
     try:
-        # The long look comes first: while the version changes, nobody can publish.
+        # Check this first, because it takes long: during the change nobody can publish.
         checked = fetch_rows(connection, CHECK_FROM, {"version": version})
         if checked and not anyway and missing(connection, version, 1):
             return False
@@ -205,15 +205,16 @@ def _recount(connection: Connection) -> None:
 
 
 def drop(connection: Connection, version: int) -> None:
-    """Remove a version and all that was made for it; its row stays, as dropped.
+    """Remove a version and all its contents; its row stays, as dropped.
 
-    Safe to repeat after a crash. Needs a connection in autocommit. Raises RefusedError for the
-    active version, and when publishes or jobs hold it up for too long.
+    Safe to repeat after a crash. Needs a connection in autocommit mode. Raises RefusedError for the
+    active version, and if publishes or jobs block it for too long.
     """
     _retire(connection, version)
     for statement in _detaching(connection, version):
         connection.execute(statement)
-    # Detaching has waited for all that saw the version before it was dropped, and made jobs for it.
+    # Detaching has waited for all transactions that saw the version before it was dropped; some
+    # made jobs for it.
     _retire(connection, version)
     while fetch_value(connection, FORGET, {"version": version, "limit": _PAGE}):
         pass
@@ -229,8 +230,8 @@ def _retire(connection: Connection, version: int) -> None:
 
 
 def _detaching(connection: Connection, version: int) -> Iterator[sql.Composed]:
-    # Concurrently: searches of the other versions go on. What a crash has left pending is finished
-    # first, of whichever version: a table has one such partition at most.
+    # Concurrently, so that searches of other versions continue. First finish a detach that a crash
+    # left pending, for any version: a table has at most one.
     for parent, stem in _PARTITIONED:
         left = fetch_value(connection, PENDING, {"parent": parent})
         if left is not None:

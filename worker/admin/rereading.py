@@ -1,4 +1,4 @@
-"""Documents that are read again in the active index version: chosen, counted, followed."""
+"""Documents to read again in the active index version: choose, count, follow."""
 
 from collections.abc import Sequence
 from typing import Final, LiteralString
@@ -38,10 +38,10 @@ def is_error_code(connection: Connection, code: str) -> bool:
 
 
 def count_chosen(connection: Connection, choice: Row, limit: int | None) -> Row:
-    """How many documents are chosen, and what they hold now."""
+    """How many documents are chosen, and their present size."""
     return fetch_rows(connection, COUNT, {"choice": Jsonb(choice), "limit": limit})[0]
 
 
 def ends_of(connection: Connection, job_ids: Sequence[UUID]) -> Row:
-    """How these jobs ended so far, and what they have embedded, reused and cost."""
+    """How these jobs have ended so far, and what they embedded, reused and cost."""
     return fetch_rows(connection, ENDS, {"job_ids": list(job_ids)})[0]

@@ -10,7 +10,7 @@ Row = dict[str, Any]
 
 
 def fetch_value(connection: Connection, query: LiteralString, parameters: Row) -> Any:
-    """The first column of the first row; None when there is none."""
+    """The first column of the first row; None if there is no row."""
     row = connection.execute(query, parameters).fetchone()
     return row[0] if row else None
 

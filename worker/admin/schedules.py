@@ -5,7 +5,7 @@ from typing import Final, LiteralString
 from docmill.worker.admin.rows import Row, fetch_rows
 from docmill.worker.store.database import Connection
 
-#: What a run has cost is told by the jobs that it made: more, while they go on.
+#: The cost of a run is the sum of the jobs that it made; it grows while they run.
 SCHEDULES: Final[LiteralString] = """
     select schedule.name, schedule.expression, schedule.time_zone, schedule.next_due_at,
            case when schedule.last_started_at is null then null
@@ -27,5 +27,5 @@ SCHEDULES: Final[LiteralString] = """
 
 
 def list_schedules(connection: Connection) -> list[Row]:
-    """Every schedule, the next one first: when it is due, and what its last run did and cost."""
+    """Every schedule, the next one first: when it is due, and its last run with its cost."""
     return fetch_rows(connection, SCHEDULES, {})

@@ -18,7 +18,7 @@ from docmill.worker.models import IndexSettings
 
 OLDEST_SERVER: Final = 15
 OLDEST_PGVECTOR: Final = (0, 8)
-#: Key of the advisory lock that keeps two `schema apply` apart; any constant will do.
+#: Key of the advisory lock that allows only one `schema apply` at a time; any constant works.
 LOCK_KEY: Final = 0x646F636D696C6C
 _LOCK_TRIES: Final = 5
 
@@ -42,10 +42,10 @@ _OWNER: Final[LiteralString] = """
     select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'ingest_private'
 """
 
-# Everything that the re-applied files make, as the catalog has it now. Functions of other names
-# are a project's own. Partitions come and go with index versions: they count only when something
-# is wrong with them. Names are written without their schema where the search_path has it, so the
-# search_path has to be empty.
+# Everything that the re-applied files make, as the catalog has it now. Functions with other names
+# belong to the project. Partitions come and go with index versions: they count only if something is
+# wrong with them. Names are written without their schema if the search_path has it, so the
+# search_path must be empty.
 _FINGERPRINT: Final[LiteralString] = """
     with ours as (
         select oid, nspname, nspacl from pg_namespace
@@ -114,7 +114,7 @@ class AppliedSchema:
 
     @property
     def changed(self) -> bool:
-        """False when the database was up to date."""
+        """False if the database was up to date."""
         return bool(self.migrations or self.reapplied or self.index_version_created)
 
 
@@ -139,9 +139,9 @@ def reapplied_files() -> list[SqlFile]:
 def apply_schema(connection: psycopg.Connection, index: IndexSettings) -> AppliedSchema:
     """Bring the schema up to date, in one transaction. Repeatable; changes nothing the second time.
 
-    Runs as a superuser or as a hosted project's `postgres`. Raises SchemaError naming what is
-    missing or what was edited. Waits at most 3 s for a lock, several times, so that uploads are
-    not held up behind it; a deadlock with a worker is tried again, too.
+    Runs as a superuser or as a hosted project's `postgres`. Raises SchemaError that names what is
+    missing or was edited. Waits at most 3 s for a lock, several times, so that no upload waits long
+    behind it; a deadlock with a worker is also tried again.
     """
     return _retry_on_lock(lambda: _apply_once(connection, index))
 
@@ -179,7 +179,7 @@ def _apply_once(connection: psycopg.Connection, index: IndexSettings) -> Applied
 
 
 def check_schema(connection: psycopg.Connection) -> list[str]:
-    """What is wrong with the schema, each with its remedy; empty when all is well."""
+    """The problems of the schema, each with its remedy; empty if there are none."""
     try:
         with connection.transaction():
             connection.execute("set local search_path = ''")
@@ -235,7 +235,7 @@ def _check_preconditions(
 
 
 def _become_owner(connection: psycopg.Connection) -> None:
-    """Let what a superuser applies belong to the schema's owner, who must be able to go on."""
+    """As a superuser, become the schema's owner, who must own everything to continue later."""
     owner = _scalar(connection, _OWNER)
     if owner is None or owner == _scalar(connection, "select current_user::text"):
         return
@@ -267,7 +267,7 @@ def _done_migrations(connection: psycopg.Connection) -> dict[str, str]:
 
 
 def check_done(done: Mapping[str, str], *, where: str) -> None:
-    """Raise SchemaError unless these migrations, names and checksums, are ours as they are now."""
+    """Raise SchemaError unless these migrations (name and checksum) equal docmill's own."""
     known = {file.name: file.checksum for file in sql_files("migrations")}
     newer = sorted(set(done) - set(known))
     if newer:
@@ -298,7 +298,7 @@ def _run_migrations(
 
 
 def in_vector_schema(text: str, vector_schema: str) -> str:
-    """SQL of schema/, which is written for pgvector in `extensions`, for where it really is."""
+    """SQL of schema/ for the real schema of pgvector; the files are written for `extensions`."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", vector_schema):
         raise SchemaError(f"pgvector lies in schema {vector_schema!r}: move it to `extensions`")
     return re.sub(r"\bextensions\b", vector_schema, text)
@@ -314,7 +314,7 @@ def _execute(connection: psycopg.Connection, file: SqlFile, vector_schema: str) 
 
 
 def fingerprint() -> str:
-    """The query for what the catalog has of docmill: one sum over all of it."""
+    """The query for one checksum over everything of docmill in the catalog."""
     made = sorted(
         {name for file in reapplied_files() for name in _CREATED_FUNCTION.findall(file.text)}
     )
@@ -322,7 +322,7 @@ def fingerprint() -> str:
 
 
 def reapplied_checksum() -> str:
-    """What all re-applied files say, as one sum."""
+    """One checksum over all re-applied files."""
     return hashlib.sha256("".join(file.checksum for file in reapplied_files()).encode()).hexdigest()
 
 

@@ -45,13 +45,13 @@ REMOVE_SOURCE: Final[LiteralString] = """
       from ingest_private.remove_source(%(source_id)s, %(forget)s, %(after)s)
 """
 
-#: How often a page of a sweep is tried, and the pause in between: uploads come first.
+#: How often a page of a sweep is tried, and the pause in between: uploads have priority.
 _PAGE_TRIES: Final = 20
 _PAGE_PAUSE_SECONDS: Final = 0.25
 
 
 def add_source(connection: Connection, source: Row) -> Row:
-    """Ingest a bucket, or what lies under a prefix of it; again with other rules: they replace."""
+    """Ingest a bucket, or a prefix of it. A second call with other rules replaces them."""
     return fetch_rows(connection, ADD_SOURCE, source)[0]
 
 
@@ -67,14 +67,14 @@ def find_source(connection: Connection, bucket: str, prefix: str) -> int | None:
 
 
 def count_source(connection: Connection, source_id: int) -> Row:
-    """What Storage holds under a source: objects, bytes, fresh (to be ingested), unowned."""
+    """Count the objects of a source: objects, bytes, fresh (to be ingested), unowned."""
     return fetch_rows(connection, COUNT_SOURCE, {"source_id": source_id})[0]
 
 
 def backfill(connection: Connection, source_id: int, *, is_bulk: bool = False) -> Iterator[int]:
     """Sync what Storage holds under a source, page by page; yields the jobs of each page.
 
-    Safe to break off and to repeat: what is in line is left alone.
+    Safe to interrupt and to repeat: documents that are in line stay unchanged.
     """
     after: str | None = None
     while True:
@@ -88,9 +88,9 @@ def backfill(connection: Connection, source_id: int, *, is_bulk: bool = False) -
 
 
 def remove_source(connection: Connection, source_id: int, *, forget: bool) -> Row:
-    """Take a source out of use; how many of its documents were `kept` and `forgotten`.
+    """Take a source out of use; return how many of its documents were `kept` and `forgotten`.
 
-    Safe to break off and to repeat.
+    Safe to interrupt and to repeat.
     """
     total = {"kept": 0, "forgotten": 0}
     after: UUID | None = None
@@ -105,7 +105,7 @@ def remove_source(connection: Connection, source_id: int, *, forget: bool) -> Ro
 
 
 def _page(connection: Connection, query: LiteralString, parameters: Row) -> Row:
-    """A page of a sweep, tried again while somebody else has one of its rows."""
+    """A page of a sweep, tried again while another transaction uses one of its rows."""
     for attempt in range(_PAGE_TRIES):
         try:
             return fetch_rows(connection, query, parameters)[0]

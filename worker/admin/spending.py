@@ -1,4 +1,4 @@
-"""What was spent on embeddings, and what may be: over the admin connection."""
+"""Spending on embeddings and its budgets, over the admin connection."""
 
 from datetime import date
 from typing import Final, LiteralString
@@ -15,7 +15,7 @@ REMOVE_BUDGET: Final[LiteralString] = """
     delete from ingest_private.budgets
      where scope = %(scope)s and key = %(key)s and period = %(period)s
 """
-#: A budget for each owner has as many accounts as there are owners: the fullest is shown.
+#: A budget for each owner has as many accounts as there are owners; show the fullest.
 LIST_BUDGETS: Final[LiteralString] = """
     select budget.scope, budget.key as owner_id, budget.period, budget.usd,
            case budget.scope when 'each_owner' then
@@ -44,7 +44,7 @@ LIST_BUDGETS: Final[LiteralString] = """
      order by budget.scope = 'everything' desc, budget.scope = 'each_owner' desc, budget.key,
               budget.period
 """
-#: Of documents without an owner there are no rows in ingest.usage: they are what is left.
+#: Documents without an owner have no rows in ingest.usage; their share is the difference.
 LIST_USAGE: Final[LiteralString] = """
     with entries as (
         select owner_id, day, model, purpose, tokens, usd from ingest.usage
@@ -75,18 +75,18 @@ LIST_USAGE: Final[LiteralString] = """
 
 
 def set_budget(connection: Connection, scope: str, key: str, period: str, usd: float) -> None:
-    """So much may be spent in a `day` or a `month` by a scope; in place of what was set."""
+    """Set what a scope may spend in a `day` or a `month`; replaces an earlier budget."""
     connection.execute(SET_BUDGET, {"scope": scope, "key": key, "period": period, "usd": usd})
 
 
 def remove_budget(connection: Connection, scope: str, key: str, period: str) -> bool:
-    """Let a scope spend what it will. False: there was no such budget."""
+    """Remove a scope's budget. False: there was none."""
     parameters = {"scope": scope, "key": key, "period": period}
     return connection.execute(REMOVE_BUDGET, parameters).rowcount > 0
 
 
 def list_budgets(connection: Connection) -> list[Row]:
-    """All budgets, with what is spent of each and how many jobs wait for one."""
+    """All budgets, each with what is spent of it and how many jobs wait for it."""
     return fetch_rows(connection, LIST_BUDGETS, {})
 
 

@@ -28,15 +28,15 @@ TROUBLES: Final[LiteralString] = """
 
 
 def count_all(connection: Connection) -> Row:
-    """Jobs by state, documents by status, and what waits."""
+    """Jobs by state, documents by status, and the number of waiting events."""
     return fetch_rows(connection, COUNTS, {})[0]
 
 
 def list_workers(connection: Connection) -> list[Row]:
-    """Workers that are alive: they have renewed their leases in time."""
+    """Workers that are alive, that is, have renewed their leases in time."""
     return fetch_rows(connection, LIST_WORKERS, {})
 
 
 def list_troubles(connection: Connection) -> list[Row]:
-    """What keeps documents from being ingested, as far as the database can see."""
+    """Problems that keep documents from being ingested, as far as the database shows them."""
     return fetch_rows(connection, TROUBLES, {})

@@ -1,11 +1,11 @@
-"""What goes on at this moment: for `docmill top`."""
+"""The present state of the installation, for `docmill top`."""
 
 from typing import Final, LiteralString
 
 from docmill.worker.admin.rows import Row, fetch_rows
 from docmill.worker.store.database import Connection
 
-#: Of running jobs; what is queued is under its hold, or `waiting`.
+#: The stage of running jobs; queued jobs are under their hold reason, or `waiting`.
 STAGES: Final[LiteralString] = """
     select case state when 'running' then stage else coalesce(hold_reason, 'waiting') end as stage,
            state = 'running' as running, count(*)::integer as jobs,
@@ -15,7 +15,7 @@ STAGES: Final[LiteralString] = """
       from ingest.jobs where state in ('queued', 'running')
      group by 1, 2 order by 2 desc, 3 desc
 """
-#: Of the last ten minutes, and of the last.
+#: For the last ten minutes, and for the last minute.
 RATES: Final[LiteralString] = """
     select count(*) filter (where finished_at > now.minute)::integer as jobs_last_minute,
            count(*)::integer as jobs_last_ten,
@@ -47,20 +47,20 @@ SLOWEST: Final[LiteralString] = """
 
 
 def stages(connection: Connection) -> list[Row]:
-    """Unfinished jobs by what they do or wait for."""
+    """Unfinished jobs by stage or by the reason why they wait."""
     return fetch_rows(connection, STAGES, {})
 
 
 def rates(connection: Connection) -> Row:
-    """What ended lately, and what it took."""
+    """Counts of jobs that ended lately, with their chunks, tokens and cost."""
     return fetch_rows(connection, RATES, {})[0]
 
 
 def owners(connection: Connection, limit: int) -> list[Row]:
-    """The owners with most unfinished jobs."""
+    """The owners with the most unfinished jobs."""
     return fetch_rows(connection, OWNERS, {"limit": limit})
 
 
 def slowest(connection: Connection, limit: int) -> list[Row]:
-    """The jobs that have run longest."""
+    """The jobs that have been running longest."""
     return fetch_rows(connection, SLOWEST, {"limit": limit})

@@ -1,1 +1,1 @@
-"""Vendors at the edge: Supabase Storage and OpenAI. Their errors become ours here."""
+"""Clients of other services: Supabase Storage, providers, models. Their errors become docmill's."""

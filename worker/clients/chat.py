@@ -1,4 +1,4 @@
-"""Answers of a model, from any server that speaks OpenAI's chat API."""
+"""Answers of a model, from any server with OpenAI's chat API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,15 +15,15 @@ from docmill.worker.log import get_logger
 
 log = get_logger(__name__)
 
-#: What a step before the answer may take: without it the answer is a little worse.
+#: The time limit of a step before the answer; without this step the answer is a little worse.
 STEP_SECONDS: Final = 15.0
-#: For servers that want no key.
+#: For servers that need no key.
 _WITHOUT_KEY: Final[Any] = {"Authorization": openai.Omit()}
 
 
 @dataclass(frozen=True)
 class ChatServer:
-    """Where the model is asked. The key stays out of the repr."""
+    """The address of the model. The key is left out of the repr."""
 
     base_url: str
     model: str | None
@@ -32,16 +32,16 @@ class ChatServer:
 
 
 class ChatClient:
-    """Asks one model. Raises AskError, of a code that starts with `chat_`."""
+    """Calls one model. Raises AskError with a code that starts with `chat_`."""
 
     def __init__(self, server: ChatServer) -> None:
-        """Raises AskError `not_configured` where no model is named."""
+        """Raises AskError `not_configured` if no model is named."""
         if not server.model:
             raise AskError(503, "not_configured", "no chat model is set: DOCMILL_CHAT_MODEL")
         self._server = server
 
     async def stream(self, messages: Sequence[Message]) -> AsyncIterator[tuple[str, bool]]:
-        """Pieces of the text as they are written, and whether the answer was cut by its limit.
+        """Pieces of the text as they are written, and whether the answer was cut at its limit.
 
         Closing the iterator ends the call.
         """
@@ -56,14 +56,14 @@ class ChatClient:
         except (openai.APIConnectionError, httpx.HTTPError) as error:
             log.warning("chat_unavailable", error=type(error).__name__)
             raise AskError(502, "chat_unavailable", "the chat server did not answer") from None
-        except openai.APIError:  # said in the middle of an answer
+        except openai.APIError:  # an error in the middle of an answer
             raise AskError(502, "chat_interrupted", "the chat server broke off") from None
         except (ValueError, AttributeError, TypeError, LookupError):
             message = "the chat server did not answer as OpenAI does"
             raise AskError(502, "chat_invalid", message) from None
 
     async def complete(self, messages: Sequence[Message]) -> str:
-        """The whole text of a short step; empty where the model does not write it."""
+        """The whole text of a short step; empty if the model fails."""
         try:
             async with asyncio.timeout(STEP_SECONDS), self._client() as client:
                 answer = await client.chat.completions.create(
@@ -98,16 +98,16 @@ class ChatClient:
 
     def _client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
-            # Else it takes OPENAI_API_KEY, which is for embeddings.
+            # Otherwise the library would take OPENAI_API_KEY, which is for embeddings.
             api_key=self._server.api_key or "none",
             base_url=self._server.base_url,
             timeout=self._server.timeout_seconds,
-            # Whoever waits for an answer sees what was written: it is not begun anew.
+            # No retries: the user has already seen part of the answer.
             max_retries=0,
         )
 
     def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
-        # OpenAI's newer models refuse the name that all others know.
+        # OpenAI's newer models refuse the field name that all other models accept.
         is_openai = urlsplit(self._server.base_url).hostname == "api.openai.com"
         limit = "max_completion_tokens" if is_openai else "max_tokens"
         return {
@@ -125,7 +125,7 @@ def _refused(status: int) -> AskError:
 
 
 def _delta_of(event: Any) -> tuple[str, str | None]:
-    """The text of an event, and why the answer ends with it."""
+    """The text of an event, and the reason if the answer ends with it."""
     if not event.choices:
         return "", None
     choice = event.choices[0]

@@ -1,4 +1,4 @@
-"""Embeddings over the network, from any provider of worker/providers."""
+"""Embeddings over the network, from any provider in worker/providers."""
 
 import asyncio
 import base64
@@ -27,23 +27,23 @@ from docmill.worker.providers.base import (
 
 log = get_logger(__name__)
 
-#: More than the 2,048 texts of a request can have: 8,191 tokens each, with room.
+#: More tokens than the 2,048 texts of a request can have: 8,191 each, with room.
 MAX_BILLED_TOKENS: Final = 100_000_000
 #: The largest number that halfvec, the type of stored vectors, can hold: IEEE 754 binary16.
 HALFVEC_MAX: Final = 65_504.0
-#: What a server may take to say its limits. Without an answer the provider's own hold.
+#: Time for a server to report its limits. Without an answer the provider's usual limits apply.
 LIMITS_SECONDS: Final = 5.0
-#: No answer is longer: a number with all its digits, indented, has fewer bytes.
+#: The longest answer: every number with all its digits and indentation.
 _BYTES_A_NUMBER: Final = 64
 _BYTES_BESIDE: Final = 1024 * 1024
 
 
 class HttpEmbedder:
-    """Embeds over the network. Retries are ours, because only we know the lease.
+    """Embeds over the network. It does its own retries, because they depend on the lease.
 
-    Whatever the provider answers becomes vectors or a JobError. A request runs in an event loop on
-    a thread of its own, where it can be ended at its deadline whatever it is waiting for: a
-    time-out of a read begins anew with each byte.
+    Every answer of the provider becomes vectors or a JobError. A request runs in an event loop on a
+    thread of its own, which can end it at its deadline in any state; a time-out for reads would
+    start again with each byte.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HttpEmbedder:
         self._access = access
         self._wanted = wanted
         self._timeout = timeout_seconds
-        #: Called with the headers of each answer, in the thread that asked.
+        #: Called with the headers of each answer, in the thread of the caller.
         self.on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None
         self._limits: RequestLimits | None = None
         self._loop = _loop(os.getpid())
@@ -69,7 +69,7 @@ class HttpEmbedder:
 
     @property
     def request_limits(self) -> RequestLimits:
-        """What a request may hold. Where the server tells, it is asked the first time. No error."""
+        """The limits of a request. The first call may ask the server. Raises nothing."""
         if self._limits is not None:
             return self._limits
         ours = self._provider.limits_for(self.model)
@@ -81,15 +81,15 @@ class HttpEmbedder:
         told = self._provider.told([answer for _, answer in answers])
         limits = ours.within(told)
         log.info("provider_limits", provider=self._provider.name, limits=vars(limits))
-        if all(is_there for is_there, _ in answers):  # else it is asked again
+        if all(is_there for is_there, _ in answers):  # otherwise ask again at the next call
             self._limits = limits
         return limits
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
-        """Vectors of shape (len(texts), dimensions) in the order of the texts, and tokens billed.
+        """Vectors of shape (len(texts), dimensions), in the texts' order, and the billed tokens.
 
-        More texts than a request may hold are asked for in several, one after the other. Raises
-        JobError; `embedding_rejected` when the provider refuses one of the texts.
+        If there are more texts than a request may hold, several requests follow each other. Raises
+        JobError; `embedding_rejected` if the provider refuses one of the texts.
         """
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32), 0
@@ -98,7 +98,7 @@ class HttpEmbedder:
         return np.concatenate([vectors for vectors, _ in made]), sum(count for _, count in made)
 
     def width(self) -> int:
-        """How wide the embeddings of this model are: found out with a harmless text."""
+        """The number of dimensions of this model, found with a harmless text."""
         answer = self._answer(["docmill"])
         try:
             return int(_decoded(self._provider.embeddings(answer)[0]).size)
@@ -114,14 +114,14 @@ class HttpEmbedder:
             vectors = checked(embeddings, count=len(texts), dimensions=self.dimensions)
         except JobError:
             raise
-        except Exception as error:  # an answer of a form that the provider does not have
+        except Exception as error:  # the answer has another form than the provider's
             raise JobError("provider_invalid_response", type(error).__name__) from error
         if self._provider.is_normalised is False:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors, self._billed(answer) or self._estimated(texts)
 
     def _answer(self, texts: Sequence[str]) -> Any:
-        """What the provider answers. Raises JobError when it refuses or is away."""
+        """The provider's answer. Raises JobError if it refuses or cannot be reached."""
         request = self._provider.request(self._access, self._wanted, texts)
         most = _BYTES_BESIDE + len(texts) * self.dimensions * _BYTES_A_NUMBER
         status, headers, content = self._send(request, self._timeout, most)
@@ -181,7 +181,7 @@ class HttpEmbedder:
         return JobError(code, f"status {status}", retry_after_seconds=wait)
 
     def _ask(self, question: Request) -> tuple[bool, Any]:
-        """Whether the server was there, and the answer to a question about its limits, if any."""
+        """Whether the server answered, and its answer to a question about its limits, if any."""
         try:
             status, _headers, content = self._send(question, LIMITS_SECONDS, _BYTES_BESIDE)
         except JobError:
@@ -202,9 +202,9 @@ class HttpEmbedder:
 
 @lru_cache(maxsize=1)
 def _loop(_pid: int) -> asyncio.AbstractEventLoop:
-    """The event loop of this process, on a thread of its own. A fork has none of its parent's."""
+    """This process's event loop, on a thread of its own. A fork makes a new one."""
     loop = asyncio.new_event_loop()
-    # Daemon: the end of the process does not wait for it.
+    # Daemon: the process can end without waiting for it.
     threading.Thread(target=loop.run_forever, name="provider", daemon=True).start()
     return loop
 
@@ -254,9 +254,9 @@ def checked(embeddings: Sequence[object], *, count: int, dimensions: int) -> Vec
                 f"embedding of shape {vector.shape} instead of {dimensions} dimensions",
             )
         vectors[row] = vector
-    if not (np.abs(vectors) <= HALFVEC_MAX).all():  # NaN and infinity neither
+    if not (np.abs(vectors) <= HALFVEC_MAX).all():  # refuses NaN and infinity too
         raise JobError("provider_invalid_response", "embedding with NaN or beyond halfvec's range")
-    if not vectors.astype(np.float16).any(axis=1).all():  # as it is stored
+    if not vectors.astype(np.float16).any(axis=1).all():  # in the precision that is stored
         raise JobError("provider_invalid_response", "embedding of length 0")
     return vectors
 
@@ -264,6 +264,6 @@ def checked(embeddings: Sequence[object], *, count: int, dimensions: int) -> Vec
 def _decoded(embedding: object) -> Vectors:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
-    # Servers that ignore encoding_format send numbers.
+    # Servers that ignore encoding_format send lists of numbers.
     with np.errstate(over="ignore"):
         return np.asarray(embedding, dtype=np.float32)

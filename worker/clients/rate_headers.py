@@ -1,7 +1,7 @@
-"""What a provider says of its limits in the headers of an answer.
+"""Reads a provider's limits from the headers of an answer.
 
-OpenAI's names, which others use too: https://platform.openai.com/docs/guides/rate-limits. Whatever
-is missing or makes no sense is None: headers are hints.
+The names are OpenAI's, which others use too: https://platform.openai.com/docs/guides/rate-limits.
+Missing or senseless values become None: headers are only hints.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: No limit is larger, and no wait is longer than a day.
+#: The largest limit that is accepted, and the longest wait, a day.
 MOST: Final = 1e12
 LONGEST_SECONDS: Final = 86_400.0
 
@@ -21,30 +21,30 @@ _PART: Final = re.compile(rf"({_NUMBER.pattern})(ms|us|[dhms])")
 
 @dataclass(frozen=True)
 class Quota:
-    """Requests, or tokens."""
+    """The limit of requests, or of tokens."""
 
-    limit: float | None  #: in a minute, usually
+    limit: float | None  #: usually per minute
     remaining: float | None
-    reset_seconds: float | None  #: until all of the limit is there again
+    reset_seconds: float | None  #: until the whole limit is available again
 
 
 @dataclass(frozen=True)
 class Said:
-    """What an answer says."""
+    """The limits in one answer."""
 
     requests: Quota
     tokens: Quota
 
 
 def read_headers(headers: Mapping[str, str]) -> Said:
-    """Headers by their names in lower case. Never raises."""
+    """Read headers, whose names are in lower case. Never raises."""
     return Said(_quota(headers, "requests"), _quota(headers, "tokens"))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How long a refused caller is to wait, seconds; the finer of the two headers first."""
+    """How long a refused caller should wait, in seconds; the more precise header counts first."""
     milliseconds = _number(headers.get("retry-after-ms"), MOST)
-    # An HTTP date is not read: our own backoff will do.
+    # An HTTP date is not read; docmill's own backoff is good enough.
     seconds = _number(headers.get("retry-after"), MOST)
     asked = seconds if milliseconds is None else milliseconds / 1000
     return None if asked is None else min(asked, LONGEST_SECONDS)

@@ -16,7 +16,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class RerankServer:
-    """Where passages are brought into order. The key stays out of the repr."""
+    """The address of the reranker. The key is left out of the repr."""
 
     url: str | None = None
     model: str | None = None
@@ -24,7 +24,7 @@ class RerankServer:
 
 
 async def rerank(server: RerankServer, query: str, passages: Sequence[Passage]) -> list[Passage]:
-    """The passages, the best first; as the search had them without a server, or where it fails."""
+    """The passages, best first; in the order of the search without a server or if it fails."""
     if server.url is None or len(passages) < 2:
         return list(passages)
     headers = {"authorization": f"Bearer {server.api_key}"} if server.api_key else {}
@@ -40,14 +40,14 @@ async def rerank(server: RerankServer, query: str, passages: Sequence[Passage]) 
 
 
 def _body(server: RerankServer, query: str, texts: Sequence[str]) -> dict[str, Any]:
-    # Cohere, Jina and vLLM are told a model; TEI has one, and another word for documents.
+    # Cohere, Jina and vLLM need a model; TEI has only one, and another field for documents.
     if server.model:
         return {"model": server.model, "query": query, "documents": texts, "top_n": len(texts)}
     return {"query": query, "texts": texts, "truncate": True}
 
 
 def _in_order(passages: Sequence[Passage], said: Any) -> list[Passage]:
-    """Those that the server does not name come after those that it does."""
+    """Passages that the server does not name come last."""
     ranks = said if isinstance(said, list) else said["results"]
     ranks = sorted(ranks, key=lambda rank: -float(rank.get("relevance_score", rank.get("score"))))
     named = [rank["index"] for rank in ranks]

@@ -1,30 +1,30 @@
--- One limit of requests and tokens a minute, shared by all workers that ask one model of a provider.
+-- One limit of requests and tokens per minute, shared by all workers that use one model of a provider.
 --
--- KEYS[1] hash    what is left: requests_left, tokens_left (as of `at`, ms of this server's clock),
---                 and what the provider said: requests_limit, tokens_limit, the milliseconds in
---                 which each fills up, requests_period, tokens_period, and the most that is there
---                 at once, requests_most, tokens_most. `began`: when it was asked first;
---                 `answered`: 1 once it said anything: the others wait for that, not for long.
---                 `blocked_until` (ms): it asked for a pause. `scale`: tokens as it counts them, for
---                 each as docmill does, a mean of its `bills`. `spent`: tokens of all permits so
---                 far. `permits`: their number. `margin`: this share of a request is left unused,
---                 because counts and clocks differ a little; more after a refusal. It delays only
---                 the first request.
--- KEYS[2] zset    who waits for a permit, by priority and arrival: nobody overtakes the first one.
--- KEYS[3] zset    the same, by when they asked last: who is silent for 3 s is forgotten.
--- KEYS[4] zset    permits of requests that are under way, "number:tokens:spent", by the time at
---                 which their requests must have ended.
--- KEYS[5] zset    workers, by when they asked last.
+-- KEYS[1] hash    the remaining amounts: requests_left, tokens_left (as of `at`, ms of this server's
+--                 clock), and the provider's figures: requests_limit, tokens_limit; the milliseconds
+--                 in which each fills up, requests_period, tokens_period; the largest amount that is
+--                 available at once, requests_most, tokens_most. `began`: time of the first request;
+--                 `answered`: 1 after the first answer, for which other workers wait a short time.
+--                 `blocked_until` (ms): end of a pause that the provider asked for. `scale`: the
+--                 provider's tokens per token as docmill counts, a mean over `bills` answers.
+--                 `spent`: tokens of all permits so far. `permits`: their number. `margin`: this
+--                 share of a request stays unused, because counts and clocks differ a little; more
+--                 after a refusal. It delays only the first request.
+-- KEYS[2] zset    waiting workers by priority and arrival: nobody overtakes the first one.
+-- KEYS[3] zset    the same by the time of their last call: after 3 s of silence one is removed.
+-- KEYS[4] zset    permits of running requests, "number:tokens:spent", by the time at which the
+--                 requests must have ended.
+-- KEYS[5] zset    workers by the time of their last call.
 --
 -- ask     ARGV: 'ask', worker, priority, tokens, longest request (ms), known limits of requests and
---         tokens ('' if none): what is known here when this server knows nothing, as after a restart
+--         tokens ('' if none), used if this server knows none, for example after a restart
 --         returns: receipt ('' if none), milliseconds to wait, requests_limit, tokens_limit, their
 --         periods, tokens_most, scale, workers
 -- leave   ARGV: 'leave', worker, priority
--- settle  ARGV: 'settle', receipt, tokens that were billed ('' if not known), milliseconds that it
---         took, '1' if it was refused because of a limit, '1' if it was not sent, pause after a
---         refusal (ms), then limit, remaining and reset (ms) of requests and of tokens ('' if not said)
--- An answer that says nothing of a limit leaves it as it is. Times are those of this server alone.
+-- settle  ARGV: 'settle', receipt, billed tokens ('' if not known), duration in milliseconds, '1' if
+--         it was refused because of a limit, '1' if it was not sent, pause after a refusal (ms), then
+--         limit, remaining and reset (ms) of requests and of tokens ('' if not given)
+-- An answer without a limit does not change it. All times are those of this server.
 local bucket, line, asked_at, open, workers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local SILENT, WORKER, KEPT = 3000, 300000, 86400000
 local MINUTE, POLL, FIRST = 60000, 100, 1000
@@ -39,7 +39,7 @@ for i = 1, #fields, 2 do
     state[fields[i]] = tonumber(fields[i + 1])
 end
 
--- As much as has come since.
+-- Add the amount that became available since the last call.
 local passed = math.max(0, now - (state.at or now))
 for _, quota in ipairs(QUOTAS) do
     local limit, period = state[quota .. '_limit'], state[quota .. '_period'] or MINUTE
@@ -62,7 +62,7 @@ local function save()
     end
 end
 
--- Tokens of the permits before this one that are under way, and their number.
+-- Tokens and number of the running permits before this one.
 local function under_way_before(permit)
     local sum, count = 0, 0
     for _, receipt in ipairs(redis.call('ZRANGE', open, 0, -1)) do
@@ -88,7 +88,7 @@ local function ask(worker, priority, tokens, longest, known)
     end
     for _, quota in ipairs(QUOTAS) do
         if known[quota] and not state[quota .. '_limit'] then
-            -- Nobody knows what others have used of it: what comes from now on is to be had.
+            -- Nobody knows how much others have used, so start from zero.
             state[quota .. '_limit'], state[quota .. '_left'] = known[quota], 0
         end
     end
@@ -104,7 +104,7 @@ local function ask(worker, priority, tokens, longest, known)
         local limit, period = state[quota .. '_limit'], state[quota .. '_period'] or MINUTE
         if limit then
             cost[quota] = math.min(cost[quota], limit)
-            -- What never fits is tried all the same: the refusal says what does.
+            -- A request that never fits is tried anyway: the refusal tells the limit.
             state[quota .. '_most'] = math.max(state[quota .. '_most'] or limit, cost[quota])
             local needed = cost[quota] * (1 + (state.margin or LEAST_MARGIN))
             needed = math.min(needed, state[quota .. '_most'])
@@ -112,7 +112,7 @@ local function ask(worker, priority, tokens, longest, known)
         end
     end
     if not state.answered and state.began and now < state.began + FIRST then
-        wait = math.max(wait, POLL)  -- the first answer says how much may be asked
+        wait = math.max(wait, POLL)  -- the first answer tells the limit
     end
     if redis.call('ZRANGE', line, 0, 0)[1] ~= waiter then
         wait = math.max(wait, POLL)
@@ -135,14 +135,14 @@ local function ask(worker, priority, tokens, longest, known)
             redis.call('ZCARD', workers)}
 end
 
--- What the provider said was left when it took the request with this receipt. What came in meanwhile
--- is there beside it; what was permitted later, or was under way then, may be gone.
+-- Use the remaining amount that the provider reported when it took the request with this receipt. Add
+-- the amount that has become available since. Subtract permits that were given later or ran then.
 local function correct(quota, limit, remaining, reset, mine, took)
     local is_new = not state[quota .. '_limit']
     state[quota .. '_limit'] = limit
     local period = MINUTE
     if remaining and reset and limit - remaining >= limit / 100 then
-        -- A limit by the day fills up more slowly. Less than a minute is no promise.
+        -- A daily limit fills up more slowly. A reset within a minute does not prove a shorter period.
         local told = reset * limit / (limit - remaining)
         if told > 1.5 * MINUTE then period = math.min(told, KEPT) end
     end
@@ -180,7 +180,7 @@ local function settle(receipt, billed, took, is_refused, is_unsent, pause, said)
     state.margin = is_refused and math.min(MOST_MARGIN, 2 * margin) or math.max(LEAST_MARGIN, 0.95 * margin)
     if billed and billed > 0 and mine.cost > 0 then
         local scale = state.scale or 1
-        -- Within reason: what a provider says may be wrong.
+        -- Bounded, because a provider's figures may be wrong.
         local ratio = math.max(0.25, math.min(4, billed / mine.cost))
         state.bills = (state.bills or 0) + 1
         local weight = math.max(0.1, 1 / state.bills)

@@ -1,4 +1,4 @@
-"""A provider's limits, shared by all workers through Redis; without it, each keeps to its share.
+"""A provider's limits, shared by all workers through Redis. Without Redis, each uses its share.
 
 The decisions are in shared_limits.lua, which Redis runs as one step and by its own clock.
 """
@@ -19,17 +19,18 @@ from docmill.worker.ports import Outcome, Permit
 
 log = get_logger(__name__)
 
-#: Nobody waits longer for Redis.
+#: The longest wait for Redis.
 REDIS_SECONDS: Final = 0.5
-#: After it did not answer it is left alone for so long.
+#: After Redis did not answer, it is not asked for this long.
 REDIS_PAUSE_SECONDS: Final = 5.0
-#: Who waits is heard of at least so often, or others go first.
+#: A waiting worker asks again at least this often; otherwise others go first.
 _ASK_AGAIN_SECONDS: Final = 1.0
-#: A request takes no more than what comes in so long: a small limit is not used up by one.
+#: A request takes at most the tokens of this many seconds, so that one request does not use up a
+#: small limit.
 _REQUEST_SECONDS: Final = 10.0
-#: Nor this share of what the provider lets be used at once.
+#: And at most this share of the tokens that the provider allows at once.
 _MOST_SHARE: Final = 0.9
-#: A pause after a refusal that names none, and the longest that is obeyed.
+#: The pause after a refusal that names none, and the longest pause that is obeyed.
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 900.0
 _SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text()
@@ -40,10 +41,10 @@ UPLOADS, REINDEX = 0, 1
 
 @dataclass
 class _Bucket:
-    """This worker's share of one limit, while Redis is away."""
+    """This worker's share of one limit, while Redis cannot be reached."""
 
-    limit: float  #: of all workers, in a period
-    period: float  #: seconds
+    limit: float  #: of all workers, per period
+    period: float  #: in seconds
     left: float
     at: float
 
@@ -58,9 +59,9 @@ class _Bucket:
 
 
 class OwnShare:
-    """What one worker may ask for by itself. Thread-safe.
+    """Decides alone how much this worker may request. Thread-safe.
 
-    It knows what was last known of the limits and how many workers share them.
+    It remembers the last known limits and the number of workers that share them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,24 +73,24 @@ class OwnShare:
         self.scale = 1.0
 
     def know(self, what: str, limit: float, period: float = 60.0) -> None:
-        """What is known of the limit of `requests` or `tokens`, and the seconds it fills up in."""
+        """Set the limit of `requests` or `tokens`, and the seconds in which it fills up."""
         with self._lock:
             bucket = self._buckets.setdefault(what, _Bucket(limit, period, 0.0, self._clock()))
             bucket.limit, bucket.period = limit, period
 
     def limit(self, what: str) -> float | None:
-        """Of all workers, in a minute."""
+        """The limit of all workers, per minute."""
         bucket = self._buckets.get(what)
         return None if bucket is None else bucket.limit * 60 / bucket.period
 
     def begin(self) -> None:
-        """Redis is gone: from now on what comes is this worker's to use, and nothing before."""
+        """Start without Redis: use this worker's share from now on, and nothing from before."""
         with self._lock:
             for bucket in self._buckets.values():
                 bucket.left, bucket.at = 0.0, self._clock()
 
     def ask(self, tokens: int) -> float:
-        """Take a request of so many tokens and return 0, or in how many seconds to ask again."""
+        """Take a request of this many tokens and return 0, or the seconds until the next try."""
         costs = {"requests": 1.0, "tokens": tokens * self.scale}
         with self._lock:
             now = self._clock()
@@ -104,7 +105,7 @@ class OwnShare:
             return 0
 
     def heard(self, said: Said) -> None:
-        """What an answer says."""
+        """Learn the limits in an answer."""
         for what, quota in (("requests", said.requests), ("tokens", said.tokens)):
             if quota.limit is not None:
                 self.know(what, quota.limit)
@@ -114,12 +115,12 @@ class OwnShare:
                     bucket.left = min(bucket.left, quota.remaining)
 
     def pause(self, seconds: float) -> None:
-        """Ask for nothing during so long."""
+        """Allow nothing for this many seconds."""
         self._blocked_until = max(self._blocked_until, self._clock() + seconds)
 
 
 class SharedLimits:
-    """The limits of one model of a provider (`Limits` of worker/ports.py)."""
+    """The limits for one model of a provider (`Limits` in worker/ports.py)."""
 
     def __init__(
         self,
@@ -131,9 +132,9 @@ class SharedLimits:
         longest_request_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is the same in all workers. Uploads have priority 0: the lower, the sooner."""
+        """`name` is the same in all workers. A lower priority goes first; uploads have 0."""
         self._script = client.register_script(_SCRIPT)
-        # In braces: what a cluster of Redis keeps together.
+        # The braces keep all keys on one node of a Redis cluster.
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         parts = ("left", "line", "asked", "open", "workers")
         self._keys = [f"docmill:limits:{{{digest}}}:{part}" for part in parts]
@@ -142,12 +143,12 @@ class SharedLimits:
         self._longest_ms = round(longest_request_seconds * 1000)
         self._clock = clock
         self._own = OwnShare(clock)
-        self._most: float | None = None  # tokens that are there at once
+        self._most: float | None = None  # tokens that are available at once
         self._away_until = 0.0
         self._is_away = False
 
     def ask(self, tokens: int) -> Permit | float:
-        """A permit for a request, or in how many seconds to ask again. Never raises."""
+        """A permit for a request, or the seconds until the next try. Never raises."""
         known = [_written(self._own.limit(what)) for what in ("requests", "tokens")]
         found = self._call("ask", self._worker, self._priority, tokens, self._longest_ms, *known)
         if found is None:
@@ -161,11 +162,11 @@ class SharedLimits:
         return min(max(int(wait_ms), 1) / 1000, _ASK_AGAIN_SECONDS)
 
     def leave(self) -> None:
-        """Nothing is wanted any more. Never raises."""
+        """Stop waiting for a permit. Never raises."""
         self._call("leave", self._worker, self._priority)
 
     def settle(self, permit: Permit, outcome: Outcome | None) -> None:
-        """What came of a request; None: it was not sent. Never raises."""
+        """Report the result of a request; None: it was not sent. Never raises."""
         if outcome is None:
             if permit.receipt:
                 self._call("settle", permit.receipt, "", 0, "", "1", *[""] * 7)
@@ -190,7 +191,7 @@ class SharedLimits:
             )
 
     def most_tokens(self) -> int | None:
-        """So many tokens a request should have at most; None: the limit is not known."""
+        """The most tokens that a request should have; None: the limit is not known."""
         limit = self._own.limit("tokens")
         if limit is None:
             return None
@@ -199,7 +200,7 @@ class SharedLimits:
 
     @property
     def is_alone(self) -> bool:
-        """Whether Redis did not answer when it was asked last."""
+        """Whether Redis did not answer the last call."""
         return self._is_away
 
     def _learn(self, limits: list[Any], scale: Any, workers: Any) -> None:
@@ -214,7 +215,7 @@ class SharedLimits:
         self._own.workers = max(1, int(workers))
 
     def _call(self, *arguments: str | float) -> Any:
-        """What the script returns; None when Redis does not answer."""
+        """The result of the script; None if Redis does not answer."""
         if self._clock() < self._away_until:
             return None
         try:

@@ -14,9 +14,9 @@ import httpx
 from docmill.worker.errors import NO_SPACE, JobError
 from docmill.worker.ports import StopCheck, StoredObject
 
-#: Longest silence of the other side, connecting or reading; a slow but steady transfer goes on.
+#: Longest silence of the server, while connecting or reading; a slow but steady transfer continues.
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
-#: How often a run's reasons to stop are looked at while Storage is waited for.
+#: How often to check whether the run must stop while waiting for Storage.
 POLL_SECONDS: Final = 0.25
 T = TypeVar("T")
 
@@ -27,12 +27,12 @@ class SupabaseStorage:
     def __init__(self, supabase_url: str, secret_key: str, *, connections: int = 32) -> None:
         self._client = httpx.Client(
             base_url=f"{supabase_url.rstrip('/')}/storage/v1",
-            # A secret key may stand in Authorization because it equals apikey; the old
-            # service_role tokens must stand there.
+            # A secret key may be in Authorization because it equals apikey; the old service_role
+            # tokens must be there.
             headers={
                 "apikey": secret_key,
                 "Authorization": f"Bearer {secret_key}",
-                # Most files are compressed already; a proxy would compress them once more.
+                # Most files are already compressed; a proxy would compress them again.
                 "Accept-Encoding": "identity",
             },
             timeout=TIMEOUT,
@@ -45,9 +45,9 @@ class SupabaseStorage:
         self._client.close()
 
     def info(self, bucket_id: str, object_name: str, *, check: StopCheck) -> StoredObject | None:
-        """What Storage holds at this name now; None when nothing. Raises JobError.
+        """The object that Storage now has under this name; None if there is none. Raises JobError.
 
-        `check` is called while the answer is waited for.
+        `check` is called during the wait.
         """
         path = object_path(bucket_id, object_name)
         self._wait_for_turn(check)
@@ -55,7 +55,7 @@ class SupabaseStorage:
 
     def _info(self, path: str) -> StoredObject | None:
         with _errors_translated():
-            # The plain route takes a wrong key for nobody, to whom every object is missing.
+            # The public route would treat a wrong key as no user, for whom every object is missing.
             response = self._client.get(f"/object/info/authenticated/{path}")
         if _is_missing(response):
             return None
@@ -67,12 +67,12 @@ class SupabaseStorage:
     ) -> bytes:
         """Stream the object into a file and return its sha256.
 
-        `check` is called while it goes on. Raises JobError: `document_too_large` past `max_bytes`,
-        `object_changed` when the object is gone or came short.
+        `check` is called meanwhile. Raises JobError: `document_too_large` beyond `max_bytes`,
+        `object_changed` if the object is gone or incomplete.
         """
         path = object_path(bucket_id, object_name)
-        # The request owns a descriptor from here on. A request that is left behind may outlive the
-        # target, and by then the target's name can lead to another document's file.
+        # The request owns its own descriptor. If the run stops, the request may continue after the
+        # target is closed, when the target's name can already belong to another document's file.
         with _errors_translated():
             file = target.open("wb")
         try:
@@ -106,7 +106,7 @@ class SupabaseStorage:
         return digest.digest()
 
     def serves(self, bucket_id: str, object_name: str) -> bool:
-        """Whether the first bytes of an object can be had now."""
+        """Whether the first bytes of an object can be downloaded now."""
         path = object_path(bucket_id, object_name)
         try:
             with self._client.stream("GET", f"/object/authenticated/{path}") as response:
@@ -120,10 +120,10 @@ class SupabaseStorage:
             check()
 
     def _attended(self, request: Callable[[threading.Event], T], check: StopCheck) -> T:
-        """Make a request on a thread of its own, which is left behind when the run must stop.
+        """Make a request on its own thread, which is abandoned if the run must stop.
 
-        A server that sends nothing, or a byte now and then, is waited for by that thread alone,
-        until its time-out or its next byte. The caller has waited for its turn.
+        If a server sends nothing, or only a byte now and then, only that thread waits, until its
+        time-out or the next byte. The caller has already waited for its turn.
         """
         future: Future[T] = Future()
         abandoned = threading.Event()
@@ -136,7 +136,7 @@ class SupabaseStorage:
             finally:
                 self._gate.release()
 
-        # Daemon: the end of the process does not wait for it.
+        # Daemon: the process can end without waiting for it.
         threading.Thread(target=run, name="storage", daemon=True).start()
         try:
             while not wait([future], POLL_SECONDS).done:
@@ -148,13 +148,13 @@ class SupabaseStorage:
 
 
 def object_path(bucket_id: str, object_name: str) -> str:
-    """Path of an object in a URL, every segment percent-encoded by us.
+    """The path of an object in a URL; every segment is percent-encoded here.
 
-    Raises JobError, `unsupported_name`, when no URL would name it.
+    Raises JobError, `unsupported_name`, if no URL can name it.
     """
     segments = object_name.split("/")
     if "." in segments or ".." in segments:
-        # Every URL parser on the way may resolve these, and would then fetch another object.
+        # URL parsers may resolve these segments, and would then fetch another object.
         raise JobError("unsupported_name", "a dot segment")
     if not segments[-1]:
         # Clients and proxies drop the last slash, and would then fetch another object.
@@ -164,14 +164,14 @@ def object_path(bucket_id: str, object_name: str) -> str:
 
 def _limited(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
     received = 0
-    # As it arrives: to fill a block of our own size could take for ever.
+    # Read data as it arrives: filling a block could take for ever.
     for block in response.iter_bytes():
         received += len(block)
         if received > max_bytes:
             raise JobError("document_too_large", f"more than {max_bytes} bytes")
         yield block
     announced = response.headers.get("content-length")
-    # Of a compressed answer the length is announced as it is sent, not as it is unpacked.
+    # The announced length of a compressed answer is its compressed length.
     sent = response.num_bytes_downloaded
     if announced is not None and sent != int(announced):
         raise JobError("object_changed", f"{sent} of {announced} bytes arrived")
@@ -186,7 +186,7 @@ def _stored_object(response: httpx.Response) -> StoredObject:
 
 
 def _is_missing(response: httpx.Response) -> bool:
-    # Storage says 404 in the body of a 400.
+    # Storage reports 404 in the body of a 400.
     return response.status_code == httpx.codes.NOT_FOUND or (
         response.status_code == httpx.codes.BAD_REQUEST
         and str(_body(response).get("statusCode")) == "404"
@@ -208,7 +208,8 @@ def _check_status(response: httpx.Response) -> None:
     inner = str(_body(response).get("statusCode"))
     if status in (401, 403) or inner in ("401", "403"):
         raise JobError("storage_auth", f"status {status}")
-    # A gateway's 502 to 504 is an outage. Any other answer is about this object: it may stay.
+    # Status 502 to 504 of a gateway is an outage. Any other error may be caused by this object, and
+    # may stay.
     outage = status in (429, 502, 503, 504)
     raise JobError("storage_unavailable", f"status {status}", counted=not outage)
 

@@ -1,4 +1,4 @@
-"""Uploads through supabase-py, as a user of the embedded mode or with a project's secret key."""
+"""Uploads through supabase-py: as a user of the embedded mode, or with a project's secret key."""
 
 import hashlib
 import mimetypes
@@ -14,15 +14,15 @@ from supabase import Client, ClientOptions, create_client
 
 from docmill.worker.errors import DocmillError
 
-#: Characters that Storage takes in a name (supabase/storage, src/storage/limits.ts).
+#: Characters that Storage accepts in a name (supabase/storage, src/storage/limits.ts).
 _REFUSED: Final = re.compile(r"[^A-Za-z0-9_/!.*'() &$=@;:+,?-]")
 _TIMEOUT_SECONDS: Final = 300
-#: Storage takes a thousand.
+#: Storage accepts a thousand.
 _REMOVED_AT_ONCE: Final = 500
 
 
 class UploadError(DocmillError):
-    """Storage did not take a file. `code` is Storage's own word for the reason."""
+    """Storage refused a file. `code` is Storage's own word for the reason."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -30,10 +30,10 @@ class UploadError(DocmillError):
 
 
 def storage_name(relative_path: str) -> str:
-    """A name that Storage takes for a local path.
+    """A name for a local path that Storage accepts.
 
-    Unchanged where possible. Letters with accents lose them, other characters become `_`; then a
-    short hash of the original keeps two such names apart.
+    Unchanged if possible. Letters lose their accents, other characters become `_`; then a short
+    hash of the original name keeps similar names apart.
     """
     folded = unicodedata.normalize("NFKD", relative_path)
     plain = "".join(c for c in folded if not unicodedata.combining(c))
@@ -46,7 +46,7 @@ def storage_name(relative_path: str) -> str:
 
 
 class Uploader:
-    """Uploads files. Thread-safe as long as each thread has its own."""
+    """Uploads files. Each thread needs its own."""
 
     def __init__(self, supabase_url: str, key: str, *, user_token: str | None) -> None:
         self._url = supabase_url
@@ -59,7 +59,7 @@ class Uploader:
         )
 
     def upload(self, bucket: str, name: str, path: Path) -> None:
-        """Upload a file, replacing what the name holds. Raises UploadError."""
+        """Upload a file; replaces the object of this name. Raises UploadError."""
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         try:
             self._client.storage.from_(bucket).upload(
@@ -72,11 +72,11 @@ class Uploader:
         except OSError as error:
             raise UploadError("upload_failed", error.strerror or type(error).__name__) from None
         except Exception as error:
-            # A file that grows while it is sent, say: whatever it is, it is about this file alone.
+            # For example a file that grows while it is sent; the error concerns only this file.
             raise UploadError("upload_failed", f"{type(error).__name__}: {error}") from None
 
     def remove(self, bucket: str, names: Sequence[str]) -> None:
-        """Delete files; those that are gone already are none the worse. Raises UploadError."""
+        """Delete files; missing files are ignored. Raises UploadError."""
         for start in range(0, len(names), _REMOVED_AT_ONCE):
             try:
                 self._client.storage.from_(bucket).remove(

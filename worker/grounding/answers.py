@@ -1,4 +1,4 @@
-"""Citations of an answer are checked against the sources that were sent."""
+"""Checks the citations of an answer against the sources that were sent."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from docmill.worker.grounding.prompts import CITATION, PROMPTS
 
 @dataclass(frozen=True)
 class CheckedAnswer:
-    """The answer that may be shown. `removed` has the numbers that name no source."""
+    """The answer that may be shown. `removed` has the cited numbers that name no source."""
 
     outcome: Literal["answered", "not_found"]
     answer: str

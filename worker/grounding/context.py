@@ -1,4 +1,4 @@
-"""Turns passages into numbered sources between delimiters that no document can know."""
+"""Turns passages into numbered sources between delimiters that no document can contain."""
 
 import re
 import secrets
@@ -28,7 +28,7 @@ class Context:
 
 
 def make_nonce() -> str:
-    """A marker that no document can know."""
+    """A random marker, so that no document can contain it."""
     return secrets.token_hex(16)
 
 

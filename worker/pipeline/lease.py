@@ -78,7 +78,7 @@ class Run:
     def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
         """While this is open, `interrupt` is called from another thread when the run must stop.
 
-        It must not wait for long: other runs are told after this one.
+        It must not wait for long: other runs learn it after this one.
         """
         self._interrupt = interrupt
         try:

@@ -1,1 +1,1 @@
-"""Everything that is read from the environment: built once, the part that is read passed down."""
+"""All settings, read from the environment once; each part of the code gets only its part."""

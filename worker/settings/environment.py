@@ -1,4 +1,4 @@
-"""Reading the environment, with errors that name the variable and the remedy."""
+"""Reads the environment, with errors that name the variable and the remedy."""
 
 import os
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ Loaded = TypeVar("Loaded", bound=SettingsPart)
 
 
 def load_settings(kind: type[Loaded]) -> Loaded:
-    """Read what this kind of settings holds; a process is not ended by what it does not read.
+    """Read this kind of settings. Bad variables that it does not read do no harm.
 
-    Raises SettingsError naming each bad variable and what is expected, and each `DOCMILL_` variable
-    that is no setting at all.
+    Raises SettingsError that names each bad variable and the expected value, and each unknown
+    `DOCMILL_` variable.
     """
     known = _known_variables()
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
@@ -31,13 +31,13 @@ def load_settings(kind: type[Loaded]) -> Loaded:
 
 
 def variables_read(kind: type[SettingsPart]) -> set[str]:
-    """The environment variables that this kind of settings is read from."""
+    """The environment variables that this kind of settings reads."""
     return {variable for name in kind.model_fields for variable in variables_of(kind, name)}
 
 
 def _known_variables() -> set[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    # Where the embedded mode keeps its data; read by the command line, not by processes.
+    # The data folder of the embedded mode; the command line reads it, not processes.
     return known | {"DOCMILL_HOME"}
 
 

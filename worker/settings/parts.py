@@ -1,4 +1,4 @@
-"""The settings by what they are about: each part is read by those that need it."""
+"""The settings by subject. Each part is read by the processes that need it."""
 
 import json
 import os
@@ -40,7 +40,7 @@ GIB = 1024 * MIB
 
 
 def _setting(description: str, default: Any = ..., *, names: Sequence[str] = (), **how: Any) -> Any:
-    """A field: what it means, its default and bounds; `names` where a standard name counts too."""
+    """A field: its description, default and bounds; `names` if standard names count too."""
     if default is not ...:
         how["default"] = default
     if names:
@@ -49,12 +49,12 @@ def _setting(description: str, default: Any = ..., *, names: Sequence[str] = (),
 
 
 def _begins_with(*schemes: str) -> AfterValidator:
-    """A URL begins with one of these."""
+    """The URL must begin with one of these."""
 
     def check(value: Any) -> Any:
         url = value.get_secret_value() if isinstance(value, SecretStr) else value
         if url is not None and not url.startswith(schemes):
-            raise ValueError(f"it begins with {' or '.join(schemes)}")
+            raise ValueError(f"it must begin with {' or '.join(schemes)}")
         return value
 
     return AfterValidator(check)
@@ -66,8 +66,8 @@ HttpUrl = Annotated[str | None, _begins_with("https://", "http://")]
 
 
 def _read_cron(text: str) -> str:
-    """A cron expression, one space between its fields."""
-    # Late: Celery takes a second to import, and a setting that nobody sets is not read.
+    """A cron expression with one space between its fields."""
+    # Import late: Celery takes a second to import, and most users do not set this.
     from docmill.worker.cron import read_cron
 
     return read_cron(text).expression
@@ -80,7 +80,9 @@ def _is_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError("it is no time zone: write a name as Europe/Berlin, or UTC") from None
+        raise ValueError(
+            "it is not a time zone: write a name such as Europe/Berlin, or UTC"
+        ) from None
     return name
 
 
@@ -93,29 +95,33 @@ def _codes_of(value: object) -> object:
 def _are_error_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
     for code in codes:
         if code not in ERROR_CODES:
-            raise ValueError(f"{code!r} is no error code: docs/errors.md lists them")
+            raise ValueError(f"{code!r} is not an error code: docs/errors.md lists them")
     return codes
 
 
 class SettingsPart(BaseSettings):
-    """Settings that belong together. Each is `DOCMILL_` plus its name in capitals.
+    """Settings that belong together. Each variable is `DOCMILL_` plus the name in capitals.
 
-    Frozen. The descriptions make docs/settings.md, .env.example and `docmill config`.
+    Frozen. The descriptions are the source of docs/settings.md, .env.example and `docmill config`.
     """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         frozen=True,
         populate_by_name=True,
-        # What passes variables on may pass them on empty, as Compose does: that is not a value.
+        # Programs such as Compose pass unset variables on as empty ones: an empty one counts as
+        # unset.
         env_ignore_empty=True,
     )
 
-    #: Heading under which docs list the part.
+    #: The heading of this part in docs.
     section: ClassVar[str]
 
     def require(self, name: str) -> str:
-        """The value of a connection setting. Raises SettingsError naming it when it is not set."""
+        """The value of a connection setting.
+
+        Raises SettingsError that names it if it is not set.
+        """
         value = getattr(self, name)
         if value is None:
             field = type(self).model_fields[name]
@@ -125,14 +131,14 @@ class SettingsPart(BaseSettings):
 
 
 def variables_of(settings: type[SettingsPart], name: str) -> tuple[str, ...]:
-    """The environment variables that a field is read from, its own first."""
+    """The environment variables of a field, its own first."""
     alias = settings.model_fields[name].validation_alias
     if isinstance(alias, AliasChoices):
         return tuple(choice for choice in alias.choices if isinstance(choice, str))
     return (PREFIX + name.upper(),)
 
 
-#: A queue is named after each provider.
+#: Each provider has a queue with its name.
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 
 
@@ -142,12 +148,12 @@ class DatabaseSettings(SettingsPart):
     section = "connections"
 
     database_url: PostgresUrl = _setting(
-        "Connection string of the role docmill_worker. A transaction pooler will do.",
+        "Connection string of the role docmill_worker. A transaction pooler works.",
         None,
         names=("DOCMILL_DATABASE_URL", "DATABASE_URL"),
     )
     database_connections: int = _setting(
-        "Connections that a worker or webhook holds at most, beside one for its heartbeat.",
+        "The most connections of a worker or webhook, beside one for its heartbeat.",
         8,
         ge=2,
         le=200,
@@ -155,19 +161,19 @@ class DatabaseSettings(SettingsPart):
 
 
 class AdminSettings(SettingsPart):
-    """The database, as the owner of the schema. No process that stays has it."""
+    """The database, as the owner of the schema. No long-running process has it."""
 
     section = "connections"
 
     admin_database_url: PostgresUrl = _setting(
-        "Connection string of the project's `postgres`, direct or in session mode. For `schema`, "
-        "`sources` and what operators read; workers do not need it.",
+        "Connection string of the project's `postgres`, direct or in session mode. Used by "
+        "commands of operators; workers do not need it.",
         None,
     )
 
 
 class RedisSettings(SettingsPart):
-    """Where messages go through."""
+    """The server that messages go through."""
 
     section = "connections"
 
@@ -191,7 +197,7 @@ class ProjectSettings(SettingsPart):
 
 
 class StorageSettings(SettingsPart):
-    """How Storage's files are downloaded."""
+    """Downloads of Storage's files."""
 
     section = "connections"
 
@@ -206,12 +212,12 @@ class StorageSettings(SettingsPart):
     )
 
 
-#: What .env.example has in its place. The receiver does not start with it.
+#: The placeholder in .env.example. The receiver refuses to start with it.
 EXAMPLE_WEBHOOK_SECRET: Final = "a-long-random-text"  # noqa: S105 -- everybody knows it
 
 
 class ReceiverSettings(SettingsPart):
-    """Where events are received, and what proves them."""
+    """The receiver of events, and the secrets that prove them."""
 
     section = "webhook"
 
@@ -240,12 +246,12 @@ class ReceiverSettings(SettingsPart):
 
 
 class DashboardSettings(SettingsPart):
-    """Where Flower is served, and to whom."""
+    """The address and the login of Flower."""
 
     section = "Flower"
 
     flower_host: str = _setting(
-        "Address that `docmill flower` listens on. Another than loopback needs a login.",
+        "Address that `docmill flower` listens on. Any address but loopback needs a login.",
         "127.0.0.1",
     )
     flower_port: int = _setting("Its port.", 5555, ge=1, le=65535)
@@ -254,12 +260,12 @@ class DashboardSettings(SettingsPart):
 
 
 class McpSettings(SettingsPart):
-    """Where `docmill mcp` is served, and as whom it reads."""
+    """The address of `docmill mcp`, and the user for whom it reads."""
 
     section = "agents"
 
     supabase_publishable_key: str | None = _setting(
-        "Publishable key (`sb_publishable_...`, or the old anon key). Users' tokens go with it.",
+        "Publishable key (`sb_publishable_...`, or the old anon key). Sent with users' tokens.",
         None,
         names=(
             "DOCMILL_SUPABASE_PUBLISHABLE_KEY",
@@ -268,34 +274,34 @@ class McpSettings(SettingsPart):
         ),
     )
     mcp_access_token: SecretStr | None = _setting(
-        "Access token of the user whom `docmill mcp` reads for by stdio, until it ends.", None
+        "Access token of the user of `docmill mcp` by stdio. It is used until it expires.", None
     )
     mcp_refresh_token: SecretStr | None = _setting(
-        "Refresh token of the user: renews the access token. It can be used once.", None
+        "Refresh token of that user: renews the access token. It can be used once.", None
     )
     mcp_session_file: Path | None = _setting(
-        "File in which the renewed tokens are kept, for the next start.", None
+        "File that keeps the renewed tokens for the next start.", None
     )
     mcp_host: str = _setting("Address that `docmill mcp --http` listens on.", "127.0.0.1")
     mcp_port: int = _setting("Its port.", 8788, ge=1, le=65535)
     mcp_url: HttpUrl = _setting(
-        "Address that clients reach it by behind a proxy, `https://mcp.example.com/mcp`. Requests "
-        "that name another host are refused, but for those of this machine.",
+        "Public address behind a proxy, such as `https://mcp.example.com/mcp`. Requests that name "
+        "another host than this or this machine are refused.",
         None,
     )
 
 
 @dataclass(frozen=True)
 class ReachedProvider:
-    """A provider, and how it is reached. Keys stay out of the repr."""
+    """A provider and how to reach it. Keys are left out of the repr."""
 
-    name: str  #: as index versions have it
+    name: str  #: as in index versions
     provider: Provider
     access: Access = field(repr=False)
 
 
 def _variable_field(provider: Provider, variable: Variable) -> tuple[Any, Any]:
-    """The field of the settings for a variable of a provider, `voyage_api_key`."""
+    """The settings field for a variable of a provider, such as `voyage_api_key`."""
     kind: Any = SecretStr | None if variable.is_secret else str | None
     if variable.name == "base_url":
         kind = HttpUrl
@@ -313,19 +319,19 @@ def _variable_fields() -> dict[str, Any]:
 
 
 class _ProviderBase(SettingsPart):
-    """How the providers of embeddings are reached, each by its own name."""
+    """How to reach the providers of embeddings, each by its own name."""
 
     section = "providers"
 
     providers: SecretStr | None = _setting(
-        "More of them under names of their own, as JSON: "
-        '`{"name": {"base_url": "https://...", "api_key": "..."}}`. Each speaks OpenAI\'s API, or '
-        'as another provider does: `"form": "azure"`. Index versions name theirs.',
+        "More providers with their own names, as JSON: "
+        '`{"name": {"base_url": "https://...", "api_key": "..."}}`. Each has OpenAI\'s API, or '
+        'that of another provider: `"form": "azure"`. Index versions refer to these names.',
         None,
     )
 
     def reached(self, name: str) -> ReachedProvider | None:
-        """A provider by its name, where these settings say how to reach it; None where not."""
+        """The provider of this name; None if these settings do not say how to reach it."""
         named = self.named_providers.get(name)
         if named is not None:
             return named
@@ -347,7 +353,7 @@ class _ProviderBase(SettingsPart):
         }
 
     def require_provider(self, name: str) -> ReachedProvider:
-        """The same. Raises SettingsError saying what is missing."""
+        """The same. Raises SettingsError that says what is missing."""
         reached = self.reached(name)
         if reached is not None:
             return reached
@@ -355,7 +361,7 @@ class _ProviderBase(SettingsPart):
         if provider is None:
             known = ", ".join(sorted(PROVIDERS))
             raise SettingsError(
-                f"there is no provider {name} here: add it to DOCMILL_PROVIDERS. Known without are "
+                f"there is no provider {name} here: add it to DOCMILL_PROVIDERS. Built in are "
                 f"{known}"
             )
         missing = [one for one in provider.variables if one.is_needed and not self._has(name, one)]
@@ -370,14 +376,14 @@ class _ProviderBase(SettingsPart):
         return getattr(self, f"{name}_{variable.name}") is not None
 
     def provider_of(self, name: str) -> Provider:
-        """What is known of a provider, reached or not. Raises SettingsError for no provider."""
+        """The form of a provider, reachable or not. Raises SettingsError for an unknown name."""
         named = self.named_providers.get(name)
         provider = named.provider if named else PROVIDERS.get(name)
         return provider or self.require_provider(name).provider
 
     @property
     def named_providers(self) -> dict[str, ReachedProvider]:
-        """Those of `providers`, by name."""
+        """The entries of `providers`, by name."""
         return _parsed_providers(self.providers.get_secret_value()) if self.providers else {}
 
     @field_validator("providers")
@@ -389,13 +395,13 @@ class _ProviderBase(SettingsPart):
 
 
 _FORM: Final = (
-    'it is JSON of the form {"name": {"base_url": "https://...", "api_key": "..."}}, with "form" '
-    "where it is not OpenAI's"
+    'write JSON such as {"name": {"base_url": "https://...", "api_key": "..."}}, with "form" if '
+    "it is not OpenAI's"
 )
 
 
 def _parsed_providers(text: str) -> dict[str, ReachedProvider]:
-    """What `providers` says. Raises ValueError."""
+    """Parse `providers`. Raises ValueError."""
     try:
         providers = {name: dict(how) for name, how in json.loads(text).items()}
     except (AttributeError, TypeError, ValueError):
@@ -415,10 +421,10 @@ def _named(name: str, how: dict[str, Any]) -> ReachedProvider:
     form = how.pop("form", "compatible")
     provider = HTTP_PROVIDERS.get(form) if isinstance(form, str) else None
     if provider is None:
-        raise ValueError(f"{name}: form is one of {', '.join(sorted(HTTP_PROVIDERS))}")
+        raise ValueError(f"{name}: form must be one of {', '.join(sorted(HTTP_PROVIDERS))}")
     variables = {variable.name: variable for variable in provider.variables}
     if unknown := sorted(how.keys() - variables.keys()):
-        raise ValueError(f"{name}: {unknown[0]} is none of {', '.join(variables)}")
+        raise ValueError(f"{name}: {unknown[0]} is not one of {', '.join(variables)}")
     defaults = {one.name: one.default for one in provider.variables if one.default is not None}
     access = {**defaults, **how}
     for variable in provider.variables:
@@ -432,7 +438,7 @@ def _named(name: str, how: dict[str, Any]) -> ReachedProvider:
 
 if TYPE_CHECKING:
     ProviderSettings = _ProviderBase
-else:  # the registry says which fields there are
+else:  # the registry has the list of fields
     ProviderSettings = create_model(
         "ProviderSettings",
         __base__=_ProviderBase,
@@ -442,58 +448,58 @@ else:  # the registry says which fields there are
 
 
 def _parsed_prices(text: str) -> dict[str, float]:
-    """`{"model": dollars}`. Raises ValueError."""
+    """Parse `{"model": dollars}`. Raises ValueError."""
     try:
         prices = {str(name): float(usd) for name, usd in json.loads(text).items()}
     except (AttributeError, TypeError, ValueError):
-        raise ValueError('it is JSON of the form {"model": dollars}') from None
+        raise ValueError('write JSON such as {"model": dollars}') from None
     if not all(0 <= usd < 1e6 for usd in prices.values()):
-        raise ValueError("a price is a number of dollars, 0 or more")
+        raise ValueError("a price must be a number of dollars, 0 or more")
     return prices
 
 
 class EmbedderSettings(ProviderSettings):
-    """What the first index version is made for, how requests are made, and what they cost."""
+    """The first index version, the requests for embeddings, and their prices."""
 
     section = "embedding"
 
     embedder: str = _setting(
         f"The provider: {', '.join(PROVIDERS)}, or a name of `DOCMILL_PROVIDERS`. For the first "
-        "index version; `docmill reindex start` makes others.",
+        "index version; `docmill reindex start` makes more.",
         "openai",
         max_length=31,
     )
     embedding_model: str = _setting(
-        "Name of the model; the provider's default when empty: docs/providers.md lists them. For "
-        "the first index version.",
+        "Name of the model; empty for the provider's default (docs/providers.md). For the first "
+        "index version.",
         "",
         max_length=200,
     )
     embedding_dimensions: int = _setting(
-        "Width of its embeddings; 0 for the model's own. For the first index version.",
+        "Number of dimensions; 0 for the model's own. For the first index version.",
         0,
         ge=0,
         le=4000,
     )
     embedding_send_dimensions: bool | None = _setting(
-        "Whether the provider is told that width. By default where the model is known to have "
+        "Whether requests name the number of dimensions. By default, if the model is known to have "
         "several. For the first index version.",
         None,
     )
-    embedding_batch_size: int = _setting("Texts of one request at most.", 256, ge=1, le=2048)
+    embedding_batch_size: int = _setting("The most texts in one request.", 256, ge=1, le=2048)
     embedding_batch_tokens: int = _setting(
-        "Tokens of one request at most.", 100_000, ge=8192, le=300_000
+        "The most tokens in one request.", 100_000, ge=8192, le=300_000
     )
-    embedding_requests: int = _setting("Requests in flight of one worker.", 4, ge=1, le=64)
-    embedding_timeout_seconds: float = _setting("Time that a request may take.", 60, ge=1, le=600)
+    embedding_requests: int = _setting("Requests that one worker has in flight.", 4, ge=1, le=64)
+    embedding_timeout_seconds: float = _setting("The longest time of a request.", 60, ge=1, le=600)
     embedding_usd_per_million_tokens: float | None = _setting(
-        "Price of all providers' tokens, instead of the dated list in docs/providers.md; models of "
-        "this machine are free.",
+        "Price of the tokens of all providers, instead of the dated list in docs/providers.md; "
+        "local models are free.",
         None,
         ge=0,
     )
     embedding_prices: str | None = _setting(
-        'Prices of a million tokens by model, as JSON: `{"model": dollars}`. They come first.', None
+        'Prices per million tokens by model, as JSON: `{"model": dollars}`. They count first.', None
     )
 
     @field_validator("embedding_prices")
@@ -513,7 +519,7 @@ class EmbedderSettings(ProviderSettings):
         return self
 
     def usd_per_million_tokens(self, provider: str, model: str) -> float:
-        """What a model's tokens cost; nothing when this machine embeds, or nobody has said."""
+        """The price of a model's tokens; 0 for a local model or an unknown price."""
         known = self.provider_of(provider) if self._is_known(provider) else None
         if isinstance(known, LocalProvider):
             return 0
@@ -541,30 +547,30 @@ class EmbedderSettings(ProviderSettings):
 
     @property
     def model(self) -> str:
-        """Name of the embedding model, the provider's default when none is set."""
+        """Name of the embedding model; by default the provider's default model."""
         model = self.embedding_model or self.provider_of(self.embedder).default_model
         if model is None:
             raise SettingsError(
-                f"set DOCMILL_EMBEDDING_MODEL: {self.embedder} has names of its own for models"
+                f"set DOCMILL_EMBEDDING_MODEL: {self.embedder} has its own names for models"
             )
         return model
 
     @property
     def dimensions(self) -> int:
-        """Width of the embeddings, the model's own when none is set."""
+        """Number of dimensions; by default the model's own."""
         if self.embedding_dimensions:
             return self.embedding_dimensions
         known = self.provider_of(self.embedder).models.get(self.model)
         if known is None:
             raise SettingsError(
-                "set DOCMILL_EMBEDDING_DIMENSIONS: the width of "
-                f"{self.model}'s embeddings is unknown"
+                "set DOCMILL_EMBEDDING_DIMENSIONS: the number of "
+                f"dimensions of {self.model} is unknown"
             )
         return known.dimensions
 
     @property
     def sends_dimensions(self) -> bool:
-        """Whether the provider is told the width."""
+        """Whether requests name the number of dimensions."""
         if self.embedding_send_dimensions is not None:
             return self.embedding_send_dimensions
         return self.provider_of(self.embedder).sends_dimensions(self.model)
@@ -590,26 +596,26 @@ class ChatSettings(SettingsPart):
     section = "asking"
 
     chat_base_url: HttpUrl = _setting(
-        "Base URL of a server that speaks OpenAI's chat API.", "https://api.openai.com/v1"
+        "Base URL of a server with OpenAI's chat API.", "https://api.openai.com/v1"
     )
-    chat_api_key: SecretStr | None = _setting("Its key, where it wants one.", None)
+    chat_api_key: SecretStr | None = _setting("Its key, if it needs one.", None)
     chat_model: str | None = _setting(
-        "Name of the model that answers. Without it nothing is asked.", None, max_length=200
+        "Name of the model that answers. Without it, questions are refused.", None, max_length=200
     )
-    chat_timeout_seconds: float = _setting("Time that an answer may take.", 100, ge=1, le=600)
+    chat_timeout_seconds: float = _setting("The longest time of an answer.", 100, ge=1, le=600)
     rerank_url: HttpUrl = _setting(
-        "Address of a reranker: of Cohere, Jina, vLLM or TEI, or of a server that speaks as one of "
-        "them, `https://api.jina.ai/v1/rerank` for instance. Without it the order is the search's.",
+        "Address of a reranker of Cohere, Jina, vLLM or TEI, or of a compatible server, such as "
+        "`https://api.jina.ai/v1/rerank`. Without it the order of the search is kept.",
         None,
     )
-    rerank_api_key: SecretStr | None = _setting("Its key, where it wants one.", None)
+    rerank_api_key: SecretStr | None = _setting("Its key, if it needs one.", None)
     rerank_model: str | None = _setting(
-        "Name of its model. None for TEI, which has one only.", None, max_length=200
+        "Name of its model. None for TEI, which has only one.", None, max_length=200
     )
 
 
 class DocumentSettings(SettingsPart):
-    """What a document may be, and how it is cut."""
+    """Limits on documents, and how they are cut."""
 
     section = "documents"
 
@@ -624,20 +630,20 @@ class DocumentSettings(SettingsPart):
 
 
 def _children_by_default() -> int:
-    """Children share the cores by time, so that long documents hold up no short ones."""
+    """More children than cores: they share the cores by time, so short documents pass long ones."""
     cores = os.cpu_count() or 1
     return min(256, max(cores + 1, min(4 * cores, total_bytes() // GIB)))
 
 
 class ExtractionSettings(SettingsPart):
-    """What reading documents may take."""
+    """Limits on reading documents."""
 
     section = "extraction"
 
     extraction_children: int = _setting(
-        "Processes in which a worker reads documents, or windows of them, at the same time. By "
-        "default four for each core, as far as there is a gigabyte of memory for each, but more "
-        "than cores.",
+        "How many processes of a worker read documents, or windows of them, at the same time. By "
+        "default four per core if each has a gigabyte of memory; otherwise fewer, but more than "
+        "cores.",
         default_factory=_children_by_default,
         ge=1,
         le=256,
@@ -646,27 +652,27 @@ class ExtractionSettings(SettingsPart):
         "Documents with more text are refused.", 50_000_000, ge=1000
     )
     parse_timeout_seconds: float = _setting(
-        "CPU time that reading and chunking one document may take, all its windows together; four "
+        "The most CPU time for reading and chunking one document, all its windows together; four "
         "times as long by the clock.",
         300,
         ge=1,
         le=7200,
     )
     ocr_timeout_seconds: float = _setting(
-        "CPU time that recognising the text of one scanned document may take, four times as long "
-        "by the clock; for each page, a minute of it. Needs the extra ocr.",
+        "The most CPU time for recognising the text of one scanned document, four times as long by "
+        "the clock; a minute for each page. Needs the extra ocr.",
         1800,
         ge=1,
         le=86_400,
     )
     parse_memory_bytes: int = _setting(
-        "Memory that reading one window of a document may take.", 2048 * MIB, ge=256 * MIB
+        "The most memory for reading one window of a document.", 2048 * MIB, ge=256 * MIB
     )
     spool_dir: Path = _setting(
-        "Folder for downloads while they are read; needs O_TMPFILE, as tmpfs, ext4 and xfs have.",
+        "Folder for downloads while they are read; needs O_TMPFILE (tmpfs, ext4 and xfs have it).",
         default_factory=lambda: Path(tempfile.gettempdir()),
     )
-    spool_bytes: int = _setting("What may lie there at once.", 2048 * MIB, ge=1)
+    spool_bytes: int = _setting("The most bytes there at once.", 2048 * MIB, ge=1)
 
 
 class RunSettings(SettingsPart):
@@ -675,29 +681,29 @@ class RunSettings(SettingsPart):
     section = "worker"
 
     slots: int = _setting(
-        "Jobs that a worker runs at once. Mostly they wait for the network: many, so that "
-        "requests for embeddings are full.",
+        "Jobs that a worker runs at once. They mostly wait for the network; many jobs fill the "
+        "requests for embeddings.",
         256,
         ge=1,
         le=1000,
     )
     lease_seconds: float = _setting(
-        "A worker that renews no lease for so long loses its jobs to others.", 60, ge=0.2, le=3600
+        "A worker that renews no lease for this long loses its jobs to others.", 60, ge=0.2, le=3600
     )
     drain_seconds: float = _setting(
-        "Time that a worker has to stop after SIGTERM. Below the grace period of whatever stops "
-        "it.",
+        "Time that a worker has to stop after SIGTERM. It must be shorter than the grace period of "
+        "the supervisor.",
         30,
         ge=0.1,
         le=3600,
     )
     retry_base_seconds: float = _setting("Pause before the first retry.", 5, ge=0.01, le=600)
     retry_max_seconds: float = _setting(
-        "Longest pause; it doubles until then.", 600, ge=0.01, le=86_400
+        "The longest pause; pauses double up to this.", 600, ge=0.01, le=86_400
     )
     starved_seconds: float = _setting(
-        "A worker that took no hint for so long while hints waited ends with exit code 76, to be "
-        "started anew. Longer than `DOCMILL_RESEND_SECONDS`.",
+        "A worker that took no hint for this long while hints waited ends with exit code 76, to be "
+        "started again. Must be longer than `DOCMILL_RESEND_SECONDS`.",
         120,
         ge=1,
         le=3600,
@@ -718,7 +724,7 @@ class HintSettings(SettingsPart):
     section = "worker"
 
     resend_seconds: float = _setting(
-        "A hint that no worker took for so long is sent again.", 30, ge=0.2, le=3600
+        "A hint that no worker took for this long is sent again.", 30, ge=0.2, le=3600
     )
 
 
@@ -728,7 +734,7 @@ class HealthSettings(SettingsPart):
     section = "worker"
 
     heartbeat_file: Path | None = _setting(
-        "File that worker and beat touch while they do their work, for health checks.", None
+        "File that worker and beat touch while they work, for health checks.", None
     )
 
 
@@ -738,25 +744,25 @@ class MetricsSettings(SettingsPart):
     section = "metrics"
 
     metrics_port: int = _setting(
-        "Port on which worker, webhook and beat serve metrics for Prometheus; 0: none. Processes "
-        "of one machine need one each.",
+        "Port on which worker, webhook and beat serve metrics for Prometheus; 0: none. Each "
+        "process of a machine needs its own.",
         0,
         ge=0,
         le=65535,
     )
     metrics_host: str = _setting(
-        "Address of that port. There is no login: loopback, or a network of your own.",
+        "Address of that port. There is no login: use loopback, or your own network.",
         "127.0.0.1",
     )
 
 
 class ScheduleSettings(SettingsPart):
-    """How often beat asks for what."""
+    """How often beat sends each task."""
 
     section = "schedule"
 
     dispatch_seconds: float = _setting(
-        "How often beat settles what triggers left and sends hints.", 5, ge=0.2, le=300
+        "How often beat settles pending events and sends hints.", 5, ge=0.2, le=300
     )
     rescue_seconds: float = _setting(
         "How often it takes back the jobs of vanished workers.", 10, ge=0.2, le=300
@@ -768,7 +774,7 @@ class ScheduleSettings(SettingsPart):
         le=3600,
     )
     reconcile_seconds: float = _setting(
-        "How often it compares the newest files with documents. All of them: "
+        "How often it compares the newest files with documents. For all files see "
         "`DOCMILL_RECONCILE_ALL`.",
         300,
         ge=1,
@@ -777,41 +783,39 @@ class ScheduleSettings(SettingsPart):
 
 
 class CronSettings(SettingsPart):
-    """When workers do what is not done all the time. Every worker needs the same."""
+    """When scheduled work runs. Every worker needs the same values."""
 
     section = "cron"
 
     schedule_time_zone: Annotated[str, AfterValidator(_is_time_zone)] = _setting(
-        "Time zone of all cron expressions, `Europe/Berlin` for instance.", "UTC"
+        "Time zone of all cron expressions, such as `Europe/Berlin`.", "UTC"
     )
     reconcile_all: CronExpression = _setting(
         "When all files are compared with all documents.", "0 3 * * *"
     )
-    prune: CronExpression = _setting(
-        "When rows are removed that are older than they are kept.", "0 * * * *"
-    )
+    prune: CronExpression = _setting("When old rows are removed.", "0 * * * *")
     retry_failed: CronExpression | None = _setting(
-        "When documents that failed are tried again. Never when empty.", None
+        "When failed documents are tried again. Empty: never.", None
     )
     retry_failed_codes: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_codes_of), AfterValidator(_are_error_codes)
     ] = _setting(
-        "With which error codes, comma-separated.",
+        "Their error codes, comma-separated.",
         tuple(code for code, error in ERROR_CODES.items() if error.kind is ErrorKind.TRANSIENT),
     )
     retry_failed_documents: int = _setting(
-        "How many of them a run takes at most, those that wait longest first.", 100, ge=1, le=1000
+        "The most documents of a run, those that wait longest first.", 100, ge=1, le=1000
     )
     reindex_outdated: CronExpression | None = _setting(
-        "When documents are read again that this release reads better. Never when empty: their "
-        "embeddings are paid for again.",
+        "When documents are read again that this release reads better. Empty: never, because new "
+        "embeddings cost money.",
         None,
     )
     reindex_outdated_documents: int = _setting(
-        "How many documents a run takes at most.", 1000, ge=1, le=10_000
+        "The most documents of a run.", 1000, ge=1, le=10_000
     )
     reindex_outdated_dollars: float = _setting(
-        "What a run may cost at most, at the price of its tokens.", 1, ge=0
+        "The most that a run may cost, at the price of its tokens.", 1, ge=0
     )
 
 
@@ -820,13 +824,13 @@ class RetentionSettings(SettingsPart):
 
     section = "schedule"
 
-    keep_jobs_days: int = _setting("Finished jobs are kept for so long.", 30, ge=1, le=3650)
+    keep_jobs_days: int = _setting("How long finished jobs are kept.", 30, ge=1, le=3650)
     keep_staged_days: int = _setting(
-        "Embeddings that no job took up are kept for so long.", 7, ge=1, le=365
+        "How long embeddings are kept that no job used.", 7, ge=1, le=365
     )
     keep_embeddings_days: int = _setting(
-        "Embeddings of deleted files are kept for so long: who uploads the same text again "
-        "does not pay again. Nobody finds them. 0: not at all.",
+        "How long embeddings of deleted files are kept: uploading the same text again is then "
+        "free. Searches do not find them. 0: not at all.",
         0,
         ge=0,
         le=365,
@@ -840,5 +844,5 @@ class LogSettings(SettingsPart):
 
     log_format: Literal["json", "console"] = _setting("Form of log lines on stderr.", "json")
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "The least that is logged.", "info"
+        "The lowest level that is logged.", "info"
     )

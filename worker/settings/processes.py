@@ -1,4 +1,4 @@
-"""What each process reads of the settings: no more than it needs."""
+"""The settings that each process reads, and no more."""
 
 from typing import Self
 
@@ -36,7 +36,7 @@ class WorkerSettings(
 
     @model_validator(mode="after")
     def _starved_after_a_hint_is_sent_again(self) -> Self:
-        # A single lost hint would end the worker, and the next one, and the next.
+        # Otherwise a single lost hint would end this worker, then the next one, and so on.
         if self.starved_seconds <= self.resend_seconds:
             raise ValueError("DOCMILL_STARVED_SECONDS must be above DOCMILL_RESEND_SECONDS")
         return self
@@ -80,7 +80,7 @@ class Settings(
     McpSettings,
     parts.AdminSettings,
 ):
-    """All settings: of commands that an operator runs, which alone have the admin URL."""
+    """All settings: for commands that an operator runs. Only these have the admin URL."""
 
 
 #: The parts in the order in which docs list them.
@@ -109,7 +109,7 @@ PARTS: tuple[type[parts.SettingsPart], ...] = (
     parts.LogSettings,
 )
 
-#: What each process reads, by the name of its command.
+#: The settings of each process, by the name of its command.
 PROCESSES: dict[str, type[parts.SettingsPart]] = {
     "worker": WorkerSettings,
     "webhook": WebhookSettings,

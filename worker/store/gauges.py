@@ -1,4 +1,4 @@
-"""What the database knows of the whole installation, as numbers."""
+"""Numbers about the whole installation, from the database."""
 
 from dataclasses import dataclass
 from typing import Final, LiteralString
@@ -7,7 +7,7 @@ from docmill.worker.store.database import Connection
 
 READ: Final[LiteralString] = "select name, labels, value from ingest_private.gauges()"
 
-#: Names as they are exported: what each means, and its labels.
+#: Exported names, each with its meaning and its labels.
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "docmill_queue_jobs": ("Unfinished jobs by priority and place.", ("priority", "phase")),
     "docmill_queue_oldest_seconds": (
@@ -44,7 +44,7 @@ class Gauge:
 
 
 def read_gauges(connection: Connection) -> list[Gauge]:
-    """All of them."""
+    """Read all of them."""
     return [
         Gauge(f"docmill_{name}", labels, float(value))
         for name, labels, value in connection.execute(READ).fetchall()

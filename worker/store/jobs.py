@@ -72,7 +72,7 @@ class WorkerState:
     isolated: bool
     draining: bool
     version: str
-    providers: Sequence[str]  #: whose keys it has
+    providers: Sequence[str]  #: the providers that it has keys for
     offer: Offer = NO_OFFER  #: how it reads files
 
 

@@ -40,7 +40,7 @@ ACTIVE_INDEX: Final[LiteralString] = """
 FILL_VERSIONS: Final[LiteralString] = "select ingest_private.fill_index_versions()"
 
 
-#: What is stored beside each chunk for searches.
+#: The data that is stored beside each chunk for searches.
 ChunkCopy = Literal["sketches", "lexemes"]
 #: Number of chunks in one transaction that makes copies.
 FILL_PAGE: Final = 500

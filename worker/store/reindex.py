@@ -1,4 +1,4 @@
-"""Documents for other index versions, and those that are read again for the active one."""
+"""Documents for other index versions, and documents to read again for the active one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ READ_AGAIN: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class ReindexSource:
-    """A document as the active index version has it."""
+    """A document in the active index version."""
 
     index_version: int
     document: PublishedDocument
@@ -77,7 +77,7 @@ def read_again(
     after: UUID | None,
     max_tokens: int | None,
 ) -> ReadingPage:
-    """Make a job for each chosen document, at most so many.
+    """Make a job for each chosen document, up to a limit.
 
     See chosen_to_read in schema/functions.
     """

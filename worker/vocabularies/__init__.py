@@ -1,7 +1,8 @@
 """The vocabularies of embedding models, without a download.
 
-That of OpenAI's models lies here (`cl100k_base.tiktoken.gz`, published by OpenAI with tiktoken,
-MIT licence); tiktoken itself would fetch it. That of the local model comes with its wheel.
+The vocabulary of OpenAI's models is here (`cl100k_base.tiktoken.gz`, published by OpenAI with
+tiktoken, MIT licence), because tiktoken itself would download it. That of the local model comes
+with its wheel.
 """
 
 import base64
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from docmill.worker.errors import SettingsError
 
-if TYPE_CHECKING:  # a process that counts nothing loads neither
+if TYPE_CHECKING:  # a process that counts no tokens loads neither
     from tiktoken import Encoding
     from tokenizers import Tokenizer
 
-#: The same bytes that tiktoken fetches, packed. A unit test compares its checksum with tiktoken's.
+#: The same bytes that tiktoken downloads, packed. A unit test compares the checksum with
+#: tiktoken's.
 OPENAI_FILE: Final = Path(__file__).with_name("cl100k_base.tiktoken.gz")
-#: How text falls apart before it is merged: tiktoken's, letter by letter. A unit test compares.
+#: The pattern that splits text before merging, exactly as in tiktoken. A unit test compares.
 _OPENAI_PATTERN: Final = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
@@ -30,7 +32,7 @@ _OPENAI_PATTERN: Final = (
 def openai_encoding() -> "Encoding":
     """The encoding of OpenAI's embedding models, text-embedding-3-small and -large and ada-002.
 
-    Without the special tokens: a document that spells one out has written text.
+    It has no special tokens: if a document contains one, it is ordinary text.
     """
     from tiktoken import Encoding
 
@@ -42,7 +44,7 @@ def openai_encoding() -> "Encoding":
 
 
 def wordllama_folder() -> Path:
-    """Folder of the wheel that carries the local model; nothing of it is imported."""
+    """The folder of the wheel with the local model; nothing of it is imported."""
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
         raise SettingsError(

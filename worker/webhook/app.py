@@ -26,7 +26,7 @@ from docmill.worker.webhook.signatures import Verifier
 
 log = get_logger(__name__)
 
-#: A row of storage.objects is a few hundred bytes; user_metadata makes it larger.
+#: A row of storage.objects has a few hundred bytes; user_metadata makes it larger.
 MAX_BODY_BYTES: Final = 64 * 1024
 #: pg_net gives up after five seconds at most, so no honest sender takes longer.
 BODY_SECONDS: Final = 10.0
@@ -63,7 +63,7 @@ class Receiver:
         self._database = database
         self._verifier = verifier
         self._on_synced = on_synced
-        #: Its own metrics, of which /metrics tells.
+        #: This process's own metrics, for /metrics.
         self.registry = CollectorRegistry()
         self._answered = Counter(
             "docmill_webhook_requests", "Events by status.", ["status"], registry=self.registry

@@ -43,8 +43,8 @@ def _uuid(row: dict[str, Any], field: str) -> UUID:
 def _text(row: dict[str, Any], field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value or len(value) > _MAX_NAME:
-        raise BadEventError(f"{field} is not a text of reasonable length")
+        raise BadEventError(f"{field} is not a text, or its length is not plausible")
     # Names in Storage hold neither of these, and Postgres would refuse them.
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadEventError(f"{field} holds characters that no name has")
+        raise BadEventError(f"{field} has characters that no name can have")
     return value

@@ -1,1 +1,1 @@
-"""The commands, a module for each task; each imports what it runs when it is called."""
+"""The commands, one module for each task. A command imports its code only when it is called."""

@@ -1,4 +1,4 @@
-"""Everything of a person away, everything of an index out."""
+"""Erase all data of a person; export an index."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +39,9 @@ def export(
 def erase(
     owner: Annotated[
         str,
-        typer.Option("--owner", metavar="SUB", help="Whose: id or e-mail.", callback=not_empty),
+        typer.Option(
+            "--owner", metavar="SUB", help="The person's id or e-mail.", callback=not_empty
+        ),
     ],
     objects: Annotated[
         bool, typer.Option("--objects", help="Delete their files in Storage as well.")

@@ -20,10 +20,10 @@ def ingest(
         bool, typer.Option("--wait", help="Return when every document is done.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="The owner is right, although nobody is known by it.")
+        bool, typer.Option("--yes", help="Use this owner although no user has it.")
     ] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Upload nothing: say what it would cost.")
+        bool, typer.Option("--estimate", help="Upload nothing; show the cost.")
     ] = False,
     json: Json = False,
 ) -> int:
@@ -49,7 +49,7 @@ def ingest(
 
 
 class SearchedBy(StrEnum):
-    """What a query is compared with."""
+    """How a query is compared with passages."""
 
     WORDS = "words"
     MEANING = "meaning"
@@ -61,7 +61,7 @@ def search(
     query: str,
     owner: Owner = None,
     by: Annotated[
-        SearchedBy, typer.Option(help="The words of passages, their embeddings, or both.")
+        SearchedBy, typer.Option(help="By words, by meaning (vector), or by both.")
     ] = SearchedBy.BOTH,
     limit: Annotated[int, typer.Option("-k", help="Number of hits.", min=1, max=200)] = 5,
     json: Json = False,
@@ -83,7 +83,9 @@ def ask(question: str, owner: Owner = None, json: Json = False) -> int:
 @app.command(rich_help_panel=DOCUMENTS)
 def extract(
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
-    chunks: Annotated[bool, typer.Option("--chunks", help="What is embedded, instead.")] = False,
+    chunks: Annotated[
+        bool, typer.Option("--chunks", help="Show what is embedded instead.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Show what is read from a file. Needs no service."""

@@ -1,4 +1,4 @@
-"""The processes that stay."""
+"""The long-running processes."""
 
 from typing import Annotated
 
@@ -46,7 +46,7 @@ def flower() -> int:
 @app.command(rich_help_panel=RUN)
 def mcp(
     http: Annotated[
-        bool, typer.Option("--http", help="Serve streamable HTTP, each request as its bearer.")
+        bool, typer.Option("--http", help="Serve HTTP; each request has its user's token.")
     ] = False,
 ) -> int:
     """Let agents search and read as a user (Model Context Protocol)."""

@@ -1,4 +1,4 @@
-"""Schema, sources, and whether everything is as it should be."""
+"""Schema, sources, and a check that everything is right."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ sources_app = group("sources", SET_UP)
 
 @app.command(rich_help_panel=SET_UP)
 def doctor(json: Json = False) -> int:
-    """Check every part, and say what mends it."""
+    """Check every part, and say how to repair it."""
     from docmill.cli import doctor as doctor_command
 
     return doctor_command.doctor(as_json=json)
@@ -30,7 +30,7 @@ def config(json: Json = False) -> int:
 
 @app.command("verify-rls", rich_help_panel=SET_UP)
 def verify_rls(json: Json = False) -> int:
-    """Try to read and change what belongs to others. Keeps nothing."""
+    """Try to read and change other users' data. Keeps nothing."""
     from docmill.cli import verify_rls as verify_command
 
     return verify_command.verify_rls(as_json=json)
@@ -60,7 +60,7 @@ def schema_export(
     ] = Path("supabase/migrations"),
     json: Json = False,
 ) -> int:
-    """Write what `apply` does as a migration of the Supabase CLI.
+    """Write the schema as a migration of the Supabase CLI.
 
     Needs no database.
     """
@@ -81,13 +81,13 @@ def schema_check(json: Json = False) -> int:
 def schema_webhook(
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where docmill webhook is reached.", callback=text),
+        typer.Option(metavar="URL", help="The address of docmill webhook.", callback=text),
     ] = None,
     rotate: Annotated[bool, typer.Option("--rotate", help="Sign with a new secret.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Send no more.")] = False,
     json: Json = False,
 ) -> int:
-    """Let the database send signed events; alone, say what is set up."""
+    """Let the database send signed events, or show what is set up."""
     from docmill.cli import doorbell
 
     return doorbell.doorbell(url, rotate=rotate, remove=remove, as_json=json)
@@ -95,7 +95,7 @@ def schema_webhook(
 
 @sources_app.callback(invoke_without_command=True)
 def sources_options(context: typer.Context) -> None:
-    """Which buckets are ingested."""
+    """Choose the buckets that are ingested."""
     help_without_command(context)
 
 
@@ -112,13 +112,13 @@ def sources_add(
     access: Annotated[
         str,
         typer.Option(
-            help="owner: its owner; inherit: whoever may read the object in Storage.",
+            help="owner: its owner; inherit: all who may read the object in Storage.",
             callback=text,
         ),
     ] = "owner",
     priority: Annotated[int, typer.Option(help="0 (first) to 9.")] = 5,
     weight: Annotated[
-        float, typer.Option(help="Share of the workers beside other sources of this priority.")
+        float, typer.Option(help="Its share of the workers among sources of this priority.")
     ] = 1.0,
     max_bytes: Annotated[int | None, typer.Option(help="Larger files are refused.")] = None,
     lane: Annotated[
@@ -127,9 +127,9 @@ def sources_add(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what is there.")] = False,
     json: Json = False,
 ) -> int:
-    """Ingest a bucket: what is there already, and what comes.
+    """Ingest a bucket: the files that are there, and all later ones.
 
-    Called again it changes the rules.
+    Call it again to change the rules.
     """
     from docmill.cli import sources
 
@@ -148,7 +148,7 @@ def sources_remove(
 ) -> int:
     """Stop ingesting a bucket.
 
-    What is searchable stays until its file changes, or is removed with --forget.
+    Its documents stay searchable until their files change, or leave search with --forget.
     """
     from docmill.cli import sources
 

@@ -1,4 +1,4 @@
-"""What embeddings have cost, and may cost."""
+"""What embeddings have cost, and limits on what they may cost."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ budget_app = group("budget", STEP_IN)
 
 
 class Period(StrEnum):
-    """What a budget is for, in UTC."""
+    """The period of a budget, in UTC."""
 
     DAY = "day"
     MONTH = "month"
@@ -21,13 +21,13 @@ class Period(StrEnum):
 
 Per = Annotated[Period, typer.Option("--per", help="A day or a month, in UTC.")]
 EachOwner = Annotated[
-    bool, typer.Option("--each-owner", help="For every owner who has no budget of their own.")
+    bool, typer.Option("--each-owner", help="For each owner without a budget of their own.")
 ]
 
 
 @budget_app.callback(invoke_without_command=True)
 def budget_options(context: typer.Context) -> None:
-    """Say how much may be spent on embeddings; over it jobs wait."""
+    """Limit spending on embeddings; above a limit jobs wait."""
     help_without_command(context)
 
 
@@ -60,7 +60,7 @@ def budget_set(
 def budget_remove(
     per: Per, owner: Owner = None, each_owner: EachOwner = False, json: Json = False
 ) -> int:
-    """Remove such a budget."""
+    """Remove a budget."""
     from docmill.cli import spending
 
     return spending.remove_budget(per.value, owner, each_owner=each_owner, as_json=json)
@@ -75,7 +75,7 @@ def usage(
         ),
     ] = None,
     by: Annotated[
-        str, typer.Option(help="owner, day, model, purpose, with commas in between.")
+        str, typer.Option(help="Group by owner, day, model, purpose (comma-separated).")
     ] = "day,model,purpose",
     owner: Owner = None,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""What an operator does about jobs."""
+"""An operator's actions on jobs."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from docmill.cli.options import MOST, JobId, Json, Yes, text
 
 @app.command(rich_help_panel=STEP_IN)
 def cancel(job_id: JobId, json: Json = False) -> int:
-    """Cancel a job; one that runs stops within about a second."""
+    """Cancel a job; a running job stops within about a second."""
     from docmill.cli import requests
 
     return requests.cancel(job_id, as_json=json)
@@ -22,7 +22,7 @@ def retry(
     code: Annotated[
         str | None, typer.Option(help="All documents that failed with this code.", callback=text)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many of them.")] = MOST,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many documents.")] = MOST,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -40,17 +40,17 @@ def retry(
 @app.command(rich_help_panel=STEP_IN)
 def pause(
     source: Annotated[
-        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="Only what this source ingests.")
+        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="Only documents of this source.")
     ] = None,
     owner: Annotated[str | None, typer.Option(metavar="SUB", help="Only this user's.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="The owner is right, although nobody is known by it.")
+        bool, typer.Option("--yes", help="Use this owner although no user has it.")
     ] = False,
     json: Json = False,
 ) -> int:
-    """Let no job begin until `resume`.
+    """Start no more jobs until `resume`.
 
-    Uploads are accepted, and jobs that run go on.
+    Uploads are accepted, and running jobs continue.
     """
     from docmill.cli import pauses
 
@@ -60,12 +60,12 @@ def pause(
 @app.command(rich_help_panel=STEP_IN)
 def resume(
     source: Annotated[
-        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="What was paused so.")
+        str | None, typer.Option(metavar="BUCKET[/PREFIX]", help="The paused source.")
     ] = None,
-    owner: Annotated[str | None, typer.Option(metavar="SUB", help="What was paused so.")] = None,
+    owner: Annotated[str | None, typer.Option(metavar="SUB", help="The paused owner.")] = None,
     json: Json = False,
 ) -> int:
-    """End what `pause` with the same options began."""
+    """End the pause that `pause` with the same options began."""
     from docmill.cli import pauses
 
     return pauses.resume(source, owner, as_json=json)
@@ -76,7 +76,7 @@ def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
     json: Json = False,
 ) -> int:
-    """Compare all of Storage with all documents, and repair."""
+    """Compare Storage with all documents, and repair."""
     from docmill.cli import reconcile as reconcile_command
 
     return reconcile_command.reconcile(dry_run=dry_run, as_json=json)

@@ -1,4 +1,4 @@
-"""Another model, and how it is searched."""
+"""Changing the model, and how the index is searched."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +14,11 @@ reindex_app = group("reindex", INDEX)
 
 
 Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, max=MOST)]
-Anyway = Annotated[bool, typer.Option("--anyway", help="Although documents are missing.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Even if documents are missing.")]
 
 
 class HnswChoice(StrEnum):
-    """Whether there shall be an HNSW index."""
+    """Whether to have an HNSW index."""
 
     ON = "on"
     OFF = "off"
@@ -33,12 +33,14 @@ def index_options(context: typer.Context) -> None:
 
 @index_app.command("hnsw")
 def index_hnsw(
-    choice: Annotated[HnswChoice, typer.Argument(help="auto: on where an owner has very much.")],
+    choice: Annotated[
+        HnswChoice, typer.Argument(help="auto: on if an owner has very many chunks.")
+    ],
     json: Json = False,
 ) -> int:
     """Build or drop the HNSW index.
 
-    Owners of more than 200,000 chunks are searched by it.
+    Searches use it for owners of more than 200,000 chunks.
     """
     from docmill.cli import index
 
@@ -47,16 +49,18 @@ def index_hnsw(
 
 @app.command(rich_help_panel=INDEX)
 def recall(
-    owners: Annotated[int, typer.Option(min=1, help="How many, from the largest down.")] = 5,
-    queries: Annotated[int, typer.Option(min=1, help="Stored embeddings to search for.")] = 20,
-    limit: Annotated[int, typer.Option(help="Hits of each search.")] = 10,
+    owners: Annotated[int, typer.Option(min=1, help="How many owners, largest first.")] = 5,
+    queries: Annotated[
+        int, typer.Option(min=1, help="How many stored embeddings to search for.")
+    ] = 20,
+    limit: Annotated[int, typer.Option(help="Hits for each search.")] = 10,
     bucket: Annotated[str | None, typer.Option(help="Only in this bucket.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Only in paths that begin so.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only paths that begin with this.")] = None,
     json: Json = False,
 ) -> int:
-    """Measure how many of the nearest passages searches find.
+    """Measure how many of the nearest passages a search finds.
 
-    Compares them with a search of everything.
+    Compares searches with an exact search of all passages.
     """
     from docmill.cli import index
 
@@ -67,7 +71,7 @@ def recall(
 
 @reindex_app.callback(invoke_without_command=True)
 def reindex_options(context: typer.Context) -> None:
-    """Change model, provider or chunk size while everybody searches."""
+    """Change model, provider or chunk size while searches go on."""
     help_without_command(context)
 
 
@@ -83,25 +87,25 @@ def reindex_start(
         int | None, typer.Option(min=1, max=4000, help="Width of the embeddings.")
     ] = None,
     chunk_tokens: Annotated[
-        int | None, typer.Option(min=32, max=6000, help="Most tokens in a chunk.")
+        int | None, typer.Option(min=32, max=6000, help="The most tokens in a chunk.")
     ] = None,
     document_prefix: Annotated[
-        str | None, typer.Option(help="Put before each text.", callback=text)
+        str | None, typer.Option(help="Text put before each chunk.", callback=text)
     ] = None,
     query_prefix: Annotated[
-        str | None, typer.Option(help="Put before each query.", callback=text)
+        str | None, typer.Option(help="Text put before each query.", callback=text)
     ] = None,
     send_dimensions: Annotated[
-        bool | None, typer.Option(help="Tell the provider how many dimensions are wanted.")
+        bool | None, typer.Option(help="Ask the provider for this many dimensions.")
     ] = None,
     lane: LaneOption = Lane.DIRECT,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Make an index version that differs in what is named.
+    """Make an index version with the changes that the options name.
 
-    Everything else is as in the active version. The schedule fills it.
+    Everything else stays as in the active version. The schedule fills it.
     """
     from docmill.cli import reindex
 
@@ -124,7 +128,7 @@ def reindex_start(
 
 @reindex_app.command("status")
 def reindex_status(json: Json = False) -> int:
-    """Show every index version, and what is left to do."""
+    """Show every index version, and how much work is left."""
     from docmill.cli import reindex
 
     return reindex.status(as_json=json)
@@ -151,7 +155,7 @@ def reindex_activate(
     version: Version,
     anyway: Anyway = False,
 ) -> int:
-    """Answer searches from a version that is filled."""
+    """Answer searches from another version, once it is filled."""
     from docmill.cli import reindex
 
     return reindex.activate(version, anyway=anyway)
@@ -161,13 +165,14 @@ def reindex_activate(
 def reindex_compare(
     version: Version,
     queries: Annotated[
-        Path | None, typer.Option(help="Your own queries, one on each line, with --owner.")
+        Path | None, typer.Option(help="A file of queries, one per line; needs --owner.")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Else so many that are drawn from documents.")
+        int,
+        typer.Option(min=1, max=10_000, help="Without --queries: how many to draw from documents."),
     ] = 100,
     owner: Annotated[
-        str | None, typer.Option(help="Search as this user, and for their documents alone.")
+        str | None, typer.Option(help="Search as this user, in their documents only.")
     ] = None,
     json: Json = False,
 ) -> int:
@@ -179,7 +184,7 @@ def reindex_compare(
 
 @reindex_app.command("rollback")
 def reindex_rollback(anyway: Anyway = False) -> int:
-    """Answer searches from the version that was active before."""
+    """Answer searches from the previously active version again."""
     from docmill.cli import reindex
 
     return reindex.rollback(anyway=anyway)
@@ -196,16 +201,17 @@ def reindex_drop(version: Version) -> int:
 @reindex_app.command("documents")
 def reindex_documents(
     outdated: Annotated[
-        bool, typer.Option("--outdated", help="A live worker would read them better.")
+        bool, typer.Option("--outdated", help="Those that a live worker would read better.")
     ] = False,
     failed: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Failed with this code.", callback=not_empty)
+        str | None,
+        typer.Option(metavar="CODE", help="Those that failed with this code.", callback=not_empty),
     ] = None,
     unread_pages: Annotated[
-        bool, typer.Option("--unread-pages", help="Some of their pages could not be read.")
+        bool, typer.Option("--unread-pages", help="Those with pages that could not be read.")
     ] = False,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Published longer ago: 12h, 30d, 8w.")
+        str | None, typer.Option(metavar="AGE", help="Those published longer ago: 12h, 30d, 8w.")
     ] = None,
     source: Annotated[
         str | None,
@@ -213,7 +219,7 @@ def reindex_documents(
     ] = None,
     owner: Owner = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="At most so many documents.")
+        int | None, typer.Option(min=1, max=MOST, help="At most this many documents.")
     ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -224,7 +230,7 @@ def reindex_documents(
 ) -> int:
     """Read documents again in the active version.
 
-    They are found as before until that is done.
+    Searches find them as before until that is done.
     """
     from docmill.cli import rereading
 

@@ -1,4 +1,4 @@
-"""What runs, waits and failed, and why."""
+"""Jobs that run, wait or failed, and why."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from docmill.cli.options import Age, JobId, Json, Owner, text
 
 @app.command(rich_help_panel=WATCH)
 def status(json: Json = False) -> int:
-    """What runs, what waits, what failed."""
+    """Show what runs, what waits and what failed."""
     from docmill.cli import observe
 
     return observe.status(as_json=json)
@@ -18,10 +18,10 @@ def status(json: Json = False) -> int:
 
 @app.command(rich_help_panel=WATCH)
 def top(
-    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show it once, then end.")] = False,
     json: Json = False,
 ) -> int:
-    """Workers, stages, rates, owners and the slowest jobs, live."""
+    """Show workers, stages, rates, owners and slow jobs, live."""
     from docmill.cli import top as top_command
 
     return top_command.top(once=once, as_json=json)
@@ -65,7 +65,7 @@ def explain(job_id: JobId, json: Json = False) -> int:
 @app.command(rich_help_panel=WATCH)
 def watch(
     owner: Owner = None,
-    until_idle: Annotated[bool, typer.Option(help="Stop when no job is left to do.")] = False,
+    until_idle: Annotated[bool, typer.Option(help="Stop when no job is left.")] = False,
     json: Json = False,
 ) -> int:
     """Follow jobs live until Ctrl-C."""
@@ -76,7 +76,7 @@ def watch(
 
 @app.command(rich_help_panel=WATCH)
 def schedule(json: Json = False) -> int:
-    """What runs at which times, and what its last run did and cost."""
+    """Show what runs at which times, its last run and cost."""
     from docmill.cli import schedule as schedule_command
 
     return schedule_command.schedule(as_json=json)
@@ -85,10 +85,10 @@ def schedule(json: Json = False) -> int:
 @app.command(rich_help_panel=WATCH)
 def quarantine(
     retry: Annotated[
-        bool, typer.Option("--retry", help="Try the documents of all that are listed again.")
+        bool, typer.Option("--retry", help="Retry the documents of the listed chunks.")
     ] = False,
     owner: Owner = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 100,
     json: Json = False,
 ) -> int:
     """List the chunks that the provider refused, or retry them."""

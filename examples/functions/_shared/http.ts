@@ -1,9 +1,9 @@
-// What the functions have in common: how they read a request, refuse one, and ask other servers.
+// Code that all functions share: it reads requests, refuses them, and calls other servers.
 
 export const TIMEOUT_MS = 15_000;
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** Why a request is not answered. `code` is stable; the text is for people. */
+/** Why a request is refused. `code` is stable; the text is for people. */
 export class Refusal extends Error {
   constructor(
     readonly status: number,
@@ -15,7 +15,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Serves POST requests of pages of any origin. A Refusal that is thrown becomes `refused(it)`. */
+/** Serves POST requests from pages of any origin. A thrown Refusal becomes `refused(it)`. */
 export function serve(
   answer: (request: Request, headers: Headers) => Promise<Response>,
   refused: (refusal: Refusal) => unknown,
@@ -36,7 +36,7 @@ export function serve(
       }
       return await answer(request, headers);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error; // ours: answered with 500, its text only logged
+      if (!(error instanceof Refusal)) throw error; // a bug: status 500, text in the log only
       if (error.retryAfter) headers.set("retry-after", error.retryAfter);
       return Response.json(refused(error), { status: error.status, headers });
     }
@@ -63,13 +63,13 @@ export async function bodyOf(request: Request): Promise<unknown> {
 export function textOf(body: unknown, name: string, maxCharacters: number): string {
   const text = body instanceof Object ? (body as Record<string, unknown>)[name] : undefined;
   if (typeof text !== "string" || !text.trim() || [...text].length > maxCharacters) {
-    throw new Refusal(400, `${name} is a text of 1 to ${maxCharacters} characters`);
+    throw new Refusal(400, `${name} must be a text of 1 to ${maxCharacters} characters`);
   }
   if (!text.isWellFormed()) throw new Refusal(400, `${name} is not valid Unicode`);
   return text;
 }
 
-/** The answer to a request; a Refusal with this status where there is none. */
+/** Sends a request. Throws a Refusal with this status if there is no answer. */
 export async function reach(
   whom: string,
   status: number,
@@ -84,7 +84,7 @@ export async function reach(
   }
 }
 
-// The text of an answer stays out of the log: providers quote keys and queries.
+// Never log the text of an answer: providers quote keys and queries in it.
 export async function complain(whom: string, answer: Response) {
   await answer.body?.cancel();
   console.error(`${whom} answered ${answer.status}`);

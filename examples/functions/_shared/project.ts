@@ -1,4 +1,4 @@
-// The project's Data API, asked in the caller's name, and the embeddings of queries.
+// Calls of the project's Data API as the caller, and embeddings of queries.
 
 import { complain, reach, Refusal, TIMEOUT_MS } from "./http.ts";
 import { reached } from "./providers/registry.ts";
@@ -7,7 +7,7 @@ const PROJECT = Deno.env.get("SUPABASE_URL"); // Supabase sets it
 const REMEMBERED_MS = 60_000;
 const MOST_REMEMBERED = 1000;
 
-/** How a query is embedded for the index version that answers. */
+/** How to embed a query for the active index version. */
 export type Index = {
   id: number;
   model: string;
@@ -17,10 +17,11 @@ export type Index = {
   provider: string;
 };
 
-// What callers were told, by what they came with: who was never let in, is not let in by this.
+// Cached answers by the headers of the caller: the cache lets in only callers that were let in
+// before.
 const remembered = new Map<string, { index: Index; until: number }>();
 
-/** The request of a caller's, as headers of one to the Data API. */
+/** Headers for a call of the Data API as this caller. */
 function headersFor(request: Request): Headers {
   const headers = new Headers({ "accept-profile": "ingest", "content-profile": "ingest" });
   for (const name of ["apikey", "authorization"]) {
@@ -31,9 +32,9 @@ function headersFor(request: Request): Headers {
 }
 
 /**
- * The active index: asked once a minute for each caller, or `anew`, as a request with the header
- * cache-control: no-cache wants it. Whoever may search may ask for it: the Data API verifies every
- * kind of token that the project accepts, and refuses all others.
+ * The active index. It is read once a minute for each caller, or again for a request with the
+ * header cache-control: no-cache (`anew`). Every user who may search may read it: the Data API
+ * verifies every kind of token that the project accepts, and refuses all others.
  */
 export async function indexFor(request: Request, anew = false): Promise<Index> {
   const headers = headersFor(request);
@@ -74,7 +75,7 @@ export async function isOutdated(answer: Response): Promise<boolean> {
   return code === "22023";
 }
 
-/** Calls a function of the schema ingest as the caller; the answer may be an error of it. */
+/** Calls a function of the schema ingest as the caller; its answer may be an error. */
 export function call(
   request: Request,
   name: string,
@@ -91,7 +92,7 @@ export function call(
     }));
 }
 
-/** The embedding of a query, as the index wants it. */
+/** Embeds a query for the index. */
 export async function embed(query: string, index: Index): Promise<number[]> {
   const { dimensions } = index;
   const { provider, access } = reached(index.provider);
@@ -101,7 +102,7 @@ export async function embed(query: string, index: Index): Promise<number[]> {
       method: "POST",
       headers: { ...asked.headers, "content-type": "application/json" },
       body: JSON.stringify(asked.body),
-      redirect: "error", // it would carry the key to wherever an answer says
+      redirect: "error", // a redirect would send the key to another server
       signal: AbortSignal.timeout(TIMEOUT_MS),
     }));
   if (!answer.ok) {

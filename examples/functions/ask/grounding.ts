@@ -1,5 +1,5 @@
-// What is sent to the model, and what is made of its answer. No I/O. docmill.worker.grounding does
-// the same in Python; tests compare the two.
+// Makes the text for the model and checks its answer. No I/O. docmill.worker.grounding does the
+// same in Python; tests compare the two.
 
 import prompts from "./prompts.json" with { type: "json" };
 
@@ -19,19 +19,19 @@ export type Passage = {
 export type Source = Passage & { number: number };
 export type Message = { role: string; content: string };
 
-// Control characters, marks of direction, and tag characters, which are read by models alone.
+// Control characters, marks of direction, and tag characters, which only models read.
 const UNSEEN =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
 const CITATION = /([ \t]*)[[【][ \t]*([0-9]{1,4}(?:[ \t]*[,;][ \t]*[0-9]{1,4})*)[ \t]*[\]】]/g;
 
-/** A marker that no document can know. */
+/** A random marker, so that no document can contain it. */
 export const makeNonce = () =>
   [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 
-/** Tokens of a text, rather too many: a third of its bytes. */
+/** Estimates the tokens of a text, rather too high: a third of its bytes. */
 export const tokensOf = (text: string) => Math.ceil(new TextEncoder().encode(text).length / 3);
 
-/** A text of a document without what nobody sees, and without what looks like a citation. */
+/** Removes invisible characters and everything that looks like a citation. */
 export const cleaned = (text: string) => text.replace(UNSEEN, "").replace(CITATION, "$1($2)");
 
 /** The passages that fit into the budget, numbered, and their text between delimiters. */
@@ -70,7 +70,7 @@ function textOf(passage: Passage): string {
 
 const oneLine = (text: string) => cleaned(text).split(/[ \t\n\v\f\r]+/).filter(Boolean).join(" ");
 
-/** The messages for an answer: rules, what was said before as far as there is room, the question. */
+/** The messages for an answer: rules, as much earlier conversation as fits, the question. */
 export function answerMessages(
   question: string,
   context: string,
@@ -85,7 +85,7 @@ export function answerMessages(
   ];
 }
 
-/** The messages for a question that stands by itself. */
+/** The messages that ask for the question in a form that needs no conversation. */
 export function rewriteMessages(question: string, history: Message[]): Message[] {
   const said = fitting(history).map(({ role, content }) =>
     `${role === "user" ? "User" : "Assistant"}: ${content}`
@@ -96,13 +96,14 @@ export function rewriteMessages(question: string, history: Message[]): Message[]
   ];
 }
 
-/** What is searched for: the question that the model wrote, the user's own where it wrote none. */
+/** The query of the search: the model's question, or the user's own if the model wrote none. */
 export function queryOf(written: string, question: string): string {
   const line = written.split("\n").map((line) => line.trim()).find(Boolean) ?? question;
   return [...line].slice(0, prompts.query_characters).join("");
 }
 
-// Pairs of question and answer, the newest that fit. Old numbers would name new sources.
+// The newest pairs of question and answer that fit. Their citations are removed, because the old
+// numbers would name new sources.
 function fitting(history: Message[]): Message[] {
   let left = prompts.history_tokens;
   const kept: Message[] = [];
@@ -116,7 +117,7 @@ function fitting(history: Message[]): Message[] {
   return kept;
 }
 
-// In one pass: a value that looks like a place to be filled stays as it is.
+// In one pass: a value that looks like a placeholder stays unchanged.
 const filled = (template: string, values: Record<string, string>) =>
   template.replace(/\{([a-z_]+)\}/g, (whole, name) => values[name] ?? whole);
 
@@ -128,8 +129,8 @@ export type Checked = {
 };
 
 /**
- * The answer with citations of sources that were sent, and no others. `removed` has the numbers
- * that name none. What cites nothing is no answer.
+ * The answer with only the citations of sources that were sent. `removed` has the other numbers. A
+ * text without a citation is not an answer.
  */
 export function checked(written: string, sources: number, nonce: string): Checked {
   const cited = new Set<number>();

@@ -3,8 +3,8 @@
 //   delta    {text}, as the model writes it: not checked yet
 //   result   {outcome, answer, cited, removed, is_cut, message_id}: shown instead of the deltas
 //   error    {code, error}
-// All that is read and written in the project, is read and written as the caller. What goes wrong
-// before the first event is a status and {"code": code, "error": text}.
+// The function reads and writes the project as the caller. An error before the first event is a
+// status and {"code": code, "error": text}.
 
 import { bodyOf, complain, Refusal, serve, textOf } from "../_shared/http.ts";
 import { call, embed, type Index, indexFor, isOutdated } from "../_shared/project.ts";
@@ -36,7 +36,7 @@ serve(async (request, headers) => {
 function conversationOf(body: unknown): string | null {
   const id = (body as { conversation_id?: unknown }).conversation_id ?? null;
   if (id !== null && (typeof id !== "string" || !UUID.test(id))) {
-    throw new Refusal(400, "conversation_id is the id of a conversation");
+    throw new Refusal(400, "conversation_id must be the id of a conversation");
   }
   return id;
 }
@@ -63,7 +63,7 @@ async function note(request: Request, question: string, id: string | null): Prom
   throw new Refusal(503, "the question could not be stored", "data_api_unavailable");
 }
 
-/** The passages that the caller may read, for the question as it stands by itself. */
+/** Searches passages that the caller may read, for the question without its conversation. */
 async function search(
   request: Request,
   index: Index,
@@ -132,7 +132,7 @@ async function* answer(
   yield ["result", { ...result, is_cut: isCut, message_id }];
 }
 
-/** Stores the answer; null where that fails, for the answer is there all the same. */
+/** Stores the answer; null if that fails, because the caller gets the answer anyway. */
 async function record(
   request: Request,
   asked: Asked,
@@ -151,7 +151,7 @@ async function record(
   return null;
 }
 
-/** Events as they are sent. A client that goes away ends the call of the model. */
+/** Sends events. If the client goes away, the call of the model ends. */
 function streamOf(events: AsyncGenerator<Event>, gone: AbortController): ReadableStream {
   const encoder = new TextEncoder();
   const encoded = ([name, data]: Event) =>

@@ -1,4 +1,4 @@
-// Any server with OpenAI's chat API, and any with the usual rerank API.
+// Calls any server with OpenAI's chat API, and any with the usual rerank API.
 
 import { complain, Refusal } from "../_shared/http.ts";
 import { type Message, type Passage, prompts } from "./grounding.ts";
@@ -11,7 +11,7 @@ const RERANK_KEY = Deno.env.get("DOCMILL_RERANK_API_KEY");
 const RERANK_MODEL = Deno.env.get("DOCMILL_RERANK_MODEL");
 
 const ANSWER_MS = Number(Deno.env.get("DOCMILL_CHAT_TIMEOUT_SECONDS") ?? 100) * 1000;
-const STEP_MS = 15_000; // a rewritten question, an order of passages
+const STEP_MS = 15_000; // for rewriting a question or ordering passages
 
 export function requireModels() {
   if (!CHAT_MODEL) {
@@ -19,7 +19,7 @@ export function requireModels() {
   }
 }
 
-/** The text that the model writes, piece by piece; returns whether it was cut at its limit. */
+/** Yields the model's text in pieces; returns whether it was cut at the limit. */
 export async function* written(
   messages: Message[],
   signal: AbortSignal,
@@ -32,7 +32,7 @@ export async function* written(
   }
 }
 
-/** The whole text, for a short step before the answer; empty where the model does not write it. */
+/** The whole text, for a short step before the answer; empty if the model fails. */
 export async function completed(messages: Message[], signal: AbortSignal): Promise<string> {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(STEP_MS)]);
   try {
@@ -47,7 +47,7 @@ export async function completed(messages: Message[], signal: AbortSignal): Promi
 }
 
 async function chat(messages: Message[], stream: boolean, signal: AbortSignal) {
-  // OpenAI's newer models refuse the name that all others know.
+  // OpenAI's newer models refuse the field name that all other models accept.
   const limit = new URL(CHAT).hostname === "api.openai.com" ? "max_completion_tokens" : "max_tokens";
   const answer = await fetch(`${CHAT}/chat/completions`, {
     method: "POST",
@@ -103,7 +103,7 @@ function refusalFor(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted && (signal.reason as Error)?.name === "TimeoutError") {
     return new Refusal(504, "the chat server took too long", "chat_timeout");
   }
-  if (signal.aborted) return error; // the client is gone: nobody is told
+  if (signal.aborted) return error; // the client is gone: report nothing
   console.error(`the chat server: ${(error as Error).name}`);
   if (error instanceof SyntaxError) {
     return new Refusal(502, "the chat server did not answer as OpenAI does", "chat_invalid");
@@ -111,7 +111,7 @@ function refusalFor(error: unknown, signal: AbortSignal): unknown {
   return new Refusal(502, "the chat server did not answer", "chat_unavailable");
 }
 
-/** The passages, the best first; as the search had them without a reranker, or where it fails. */
+/** The passages, best first; in the order of the search without a reranker or if it fails. */
 export async function ranked(
   query: string,
   passages: Passage[],
@@ -126,7 +126,7 @@ export async function ranked(
         "content-type": "application/json",
         ...(RERANK_KEY && { authorization: `Bearer ${RERANK_KEY}` }),
       },
-      // Cohere, Jina and vLLM are told a model; TEI has one, and another word for documents.
+      // Cohere, Jina and vLLM need a model; TEI has only one, and another field for documents.
       body: JSON.stringify(
         RERANK_MODEL
           ? { model: RERANK_MODEL, query, documents: texts, top_n: texts.length }
@@ -148,7 +148,7 @@ export async function ranked(
 
 type Rank = { index: number; relevance_score?: number; score?: number };
 
-// Those that it does not name come after those that it does.
+// Passages that the reranker does not name come last.
 function inOrder(passages: Passage[], said: { results?: Rank[] } | Rank[]): Passage[] {
   const ranks = Array.isArray(said) ? said : said.results ?? [];
   const scoreOf = (rank: Rank) => rank.relevance_score ?? rank.score ?? 0;

@@ -1,10 +1,10 @@
-// POST {"input": text} answers {"model": name, "embedding": [numbers]}: the embedding of a query,
-// made here because here is the provider's key. Whoever may search may ask.
+// POST {"input": text} answers {"model": name, "embedding": [numbers]}: the embedding of a query.
+// It runs here because the provider's key is here. Every user who may search may call it.
 
 import { bodyOf, serve, textOf } from "../_shared/http.ts";
 import { embed, indexFor } from "../_shared/project.ts";
 
-const MAX_CHARACTERS = 8000; // a query, not a document
+const MAX_CHARACTERS = 8000; // enough for a query, not for a document
 
 serve(async (request, headers) => {
   const index = await indexFor(request);

@@ -1,1 +1,1 @@
-"""The programs of peers that bench-peers runs, each in a venv of its own."""
+"""The programs of peers that bench-peers runs, each in its own venv."""

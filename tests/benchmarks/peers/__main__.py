@@ -1,14 +1,13 @@
-"""The same files by docmill and by its peers: how fast, with how many requests, by how much work.
+"""docmill and its peers on the same files: speed, number of requests, and work.
 
-`make bench-peers`; OPTIONS="--runs 1" for less. Each peer runs in a venv of its own under
-.venv/peers, with the newest release, which is printed. All embed with one provider, which answers
-after 200 ms, and write to the PostgreSQL of docmill's wheel. No side has a vector index: that is
-what each of them makes by itself.
+`make bench-peers`; OPTIONS="--runs 1" for less. Each peer runs in its own venv under .venv/peers,
+with its newest release, which is printed. All embed with one provider, which answers after 200 ms,
+and write to the PostgreSQL of docmill's wheel. No side has a vector index, because none of them
+makes one by itself.
 
-Peers read a folder and write rows. docmill gets each file through Storage's API, and the time ends
-when the last one can be searched. So its time holds more: uploads, triggers, job rows, reading in
-children without rights, words for text search. On both sides the clock begins when everything is
-imported.
+Peers read a folder and write rows. docmill gets each file through Storage's API, and its time ends
+when the last file can be searched. So its time includes more: uploads, triggers, job rows, reading
+in children without rights, words for text search. On both sides the clock starts after all imports.
 """
 
 import argparse
@@ -41,7 +40,7 @@ FILES: Final = 300
 LATENCY_MS: Final = 200
 VENVS: Final = Path(sys.prefix) / "peers"
 HERE: Final = Path(__file__).parent
-#: Program of each peer, and what its venv holds.
+#: The program of each peer, and the packages in its venv.
 PEERS: Final = {
     "langchain": (
         *("langchain.py", "langchain-postgres", "langchain-openai", "langchain-text-splitters"),
@@ -56,7 +55,7 @@ PEERS: Final = {
         *("pypdf", "docx2txt", "beautifulsoup4"),
     ),
 }
-#: What says which release was measured.
+#: The packages whose versions name the measured release.
 NAMES: Final = {
     "langchain": "langchain-postgres",
     "llamaindex": "llama-index-core",
@@ -66,7 +65,7 @@ NAMES: Final = {
 
 @dataclass
 class Run:
-    """One system, once."""
+    """One run of one system."""
 
     seconds: float
     requests: float
@@ -101,7 +100,7 @@ class Runs:
 
 
 def make_files(folder: Path, count: int) -> int:
-    """Notes, pages, Word files and PDFs of one to eight pages, all different; how many bytes."""
+    """Different notes, pages, Word files and PDFs of one to eight pages; returns the bytes."""
     writer = Writer()
     for number in range(count):
         pages = 1 + number % 8
@@ -127,7 +126,7 @@ def _file(writer: Writer, number: int, pages: int) -> tuple[str, bytes]:
 
 @contextmanager
 def surroundings() -> Iterator[tuple[Path, PostgresServer, RunningProvider]]:
-    """A PostgreSQL and a provider of one run's own."""
+    """The PostgreSQL and the provider of one run."""
     with tempfile.TemporaryDirectory(prefix="docmill-bench-") as name:
         folder = Path(name)
         postgres = start_postgres(folder / "postgres")
@@ -140,7 +139,7 @@ def surroundings() -> Iterator[tuple[Path, PostgresServer, RunningProvider]]:
 
 
 def run_peer(peer: str, files: Path) -> Run:
-    """A peer's program, from its start to its end."""
+    """Run a peer's program from its start to its end."""
     with (
         surroundings() as (_folder, postgres, provider),
         make_database(postgres, "project") as database,
@@ -197,13 +196,13 @@ def run_docmill(files: Path) -> Run:
                 running.start_all()
                 worker = running.children[-1]
                 until(lambda: "zygote_ready" in worker.log_path.read_text(), "parsers loaded")
-                provider.tell()  # empty books: the worker has tried its key
+                provider.tell()  # reset the record: the worker has tried its key
                 meter = Meter(postgres=[postgres.child.pid])
                 meter.follow("Storage", running.storage.child.pid)
                 meter.follow("Redis", redis.child.pid)
                 for child in running.children:
                     meter.follow(child.name.partition("-")[0], child.pid, alone=True)
-                # The zygote, and all that read files.
+                # The zygote, and all processes that read files.
                 for pid in children(worker.pid):
                     meter.follow("reading", pid)
                 started = time.monotonic()
@@ -243,7 +242,7 @@ def _wait(running: Installation, count: int) -> None:
 
 
 def prepare(peers: Sequence[str]) -> None:
-    """A venv for each peer, made once."""
+    """Make a venv for each peer, once."""
     for peer in peers:
         python = VENVS / peer / "bin" / "python"
         if not python.exists():
@@ -261,7 +260,7 @@ def prepare(peers: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Measure by turns, and print."""
+    """Measure in turns, and print."""
     parser = argparse.ArgumentParser(description="docmill and its peers on the same files.")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--files", type=int, default=FILES)

@@ -28,7 +28,7 @@ store = PGVectorStore.create_sync(
         model="fake-embedding",
         base_url=base_url,
         api_key="k",
-        # Else it fetches a vocabulary and sends tokens instead of text.
+        # Otherwise it downloads a vocabulary and sends tokens instead of text.
         check_embedding_ctx_length=False,
     ),
 )

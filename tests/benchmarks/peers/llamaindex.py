@@ -32,7 +32,7 @@ store = PGVectorStore.from_params(
 )
 pipeline = IngestionPipeline(
     transformations=[
-        # By words: its own counter fetches a vocabulary.
+        # Counts words, because its own counter downloads a vocabulary.
         SentenceSplitter(chunk_size=300, chunk_overlap=0, tokenizer=str.split),
         OpenAIEmbedding(
             model_name="fake-embedding", api_base=base_url, api_key="k", embed_batch_size=256

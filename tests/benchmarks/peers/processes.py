@@ -1,4 +1,4 @@
-"""What processes take: CPU seconds of whole trees, and the most memory that they hold at once."""
+"""CPU seconds of whole trees of processes, and the most memory that they use at once."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ _POLL_SECONDS: Final = 0.2
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has begun, as far as they run."""
+    """The running processes that a process has started."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
@@ -20,14 +20,14 @@ def children(pid: int) -> list[int]:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """A process and all its descendants."""
     yield pid
     for child in children(pid):
         yield from tree(child)
 
 
 def _times(pid: int) -> list[float]:
-    # User and system time of its own, then of children that have ended and were waited for.
+    # Its own user and system time, then the time of ended children that it waited for.
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -36,12 +36,12 @@ def _times(pid: int) -> list[float]:
 
 
 def own_cpu_of(pid: int) -> float:
-    """Seconds of a process."""
+    """CPU seconds of a process."""
     return sum(_times(pid)[:2])
 
 
 def cpu_of(pid: int) -> float:
-    """Seconds of a process and of its children that have ended and were waited for."""
+    """CPU seconds of a process and of its ended children that it waited for."""
     return sum(_times(pid))
 
 
@@ -55,7 +55,7 @@ def memory_of(pid: int) -> float:
 
 
 class Meter:
-    """Looks at processes while they run. What ends between two looks is counted by its parent."""
+    """Watches running processes. A process that ends between two looks is counted by its parent."""
 
     def __init__(self, *, postgres: Sequence[int]) -> None:
         self.peak_mb = 0.0
@@ -68,14 +68,14 @@ class Meter:
         self._thread.start()
 
     def follow(self, part: str, pid: int, *, alone: bool = False) -> None:
-        """Count this process and its descendants to a part; `alone`: without them."""
+        """Count this process and its descendants to a part; `alone`: only the process."""
         if alone:
             self._alone.add(part)
         self._roots.setdefault(part, []).append(pid)
         self._before[part] = self._sum(part)
 
     def stop(self) -> None:
-        """Look once more. A process that has ended by now counts as at the last look."""
+        """Look once more. A process that has ended counts as at the last look."""
         self._stopping.set()
         self._thread.join()
 
@@ -87,7 +87,7 @@ class Meter:
         while True:
             ended = self._stopping.wait(_POLL_SECONDS)
             for part in list(self._roots):
-                # A tree that ends takes its account along: the most that was seen counts.
+                # A tree that ends takes its figures along, so the highest value counts.
                 self._after[part] = max(self._after.get(part, 0), self._sum(part))
             self.peak_mb = max(self.peak_mb, self._memory())
             if ended:

@@ -1,17 +1,17 @@
-"""What the peers' programs share: when they begin, and how they read a file."""
+"""Code that the peers' programs share: the start signal, and reading a file."""
 
 import sys
 from pathlib import Path
 
 
 def wait_for_start() -> None:
-    """Say that everything is imported, and wait until the clock runs."""
+    """Report that everything is imported, and wait until the clock runs."""
     print("ready", flush=True)
     sys.stdin.readline()
 
 
 def text_of(path: Path) -> str:
-    """The text of a PDF, DOCX, HTML or text file, by the libraries that their own loaders use."""
+    """The text of a PDF, DOCX, HTML or text file, read with the libraries of their own loaders."""
     if path.suffix == ".pdf":
         from pypdf import PdfReader
 

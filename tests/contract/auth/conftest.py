@@ -1,4 +1,4 @@
-"""The project's Auth; every test signs in for itself."""
+"""The project's Auth; every test signs in by itself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ VERSION = {"X-Supabase-Api-Version": "2024-01-01"}
 
 @dataclass(frozen=True)
 class AuthApi:
-    """Auth, asked as supabase-js and supabase-py ask."""
+    """Calls Auth like supabase-js and supabase-py."""
 
     target: Target
     http: httpx.Client
 
     @property
     def email(self) -> str:
-        """Of a user."""
+        """The address of a user."""
         return self.target.emails[0]
 
     def signed_in(self, email: str = "") -> dict[str, Any]:
@@ -37,7 +37,7 @@ class AuthApi:
         return self.http.post("/token?grant_type=refresh_token", json={"refresh_token": token})
 
     def user(self, access_token: str) -> httpx.Response:
-        """The answer to: who am I?"""
+        """The answer to GET /user."""
         return self.http.get("/user", headers={"Authorization": f"Bearer {access_token}"})
 
 

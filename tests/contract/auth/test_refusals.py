@@ -1,4 +1,4 @@
-"""Everything that Auth refuses, in the form that supabase-js and supabase-py ask for."""
+"""Auth's refusals, in the form that supabase-js and supabase-py request."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A page's way through a session: sign in, ask who one is, refresh, sign out."""
+"""A session of a page: sign in, read the user, refresh, sign out."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

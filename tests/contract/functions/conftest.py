@@ -1,4 +1,4 @@
-"""The functions twice: the embedded mode's, and the one that a project deploys."""
+"""Each function twice: the embedded mode's, and the one that a project deploys."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,13 +21,13 @@ from tests.support.javascript import deno_environ, deno_path
 ROOT = Path(__file__).parents[3]
 FUNCTIONS = ROOT / "examples" / "functions"
 FUNCTION = FUNCTIONS / "embed" / "index.ts"
-#: How providers are reached, under all names.
+#: How to reach the providers, under all names.
 EMBEDDING = sorted(
     variable
     for name in ProviderSettings.model_fields
     for variable in variables_of(ProviderSettings, name)
 )
-#: What `ask` reads beside what `embed` does.
+#: The settings of `ask` beside those of `embed`.
 ASKING = (
     *("DOCMILL_CHAT_BASE_URL", "DOCMILL_CHAT_API_KEY", "DOCMILL_CHAT_MODEL"),
     *("DOCMILL_CHAT_TIMEOUT_SECONDS",),
@@ -38,17 +38,17 @@ PROVIDER_KEY = "sk-canary-0123456789"
 
 
 def token(seconds: int = 3600, **claims: Any) -> str:
-    """A token as our own Auth would issue it."""
+    """A token like those that Auth issues."""
     return KEYS.sign({"sub": ALICE, "role": "authenticated", **claims}, seconds=seconds)
 
 
 @dataclass
 class Function:
-    """Where it answers, and who is asking unless a test says otherwise."""
+    """The address of a function, and the user who calls it by default."""
 
     url: str
     headers: dict[str, str]
-    log_path: Path | None = None  #: of one of ours
+    log_path: Path | None = None  #: only for a function started here
 
     def post(self, body: Any = None, **options: Any) -> httpx.Response:
         """A request like supabase-js's; a header None is left out."""
@@ -65,7 +65,7 @@ class Function:
 
 @contextmanager
 def answered_by_another(inside: Inside, **columns: Any) -> Iterator[int]:
-    """While this is open, an empty index version answers, and the former one cannot be searched."""
+    """While this is open, an empty index version is active; the former one cannot be searched."""
     columns = {"model": "another", "provider": "openai", **columns}
     state = "update ingest.index_versions set state = %s where id = %s"
     with inside.database.connect() as admin:
@@ -92,7 +92,7 @@ def openai() -> Iterator[FakeOpenAI]:
 def start_function(
     folder: Path, name: str = "embed", **variables: str
 ) -> tuple[ChildProcess, Function]:
-    """Run a function with the rights that it needs and no others; returns when it listens."""
+    """Run a function with only the rights that it needs; return when it listens."""
     port = free_port()
     names = ("SUPABASE_URL", "DOCMILL_PROVIDERS", *EMBEDDING, *(ASKING if name == "ask" else ()))
     child = start_child(
@@ -123,7 +123,7 @@ def start_function(
 def deployed(
     target: Target, openai: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Function]:
-    """examples/functions/embed, as Supabase's runtime runs it."""
+    """examples/functions/embed, run like in Supabase's runtime."""
     child, function = start_function(
         tmp_path_factory.mktemp("deployed"),
         SUPABASE_URL=target.url,
@@ -138,7 +138,7 @@ def deployed(
 
 @pytest.fixture(params=["of the project", "deployed"])
 def function(request: pytest.FixtureRequest, target: Target, alice: User) -> Function:
-    """The project's own, and with our stack the one that is to be deployed."""
+    """The project's own function; with the tests' stack also the one to deploy."""
     if request.param == "of the project":
         headers = {"apikey": target.public_key(), "authorization": f"Bearer {alice.token}"}
         return Function(f"{target.url}/functions/v1/embed", headers)

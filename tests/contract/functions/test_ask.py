@@ -1,6 +1,6 @@
-"""The function `ask`, of the embedded mode and as a project deploys it: against a fake model.
+"""The function `ask`, embedded and deployed, with a fake model.
 
-What documents say is said by strangers, who try here what they can.
+The documents contain texts of strangers who try every attack that they can.
 """
 
 import json
@@ -51,7 +51,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All deltas."""
+        """The text of all deltas."""
         return "".join(data["text"] for event, data in self.events if event == "delta")
 
 
@@ -83,7 +83,7 @@ def chat() -> Iterator[FakeOpenAI]:
 def running(
     kind: str, target: Target, chat: FakeOpenAI, folder: Any, **servers: Any
 ) -> Iterator[Function]:
-    """The function, of a project with these servers."""
+    """The function of a project with these servers."""
     chat_url = servers.pop("chat_url", chat.url)
     if kind == "deployed":
         variables = {f"DOCMILL_{name.upper()}": text for name, text in servers.items()}
@@ -143,7 +143,7 @@ def asking(
 
 @pytest.fixture
 def function(asking: Function, alice: User, inside: Inside, chat: FakeOpenAI) -> Iterator[Function]:
-    """Asked by alice, who has one document. Everything is removed after the test."""
+    """Called by alice, who has one document. Everything is removed after the test."""
     watch = inside.database
     watch_bucket(watch)
     upload(watch, f"{alice.id}/who.txt", ["Bob did it.", "Eve did it not."], owner=alice.id)
@@ -218,7 +218,7 @@ class TestAnswers:
     ):
         assert ask(function).of("result")["outcome"] == "answered"
         with answered_by_another(inside, query_prefix="query: "):
-            assert ask(function).of("result")["outcome"] == "not_found"  # there is nothing in it
+            assert ask(function).of("result")["outcome"] == "not_found"  # the conversation is empty
         assert (chat.texts[-1], chat.bodies[-1]["model"]) == ("query: Who did it?", "another")
         assert ask(function).of("result")["outcome"] == "answered"
 
@@ -261,7 +261,7 @@ class TestAnswers:
 
 
 class TestStrangersWords:
-    """A document is data, whatever it says."""
+    """Text of a document is data, not an instruction."""
 
     @pytest.fixture
     def say(self, function: Function, inside: Inside, alice: User):

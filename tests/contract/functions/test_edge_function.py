@@ -1,4 +1,4 @@
-"""What only the deployed function has to deal with: a provider, its key, a Data API elsewhere."""
+"""Behaviour of only the deployed function: a provider, its key, a remote Data API."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.embedded_only("runs the function beside our own stack")
 
 @contextmanager
 def answering(openai: FakeOpenAI, answer: Answer) -> Iterator[None]:
-    """While this is open, the provider says this."""
+    """While this is open, the provider gives this answer."""
     before = openai.respond
     openai.respond = lambda _texts: answer
     try:
@@ -163,7 +163,7 @@ def test_who_has_been_told_of_an_index_is_not_told_again_for_a_while_unless_they
     assert model(**ANEW) == INDEX.model
     with answered_by_another(inside):
         assert model() == INDEX.model
-        # What one caller was told is not told to another one.
+        # The cached answer of one caller is not used for another.
         assert model(authorization=f"Bearer {token(session_id='another')}") == "another"
         assert deployed.post({"input": "roof"}, headers={"apikey": "guess"}).status_code == 401
         assert model(**ANEW) == "another"

@@ -1,4 +1,4 @@
-"""What clients may rely on, of the embedded mode's function and of the deployed one alike."""
+"""Promises to clients, kept by the embedded function and the deployed one."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ def test_a_query_becomes_a_vector_of_the_index(function: Function, alice: User) 
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert sum(value * value for value in body["embedding"]) == pytest.approx(1, abs=1e-3)
-    # The index takes it: the width is right, and so is the model's name.
+    # It fits the index: the width and the model's name are right.
     arguments = {"query_embedding": str(body["embedding"]), "model": body["model"]}
     found = alice.client.schema("ingest").rpc("match_chunks", arguments).limit(1).execute()
     assert isinstance(found.data, list)
@@ -86,7 +86,7 @@ def test_who_holds_the_secret_key_may_ask(function: Function, target: Target) ->
 def test_only_a_text_of_a_query_s_length_is_embedded(function: Function, body: Any) -> None:
     answer = function.post(body)
     assert answer.status_code == 400
-    assert answer.json() == {"error": "input is a text of 1 to 8000 characters"}
+    assert answer.json() == {"error": "input must be a text of 1 to 8000 characters"}
 
 
 def test_length_is_counted_in_characters(function: Function) -> None:

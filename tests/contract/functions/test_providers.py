@@ -1,4 +1,4 @@
-"""Each provider as the deployed functions ask it: for a query, just as workers ask."""
+"""The deployed functions call each provider for a query exactly like workers."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.embedded_only("runs the function beside our own stack")
 
 
 def secrets_of(name: str, access: Mapping[str, str]) -> dict[str, str]:
-    """How workers are told of a provider: under the last of each variable's names."""
+    """The settings of a provider, each under the last of its variable's names."""
     return {
         variables_of(ProviderSettings, f"{name}_{variable}")[-1]: value
         for variable, value in access.items()
@@ -58,7 +58,7 @@ def test_a_query_is_asked_for_as_workers_ask(
 
 
 def as_json(body: object) -> object:
-    """Without what is written otherwise: how numbers are sent, and a single text of a list."""
+    """The body without allowed differences: the form of numbers, and a list of one text."""
     assert isinstance(body, dict)
     said = {name: value for name, value in body.items() if name != "encoding_format"}
     if isinstance(said.get("input"), str):

@@ -1,4 +1,4 @@
-"""Other tables and functions of a project, made by SQL; one table is under RLS."""
+"""Other tables and functions of a project, made by SQL; one table has RLS."""
 
 import time
 from collections.abc import Iterator
@@ -99,13 +99,13 @@ SEEN_SECONDS = 30
 
 
 def signed(secret: str = KEYS.jwt_secret, algorithm: str = "HS256", **claims: Any) -> str:
-    """A token of exactly these claims, of our own stack."""
+    """A token with exactly these claims, signed by the tests' stack."""
     return jwt.encode(claims, secret, algorithm)
 
 
 @dataclass(frozen=True)
 class DataApi:
-    """The Data API over plain HTTP; as anon, unless a bearer is named."""
+    """The Data API over plain HTTP; as anon, unless a bearer is given."""
 
     target: Target
     alice: User
@@ -114,7 +114,7 @@ class DataApi:
 
     @property
     def anon(self) -> Any:
-        """supabase-py; its types of answers are too wide to be looked into."""
+        """supabase-py; its answer types are too wide to be useful."""
         return self.target.anonymous()
 
     @property
@@ -123,17 +123,20 @@ class DataApi:
         return self.target.service
 
     def get(self, path: str, bearer: str | None = None, **headers: str) -> httpx.Response:
-        """Plain HTTP, for what supabase-py hides. Paths begin below the tests' names."""
+        """Plain HTTP, to see details that supabase-py hides.
+
+        Paths are relative to the tests' names.
+        """
         return self.request("GET", path, bearer, **headers)
 
     def post(self, path: str, bearer: str | None = None, **headers: Any) -> httpx.Response:
-        """The same with a body: `json` or `content`."""
+        """As `get`, with a body: `json` or `content`."""
         return self.request("POST", path, bearer, **headers)
 
     def request(
         self, method: str, path: str, bearer: str | None = None, **headers: Any
     ) -> httpx.Response:
-        """The same with any method."""
+        """As `get`, with any method."""
         bodies = {name: headers.pop(name) for name in ("json", "content") if name in headers}
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
@@ -145,9 +148,9 @@ class DataApi:
 
 @pytest.fixture(scope="session")
 def api(target: Target, alice: User, bob: User) -> Iterator[DataApi]:
-    """The tables and functions, and the Data API that shows them."""
+    """The tables and functions, and the Data API that serves them."""
     with target.connect() as admin:
-        admin.execute(DROP.encode())  # what a run that was killed left
+        admin.execute(DROP.encode())  # remove what a killed run left
         admin.execute(MAKE.encode())
         admin.execute(
             "insert into public.docmill_test_notes values (1, %s, 'alice''s'), (2, %s, 'bob''s')",
@@ -157,7 +160,7 @@ def api(target: Target, alice: User, bob: User) -> Iterator[DataApi]:
     made = DataApi(target, alice, bob, plain)
     deadline = time.monotonic() + SEEN_SECONDS
     while made.post("/rpc/add", json={"a": 1}).status_code == 404:
-        # PostgREST reads the schema anew when it is told to, and does not say when it has.
+        # PostgREST reloads the schema on request, but does not report when it has.
         assert time.monotonic() < deadline
         time.sleep(0.2)
     try:
@@ -170,7 +173,7 @@ def api(target: Target, alice: User, bob: User) -> Iterator[DataApi]:
 
 @pytest.fixture(scope="session")
 def own_documents(target: Target, alice: User, bob: User) -> None:
-    """A document of each user's and no other, in our own stack."""
+    """Exactly one document for each user, in the tests' own stack."""
     assert target.inside is not None
     database = target.inside.database
     watch_bucket(database)

@@ -1,4 +1,4 @@
-"""Who asks: keys and tokens become a role and claims, and the project's policies decide."""
+"""Callers: keys and tokens become a role and claims, and the project's policies decide."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from postgrest import APIError
 from tests.contract.rest.conftest import DataApi, signed
 from tests.support.api import KEYS
 
-#: Parameters are made when the tests are collected, which may be long before they run.
+#: Parameters are made at collection, which may be long before the tests run.
 FAR_FUTURE = 2**33
 SIGNS = "signs tokens with the secret of the project"
 

@@ -1,4 +1,4 @@
-"""docmill's own tables and functions, as its clients ask for them."""
+"""docmill's own tables and functions, in the requests of its clients."""
 
 from typing import Any
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Answers to clients if something does not exist or is not allowed."""
+"""Answers if something does not exist or is not allowed."""
 
 import pytest
 

@@ -41,7 +41,7 @@ def _nothing_is_harmed(api: DataApi) -> Any:
 
 
 def refuses(response: httpx.Response) -> bool:
-    """A refusal, not a failure of the server."""
+    """Whether it is a refusal, and not a failure of the server."""
     is_refusal = response.status_code in {400, 404, 406}
     return is_refusal and set(response.json()) == {"code", "message", "details", "hint"}
 

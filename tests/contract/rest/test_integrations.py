@@ -1,4 +1,4 @@
-"""What LangChain and LlamaIndex ask of the Data API: their own code, and the examples for them."""
+"""Requests of LangChain and LlamaIndex to the Data API: their own code, and the examples."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ TEXTS = ("the roof is new", "the boat is old", "slates on the roof", "a harbour 
 
 
 class Known(Embeddings):
-    """The embeddings that the documents were made with."""
+    """The embeddings of the documents."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [self.embed_query(text) for text in texts]
@@ -32,7 +32,7 @@ class Known(Embeddings):
 
 @pytest.fixture(scope="module")
 def notes(target: Target, alice: User, bob: User) -> Iterator[None]:
-    """Two documents of alice's and one of bob's, whose text is like hers."""
+    """Two documents of alice and a similar one of bob."""
     assert target.inside is not None
     database = target.inside.database
     watch_bucket(database, "notes")
@@ -133,7 +133,7 @@ class TestLangChainsStoreInJavaScript:
 
 
 def example(name: str) -> Any:
-    """A module of examples/python, which is no package."""
+    """A module in examples/python, which is not a package."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -9,7 +9,7 @@ from postgrest import APIError
 
 from tests.contract.rest.conftest import DataApi
 
-#: The thing whose name holds every character that the grammar knows.
+#: The thing whose name contains every special character of the grammar.
 TRICKY = 'a,b.c(d)"e\\f*%'
 
 
@@ -168,7 +168,7 @@ def test_counts_of_supabase_py(api: DataApi) -> None:
 
 
 def test_no_answer_has_more_rows_than_the_project_allows(api: DataApi) -> None:
-    """1000 is Supabase's number unless another is set."""
+    """Supabase's default is 1000."""
     everything = api.anon.table("docmill_test_many").select("id", count="exact").execute()
     assert (len(everything.data), everything.count) == (1000, 2500)
     asked = api.get("/many?limit=2000", Prefer="count=exact")

@@ -1,4 +1,4 @@
-"""One transaction for each request: read only where promised, bounded, undisturbed by others."""
+"""Each request is one transaction: read-only if promised, with limits, isolated from others."""
 
 import threading
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_a_setting_of_the_role_counts_from_the_next_request_on(
 ) -> None:
     with inside.database.connect() as connection:
         connection.execute("alter role anon set work_mem = '5MB'")
-        # Only a superuser may set it: PostgREST leaves such settings alone, too.
+        # Only a superuser may set it, so PostgREST ignores such settings too.
         connection.execute("alter role anon set log_min_duration_statement = '1h'")
     try:
         with inside.database.connect() as connection:

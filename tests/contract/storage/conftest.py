@@ -1,4 +1,4 @@
-"""Every test has a bucket of its own, which is emptied and deleted in the end."""
+"""Every test has its own bucket, which is emptied and deleted at the end."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tests.contract.target import NAME, Inside, Target, User, skip
 
 WEBHOOK_SECRET = "shared 'secret' \\ with quotes"
 
-#: Everybody may do anything with their own objects in their own folder.
+#: Users may do anything with their own objects in their own folder.
 POLICIES = """
     create policy docmill_test_read on storage.objects for select to authenticated
         using (bucket_id like 'docmill-test-%' and owner_id = (select auth.jwt() ->> 'sub'));
@@ -45,11 +45,11 @@ class Bucket:
 
     @property
     def admin(self) -> SyncBucketProxy:
-        """As the secret key sees it."""
+        """The bucket with the secret key."""
         return self.target.service.storage.from_(self.name)
 
     def of(self, user: User) -> SyncBucketProxy:
-        """As a user sees it."""
+        """The bucket as a user."""
         return user.client.storage.from_(self.name)
 
     def names(self, folder: str = "") -> list[str]:
@@ -88,16 +88,16 @@ def _policies(target: Target) -> Iterator[None]:
 
 @pytest.fixture
 def shared(_policies: None, alice: User, bob: User, bucket: Bucket) -> Bucket:
-    """The bucket, when users may write into their folders."""
+    """The bucket, in which users may write into their folders."""
     return bucket
 
 
-# -- Inside our own stack
+# -- inside the tests' own stack
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A bucket of ours, its rows, and what webhooks tell of it."""
+    """A bucket in the tests' own stack, with its rows and its webhooks."""
 
     bucket: Bucket
     inside: Inside
@@ -106,22 +106,22 @@ class Watched:
 
     @property
     def name(self) -> str:
-        """Of the bucket."""
+        """The bucket's name."""
         return self.bucket.name
 
     @property
     def admin(self) -> SyncBucketProxy:
-        """The bucket as the secret key sees it."""
+        """The bucket with the secret key."""
         return self.bucket.admin
 
     @property
     def alice(self) -> SyncBucketProxy:
-        """As Alice does."""
+        """The bucket as Alice."""
         return self.bucket.of(self.users[0])
 
     @property
     def bob(self) -> SyncBucketProxy:
-        """As Bob does."""
+        """The bucket as Bob."""
         return self.bucket.of(self.users[1])
 
     def mine(self, name: str) -> str:
@@ -140,8 +140,8 @@ class Watched:
     def settle(self) -> None:
         """Wait until every webhook of a committed change is delivered.
 
-        The poster finishes a batch before it takes the next: when a second marker arrives
-        that was queued after the first arrived, everything older was in an earlier batch.
+        The poster finishes a batch before it takes the next. The second marker is queued after the
+        first has arrived, so when it arrives, everything older was in an earlier batch.
         """
         for _ in range(2):
             name = f"marker {next(_numbers)}"
@@ -149,13 +149,13 @@ class Watched:
             self.receiver.wait(partial(_has_marker, name))
 
     def deliveries(self) -> list[Delivery]:
-        """Webhooks about this bucket so far, once all are delivered."""
+        """All webhooks about this bucket, after all were delivered."""
         self.settle()
         found = self.receiver.deliveries
         return [delivery for delivery in found if delivery.concerns(self.bucket.name)]
 
     def events_of(self, action: Callable[[], object]) -> list[dict[str, Any]]:
-        """What the webhooks say about one action."""
+        """The webhooks about one action."""
         before = len(self.deliveries())
         action()
         return [delivery.event for delivery in self.deliveries()[before:]]
@@ -165,7 +165,7 @@ _numbers = count()
 
 
 def _has_marker(name: str, deliveries: list[Delivery]) -> bool:
-    # Marks are looked for from the end: a session sees thousands of webhooks.
+    # Search markers from the end: a session gets thousands of webhooks.
     return any(
         delivery.concerns(f"{NAME}-markers") and delivery.event["record"]["name"] == name
         for delivery in reversed(deliveries[-1000:])
@@ -174,7 +174,7 @@ def _has_marker(name: str, deliveries: list[Delivery]) -> bool:
 
 @pytest.fixture(scope="session")
 def receiver(inside: Inside, target: Target) -> Iterator[Receiver]:
-    """Where the project's webhooks go."""
+    """The receiver of the project's webhooks."""
     made = Receiver()
     target.service.storage.create_bucket(f"{NAME}-markers")
     with inside.database.connect("postgres") as connection:

@@ -1,4 +1,4 @@
-"""An HTTP server that keeps every webhook it is sent."""
+"""An HTTP server that stores every webhook that it gets."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request as it came."""
+    """One received request."""
 
     path: str
     headers: dict[str, str]
@@ -23,7 +23,7 @@ class Delivery:
         return event
 
     def concerns(self, bucket: str) -> bool:
-        """True when the row is or was in this bucket."""
+        """True if the row is or was in this bucket."""
         if not self.path.endswith("/hook"):
             return False
         rows = (self.event["record"], self.event["old_record"])
@@ -54,7 +54,7 @@ class Receiver:
     def wait(
         self, wanted: Callable[[list[Delivery]], bool], *, seconds: float = 10
     ) -> list[Delivery]:
-        """Deliveries, once they are as wanted. Fails when that takes too long."""
+        """The deliveries, as soon as they meet the condition. Fails after a time limit."""
         with self._changed:
             came = self._changed.wait_for(lambda: wanted(self.deliveries), seconds)
             assert came, f"not delivered; {len(self.deliveries)} others were"

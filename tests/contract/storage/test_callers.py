@@ -1,4 +1,4 @@
-"""Who gets in as whom, and that policies decide: every statement really runs as the caller."""
+"""Who gets access with which role, and that policies decide: statements run as the caller."""
 
 import time
 
@@ -17,7 +17,7 @@ def list_buckets(target: Target, **headers: str) -> httpx.Response:
 
 
 def token(sub: str, secret: str = KEYS.jwt_secret, **claims: object) -> str:
-    """A user's token as Supabase Auth makes it."""
+    """A user's token like those of Supabase Auth."""
     payload = {"role": "authenticated", "sub": sub, "exp": int(time.time()) + 3600}
     return jwt.encode({**payload, **claims}, secret, "HS256")
 

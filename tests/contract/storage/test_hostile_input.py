@@ -21,7 +21,7 @@ from tests.support.api import KEYS, start_test_api
 
 
 def connected(target: Target) -> socket.socket:
-    """A connection to the API; with TLS where its address says so."""
+    """A connection to the API; with TLS if its address says so."""
     url = urlsplit(target.url)
     port = url.port or (443 if url.scheme == "https" else 80)
     plain = socket.create_connection((str(url.hostname), port), timeout=180)
@@ -205,7 +205,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(watched: Watched) -> None:
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    # Nothing tells us of files that come and go.
+    # Poll, because nothing reports files that appear and vanish.
     deadline = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < deadline

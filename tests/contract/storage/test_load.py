@@ -1,4 +1,4 @@
-"""Many at once and very large: bounded time, flat memory."""
+"""Many requests at once and very large ones: limited time, constant memory."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_a_thousand_small_uploads_are_all_stored_and_told(watched: Watched) -> N
         begun = cpu_seconds(pid)
         with ThreadPoolExecutor(8) as pool:
             statuses = list(pool.map(upload, range(1000)))
-        # Of its own time, not the clock's: other programs may want the machine as well.
+        # Measure CPU time, because other programs may use the machine too.
         assert cpu_seconds(pid) - begun < 20
     assert statuses == [200] * 1000
     assert len(watched.rows()) == 1000

@@ -1,4 +1,4 @@
-"""Objects over supabase-py: what each call answers and what is stored."""
+"""Objects over supabase-py: the answer of each call, and the stored data."""
 
 import hashlib
 from pathlib import Path

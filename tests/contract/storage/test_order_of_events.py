@@ -1,4 +1,4 @@
-"""Storage's order: ask the policies by doing it, store the bytes, commit the row, then tell."""
+"""Storage's order: check the policies by a real change, store the bytes, commit, then notify."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.embedded_only("looks into the database and at webhooks"
 
 
 def request_ids(watched: Watched) -> int:
-    """How often anything was queued for pg_net, rolled back or not: sequences keep count."""
+    """How often something was queued for pg_net, rolled back or not: sequences count both."""
     with watched.inside.database.connect() as connection:
         row = connection.execute(
             "select last_value from pg_sequences where sequencename = 'http_request_queue_id_seq'"
@@ -31,7 +31,7 @@ def stored_versions(watched: Watched) -> set[str]:
 
 
 def test_triggers_fire_once_more_than_anything_is_committed(watched: Watched) -> None:
-    """The permission test runs the triggers too; only its sequence numbers survive."""
+    """The permission test runs the triggers too; only its sequence numbers remain."""
 
     def firings(act: Callable[[], object]) -> int:
         watched.settle()
@@ -49,7 +49,7 @@ def test_triggers_fire_once_more_than_anything_is_committed(watched: Watched) ->
 
 
 def test_the_permission_test_writes_version_1_as_the_caller(watched: Watched) -> None:
-    """Shown by a policy that lets nothing else through."""
+    """A policy that allows nothing else shows it."""
     bob = watched.users[1].id
     with watched.inside.database.connect() as connection:
         connection.execute(
@@ -156,7 +156,7 @@ def test_no_row_is_visible_while_bytes_arrive(watched: Watched) -> None:
 
 
 def test_whoever_hears_of_an_object_can_read_it(watched: Watched) -> None:
-    """Every webhook's receiver asks for the object at once, overwrites going on."""
+    """Every receiver of a webhook reads the object at once, while overwrites continue."""
     http = watched.bucket.target.http("storage")
     answers: list[httpx.Response] = []
 

@@ -1,4 +1,4 @@
-"""Database Webhooks as pg_net sends them: what, how often, in which form."""
+"""Database Webhooks as pg_net sends them: content, number, form."""
 
 import json
 import threading
@@ -38,7 +38,7 @@ def queue(
 
 
 def named(bucket: str, name: str, deliveries: list[Delivery]) -> bool:
-    """True once a webhook tells of this object's row."""
+    """True as soon as a webhook is about this object's row."""
     return any(
         delivery.concerns(bucket) and delivery.event["record"]["name"] == name
         for delivery in reversed(deliveries[-1000:])
@@ -229,7 +229,7 @@ def is_s3(body: dict[str, Any]) -> bool:
 
 
 def shape(body: dict[str, Any]) -> dict[str, Any]:
-    """Keys in order, down to the metadata, and the type of every value that a reader may use."""
+    """The keys in order, with those of the metadata, and the type of every value."""
 
     def of(value: Any) -> Any:
         if isinstance(value, dict):
@@ -243,7 +243,7 @@ def shape(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_commit_of_storage_wakes_the_sender_at_once(watched: Watched) -> None:
-    """Ten in a row: were they only found by polling, that would take about five seconds."""
+    """Ten in a row: if only polling found them, that would take about five seconds."""
     receiver = watched.receiver
     begun = time.monotonic()
     for number in range(10):
@@ -323,7 +323,7 @@ def test_bytes_of_a_queued_body_are_not_touched(watched: Watched) -> None:
 
 
 def test_a_webhook_is_installed_again_with_another_secret(watched: Watched) -> None:
-    """As role postgres, as on hosted; the trigger's arguments survive any character."""
+    """As role postgres, like a hosted project; the trigger's arguments may have any character."""
     with watched.inside.database.connect("postgres") as connection:
         for secret in ("another", WEBHOOK_SECRET):
             install_webhook(connection, f"{watched.receiver.url}/hook", secret)

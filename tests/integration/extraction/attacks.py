@@ -1,6 +1,6 @@
-"""System calls that hostile code in a child may try, for x86_64 with its numbers.
+"""System calls that hostile code in a child may try, with the numbers of x86_64.
 
-Each attack returns the names of the errors that it met. What it achieved is judged from outside.
+Each attack returns the names of the errors that it met. The effects are checked from outside.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 
 
 def call(number: int, *arguments: object) -> str:
-    """Make a system call; the name of its error, or "done"."""
+    """Make a system call; return the name of its error, or "done"."""
     ready = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     result = _libc.syscall(ctypes.c_long(number), *ready)
     return errno.errorcode[ctypes.get_errno()] if result == -1 else "done"
@@ -39,7 +39,8 @@ def slow_down(pid: str) -> list[str]:
     return [
         call(141, 0, number, 19),
         call(141, 1, os.getpgid(0), 19),
-        call(141, 2, 0, 0),  # all of this user, who are not slowed down should it be let through
+        # all processes of this user, with a priority that would not slow them down
+        call(141, 2, 0, 0),
         call(144, number, 5, struct.pack("i", 0)),  # SCHED_IDLE
         call(142, number, struct.pack("i", 0)),
         call(314, number, struct.pack("IIQiIQQQ", 48, 5, 0, 0, 0, 0, 0, 0), 0),
@@ -64,7 +65,7 @@ def send_signals(*pids: str) -> list[str]:
             call(434, number, 0),  # pidfd_open
             call(424, 4, 9, None, 0),  # pidfd_send_signal
         ]
-    # Of those that would reach the whole machine, one that harms nobody if it is let through.
+    # Of the calls that would affect the whole machine, one that does no harm if it succeeds.
     return [*heard, call(62, 0, 18), call(62, -1, 18)]
 
 
@@ -73,7 +74,7 @@ def send_signals_to_its_keeper() -> list[str]:
 
 
 def send_signals_by_files(pid: str) -> list[str]:
-    """Have the kernel send them when a file of ours is ready."""
+    """Let the kernel send signals when a file of this process is ready."""
     reader = os.open("own", os.O_RDWR | os.O_CREAT)
     number = int(pid)
     return [
@@ -108,7 +109,7 @@ def look_into(pid: str) -> list[str]:
 
 
 def change_files(*paths: str) -> list[str]:
-    """All ways to owner, mode, times, attributes, flags, locks and length of a file."""
+    """All ways to change owner, mode, times, attributes, flags, locks and length of a file."""
     heard = []
     for path in (name.encode() for name in paths):
         opened = _libc.open(path, os.O_RDONLY)
@@ -166,7 +167,7 @@ def leave_memory() -> list[str]:
 
 
 def reach_the_kernel() -> list[str]:
-    """Calls that are a way in, or that take what all share."""
+    """Calls that could break into the kernel, or use up what all processes share."""
     buffer = bytes(256)
     return [
         call(425, 8, buffer),  # io_uring_setup
@@ -202,14 +203,14 @@ def reach_the_kernel() -> list[str]:
         call(306, 3),  # syncfs
         call(324, 1, 0, 0),  # membarrier
         call(317, 1, 8, buffer),  # seccomp with a listener
-        call(444, buffer, 8, 0),  # landlock: what is given up needs no more
+        call(444, buffer, 8, 0),  # landlock: giving up rights needs no further calls
         call(109, 0, 0),
         call(112),  # setsid
         call(133, b"node", 0o10600, 0),  # mknod
         call(285, 3, 0, 0, MIB),  # fallocate
         call(275, 3, None, 4, None, MIB, 0),  # splice
         call(278, 4, buffer, 1, 0),  # vmsplice
-        call(293, buffer, 0),  # pipe2: of its pages each user has few
+        call(293, buffer, 0),  # pipe2: each user has only few pages for pipes
         call(72, 4, 1031, MIB),  # F_SETPIPE_SZ
         call(9, 0, 2 * MIB, 3, 0x40022, -1, 0),  # mmap with MAP_HUGETLB
         *(call(41, family, 2, 0) for family in (1, 2, 10, 16, 17, 38, 40)),  # socket
@@ -228,7 +229,7 @@ def multiply() -> list[str]:
 
 
 def stay() -> list[str]:
-    """Forget to die with the parent, and hide from who looks."""
+    """Refuse to die with the parent, and hide from observers."""
     return [
         call(157, 1, 0, 0, 0, 0),  # PR_SET_PDEATHSIG
         call(157, 1, 18, 0, 0, 0),
@@ -255,7 +256,7 @@ def write_elsewhere(*folders: str) -> list[str]:
 
 
 def use_another_interface() -> list[str]:
-    """x32's numbers; then int 0x80, where 32-bit numbers count."""
+    """The numbers of x32; then int 0x80, which uses 32-bit numbers."""
     heard = [call(0x40000000 | number) for number in (39, 57, 519)]
     if "done" in heard:
         return heard
@@ -267,7 +268,7 @@ def use_another_interface() -> list[str]:
     return [*heard, "done"]
 
 
-# -- space: none of these ends by itself
+# -- space: none of these stops by itself
 
 
 def _fill(descriptor: int, mebibytes: int) -> None:
@@ -299,7 +300,7 @@ def files_that_never_had_a_name() -> list[str]:
 
 
 def mapped_files() -> list[str]:
-    """Files that are neither named nor open, but mapped."""
+    """Files that have no name and are not open, but mapped."""
     hoard = []
     for number in range(5):
         opened = os.open(f"file{number}", os.O_CREAT | os.O_RDWR)
@@ -315,7 +316,7 @@ def mapped_files() -> list[str]:
 
 
 def files_of_which_a_page_is_mapped() -> list[str]:
-    """By the kernel's own call: Python's keeps a descriptor open."""
+    """By the kernel's own call, because Python's keeps a descriptor open."""
     for number in range(14):
         opened = os.open(f"file{number}", os.O_CREAT | os.O_RDWR)
         _fill(opened, 250)
@@ -326,7 +327,7 @@ def files_of_which_a_page_is_mapped() -> list[str]:
 
 
 def deep_files() -> list[str]:
-    """Where no path is long enough to look."""
+    """Files so deep that no path can name them."""
     for _ in range(200):
         Path("d" * 200).mkdir()
         os.chdir("d" * 200)
@@ -334,7 +335,7 @@ def deep_files() -> list[str]:
 
 
 def closed_files() -> list[str]:
-    """In folders that their owner may enter, but not list."""
+    """Files in folders that their owner may enter but not list."""
     Path("closed").mkdir(0o300)
     os.chdir("closed")
     return many_files()
@@ -347,7 +348,7 @@ def countless_files() -> list[str]:
 
 
 def leave_a_well() -> list[str]:
-    """Folders that a recursion cannot remove."""
+    """Folders so deep that a recursive function cannot remove them."""
     for _ in range(3000):
         Path("d").mkdir(0o300)
         os.chdir("d")

@@ -1,4 +1,4 @@
-"""Two extractors for the session: one with the parsers, one whose parsers obey the documents."""
+"""Two extractors for the session: a real one, and one whose parsers obey the documents."""
 
 import array
 import ctypes
@@ -70,7 +70,7 @@ def pid_of(extractor: GuardedExtractor) -> int:
 
 
 def children_of(pid: int | None) -> list[int]:
-    """Children of a process, zombies included; none when there is no such process."""
+    """Children of a process, with zombies; none if there is no such process."""
     if not is_running(pid or 0):
         return []
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -78,7 +78,7 @@ def children_of(pid: int | None) -> list[int]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for what another process does, of which nobody tells us."""
+    """Wait until another process has done something that it does not report."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "timed out"
@@ -108,7 +108,7 @@ def processes_in(folder: Path) -> list[int]:
 
 
 def condition_of(pid: int) -> list[object]:
-    """What another process could change of a process."""
+    """The properties of a process that another process could change."""
     process = Path(f"/proc/{pid}")
     return [
         (process / "limits").read_text(),
@@ -122,7 +122,7 @@ def condition_of(pid: int) -> list[object]:
 
 
 def left_memory() -> list[str]:
-    """Memory, semaphores and queues of the whole machine with a key that the attacks use."""
+    """Memory, semaphores and queues of the whole machine with a key of the attacks."""
     tables = [Path("/proc/sysvipc", name).read_text() for name in ("shm", "sem", "msg")]
     rows = [row for table in tables for row in table.splitlines()[1:]]
     return [row for row in rows if 0x5EC0 <= int(row.split()[0]) < 0x5ED0]
@@ -143,7 +143,7 @@ def state_of(path: Path) -> list[object]:
 
 @contextmanager
 def most_taken(folder: Path) -> Iterator[list[int]]:
-    """What the file system says was in use: however hidden, and whatever was removed meanwhile."""
+    """The space in use, as the file system reports it, with hidden and removed files."""
     peak, over = [0], threading.Event()
 
     def look() -> None:
@@ -162,7 +162,7 @@ def most_taken(folder: Path) -> Iterator[list[int]]:
 
 def assert_nothing_left(extractor: GuardedExtractor) -> None:
     """No child, and no folder of one, is left."""
-    # A child is reaped before we hear of its end, a grandchild that ran away soon after.
+    # The child is reaped before its end is reported; a grandchild that ran away ends soon after.
     wait_until(lambda: not children_of(extractor.zygote_pid))
     wait_until(lambda: not processes_in(extractor._folders.root))
     assert [path.name for path in extractor._folders.root.iterdir()] == ["lock"]
@@ -170,7 +170,7 @@ def assert_nothing_left(extractor: GuardedExtractor) -> None:
 
 @contextmanager
 def running_extractor(folder: Path, limits: ExtractionLimits) -> Iterator[GuardedExtractor]:
-    """One that reads at once what it is given."""
+    """An extractor that reads every document at once."""
     made = GuardedExtractor(limits, temp_dir=folder)
     try:
         assert made.ready(60)
@@ -181,7 +181,7 @@ def running_extractor(folder: Path, limits: ExtractionLimits) -> Iterator[Guarde
 
 @contextmanager
 def limited(extractor: GuardedExtractor, **limits: Any) -> Iterator[None]:
-    """Other limits for what is opened meanwhile: for them, no second zygote has to start."""
+    """Other limits for documents opened in the block, so that no second zygote must start."""
     ordinary = extractor._limits
     extractor._limits = replace(ordinary, **limits)
     try:
@@ -192,7 +192,7 @@ def limited(extractor: GuardedExtractor, **limits: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtractor]:
-    """The real one."""
+    """The real extractor."""
     limits = ExtractionLimits(children=4, timeout_seconds=30, memory_bytes=1024 * MIB)
     with running_extractor(tmp_path_factory.mktemp("extraction"), limits) as made:
         yield made
@@ -202,7 +202,7 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedExtra
 def make_hostile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., GuardedExtractor]]:
-    """Extractors whose children do what their document says."""
+    """Makes extractors whose children obey their documents."""
     monkeypatch.setattr(supervisor, "ZYGOTE", HOSTILE)
     made: list[GuardedExtractor] = []
 
@@ -225,9 +225,9 @@ def make_hostile(
 
 @pytest.fixture
 def hostile(make_hostile: Callable[..., GuardedExtractor]) -> Iterator[GuardedExtractor]:
-    """One with ordinary limits. Whatever a test does with it, nothing may be left."""
+    """A hostile extractor with ordinary limits. After each test nothing may be left."""
     made = make_hostile()
-    # Garbage of earlier tests may hold some, and be collected at any time: fewer is no leak.
+    # Garbage of earlier tests may hold some and be collected at any time, so fewer is no leak.
     gc.collect()
     descriptors = open_descriptors()
     yield made
@@ -249,7 +249,7 @@ def order(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def victim() -> Iterator[int]:
-    """A process of the same user that has nothing to do with it."""
+    """An unrelated process of the same user."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process.pid
         assert process.poll() is None, "it was killed"

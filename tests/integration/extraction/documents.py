@@ -1,4 +1,4 @@
-"""Documents that the tests make themselves, one of each kind."""
+"""Documents that the tests make, one of each kind."""
 
 import email
 import email.policy
@@ -26,7 +26,7 @@ def make_docx(*, title: str = "") -> bytes:
 
 
 def make_docm() -> bytes:
-    """The same document as one with macros: its package has to be written anew to be read."""
+    """The same document with macros: its package must be rewritten before reading."""
     plain = b"openxmlformats-officedocument.wordprocessingml.document.main"
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(make_docx())) as old, zipfile.ZipFile(out, "w") as new:
@@ -97,7 +97,7 @@ def make_eml() -> bytes:
 def make_mail_with(
     *attachments: tuple[str, bytes], subject: str = "The papers", text: str = "See below.\n"
 ) -> bytes:
-    """A message with attachments of the given names, all declared to be bytes of no known kind."""
+    """A message with attachments of these names, all declared with an unknown type."""
     message = EmailMessage()
     message["From"], message["Subject"] = "ada@example.org", subject
     message.set_content(text)
@@ -109,7 +109,7 @@ def make_mail_with(
 
 
 def make_forwarded(inner: bytes, subject: str) -> bytes:
-    """A message that another is attached to, as mail programs forward it."""
+    """A message with another one attached, as mail programs forward it."""
     message = EmailMessage()
     message["From"], message["Subject"] = "ada@example.org", subject
     message.set_content(f"About {subject}.\n")
@@ -124,7 +124,7 @@ def pdf_of(*objects: bytes, trailer: bytes = b"<< /Root 1 0 R >>") -> bytes:
 
 
 def make_pdf(pages: Sequence[str], *, title: str = "") -> bytes:
-    """One line of text a page, however long; an empty string is a page without text."""
+    """One line of text per page, of any length; an empty string is a page without text."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>"
@@ -150,7 +150,7 @@ def make_drawn_pdf(
     page: bytes = b"",
     more: Sequence[bytes] = (),
 ) -> bytes:
-    """One page with this drawing, in Helvetica as F1; further objects are numbered from 6."""
+    """One page with this drawing, with Helvetica as F1; further objects are numbered from 6."""
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R %s >>" % catalog,
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",

@@ -1,6 +1,6 @@
-"""A zygote whose parsers have been taken over: each document says what its child shall do.
+"""A zygote whose parsers were taken over: each document tells its child what to do.
 
-Everything but the parsers is the real thing, sandbox included.
+Everything except the parsers is real, also the sandbox.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ def _stub(name: str, **attributes: object) -> None:
     sys.modules[name] = module
 
 
-# The parsers take seconds to import and are not what is tested.
+# The parsers take seconds to import and are not tested here.
 _stub("docmill.worker.extraction.child.kinds.registry", open_reading=None)
 _stub("docmill.worker.extraction.zygote.warm", warm_up=lambda: None)
 
@@ -32,7 +32,7 @@ from docmill.worker.extraction.child import life, sandbox, seccomp  # noqa: E402
 from docmill.worker.extraction.zygote import process  # noqa: E402
 from docmill.worker.models import JsonObject  # noqa: E402
 
-# No folder of tests is on the path of this program.
+# This program's path has no folder of tests.
 _spec = importlib.util.spec_from_file_location("attacks", Path(__file__).with_name("attacks.py"))
 assert _spec
 assert _spec.loader
@@ -74,7 +74,7 @@ def _burn(seconds: str) -> None:
 
 
 def _come_back() -> None:
-    """Work until others go first, then try to undo that."""
+    """Work until demoted, then try to undo that."""
     while os.sched_getscheduler(0) == os.SCHED_OTHER:
         pass
     own = os.sched_getscheduler(0)
@@ -109,7 +109,7 @@ def _say_header_only() -> None:
 
 
 def _run_away() -> None:
-    """Leave descendants in sessions of their own, which no signal to the group reaches."""
+    """Leave descendants in their own sessions, where no signal to the group reaches them."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -156,7 +156,7 @@ def _signal_others(*pids: str) -> None:
 
 
 def _describe() -> None:
-    # Looked at through open descriptors, since /proc is not readable.
+    # Read through open descriptors, since /proc is not readable.
     descriptors = [fd for fd in range(64) if _is_open(fd)]
     limits = {
         name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))

@@ -1,4 +1,4 @@
-"""The container of old Office files and Outlook messages, as small as it can be written."""
+"""Writes the container of old Office files and Outlook messages in its smallest form."""
 
 import struct
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from typing import TypeAlias
 Storage: TypeAlias = "Mapping[str, bytes | Storage]"
 
 _SECTOR, _SMALL_SECTOR = 512, 64
-#: Shorter streams are in small sectors, which together are the stream of the root.
+#: Shorter streams are in small sectors, which together form the root's stream.
 _CUTOFF = 4096
 _FREE, _END, _FAT = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 _STORAGE, _STREAM, _ROOT = 1, 2, 5
-#: Tags of properties: what it is, then 1F for text and 02 for bytes.
+#: Tags of properties: the meaning, then 1F for text or 02 for bytes.
 _SUBJECT, _BODY, _FILE_NAME, _FILE_BYTES = 0x0037001F, 0x1000001F, 0x3707001F, 0x37010102
 
 
@@ -57,7 +57,7 @@ class _Sectors:
         self.chain: list[int] = []
 
     def store(self, data: bytes) -> int:
-        """Number of the first sector; none for no data."""
+        """The number of the first sector; none if there is no data."""
         if not data:
             return _END
         start = len(self.chain)

@@ -1,4 +1,4 @@
-"""Code that runs in a child gets nowhere: each attack is really tried, and judged from outside."""
+"""Code in a child achieves nothing: each attack really runs, and is judged from outside."""
 
 import errno
 import os
@@ -43,13 +43,13 @@ EVERYWHERE = [
     pytest.param((), id="all"),
     pytest.param(("--without-namespaces",), id="no namespaces"),
 ]
-#: Where a PID namespace is to be had, it suffices.
+#: Where the kernel grants a PID namespace, that is enough.
 BY_PID = [*EVERYWHERE, pytest.param(("--without-seccomp",), id="no filter")]
 
 
 @pytest.fixture
 def missing(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Protections that are not to be had."""
+    """Protections that are not available."""
     given: tuple[str, ...] = getattr(request, "param", ())
     return given
 
@@ -58,7 +58,7 @@ def missing(request: pytest.FixtureRequest) -> tuple[str, ...]:
 def taken_over(
     make_hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
 ) -> Iterator[GuardedExtractor]:
-    """An extractor whose children attack, as a document says."""
+    """An extractor whose children attack as the document says."""
     monkeypatch.setattr(supervisor, "ZYGOTE", (*HOSTILE, *missing))
     made = make_hostile()
     if not made.isolation["landlock_version"]:
@@ -72,7 +72,7 @@ def taken_over(
 
 @pytest.fixture
 def attack(taken_over: GuardedExtractor, order: Order) -> Callable[..., list[str]]:
-    """Have a child attack, and hear which errors it met."""
+    """Let a child attack; return the errors that it met."""
 
     def run(name: str, *arguments: object) -> list[str]:
         return said(taken_over, order(" ".join(["attack", name, *map(str, arguments)])))
@@ -135,7 +135,7 @@ def test_it_starts_nothing(attack: Attack) -> None:
 @pytest.mark.parametrize("missing", BY_PID, indirect=True)
 @pytest.mark.parametrize("what", ["zygote", "extraction"])
 def test_it_dies_with_those_above_it(taken_over: GuardedExtractor, order: Order, what: str) -> None:
-    """Whatever it asked the kernel for before."""
+    """Even after it asked the kernel for the opposite."""
     root, zygote = taken_over._folders.root, pid_of(taken_over)
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(code_of, taken_over, order("attack wait_for_the_end"))
@@ -157,7 +157,7 @@ def test_it_cannot_hide_from_its_keeper(attack: Attack) -> None:
 
 @pytest.fixture
 def readable() -> Iterator[Path]:
-    """A file that children may read: it is among the interpreter's."""
+    """A file that children may read, because it is one of the interpreter's."""
     with tempfile.TemporaryDirectory(dir=Path(sys.prefix, "lib")) as folder:
         path = Path(folder, "file")
         path.write_text("read me")
@@ -184,7 +184,7 @@ def test_nothing_is_written_elsewhere(attack: Attack, tmp_path: Path) -> None:
     assert not [folder for folder in folders if (folder / "docmill-attack").exists()]
 
 
-# -- what all share
+# -- shared resources
 
 
 @pytest.mark.parametrize("missing", EVERYWHERE, indirect=True)
@@ -243,7 +243,7 @@ def test_a_child_that_fills_the_disk_is_ended(
         with most_taken(disk) as peak:
             assert code_of(extractor, order(f"attack {name}")) == "parse_crashed"
         assert_nothing_left(extractor)
-        if os.geteuid() == 0:  # others write to the disk as well
+        if os.geteuid() == 0:  # only with a disk of its own, because others write to the real one
             print(f"{name}: {peak[0] / MIB:.0f} MiB at most")
             assert peak[0] < 4 * space.MAX_BYTES, "all of it was written"
         extractor.close()
@@ -253,17 +253,17 @@ _mkdir = Path.mkdir
 
 
 def _mkdir_once(self: Path, *arguments: Any, **keywords: Any) -> None:
-    """The disk is mounted where the extractor's folder is made."""
+    """The disk is mounted where the extractor makes its folder."""
     _mkdir(self, *arguments, **{**keywords, "exist_ok": True})
 
 
 def test_what_a_child_leaves_is_removed(taken_over: GuardedExtractor, order: Order) -> None:
-    with suppress(JobError):  # it may have been noticed before it was done
+    with suppress(JobError):  # it may be ended before it has finished
         read_document(taken_over, order("attack leave_a_well"))
     assert_nothing_left(taken_over)
 
 
-# -- whoever is gone
+# -- the death of processes
 
 
 _ORPHANING = """
@@ -305,7 +305,7 @@ print(keeper, child, *(p for t in Path("/proc/self/task").iterdir() for p in chi
 
 
 def test_the_worker_ends_what_its_zygote_and_a_keeper_leave(order: Order, tmp_path: Path) -> None:
-    """Both are killed at once, before they could end anything."""
+    """Both are killed at once, before they can end their descendants."""
     folder = tmp_path / "worker"
     folder.mkdir()
     path = order("attack wait_for_the_end")

@@ -1,4 +1,4 @@
-"""Documents are chunked in children, as their elements would be in one go."""
+"""Documents are chunked in children, with the same result as their elements in one go."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,14 +22,14 @@ RULES = ChunkRules(max_tokens=100)
 
 
 def make_report() -> bytes:
-    """Three windows of pages, under one running head, some of them without text."""
+    """Three windows of pages with one running head; some pages have no text."""
     texts = ["", *["Kiln {0} is fired on day {1}. It cools until the next one."] * 6]
     body = [texts[n % 7].format(n, 37 * n % 101) for n in range(1, PAGES + 1)]
     return make_pdf([f"The kilns of the works\n{text}" for text in body], title="Kilns")
 
 
 def make_text() -> bytes:
-    """Some megabytes of one line after the other."""
+    """Some megabytes of lines."""
     return "\n".join(f"Line {n} tells of kiln {n * 7919 % 10007}." for n in range(90_000)).encode()
 
 
@@ -50,7 +50,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def requests(extractor: GuardedExtractor, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
-    """What children were started for."""
+    """The requests for which children were started."""
     seen: list[Request] = []
     start = extractor._supervisor.start_child
 
@@ -124,7 +124,7 @@ def test_what_is_kept_is_neither_read_nor_chunked_again(
         requests.clear()
         part = Kept()
         part.contents = {n: content for n, content in kept.contents.items() if n != missing}
-        # The windows after it are kept, and continue what is read again.
+        # Later windows are kept, and continue the one that is read again.
         assert chunks_of(extractor, path, part) == found
         assert len(requests) <= 2
         assert part.contents == kept.contents

@@ -1,4 +1,4 @@
-"""Whatever a child does, its document gets an error code, nothing is left, and others go on."""
+"""Whatever a child does, its document gets an error code, nothing is left, and others continue."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_a_child_that_spins_while_nobody_waits_is_ended_by_the_kernel(
 def test_cpu_time_of_all_children_counts_together(
     make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
 ):
-    """What others take of the cores meanwhile does not: see parse_stalled."""
+    """Time of other processes on the cores does not count: see parse_stalled."""
     extractor = make_hostile(timeout_seconds=1, patience=100)
     document = guard._Document("owner", extractor._limits)
     taken = document.cpu_seconds("plain")
@@ -78,7 +78,7 @@ def test_cpu_time_of_all_children_counts_together(
 
     read()
     assert 0.2 < taken.left < 0.4
-    read()  # it may begin, since something is left
+    read()  # it may begin, because some time is left
     with pytest.raises(JobError) as caught:
         read()
     assert caught.value.code == "parse_timeout"
@@ -92,7 +92,7 @@ def test_a_child_that_sleeps_after_its_header_is_ended(make_hostile: MakeHostile
         assert extraction.mime_type == "text/plain"
         with pytest.raises(JobError) as caught:
             list(extraction.windows())
-    # It may have waited for a core: it is tried again, and that is counted.
+    # It may have waited for a core, so it is tried again, and that is counted.
     assert (caught.value.code, caught.value.counted) == ("parse_stalled", True)
     assert_nothing_left(extractor)
 
@@ -132,7 +132,7 @@ def test_a_child_writes_in_its_folder_only_and_not_much(
         ('write_raw {"element":{}}', "parse_crashed"),
         ('write_raw {"error":{"code":"worker_lost","detail":""}}', "parse_crashed"),
         ('write_raw {"error":{"code":"encrypted","detail":""}}', "encrypted"),
-        # The child that it asks for asks again.
+        # The requested child requests another one again.
         ('write_raw {"wanted":{"profile":"ocr","mime_type":"image/png"}}', "parse_crashed"),
     ],
 )
@@ -283,11 +283,11 @@ def test_descendants_that_ran_away_are_ended(
     assert_nothing_left(extractor)
 
 
-# -- children shared by time
+# -- sharing the cores
 
 
 def policies_below(pid: int | None) -> list[int]:
-    """How the descendants of a process are scheduled."""
+    """The scheduling policies of a process's descendants."""
     found, waiting = [], children_of(pid)
     while waiting:
         member = waiting.pop()
@@ -330,7 +330,7 @@ def test_a_child_that_takes_little_is_left_alone(hostile: GuardedExtractor, orde
 def test_endless_documents_of_one_owner_leave_room_for_anothers(
     make_hostile: MakeHostile, tmp_path: Path
 ):
-    """However many there are: none of them ends before the other's are read."""
+    """With any number of them: none ends before the other owner's documents are read."""
     extractor = make_hostile(children=6, timeout_seconds=600, patience=100)
     stop = threading.Event()
 
@@ -339,7 +339,7 @@ def test_endless_documents_of_one_owner_leave_room_for_anothers(
             raise DrainError
 
     def read(order: str, owner: str) -> None:
-        # A file of its own: one that others write as well is empty at times.
+        # A file of its own: a shared one would be empty at times while others write it.
         path = tmp_path / uuid4().hex
         path.write_text(order)
         with extractor.open(path, file_name="a", check=check, owner=owner) as extraction:
@@ -477,7 +477,7 @@ def test_a_zygote_that_does_not_answer_is_replaced(
 def test_a_zygote_that_does_not_fork_is_no_fault_of_the_document(
     make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
 ):
-    """Its time has not begun: it is tried again, and none of its attempts is used up."""
+    """Its time has not started: it is tried again, and no attempt is counted."""
     monkeypatch.setattr(child_reader, "FORK_SECONDS", 1.5)
     extractor = make_hostile(timeout_seconds=1)
     first = pid_of(extractor)
@@ -549,7 +549,7 @@ def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next(
 
 
 def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
-    # As root, become nobody in a namespace where our files are nobody's: no mode has to change.
+    # As root, become nobody in a namespace that maps our files to nobody, so no mode must change.
     become = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
     output = subprocess.run(
         [
@@ -621,7 +621,7 @@ def test_it_is_safe_in_256_threads(hostile: GuardedExtractor, tmp_path: Path):
     assert max(running) <= 4
 
 
-# -- real parsers, hostile documents
+# -- hostile documents for the real parsers
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_what_is_read_twice_is_the_same(
 
 
 def _without(profile: str, code: str = "unsupported_type") -> str | None:
-    """The code where what reads it is not installed; None where it is."""
+    """The error code if the reader of this kind is not installed; else None."""
     return None if profiles.is_available(profile) else code
 
 
@@ -274,7 +274,7 @@ def test_the_corpus_is_read_or_refused_by_name(extractor: GuardedExtractor, corp
         pytest.skip("no corpus")
     for path in sorted(corpus.iterdir()):
         if path.name in _RECOGNISED and profiles.is_available(profiles.OCR):
-            continue  # takes long; tested with pictures of our own
+            continue  # takes long; tested with other pictures
         if code := _EXPECTED_CODES.get(path.name):
             assert code_of(extractor, path) == code, path.name
         else:

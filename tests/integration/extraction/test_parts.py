@@ -1,4 +1,4 @@
-"""Files attached to mail: each is read as what it is, and what fails spoils nothing else."""
+"""Files attached to mail: each is read by its own type, and a failure affects only its file."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_each_attachment_is_read_by_its_own_kind(extractor: GuardedExtractor, tm
         ("plan.docx", documents.make_docx()),
         ("cups.xlsx", documents.make_xlsx()),
         ("notes.pdf", documents.make_pdf(["One.", "Two."])),
-        # Among texts the name tells what it is.
+        # The name decides among text formats.
         ("f.py", b"def f():\n    return 1\n"),
     )
     document = read_mail(extractor, tmp_path, mail)

@@ -1,4 +1,4 @@
-"""Documents that the base installation cannot read alone: pictures, and what a program converts."""
+"""Documents that the base installation cannot read alone: pictures, and files for converters."""
 
 import base64
 import io
@@ -200,7 +200,7 @@ def test_what_pandoc_cannot_read_is_corrupt(extractor: GuardedExtractor, tmp_pat
     assert code_of(extractor, path) == "encrypted"
 
 
-# -- programs, with one of our own in LibreOffice's place
+# -- programs, with a script instead of LibreOffice
 
 DOC = {"WordDocument": b"x" * 5000}
 PROGRAM = """#!/bin/bash
@@ -212,7 +212,7 @@ END
 """
 
 
-#: A zygote that the kernel grants no PID namespace.
+#: A zygote without PID namespaces, because the kernel grants none.
 BARE_ZYGOTE = (
     *(sys.executable, "-I", "-c"),
     """
@@ -231,7 +231,7 @@ main(sys.argv[1:])
 def own(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GuardedExtractor]:
-    """One in whose PATH a folder for programs comes first."""
+    """An extractor whose PATH begins with a folder for programs."""
     if profiles.soffice():
         pytest.skip("LibreOffice is installed")
     folder = tmp_path_factory.mktemp("own")
@@ -283,7 +283,7 @@ def test_what_is_missing_is_found_once_it_is_installed(
 def test_a_large_workbook_that_a_program_made_is_read_once(
     own: GuardedExtractor, programs: Path, tmp_path: Path
 ) -> None:
-    """It has what would be several windows of a workbook that was uploaded."""
+    """It is as large as a workbook that would be read in several windows."""
     install(programs, made=documents.make_large_xlsx(3), ending="xlsx")
     path = tmp_path / "a.ods"
     kind = "application/vnd.oasis.opendocument.spreadsheet"
@@ -305,7 +305,7 @@ def test_a_program_reaches_nothing_and_leaves_nothing(
             f"cat {secret} && exit 8",
             f"touch {tmp_path}/made && exit 7",
             "cat /proc/$PPID/environ && exit 6",
-            # Processes that try to outlive it, in its group and in one of their own.
+            # Processes that try to outlive it, in its group and in their own.
             "sleep 600 & (setsid sleep 600 &)",
             "setsid true && exit 5",
         ]
@@ -323,7 +323,7 @@ needs_python = pytest.mark.skipif(
 
 
 def attacking(*attacks: str) -> str:
-    """Lines of a program that attacks, with each of these in a Python of its own."""
+    """Lines of a program that runs each of these attacks in a Python process."""
     source = Path(__file__).with_name("attacks.py").read_text()
     source += "\nimport sys\nATTACKS[sys.argv[1]](*sys.argv[2:])\n"
     lines = [f"cat > attacks.py <<'ATTACKS'\n{source}ATTACKS"]
@@ -355,7 +355,7 @@ def test_a_program_changes_nothing_of_others(
 def test_nobody_hears_a_signal_of_a_program(
     own: GuardedExtractor, programs: Path, doc: Path, victim: int
 ) -> None:
-    """It may end itself and its child by it, and what it left."""
+    """It may only end itself, its child, and the processes that it left."""
     zygote = pid_of(own)
     install(programs, attacking(f"send_signals {victim} {zygote} {os.getpid()} 1"))
     with suppress(JobError):
@@ -389,7 +389,7 @@ def test_a_program_sees_its_own_files_only(
         assert read_document(own, doc).elements[0].text == "Annual Report"
 
 
-#: What every user may read, and no program needs.
+#: Files that every user may read, and no program needs.
 _SYSTEM = [Path(name) for name in ("/etc/passwd", "/etc/hostname", "/proc/1/cmdline", "/etc/hosts")]
 
 
@@ -409,7 +409,7 @@ def test_a_program_that_starts_too_many_processes_is_ended(
     assert code_of(own, doc) == "parse_crashed"
     assert time.monotonic() - began < 20, "only the clock ended it"
     assert_nothing_left(own)
-    # Who read it lives, and reads the next.
+    # The same reader lives, and reads the next document.
     install(programs)
     assert read_document(own, doc).elements[0].text == "Annual Report"
     assert own.zygote_pid == zygote

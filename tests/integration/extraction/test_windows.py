@@ -1,4 +1,4 @@
-"""Large documents are read in windows: several at once, and none again that is kept."""
+"""Large documents are read in windows: several at once, and kept ones are not read again."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from docmill.worker.ports import KeptWindows, StopCheck
 from tests.integration.extraction.conftest import MIB, assert_nothing_left, running_extractor
 from tests.integration.extraction.documents import make_large_xlsx, make_pdf
 
-#: Three windows: more than two times what one holds.
+#: Three windows: more than twice the content of one.
 PAGES = 2 * WINDOW_PAGES + 20
 
 
@@ -50,7 +50,7 @@ class Kept:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Pages with text, with nothing but a page number, and with nothing at all."""
+    """Pages with text, with only a page number, and with nothing."""
     found = tmp_path / "report.pdf"
     texts = ["", "Page {0}", *["Kiln {1} is fired on day {2}."] * 5]
     pages = [texts[n % 7].format(n, 37 * n % 101, 17 * n % 97) for n in range(1, PAGES + 1)]
@@ -106,7 +106,7 @@ def test_what_is_kept_is_not_read_again(
     assert set(started) == {None, (first, second), (second, None)}
     assert len(started) == 3
     assert sorted(kept.contents) == [1, 2, 3]
-    # The plan is kept once.
+    # The plan is kept only once.
     assert [len(replayed(kept.contents[number])[0].starts) for number in (1, 2, 3)] == [3, 0, 0]
     started.clear()
 
@@ -232,7 +232,7 @@ def test_what_memory_has_no_room_for_is_read_when_it_is_asked_for() -> None:
     tasks = {number: Task(Path("a"), "a", (number, None)) for number in (2, 3, 4)}
     held = threading.Semaphore(1)
     with ReadAhead(opened, tasks, ahead=2, held=held, check=lambda: None) as reader:
-        assert held.acquire()  # by another document
+        assert held.acquire()  # as if another document had it
         reader.begin()
         assert len(list(reader.parts(2))) == 1
         held.release()
@@ -256,7 +256,7 @@ def test_a_stop_in_the_middle_of_a_window_leaves_no_child(
 
 
 def test_a_window_is_not_read_as_another_kind(tmp_path: Path) -> None:
-    """As when the name that told what it is was changed meanwhile."""
+    """For example if the name that decided the type was changed meanwhile."""
     data = b"a,b\n" * 100
     source = Source(BytesIO(data), "a.csv", window=(0, 40), media_type="text/plain")
     with pytest.raises(JobError, match="another kind"):
@@ -297,7 +297,7 @@ def test_sheets_are_read_in_windows(
     [
         ([5, 5, 5], 0, (1, 2, 3)),
         ([1, 1, 1, 1, 9, 1], 0, (1, 5, 6)),
-        # What each window would have to read anew makes them larger, and fewer.
+        # If each window must read more shared data, the windows are larger and fewer.
         ([5, 5, 5, 5], 2, (1, 3)),
         ([5, 5, 5, 5], 9, (1,)),
         ([5] * 64, 0, tuple(range(1, 65, 4))),

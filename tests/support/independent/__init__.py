@@ -1,1 +1,1 @@
-"""Readers of each kind that share nothing with the ones they judge."""
+"""Readers for each kind that share no code with the readers that they judge."""

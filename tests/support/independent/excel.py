@@ -1,4 +1,4 @@
-"""What the cells of an XLSX workbook hold, by the standard library and the standard alone."""
+"""The contents of an XLSX workbook's cells, read only with the standard library."""
 
 import io
 import posixpath
@@ -10,12 +10,12 @@ _PHONETIC = "rPh"
 
 
 def letters(data: bytes) -> str:
-    """Texts of the cells of visible sheets, and of what is drawn on them, without formats."""
+    """Texts of cells in visible sheets, and of drawings on them, without formats."""
     return "\n".join(texts(data))
 
 
 def texts(data: bytes) -> Iterator[str]:
-    """The text of each cell and of each paragraph that is drawn."""
+    """The text of each cell, and of each paragraph in a drawing."""
     with zipfile.ZipFile(io.BytesIO(data)) as package:
         names = package.namelist()
         strings = (

@@ -1,4 +1,4 @@
-"""Text of a message as a mail program shows it, read with the parser of the standard library."""
+"""The text of a message as a mail program shows it, read with the standard library's parser."""
 
 import email
 import email.policy
@@ -10,7 +10,7 @@ _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 
 
 def letters(data: bytes) -> str:
-    """Headers that are shown, and the text parts; of alternatives the last that is text."""
+    """The visible headers and the text parts; of alternatives the last one that is text."""
     message = email.message_from_bytes(data, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     headers = "\n".join(str(message[name]) for name in _HEADERS if name in message)

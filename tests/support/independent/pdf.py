@@ -1,7 +1,7 @@
-"""What a reader sees on the pages of a PDF, character by character as pdfium has them.
+"""The visible text of a PDF, character by character from pdfium.
 
-Independent of how docmill reads: no lines, no columns, no tables; only whether the page shows the
-place where a character stands.
+It shares nothing with docmill's reader: no lines, columns or tables; it only checks whether the
+page shows the place of a character.
 """
 
 import pypdfium2
@@ -9,12 +9,12 @@ from pypdfium2 import raw
 
 
 def letters(data: bytes) -> str:
-    """The text that the pages show, a line for each page."""
+    """The visible text, one line per page."""
     return "\n".join(page_letters(data))
 
 
 def page_letters(data: bytes) -> list[str]:
-    """The text that each page shows: its own, then that of the annotations drawn into it."""
+    """The visible text of each page: its own, then that of drawn annotations."""
     document = pypdfium2.PdfDocument(data)
     found = []
     for page in document:
@@ -32,7 +32,7 @@ def _shown(page: pypdfium2.PdfPage) -> str:
         box = raw.FS_RECTF()
         raw.FPDFText_GetLooseCharBox(text_page, index, box)
         x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-        # pdfium's mark of a hyphen at a line's end.
+        # pdfium's mark for a hyphen at the end of a line.
         code = raw.FPDFText_GetUnicode(text_page, index)
         if left <= x <= right and bottom <= y <= top and code not in (0xFFFE, 2):
             seen.append(chr(code))

@@ -1,4 +1,4 @@
-"""What slides show, by the standard library and the standard (ISO 29500) alone."""
+"""The visible text of slides, read only with the standard library, by ISO 29500."""
 
 import io
 import posixpath
@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Iterator
 
 _NUMBER = re.compile(r"ppt/slides/slide(\d+)\.xml")
-#: Of a chart these hold what is written on it; the rest says how.
+#: The parts of a chart that hold its text; the others say how it looks.
 _CHART_TEXTS = ("t", "v")
 
 
 def letters(data: bytes) -> str:
-    """Texts of the slides with their charts and diagrams, and of the notes."""
+    """Texts of the slides, with their charts and diagrams, and of the notes."""
     with zipfile.ZipFile(io.BytesIO(data)) as package:
         return "\n".join(_texts(package))
 
@@ -56,7 +56,7 @@ def _paragraphs(node: ET.Element) -> Iterator[str]:
 
 
 def _words(chart: ET.Element) -> Iterator[str]:
-    """Titles and values. The categories are written with each series, and shown once."""
+    """Titles and values. Categories are stored with each series but shown once."""
     seen = False
     for node in chart.iter():
         if _local(node) == "title":

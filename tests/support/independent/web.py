@@ -1,10 +1,10 @@
-"""Text of a page as a browser shows it, read with the parser of the standard library."""
+"""The text of a page as a browser shows it, read with the standard library's parser."""
 
 import codecs
 import re
 from html.parser import HTMLParser
 
-#: What is in them is not shown, or not part of the page's text.
+#: Their content is not shown, or is not part of the page's text.
 _UNSEEN = frozenset(
     [
         "script",
@@ -57,11 +57,11 @@ class _Seen(HTMLParser):
             return
         names = dict(attrs)
         if tag == "body":
-            # Ends a head that nobody closed.
+            # Ends a head that was never closed.
             self._open = [(name, False) for name, _ in self._open]
         hidden = "hidden" in names or names.get("role") in ("navigation", "contentinfo", "search")
         inner = any(name in ("article", "section", "main") for name, _ in self._open)
-        # The foot of a site is on each of its pages; that of an article belongs to it.
+        # The footer of a site is on each of its pages; the footer of an article belongs to it.
         hidden = hidden or (tag == "footer" and not inner)
         self._open.append((tag, tag in _UNSEEN or hidden))
 
@@ -76,7 +76,7 @@ class _Seen(HTMLParser):
 
 
 def letters(data: bytes) -> str:
-    """All text that is shown, in the order of the page."""
+    """All visible text, in the order of the page."""
     seen = _Seen()
     seen.feed(_decoded(data))
     seen.close()
@@ -84,7 +84,7 @@ def letters(data: bytes) -> str:
 
 
 def lines(data: bytes) -> str:
-    """As `letters`, each run of text on a line of its own."""
+    """Like `letters`, with each run of text on its own line."""
     seen = _Seen()
     seen.feed(_decoded(data))
     seen.close()

@@ -1,4 +1,4 @@
-"""What Word shows of a document, by the standard library and the standard (ISO 29500) alone."""
+"""The visible text of a Word document, read only with the standard library, by ISO 29500."""
 
 import io
 import posixpath
@@ -30,7 +30,7 @@ _OFF = ("0", "false", "off")
 
 
 def letters(data: bytes) -> str:
-    """The text of the body with its boxes, equations, notes and imports, headers and footers."""
+    """The text of the body with boxes, equations, notes and imports, and of headers and footers."""
     return "".join(_Reader(data).texts())
 
 
@@ -141,7 +141,7 @@ def _is_deleted_row(node: ET.Element) -> bool:
 
 
 def _goes_on(node: ET.Element) -> bool:
-    """Whether a cell is only the lower part of one that spans rows."""
+    """Whether a cell is only the lower part of a cell that spans rows."""
     merge = _child(node, "tcPr", "vMerge") if _local(node.tag) == "tc" else None
     return merge is not None and _attribute(merge, "val") in ("", "continue")
 

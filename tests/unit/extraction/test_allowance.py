@@ -1,4 +1,4 @@
-"""What a document may take is drawn on by all who read it."""
+"""All readers of a document share its allowance."""
 
 import threading
 import time

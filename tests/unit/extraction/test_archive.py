@@ -1,4 +1,4 @@
-"""Archives are looked at before they are unpacked."""
+"""Archives are checked before they are unpacked."""
 
 import io
 import struct
@@ -46,10 +46,10 @@ def test_small_repetitive_files_pass():
 @pytest.mark.parametrize("size", [100, 11_000_000])
 def test_entries_that_share_bytes_are_refused(size: int):
     content = bytearray(zipped([("a", b"x" * size), ("b", b"y" * size)], zipfile.ZIP_STORED))
-    # The directory says that the second entry stands where the first does.
+    # The directory says that the second entry is at the place of the first.
     directory = content.rindex(b"PK\x01\x02")
     struct.pack_into("<I", content, directory + 42, 0)
-    # So little is damage, not malice.
+    # Such a small overlap is damage, not an attack.
     assert code_of(bytes(content)) == ("archive_too_large" if size > 1000 else "corrupt")
 
 

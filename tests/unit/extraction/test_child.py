@@ -1,4 +1,4 @@
-"""What a child makes of an element before it is written."""
+"""How a child changes an element before it writes it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Texts of 30 languages in the encodings of each, and what of them is read as it was written."""
+"""Texts in 30 languages and their encodings: how many are read correctly."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from tests.support.languages import pairs, prose, typed
 use_blank_sentence_splitter()
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-#: Least share of texts that are read without one wrong character, by length in bytes.
+#: Smallest share of texts that are read without a wrong character, by length in bytes.
 LEAST_RIGHT = {40: 0.98, 100: 0.98, 400: 0.99, 4000: 0.99}
 
 
@@ -146,5 +146,5 @@ def test_files_of_any_kind(name: str, language: str, encoding: str) -> None:
     source = Source(file=io.BytesIO(written.encode(encoding)), file_name=name)
     _type, reading = open_reading(source)
     found = "".join(part.text for part in reading.parts if isinstance(part, Element))
-    # Chinese has no spaces: what is between two lines or sentences is not looked at.
+    # Chinese has no spaces: ignore what is between two lines or sentences.
     assert "".join(text.split()) in "".join(found.split())

@@ -1,4 +1,4 @@
-"""A child's folder is removed with whatever it holds."""
+"""A child's folder is removed with everything in it."""
 
 import os
 from pathlib import Path

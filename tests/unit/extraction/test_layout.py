@@ -1,4 +1,4 @@
-"""Lines beside each other are columns of prose, rows of a table, or one line."""
+"""Lines side by side are columns of prose, rows of a table, or one line."""
 
 from hypothesis import given
 from hypothesis import strategies as st

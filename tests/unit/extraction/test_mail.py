@@ -1,4 +1,4 @@
-"""What of messages, mailboxes, invitations and feeds is read, against the standard library."""
+"""Reading of messages, mailboxes, invitations and feeds, compared with the standard library."""
 
 import io
 import mailbox
@@ -20,7 +20,7 @@ from tests.support.languages import pairs, prose
 
 use_blank_sentence_splitter()
 
-#: What the standard library knows how to write into a message.
+#: Headers that the standard library can write into a message.
 _CHARSETS = [
     (language, encoding)
     for language, encoding in pairs()
@@ -57,7 +57,7 @@ def test_a_message_in_any_encoding(written: tuple[str, str], html: bool, seed: i
     data = message(words[:30], body, encoding, "html" if html else "plain").as_bytes()
     found = squeezed(text(data))
     for line in letters(data).splitlines():
-        # "To: a" is written behind its name.
+        # "To: a" is written after its name.
         assert squeezed(line) in found
 
 

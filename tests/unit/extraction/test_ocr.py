@@ -1,4 +1,4 @@
-"""What recognising a page may take."""
+"""Limits on recognising a page."""
 
 import time
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def test_a_page_that_takes_too_long_is_unread_whatever_the_engine_makes_of_it(
 
 @dataclass
 class Found:
-    """What the engine says of lines."""
+    """The engine's result for lines."""
 
     txts: list[str]
     scores: list[float]
@@ -37,14 +37,14 @@ class Found:
 
 @dataclass
 class Boxes:
-    """Where the engine has found lines."""
+    """The places of lines that the engine found."""
 
     boxes: Any
 
 
 @dataclass
 class Engine:
-    """One that reads a line when it is upright: its left half is dark, its right half light."""
+    """A fake engine: an upright line has a dark left half and a light right half."""
 
     boxes: Any
     sure: float = 0.99
@@ -54,7 +54,7 @@ class Engine:
         return Boxes(self.boxes)
 
     def crop_text_regions(self, pixels: Any, boxes: Any) -> list[Any]:
-        """As rapidocr does: what is tall is turned against the clock."""
+        """Like rapidocr: tall boxes are turned counterclockwise."""
         import numpy as np
 
         crops = []
@@ -65,7 +65,7 @@ class Engine:
         return crops
 
     def recognize_txt(self, crops: Sequence[Any]) -> Found:
-        """A line that is no line, or upside down, is noise."""
+        """A line that is upside down or no line gives noise."""
         self.read += crops
         upright = [crop[:, : crop.shape[1] // 4].mean() < 100 for crop in crops]
         scores = [self.sure if is_upright else 0.6 for is_upright in upright]
@@ -100,7 +100,7 @@ def test_a_picture_is_turned_upright_before_it_is_read(
     assert [line.left for line in found] == [50] * 6
     assert [round(line.top - line.bottom) for line in found] == [20] * 6
     if turns == 0:
-        # The lines that showed how they lie are not read again.
+        # The lines that showed the direction are not read again.
         assert len(engine.read) == 6
 
 

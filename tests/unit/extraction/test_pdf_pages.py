@@ -1,4 +1,4 @@
-"""Each letter that a page of a PDF shows is read once, and none that it does not show."""
+"""Each visible letter of a PDF page is read once, and no invisible letter is read."""
 
 import io
 import string
@@ -19,10 +19,10 @@ from tests.support.drawn_pdf import DrawnPage, appearance, pdf_of, rule, text
 from tests.support.independent.pdf import page_letters
 
 WORD = st.text(string.ascii_lowercase, min_size=1, max_size=6)
-#: Places on a page that are further apart than a text is long.
+#: Places on a page, further apart than any text is long.
 STEP, PLACES = 180, 4
 SIDE = STEP * PLACES
-#: The machine may be busy: a case may take any time.
+#: No deadline: the machine may be busy.
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 
 
@@ -46,7 +46,7 @@ def of_page(elements: Sequence[Element], page: int) -> Counter[str]:
 
 @st.composite
 def scattered(draw: st.DrawFn) -> tuple[DrawnPage, str]:
-    """A page with texts turned in any way, in and outside of what it shows; and what it shows."""
+    """A page with turned texts, inside and outside the visible part; and the visible text."""
     left, bottom = draw(st.integers(0, 2)), draw(st.integers(0, 2))
     right, top = draw(st.integers(left + 1, PLACES)), draw(st.integers(bottom + 1, PLACES))
     shown, drawing = [], b""
@@ -70,7 +70,7 @@ def scattered(draw: st.DrawFn) -> tuple[DrawnPage, str]:
 @slow
 @given(st.lists(scattered(), min_size=1, max_size=2))
 def test_each_letter_that_a_page_shows_is_read_once(drawn: list[tuple[DrawnPage, str]]) -> None:
-    """On two pages at most: what three have at an edge is a running line, and kept once."""
+    """On at most two pages: text at the edge of three pages is a running line, and kept once."""
     data = pdf_of([page for page, _ in drawn])
     judged = page_letters(data)
     elements = read(data)
@@ -86,7 +86,7 @@ def test_each_letter_that_a_page_shows_is_read_once(drawn: list[tuple[DrawnPage,
     st.sampled_from([0, 1, 2, 3]),
 )  # fmt: skip
 def test_a_ruled_table_has_its_cells(rows: list[list[list[str]]], turn: int) -> None:
-    """Cells of several lines, closer to each other than words in a line may be."""
+    """Cells with several lines, closer to each other than words in a line may be."""
     width, drawing, top = 44, b"", 500.0
     tops = [top]
     for row in rows:
@@ -100,7 +100,7 @@ def test_a_ruled_table_has_its_cells(rows: list[list[list[str]]], turn: int) -> 
             for column, cell in enumerate(row):
                 if line < len(cell):
                     drawing += text(102 + width * column, y - 11 - 12 * line, cell[line], size=9)
-    # A page that is turned shows the table upright when it was drawn turned the other way.
+    # A turned page shows the table upright if it was drawn turned the other way.
     matrices = (b"1 0 0 1 0 0", b"0 1 -1 0 612 0", b"-1 0 0 -1 612 792", b"0 -1 1 0 0 792")
     page = DrawnPage(
         b"%s cm\n" % matrices[turn] + drawing, rotate=90 * turn, media=(0, 0, 612, 792)
@@ -129,7 +129,7 @@ def test_a_row_of_a_table_without_lines_between_rows_begins_in_its_first_column(
 
 
 def test_lines_of_turned_text_are_read_in_order() -> None:
-    """However they were drawn: upright text is read as it was drawn."""
+    """In any drawing order; upright text is read in the order in which it was drawn."""
     for turn, (dx, dy) in ((1, (14, 0)), (2, (0, 14)), (3, (-14, 0))):
         drawn = [
             text(300 + dx * n, 400 + dy * n, f"line {n} of it goes", turn=turn) for n in range(5)
@@ -191,7 +191,7 @@ def test_what_annotations_show_is_read_once_and_what_is_hidden_is_not() -> None:
         % b"/AP << /N 8 0 R >>",
     ]
     page = DrawnPage(text(72, 700, "The contract."), annotations=annotations)
-    # Objects: 4 to 8 the forms, 9 the drawing, then the annotations.
+    # Objects: 4 to 8 are forms, 9 is the drawing, then come the annotations.
     catalog = b"/AcroForm << /Fields [10 0 R 12 0 R] >>"
     data = pdf_of([page], catalog=catalog, more=shown)
     assert sorted(e.text for e in read(data)) == [
@@ -212,13 +212,13 @@ def test_a_mistake_in_our_own_code_loses_no_page(
     data = pdf_of([DrawnPage(drawing)])
     assert letters([e.text for e in read(data)]) == letters(["First line second line"])
     (end,) = ends(data)
-    # A generator turns it into the other one.
+    # Some generators turn it into the other one.
     assert end.has_text
     assert end.problem.split()[0] in ("StopIteration", "RuntimeError")
 
 
 def test_a_broken_word_that_ends_left_of_where_it_began_is_no_mistake() -> None:
-    """It once was one: of a line that covers two, the end may stand before the beginning."""
+    """It was a mistake once: a line that covers two lines may end left of its beginning."""
     drawing = text(400, 700, "the inner co-") + text(60, 688, "lumn") + text(60, 700, "Left one")
     drawing += b"".join(text(x, y, "cell") for x in (60, 400) for y in (676, 664))
     assert of_page(read(pdf_of([DrawnPage(drawing)])), 1) == letters(

@@ -1,4 +1,4 @@
-"""What a child writes is checked line by line."""
+"""The lines of a child are checked one by one."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""RTF as Word and WordPad write it, in code pages that the document names."""
+"""RTF as Word and WordPad write it, with code pages that the document names."""
 
 import io
 
@@ -41,7 +41,7 @@ def shown(rtf: str) -> str:
 
 
 def in_bytes(text: str, encoding: str) -> str:
-    """As WordPad writes it: each byte beyond ASCII by its number."""
+    """Like WordPad: each non-ASCII byte by its number."""
     written = ""
     for byte in text.encode(encoding):
         sign = chr(byte)
@@ -51,7 +51,7 @@ def in_bytes(text: str, encoding: str) -> str:
 
 
 def in_unicode(text: str, fallback: str = "?") -> str:
-    """As Word writes it: halves of UTF-16 as signed numbers, each with what old readers show."""
+    """Like Word: halves of UTF-16 as signed numbers, each with a replacement for old readers."""
     data = text.encode("utf-16-le")
     numbers = (
         int.from_bytes(data[n : n + 2], "little", signed=True) for n in range(0, len(data), 2)
@@ -75,7 +75,7 @@ def test_bytes_are_read_by_the_page_of_the_document_or_the_font(language: str) -
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(sorted(PAGES)), min_size=1, max_size=6), st.booleans())
 def test_a_document_of_many_languages(languages: list[str], numbers: bool) -> None:
-    """Paragraph by paragraph, each in a font of its own, or by the numbers of Unicode."""
+    """Each paragraph in its own font, or with Unicode numbers."""
     fonts = "".join(
         f"{{\\f{n}\\fnil\\fcharset{PAGES[language][2]} F{n};}}"
         for n, language in enumerate(languages)

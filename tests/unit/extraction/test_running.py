@@ -1,4 +1,4 @@
-"""Running lines pass once; what a child sends in their place costs little."""
+"""Running lines pass once; a child's list of them costs little."""
 
 from docmill.worker.extraction.shared.running import RunningLines, marks_of
 from docmill.worker.models import Element
@@ -13,7 +13,7 @@ def test_a_running_line_passes_where_it_stands_first() -> None:
     first = [header("Annual report, page 1", 1), Element("Text", "a", page=1)]
     assert list(lines.without_repeats(first)) == first
     later = [header("Annual report, page 2", 2), header("Annual report, page 7", 3)]
-    # The number of another page says something new.
+    # The number of another page is new text.
     assert list(lines.without_repeats(later)) == later[1:]
 
 

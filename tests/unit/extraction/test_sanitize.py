@@ -1,4 +1,4 @@
-"""What may travel on to Postgres."""
+"""Which characters may go to Postgres."""
 
 import json
 import unicodedata
@@ -59,7 +59,7 @@ def test_hidden_characters_are_counted_and_kept():
 
 
 def test_what_scripts_and_emoji_need_is_not_hidden():
-    # A joiner of Persian, direction marks of Hebrew, a family, an accent.
+    # A joiner of Persian, direction marks of Hebrew, an emoji of a family, an accent.
     for text in (
         "\u0645\u06cc\u200c\u062e",
         "\u05d0\u200f",

@@ -1,4 +1,4 @@
-"""Sheets are read as they are shown, and each row under the names of its columns."""
+"""Sheets are read as shown, and each row under the names of its columns."""
 
 import io
 import re
@@ -44,7 +44,7 @@ def book_of(*rows: list[Any]) -> openpyxl.Workbook:
     return book
 
 
-# What Excel shows: from its documentation and the examples of ISO 29500-1, 18.8.30 and 18.8.31.
+# Excel's results: from its documentation and the examples of ISO 29500-1, 18.8.30 and 18.8.31.
 FORMATS = [
     (0.256, "0.0%", "25.6%"),
     (1234.5, '#,##0.00 "€"', "1,234.50 €"),
@@ -174,7 +174,7 @@ def test_a_binary_workbook_is_read_without_its_hidden_sheets() -> None:
 
 
 class Sheet:
-    """A sheet at random: tables below and beside each other, each value there once."""
+    """A random sheet: tables below and beside each other; each value occurs once."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -271,7 +271,7 @@ def test_minutes_are_told_from_months_wherever_they_stand() -> None:
 
 
 def with_sheet(data: bytes, old: bytes, new: bytes) -> bytes:
-    """The workbook with something else in its sheet."""
+    """The workbook with `old` replaced by `new` in its sheet."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as book, zipfile.ZipFile(out, "w") as changed:
         for name in book.namelist():

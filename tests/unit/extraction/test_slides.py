@@ -1,4 +1,4 @@
-"""Of slides is read what they show: shapes, groups, tables, charts, SmartArt, equations, notes."""
+"""Visible text of slides is read: shapes, groups, tables, charts, SmartArt, equations, notes."""
 
 import io
 import re
@@ -37,7 +37,7 @@ def written(deck: pptx.presentation.Presentation) -> bytes:
 
 
 def make_deck() -> pptx.presentation.Presentation:
-    """A slide with some of everything."""
+    """A slide with an example of everything."""
     deck = pptx.Presentation()
     slide = deck.slides.add_slide(deck.slide_layouts[5])
     slide.shapes.title.text = "Results"
@@ -63,7 +63,7 @@ def make_deck() -> pptx.presentation.Presentation:
 
 
 def changed(data: bytes, part: str, old: str, new: str, extra: dict[str, str]) -> bytes:
-    """The package with a part changed, and with other parts."""
+    """The package with one part changed, and with further parts."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(out, "w") as after:
         for name in before.namelist():

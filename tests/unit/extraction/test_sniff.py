@@ -1,5 +1,5 @@
-"""The media type is in the bytes; the name is a hint among text formats."""
-# ruff: noqa: RUF001 -- texts of other scripts look alike to no reader of them
+"""The bytes show the media type; the name is a hint for text formats."""
+# ruff: noqa: RUF001 -- letters of other scripts look like Latin letters, on purpose
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""The filter decides as the policy says, call by call; the numbers are the kernel's."""
+"""The filter decides each call as the policy says; the numbers are the kernel's."""
 
 import errno
 import itertools
@@ -16,7 +16,7 @@ _HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
 }
-#: What the generic header calls otherwise.
+#: Calls with another name in the generic header.
 _NAMES = {"newfstatat": "fstatat"}
 OWN = 4711
 POLICIES = {
@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
 
 
 def decision(filtered: list[bytes], architecture: int, number: int, arguments: list[int]) -> int:
-    """What the kernel would do: an interpreter of its own for the instructions that are used."""
+    """The kernel's decision, from an interpreter of the instructions that the filter uses."""
     data = struct.pack("=IIQ6Q", number, architecture, 0, *arguments)
     loaded, place = 0, 0
     while True:
@@ -99,7 +99,7 @@ def test_other_interfaces_of_the_kernel_are_none(machine: str) -> None:
 
 
 def test_no_policy_lets_a_call_about_others_pass_unseen() -> None:
-    """Those that name a process, or change what Landlock does not govern, are never free."""
+    """Calls that name a process, or change things that Landlock does not govern, are never free."""
     about_others = {
         *("prlimit64", "ioctl", "fcntl", "prctl", "clone", "socket", "open", "openat", "mmap"),
     }

@@ -1,4 +1,4 @@
-"""Tables become lines that stand for themselves."""
+"""Tables become lines that can be understood alone."""
 
 from docmill.worker.extraction.child.kinds import tables
 from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS

@@ -90,7 +90,7 @@ def test_no_heading_cuts_a_sentence_at_an_address_that_it_names():
         (f"{PROSE}It is kept", "The office of the clerk", "Title"),
         (f"{PROSE}It is kept", "iPhone and others", "Title"),
         (f"{PROSE}It is kept", "[office]", "Title"),
-        # Some write no capitals at all.
+        # Some writers use no capitals at all.
         (f"{PROSE}it is kept".lower(), "the office of the clerk", "Title"),
     ],
 )
@@ -178,7 +178,7 @@ VALUES = st.recursive(
 def test_each_value_of_any_records_is_read_once_and_no_element_has_two(
     records: list[dict[str, object]], wrappers: list[str]
 ):
-    """Each text is replaced by one that says whose it is: what is written is what must be read."""
+    """Each text names its own record, so mixed elements and doubled or lost texts are noticed."""
     count = iter(range(10_000))
 
     def marked(value: object, owner: int) -> object:
@@ -295,7 +295,7 @@ bracketed = st.lists(
 
 @given(text=bracketed, near=st.integers(0, 20))
 def test_links_are_found_as_markdown_finds_them(text: str, near: int) -> None:
-    """However short what is looked at first: Markdown's own way is the oracle."""
+    """With any length of the first look; Markdown's own function is the oracle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LinkInlineProcessor, "getText", shortcuts._text_of_link)
         expected = markdown.markdown(text)
@@ -306,7 +306,7 @@ def test_links_are_found_as_markdown_finds_them(text: str, near: int) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "[" * 25_000 + "]" * 25_000, "![" * 25_000])
 def test_brackets_take_time_that_grows_with_their_number(text: str) -> None:
-    """Looked at in pairs once: the old way took five minutes of CPU."""
+    """Pairs are found once: the old way took five minutes of CPU."""
     take_shortcuts()
     began = time.process_time()
     assert markdown.markdown(text)

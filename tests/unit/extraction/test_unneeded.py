@@ -1,4 +1,4 @@
-"""What the zygote leaves out is not missed: each parser reads its sample without it."""
+"""No parser misses the modules that the zygote leaves out: each reads its sample."""
 
 import subprocess
 import sys

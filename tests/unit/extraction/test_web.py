@@ -1,4 +1,4 @@
-"""What of a page is read, against what a browser would show of it."""
+"""The text that is read from a page, compared with the text that a browser shows."""
 
 import io
 import re
@@ -41,7 +41,7 @@ _UNSEEN = (
     *("<div hidden>{}</div>", "<select><option>{}</option></select>", "<!-- {} -->"),
     "<div role='navigation'>{}</div>",
 )
-#: Holds text in a tag; the tag of its first part, and that of the others.
+#: Puts text into tags: one tag for its first part, one for the others.
 _PAIRS = (("figure", "figcaption"), ("details", "summary"), ("fieldset", "legend"))
 
 
@@ -122,7 +122,7 @@ def test_each_word_of_a_page_is_read_once(body: str) -> None:
 
 @st.composite
 def spanned_grids(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
-    """A table with cells that stand for several, and the text of each place in it."""
+    """A table with spanning cells, and the text at each place in it."""
     height, width = draw(st.integers(2, 5)), draw(st.integers(2, 5))
     places = [[""] * width for _ in range(height)]
     rows = []
@@ -132,7 +132,7 @@ def spanned_grids(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
             if places[y][x]:
                 continue
             free = next((n for n in range(x, width) if places[y][n]), width) - x
-            # One cell less: what is as wide as the table is a line of its own.
+            # One cell less, because a cell as wide as the table is a line of its own.
             columns = draw(st.integers(1, max(1, min(free, width - 1))))
             down = draw(st.integers(1, height - y))
             word = f"w{y}{x}x"

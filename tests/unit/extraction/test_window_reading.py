@@ -1,4 +1,4 @@
-"""A document that is read in windows says what it says when it is read in one go."""
+"""Reading a document in windows gives the same as reading it in one go."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ def in_one_go(read: Reader, data: bytes) -> list[Element]:
 
 
 def in_windows(read: Reader, data: bytes) -> list[Element]:
-    """Each window by itself, in any order, with no more than the first one passes on."""
+    """Read each window alone, in any order, with only the context of the first one."""
     first = read(Source(io.BytesIO(data), "a", first_only=True))
     starts = [*first.starts, None]
     context = json.loads(json.dumps(first.context))
@@ -87,7 +87,7 @@ def test_no_text_is_lost_or_there_twice(written: str) -> None:
 
 
 def letters_of(words: str) -> list[str]:
-    """Without the signs of list items, which are no text."""
+    """The words without signs of list items, which are not text."""
     return [character for character in words if character.isalnum()]
 
 
@@ -106,9 +106,9 @@ PARAGRAPHS = [
 def test_a_cut_after_a_sentence_leaves_no_trace(
     monkeypatch: pytest.MonkeyPatch, paragraphs: list[str], size: int
 ) -> None:
-    # How long a full line is, is measured in the first window alone.
+    # The length of a full line is measured only in the first window.
     monkeypatch.setattr(text, "full_line_length", lambda _lines: 60)
-    # A sentence ends wherever a cut is looked for.
+    # A sentence ends wherever a cut may be.
     data = "\n\n".join(f"{paragraph}\n\nSo it is." for paragraph in paragraphs).encode()
     set_window_bytes(monkeypatch, 10**6)
     uncut = in_one_go(read_text, data)
@@ -193,7 +193,7 @@ def test_text_without_a_place_to_cut_is_one_window() -> None:
 
 
 def test_a_document_has_no_more_pages_than_its_bytes_can_hold() -> None:
-    """A tree of pages that is its own child, and claims 900,000."""
+    """A tree of pages that is its own child and claims 900,000 pages."""
     objects = (
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[2 0 R 2 0 R 3 0 R]/Count 900000>>",

@@ -1,4 +1,4 @@
-"""Windows bound what a document takes in memory."""
+"""Windows limit the memory of a document."""
 
 from docmill.worker.extraction.parent.windows import windows_of
 from docmill.worker.extraction.shared.parts import PageEnd

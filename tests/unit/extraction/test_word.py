@@ -1,4 +1,4 @@
-"""Of a Word document is read what Word shows, once."""
+"""The visible text of a Word document is read, once."""
 
 import io
 import re
@@ -31,7 +31,7 @@ def text_of(data: bytes) -> str:
 
 
 def _without_repeated_headers(elements: list[Element]) -> Iterator[str]:
-    """A long table has its first row again at the top of each group of rows."""
+    """The elements without the first row of a long table, which each group of rows repeats."""
     header = None
     for element in elements:
         first, _, rest = element.text.partition("\n")
@@ -108,7 +108,7 @@ def paragraph(text: str, properties: str = "", run: str = "") -> str:
 
 
 def strict(data: bytes) -> bytes:
-    """The same document as a strict one."""
+    """The same document in the strict form."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         for name in old.namelist():

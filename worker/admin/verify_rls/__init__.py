@@ -1,4 +1,4 @@
-"""Prove, in the user's own database, that nobody reads or changes what is not theirs."""
+"""Tests, in the user's own database, that nobody can read or change other users' data."""
 
 from docmill.worker.admin.verify_rls.findings import Finding
 from docmill.worker.admin.verify_rls.run import verify_rls

@@ -1,4 +1,4 @@
-"""Every function that clients may execute is called, about their own things and others'."""
+"""Calls every function that clients may execute, about the caller's own data and others'."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ from docmill.worker.admin.verify_rls.tenants import THINGS, Cast, Item, forbidde
 from docmill.worker.admin.verify_rls.values import Value, made_for, type_name
 from docmill.worker.store.database import Connection
 
-#: Calls of one function by one actor about one item.
+#: The most calls of one function by one actor about one item.
 _MOST_CALLS: Final = 60
-#: Values that mean most, for types that can belong to nobody.
+#: Extreme values for types whose values belong to nobody.
 _GUESSES: Final[Mapping[str, Sequence[str]]] = {
     "double precision": ("-1", "1"),
     "real": ("-1", "1"),
@@ -37,20 +37,20 @@ _REMEDY: Final = "it must run with the caller's rights, or ask first whose its a
 
 @dataclass(frozen=True)
 class Call:
-    """One call, and the ids that were said in it: to hear them back tells nothing."""
+    """One call, and the ids in its arguments: if it returns these, it reveals nothing."""
 
     statement: sql.Composed
     said: frozenset[str]
 
 
 def try_calls(scene: Scene) -> Iterator[Finding]:
-    """Whatever a function tells somebody of what is another's, and whatever it does to it."""
+    """Find functions that reveal data of others to a caller, or change it."""
     callers = _callers(scene)
     for function in scene.catalog.functions:
         if function.is_trigger:
             continue
         if function.schema == "ingest_private" and function.in_body:
-            # With the arguments of the function that names it, which is tried.
+            # Tested through the functions that call it, with their arguments.
             yield Finding("calls", function.signature, "ok", "called by our functions alone")
             continue
         if function.oid in callers:
@@ -60,9 +60,10 @@ def try_calls(scene: Scene) -> Iterator[Finding]:
 
 
 def _callers(scene: Scene) -> dict[int, list[Actor]]:
-    """Who may execute which function.
+    """The actors that may execute each function.
 
-    The second tenant is as the first; the service role may read and ask for everything.
+    The second tenant has the same rights as the first; the service role may read and call
+    everything.
     """
     cast = scene.cast
     actors = [a for a in cast.actors if a is not cast.second and a.role != "service_role"]
@@ -103,7 +104,7 @@ def _try_function(scene: Scene, function: Function, actors: Sequence[Actor]) -> 
 def _try_with(
     scene: Scene, function: Function, actor: Actor, item: Item, states: set[str | None]
 ) -> Iterator[str]:
-    """Everything that one actor is told, or does, with arguments about one item."""
+    """Everything that calls about one item reveal to one actor, or change."""
     calls = calls_of(scene, function, item)
     theirs = forbidden_to(
         actor, scene.cast.items, scene.readable, named_by_policies=_is_hidden(function)
@@ -121,7 +122,7 @@ def _warning(function: Function, why: str) -> Finding:
 
 
 class _NotCallableError(Exception):
-    """There is no value for an argument."""
+    """No value is known for an argument."""
 
 
 def _is_hidden(function: Function) -> bool:
@@ -129,14 +130,14 @@ def _is_hidden(function: Function) -> bool:
 
 
 def _subjects(actor: Actor, cast: Cast) -> list[Item]:
-    """What is asked about: own documents that there are, then everybody else's."""
+    """The items to ask about: the actor's own existing documents, then everybody else's."""
     own = cast.items_of(actor)
     others = [item for item in cast.items if item not in own and item.owner != cast.first.sub]
     return [item for item in own if not item.is_gone] + others
 
 
 def calls_of(scene: Scene, function: Function, item: Item) -> list[Call]:
-    """Calls about one item: one with the likeliest arguments, then one changed at a time."""
+    """Calls about one item: the most likely arguments, then calls with one argument changed."""
     versions = scene.catalog.versions
     version = versions[0] if versions else IndexVersion(0, "", 8)
     options = [_arguments(function, place, item, version) for place in range(len(function.types))]
@@ -152,7 +153,7 @@ def calls_of(scene: Scene, function: Function, item: Item) -> list[Call]:
 
 
 def _choices(sizes: Sequence[int], required: int) -> list[list[int | None]]:
-    """Which value each argument gets, in each call; None: it is left to its default."""
+    """The index of each argument's value, for each call; None leaves the default."""
     base: list[int | None] = [0 if place < required else None for place in range(len(sizes))]
     choices = [base]
     for place, size in enumerate(sizes):
@@ -165,7 +166,7 @@ def _choices(sizes: Sequence[int], required: int) -> list[list[int | None]]:
 
 
 def _arguments(function: Function, place: int, item: Item, version: IndexVersion) -> list[Value]:
-    """Values for one argument, by its type, then by what its name says; null at the end."""
+    """Values for one argument, chosen by its type and name; null comes last."""
     type_ = function.types[place]
     name = function.names[place] if place < len(function.names) else ""
     kind = type_name(type_)
@@ -199,7 +200,7 @@ def _numbers(name: str, version: IndexVersion) -> list[str]:
 
 
 def _texts(function: Function, name: str, item: Item, version: IndexVersion) -> list[str]:
-    # What a function compares its arguments with stands in its text.
+    # Constants that the function compares its arguments with are in its source.
     literals = re.findall(r"'([\w ]{1,40})'", function.source)
     owner = item.owner or "nobody"
     guesses = [version.model] if "model" in name else []
@@ -230,7 +231,7 @@ def _call(function: Function, values: Mapping[int, Value], item: Item) -> Call:
 
 
 def _through_views(session: Session, function: Function, calls: Sequence[Call]) -> list[Call]:
-    """A policy names it once and for all; readers execute it. So does a view for its invoker."""
+    """Call functions of policies through views, which execute them as the reader, like a policy."""
     through = []
     for number, call in enumerate(calls):
         view = sql.Identifier(f"docmill_{function.oid}_{number}")
@@ -254,7 +255,7 @@ def _told(actor: Actor, theirs: Mapping[str, Item], call: Call, trial: Trial) ->
 
 
 def _done(scene: Scene, actor: Actor, call: Call, trial: Trial) -> Iterator[str]:
-    """Do it once more where it wrote something, and compare what is everybody else's."""
+    """Repeat a call that wrote something, and compare the rows of all others."""
     others = [item for item in scene.cast.items if item.owner is None or item.owner != actor.sub]
     tables = [relation for relation in scene.catalog.relations if relation.oid in trial.changed]
     if not tables:
@@ -266,7 +267,7 @@ def _done(scene: Scene, actor: Actor, call: Call, trial: Trial) -> Iterator[str]
             with scene.session.acting(actor):
                 connection.execute(call.statement)
         except psycopg.Error:
-            return  # and what it wrote is undone
+            return  # its changes are rolled back
         after = [_sum(connection, table, others) for table in tables]
     for table, old, new in zip(tables, before, after, strict=True):
         if old != new:
@@ -274,7 +275,7 @@ def _done(scene: Scene, actor: Actor, call: Call, trial: Trial) -> Iterator[str]
 
 
 def _sum(connection: Connection, table: Relation, items: Sequence[Item]) -> object:
-    """A sum over the rows of a table that belong to these items."""
+    """A checksum of the rows of a table that belong to these items."""
     conditions: list[sql.Composable] = [sql.SQL("false")]
     for column in table.columns:
         if column.name in TENANT_COLUMNS:

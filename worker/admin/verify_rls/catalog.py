@@ -1,4 +1,4 @@
-"""What lies in docmill's schemas, as PostgreSQL's catalog has it. No list of our own."""
+"""The contents of docmill's schemas, read from PostgreSQL's catalog and not from a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from psycopg.rows import class_row
 from docmill.worker.store.database import Connection
 
 SCHEMAS: Final = ("ingest", "ingest_private", "ingest_search")
-#: Whose functions clients execute: those of the second are called by those of the first.
+#: The schemas whose functions clients execute; functions of the first call those of the second.
 CALLED: Final = ("ingest", "ingest_search")
-#: What the Data API must not serve.
+#: The schemas that the Data API must not serve.
 UNEXPOSED: Final = ("ingest_private", "ingest_search")
-#: Who comes through the Data API, Storage and Realtime.
+#: The roles of the Data API, Storage and Realtime.
 CLIENTS: Final = ("anon", "authenticated", "service_role", "authenticator")
 WORKER: Final = "docmill_worker"
 
-# Views and partitions of whatever hangs on docmill's tables count wherever they lie.
+# Views and partitions of docmill's tables count in any schema.
 RELATIONS: Final[LiteralString] = """
     select c.oid::integer as oid, n.nspname::text as schema, c.relname::text as name,
            c.relkind::text as kind, c.relispartition as is_partition,
@@ -55,7 +55,7 @@ COLUMNS: Final[LiteralString] = """
      order by a.attrelid, a.attnum
 """
 
-# Unique indexes are named in errors as constraints are.
+# Errors name unique indexes like constraints.
 CONSTRAINTS: Final[LiteralString] = """
     select c.conrelid::integer as relation, c.conname::text as name, c.contype::text as type,
            c.confrelid::integer as points_to, pg_get_constraintdef(c.oid) as definition,
@@ -106,11 +106,11 @@ VERSIONS: Final[LiteralString] = """
 
 @dataclass(frozen=True)
 class Column:
-    """One column, as far as a value for it has to be made."""
+    """The facts about a column that are needed to make a value for it."""
 
     relation: int
     name: str
-    type: str  #: without length or dimensions; of a domain, what it is made of
+    type: str  #: without length or dimensions; for a domain, its base type
     declared: str
     modifier: int
     is_required: bool
@@ -122,7 +122,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A rule over some columns. Type as in pg_constraint: c, f, p or u."""
+    """A rule on some columns. The type is as in pg_constraint: c, f, p or u."""
 
     relation: int
     name: str
@@ -134,7 +134,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table, partition, view or sequence. Kind as in pg_class."""
+    """A table, partition, view or sequence. The kind is as in pg_class."""
 
     oid: int
     schema: str
@@ -150,23 +150,23 @@ class Relation:
 
     @property
     def title(self) -> str:
-        """Its name with the schema."""
+        """The name with the schema."""
         return f"{self.schema}.{self.name}"
 
     @property
     def is_table(self) -> bool:
-        """Whether rows can be put in: a table, partitioned or not, or a partition."""
+        """Whether rows can be inserted: a table, partitioned or not, or a partition."""
         return self.kind in ("r", "p")
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody but docmill itself has business there."""
+        """Whether only docmill itself may use it."""
         return self.schema == "ingest_private"
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function; `names` and `types` are those of what goes in."""
+    """A function; `names` and `types` are those of its input arguments."""
 
     oid: int
     schema: str
@@ -181,12 +181,12 @@ class Function:
     names: Sequence[str]
     types: Sequence[str]
     in_policy: bool
-    in_body: bool  #: of a function that clients execute, which runs it with its caller's rights
+    in_body: bool  #: a function that clients execute calls it with its caller's rights
 
 
 @dataclass(frozen=True)
 class IndexVersion:
-    """An index version: whose chunks have vectors of this many dimensions."""
+    """An index version, and the dimensions of its vectors."""
 
     id: int
     model: str
@@ -195,7 +195,7 @@ class IndexVersion:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is tried."""
+    """Everything that the checks try."""
 
     relations: Sequence[Relation]
     functions: Sequence[Function]
@@ -203,7 +203,7 @@ class Catalog:
 
     @property
     def tables(self) -> list[Relation]:
-        """Where rows are written: partitions get theirs through their parents."""
+        """The tables to write rows to; partitions get theirs through their parents."""
         return [
             one
             for one in self.relations
@@ -212,7 +212,7 @@ class Catalog:
 
 
 def read_catalog(connection: Connection) -> Catalog:
-    """All relations and functions of the three schemas. The search_path has to be empty."""
+    """Read all relations and functions of the three schemas. The search_path must be empty."""
     scope: dict[str, Any] = {"schemas": list(SCHEMAS), "called": list(CALLED)}
     with connection.cursor(row_factory=class_row(Relation)) as cursor:
         relations = cursor.execute(RELATIONS, scope).fetchall()

@@ -1,16 +1,16 @@
-"""What was found, and how bad it is."""
+"""The results of the checks, and how bad each is."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-#: leak: somebody may read or write what is not theirs. warning: something could not be tried, or
-#: stands open without showing anything today.
+#: leak: somebody may read or write other users' data. warning: something could not be tried, or is
+#: open although it shows nothing today.
 Outcome = Literal["ok", "warning", "leak"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: which check, on what, what came of it, what to do."""
+    """One result: the check, its subject, the outcome, and the remedy."""
 
     check: str
     subject: str
@@ -19,5 +19,5 @@ class Finding:
     remedy: str | None = None
 
 
-#: For whatever differs from what docmill's own files say.
+#: The remedy for every difference from docmill's own files.
 APPLY = "run docmill schema apply"

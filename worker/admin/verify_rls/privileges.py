@@ -1,4 +1,4 @@
-"""What the catalog says: grants, policies, search paths, publications, exposed schemas."""
+"""Checks of the catalog: grants, policies, search paths, publications, exposed schemas."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from docmill.worker.admin.verify_rls.tenants import SHARED
 from docmill.worker.store.database import Connection
 
 _READERS: Final = ("authenticated", "service_role")
-#: What COPY needs, and no more.
+#: The privileges that COPY needs, and no more.
 _WORKERS_INSERT: Final = ("ingest_private.staged_chunks", "INSERT")
 
 ROLES: Final[LiteralString] = """
@@ -58,7 +58,7 @@ SEQUENCE_PRIVILEGES: Final[LiteralString] = """
            cross join unnest(array['USAGE', 'SELECT', 'UPDATE']) as p(privilege)
      where r.rolname = any(%(roles)s) and has_sequence_privilege(r.oid, c.oid, p.privilege)
 """
-# A role of the project's own: nobody here knows who that is.
+# The project's own roles: docmill does not know who uses them.
 STRANGERS: Final[LiteralString] = """
     select c.oid::integer as oid, string_agg(distinct pg_get_userbyid(a.grantee)::text, ', ') as who
       from pg_class as c cross join lateral aclexplode(c.relacl) as a
@@ -97,7 +97,7 @@ POLICIES: Final[LiteralString] = """
       from pg_policy as p join pg_class as c on c.oid = p.polrelid
      where c.oid = any(%(relations)s::oid[])
 """
-# Whose objects may stand for others': what anybody may create in.
+# Schemas in which many roles may create objects, which could then replace other objects.
 OPEN_SCHEMAS: Final[LiteralString] = """
     select array_agg(distinct n.nspname::text) as schemas
       from pg_namespace as n cross join pg_roles as r
@@ -108,7 +108,7 @@ PUBLISHED: Final[LiteralString] = """
     select pubname::text as publication, schemaname::text || '.' || tablename::text as title
       from pg_publication_tables where schemaname = any(%(schemas)s)
 """
-# Where PostgREST reads it from; hosted projects keep it with the Data API instead.
+# The places where PostgREST reads it; hosted projects keep it in the Data API instead.
 EXPOSED: Final[LiteralString] = """
     select current_setting('pgrst.db_schemas', true) as value, 'this session' as place
      where coalesce(current_setting('pgrst.db_schemas', true), '') <> ''
@@ -124,7 +124,7 @@ _ROLES: Final = (*CLIENTS, WORKER)
 
 
 def check_privileges(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
-    """Everything that can be read off the catalog."""
+    """All checks that only read the catalog."""
     scope: dict[str, Any] = {
         "schemas": list(SCHEMAS),
         "roles": list(_ROLES),
@@ -156,7 +156,7 @@ def _roles(connection: Connection, scope: dict[str, Any]) -> Iterator[Finding]:
     for role in fetch_rows(connection, ROLES, scope):
         name, problems = role["role"], []
         if role["passes_policies"] and name != "service_role":
-            problems.append("it passes every policy by")
+            problems.append("it bypasses every policy")
         if role["owners"]:
             problems.append(f"it may become {', '.join(sorted(set(role['owners'])))}")
         remedy = f"alter role {name} nosuperuser nobypassrls; revoke its memberships"
@@ -180,7 +180,7 @@ def _exposed(connection: Connection) -> Iterator[Finding]:
     places = fetch_rows(connection, EXPOSED, {})
     if not places:
         schemas = " and ".join(UNEXPOSED)
-        seen = f"not visible from here: see that the Data API does not list {schemas}"
+        seen = f"not visible from here: check that the Data API does not list {schemas}"
         yield Finding("exposed schemas", schemas, "warning", seen)
         return
     for schema in UNEXPOSED:
@@ -194,7 +194,7 @@ def _exposed(connection: Connection) -> Iterator[Finding]:
 
 
 def _may(relation: Relation, role: str, privilege: str) -> bool:
-    """What docmill grants: users and the service role read `ingest`, the worker COPYs."""
+    """Docmill's own grants: users and the service role read `ingest`, the worker may COPY."""
     if role == WORKER:
         return (relation.title, privilege) == _WORKERS_INSERT
     return relation.schema == "ingest" and role in _READERS and privilege == "SELECT"
@@ -218,7 +218,7 @@ def _relations(
         if relation.oid in strangers:
             seen = f"granted to {strangers[relation.oid]}, whom docmill does not know"
             yield Finding(
-                "table grants", relation.title, "warning", seen, "revoke what is not wanted"
+                "table grants", relation.title, "warning", seen, "revoke what you do not want"
             )
 
 
@@ -252,8 +252,8 @@ def _functions(
 def _may_execute(function: Function, role: str) -> bool:
     if function.schema in CALLED:
         return role in _READERS
-    # No client can name it. Whoever reads executes what policies name, whoever calls a function
-    # what its body does.
+    # Clients cannot name these functions. But a reader executes the functions in policies, and a
+    # caller those in a function's body.
     if role == "service_role":
         return function.in_body
     return role == "authenticated" and (function.in_policy or function.in_body)
@@ -267,18 +267,18 @@ def _search_paths(
     for function in catalog.functions:
         paths = [s.split("=", 1)[1] for s in function.settings if s.startswith("search_path=")]
         problems = _path_problems(paths[0] if paths else None, open_schemas)
-        # Without the owner's rights it can do nothing that its caller cannot.
+        # Without the owner's rights it can do nothing more than its caller.
         outcome: Outcome = "leak" if function.is_definer else "warning"
         yield _finding("search_path", function.signature, problems, APPLY, outcome)
 
 
 def _path_problems(path: str | None, open_schemas: set[str]) -> list[str]:
     if path is None:
-        return ["none is fixed: whoever calls it says which objects it uses"]
+        return ["none is fixed, so its caller decides which objects it uses"]
     names = [name.strip() for name in path.split(",")]
     problems = [f"others may create in {name}" for name in names if name.strip('"') in open_schemas]
     if names[-1].strip('"') != "pg_temp":
-        problems.append("pg_temp is not its end: a temporary type of the caller's comes first")
+        problems.append("pg_temp is not last, so a temporary type of the caller comes first")
     return problems
 
 
@@ -290,7 +290,7 @@ def _defaults(connection: Connection, scope: dict[str, Any]) -> Iterator[Finding
             "default privileges",
             f"{row['what']} of {row['maker']} in {where}",
             "leak" if row["schema"] else "warning",
-            f"what is made there is open to {row['who']}",
+            f"new objects there are open to {row['who']}",
             f"alter default privileges for role {row['maker']}"
             + (f" in schema {row['schema']}" if row["schema"] else "")
             + f" revoke all on {row['what']} from {row['who']}",
@@ -323,7 +323,7 @@ def _bare(relation: Relation, *, is_readable: bool) -> list[str]:
     needs_it = is_readable or relation.schema == "ingest" or relation.is_partition
     if needs_it and not relation.has_rls:
         return ["row-level security is off"]
-    # An owner passes its own policies by, unless they are forced.
+    # Policies do not apply to a table's owner unless they are forced.
     if relation.owner in (*CLIENTS, WORKER) and not relation.is_forced:
         return [f"it belongs to {relation.owner}, and row-level security is not forced"]
     return []
@@ -339,7 +339,7 @@ def _policies(connection: Connection, catalog: Catalog, scope: dict[str, Any]) -
         if set(row["roles"]) - {"authenticated"}:
             problems[relation.oid].append(f"policy {name} is for {', '.join(row['roles'])}")
         if relation.is_private:
-            problems[relation.oid].append(f"policy {name} opens what is closed")
+            problems[relation.oid].append(f"policy {name} opens a closed table")
         is_true = row["condition"] == "true" and row["is_permissive"]
         if is_true and relation.title not in SHARED:
             problems[relation.oid].append(f"policy {name} lets everybody read everything")
@@ -358,8 +358,8 @@ def _publications(
     for row in rows:
         relation = by_title.get(row["title"])
         is_open = relation is not None and not relation.is_private and relation.has_rls
-        # Realtime asks the policies of what it publishes. Who reads another publication logs in to
-        # replicate, past all policies: an operator's business.
+        # Realtime asks the policies of published tables. Any other publication is read by a
+        # replication login, without policies: that is the operator's decision.
         of_realtime = row["publication"].startswith("supabase_realtime")
         outcome: Outcome = "leak" if of_realtime else "warning"
         seen = [] if is_open and of_realtime else [f"published by {row['publication']}"]

@@ -1,4 +1,4 @@
-"""Everybody tries to read and to write every table, partition, view and sequence."""
+"""Every actor tries to read and write every table, partition, view and sequence."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _REMEDY = "compare its policies and grants with docmill's: " + APPLY
 
 @dataclass(frozen=True)
 class Look:
-    """What somebody saw of a relation, and the rows that can be seen through it."""
+    """What an actor saw of a relation, and the test rows in it."""
 
     relation: Relation
     actor: Actor
@@ -33,14 +33,14 @@ class Look:
 
     @property
     def seen(self) -> list[Item]:
-        """Whose rows were shown."""
+        """The items whose rows were shown."""
         return [
             self.rows[oid, ctid] for oid, ctid in self.trial.rows or () if (oid, ctid) in self.rows
         ]
 
 
 def try_reads(scene: Scene, planted: Planted) -> Iterator[Finding]:
-    """Whoever sees a row that is not theirs; and where owners do not see their own."""
+    """Report rows that an actor wrongly sees, and owners who do not see their own rows."""
     relations = scene.catalog.relations
     parents = _rows_of_parents(scene, planted)
     leaks: dict[str, list[str]] = defaultdict(list)
@@ -56,7 +56,7 @@ def try_reads(scene: Scene, planted: Planted) -> Iterator[Finding]:
             look = Look(relation, actor, trial, parents.get(relation.oid, {}))
             leaks[relation.title] += _wrongly_seen(scene, look)
             if trial.state is None and _is_blind(scene, look):
-                silent[relation.title] = f"{actor.name} does not see own rows: nothing is proven"
+                silent[relation.title] = f"{actor.name} sees none of their own rows: no proof"
     for relation in relations:
         yield _verdict(relation, leaks[relation.title], silent.get(relation.title))
 
@@ -70,7 +70,7 @@ def _verdict(relation: Relation, leaks: list[str], silent: str | None) -> Findin
 
 
 def _rows_of_parents(scene: Scene, planted: Planted) -> Mapping[int, dict[tuple[int, str], Item]]:
-    """By relation, the rows that can be seen through it: a parent shows those of its partitions."""
+    """The test rows in each relation: a parent also shows the rows of its partitions."""
     parents = dict(
         scene.session.connection.execute(
             """select i.inhrelid::bigint, i.inhparent::bigint from pg_inherits as i
@@ -92,11 +92,11 @@ def _read(relation: Relation, rows: Mapping[tuple[int, str], Item]) -> sql.Compo
     if relation.kind == "S":
         return sql.SQL("select to_jsonb(last_value) from {}").format(table)
     if not relation.is_table or not rows:
-        # Whatever it shows; not more of it than a report needs.
+        # Any rows, but no more than a report needs.
         return sql.SQL(
             "select coalesce(jsonb_agg(t), '[]') from (select t::text from {} as t limit 1000) as t"
         ).format(table)
-    # By their place: no scan of the table, however large it is.
+    # Select by position, so that a large table is not scanned.
     places = "{" + ",".join(f'"{ctid}"' for _oid, ctid in rows) + "}"
     return sql.SQL(
         """select coalesce(jsonb_agg(jsonb_build_array(t.tableoid::bigint, t.ctid::text)), '[]')
@@ -126,7 +126,7 @@ def _wrongly_seen(scene: Scene, look: Look) -> list[str]:
 
 
 def _is_blind(scene: Scene, look: Look) -> bool:
-    """Where an owner does not find what is the owner's, finding nothing else says nothing."""
+    """Whether owners do not even see their own rows; then other missing rows prove nothing."""
     own = [
         item
         for item in look.rows.values()
@@ -138,14 +138,15 @@ def _is_blind(scene: Scene, look: Look) -> bool:
 
 
 def try_writes(scene: Scene) -> Iterator[Finding]:
-    """Whoever may insert, update or delete. No row is touched: rights are asked for first."""
+    """Try to insert, update and delete. No row changes: PostgreSQL checks rights before that."""
     leaks: dict[str, list[str]] = defaultdict(list)
     tables = [relation for relation in scene.catalog.relations if relation.kind != "S"]
     for actor in scene.cast.actors:
         tries = [(table, verb, way) for table in tables for verb, way in _writes(table)]
         trials = scene.session.run(actor, [way for _table, _verb, way in tries])
         for (table, verb, _way), trial in zip(tries, trials, strict=True):
-            # A view may not take writes at all; of a table only the lack of a right counts.
+            # A view may refuse all writes for other reasons; for a table only a missing right
+            # counts.
             if trial.state is None or (table.is_table and trial.state != REFUSED):
                 leaks[table.title].append(f"{actor.name} may {verb}")
     for table in tables:

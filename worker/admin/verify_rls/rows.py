@@ -1,4 +1,4 @@
-"""Rows of the tenants in every table, so that there is something to be found."""
+"""Rows of the tenants in every table, for the checks to find."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,31 +15,31 @@ from docmill.worker.admin.verify_rls.tenants import SHARED, Cast, Item
 from docmill.worker.admin.verify_rls.values import DEFAULT, Value, candidates
 from docmill.worker.store.database import Connection
 
-#: Combinations of values that are tried before a table is given up.
+#: How many combinations of values are tried before a table is given up.
 _TRIES: Final = 100
-#: Columns that say whose a row is.
+#: Columns that name the tenant of a row.
 TENANT_COLUMNS: Final = ("document_id", "object_id", "job_id", "chunk_id", "former_id", "owner_id")
 _NO_VERSION: Final = IndexVersion(0, "", 8)
 
 
 @dataclass
 class Planted:
-    """Where the rows of each item lie: (oid of the table or partition, ctid)."""
+    """The place of each item's rows: (oid of the table or partition, ctid)."""
 
     rows: dict[tuple[int, str], Item] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def of(self, relation: int) -> dict[str, Item]:
-        """By ctid, the rows in one table or partition."""
+        """The rows in one table or partition, by ctid."""
         return {ctid: item for (oid, ctid), item in self.rows.items() if oid == relation}
 
 
 class _NoValueError(Exception):
-    """No value can be thought of for this column."""
+    """No value is known for this column."""
 
 
 def plant(connection: Connection, catalog: Catalog, cast: Cast) -> Planted:
-    """Write a row of each item into each table; what could not be written is in the findings."""
+    """Write a row of each item into each table; tables where that failed are in the findings."""
     planted = Planted()
     for relation in _in_order(catalog.tables):
         if relation.title in SHARED:
@@ -68,7 +68,7 @@ def _nothing_in(catalog: Catalog, planted: Planted) -> Iterator[Finding]:
 
 
 def _in_order(tables: Sequence[Relation]) -> list[Relation]:
-    """What is pointed to comes first."""
+    """Tables in an order in which references come before the tables that use them."""
     left = {table.oid: table for table in tables}
     ordered: list[Relation] = []
     while left:
@@ -84,7 +84,7 @@ def _in_order(tables: Sequence[Relation]) -> list[Relation]:
 
 
 def _versions(relation: Relation, catalog: Catalog) -> Sequence[IndexVersion]:
-    """One row for each index version, so that every partition has some."""
+    """The index versions to write rows for: all, if the table has a partition for each."""
     versions = catalog.versions or [_NO_VERSION]
     if any(column.name == "index_version" for column in relation.columns):
         return versions if relation.kind == "p" else versions[:1]
@@ -92,7 +92,7 @@ def _versions(relation: Relation, catalog: Catalog) -> Sequence[IndexVersion]:
 
 
 def _belongs(relation: Relation, item: Item) -> bool:
-    """Whether there would be such a row."""
+    """Whether an item has rows in this table."""
     if relation.name == "withdrawn":
         return item.kind.startswith("withdrawn")
     if relation.name == "documents":
@@ -111,7 +111,7 @@ def _plant_row(
     columns = [column for column in relation.columns if not column.is_generated]
     options = {c.name: candidates(c, relation, item, version) for c in columns}
     if any(c.is_required and options[c.name] == [None] for c in columns):
-        return None  # a row of this kind has an owner, and this item has none
+        return None  # rows of this table have an owner, but the item has none
     try:
         oid, ctid = _solve(connection, relation, columns, options)
     except _NoValueError as error:
@@ -128,7 +128,7 @@ def _solve(
     columns: Sequence[Column],
     options: dict[str, list[Value]],
 ) -> tuple[int, str]:
-    """Insert with the first values; change those that a broken rule names until it holds."""
+    """Insert with the first values; while a rule is broken, change the values that it names."""
     empty = [name for name, values in options.items() if not values]
     if empty:
         raise _NoValueError(empty[0])
@@ -157,7 +157,7 @@ def _written(
     names: Sequence[str],
     chosen: dict[str, Value],
 ) -> tuple[int, str]:
-    """The row that stands in the way: a trigger wrote it with a row of another table."""
+    """The row that is in the way: a trigger wrote it with a row of another table."""
     row = connection.execute(
         sql.SQL("select tableoid::bigint, ctid::text from {} where {}").format(
             sql.Identifier(relation.schema, relation.name),

@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are printed."""
+"""Runs all checks in the order in which they are printed."""
 
 from collections.abc import Generator, Iterator
 
@@ -17,12 +17,12 @@ from docmill.worker.store.database import Connection
 
 
 def verify_rls(connection: Connection) -> Generator[Finding, None, None]:
-    """Let throw-away tenants try to read and change what is not theirs; yield what comes of it.
+    """Let throw-away tenants try to read and change other users' data; yield the results.
 
-    Everything happens in one transaction that is rolled back when the iterator ends or is closed:
-    whoever looks for one finding may stop there. It waits 2 s at most for a lock, and takes none
-    that readers or uploads would wait for. `connection` is the schema owner's, or a superuser's.
-    Raises SchemaError when the schema is not there or belongs to somebody else.
+    Everything happens in one transaction, which is rolled back when the iterator ends or is closed;
+    a caller who looks for one finding may stop there. It waits at most 2 s for a lock, and takes no
+    lock that blocks readers or uploads. `connection` is the schema owner's or a superuser's. Raises
+    SchemaError if the schema is missing or has another owner.
     """
     with rolled_back(connection) as session:
         _require_owner(connection)
@@ -48,7 +48,7 @@ def _require_owner(connection: Connection) -> None:
 
 def _tried(session: Session, catalog: Catalog) -> Iterator[Finding]:
     cast = make_cast()
-    # What the throw-away rows break is nobody's business: they are never committed.
+    # Broken foreign keys of the throw-away rows do not matter: they are never committed.
     objects = add_objects(session.connection, cast)
     planted = plant(session.connection, catalog, cast)
     yield from objects

@@ -1,4 +1,4 @@
-"""What all tries need: the transaction, what there is, who asks, and who reads what in Storage."""
+"""The data that all checks need: the transaction, the catalog, the actors, Storage's readers."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from docmill.worker.admin.verify_rls.tenants import Cast
 
 @dataclass(frozen=True)
 class Scene:
-    """The stage on which everybody tries."""
+    """The data that all checks need."""
 
     session: Session
     catalog: Catalog

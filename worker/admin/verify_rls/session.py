@@ -1,4 +1,4 @@
-"""One transaction that is always rolled back, and in it everybody who tries to read."""
+"""One transaction that is always rolled back, in which statements run as several actors."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +11,15 @@ from psycopg import sql
 
 from docmill.worker.store.database import Connection
 
-#: Nobody waits for us for longer than this, and we for nobody.
+#: The longest wait for a lock, so that this blocks others only briefly.
 BOUNDS: Final[LiteralString] = """
     select set_config('lock_timeout', '2s', true), set_config('statement_timeout', '30s', true),
            set_config('idle_in_transaction_session_timeout', '60s', true),
            set_config('search_path', '', true), set_config('jit', 'off', true)
 """
 
-# Runs a statement with the rights of whoever is asking, and undoes it. A whole list of them goes in
-# one round trip. `changed`: the tables that it wrote to, counted as pg_stat counts.
+# Runs statements with the rights of the current role and undoes each. A whole list takes one round
+# trip. `changed`: the tables that a statement wrote to, as counted by pg_stat.
 TRY: Final[LiteralString] = """
     create function pg_temp.docmill_try(p_statement text, p_watched oid[])
     returns jsonb language plpgsql as $body$
@@ -68,16 +68,16 @@ RUN: Final[LiteralString] = """
 BECOME: Final[LiteralString] = """
     select set_config('request.jwt.claims', %(claims)s, true), set_config('role', %(role)s, true)
 """
-#: Statements in one round trip.
+#: Statements per round trip.
 _BATCH: Final = 40
 
-#: Missing privileges, and what a policy forbids to write.
+#: The error for missing privileges, and for writes that a policy forbids.
 REFUSED: Final = "42501"
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody who asks: a role and the claims of a token."""
+    """A caller: a role and the claims of a token."""
 
     name: str
     role: str
@@ -85,13 +85,13 @@ class Actor:
 
     @property
     def sub(self) -> str | None:
-        """Whom the token is about."""
+        """The subject of the token."""
         return self.claims.get("sub")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one statement. State None: it went through, and was undone."""
+    """The result of one statement. State None: it succeeded, and was undone."""
 
     state: str | None
     rows: Any
@@ -100,12 +100,12 @@ class Trial:
 
     @property
     def said(self) -> str:
-        """Everything that whoever asked gets to see: the rows, or the error."""
+        """Everything that the caller sees: the rows, or the error."""
         return f"{json.dumps(self.rows)} {self.text}"
 
 
 class Session:
-    """The open transaction. Whoever it is left by, it leaves nothing behind."""
+    """The open transaction; it leaves no changes behind."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -113,7 +113,7 @@ class Session:
     def run(
         self, actor: Actor, statements: Sequence[sql.Composable], watched: Sequence[int] = ()
     ) -> list[Trial]:
-        """Try statements as somebody else; each is undone. Raises what ends a whole statement."""
+        """Try statements as an actor; each is undone. Raises errors that end the whole batch."""
         texts = [statement.as_string(self.connection) for statement in statements]
         trials: list[Trial] = []
         with self.acting(actor):
@@ -126,7 +126,7 @@ class Session:
 
     @contextmanager
     def acting(self, actor: Actor) -> Iterator[None]:
-        """As the Data API does for a request: role and claims."""
+        """Set role and claims, as the Data API does for a request."""
         claims = json.dumps({**actor.claims, "role": actor.role})
         with self.connection.transaction():
             self.connection.execute(BECOME, {"claims": claims, "role": actor.role})
@@ -136,7 +136,7 @@ class Session:
 
 @contextmanager
 def rolled_back(connection: Connection) -> Iterator[Session]:
-    """A transaction with short bounds that is rolled back in every case."""
+    """A transaction with short time limits that is always rolled back."""
     with connection.transaction(force_rollback=True):
         connection.execute(BOUNDS)
         connection.execute(TRY)
@@ -145,7 +145,7 @@ def rolled_back(connection: Connection) -> Iterator[Session]:
 
 
 def without_triggers(connection: Connection) -> bool:
-    """Let the project's own triggers do nothing until `with_triggers`, where that is allowed."""
+    """Disable the project's own triggers until `with_triggers`, if that is allowed."""
     try:
         with connection.transaction():
             connection.execute("set local session_replication_role = replica")
@@ -155,5 +155,5 @@ def without_triggers(connection: Connection) -> bool:
 
 
 def with_triggers(connection: Connection) -> None:
-    """As it was before `without_triggers`."""
+    """Enable the triggers again after `without_triggers`."""
     connection.execute("set local session_replication_role = origin")

@@ -1,4 +1,4 @@
-"""Objects in Storage for documents with access `inherit`, and who may read them there."""
+"""Objects in Storage for documents with access `inherit`, and their readers."""
 
 from collections.abc import Mapping
 from typing import Final, LiteralString
@@ -11,8 +11,8 @@ from docmill.worker.admin.verify_rls.session import Session, with_triggers, with
 from docmill.worker.admin.verify_rls.tenants import Cast, Item
 from docmill.worker.store.database import Connection
 
-# What a trigger of the project's does (send a mail, say) no rollback undoes. Those of the platform
-# write rows.
+# A rollback does not undo every action of a project's own trigger, for example a mail. The
+# platform's triggers only write rows.
 FOREIGN_TRIGGERS: Final[LiteralString] = """
     select string_agg(t.tgname::text, ', ') from pg_trigger as t
            join pg_proc as p on p.oid = t.tgfoid
@@ -29,7 +29,7 @@ BUCKETS: Final[LiteralString] = """
 ADD_BUCKET: Final[LiteralString] = """
     insert into storage.buckets (id, name) values (%(bucket)s, %(bucket)s)
 """
-# Version '1' is that of Storage's own permission tests, which docmill's triggers leave alone.
+# Storage's own permission tests use version '1', which docmill's triggers ignore.
 ADD_OBJECT: Final[LiteralString] = """
     insert into storage.objects (id, bucket_id, name, version, owner_id)
     values (%(id)s, %(bucket)s, %(name)s, '1', %(owner)s)
@@ -39,7 +39,7 @@ Readable = Mapping[str, frozenset[str]]
 
 
 def add_objects(connection: Connection, cast: Cast) -> list[Finding]:
-    """Put the object of each shared document where real ones lie; says what could not be done."""
+    """Insert the object of each shared document beside the real ones; report failures."""
     shared = [item for item in cast.items if item.kind == "shared"]
     quiet = without_triggers(connection)
     foreign = connection.execute(FOREIGN_TRIGGERS).fetchone()
@@ -76,7 +76,7 @@ def _not_tried(why: str) -> Finding:
 
 
 def who_reads_objects(session: Session, cast: Cast) -> Readable:
-    """What the project's own policies show: a document with access `inherit` follows them."""
+    """The objects that the project's policies show to each actor; access `inherit` follows them."""
     wanted = [item.id("object_id") for item in cast.items if item.kind == "shared"]
     statement = sql.SQL(
         "select coalesce(jsonb_agg(id), '[]') from storage.objects where id = any({}::uuid[])"

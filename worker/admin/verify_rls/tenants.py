@@ -10,8 +10,9 @@ from uuid import uuid4
 from docmill.worker.admin.verify_rls.catalog import Relation
 from docmill.worker.admin.verify_rls.session import Actor
 
-#: owned: its owner's. shared: access `inherit`. hidden: a pending event hides it. The last two are
-#: withdrawn, and their chunks lie there still; nobody finds these three any more.
+#: owned: only its owner reads it. shared: access `inherit`. hidden: a pending event hides it. The
+#: last two kinds are withdrawn, but their chunks are still stored. Nobody may find a hidden or
+#: withdrawn document.
 Kind = Literal["owned", "shared", "hidden", "withdrawn", "withdrawn and shared"]
 KINDS: Final[tuple[Kind, ...]] = (
     "owned",
@@ -21,19 +22,19 @@ KINDS: Final[tuple[Kind, ...]] = (
     "withdrawn and shared",
 )
 
-#: Of these tables an owner reads own rows for ever, and Storage's policies do not count: what work
-#: was done and what it cost, what was asked and answered.
+#: An owner reads their own rows of these tables for ever, whatever Storage's policies say: work
+#: done and its cost, questions and answers.
 RECORDS: Final = ("ingest.jobs", "ingest.usage", "ingest.conversations", "ingest.messages")
-#: Tables that say nothing of any tenant and that every user reads: which models there are.
+#: Tables without data of tenants, which every user may read: the list of models.
 SHARED: Final = ("ingest.index_versions",)
 
-#: What columns like `latest_job_id` are about.
+#: The thing that a column like `latest_job_id` names.
 THINGS: Final = ("document", "object", "job", "chunk", "conversation", "message")
 
 
 @dataclass
 class Item:
-    """One document, and what is made of it. Each of its texts holds the marker."""
+    """One document and its contents. Every text of it contains the marker."""
 
     tenant: str
     owner: str | None
@@ -45,7 +46,7 @@ class Item:
 
     @property
     def access(self) -> str:
-        """As documents have it."""
+        """The value of `access` in its documents row."""
         return "inherit" if "shared" in self.kind else "owner"
 
     @property
@@ -55,21 +56,21 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Of its object, in the folder of its owner."""
+        """The name of its object, in the folder of its owner."""
         return f"{self.owner or 'nobody'}/{self.marker}.txt"
 
     @property
     def title(self) -> str:
-        """For a report."""
+        """Its description in a report."""
         return f"a document of {self.tenant} ({self.kind})"
 
     @property
     def canaries(self) -> set[str]:
-        """What nobody else may ever get to see: the marker, every id, hash and vector."""
+        """Values that nobody else may ever see: the marker, every id, hash and vector."""
         return {self.marker, *self.ids.values(), *self.more}
 
     def id(self, column: str, relation: str = "") -> str:
-        """The uuid of a column: the same thing has one id in all tables."""
+        """The uuid for a column: the same thing has the same id in all tables."""
         what = column.removesuffix("_id")
         if column == "id":
             what = relation.removesuffix("s")
@@ -77,13 +78,13 @@ class Item:
         return self.ids.setdefault(thing, str(uuid4()))
 
     def hash(self, text: str) -> str:
-        """A sha256 that belongs to this item, as bytea is written."""
+        """A sha256 that belongs to this item, written as bytea."""
         digest = hashlib.sha256(f"{self.marker} {text}".encode()).hexdigest()
         self.more.add(digest)
         return rf"\x{digest}"
 
     def vector(self, dimensions: int) -> str:
-        """A direction of its own, as pgvector reads it."""
+        """A vector that only this item has, as text for pgvector."""
         if dimensions not in self.vectors:
             source = random.Random(self.marker)  # noqa: S311 - no secret
             numbers = [f"{source.gauss(0, 1):.3f}" for _ in range(dimensions)]
@@ -93,7 +94,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Cast:
-    """Everybody who plays: who asks, and what there is to find."""
+    """All actors, and the items to find."""
 
     first: Actor
     second: Actor
@@ -102,16 +103,16 @@ class Cast:
 
     @property
     def actors(self) -> list[Actor]:
-        """All who ask."""
+        """All actors."""
         return [self.first, self.second, *self.others]
 
     def items_of(self, actor: Actor) -> list[Item]:
-        """What belongs to somebody."""
+        """The items that belong to an actor."""
         return [item for item in self.items if actor.sub and item.owner == actor.sub]
 
 
 def make_cast() -> Cast:
-    """Two users with a document of each kind, documents that are nobody's, and who else may ask."""
+    """Two users with a document of each kind, documents without an owner, and other actors."""
     users = [
         Actor(name, "authenticated", {"sub": str(uuid4())}) for name in ("tenant A", "tenant B")
     ]
@@ -128,7 +129,7 @@ def make_cast() -> Cast:
 def may_read(
     actor: Actor, item: Item, relation: Relation, readable: Mapping[str, frozenset[str]]
 ) -> bool:
-    """What docmill promises. `readable`: by actor, the objects that Storage's policies show."""
+    """Whether docmill allows this read. `readable`: the objects that Storage shows each actor."""
     if relation.is_private or actor.role == "anon":
         return False
     if actor.role == "service_role":
@@ -150,10 +151,10 @@ def forbidden_to(
     *,
     named_by_policies: bool = False,
 ) -> dict[str, Item]:
-    """Every text that must not be in what a function answers, and whose it is.
+    """Every text that a function must not return to this actor, and its item.
 
-    Documents that an owner finds no longer are still the owner's: their ids are no secret. A
-    function that policies alone can call may also name what it hides from everybody.
+    Documents that an owner can no longer find still belong to the owner: their ids are no secret. A
+    function that only policies can call may also name documents that it hides from everybody.
     """
     theirs: dict[str, Item] = {}
     allowed: set[str] = set()

@@ -8,7 +8,7 @@ from typing import Final
 from docmill.worker.admin.verify_rls.catalog import Column, Constraint, IndexVersion, Relation
 from docmill.worker.admin.verify_rls.tenants import Item
 
-#: A value as SQL reads it; None is null. DEFAULT: what the table says itself.
+#: A value as SQL text; None is null. DEFAULT: the column's own default.
 Value = str | None
 DEFAULT: Final = "\0default"
 
@@ -35,7 +35,7 @@ def type_name(type_: str) -> str:
 def candidates(
     column: Column, relation: Relation, item: Item, version: IndexVersion
 ) -> list[Value]:
-    """What may be written to a column, the best first; empty when no value can be thought of."""
+    """Values to try for a column, best first; empty if none is known."""
     known = _by_name(column, relation, item, version)
     if known is not None:
         return known
@@ -51,7 +51,7 @@ def candidates(
 
 
 def is_telling(type_: str) -> bool:
-    """Whether values of this type can belong to somebody: not a number, a time or a yes."""
+    """Whether a value of this type can identify its owner: not a number, a time or a boolean."""
     return type_name(type_).removesuffix("[]") in (
         *("uuid", "bytea", "vector", "halfvec", "sparsevec", "bit", "tsvector"),
     )
@@ -77,7 +77,7 @@ def _by_name(
 
 
 def made_for(column: Column, item: Item, version: IndexVersion) -> Value:
-    """A value that gives its item away, where the type can hold one. None: no such type."""
+    """A value that identifies its item, if the type can hold one. None: the type is unknown."""
     kind = type_name(column.type)
     if kind.endswith("[]"):
         inner = Column(**{**vars(column), "type": column.type.removesuffix("[]")})
@@ -111,12 +111,12 @@ def _bits(item: Item, dimensions: int) -> str:
 
 
 def _number(kind: str, *, is_unique: bool) -> str:
-    # Far from those that sequences hand out, so that nobody has to wait for us.
+    # Far from the next values of sequences, so that no other transaction must wait for this one.
     top = {"smallint": 2**15, "integer": 2**31}.get(kind, 2**53)
     return str(random.randrange(top // 2, top)) if is_unique else "1"  # noqa: S311 - no secret
 
 
 def _literals(checks: Sequence[Constraint]) -> list[Value]:
-    """The values that checks name, the last first: the first are often the widest."""
+    """Values that checks name, in reverse order, because the first are often the least strict."""
     found = [text for check in checks for text in re.findall(r"'((?:[^']|'')*)'", check.definition)]
     return list(dict.fromkeys(reversed(found)))

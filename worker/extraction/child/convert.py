@@ -100,9 +100,10 @@ def _with_office(request: Request, document: BinaryIO) -> Path:
 
 
 def _profiles(folder: Path) -> Iterator[Path]:
-    """A new profile without traces of other documents, then copies of it for later starts.
+    """Yield a new profile without traces of other documents, then copies of it for later starts.
 
-    The socket is named after the profile's path, and the socket of the start before still exists.
+    Each start needs another folder: the socket is named after the profile's path, and the socket of
+    the previous start still exists.
     """
     first, *others = office_traces.profile_folders(folder)
     first.mkdir()

@@ -10,8 +10,8 @@ import re
 
 import chardet
 
-#: Common encodings: those of browsers and of mail. The detector knows dozens of others and
-#: sometimes takes ten words for one of them; with only these it does not.
+#: Common encodings, from browsers and mail. The detector also knows dozens of others, and sometimes
+#: mistakes ten words for one of them; with only these it does not.
 _COMMON = (
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
     *("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-13", "iso8859-15"),

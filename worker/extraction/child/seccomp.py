@@ -107,7 +107,10 @@ def instructions_of(policy: Policy, column: int, architecture: int) -> list[byte
 
 
 def _ranges(numbers: Iterable[int]) -> Iterator[bytes]:
-    """Allow these calls. Neighbours share a test: at installation the kernel tries every call."""
+    """Allow these calls. One test for successive numbers keeps the filter short.
+
+    At installation the kernel runs the filter for every call.
+    """
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and ranges[-1][1] == number - 1:

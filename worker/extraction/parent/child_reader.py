@@ -304,7 +304,7 @@ class ChildReader:
                 yield item
 
     def _measured(self, items: Iterator[Item | RawLines]) -> Iterator[Item | RawLines]:
-        """The same, and how the child ended. One that nobody reads to its end is not counted."""
+        """Yield the items, and record how the child ended, unless the caller stops early."""
         code = "ok"
         try:
             yield from items

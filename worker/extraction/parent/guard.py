@@ -61,7 +61,7 @@ class ExtractionLimits:
 
     children: int  #: windows read at the same time
     timeout_seconds: float = 300  #: CPU time of all children that read one document
-    patience: float = 4  #: the clock's limit is so many times longer: cores are shared
+    patience: float = 4  #: the time limit by the clock is this many times longer: cores are shared
     memory_bytes: int = 2048 * 1024 * 1024  #: of one child, in addition to what it shares
     max_characters: int = 50_000_000  #: of one document
     ocr_timeout_seconds: float = 1800  #: like `timeout_seconds`, for pages that are pictures
@@ -147,7 +147,7 @@ class GuardedExtractor:
         self._supervisor = Supervisor(self._folders.root, eager=eager)
 
     def _has_memory_for(self, children: int) -> bool:
-        """Whether so many children may run: as many as cores, and more while memory allows.
+        """Whether this many children may run: as many as cores, and more while memory allows.
 
         The cores limit how fast documents are read. The additional children let short documents
         pass long ones, and may use memory only if enough is free.

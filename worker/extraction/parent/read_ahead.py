@@ -13,9 +13,9 @@ from docmill.worker.extraction.parent.windows import size_of
 from docmill.worker.extraction.shared.parts import RawLines, WindowPart
 from docmill.worker.ports import StopCheck
 
-#: A window with more characters, or with lines of so many bytes, is not read ahead. It is read
-#: piece by piece when its turn comes, and its child waits while a piece is used. Only spreadsheets
-#: and hostile files have windows this large.
+#: A window with more characters, or with lines of more bytes, is not read ahead. It is read piece
+#: by piece when its turn comes, and its child waits while a piece is used. Only spreadsheets and
+#: hostile files have windows this large.
 _MOST_CHARACTERS: Final = 8_000_000
 
 

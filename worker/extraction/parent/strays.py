@@ -1,7 +1,7 @@
-"""Processes of a zygote that has gone: the worker adopts them, and ends them.
+"""Ends processes of a zygote that is gone, after the worker has adopted them.
 
-A keeper ends what a child leaves, and the zygote what a keeper leaves. Only when both are killed,
-and the kernel grants no PID namespace, is there something left to do here.
+A keeper ends the processes that a child leaves, and the zygote those that a keeper leaves. Only if
+both were killed, and the kernel grants no PID namespace, is something left to do here.
 """
 
 import ctypes
@@ -14,15 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
-#: What the kernel may take to end what was killed.
+#: The kernel may take this long to end killed processes.
 _END_SECONDS = 5.0
 _PAUSE_SECONDS = 0.01
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what loses its own below this process. For one that stays, once.
+    """Become the parent of descendants that lose their own. Call it once, in the worker.
 
-    It has to start nothing else that leaves processes behind: nobody would wait for those.
+    The worker must start nothing else that leaves processes behind: nobody would wait for them.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -31,7 +31,7 @@ def adopt_orphans() -> None:
 
 
 def end_strays(sessions: Collection[int | None]) -> None:
-    """Kill our children in some sessions, and what they leave, and wait for them.
+    """Kill this process's children in some sessions, and their descendants, and wait for them.
 
     `sessions` are the pids of a zygote, of its keepers and of their children: each made a session.
     No child can leave its session, because the call is refused to it. So a process in one of them
@@ -48,7 +48,7 @@ def end_strays(sessions: Collection[int | None]) -> None:
 
 
 def _own_in(sessions: Collection[int | None]) -> list[int]:
-    """Our children in some sessions, zombies included."""
+    """This process's children in some sessions, with zombies."""
     found = []
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):

@@ -20,7 +20,7 @@ def profile_folders(folder: Path) -> list[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove the sockets, named after its profiles, that it left outside the child's folder."""
+    """Remove the sockets that LibreOffice left outside the child's folder."""
     for profile in profile_folders(folder):
         address = profile.as_uri().encode("utf-16-le")
         digest = hashlib.md5(address, usedforsecurity=False).digest()

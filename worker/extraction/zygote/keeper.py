@@ -20,7 +20,8 @@ from docmill.worker.extraction.shared import protocol
 from docmill.worker.extraction.shared.protocol import Request
 from docmill.worker.extraction.zygote import descendants, space
 
-#: How often it looks. A look takes a millisecond. Programs can fork; a plain child cannot.
+#: How often it looks; at programs more often, because only they can fork. A look takes a
+#: millisecond.
 _LOOK_SECONDS, _LOOK_AT_PROGRAM_SECONDS = 0.1, 0.05
 _REAPED_AT_ONCE = 64
 _HEARD = {signal.SIGCHLD, signal.SIGTERM}

@@ -1,12 +1,12 @@
-// What a provider of embeddings says of itself: how it is reached and asked, and what it answers.
+// The form of a provider of embeddings: its address, its requests, and its answers.
 
-/** What is asked for: the embedding of one query, as an index wants it. */
+/** A request: the embedding of one query for an index. */
 export type Query = { model: string; dimensions: number; sends_dimensions: boolean; text: string };
 
-/** How a provider is reached, by the names of its variables. */
+/** The environment variables that say how to reach a provider. */
 export type Access = Record<string, string>;
 
-/** A secret: the names that it may have, its own first. Without a default it has to be set. */
+/** A variable: its possible names, its own first. Without a default it must be set. */
 export type Variable = { names: string[]; fallback?: string };
 
 export type Provider = {
@@ -16,7 +16,7 @@ export type Provider = {
     headers: Record<string, string>;
     body: unknown;
   };
-  /** The embedding in an answer of any form: anything but the right numbers is refused later. */
+  /** Takes the embedding out of an answer. The caller checks the numbers later. */
   // deno-lint-ignore no-explicit-any
   embedding(answer: any): unknown;
 };
@@ -25,7 +25,7 @@ export function withoutSlash(url: string): string {
   return url.replace(/\/+$/, "");
 }
 
-/** The key as most providers want it; nothing where there is none. */
+/** The key in the header that most providers want; no header if there is no key. */
 export function bearer({ api_key }: Access): Record<string, string> {
   return api_key ? { authorization: `Bearer ${api_key}` } : {};
 }

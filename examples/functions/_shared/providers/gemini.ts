@@ -26,6 +26,6 @@ export const gemini: Provider = {
       body: { requests: [request] },
     };
   },
-  // Not of length 1 where it was cut; distances are those of directions.
+  // A shortened embedding does not have length 1. That is fine: distances compare directions.
   embedding: (answer) => answer?.embeddings?.[0]?.values,
 };

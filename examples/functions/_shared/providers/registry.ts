@@ -1,4 +1,4 @@
-// All providers: a new one is a file beside this one, and an entry here.
+// All providers. To add one, write a file next to this one and add an entry here.
 
 import { Refusal } from "../http.ts";
 import { azure } from "./azure.ts";
@@ -10,7 +10,7 @@ import { voyage } from "./voyage.ts";
 
 const PROVIDERS: Record<string, Provider> = { openai, azure, compatible, voyage, cohere, gemini };
 
-/** A provider and how it is reached, as workers are told: by its own secrets, or by name. */
+/** A provider and how to reach it, as for workers: by its own secrets, or by its name. */
 export function reached(name: string): { provider: Provider; access: Access } {
   const named = namedProviders();
   if (Object.hasOwn(named, name)) {
@@ -22,7 +22,7 @@ export function reached(name: string): { provider: Provider; access: Access } {
     if (missing) throw unset(`the secret DOCMILL_PROVIDERS has no ${missing} for ${name}`);
     return { provider, access };
   }
-  // The model of a worker's machine is not here: a server that has it answers in OpenAI's form.
+  // The local model of workers is not here: a server with it answers in OpenAI's form.
   const known = name === "local" ? "openai" : name;
   if (!Object.hasOwn(PROVIDERS, known)) {
     throw unset(`the secret DOCMILL_PROVIDERS does not name ${name}`);

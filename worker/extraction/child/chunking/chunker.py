@@ -257,7 +257,7 @@ class Chunker:
     def _fewer(
         self, blocks: list[Block], excess: int, *, halve: bool
     ) -> tuple[list[Block], list[Block]]:
-        """Two lists: the first blocks, with at least so many tokens less, and the others."""
+        """Split the blocks: a first list, shorter by about `excess` tokens, and the rest."""
         if len(blocks) > 1:
             kept = len(blocks) // 2 if halve else _without(blocks, excess)
             return blocks[:kept], blocks[kept:]

@@ -89,7 +89,7 @@ class Packer:
         self._next_fair = 0
         #: The first cuts of all places where a chunk can still begin.
         self._firsts: Counter[int] = Counter({0: 1})
-        self._oldest = 0  #: of those places
+        self._oldest = 0  #: the earliest of those places
 
     def _look_at(self, block: Block) -> None:
         self._known += 1

@@ -1,4 +1,4 @@
-"""Counts tokens as the embedding model does, and cuts text into pieces with so many tokens.
+"""Counts tokens as the embedding model does, and cuts text into pieces of limited size.
 
 The count is exact for OpenAI's models and the local model, whose vocabularies docmill includes. For
 other models OpenAI's vocabulary is an approximation.

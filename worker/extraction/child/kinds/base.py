@@ -45,7 +45,7 @@ class Source:
         return windows_between(starts)[: 1 if self.first_only else None]
 
     def wanted_pages(self, starts: Sequence[int], count: int) -> range:
-        """Numbers, from 1, of the pages to read in a file with so many pages."""
+        """Numbers, from 1, of the pages to read in a file with `count` pages."""
         wanted = self.wanted(starts)
         end = wanted[-1][1] or count + 1
         return range(wanted[0][0], min(end, count + 1))

@@ -63,7 +63,7 @@ _POLICY = _Policy()
 
 
 def read_eml(source: Source, open_part: OpenPart) -> Reading:
-    """A message as Internet mail stores it. `open_part` begins to read what is attached."""
+    """Read a message as Internet mail stores it. `open_part` begins to read an attached file."""
     message = email.message_from_bytes(_in_ascii(source.read()), policy=_POLICY)
     assert isinstance(message, EmailMessage)
     leaves = list(_leaves(message))
@@ -107,7 +107,7 @@ def _repaired(message: EmailMessage, name: str, raw: str) -> Any:
 
 
 def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
-    """Parts with content of their own, in order; of alternatives the richest one."""
+    """Parts with content of their own, in order; of several alternatives only the richest one."""
     stack: list[MIMEPart] = [message]
     while stack:
         part = stack.pop()
@@ -218,7 +218,7 @@ def _text_reading(text: str, *, is_html: bool) -> Reading:
 
 
 def read_msg(source: Source, open_part: OpenPart) -> Reading:
-    """A message as Outlook stores it. `open_part` begins to read what is attached."""
+    """Read a message as Outlook stores it. `open_part` begins to read an attached file."""
     message = Message.load(source.file)
     headers = {"Subject": message.subject or "", "From": message.sender or ""}
     headers["To"] = ", ".join(str(recipient.email_address) for recipient in message.recipients)

@@ -23,7 +23,7 @@ _PLAIN_TAGS = {
 _TYPED = frozenset({"", "text", "email", "tel", "url", "number", "date", "time", "search"})
 _CELLS = frozenset({"td", "th"})
 _TABLE_TAGS = frozenset({"thead", "tbody", "tfoot", "tr", "td", "th", "colgroup", "col"})
-#: Parts of a table that hold something which does not belong there.
+#: Parts of a table with text or elements that do not belong there.
 _UNTIDY = etree.XPath(
     "descendant-or-self::*[self::table or self::thead or self::tbody or self::tfoot or self::tr]"
     "[text()[normalize-space()] or *[not({})]]".format(

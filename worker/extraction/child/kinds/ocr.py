@@ -24,7 +24,7 @@ from docmill.worker.models import Element
 
 #: The number of pixels of an A3 page at 600 dpi.
 MAX_PIXELS = 70_000_000
-#: A larger side shows no more letters, and takes time.
+#: More pixels on a side show no more letters, but take longer.
 _LONGEST_SIDE = 3_000
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 _MAX_FRAMES = 2_000
@@ -50,7 +50,7 @@ Found = tuple[str, float]  # text and score
 
 
 def read_image(source: Source) -> Reading:
-    """The text of a picture; of a TIFF, page by page."""
+    """The text of a picture; a TIFF is read page by page."""
     try:
         image = Image.open(source.file, formats=_FORMATS)
     except Image.DecompressionBombError as error:

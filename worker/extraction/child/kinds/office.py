@@ -48,7 +48,7 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 #: A window must be this many times larger than the part that every window reads again; and the
 #: largest number of windows.
 _SHARED_TIMES, _MOST_WINDOWS = 4, 16
-#: Levels of imported documents: Word also imports what an imported document imports.
+#: Levels of imported documents, because an imported document may import others.
 _MAX_IMPORTS = 3
 _XLS_VISIBLE = 0
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
@@ -57,7 +57,7 @@ _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 def read_docx(source: Source, open_part: OpenPart) -> Reading:
     """Paragraphs by style, lists, tables, notes; pages where Word left its page breaks.
 
-    `open_part` begins to read what the document imports.
+    `open_part` begins to read an imported document.
     """
     check_archive(source.file)
     title = _title(source.file)

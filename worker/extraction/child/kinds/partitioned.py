@@ -58,7 +58,7 @@ def _table(found: Any) -> Iterator[Element]:
 
 
 def body_titles_demoted(elements: Iterable[Element]) -> Iterator[Element]:
-    """Keep a guessed title only if text follows that it can be the title of.
+    """Keep a guessed title only if suitable text follows.
 
     unstructured takes short lines for titles. A wrong heading would cut a text apart, and would be
     the heading of the wrong text.

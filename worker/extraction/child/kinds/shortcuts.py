@@ -104,9 +104,9 @@ def sentence_count(text: str, min_length: int | None = None) -> int:
 def _has_two_sentences(text: str) -> bool:
     """Whether a sentence surely ends between five words and five words.
 
-    Surely for the splitter by punctuation: it ends a sentence at an end sign that is a word by
-    itself, before a word that is no punctuation. The sign after a word in small letters is a word
-    by itself, unless both together are a known word. Words without such a sign end nothing.
+    This is certain for the splitter by punctuation: it ends a sentence at an end sign that is a
+    word by itself, before a word that is no punctuation. The sign after a word in small letters is
+    a word by itself, unless both together are a known word. Words without such a sign end nothing.
     """
     pattern, abbreviations = _sentence_ends()
     return any(end[1] not in abbreviations for end in pattern.finditer(text))

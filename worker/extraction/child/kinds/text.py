@@ -151,7 +151,7 @@ def _classified(paragraph: str, before: str) -> Element:
 
 
 def _is_no_title(paragraph: str, before: str) -> bool:
-    """Whether the line is within a sentence, which a heading would cut, or has a label."""
+    """Whether a line is no title: it has a label, or it continues a sentence."""
     is_said = _ADDRESS.fullmatch(paragraph) or _LABELLED.fullmatch(paragraph)
     return bool(is_said) or _goes_on(before, paragraph)
 

@@ -41,13 +41,13 @@ _END_OF_ROWS = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData/>")
 _MERGED = re.compile(
     rb"<(?:\w+:)?mergeCell\s[^<>]*?ref\s*=\s*[\"']([A-Z]+)(\d{1,7}):([A-Z]+)(\d{1,7})\b"
 )
-#: Rows that a filter hides can be shown by a click.
+#: Shows that a sheet has a filter. Rows that a filter hides are read, because a click shows them.
 _FILTER = re.compile(rb"<(?:\w+:)?(?:filterColumn|tablePart)\b")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 #: The texts of a row by their columns, from 0.
 Cells = dict[int, str]
-#: A row by its number, from 1; None in place of one that is hidden.
+#: A row by its number, from 1; None instead of a hidden row.
 NumberedRow = tuple[int, Cells | None]
 
 
@@ -184,7 +184,7 @@ class _SheetReader:
             yield number, left or None
 
     def _column(self, node: Any) -> None:
-        # A click shows the columns of a folded group.
+        # Columns of a folded group are read, because a click shows them.
         if is_hidden(node):
             first = _number(node.get("min"), 1)
             last = min(_number(node.get("max"), first), MAX_COLUMNS)

@@ -257,7 +257,7 @@ def _filled(value: float, tokens: Sequence[_Token]) -> str:
 
 
 def _whole_before_point(digits: str, whole: list[int], i: int, point: int) -> str:
-    """The digits before a point that has no place before it."""
+    """The digits before the decimal point, if the format has no place for them."""
     return digits if i == point and not whole and digits != "0" else ""
 
 

@@ -46,7 +46,7 @@ def _usual_pitch(lines: Sequence[Line]) -> float:
 
 
 def _step(above: Line, below: Line) -> float:
-    """Distance between two lines; 0 if the second is no next line but, say, in another column."""
+    """Distance between two lines; 0 if the second does not follow, say in another column."""
     step = above.bottom - (below.top - below.size)
     return step if 0 < step < 4 * above.size else 0.0
 

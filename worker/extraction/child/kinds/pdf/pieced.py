@@ -8,10 +8,12 @@ from docmill.worker.extraction.child.kinds.page.layout import Line, Row, arrange
 from docmill.worker.extraction.child.kinds.page.rows import row_of, rows_of_pieces
 from docmill.worker.extraction.child.kinds.pdf.fragments import Fragment
 
-#: At least this many lines in a row of cells are rows of their own, if each has text in the first
-#: column; or those lines are whose distance to the line above is this many times larger than usual.
+#: The lines in a row of cells are rows of their own in two cases: each has text in the first column
+#: and there are at least this many; or lines with text there have a distance to the line above that
+#: is this many times larger than the other distances.
 _LEAST_ROWS, _WIDER = 4, 1.15
-#: With at most this many rows of cells, they are a header and all other rows in one.
+#: A table with at most this many rows of cells may have one for the header and one for all other
+#: rows.
 _FEW_ROWS = 2
 
 Whole = Callable[[Line], Line]  # makes broken words whole
@@ -49,7 +51,7 @@ def _with_tables_together(found: Sequence[Fragment]) -> Iterator[Fragment]:
 
 
 def rows_of_fragments(found: Sequence[Fragment], whole: Whole) -> list[Row]:
-    """Rows of text that is turned all the same way, in pdfium's order where it is upright."""
+    """Rows of text with the same rotation; upright text in pdfium's order."""
     if found[0].turn:
         # pdfium's order is that of upright text.
         return rows_of_pieces([whole(fragment.line) for fragment in found])
@@ -98,7 +100,7 @@ def _table(found: Sequence[Fragment], whole: Whole) -> Iterator[Line]:
         if fragment.cell:
             by_row.setdefault(fragment.cell[1], []).append(fragment)
     for _row, members in sorted(by_row.items()):
-        # Lines are drawn around the header and around all other rows together.
+        # Some tables have lines only around the header and around all other rows together.
         parts = _split(members) if len(by_row) <= _FEW_ROWS else [members]
         for part in parts:
             yield _cells(part, columns, whole)
@@ -132,8 +134,8 @@ def _split(members: list[Fragment]) -> list[list[Fragment]]:
 def _are_rows(lines: Sequence[Sequence[Fragment]], begins: Sequence[bool]) -> bool:
     """Whether lines that may begin rows really do: their distance to the line above is larger.
 
-    If all lines may begin rows, they do if there are many: it is rare that all cells go on in the
-    next line.
+    If all lines may begin rows, they do if there are many: rarely do all cells go on in the next
+    line.
     """
     heights = [line[0].line.bottom for line in lines]
     steps = [above - below for above, below in pairwise(heights)]

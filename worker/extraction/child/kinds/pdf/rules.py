@@ -1,4 +1,4 @@
-"""The ruling lines of a page: thin shapes, and the sides of rectangles, among what it draws."""
+"""Finds the ruling lines of a page: thin shapes, and the sides of rectangles."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Side = tuple[float, float, float, float]  # left, top, right, bottom; thin
 
 
 def rules_of(page: pypdfium2.PdfPage, degrees: int) -> tuple[list[Rule], list[Rule]]:
-    """Horizontal and vertical lines of a page, after it is turned clockwise by so many degrees."""
+    """Horizontal and vertical lines of a page, after it is turned clockwise by `degrees`."""
     shapes = _paths(page)
     sides = [turned(side, degrees) for side in _sides(shapes)] if shapes else []
     level, upright = [], []
