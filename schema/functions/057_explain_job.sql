@@ -138,7 +138,8 @@ begin
          where breaker.provider in ('', v_entry.provider)
          order by breaker.open_until desc limit 1;
         explanation := format(
-            'Every job would fail at present: %s One is tried at %s UTC, the others after it. %s',
+            'All jobs that need this would fail at present: %s One is tried at %s UTC, the others '
+            'after it. %s',
             error_message,
             to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'), remedy);
 

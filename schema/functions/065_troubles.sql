@@ -86,9 +86,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                   target.id),
            case target.provider
                 when 'local' then 'install docmill[local] where a worker runs'
+                when 'e5' then 'install docmill[e5] where a worker runs'
                 when 'openai' then 'set OPENAI_API_KEY where a worker runs, and start it anew'
-                else format('add %s to DOCMILL_PROVIDERS where a worker runs, and start it anew',
-                            target.provider) end
+                else format('set what docs/providers.md names for %s, or %s in DOCMILL_PROVIDERS, where '
+                            'a worker runs, and start it anew', target.provider, target.provider)
+           end
       from ingest.index_versions as target
      where target.state in ('building', 'active') and not target.is_paused
        and exists (select from ingest_private.workers

@@ -191,9 +191,9 @@ def test_providers_of_one_s_own_have_a_form() -> None:
 @pytest.mark.parametrize(
     ("providers", "message"),
     [
-        ("[]", "it is JSON of the form"),
-        ("{", "it is JSON of the form"),
-        ('{"a": 7}', "it is JSON of the form"),
+        ("[]", "write JSON such as"),
+        ("{", "write JSON such as"),
+        ('{"a": 7}', "write JSON such as"),
         ('{"local": {}}', "docmill's own"),
         ('{"e5": {"base_url": "http://x"}}', "docmill's own"),
         ('{"A": {}}', "lower-case letter"),

@@ -108,9 +108,14 @@ def text(markup: str, name: str = "a.html") -> str:
     return "\n".join(element.text for element in elements(markup, name))
 
 
+#: So much that navigation is never most of a page: otherwise it would be read.
+_TEXT = " ".join(f"w{8000 + number}x" for number in range(500))
+
+
 @settings(max_examples=200, deadline=None)
 @given(PAGES)
 def test_each_word_of_a_page_is_read_once(body: str) -> None:
+    body = f"{body}<p>{_TEXT}</p>"
     page = f"<!DOCTYPE html><html><head><title>w9999x</title></head><body>{body}</body></html>"
     found = text(page)
     read, shown = _WORD.findall(found), _WORD.findall(letters(page.encode()))
