@@ -77,7 +77,7 @@ def test_a_provider_is_one_file_one_entry_and_a_form_for_its_tests(tmp_path: Pat
     edited(registry, "from docmill.worker.providers.azure import", entry)
     edited(registry, "        OpenAI(),\n", "        Acme(),\n")
     fakes = project / "tests/support/fake_providers.py"
-    edited(fakes, "#: By the name of the provider. A provider", form + "\n\n")
+    edited(fakes, "#: By the name of the provider. Every provider", form + "\n\n")
     edited(fakes, '    "openai": OpenAIForm(),\n', '    "acme": AcmeForm(),\n')
     said = run(
         project, *("-m", "pytest", "-q", "-p", "no:cacheprovider"),

@@ -94,7 +94,7 @@ def test_nothing_is_erased_unasked_and_the_receipt_counts_it(run: Run, admin: Co
     assert [row["owner_id"] for row in rows(admin, "select owner_id from ingest.documents")] == [
         "bob"
     ]
-    with pytest.raises(RefusedError, match="nothing belongs to carol"):
+    with pytest.raises(RefusedError, match="there is nothing of carol to erase"):
         run("erase", "--owner", "carol", "--yes")
 
 

@@ -69,7 +69,7 @@ class FakeBatches:
                 "files": len(self.files),
             }
 
-    def wait_for_batches(self, count: int, timeout: float = 60) -> None:
+    def wait_for_batches(self, count: int, timeout: float = 180) -> None:
         """Return once so many batches were submitted."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.batches) >= count, timeout)

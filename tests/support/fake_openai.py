@@ -102,7 +102,7 @@ class FakeOpenAI:
         """The model named in the request for which `respond` was called."""
         return str(self._own.model)
 
-    def wait_for_requests(self, count: int, timeout: float = 30) -> None:
+    def wait_for_requests(self, count: int, timeout: float = 180) -> None:
         """Return when this many requests have arrived."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.requests) >= count, timeout)
