@@ -146,7 +146,7 @@ class Erase:
 
     def end(self) -> tuple[int, dict[str, Any], str]:
         """Its exit code, the receipt, and what it says is wrong."""
-        out, wrong = self.process.communicate(timeout=120)
+        out, wrong = self.process.communicate(timeout=180)
         lines = [json.loads(line) for line in out.splitlines()]
         receipts = [line for line in lines if "erased_at" in line]
         wrong += "".join(str(line) for line in lines if "erased_at" not in line)
@@ -217,7 +217,7 @@ def test_a_run_that_is_killed_half_way_is_ended_by_another(
 
     def hold(bucket: str) -> Answer:
         if bucket == OTHER_BUCKET:
-            held.wait(60)
+            held.wait(180)
             return 0, b""
         return None
 

@@ -67,7 +67,7 @@ def post_event(made: Installation, name: str, **headers: str) -> httpx.Response:
         f"{made.webhook_url}/webhooks/storage",
         json=body,
         headers={"x-webhook-secret": WEBHOOK_SECRET, **headers},
-        timeout=10,
+        timeout=180,
     )
 
 
@@ -268,7 +268,7 @@ def test_a_collector_that_takes_nothing_disturbs_nobody(
         until(lambda process=process: _lines(process, "traces_disturbed"), "a line")  # type: ignore[misc]
     for process in processes:
         process.process.terminate()
-        assert process.process.wait(60) == 0
+        assert process.process.wait(180) == 0
         _says_little(process)
     assert _lines(processes[1], "traces_not_flushed")
 
