@@ -93,7 +93,8 @@ create index bulk_texts_batch on ingest_private.bulk_texts (batch_id);
 
 create table ingest_private.bulk_held (
     owner_id text not null,
-    batch_id uuid not null references ingest_private.bulk_batches (id) on delete cascade,
+    -- Of bulk_batches; its rows go when the batch ends.
+    batch_id uuid not null,
     usd numeric not null check (usd >= 0),
     primary key (owner_id, batch_id)
 );
