@@ -19,11 +19,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                    (select coalesce(sum(ledger.usd), 0) from ingest.usage as ledger
                      where ledger.owner_id = p_owner_id and ledger.day >= span.first_day
                        and ledger.purpose <> 'reindex')
-                   + (select coalesce(sum(bought.usd), 0)
-                        from ingest_private.bulk_texts as bought
+                   + (select coalesce(sum(held.usd), 0)
+                        from ingest_private.bulk_held as held
                              join ingest_private.bulk_batches as batch
-                               on batch.id = bought.batch_id and batch.purpose <> 'reindex'
-                       where bought.owner_id = p_owner_id and bought.batch_id is not null) end,
+                               on batch.id = held.batch_id and batch.purpose <> 'reindex'
+                       where held.owner_id = p_owner_id) end,
            span.next_day at time zone 'utc'
       from ingest_private.budgets as budget
            cross join lateral (

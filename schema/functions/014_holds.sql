@@ -33,7 +33,8 @@ end
 $$;
 
 -- hold_job: a queued job that must wait is set aside from those that may run. False: it may run, and
--- nothing was changed. The caller holds the lock on the job.
+-- nothing was changed. The caller holds the lock on the job. What it has bought in bulk by then stays
+-- bought: its batches may be answered while it is held.
 create or replace function ingest_private.hold_job(p_job_id uuid)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -45,7 +46,9 @@ begin
         return false;
     end if;
     update ingest_private.job_queue
-       set phase = 'waiting', due_at = v_hold.until where job_id = p_job_id;
+       set phase = 'waiting', due_at = v_hold.until,
+           is_bought = is_bought or ingest_private.has_bought(p_job_id)
+     where job_id = p_job_id;
     update ingest.jobs
        set hold_reason = v_hold.reason,
            next_attempt_at = case when v_hold.until < 'infinity' then v_hold.until end,

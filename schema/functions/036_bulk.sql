@@ -24,11 +24,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select coalesce((
         select entry.is_bulk and (
                    entry.is_bought
-                   or exists (select from ingest_private.bulk_texts as bought
-                               where bought.job_id = p_job_id and bought.state = 'sent')
-                      and not exists (select from ingest_private.bulk_texts as bought
-                                       where bought.job_id = p_job_id
-                                         and bought.state = 'waiting'))
+                   or not exists (select from ingest_private.bulk_texts as bought
+                                   where bought.job_id = p_job_id and bought.state = 'waiting')
+                      -- Of one that is in a batch all may be answered, and nobody has woken it yet.
+                      and (exists (select from ingest_private.bulk_texts as bought
+                                    where bought.job_id = p_job_id and bought.state = 'sent')
+                           or exists (select from ingest.jobs as job
+                                       where job.id = p_job_id and job.hold_reason = 'in_batch')))
           from ingest_private.job_queue as entry where entry.job_id = p_job_id), false)
 $$;
 
@@ -69,6 +71,12 @@ begin
     if not found or v_job.document_id is null then
         return false;
     end if;
+    -- In order of id, as whoever deals with the answer of a batch: an upsert would lock them in
+    -- another one, and each would wait for the other.
+    perform from ingest_private.bulk_texts as bought
+      where bought.document_id = v_job.document_id and bought.index_version = v_job.index_version
+        and bought.content_hash = any(p_hashes)
+      order by bought.id for no key update;
     insert into ingest_private.bulk_texts as bought (
                job_id, document_id, index_version, owner_id, content_hash, content, headings,
                token_count, metadata, usd)
@@ -127,13 +135,20 @@ $$;
 create or replace function ingest_private.forget_unwanted_texts()
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
+    -- Materialized: each job is looked up once, and not for each of its texts.
+    with jobs as materialized (
+        select distinct waiting.job_id from ingest_private.bulk_texts as waiting
+         where waiting.state <> 'sent'),
+    unwanted as materialized (
+        select waiting.id from ingest_private.bulk_texts as waiting
+         where waiting.state <> 'sent'
+           and waiting.job_id = any(array(
+                   select jobs.job_id from jobs
+                    where not exists (select from ingest.jobs as job
+                                       where job.id = jobs.job_id and job.finished_at is null)))
+         order by waiting.id for update skip locked)
     delete from ingest_private.bulk_texts as bought
-     where bought.id = any(array(
-               select waiting.id from ingest_private.bulk_texts as waiting
-                where waiting.state <> 'sent'
-                  and not exists (select from ingest.jobs as job
-                                   where job.id = waiting.job_id and job.finished_at is null)
-                order by waiting.id for update skip locked))
+     using unwanted where bought.id = unwanted.id
 $$;
 
 -- budget_left: what may still be bought under the budgets of everything, or under those of an owner.
@@ -167,7 +182,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
                sum(wanted.usd) over (partition by wanted.owner_id order by wanted.id)
                - wanted.usd as before
           from wanted
-               join owners as owner on owner.owner_id is not distinct from wanted.owner_id),
+               -- Equal, or both null; in these words it can be hashed.
+               join owners as owner
+                 on (owner.owner_id is null) = (wanted.owner_id is null)
+                and coalesce(owner.owner_id, '') = coalesce(wanted.owner_id, '')),
     affordable as materialized (
         select allowed.id,
                sum(allowed.usd) over (order by allowed.id) - allowed.usd as before,
@@ -185,10 +203,12 @@ $$;
 create or replace function ingest_private.owners_held(p_is_reindex boolean)
 returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    -- Materialized: asked once for each owner, and not for each text.
+    with waiting as materialized (
+        select distinct bought.owner_id from ingest_private.bulk_texts as bought
+         where bought.state = 'waiting' and bought.owner_id is not null)
     select array(
-        select waiting.owner_id
-          from (select distinct bought.owner_id from ingest_private.bulk_texts as bought
-                 where bought.state = 'waiting' and bought.owner_id is not null) as waiting
+        select waiting.owner_id from waiting
          where ingest_private.is_paused(waiting.owner_id, null)
             or ingest_private.budget_left(waiting.owner_id, p_is_reindex, false) <= 0)
 $$;
@@ -237,7 +257,8 @@ begin
                    join ingest.jobs as job on job.id = bought.job_id
              where bought.state = 'waiting' and job.kind = v_kind.purpose
                and (bought.owner_id is null
-                    or bought.owner_id <> all(v_held))
+                    -- Hashed, in a plan that is kept as well; an array would be gone through.
+                    or bought.owner_id not in (select unnest(v_held)))
                and not exists (
                        select from ingest.documents as document
                               join ingest_private.pauses as pause
@@ -257,6 +278,11 @@ begin
         returning id into v_batch_id;
         update ingest_private.bulk_texts as bought
            set state = 'sent', batch_id = v_batch_id where bought.id = any(v_ids);
+        insert into ingest_private.bulk_held (owner_id, batch_id, usd)
+        select bought.owner_id, v_batch_id, sum(bought.usd)
+          from ingest_private.bulk_texts as bought
+         where bought.id = any(v_ids) and bought.owner_id is not null
+         group by bought.owner_id;
         return v_batch_id;
     end loop;
     return null;
@@ -401,6 +427,14 @@ begin
       where job.id = any(array(select bought.job_id from ingest_private.bulk_texts as bought
                                 where bought.id = any(p_ids) and bought.batch_id = p_batch_id))
       order by job.id for no key update;
+    -- All of these leave the batch here. Before their rows are locked, as erase_rows does it.
+    update ingest_private.bulk_held as held
+       set usd = held.usd - answered.usd
+      from (select bought.owner_id, sum(bought.usd) as usd
+              from ingest_private.bulk_texts as bought
+             where bought.id = any(p_ids) and bought.batch_id = p_batch_id
+             group by bought.owner_id) as answered
+     where held.batch_id = p_batch_id and held.owner_id = answered.owner_id;
     perform from ingest_private.bulk_texts as bought
       where bought.id = any(p_ids) and bought.batch_id = p_batch_id
       order by bought.id for update;
@@ -506,6 +540,7 @@ begin
     if not found then
         return false;
     end if;
+    delete from ingest_private.bulk_held where batch_id = p_batch_id;
     perform ingest_private.send_again(array(
         select id from ingest_private.bulk_texts
          where batch_id = p_batch_id order by id for update), p_is_counted);

@@ -90,7 +90,18 @@ comment on table ingest_private.bulk_texts is
 create index bulk_texts_job on ingest_private.bulk_texts (job_id, state);
 create index bulk_texts_waiting on ingest_private.bulk_texts (id) where state = 'waiting';
 create index bulk_texts_batch on ingest_private.bulk_texts (batch_id);
-create index bulk_texts_owner on ingest_private.bulk_texts (owner_id) where batch_id is not null;
+
+create table ingest_private.bulk_held (
+    owner_id text not null,
+    -- Of bulk_batches; its rows go when the batch ends.
+    batch_id uuid not null,
+    usd numeric not null check (usd >= 0),
+    primary key (owner_id, batch_id)
+);
+comment on table ingest_private.bulk_held is
+    'What an owner''s texts in a batch that have not been answered are expected to cost. An upload '
+    'looks at it, and not at very many texts.';
+create index bulk_held_batch on ingest_private.bulk_held (batch_id);
 
 create index jobs_in_batch on ingest.jobs (id) where hold_reason = 'in_batch';
 

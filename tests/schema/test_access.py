@@ -48,6 +48,7 @@ PRIVATE_TABLES = {
     "ingest_private.breakers",
     "ingest_private.budgets",
     "ingest_private.bulk_batches",
+    "ingest_private.bulk_held",
     "ingest_private.bulk_names",
     "ingest_private.bulk_texts",
     "ingest_private.chunk_positions_1",
@@ -396,6 +397,8 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                 """insert into ingest_private.bulk_batches
                           (provider, model, dimensions, sends_dimensions, purpose, texts, held_usd)
                    values ('openai', 'm', 256, true, 'ingest', 1, 1)""",
+                """insert into ingest_private.bulk_held
+                   select 'nobody', id, 1 from ingest_private.bulk_batches""",
                 f"""insert into ingest_private.bulk_texts
                            (job_id, document_id, index_version, content_hash, content, headings,
                             token_count, metadata, usd)

@@ -1,20 +1,24 @@
 """Batches of the provider: whatever happens to them, each text is bought once and none is lost."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 import pytest
+from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from docmill.worker.admin.erasing import erase_owner
 from docmill.worker.clients.bulk import HttpBulk
+from docmill.worker.errors import JobError
 from docmill.worker.maintenance import bulk as bulk_module
 from docmill.worker.maintenance.bulk import Bulk, BulkLimits
 from docmill.worker.providers.base import BulkTerms, Kind, Wanted
@@ -24,6 +28,7 @@ from docmill.worker.store import bulk as store
 from docmill.worker.store.bulk import Batch
 from docmill.worker.store.database import Database as Pool
 from tests.schema.actors import (
+    Background,
     Connection,
     Run,
     claimed,
@@ -34,9 +39,10 @@ from tests.schema.actors import (
     rows,
     take,
     value,
+    wait_until_blocked,
 )
 from tests.support.database import Database, delete_objects, put_object
-from tests.support.fake_batches import Script
+from tests.support.fake_batches import Reply, Script
 from tests.support.fake_openai import Answer, FakeOpenAI, embeddings, error, vector_of
 
 #: Of one token in a batch.
@@ -72,6 +78,11 @@ class Scene:
         return job_id
 
     def leave(self, run: Run, texts: Sequence[str]) -> None:
+        self.put_texts(run, texts)
+        release = "select ingest_private.release_job(%s, %s, null, 'in_batch', '1 day')"
+        assert value(self.worker, release, run.job_id, run.token)
+
+    def put_texts(self, run: Run, texts: Sequence[str]) -> None:
         put = value(
             self.worker,
             "select ingest_private.put_bulk_texts(%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -80,8 +91,6 @@ class Scene:
             [Decimal(10) * USD for _ in texts],
         )
         assert put is True
-        release = "select ingest_private.release_job(%s, %s, null, 'in_batch', '1 day')"
-        assert value(self.worker, release, run.job_id, run.token)
 
     def round(self) -> None:
         """A worker that was not there before does what is to be done."""
@@ -96,12 +105,13 @@ class Scene:
             on_ready=lambda: None,
         ).run()
 
+    def client(self, wanted: Wanted) -> HttpBulk:
+        access = {"api_key": "k", "base_url": self.fake.url}
+        return HttpBulk(OpenAI(), access, wanted, timeout_seconds=30)
+
     def _connect(self, batch: Batch) -> HttpBulk:
-        client = HttpBulk(
-            OpenAI(),
-            {"api_key": "k", "base_url": self.fake.url},
-            Wanted(batch.model, batch.dimensions, batch.sends_dimensions, Kind.DOCUMENT),
-            timeout_seconds=30,
+        client = self.client(
+            Wanted(batch.model, batch.dimensions, batch.sends_dimensions, Kind.DOCUMENT)
         )
         for name in ("upload", "create", "get", "download", "delete", "cancel"):
             setattr(client, name, self._watched(name, getattr(client, name)))
@@ -160,6 +170,7 @@ class Scene:
         assert self.states() == []
         assert all(batch["cleared_at"] and not batch["held_usd"] for batch in self.batches())
         assert self.fake.batches.files == {}
+        assert rows(self.admin, "select from ingest_private.bulk_held") == []
         left = "select count(*) from ingest_private.staged_chunks"
         assert value(self.admin, left) == 0
 
@@ -365,6 +376,120 @@ def test_lines_without_sense_stage_nothing(scene: Scene, monkeypatch: pytest.Mon
     assert scene.hold(job_id) is None
 
 
+#: What the provider answers instead, by method and path.
+Change = Callable[[str, str, "Reply | None"], "Reply | None"]
+
+
+def answering(scene: Scene, monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    books = scene.fake.batches
+    respond = books.respond
+
+    def changed(method: str, path: str, content: bytes, kind: str) -> Reply | None:
+        return change(method, path, respond(method, path, content, kind))
+
+    monkeypatch.setattr(books, "respond", changed)
+
+
+def test_a_batch_that_was_taken_with_an_answer_without_sense_is_found_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = scene.put("a.txt", words("Garbled", 3))
+    answering(
+        scene,
+        monkeypatch,
+        lambda method, path, reply: (
+            (200, b"<html>") if method == "POST" and path.endswith("/batches") else reply
+        ),
+    )
+    scene.round()
+    (batch,) = scene.batches()
+    assert (batch["state"], batch["error_code"]) == ("made", "provider_invalid_response")
+    monkeypatch.undo()
+    scene.round()
+    scene.check(job_id)
+    assert len(scene.fake.batches.batches) == 1
+
+
+def test_what_goes_wrong_with_one_batch_is_not_in_the_way_of_others(scene: Scene) -> None:
+    scene.most_texts = 2
+    odd, other = (scene.put(f"{name}.txt", words(name, 2)) for name in ("odd", "other"))
+    surprises = [ValueError("nobody thought of it")]
+
+    def called(name: str, _is_over: bool) -> None:
+        if name == "get" and surprises:
+            raise surprises.pop()
+
+    scene.called = called
+    scene.round()
+    assert (scene.hold(odd), scene.hold(other)) == ("in_batch", None)
+    assert [batch["error_code"] for batch in scene.batches()] == ["internal_error", None]
+    scene.round()
+    scene.check(odd, other)
+
+
+def test_batches_are_fetched_although_none_can_be_made(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = scene.put("a.txt", words("Paid", 2))
+    scene.fake.batches.script.is_held = True
+    scene.round()
+    scene.fake.batches.script.is_held = False
+
+    def slow(*_: object, **__: object) -> UUID:
+        raise pg.QueryCanceled
+
+    monkeypatch.setattr(store, "make_batch", slow)
+    scene.round()
+    scene.check(job_id)
+
+
+SMALL: Final = Wanted("m", 8, True, Kind.DOCUMENT)
+
+
+def test_a_list_that_begins_again_and_again_is_given_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [1] * 9
+
+    def repeated(*_request: object) -> Reply:
+        item = {"id": "batch-1", "created_at": int(time.time()), "metadata": "none"}
+        return (200, {"data": [item], "has_more": bool(pages.pop())}) if pages else (500, {})
+
+    monkeypatch.setattr(scene.fake.batches, "respond", repeated)
+    with pytest.raises(JobError) as caught:
+        scene.client(SMALL).find("key", since=datetime.now(UTC))
+    assert caught.value.code == "provider_invalid_response"
+
+
+def test_an_answer_without_end_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = scene.put("a.txt", words("Endless", 2))
+    monkeypatch.setattr(OpenAI, "bulk", BulkTerms(1, 1, 1.0))
+    answering(
+        scene,
+        monkeypatch,
+        lambda _method, path, reply: (200, b"x" * 2**20) if "/content" in path else reply,
+    )
+    scene.round()
+    (batch,) = scene.batches()
+    assert (batch["state"], batch["error_code"]) == ("collecting", "provider_invalid_response")
+    monkeypatch.undo()
+    scene.round()
+    scene.check(job_id)
+
+
+def test_a_line_without_end_is_never_held_as_a_whole(scene: Scene) -> None:
+    class Watched(BytesIO):
+        def readline(self, size: "int | None" = -1, /) -> bytes:
+            line = super().readline(size)
+            assert len(line) < 10_000
+            return line
+
+    good = b'{"custom_id": "text-1", "error": {}, "response": {"status_code": 400}}\n'
+    strange = b'{"custom_id": "text-2", "response": {"status_code": []}}\n'
+    lines = list(scene.client(SMALL).lines(Watched(b"x" * 100_000 + b"\n" + strange + good)))
+    assert [line.custom_id for line in lines if line is not None] == ["text-1"]
+
+
 #: Where a worker dies: in which call to the provider, and whether the provider did what it said.
 DEATHS: Final = [
     (name, is_over)
@@ -556,6 +681,13 @@ def test_a_budget_is_held_before_texts_are_sent(scene: Scene, scope: str, key: s
     # What is in the batch counts as spent: the budget is used up.
     used = "select spent from ingest_private.budgets_used(%s, false)"
     assert value(scene.admin, used, OWNER) == 20 * USD
+    # And no text is looked at for that: an upload asks for it.
+    reads = """select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+                 from pg_stat_xact_user_tables where relname = 'bulk_texts'"""
+    with scene.admin.transaction():
+        before = value(scene.admin, reads)
+        value(scene.admin, used, OWNER)
+        assert value(scene.admin, reads) == before
     scene.round()
     assert sorted(scene.states()) == ["sent", "sent", "waiting", "waiting", "waiting"]
     scene.fake.batches.script.is_held = False
@@ -583,6 +715,35 @@ def test_what_was_bought_is_published_although_the_budget_is_used_up(scene: Scen
     budget(scene, 10 * USD)
     assert scene.hold(job_id) is None
     assert value(scene.admin, "select ingest_private.over_budget_until(%s, false)", OWNER)
+    scene.check(job_id)
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_what_was_answered_is_bought_before_its_job_is_woken(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, is_paused: bool
+) -> None:
+    job_id = scene.put("a.txt", words("Bought", 2))
+    budget(scene, 11 * USD)
+    scene.fake.batches.script.is_held = True
+    scene.round()
+    if is_paused:
+        scene.admin.execute("insert into ingest_private.pauses values ('everything', '')")
+        scene.worker.execute("select ingest_private.apply_pauses(null)")
+        assert scene.hold(job_id) == "paused"
+
+    def dying(_connection: object) -> int:
+        raise Killed
+
+    monkeypatch.setattr(store, "wake", dying)
+    scene.fake.batches.script.is_held = False
+    with pytest.raises(Killed):
+        scene.round()
+    monkeypatch.undo()
+    budget(scene, Decimal(1))
+    scene.admin.execute("delete from ingest_private.pauses")
+    scene.worker.execute("select ingest_private.apply_pauses(null)")
+    assert scene.hold(job_id) == (None if is_paused else "in_batch")
+    scene.round()
     scene.check(job_id)
 
 
@@ -630,3 +791,42 @@ def test_a_lost_lease_puts_nothing(scene: Scene) -> None:
         *(run.job_id, run.token + 1),
     )
     assert put is False
+
+
+def test_a_run_that_puts_texts_again_locks_them_in_order_of_id(
+    scene: Scene, wiped: Database
+) -> None:
+    scene.admin.execute("select ingest_private.note_bulk_names('docs', array['a.txt'])")
+    run = claimed(scene.worker, job_of(scene.admin, put_object(scene.admin, "a.txt", owner=OWNER)))
+    low, high = sorted(words("Again", 2), key=hash_of)
+    for text in (high, low):
+        scene.put_texts(run, [text])
+    first, second = (
+        row["id"]
+        for row in rows(scene.admin, "select id from ingest_private.bulk_texts order by 1")
+    )
+    lock = "select from ingest_private.bulk_texts where id = %s for update nowait"
+    with wiped.connect("postgres") as collecting:
+        with collecting.transaction():
+            collecting.execute(lock, [first])
+            putting = Background(lambda: scene.put_texts(run, [low, high]))
+            wait_until_blocked(scene.admin, scene.worker.info.backend_pid)
+            collecting.execute(lock, [second])
+        putting()
+
+
+def test_an_owner_is_looked_at_once_however_many_texts_wait(scene: Scene) -> None:
+    for owner in ("alice", "bob"):
+        scene.put(f"{owner}.txt", words(owner, 8), owner=owner)
+    query = "select calls from pg_stat_xact_user_functions where funcname = 'budget_left'"
+    with scene.admin.transaction():
+        scene.admin.execute("set local track_functions = 'all'")
+        assert value(scene.admin, "select ingest_private.owners_held(false)") == []
+        assert value(scene.admin, query) == 2
+
+
+def test_texts_of_a_document_without_an_owner_are_bought(scene: Scene) -> None:
+    budget(scene, Decimal(0))
+    job_id = scene.put("a.txt", words("Of nobody", 2), owner=None)
+    scene.round()
+    scene.check(job_id)

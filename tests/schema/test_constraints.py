@@ -259,6 +259,12 @@ def batch(**columns: str) -> str:
     )
 
 
+def bulk_held(**columns: str) -> str:
+    return insert(
+        "ingest_private.bulk_held", {"owner_id": "'alice'", "batch_id": JOB, "usd": "1"}, columns
+    )
+
+
 def bulk_text(**columns: str) -> str:
     return insert(
         "ingest_private.bulk_texts",
@@ -385,6 +391,8 @@ REFUSED: Mapping[str, list[str]] = {
     "bulk_batches_remote_id_key": [twice(batch(remote_id="'r'"))],
     "bulk_batches_read_lines_check": [batch(read_lines="-1")],
     "bulk_batches_known_once_submitted": [batch(state="'submitted'"), batch(state="'collecting'")],
+    "bulk_held_pkey": [twice(bulk_held())],
+    "bulk_held_usd_check": [bulk_held(usd="-1")],
     "bulk_batches_ended": [batch(state="'ended'"), batch(ended_at="now()")],
     "bulk_texts_pkey": [
         twice(bulk_text(id="1", document_id="null")).replace(

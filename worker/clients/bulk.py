@@ -6,9 +6,11 @@ one file has the answers and another one the errors, in any order.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import IO, Any, Final, Literal
 
 import httpx
@@ -31,6 +33,11 @@ FILE_SECONDS: Final = 3 * 86_400
 CLOCKS: Final = timedelta(hours=1)
 _PAGE: Final = 100
 _MOST_BYTES: Final = 16 * 1024 * 1024  # of an answer that is no file
+#: Of a line of an answer: each number of an embedding with all its digits, and what is beside it.
+_BYTES_A_NUMBER: Final = 64
+_BYTES_BESIDE: Final = 4096
+#: What a provider calls an error by: anything else may be a text of a stranger.
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 #: Of a batch that the provider has ended.
 FINAL_STATUSES: Final = frozenset({"completed", "expired", "cancelled", "failed"})
@@ -73,6 +80,8 @@ class HttpBulk:
         self._wanted = wanted
         example = provider.request(access, wanted, ["x"])
         self._root = example.url.removesuffix("/embeddings")
+        self._line_bytes = wanted.dimensions * _BYTES_A_NUMBER + _BYTES_BESIDE
+        self._most_lines = provider.bulk.texts if provider.bulk is not None else 0
         # No redirects: they would carry the key to wherever an answer says.
         self._client = httpx.Client(
             verify=tls(), timeout=timeout_seconds, headers=dict(example.headers)
@@ -133,9 +142,11 @@ class HttpBulk:
         """The batch that was submitted with this key, not before `since`; None: there is none."""
         oldest = (since - CLOCKS).timestamp()
         for batch in self._listed("/batches", {}):  # the newest first
-            if (batch.get("metadata") or {}).get(KEY) == key:
+            metadata = batch.get("metadata")
+            if isinstance(metadata, dict) and metadata.get(KEY) == key:
                 return _batch(batch)
-            if batch.get("created_at", oldest) < oldest:
+            created_at = batch.get("created_at")
+            if isinstance(created_at, int | float) and created_at < oldest:
                 return None
         return None
 
@@ -148,13 +159,20 @@ class HttpBulk:
         return _batch(self._json("POST", f"/batches/{batch_id}/cancel"))
 
     def download(self, file_id: str, target: IO[bytes]) -> None:
-        """Write what a file holds. Raises `provider_model_missing` where it is gone."""
+        """Write what a file holds. Raises `provider_model_missing` where it is gone.
+
+        Raises `provider_invalid_response` once it is longer than the answers to a whole batch.
+        """
+        left = self._most_lines * self._line_bytes
         try:
             with self._client.stream("GET", f"{self._root}/files/{file_id}/content") as answer:
                 self._check(answer)
                 for piece in answer.iter_bytes():
+                    left -= len(piece)
+                    if left < 0:
+                        raise JobError("provider_invalid_response", "more than a batch holds")
                     target.write(piece)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise JobError("provider_unavailable", type(error).__name__) from error
 
     def delete(self, file_id: str) -> None:
@@ -164,6 +182,11 @@ class HttpBulk:
         except JobError as error:
             if error.code != "provider_model_missing":
                 raise
+
+    def lines(self, answer: IO[bytes]) -> Iterator[Line | None]:
+        """What the lines of an answer say, in order. A longer one than any is read in pieces."""
+        for line in iter(partial(answer.readline, self._line_bytes), b""):
+            yield self.read(line)
 
     def read(self, line: bytes) -> Line | None:
         """What a line of an answer says; None: nothing that can be understood."""
@@ -176,7 +199,7 @@ class HttpBulk:
                 refused = status in _REFUSED_STATUSES
                 return Line(custom_id, "refused" if refused else "again")
             return self._embedded(custom_id, answer["body"])
-        except (ValueError, RecursionError, LookupError, AttributeError, JobError):
+        except (ValueError, RecursionError, LookupError, AttributeError, TypeError, JobError):
             return None
 
     def _embedded(self, custom_id: str, body: Any) -> Line:
@@ -184,8 +207,7 @@ class HttpBulk:
         try:
             embeddings = self._provider.embeddings(body)
             vectors = checked(embeddings, count=1, dimensions=self._wanted.dimensions)
-        except Exception as error:  # whatever the provider answers instead of an embedding
-            log.warning("bulk_answer_invalid", custom_id=custom_id, error=type(error).__name__)
+        except Exception:  # whatever the provider answers instead of an embedding
             return Line(custom_id, "again")
         return Line(custom_id, "embedded", vectors[0], tokens)
 
@@ -194,18 +216,20 @@ class HttpBulk:
         while True:
             wanted = {**parameters, "limit": str(_PAGE), **({"after": after} if after else {})}
             answer = self._json("GET", path, params=wanted)
-            items = answer.get("data") or []
+            items = _objects(answer.get("data"))
             yield from items
             if not items or not answer.get("has_more"):
                 return
-            after = _text(items[-1], "id")
+            before, after = after, _text(items[-1], "id")
+            if after == before:
+                raise JobError("provider_invalid_response", "a list without an end")
 
     def _json(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         try:
             with self._client.stream(method, f"{self._root}{path}", **how) as answer:
                 self._check(answer)
                 content = _bounded(answer)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise JobError("provider_unavailable", type(error).__name__) from error
         return _object(content)
 
@@ -254,12 +278,25 @@ def _text(answer: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _objects(items: Any) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
 def _batch(answer: Mapping[str, Any]) -> RemoteBatch:
-    errors = (answer.get("errors") or {}).get("data") or [{}]
     return RemoteBatch(
         id=_text(answer, "id"),
         status=_text(answer, "status"),
-        output_file_id=answer.get("output_file_id") or None,
-        error_file_id=answer.get("error_file_id") or None,
-        error_code=str(errors[0].get("code") or "") or None,
+        output_file_id=_text_or_none(answer, "output_file_id"),
+        error_file_id=_text_or_none(answer, "error_file_id"),
+        error_code=_error_code(answer.get("errors")),
     )
+
+
+def _text_or_none(answer: Mapping[str, Any], name: str) -> str | None:
+    return _text(answer, name) if answer.get(name) else None
+
+
+def _error_code(errors: Any) -> str | None:
+    said = _objects(errors.get("data")) if isinstance(errors, dict) else []
+    code = str(said[0].get("code")) if said else ""
+    return code if code != "None" and _WORD.fullmatch(code) else None

@@ -6,6 +6,7 @@ what the provider may have of it: see schema/functions/036_bulk.sql and docs/bul
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -78,7 +79,7 @@ class Bulk:
         if not self._providers or not self._busy.acquire(blocking=False):
             return
         try:
-            made = list(self._make())
+            made = self._made()
             seen: set[UUID] = set()
             while (batch := self._claim(seen)) is not None:
                 seen.add(batch.id)
@@ -86,6 +87,15 @@ class Bulk:
             self._wake()
         finally:
             self._busy.release()
+
+    def _made(self) -> set[UUID]:
+        made: set[UUID] = set()
+        try:
+            made.update(self._make())
+        except (JobError, psycopg.Error) as error:
+            # What is paid for already must be fetched nevertheless.
+            log.warning("bulk_batches_not_made", error=type(error).__name__)
+        return made
 
     def _make(self) -> Iterator[UUID]:
         # Of several providers, the strictest limits: they differ little.
@@ -122,20 +132,18 @@ class Bulk:
 
     def _attend(self, batch: Batch, *, is_new: bool) -> None:
         code: str | None = None
-        client = self._connect(batch)
         try:
-            steps = _Steps(self, client, batch)
-            steps.go(is_new=is_new)
+            with closing(self._connect(batch)) as client:
+                _Steps(self, client, batch).go(is_new=is_new)
         except JobError as error:
             # The next round goes on from what is written down.
             code = error.code
             log.warning("bulk_batch_waits", batch=str(batch.id), error_code=code)
         except _TakenOverError:
             log.warning("bulk_batch_taken_over", batch=str(batch.id))
-        except (OSError, psycopg.Error) as error:
+        except Exception as error:  # whatever it is, the other batches go on
+            code = "internal_error"
             log.warning("bulk_batch_waits", batch=str(batch.id), error=type(error).__name__)
-        finally:
-            client.close()
         with self._database.transaction() as transaction:
             store.leave(transaction, batch.id, self._worker_id, code)
 
@@ -227,11 +235,16 @@ class _Steps:
             self._batch = self._bulk.note(self._batch, submitting_at=datetime.now(UTC))
             remote = self._client.create(file_id, str(batch.id))
         except JobError as error:
-            if error.code not in _REFUSALS:
+            if error.code not in _REFUSALS or self._may_be_there(error):
                 raise
             self._batch = self._bulk.end(self._batch, error.code, counted=True)
             return
         self._submitted(remote)
+
+    def _may_be_there(self, error: JobError) -> bool:
+        """Whether the provider may have the batch although its answer makes no sense."""
+        is_asked = self._batch.submitting_at is not None
+        return is_asked and error.code == "provider_invalid_response"
 
     def _upload(self, *, is_new: bool) -> str:
         if not is_new:
@@ -284,7 +297,7 @@ class _Steps:
                 if file_id is not None:
                     self._download(file_id, file)
             file.seek(0)
-            for lines, answers in _pages(map(self._client.read, file), self._batch.read_lines):
+            for lines, answers in _pages(self._client.lines(file), self._batch.read_lines):
                 staged += self._bulk.collect(self._batch, lines, answers)
         log.info("bulk_batch_collected", batch=str(self._batch.id), embeddings=staged)
         self._batch = self._bulk.end(self._batch, None, counted=True)
