@@ -481,8 +481,6 @@ create or replace function ingest_private.record_bulk_spend(
     p_usd_a_token numeric)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    v_day constant date := (clock_timestamp() at time zone 'utc')::date;
 begin
     update ingest.jobs as job
        set tokens_used = job.tokens_used + paid.tokens,
@@ -493,23 +491,14 @@ begin
              where answer.outcome = 'embedded' and bought.batch_id = p_batch.id
              group by bought.job_id) as paid
      where job.id = paid.job_id;
-    insert into ingest.usage as ledger (owner_id, day, model, purpose, tokens, usd)
-    select bought.owner_id, v_day, p_batch.model, p_batch.purpose, sum(answer.tokens),
-           sum(answer.tokens) * p_usd_a_token
-      from unnest(p_ids, p_outcomes, p_tokens) as answer (id, outcome, tokens)
-           join ingest_private.bulk_texts as bought on bought.id = answer.id
-     where answer.outcome = 'embedded' and bought.batch_id = p_batch.id
-       and bought.owner_id is not null
-     group by bought.owner_id order by bought.owner_id
-        on conflict (owner_id, day, model, purpose) do update
-           set tokens = ledger.tokens + excluded.tokens, usd = ledger.usd + excluded.usd;
-    insert into ingest_private.spend as all_spent (day, model, purpose, shard, tokens, usd)
-    select v_day, p_batch.model, p_batch.purpose, pg_backend_pid() % 16, sum(answer.tokens),
-           sum(answer.tokens) * p_usd_a_token
-      from unnest(p_outcomes, p_tokens) as answer (outcome, tokens)
-     where answer.outcome = 'embedded' having count(*) > 0
-        on conflict (day, model, purpose, shard) do update
-           set tokens = all_spent.tokens + excluded.tokens, usd = all_spent.usd + excluded.usd;
+    perform ingest_private.book_spend(paid.owner_id, p_batch.model, p_batch.purpose, paid.tokens,
+                                      paid.tokens * p_usd_a_token)
+       from (select bought.owner_id, sum(answer.tokens)::bigint as tokens
+               from unnest(p_ids, p_outcomes, p_tokens) as answer (id, outcome, tokens)
+                    left join ingest_private.bulk_texts as bought
+                      on bought.id = answer.id and bought.batch_id = p_batch.id
+              where answer.outcome = 'embedded'
+              group by bought.owner_id order by bought.owner_id) as paid;
 end
 $$;
 

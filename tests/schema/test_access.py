@@ -229,6 +229,7 @@ INNER_FUNCTIONS = {
     "ingest_private.may_be_sent",
     "ingest_private.note_bulk_names",
     "ingest_private.owners_held",
+    "ingest_private.book_spend",
     "ingest_private.record_bulk_spend",
     "ingest_private.send_again",
     "ingest_private.takes_bulk",
