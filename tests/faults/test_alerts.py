@@ -5,18 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from docmill.embedded.postgres import PostgresServer
-from tests.faults.alerts import (
-    NAMES,
-    RULES,
-    SCALED,
-    TROUBLES,
-    Stand,
-    Trouble,
-    rules,
-    running_stand,
-    try_alert,
-    watch_sound,
-)
+from tests.faults.alerts.rules import NAMES, RULES, SCALED, rules
+from tests.faults.alerts.stand import Stand, running_stand
+from tests.faults.alerts.trials import TROUBLES, Trouble, try_alert, watch_sound
 from tests.faults.chaos import own_redis
 from tests.support.alert_table import BEGIN, END, alert_table
 from tests.support.database import make_database
