@@ -81,6 +81,7 @@ class Packer:
     def _forget(self) -> None:
         self._known = 0
         self._sizes = [0]  #: total size of the blocks before each place
+        self._leads: list[int] = []  #: what it costs more to begin a chunk at each place
         self._cost = [0.0]
         self._first = [0]  #: the first cut of the cheapest way to a place; 0: none yet
         #: Places where the chunk that ends at the last place may begin, cheapest first. A place is
@@ -95,6 +96,7 @@ class Packer:
         self._known += 1
         here = self._known
         self._sizes.append(self._sizes[-1] + self._size(block))
+        self._leads.append(block.lead)
         self._drop_far(here)
         self._admit_fair(here)
         before, cost = self._best()
@@ -135,4 +137,5 @@ class Packer:
         return self._oldest, self._cost[self._oldest] + _SMALL_PRICE
 
     def _between(self, place: int, later: int) -> int:
-        return self._sizes[later] - self._sizes[place]
+        """The size of a chunk. It never grows if the chunk begins later."""
+        return self._sizes[later] - self._sizes[place] + self._leads[place]
