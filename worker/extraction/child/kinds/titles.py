@@ -45,41 +45,9 @@ _CLOSING: Final = re.compile(
 )
 #: A line in capitals with so many words, one of which only a sentence has, is a sentence.
 _SENTENCE_WORDS: Final = 6
-_OF_SENTENCES: Final = frozenset(
-    [
-        "IS",
-        "ARE",
-        "WAS",
-        "WERE",
-        "WILL",
-        "WOULD",
-        "SHALL",
-        "MUST",
-        "CAN",
-        "CANNOT",
-        "DO",
-        "DOES",
-        "DID",
-        "NOT",
-        "HAVE",
-        "HAS",
-        "I",
-        "WE",
-        "YOU",
-        "HE",
-        "SHE",
-        "THEY",
-        "PLEASE",
-        "IST",
-        "SIND",
-        "WIRD",
-        "MUSS",
-        "NICHT",
-        "ES",
-        "SON",
-        "EST",
-        "SONT",
-    ]
+_OF_SENTENCES: Final = re.compile(
+    r"\b(?:IS|ARE|WAS|WERE|WILL|WOULD|SHALL|MUST|CAN|CANNOT|DO|DOES|DID|NOT|HAVE|HAS|I|WE|YOU|HE|SHE|"
+    r"THEY|PLEASE|IST|SIND|WIRD|MUSS|NICHT|ES|SON|EST|SONT)\b"
 )
 _NO_TITLES: Final = (
     _ADDRESS,
@@ -101,6 +69,5 @@ def is_no_title(line: str) -> bool:
     labelled = _LABELLED.fullmatch(line)
     if labelled and not _NUMBERED.fullmatch(labelled[1]):
         return True
-    words = line.split()
-    is_loud = len(words) >= _SENTENCE_WORDS and line == line.upper()
-    return is_loud and not _OF_SENTENCES.isdisjoint(words)
+    is_loud = line == line.upper() and len(line.split()) >= _SENTENCE_WORDS
+    return is_loud and bool(_OF_SENTENCES.search(line))
