@@ -8,7 +8,7 @@ from pathlib import Path
 
 import markdown
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.partition import text_type
@@ -237,6 +237,35 @@ def test_records_in_a_list_below_other_keys_stand_by_themselves():
         "data.items.id: 1",
         "data.items.id: 2",
     ]
+
+
+@given(
+    depth=st.integers(1, 12),
+    counts=st.lists(st.integers(2, 4), min_size=12, max_size=12),
+    by_name=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_records_at_any_depth_stay_whole(depth: int, counts: list[int], *, by_name: bool):
+    """The innermost records, in lists or under names of their own, are long enough to be cut."""
+    made = iter(range(100_000))
+
+    def record(level: int) -> dict[str, object]:
+        number = next(made)
+        if level == 0:
+            return {"first": f"<{number}", "text": f"word{number} " * 30, "last": f"{number}>"}
+        # Only two levels have several records, so that the text stays short.
+        several = counts[level] * 5 if level in (1, depth) else 1
+        inner = [record(level - 1) for _ in range(several)]
+        named = {f"r{place}": item for place, item in enumerate(inner)}
+        return {"first": f"level {level}", "items": named if by_name else inner}
+
+    answer = {"data": [record(depth)]}
+    texts = [element.text for element in read(json.dumps(answer), "a.json")]
+    written = re.findall(r"<\d+|\d+>", json.dumps(answer))
+    assert re.findall(r"<\d+|\d+>", "\n".join(texts)) == written
+    assert len(texts) > 1
+    for text in texts:
+        assert re.findall(r"<(\d+)", text) == re.findall(r"(\d+)>", text)
 
 
 NAMES = st.sampled_from(["id", "name", "tags", "more"])

@@ -43,8 +43,8 @@ class Block:
     @property
     def characters(self) -> int:
         """Its size in memory."""
-        links = sum(len(link) for link in self.metadata.get("links", ()))
-        return len(self.text) + len(self.names) + links
+        links = self.metadata.get("links")
+        return len(self.text) + len(self.names) + (sum(map(len, links)) if links else 0)
 
 
 class Blocks:
@@ -199,11 +199,22 @@ def _rows(table: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
     reached = np.searchsorted(counter.ends(text), np.minimum(row_ends, len(text)), side="left") + 1
     costs = np.diff(reached, prepend=0)
     joint, is_first = table.joint, table.is_first
-    for line, cost in zip(lines, costs, strict=True):
+    for line, cost in zip(lines, costs.tolist(), strict=True):
         if not line.strip():
             continue
-        row = replace(
-            table, text=line, tokens=max(1, int(cost) - 1), joint=joint, is_first=is_first
+        # Written in full, because `replace` takes several times as long.
+        row = Block(
+            text=line,
+            tokens=max(1, cost - 1),
+            page=table.page,
+            joint=joint,
+            metadata=table.metadata,
+            names=table.names,
+            names_tokens=table.names_tokens,
+            is_first=is_first,
         )
         joint, is_first = "\n", False
-        yield from fitting(row, counter, limit)
+        if row.tokens <= limit:
+            yield row
+        else:
+            yield from cut_text(row, counter, limit)
