@@ -19,7 +19,10 @@ def test_each_group_of_a_long_table_repeats_the_header():
     for group in groups:
         assert group.text.startswith("number | text\n")
         assert len(group.text) <= GROUP_CHARACTERS + 100
-        assert group.metadata == {}
+    assert [group.metadata for group in groups] == [
+        {"rows": "first"},
+        *[{"rows": "more"}] * (len(groups) - 1),
+    ]
     lines = [line for group in groups for line in group.text.split("\n")[1:]]
     assert lines == [f"{n} | {'x' * 50}" for n in range(1000)]
 

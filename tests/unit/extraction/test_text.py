@@ -8,7 +8,7 @@ from pathlib import Path
 
 import markdown
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.partition import text_type
@@ -89,7 +89,7 @@ def test_no_heading_cuts_a_sentence_at_an_address_that_it_names():
         (f'{PROSE}"It is kept."', "the office of the clerk", "Title"),
         (f"{PROSE}It is kept", "The office of the clerk", "Title"),
         (f"{PROSE}It is kept", "iPhone and others", "Title"),
-        (f"{PROSE}It is kept", "[office]", "Title"),
+        (f"{PROSE}It is kept", "[office]", "Text"),
         # Some writers use no capitals at all.
         (f"{PROSE}it is kept".lower(), "the office of the clerk", "Title"),
     ],
@@ -98,13 +98,88 @@ def test_a_line_that_goes_on_with_a_sentence_is_no_title(before: str, line: str,
     assert shown(f"{before}\n\n{line}\n\n{PROSE}")[1] == (category, line)
 
 
-@pytest.mark.parametrize("line", ["AUDIENCE: Hear, hear", "Note: see the annex", "Fees: 2024"])
-def test_a_line_with_a_label_is_no_title(line: str):
+@pytest.mark.parametrize(
+    "line",
+    [
+        # Somebody speaks.
+        "AUDIENCE: Hear, hear",
+        "Q: What is the fee",
+        "A: It is ten pounds",
+        "Dr. Smith: I object",
+        "Speaker 1: We begin now",
+        "INTERVIEWER (smiling): Go on",
+        "[ALICE] I never said so",
+        "<alice> hello everybody",
+        "HAMLET. To be or not to be",
+        "@alice I agree with this",
+        "> quoted text here",
+        # Something happens, at a time.
+        "(Laughter)",
+        "[Applause]",
+        "10:30: The meeting begins",
+        "10:30 The meeting begins",
+        "[00:01:30] Welcome to the show",
+        "09:15 AM - Opening",
+        "2024-05-01 12:00:00 Server started",
+        # Notes, fields, and what is counted.
+        "Note: see the annex",
+        "NOTE: Keep this dry",
+        "Warning - hot surface",
+        "P.S. Bring the key",
+        "Fees: 2024",
+        "cc: the Board",
+        "1: the first line",
+        "(iv) the fourth case",
+        "Line 14: missing bracket",
+        "ERROR 404 not found",
+        "Page 3 of 12",
+        "Fig. 3: The valve",
+        "Figure 3. The valve",
+        "Table 2: Fees of 2024",
+        # Code, and the end of a letter.
+        "a == b",
+        "$ make install",
+        "#winning",
+        "Sincerely yours",
+        "Best regards",
+        "Mit freundlichen Grüßen",
+        "-- John Smith",
+        "/s/ John Smith",
+        "Thank you very much",
+        "Copyright 2024 by the Harbour Office",
+        "All rights reserved",
+        # Capitals are no title if they say a sentence.
+        "DO NOT OPEN THE DOOR WHILE IT RUNS",
+        "WE WILL NOT BE MOVED BY THIS",
+    ],
+)
+def test_a_line_that_says_something_is_no_title(line: str):
     assert shown(f"{PROSE}\n\n{line}\n\n{PROSE}")[1] == ("Text", line)
 
 
-@pytest.mark.parametrize("line", ["Chapter 1: Rain", "Annex A: Fees"])
-def test_a_numbered_heading_is_a_title(line: str):
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Chapter 1: Rain",
+        "CHAPTER ONE",
+        "Annex A: Fees",
+        "Section 3: Boats",
+        "Part IV: Of the Sea",
+        "Article 5 - Fees",
+        "IV. The Harbour",
+        "Appendix B. Forms",
+        "2.3 Opening hours",
+        "FEES AND CHARGES",
+        "Lighthouses and Buoys",
+        "Results and Discussion",
+        "Important dates",
+        "Copyright in Europe",
+        "Signed Distances",
+        "Tables and Chairs",
+        "History",
+    ],
+)
+def test_a_heading_is_a_title(line: str):
     assert shown(f"{PROSE}\n\n{line}\n\n{PROSE}")[1] == ("Title", line)
 
 
@@ -162,6 +237,35 @@ def test_records_in_a_list_below_other_keys_stand_by_themselves():
         "data.items.id: 1",
         "data.items.id: 2",
     ]
+
+
+@given(
+    depth=st.integers(1, 12),
+    counts=st.lists(st.integers(2, 4), min_size=12, max_size=12),
+    by_name=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_records_at_any_depth_stay_whole(depth: int, counts: list[int], *, by_name: bool):
+    """The innermost records, in lists or under names of their own, are long enough to be cut."""
+    made = iter(range(100_000))
+
+    def record(level: int) -> dict[str, object]:
+        number = next(made)
+        if level == 0:
+            return {"first": f"<{number}", "text": f"word{number} " * 30, "last": f"{number}>"}
+        # Only two levels have several records, so that the text stays short.
+        several = counts[level] * 5 if level in (1, depth) else 1
+        inner = [record(level - 1) for _ in range(several)]
+        named = {f"r{place}": item for place, item in enumerate(inner)}
+        return {"first": f"level {level}", "items": named if by_name else inner}
+
+    answer = {"data": [record(depth)]}
+    texts = [element.text for element in read(json.dumps(answer), "a.json")]
+    written = re.findall(r"<\d+|\d+>", json.dumps(answer))
+    assert re.findall(r"<\d+|\d+>", "\n".join(texts)) == written
+    assert len(texts) > 1
+    for text in texts:
+        assert re.findall(r"<(\d+)", text) == re.findall(r"(\d+)>", text)
 
 
 NAMES = st.sampled_from(["id", "name", "tags", "more"])

@@ -11,7 +11,7 @@ begin.
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from docmill.worker.extraction.shared import profiles
 from docmill.worker.models import ChunkRules, JsonObject
@@ -66,7 +66,14 @@ METADATA_LIMITS = {
     "text_as_html": MAX_HTML_CHARACTERS,
     "page_name": MAX_NAME_CHARACTERS,
     "links": MAX_LINKS_CHARACTERS,
+    "rows": 20,
 }
+#: Values of the metadata `rows`, of the elements of a table that has several: its first rows, under
+#: the names of its columns; more rows, with the names above them again; more rows alone, because
+#: the names are too long to be repeated.
+ROWS_FIRST: Final = "first"
+ROWS_MORE: Final = "more"
+ROWS_WITHOUT_NAMES: Final = "more without names"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Blocks, the pieces from which chunks are packed: a sentence, a list item, rows of a table."""
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from docmill.worker.extraction.child.chunking.tokens import TokenCounter, split
+from docmill.worker.extraction.shared.protocol import ROWS_MORE, ROWS_WITHOUT_NAMES
 from docmill.worker.models import Element, JsonObject
 
 
@@ -23,6 +23,9 @@ class Block:
     metadata: JsonObject
     keeps_lines: bool = False  #: source code, in which indentation matters
     ends_paragraph: bool = True  #: or another unit of text
+    names: str = ""  #: the line of column names, which stands above the rows in each chunk
+    names_tokens: int = 0  #: of that line, with its end
+    is_first: bool = False  #: the first rows of their table
 
     @property
     def cost(self) -> int:
@@ -30,12 +33,18 @@ class Block:
 
         A space before a word is part of the word's token.
         """
-        return self.tokens + ("\n" in self.joint)
+        return self.tokens + ("\n" in self.joint) + (self.names_tokens if self.is_first else 0)
+
+    @property
+    def lead(self) -> int:
+        """About how many tokens it costs more if a chunk begins with it."""
+        return 0 if self.is_first else self.names_tokens
 
     @property
     def characters(self) -> int:
         """Its size in memory."""
-        return len(self.text) + sum(len(link) for link in self.metadata.get("links", ()))
+        links = self.metadata.get("links")
+        return len(self.text) + len(self.names) + (sum(map(len, links)) if links else 0)
 
 
 class Blocks:
@@ -56,8 +65,19 @@ class Blocks:
 
 
 def joined_text(blocks: Sequence[Block]) -> str:
-    """The text of the blocks in one chunk."""
-    return blocks[0].text + "".join(block.joint + block.text for block in blocks[1:])
+    """The text of the blocks in one chunk. Rows stand under the names of their columns."""
+    pieces: list[str] = []
+    before: Block | None = None
+    for block in blocks:
+        is_new = block.is_first or before is None or block.names != before.names
+        if before is not None:
+            # The rows of two tables never follow each other without a blank line.
+            pieces.append("\n\n" if is_new and before.names and block.names else block.joint)
+        if block.names and is_new:
+            pieces += block.names, "\n"
+        pieces.append(block.text)
+        before = block
+    return "".join(pieces)
 
 
 def blocks_of(element: Element, text: str, counter: TokenCounter, limit: int) -> Iterator[Block]:
@@ -66,9 +86,11 @@ def blocks_of(element: Element, text: str, counter: TokenCounter, limit: int) ->
     metadata: JsonObject = {"category": "Table"} if element.category == "Table" else {}
     if links := element.metadata.get("links"):
         metadata["links"] = links.split("\n")
-    if element.category in ("Table", "CodeSnippet"):
-        is_code = element.category == "CodeSnippet"
-        block = Block(text, counter.count(text), element.page, joint, metadata, is_code)
+    if element.category == "Table":
+        table = Block(text, 0, element.page, joint, metadata)
+        yield from _table_blocks(table, element.metadata.get("rows", ""), counter, limit)
+    elif element.category == "CodeSnippet":
+        block = Block(text, counter.count(text), element.page, joint, metadata, keeps_lines=True)
         yield from fitting(block, counter, limit)
     else:
         for sentence in _sentences(Block(text, 0, element.page, joint, metadata), counter):
@@ -120,8 +142,6 @@ def fitting(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
     """The block, or pieces of it, of at most `limit` tokens each."""
     if block.tokens <= limit:
         yield block
-    elif block.metadata.get("category") == "Table":
-        yield from _cut_table(block, counter, limit)
     else:
         yield from cut_text(block, counter, limit)
 
@@ -134,46 +154,67 @@ def cut_text(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]
         if end:
             joint = joint_of(between)
         tokens, end = counter.count(piece), offset + len(piece)
-        ends_paragraph = block.ends_paragraph and end == len(block.text)
-        yield replace(block, text=piece, tokens=tokens, joint=joint, ends_paragraph=ends_paragraph)
+        yield replace(
+            block,
+            text=piece,
+            tokens=tokens,
+            joint=joint,
+            ends_paragraph=block.ends_paragraph and end == len(block.text),
+            is_first=block.is_first and not offset,
+        )
 
 
-_ROW_END: Final = 1  # tokens, at most
+def _table_blocks(table: Block, rows: str, counter: TokenCounter, limit: int) -> Iterator[Block]:
+    """The rows of a table, which may be cut between any two of them.
 
-
-def _cut_table(block: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
-    """Groups of whole rows, each under the header row; a row that is too long is cut as text."""
-    header, *rows = block.text.split("\n")
-    header_tokens = counter.count(header) + _ROW_END
-    if header_tokens > limit // 2 or not rows:
-        # One endless row: there is no header to repeat, and no end of a row to cut at.
-        yield from cut_text(block, counter, limit)
+    A table that fits into a chunk stays whole, if the reader did not cut it. `rows` says what the
+    reader did: see protocol.py.
+    """
+    if rows == ROWS_WITHOUT_NAMES:
+        yield from _rows(replace(table, joint="\n"), counter, limit)
         return
-    room = limit - header_tokens
-    waiting = deque((row, counter.count(row) + _ROW_END) for row in rows)
-    while waiting:
-        if waiting[0][1] > room:
-            yield from cut_text(replace(block, text=waiting.popleft()[0]), counter, limit)
-            continue
-        taken, tokens = [waiting.popleft()], header_tokens
-        tokens += taken[0][1]
-        while waiting and tokens + waiting[0][1] <= limit:
-            taken.append(waiting.popleft())
-            tokens += taken[-1][1]
-        yield from _under_header(block, header, [row for row, _ in taken], counter, limit)
-
-
-def _under_header(
-    block: Block, header: str, rows: Sequence[str], counter: TokenCounter, limit: int
-) -> Iterator[Block]:
-    """The rows in one piece, or in halves if together they have too many tokens."""
-    text = "\n".join([header, *rows])
-    tokens = counter.count(text)
-    if tokens <= limit:
-        yield replace(block, text=text, tokens=tokens)
-    elif len(rows) == 1:
-        yield from cut_text(replace(block, text=text), counter, limit)
+    names, _, text = table.text.partition("\n")
+    named = replace(
+        table,
+        text=text,
+        joint="\n" if rows == ROWS_MORE else table.joint,
+        names=names,
+        names_tokens=counter.count(names) + 1,
+        is_first=rows != ROWS_MORE,
+    )
+    if not text or named.names_tokens > limit // 2:
+        # One endless row, or names that would fill each chunk: nothing is repeated.
+        yield from _rows(table, counter, limit)
+    elif rows or named.names_tokens + (tokens := counter.count(text)) > limit:
+        yield from _rows(named, counter, limit - named.names_tokens)
     else:
-        half = len(rows) // 2
-        yield from _under_header(block, header, rows[:half], counter, limit)
-        yield from _under_header(block, header, rows[half:], counter, limit)
+        yield replace(named, tokens=tokens)
+
+
+def _rows(table: Block, counter: TokenCounter, limit: int) -> Iterator[Block]:
+    """A block for each row; a row that is too long is cut as text. One call counts all tokens."""
+    text = table.text
+    lines = text.split("\n")
+    row_ends = np.cumsum([len(line) + 1 for line in lines])
+    reached = np.searchsorted(counter.ends(text), np.minimum(row_ends, len(text)), side="left") + 1
+    costs = np.diff(reached, prepend=0)
+    joint, is_first = table.joint, table.is_first
+    for line, cost in zip(lines, costs.tolist(), strict=True):
+        if not line.strip():
+            continue
+        # Written in full, because `replace` takes several times as long.
+        row = Block(
+            text=line,
+            tokens=max(1, cost - 1),
+            page=table.page,
+            joint=joint,
+            metadata=table.metadata,
+            names=table.names,
+            names_tokens=table.names_tokens,
+            is_first=is_first,
+        )
+        joint, is_first = "\n", False
+        if row.tokens <= limit:
+            yield row
+        else:
+            yield from cut_text(row, counter, limit)

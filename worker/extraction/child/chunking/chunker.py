@@ -4,9 +4,9 @@ It takes one element after the other and looks only at the current section. So t
 only on the elements, and not on how a document was cut into windows.
 
 - A Title opens a section; its depth decides which headings above it are still valid.
-- Neighbouring small sections share a chunk. Their headings are then part of the content, and the
-  chunk has the headings that they have in common.
-- A table is never cut inside a row, and every piece of a table repeats its header row.
+- A small chunk joins the one before it, or else the one after it, if the two fit. The headings that
+  only one of them has are then lines of the content.
+- A table is never cut inside a row that fits, and every chunk of it has the names of its columns.
 - A title without text below it becomes content, so no text is lost.
 - The embedded text of a chunk, with its headings, has at most the requested number of tokens.
 - Places to cut a long section depend on its text, so an inserted line changes few chunks: see
@@ -36,11 +36,15 @@ from docmill.worker.extraction.shared.protocol import (
 )
 from docmill.worker.models import Chunk, Element, JsonObject, headings_line
 
-#: Sections smaller than this share of the chunk size are packed with their neighbours.
+#: Chunks smaller than this share of the size join a neighbour, if the two fit.
 _SMALL_SHARE: Final = 10
-#: So are sections with fewer characters than this, however many tokens they have: numbers and rare
+#: So do chunks with fewer characters than this, however many tokens they have: numbers and rare
 #: names have many.
 _FEW_CHARACTERS: Final = 100
+#: If the estimate leaves a greater share of the size than this, two chunks fit together; if it is
+#: more than so many times the size, they do not. In between, their tokens are counted.
+_SURE_SHARE: Final = 16
+_SURELY_TOO_MANY: Final = 1.5
 #: Headings may take this share of the embedded text; a heading that does not fit becomes content.
 _HEADINGS_SHARE: Final = 3
 #: A section longer than this many chunks (at least one), or this many characters, is passed on
@@ -77,9 +81,8 @@ class ChunkState:
     path: list[Heading] = field(default_factory=list)
     section: Section = field(default_factory=lambda: Section(()))  #: the current one
     has_content: bool = False  #: whether that section has any content
-    held: Section | None = None  #: a section that may share a chunk with the next one
-    is_run: bool = False  #: whether a part of the last section was passed on
     open: list[Block] = field(default_factory=list)  #: its blocks that are in no chunk so far
+    held: Section | None = None  #: the last chunk, which the next one may join
 
 
 def chunk_elements(
@@ -104,20 +107,19 @@ class Chunker:
         self._max_tokens = max_tokens
         self._measured: tuple[tuple[str, ...], int] = (), max_tokens  #: see _room
         self._packer: Packer | None = None  #: of the current section; made from the state
+        self._held_chunk: Chunk | None = None  #: that of the state, if it is known
         self.state = state
 
     def add(self, element: Element) -> Iterator[Chunk]:
         """Take the next element. Chunks have no ordinals yet."""
         for section in self._sections(element):
-            yield from self._packed(section)
+            yield from self._cut(section)
 
     def finish(self) -> Iterator[Chunk]:
         """No more elements follow: the remaining chunks."""
         for section in self._end_section(next_depth=0):
-            yield from self._packed(section)
-        if self.state.held is not None:
-            held, self.state.held = self.state.held, None
-            yield from self._cut(held)
+            yield from self._cut(section)
+        yield from self._release()
 
     # -- sections
 
@@ -178,81 +180,101 @@ class Chunker:
             self._measured = headings, room
         return self._measured[1]
 
-    # -- packing small sections
-
-    def _packed(self, section: Section) -> Iterator[Chunk]:
-        state = self.state
-        if state.is_run or section.goes_on:
-            # Longer than a chunk, so its neighbours are not packed with it.
-            if state.held is not None:
-                held, state.held = state.held, None
-                yield from self._cut(held)
-            state.is_run = section.goes_on
-            yield from self._cut(section)
-        elif state.held is None:
-            state.held = section
-        elif joined := self._joined(state.held, section):
-            state.held = joined
-        else:
-            held, state.held = state.held, section
-            yield from self._cut(held)
-
-    def _joined(self, left: Section, right: Section) -> Section | None:
-        """Two neighbours as one section; None if they should stay separate."""
-        if not (self._is_small(left) or self._is_small(right)):
-            return None
-        if left.blocks.cost + right.blocks.cost > self._max_tokens:
-            return None
-        common = _common_prefix(left.headings, right.headings)
-        # Their headings count too, because they are now lines of the text.
-        blocks = Blocks([*self._inlined(left, common), *self._inlined(right, common)])
-        return Section(common, blocks) if blocks.cost <= self._room(common) else None
-
-    def _is_small(self, section: Section) -> bool:
-        small = self._max_tokens // _SMALL_SHARE
-        return section.blocks.cost < small or section.blocks.characters < _FEW_CHARACTERS
-
-    def _inlined(self, section: Section, common: tuple[str, ...]) -> list[Block]:
-        # Headings that the joined section does not keep become lines of its text.
-        own = "\n".join(section.headings[len(common) :])
-        if not own:
-            return section.blocks.all
-        first, *rest = section.blocks.all
-        heading = Block(own, self._counter.count(own), first.page, "\n\n", {})
-        return [heading, replace(first, joint="\n"), *rest]
-
     # -- from sections to chunks
 
     def _cut(self, section: Section) -> Iterator[Chunk]:
         packer = self._packer or Packer(self._room(section.headings), self.state.open)
         for block in section.blocks.all:
             for group in packer.add(block):
-                yield self._chunk_of(group, section, packer)
+                yield from self._hold(*self._fitted(group, section.headings, packer))
         if section.goes_on:
             self._packer, self.state.open = packer, packer.open
         else:
             for group in packer.finish():
-                yield self._chunk_of(group, section, packer)
+                yield from self._hold(*self._fitted(group, section.headings, packer))
             self._packer, self.state.open = None, []
 
-    def _chunk_of(self, group: list[Block], section: Section, packer: Packer) -> Chunk:
-        """A chunk with as many blocks of the group as fit; the others go back to the packer.
+    def _fitted(
+        self, group: list[Block], headings: tuple[str, ...], packer: Packer
+    ) -> tuple[Section, Chunk]:
+        """A chunk with as many blocks of the group as fit; the others go back to the packer."""
+        taken, chunk, rest = self._fit(group, headings)
+        if rest:
+            packer.put_back(rest)
+        return Section(headings, Blocks(taken)), chunk
+
+    def _fit(
+        self, group: list[Block], headings: tuple[str, ...]
+    ) -> tuple[list[Block], Chunk, list[Block]]:
+        """The blocks that fit, their chunk, and the rest of the group.
 
         Costs are estimates, because a text may have more tokens than its parts. Only the count of
         the whole text decides.
         """
         taken, rest = group, list[Block]()
         for tried in count():
-            chunk = _chunk(section, taken)
+            chunk = _chunk(headings, taken)
             tokens = self._counter.count(chunk.embedded_text)
             excess = tokens - self._max_tokens
             if excess <= 0:
                 break
             fewer = self._fewer(taken, excess, halve=tried >= _TRIES)
             taken, rest = fewer[0], [*fewer[1], *rest]
-        if rest:
-            packer.put_back(rest)
-        return replace(chunk, token_count=tokens)
+        return taken, replace(chunk, token_count=tokens), rest
+
+    # -- joining small chunks
+
+    def _hold(self, found: Section, chunk: Chunk) -> Iterator[Chunk]:
+        """Keep the next chunk. Return the one before it, unless the two become one."""
+        held = self.state.held
+        if held is not None and (joined := self._joined(held, found)):
+            self.state.held, self._held_chunk = joined, None
+            return
+        yield from self._release()
+        self.state.held, self._held_chunk = found, chunk
+
+    def _release(self) -> Iterator[Chunk]:
+        held, self.state.held = self.state.held, None
+        if held is None:
+            return
+        if self._held_chunk is not None:
+            yield self._held_chunk
+            return
+        rest = held.blocks.all
+        while rest:
+            _taken, chunk, rest = self._fit(rest, held.headings)
+            yield chunk
+
+    def _joined(self, left: Section, right: Section) -> Section | None:
+        """Two neighbours as one; None if they should stay separate, or would be too long."""
+        if not (self._is_small(left) or self._is_small(right)):
+            return None
+        if left.blocks.cost + right.blocks.cost > _SURELY_TOO_MANY * self._max_tokens:
+            return None
+        common = _common_prefix(left.headings, right.headings)
+        # Headings that are not kept become lines of the text.
+        blocks = Blocks([*self._inlined(left, common), *self._inlined(right, common)])
+        joined = Section(common, blocks)
+        spare = self._room(common) - blocks.cost
+        if spare > self._max_tokens // _SURE_SHARE:
+            return joined
+        tokens = self._counter.count(_chunk(common, blocks.all).embedded_text)
+        return joined if tokens <= self._max_tokens else None
+
+    def _is_small(self, section: Section) -> bool:
+        blocks = section.blocks
+        if blocks.cost < self._max_tokens // _SMALL_SHARE:
+            return True
+        few = sum(len(block.text) for block in blocks.all[:_FEW_CHARACTERS]) < _FEW_CHARACTERS
+        return few and len(joined_text(blocks.all)) < _FEW_CHARACTERS
+
+    def _inlined(self, section: Section, common: tuple[str, ...]) -> list[Block]:
+        own = "\n".join(section.headings[len(common) :])
+        if not own:
+            return section.blocks.all
+        first, *rest = section.blocks.all
+        heading = Block(own, self._counter.count(own), first.page, "\n\n", {})
+        return [heading, replace(first, joint="\n"), *rest]
 
     def _fewer(
         self, blocks: list[Block], excess: int, *, halve: bool
@@ -291,7 +313,7 @@ def _common_prefix(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, 
     return left[:length]
 
 
-def _chunk(section: Section, blocks: list[Block]) -> Chunk:
+def _chunk(headings: tuple[str, ...], blocks: list[Block]) -> Chunk:
     pages = [block.page for block in blocks if block.page is not None]
     metadata: JsonObject = {}
     for block in blocks:
@@ -302,7 +324,7 @@ def _chunk(section: Section, blocks: list[Block]) -> Chunk:
     return Chunk(
         ordinal=0,
         content=joined_text(blocks),
-        headings=section.headings,
+        headings=headings,
         page_start=min(pages, default=None),
         page_end=max(pages, default=None),
         token_count=0,

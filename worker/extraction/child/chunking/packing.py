@@ -44,11 +44,13 @@ class Packer:
         self._room = room  #: tokens in a chunk
         self._small = room // _SMALL_SHARE
         self.open = list(blocks)  #: blocks that are in no group yet
+        self._measures = [self._measure(block) for block in self.open]
         self._forget()
 
     def add(self, block: Block) -> Iterator[list[Block]]:
         """Take the next block; returns the groups that are now final."""
         self.open.append(block)
+        self._measures.append(self._measure(block))
         yield from self._settled()
 
     def finish(self) -> Iterator[list[Block]]:
@@ -61,11 +63,12 @@ class Packer:
     def put_back(self, blocks: list[Block]) -> None:
         """Take back blocks that did not fit into the last group."""
         self.open[:0] = blocks
+        self._measures[:0] = [self._measure(block) for block in blocks]
         self._forget()
 
     def _settled(self) -> Iterator[list[Block]]:
         while self._known < len(self.open):
-            self._look_at(self.open[self._known])
+            self._look_at(*self._measures[self._known])
             if len(self._firsts) == 1 and 0 not in self._firsts:
                 yield self._take(next(iter(self._firsts)))
             elif self._sizes[-1] > _MOST_OPEN * self._room:
@@ -73,6 +76,7 @@ class Packer:
 
     def _take(self, cut: int) -> list[Block]:
         taken, self.open = self.open[:cut], self.open[cut:]
+        del self._measures[:cut]
         self._forget()
         return taken
 
@@ -81,6 +85,7 @@ class Packer:
     def _forget(self) -> None:
         self._known = 0
         self._sizes = [0]  #: total size of the blocks before each place
+        self._leads: list[int] = []  #: what it costs more to begin a chunk at each place
         self._cost = [0.0]
         self._first = [0]  #: the first cut of the cheapest way to a place; 0: none yet
         #: Places where the chunk that ends at the last place may begin, cheapest first. A place is
@@ -91,20 +96,22 @@ class Packer:
         self._firsts: Counter[int] = Counter({0: 1})
         self._oldest = 0  #: the earliest of those places
 
-    def _look_at(self, block: Block) -> None:
+    def _look_at(self, size: int, lead: int, price_here: float) -> None:
         self._known += 1
         here = self._known
-        self._sizes.append(self._sizes[-1] + self._size(block))
+        self._sizes.append(self._sizes[-1] + size)
+        self._leads.append(lead)
         self._drop_far(here)
         self._admit_fair(here)
         before, cost = self._best()
-        self._cost.append(cost + price(block))
+        self._cost.append(cost + price_here)
         self._first.append(self._first[before] or here)
         self._firsts[self._first[here]] += 1
 
-    def _size(self, block: Block) -> int:
+    def _measure(self, block: Block) -> tuple[int, int, float]:
+        """Its size, its lead and its price. Measured once, because blocks are looked at again."""
         blank = block.characters * self._room // _FULL_CHARACTERS
-        return max(block.cost, blank)
+        return max(block.cost, blank), block.lead, price(block)
 
     def _drop_far(self, here: int) -> None:
         """Drop places that are too far back for a chunk to begin there."""
@@ -135,4 +142,5 @@ class Packer:
         return self._oldest, self._cost[self._oldest] + _SMALL_PRICE
 
     def _between(self, place: int, later: int) -> int:
-        return self._sizes[later] - self._sizes[place]
+        """The size of a chunk. It never grows if the chunk begins later."""
+        return self._sizes[later] - self._sizes[place] + self._leads[place]

@@ -26,7 +26,6 @@ def packed(state: ChunkState, shown: list[str]) -> str:
         "section": _section_json(state.section),
         "has_content": state.has_content,
         "held": state.held and _section_json(state.held),
-        "is_run": state.is_run,
         "open": [asdict(block) for block in state.open],
         "shown": shown,
     }
@@ -51,7 +50,6 @@ def unpacked(text: str) -> tuple[ChunkState, list[str]]:
         section=_section(body["section"]),
         has_content=body["has_content"],
         held=body["held"] and _section(body["held"]),
-        is_run=body["is_run"],
         open=_blocks(body["open"]).all,
     )
     return state, body["shown"]

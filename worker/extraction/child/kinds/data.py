@@ -5,8 +5,8 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
-from typing import Any, TypeVar
+from itertools import chain, islice, pairwise
+from typing import Any, NamedTuple, TypeVar
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
@@ -14,7 +14,7 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.encodings import decode, plain_newlines
 from docmill.worker.extraction.child.kinds import cuts
 from docmill.worker.extraction.child.kinds.base import Reading, Source
-from docmill.worker.extraction.child.kinds.grouping import grouped
+from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS, grouped
 from docmill.worker.extraction.child.kinds.markup import text_of_markup
 from docmill.worker.extraction.child.kinds.tables import TableForm, continued, table_elements
 from docmill.worker.models import Element
@@ -30,6 +30,8 @@ _SNIFF_CHARACTERS = 16 * 1024
 _MAX_FIELD_CHARACTERS = 10 * 1024 * 1024
 #: This many records of a window get elements of their own.
 _SEPARATE_RECORDS = 10_000
+#: Records nested more deeply than this are cut like the innermost of these levels.
+_MOST_LEVELS = 8
 #: How many nested dictionaries around a list of records are taken apart.
 _MOST_WRAPPERS = 4
 #: A longer path is written once, and not before each value below it; a longer XML name is cut.
@@ -206,29 +208,74 @@ def _is_list_of_records(value: Any) -> bool:
 
 
 def _record_elements(records: Iterable[Any]) -> Iterator[Element]:
-    """Elements of each record. After very many records, several share an element."""
-    rest = iter(records)
-    for record in islice(rest, _SEPARATE_RECORDS):
-        yield from _text_elements(_flat_lines(record))
-    yield from _text_elements(chain.from_iterable(map(_flat_lines, rest)))
+    """Elements of each record. After very many, several whole ones share an element."""
+    pieces = chain.from_iterable(map(_pieces, records))
+    yield from (Element("Text", piece) for piece in islice(pieces, _SEPARATE_RECORDS))
+    yield from (Element("Text", group) for group in grouped(pieces, "\n"))
 
 
-def _flat_lines(value: Any) -> Iterator[str]:
+def _pieces(record: Any) -> Iterator[str]:
+    """The lines of a record in one piece; of a long one in several, cut where records in it begin.
+
+    The outermost of these places come first. Only a record without records in it that is still too
+    long is cut between any two lines.
+    """
+    whole = list(_flat_lines(record))
+    segments = [whole] if whole else []
+    while segments:
+        lines = segments.pop()
+        levels = [line.begins for line in lines[1:] if line.begins]
+        if sum(len(line.text) + 1 for line in lines) <= GROUP_CHARACTERS:
+            yield "\n".join(line.text for line in lines)
+        elif not levels:
+            yield from grouped((line.text for line in lines), "\n")
+        else:
+            outermost = min(levels)
+            places = [n for n, line in enumerate(lines) if n and line.begins == outermost]
+            parts = pairwise([0, *places, len(lines)])
+            segments += reversed([lines[begin:end] for begin, end in parts])
+
+
+class _Line(NamedTuple):
+    """A line of a record."""
+
+    text: str
+    begins: int  #: how deep among nested records one begins here; 0: none does
+
+
+def _flat_lines(value: Any) -> Iterator[_Line]:
     """Lines `path: value` for everything inside a value. Uses its own stack, so any depth works."""
-    stack: list[tuple[str, Any]] = [("", value)]
+    stack: list[tuple[str, Any, int, bool]] = [("", value, 0, False)]
+    begins = 0
     while stack:
-        path, current = stack.pop()
+        path, current, level, is_record = stack.pop()
+        begins = level if is_record and not begins else begins
         if len(path) > _LONG_PATH and isinstance(current, (dict, list)) and len(current) > 1:
-            yield path
-            path = ""
-        if isinstance(current, dict):
-            below = [(f"{path}.{key}" if path else key, item) for key, item in current.items()]
-            stack.extend(reversed(below))
-        elif isinstance(current, list):
-            stack.extend((path, item) for item in reversed(current))
+            yield _Line(path, begins)
+            path, begins = "", 0
+        if isinstance(current, (dict, list)):
+            are_records = _holds_records(current)
+            inner = min(level + are_records, _MOST_LEVELS)
+            stack.extend(
+                (below, item, inner, are_records) for below, item in reversed(_below(path, current))
+            )
         elif current is not None and current != "":
             shown = current if isinstance(current, str) else json.dumps(current)
-            yield f"{path}: {shown}" if path else shown
+            yield _Line(f"{path}: {shown}" if path else shown, begins)
+            begins = 0
+
+
+def _below(path: str, current: Any) -> list[tuple[str, Any]]:
+    if isinstance(current, list):
+        return [(path, item) for item in current]
+    return [(f"{path}.{key}" if path else key, item) for key, item in current.items()]
+
+
+def _holds_records(value: Any) -> bool:
+    """Whether each item is a record: a list with dictionaries, or several dictionaries by name."""
+    if isinstance(value, dict):
+        return len(value) > 1 and all(isinstance(item, dict) for item in value.values())
+    return _is_list_of_records(value)
 
 
 def _text_elements(lines: Iterable[str]) -> Iterator[Element]:

@@ -7,6 +7,11 @@ from itertools import chain, islice
 from lxml import html as lxml_html  # type: ignore[import-untyped]  # ships no types
 
 from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS
+from docmill.worker.extraction.shared.protocol import (
+    ROWS_FIRST,
+    ROWS_MORE,
+    ROWS_WITHOUT_NAMES,
+)
 from docmill.worker.models import Element
 
 #: A longer header is not repeated, because it would fill a group by itself.
@@ -49,10 +54,13 @@ def table_elements(
     form = _form(header)
     groups = _groups([_line(header)], table, form.repeated)
     first, second = next(groups), next(groups, None)
-    whole = {"text_as_html": html} if html and second is None else {}
-    yield Element(form.category, first, page=page, metadata={**metadata, **whole})
-    for group in chain([] if second is None else [second], groups):
-        yield Element(form.category, group, page=page, metadata=metadata)
+    if second is None:
+        whole = {"text_as_html": html} if html else {}
+        yield Element(form.category, first, page=page, metadata={**metadata, **whole})
+        return
+    yield Element(form.category, first, page=page, metadata={**metadata, **form.mark(ROWS_FIRST)})
+    for group in chain([second], groups):
+        yield Element(form.category, group, page=page, metadata={**metadata, **form.more})
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,15 @@ class TableForm:
 
     category: str
     repeated: list[str]  #: lines at the top of every group
+
+    def mark(self, rows: str) -> dict[str, str]:
+        """The metadata of an element with only a part of the rows."""
+        return {"rows": rows} if self.category == "Table" else {}
+
+    @property
+    def more(self) -> dict[str, str]:
+        """The metadata of an element with further rows."""
+        return self.mark(ROWS_MORE if self.repeated else ROWS_WITHOUT_NAMES)
 
     @staticmethod
     def of(rows: Iterable[Row]) -> "TableForm":
@@ -72,7 +89,7 @@ class TableForm:
 def continued(rows: Iterable[Row], form: TableForm) -> Iterator[Element]:
     """Elements of further rows of a table."""
     for group in _groups(form.repeated, _filled_rows(rows), form.repeated):
-        yield Element(form.category, group)
+        yield Element(form.category, group, metadata=form.more)
 
 
 def _form(header: list[str]) -> TableForm:

@@ -13,6 +13,7 @@ from docmill.worker.extraction.child.kinds import cuts
 from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.grouping import grouped
 from docmill.worker.extraction.child.kinds.partitioned import body_titles_demoted
+from docmill.worker.extraction.child.kinds.titles import is_no_title
 from docmill.worker.models import Element
 
 #: Longer paragraphs are never titles, so unstructured, which is slow, need not be asked.
@@ -30,9 +31,6 @@ _FULL_LINE = 0.75
 #: In wrapped text, at least this share of the lines after full lines begins in lower case.
 _MID_SENTENCE = 0.4
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*$")
-_ADDRESS = re.compile(r"[<(]?(?:[a-z][a-z0-9+.-]*://|www\.)\S+", re.IGNORECASE)
-#: `AUDIENCE: Hear!`, but not `Chapter 1: Rain` nor `Annex A: Fees`.
-_LABELLED = re.compile(r"[^\W\d_][^\d:]*[^\W\d_]{2}:\s+\S.*")
 #: `== History ==` of a wiki; there may be spaces between the signs.
 _WIKI_HEADING = re.compile(r"(=(?: ?=){0,5}) ?([^=\s](?:[^=]*[^=\s])?) ?\1")
 _CUTS = (
@@ -145,15 +143,9 @@ def _classified(paragraph: str, before: str) -> Element:
     category = "Text" if found.category == "UncategorizedText" else found.category
     if category == "Title" and paragraph.endswith((".", "!", "?", ";", ":", ",")):
         category = "NarrativeText"
-    if category == "Title" and _is_no_title(paragraph, before):
+    if category == "Title" and (is_no_title(paragraph) or _goes_on(before, paragraph)):
         category = "Text"
     return Element(category, found.text)
-
-
-def _is_no_title(paragraph: str, before: str) -> bool:
-    """Whether a line is no title: it has a label, or it continues a sentence."""
-    is_said = _ADDRESS.fullmatch(paragraph) or _LABELLED.fullmatch(paragraph)
-    return bool(is_said) or _goes_on(before, paragraph)
 
 
 def _goes_on(before: str, paragraph: str) -> bool:
