@@ -43,9 +43,14 @@ declare
         '\u3008-\u3020\u3030\u303d-\u3040\u30fb\ufe10-\ufe1f\ufe30-\ufe6f\uff5f-\uff65';
     v_text text;
 begin
-    -- Soft hyphens and characters without width may stand within words.
-    v_text := lower(normalize(translate(p_text, U&'\00ad\200b\200c\200d\2060\feff', ''), NFKC));
-    v_text := ingest_search.in_pairs(v_text);
+    if octet_length(p_text) = length(p_text) then
+        v_text := lower(p_text);  -- the steps below change no letter of ASCII
+    else
+        -- Soft hyphens and characters without width may stand within words.
+        v_text := lower(
+            normalize(translate(p_text, U&'\00ad\200b\200c\200d\2060\feff', ''), NFKC));
+        v_text := ingest_search.in_pairs(v_text);
+    end if;
     codes := array(
         select distinct found.code[1]
           from regexp_matches(
@@ -100,7 +105,8 @@ begin
 end
 $$;
 
--- lexemes_at: words and their stems as lexemes with their positions.
+-- lexemes_at: words and their stems as lexemes with their positions. Each word is looked up once,
+-- however often it occurs.
 create or replace function ingest_private.lexemes_at(p_words text[], p_codes text[], p_stemmer text)
 returns tsvector
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -111,16 +117,16 @@ begin
         v_dictionary := p_stemmer || '_stem';
     end if;
     return coalesce((
-        select string_agg(format('''%s'':%s', entry.lexeme, least(entry.place, 16383)), ' ')
-          from (select word as lexeme, place
-                  from unnest(p_words) with ordinality as one (word, place)
+        select string_agg(entry.lexemes, ' ')
+          from (select '''' || word || ''':' || places
+                       || case when stem <> word then ' ''' || stem || ''':' || places else '' end
+                          as lexemes
+                  from (select word, string_agg(least(place, 16383)::text, ',') as places,
+                               (ts_lexize(v_dictionary, word))[1] as stem  -- Snowball finds one
+                          from unnest(p_words) with ordinality as one (word, place)
+                         group by word) as one_each
                 union all
-                select stem, place
-                  from unnest(p_words) with ordinality as one (word, place)
-                       cross join lateral unnest(ts_lexize(v_dictionary, word)) as stem
-                 where stem <> word
-                union all
-                select code, 1 from unnest(p_codes) as code) as entry), '')::tsvector;
+                select '''' || code || ''':1' from unnest(p_codes) as code) as entry), '')::tsvector;
 end
 $$;
 

@@ -220,6 +220,19 @@ def _decoded(data: bytes) -> dict[str, Any]:
     return message
 
 
+def load_parsers() -> Callable[..., int]:
+    """Load what children read with, without what they do not need; returns what a child runs.
+
+    Nothing may import a parser earlier: no line of it ever has a network, not even at import.
+    """
+    unneeded.leave_out()
+    from docmill.worker.extraction.child import life
+    from docmill.worker.extraction.zygote import warm
+
+    warm.warm_up()
+    return life.run
+
+
 def main(arguments: list[str]) -> None:
     """Prepare, report the result, serve."""
     control_descriptor, parent_pid = map(int, arguments)
@@ -227,13 +240,7 @@ def main(arguments: list[str]) -> None:
     sandbox.adopt_orphans()
     sandbox.die_with_parent(parent_pid)
     no_network = sandbox.leave_network()
-    # Imported here, so that no line of a parser ever has a network, not even at import.
-    from docmill.worker.extraction.child import life
-
-    unneeded.leave_out()
-    from docmill.worker.extraction.zygote import warm
-
-    warm.warm_up()
+    run_child = load_parsers()
     # This comes after the imports, because the packages may be in a folder that only root can open.
     hidden = sandbox.can_hide_processes()
     sandbox.drop_privileges(keep_namespaces=hidden)
@@ -253,4 +260,4 @@ def main(arguments: list[str]) -> None:
         "resident_bytes": sandbox.resident_bytes(),
     }
     control.send(protocol.encode({"ready": ready}))
-    Zygote(control, life.run, hidden=hidden).serve()
+    Zygote(control, run_child, hidden=hidden).serve()
