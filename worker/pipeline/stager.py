@@ -127,7 +127,7 @@ class Stager:
         if len(self._placed) >= self._limits.max_chunks:
             raise JobError("too_many_chunks", f"more than {self._limits.max_chunks}")
         digest = self._hash(chunk)
-        self._placed.append((digest, chunk.page_start, chunk.page_end))
+        self._placed.append(Placed(digest, chunk.page_start, chunk.page_end, chunk.metadata))
         if digest in self._known:
             self.reused += 1
             return
