@@ -36,6 +36,7 @@ from docmill.worker.store import bulk
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store.chunks import content_hash
 from docmill.worker.store.database import Database
+from docmill.worker.store.outage import warn
 
 log = get_logger(__name__)
 
@@ -119,7 +120,7 @@ class Stager:
         except (DocmillError, psycopg.Error) as error:
             # The reason for the end of the run is already known; a later run embeds these chunks
             # again.
-            log.warning("embeddings_not_kept", error=type(error).__name__)
+            warn(log, "embeddings_not_kept", error)
 
     def place(self, chunk: Chunk) -> None:
         """Take the next chunk. Raises JobError, or what the run's check raises."""

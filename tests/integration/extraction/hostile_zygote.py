@@ -29,7 +29,7 @@ _stub("docmill.worker.extraction.child.kinds.registry", open_reading=None)
 _stub("docmill.worker.extraction.zygote.warm", warm_up=lambda: None)
 
 from docmill.worker.extraction.child import life, sandbox, seccomp  # noqa: E402 -- after the stubs
-from docmill.worker.extraction.zygote import process  # noqa: E402
+from docmill.worker.extraction.zygote import process, turns  # noqa: E402
 from docmill.worker.models import JsonObject  # noqa: E402
 
 # This program's path has no folder of tests.
@@ -219,6 +219,11 @@ if "--without-seccomp" in sys.argv:
     vars(seccomp)["refuse_system_calls"] = lambda **_: False
 if "--without-namespaces" in sys.argv:
     vars(sandbox)["can_hide_processes"] = lambda: False
+
+if "--impatient" in sys.argv:
+    vars(turns).update(WATCH_SECONDS=1.0)
+if "--without-turns" in sys.argv:
+    vars(turns).update(WATCH_SECONDS=1e9)
 
 if __name__ == "__main__":
     process.main(sys.argv[-2:])
