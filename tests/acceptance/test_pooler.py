@@ -48,7 +48,9 @@ def warnings(child: ChildProcess) -> list[str]:
         line["event"]
         for line in events(child)
         if line["level"] in ("warning", "error", "critical")
-        and line["logger"] != "py.warnings"  # Celery's, about root
+        # Celery's own: about root, and that messages wait for another worker when it stops.
+        and line["logger"] != "py.warnings"
+        and not line["event"].startswith("Requeuing undeliverable message")
         and line["event"] not in ("database_unavailable", "database_not_ready")
     ]
 

@@ -594,7 +594,15 @@ def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
     output = subprocess.run(
         [
             *(become if os.geteuid() == 0 else []),
-            *(sys.executable, "-I", "-c", _ORDINARY, tmp_path, order("execute"), *HOSTILE),
+            *(
+                sys.executable,
+                "-I",
+                "-c",
+                _ORDINARY,
+                str(tmp_path),
+                str(order("execute")),
+                *HOSTILE,
+            ),
         ],
         stdout=subprocess.PIPE,
         text=True,
