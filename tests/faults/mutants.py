@@ -930,6 +930,13 @@ MUTANTS: Final = (
         f"{_SERVING}::test_what_never_ends_is_not_collected",
     ),
     Mutant(
+        "requests that wait without bound",
+        "worker/processes/serving.py",
+        "while self._rest and len(self.pipeline) < MAX_WAITING:",
+        "while self._rest:",
+        f"{_SERVING}::test_requests_whose_answers_nobody_reads_are_not_collected",
+    ),
+    Mutant(
         "a request without a deadline",
         "worker/processes/serving.py",
         "if self.request_seconds is not None:",
