@@ -839,6 +839,20 @@ MUTANTS: Final = (
         f"{_PROVIDERS}::test_whatever_is_answered_becomes_a_code",
     ),
     Mutant(
+        "answers grow as a whole",
+        "worker/clients/decoded.py",
+        "self._zlib.decompress(block, PIECE_BYTES)",
+        "self._zlib.decompress(block)",
+        "unit/test_decoded.py::test_nothing_is_decoded_beyond_a_piece_before_it_is_counted",
+    ),
+    Mutant(
+        "answers are compressed more than once",
+        "worker/clients/decoded.py",
+        "if len(known) > 1:",
+        "if False:",
+        "unit/test_decoded.py::test_what_cannot_be_decoded_is_refused",
+    ),
+    Mutant(
         "a pause may be infinite",
         "worker/providers/base.py",
         "if math.isfinite(value) else None",
