@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
+from docmill.worker.store import outage as told_of
 from docmill.worker.store.outage import CALM_SECONDS, Outage, is_unavailable, warn
 
 
@@ -97,8 +98,15 @@ def test_threads_that_fail_together_tell_it_once() -> None:
         (pg.UndefinedFunction("a function is missing"), False),
     ],
 )
-def test_only_what_is_no_outage_is_warned_of(error: Exception, *, expected: bool) -> None:
+def test_only_what_is_no_outage_is_warned_of(
+    error: Exception, *, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert is_unavailable(error) == expected
+    monkeypatch.setattr(told_of, "outage", Outage())
     with capture_logs() as lines:
         warn(get_logger(__name__), "not_done", error)
-    assert lines[0]["log_level"] == ("debug" if expected else "warning")
+        told_of.outage.failed("no server")
+        warn(get_logger(__name__), "not_done", error)
+    before, _, during = (line["log_level"] for line in lines)
+    # Without its own line an outage would be silent.
+    assert (before, during) == ("warning", "debug" if expected else "warning")

@@ -52,6 +52,11 @@ class Outage:
         self._since: float | None = None
         self._failed = 0.0
 
+    @property
+    def is_on(self) -> bool:
+        """Whether an outage was told, and its end was not."""
+        return self._since is not None
+
     def failed(self, reason: str) -> None:
         """Note that the database could not be used; the first time is told."""
         with self._lock:
@@ -88,9 +93,9 @@ def is_unavailable(error: BaseException) -> bool:
 def warn(
     logger: "structlog.stdlib.BoundLogger", event: str, error: BaseException, **fields: object
 ) -> None:
-    """Warn of something that the database did not do; of an outage its own line is enough."""
+    """Warn of what the database did not do, unless an outage was told: that line is enough."""
     code = error.code if isinstance(error, JobError) else type(error).__name__
-    write = logger.debug if is_unavailable(error) else logger.warning
+    write = logger.debug if outage.is_on and is_unavailable(error) else logger.warning
     write(event, error=code, **fields)
 
 
