@@ -13,6 +13,7 @@ from docmill.worker import metrics
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
 from docmill.worker.processes.runtime import current
+from docmill.worker.store.outage import warn
 
 log = get_logger(__name__)
 
@@ -33,8 +34,7 @@ def _in_one_line(work: str) -> Iterator[None]:
     try:
         yield
     except _PASSING as error:
-        reason = error.code if isinstance(error, JobError) else type(error).__name__
-        log.warning("maintenance_not_done", work=work, error=reason)
+        warn(log, "maintenance_not_done", error, work=work)
         metrics.record(metrics.SCHEDULE_WORKS, work=work, outcome="failed")
         raise
     metrics.record(metrics.SCHEDULE_WORKS, work=work, outcome="done")

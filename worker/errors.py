@@ -142,7 +142,13 @@ class JobError(DocmillError):
         self.error = ERROR_CODES[code]
         self.retry_after_seconds = retry_after_seconds
         self.counted = self.error.counted if counted is None else counted
-        super().__init__(message or code)
+        # Celery makes the error of a task again, from these; else it would not know it, and write a
+        # traceback.
+        super().__init__(code, message or code)
+
+    def __str__(self) -> str:
+        """The message."""
+        return str(self.args[1])
 
     @property
     def code(self) -> str:

@@ -77,6 +77,9 @@ def configure_logging(
     # Their lines for each request would repeat docmill's own events, and show names of objects.
     for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp", "celery.app.trace", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # They warn of each try to connect and to roll back; of an outage docmill's own line is enough.
+    for driver in ("psycopg", "psycopg.pool"):
+        logging.getLogger(driver).setLevel(logging.ERROR)
 
 
 class _LateLogger:

@@ -1,7 +1,7 @@
 """Plain data that the stages pass to each other."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 JsonObject = dict[str, Any]
@@ -147,8 +147,20 @@ def headings_line(headings: tuple[str, ...]) -> str:
     return " > ".join(headings) + "\n" if headings else ""
 
 
-#: Hash, first and last page of a chunk.
-Placed = tuple[bytes, int | None, int | None]
+#: All names that metadata of a chunk may have. Each place of a chunk says of each what holds there.
+CHUNK_METADATA: Final = ("category", "links")
+
+
+class Placed(NamedTuple):
+    """A place of a chunk in its document.
+
+    Metadata belong to the place: the same text may have other links the next time it is read.
+    """
+
+    content_hash: bytes
+    page_start: int | None = None
+    page_end: int | None = None
+    metadata: JsonObject = {}  # noqa: RUF012 - never written to
 
 
 @dataclass(frozen=True)

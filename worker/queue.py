@@ -17,6 +17,7 @@ from docmill.worker.log import get_logger
 from docmill.worker.store import jobs
 from docmill.worker.store.database import Database
 from docmill.worker.store.jobs import ReadyJob
+from docmill.worker.store.outage import warn
 
 log = get_logger(__name__)
 
@@ -128,4 +129,4 @@ class BackgroundDispatcher:
                 self._dispatch()
             except (JobError, psycopg.Error) as error:
                 # The schedule dispatches every few seconds, so giving up here loses nothing.
-                log.warning("dispatch_failed", error=type(error).__name__)
+                warn(log, "dispatch_failed", error)

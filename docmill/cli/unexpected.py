@@ -10,7 +10,7 @@ from docmill.cli.error_texts import error_texts
 from docmill.cli.exit_code import ExitCode
 from docmill.worker.errors import JobError
 from docmill.worker.log import redact
-from docmill.worker.store.database import connection_failure
+from docmill.worker.store.outage import connection_failure
 
 
 def reason_of(error: Exception) -> str:

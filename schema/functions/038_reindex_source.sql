@@ -46,7 +46,7 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off as $$
     select place.ordinal, chunk.content, chunk.headings, place.page_start, place.page_end,
-           chunk.token_count, chunk.metadata
+           chunk.token_count, jsonb_strip_nulls(chunk.metadata || place.locator)
       from ingest.chunk_positions as place
            cross join lateral (
                select found.content, found.headings, found.token_count, found.metadata

@@ -8,7 +8,9 @@
 -- and raises integrity_constraint_violation when a chunk is neither staged nor live. An empty list
 -- of positions is a document without chunks; null is an error. p_quarantine are the chunks that the
 -- provider refused: content_hash, ordinal, page_start, page_end and error_code of each. They
--- replace those of the former publish. Chunks of the former document, from before its owner or
+-- replace those of the former publish. p_locators say which metadata hold at each place, with null
+-- for a name that has no value there: where these differ from the metadata of the chunk, they are
+-- stored with the place, because a chunk that is written again enters the HNSW graph again. Chunks of the former document, from before its owner or
 -- access changed, count as staged; so do chunks in a version that differs only in chunking. New
 -- chunks are inserted before any lock is taken, because that is the slow part. So uploads, deletes
 -- and polls do not wait for it. If the publish is then refused, it raises internally, which rolls
@@ -84,7 +86,9 @@ begin
         insert into ingest.chunk_positions (index_version, document_id, ordinal, chunk_id,
                                             page_start, page_end, locator)
         select v_job.index_version, v_document.id, position.ordinal - 1, chunk.id,
-               position.page_start, position.page_end, coalesce(position.locator, '{}')
+               position.page_start, position.page_end,
+               case when jsonb_strip_nulls(chunk.metadata || position.locator) <> chunk.metadata
+                    then position.locator else '{}' end
           from unnest(p_hashes, p_pages_start, p_pages_end, p_locators) with ordinality
                    as position (content_hash, page_start, page_end, locator, ordinal)
                join ingest.chunks as chunk

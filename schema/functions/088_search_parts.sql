@@ -129,7 +129,8 @@ set enable_mergejoin = off set jit = off as $$
 begin
     return query
         select chunk.id, document.id, document.bucket_id, document.object_name, document.title,
-               chunk.headings, place.page_start, place.page_end, chunk.content, chunk.metadata
+               chunk.headings, place.page_start, place.page_end, chunk.content,
+               jsonb_strip_nulls(chunk.metadata || place.locator)
           from unnest(p_ids) as wanted (id)
                cross join lateral (
                    select found.id, found.document_id, found.headings, found.content, found.metadata
@@ -141,7 +142,7 @@ begin
                      from ingest.documents as found
                     where found.id = chunk.document_id offset 0) as document
                cross join lateral (
-                   select position.page_start, position.page_end
+                   select position.page_start, position.page_end, position.locator
                      from (select * from ingest.chunk_positions as found
                             where found.chunk_id = wanted.id offset 0) as position
                     where position.index_version = p_index_version

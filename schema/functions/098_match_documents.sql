@@ -106,13 +106,14 @@ begin
                     where found.document_id = wanted.id and found.index_version = p_index_version
                    offset 0) as chunk
                cross join lateral (
-                   select position.page_start, position.page_end
+                   select position.page_start, position.page_end, position.locator
                      from (select * from ingest.chunk_positions as found
                             where found.chunk_id = chunk.id offset 0) as position
                     where position.index_version = p_index_version
                     order by position.ordinal limit 1) as place
          where ingest_search.chunk_metadata(place.page_start, place.page_end, chunk.headings,
-                                            chunk.metadata) @> p_filter
+                                            jsonb_strip_nulls(chunk.metadata || place.locator))
+               @> p_filter
          order by 2 desc, 1 limit p_limit;
 end
 $$;

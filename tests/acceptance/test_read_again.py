@@ -76,6 +76,27 @@ def test_rules_that_rise_read_what_is_there_again_and_write_no_chunk_that_is_the
     assert not former.ended()
 
 
+def test_other_links_in_the_same_text_are_found_and_no_chunk_is_written(
+    installation: Installation,
+) -> None:
+    installation.start("beat")
+    installation.start_worker()
+    page = "<h1>Tides</h1><p>Read <a href='https://{}.example/tides'>the table</a> first.</p>"
+
+    def links() -> list[Any]:
+        found = installation.search(ALICE, "the table of tides")
+        return [hit["metadata"].get("links") for hit in found]
+
+    name = installation.upload(ALICE, "tides.html", page.format("old"))
+    installation.wait_for_job(name, "succeeded")
+    assert links() == [["https://old.example/tides"]]
+    before = chunk_rows(installation)
+    for place in ("new", "old", "newest"):
+        installation.upload(ALICE, "tides.html", page.format(place))
+        until(lambda: links() == [[f"https://{place}.example/tides"]], f"the {place} link")  # noqa: B023
+    assert chunk_rows(installation) == before
+
+
 def test_a_poorer_worker_beside_never_replaces_a_richer_reading(
     installation: Installation,
 ) -> None:

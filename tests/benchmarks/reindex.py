@@ -40,7 +40,7 @@ from docmill.embedded.redis import start_redis
 from docmill.worker.admin import reindex
 from docmill.worker.clients.embedder import HttpEmbedder
 from docmill.worker.embedding.batchers import Batchers, BatchLimits
-from docmill.worker.models import Chunk, Claim, IndexVersion
+from docmill.worker.models import Chunk, Claim, IndexVersion, Placed
 from docmill.worker.ports import Vectors
 from docmill.worker.providers.base import Kind, Wanted
 from docmill.worker.providers.openai import OpenAI
@@ -280,7 +280,10 @@ class Stages:
             )
 
     def _publish(self, one: Work) -> None:
-        placed = [(digest, chunk.page_start, chunk.page_end) for digest, chunk in one.chunks]
+        placed = [
+            Placed(digest, chunk.page_start, chunk.page_end, chunk.metadata)
+            for digest, chunk in one.chunks
+        ]
         with self._database.transaction() as transaction:
             result = chunk_store.publish(transaction, one.claim, one.source.document, placed, [])
         assert result == "published"

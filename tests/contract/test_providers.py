@@ -3,6 +3,7 @@
 A provider over HTTP is tested with a server of its form, a local one by itself.
 """
 
+import gzip
 import json
 import socket
 import time
@@ -165,6 +166,8 @@ def test_a_wrong_answer_is_refused_and_never_misaligned(fake: FakeProvider, case
         Raw(b"[" * 500_000),
         Raw(b" " * 3_000_000),
         Raw(b"\x1f\x8bnot gzip", headers={"content-encoding": "gzip"}),
+        Raw(gzip.compress(b" " * 50_000_000), headers={"content-encoding": "gzip"}),
+        Raw(gzip.compress(gzip.compress(b" " * 9999)), headers={"content-encoding": "gzip, gzip"}),
     ],
 )
 def test_whatever_is_answered_becomes_a_code(fake: FakeProvider, answer: Raw) -> None:

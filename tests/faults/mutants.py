@@ -1,4 +1,4 @@
-"""Removes each guard of the schema in turn: a named test must notice.
+"""Removes each guard of the schema and of the worker in turn: a named test must notice.
 
 python -m tests.faults.mutants # or make mutants; prints a table, fails when one survives
 """
@@ -7,8 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Final
 
 #: The environment variable that names the mutant for `tests.faults.mutated`.
@@ -17,10 +23,10 @@ VARIABLE: Final = "DOCMILL_MUTANT"
 
 @dataclass(frozen=True)
 class Mutant:
-    """The schema without one guard."""
+    """The schema, or a module of the worker, without one guard."""
 
     name: str
-    file: str  #: in schema/
+    file: str  #: in schema/, or a module in worker/
     old: str
     new: str
     test: str  #: below tests/; it fails on the mutant and passes without it
@@ -30,6 +36,48 @@ class Mutant:
         if self.old not in text:
             raise ValueError(f"{self.file} has no {self.old!r}: bring the mutant up to date")
         return text.replace(self.old, self.new)
+
+
+class _MutatedLoader(SourceFileLoader):
+    """Loads a module without its guard, and leaves no compiled file of it."""
+
+    def __init__(self, name: str, path: str, mutant: Mutant) -> None:
+        super().__init__(name, path)
+        self._mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self._mutant.apply(Path(path).read_text()).encode(), path)
+
+
+class _MutatedFinder(MetaPathFinder):
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+        self._module = "docmill." + mutant.file.removesuffix(".py").replace("/", ".")
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._module:
+            return None
+        found = PathFinder.find_spec(fullname, path, target)
+        assert found is not None
+        assert found.origin is not None
+        return spec_from_file_location(
+            fullname,
+            found.origin,
+            loader=_MutatedLoader(fullname, found.origin, self._mutant),
+        )
+
+
+def mutate_module(name: str) -> None:
+    """In this process, a module that is imported from here on has the mutant of this name."""
+    sys.meta_path.insert(0, _MutatedFinder(mutant_named(name)))
+
+
+def mutant_named(name: str) -> Mutant:
+    """The mutant of a name."""
+    return next(mutant for mutant in MUTANTS if mutant.name == name)
 
 
 _STATES: Final = "schema/test_state_machine.py"
@@ -50,6 +98,16 @@ _RECALL: Final = "schema/test_recall.py"
 _PLANS: Final = "schema/test_plans.py"
 
 _ASKING: Final = "schema/test_asking.py"
+_PLACES: Final = "schema/test_places.py"
+_GATE: Final = "unit/test_fair_gate.py"
+_TURNS: Final = "unit/extraction/test_turns.py"
+_BATCHER: Final = "unit/test_batcher.py"
+_OUTAGE: Final = "unit/test_outage.py"
+_PROVIDERS: Final = "contract/test_providers.py"
+_SERVING: Final = "integration/test_serving.py"
+_ATTACKS: Final = "integration/extraction/test_attacks.py"
+_GUARD: Final = "integration/extraction/test_guard.py"
+_SPARE: Final = "((Condition(0, 0, 0),),)"  # a rule that every call fits
 _REINDEX: Final = "schema/test_reindex.py"
 
 MUTANTS: Final = (
@@ -556,8 +614,8 @@ MUTANTS: Final = (
     Mutant(
         "match_documents passes over its filter of passages",
         "functions/098_match_documents.sql",
-        "chunk.metadata) @> p_filter",
-        "chunk.metadata) is not null",
+        "               @> p_filter",
+        "               is not null",
         f"{_MATCH}::TestFilter::test_leaves_what_the_returned_metadata_contain",
     ),
     Mutant(
@@ -688,6 +746,253 @@ MUTANTS: Final = (
         "one.weight",
         f"{_HYBRID}::TestAgainstTheOracle::test_and_the_order_is_that_of_bm25",
     ),
+    # The worker's own.
+    Mutant(
+        "one owner takes the last third",
+        "worker/fair_gate.py",
+        "self._capacity - self._reserved - self._used",
+        "self._capacity - self._used",
+        f"{_GATE}::test_the_last_third_is_for_those_who_hold_nothing",
+    ),
+    Mutant(
+        "no child gives way",
+        "worker/extraction/zygote/demotion.py",
+        ">= SHARE_SECONDS",
+        ">= 1e9",
+        f"{_GUARD}::test_a_child_that_takes_long_gives_way",
+    ),
+    Mutant(
+        "who has given way starves",
+        "worker/extraction/zygote/turns.py",
+        "if others and any(",
+        "if False and any(",
+        f"{_TURNS}::test_others_stop_for_a_turn_and_then_go_on",
+    ),
+    Mutant(
+        "a turn that lasts",
+        "worker/extraction/zygote/turns.py",
+        "if now - self._began < TURN_SECONDS:",
+        "if True:",
+        f"{_TURNS}::test_others_stop_for_a_turn_and_then_go_on",
+    ),
+    Mutant(
+        "turn after turn",
+        "worker/extraction/zygote/turns.py",
+        "self._watched = {}",
+        "self._watched = dict.fromkeys(demoted, (0.0, 0.0))",
+        f"{_TURNS}::test_others_stop_for_a_turn_and_then_go_on",
+    ),
+    Mutant(
+        "a turn for who waits for no core",
+        "worker/extraction/zygote/turns.py",
+        " and any(map(wants_a_core, self._family(keeper)))",
+        "",
+        f"{_TURNS}::test_who_waits_for_something_else_stops_nobody",
+    ),
+    Mutant(
+        "a crash in the batcher hangs its jobs",
+        "worker/embedding/batcher.py",
+        "self._fail(batch, crashed)",
+        "pass",
+        f"{_BATCHER}::test_whatever_happens_every_submission_ends",
+    ),
+    Mutant(
+        "what is billed may be of any type",
+        "worker/clients/embedder.py",
+        "if not isinstance(tokens, int | float):",
+        "if False:",
+        f"{_PROVIDERS}::test_an_answer_without_a_count_of_tokens_is_an_answer",
+    ),
+    Mutant(
+        "what is billed may be of any size",
+        "worker/clients/embedder.py",
+        "if 0 <= tokens <= MAX_BILLED_TOKENS else 0",
+        "if True else 0",
+        f"{_PROVIDERS}::test_an_answer_without_a_count_of_tokens_is_an_answer",
+    ),
+    Mutant(
+        "components may be of any size",
+        "worker/clients/embedder.py",
+        "if not (np.abs(vectors) <= HALFVEC_MAX).all():",
+        "if False:",
+        f"{_PROVIDERS}::test_a_wrong_answer_is_refused_and_never_misaligned",
+    ),
+    Mutant(
+        "a vector may be zero",
+        "worker/clients/embedder.py",
+        "if not vectors.astype(np.float16).any(axis=1).all():",
+        "if False:",
+        f"{_PROVIDERS}::test_a_wrong_answer_is_refused_and_never_misaligned",
+    ),
+    Mutant(
+        "there may be fewer vectors than texts",
+        "worker/clients/embedder.py",
+        "if len(embeddings) != count:",
+        "if False:",
+        f"{_PROVIDERS}::test_a_wrong_answer_is_refused_and_never_misaligned",
+    ),
+    Mutant(
+        "an answer may be nested for ever",
+        "worker/clients/embedder.py",
+        "except (ValueError, RecursionError) as error:",
+        "except ZeroDivisionError as error:",
+        f"{_PROVIDERS}::test_whatever_is_answered_becomes_a_code",
+    ),
+    Mutant(
+        "answers grow as a whole",
+        "worker/clients/decoded.py",
+        "self._zlib.decompress(block, PIECE_BYTES)",
+        "self._zlib.decompress(block)",
+        "unit/test_decoded.py::test_nothing_is_decoded_beyond_a_piece_before_it_is_counted",
+    ),
+    Mutant(
+        "answers are compressed more than once",
+        "worker/clients/decoded.py",
+        "if len(known) > 1:",
+        "if False:",
+        "unit/test_decoded.py::test_what_cannot_be_decoded_is_refused",
+    ),
+    Mutant(
+        "a pause may be infinite",
+        "worker/providers/base.py",
+        "if math.isfinite(value) else None",
+        "if True else None",
+        f"{_PROVIDERS}::test_how_long_to_wait_is_handed_on_where_it_is_a_number",
+    ),
+    Mutant(
+        "any number of chunks is set aside",
+        "worker/pipeline/set_aside.py",
+        "if not helps or self._lost > bound:\n            raise",
+        "if False:\n            raise",
+        "unit/test_set_aside.py::test_a_hundredth_may_be_set_aside_and_three_of_any",
+    ),
+    Mutant(
+        "each failure is an outage",
+        "worker/store/outage.py",
+        "is_first = self._since is None",
+        "is_first = True",
+        f"{_OUTAGE}::test_each_outage_is_told_once",
+    ),
+    Mutant(
+        "an outage is over at the first answer",
+        "worker/store/outage.py",
+        "or now - self._failed < CALM_SECONDS",
+        "",
+        f"{_OUTAGE}::test_each_outage_is_told_once",
+    ),
+    Mutant(
+        "what another transaction held is an outage",
+        "worker/store/outage.py",
+        " and not isinstance(error, CONTENTION)",
+        "",
+        f"{_OUTAGE}::test_only_what_is_no_outage_is_warned_of",
+    ),
+    Mutant(
+        "an error that Celery cannot make again",
+        "worker/errors.py",
+        "super().__init__(code, message or code)",
+        "super().__init__(message or code, message or code)",
+        "unit/test_maintenance.py::test_a_round_without_a_database_is_one_line",
+    ),
+    Mutant(
+        "a child sets limits of others",
+        "worker/extraction/child/system_calls.py",
+        '"prlimit64": _one_of(0, pids)',
+        f'"prlimit64": {_SPARE}',
+        f"{_ATTACKS}::test_a_call_about_another_process_is_refused",
+    ),
+    Mutant(
+        "a child sets the scheduling of others",
+        "worker/extraction/child/system_calls.py",
+        "membarrier 324 283,",
+        "membarrier 324 283, sched_setscheduler 144 119, setpriority 141 140, ioprio_set 251 30,",
+        f"{_ATTACKS}::test_a_call_about_another_process_is_refused",
+    ),
+    Mutant(
+        "a child changes rights of files",
+        "worker/extraction/child/system_calls.py",
+        "membarrier 324 283,",
+        "membarrier 324 283, chmod 90 -, fchmod 91 52, fchmodat 268 53,",
+        f"{_ATTACKS}::test_files_are_as_they_were",
+    ),
+    Mutant(
+        "a child leaves shared memory",
+        "worker/extraction/child/system_calls.py",
+        "membarrier 324 283,",
+        "membarrier 324 283, shmget 29 194, shmat 30 196,",
+        f"{_ATTACKS}::test_no_memory_is_left_behind",
+    ),
+    Mutant(
+        "files without bound",
+        "worker/extraction/zygote/space.py",
+        "if left < 0:",
+        "if False:",
+        f"{_ATTACKS}::test_a_child_that_fills_the_disk_is_ended",
+    ),
+    Mutant(
+        "headers without bound",
+        "worker/processes/serving.py",
+        "if self._received - 2 * self._body > MAX_HEADER_BYTES:",
+        "if False:",
+        f"{_SERVING}::test_what_never_ends_is_not_collected",
+    ),
+    Mutant(
+        "pieces without bound",
+        "worker/processes/serving.py",
+        "if self._parts > MAX_PARTS + self._body // _PIECE_BYTES:",
+        "if False:",
+        f"{_SERVING}::test_what_never_ends_is_not_collected",
+    ),
+    Mutant(
+        "requests that wait without bound",
+        "worker/processes/serving.py",
+        "while self._rest and len(self.pipeline) < MAX_WAITING:",
+        "while self._rest:",
+        f"{_SERVING}::test_requests_whose_answers_nobody_reads_are_not_collected",
+    ),
+    Mutant(
+        "a request without a deadline",
+        "worker/processes/serving.py",
+        "if self.request_seconds is not None:",
+        "if False:",
+        f"{_SERVING}::test_what_does_not_come_is_not_waited_for",
+    ),
+    # Metadata of a place.
+    Mutant(
+        "links of an earlier reading are found",
+        "functions/088_search_parts.sql",
+        "jsonb_strip_nulls(chunk.metadata || place.locator)",
+        "chunk.metadata",
+        f"{_PLACES}::test_all_readers_get_what_the_last_reading_found_and_the_chunk_stays_as_it_was",
+    ),
+    Mutant(
+        "links of an earlier reading are embedded anew",
+        "functions/038_reindex_source.sql",
+        "jsonb_strip_nulls(chunk.metadata || place.locator)",
+        "chunk.metadata",
+        f"{_PLACES}::test_all_readers_get_what_the_last_reading_found_and_the_chunk_stays_as_it_was",
+    ),
+    Mutant(
+        "a filter looks at links of an earlier reading",
+        "functions/098_match_documents.sql",
+        "jsonb_strip_nulls(chunk.metadata || place.locator))\n               @> p_filter",
+        "chunk.metadata) @> p_filter",
+        f"{_PLACES}::test_a_filter_on_the_chunk_looks_at_what_is_returned",
+    ),
+    Mutant(
+        "places keep no metadata of their own",
+        "functions/050_publish_document.sql",
+        "then position.locator else '{}' end",
+        "then '{}' else '{}' end",
+        f"{_PLACES}::test_all_readers_get_what_the_last_reading_found_and_the_chunk_stays_as_it_was",
+    ),
+    Mutant(
+        "places repeat what their chunks say",
+        "functions/050_publish_document.sql",
+        "<> chunk.metadata\n",
+        "is not null\n",
+        f"{_PLACES}::test_a_place_stores_a_difference_only",
+    ),
 )
 
 
@@ -716,13 +1021,13 @@ def _fate(mutant: Mutant) -> str:
 def main(names: list[str]) -> int:
     """Try all mutants, or the named ones; return how many survived."""
     started = time.monotonic()
-    sound = _run(*dict.fromkeys(mutant.test for mutant in MUTANTS))
+    chosen = [mutant for mutant in MUTANTS if mutant.name in names] if names else MUTANTS
+    sound = _run(*dict.fromkeys(mutant.test for mutant in chosen))
     if sound.returncode != 0:
         print(sound.stdout[-3000:], "\nthe tests must pass without a mutant", sep="")
-        return len(MUTANTS)
+        return len(chosen)
     print("| guard taken out | test | fate |\n| --- | --- | --- |")
     alive = 0
-    chosen = [mutant for mutant in MUTANTS if mutant.name in names] if names else MUTANTS
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for mutant, fate in zip(chosen, pool.map(_fate, chosen), strict=True):
             alive += fate != "killed"

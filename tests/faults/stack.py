@@ -107,6 +107,8 @@ class Stack:
         ways = {
             "SUPABASE_URL": f"http://127.0.0.1:{self.storage_way.port}",
             "DATABASE_URL": url.replace(port, f":{self.database_way.port}/"),
+            # What fails in an outage is logged for debugging only.
+            "DOCMILL_LOG_LEVEL": "debug",
         }
         self.worker = self.installation.start_worker(isolated=False, **(ways | settings))
 

@@ -1,10 +1,11 @@
 """Limits on a stranger's connection to an HTTP service, in bytes and in time."""
 
+import gc
 import itertools
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from docmill.worker.processes import serving
 from tests.support.installation import until
@@ -130,6 +132,25 @@ def test_what_does_not_come_is_not_waited_for(
         finally:
             dripping.set()
             thread.join(180)
+
+
+def test_requests_whose_answers_nobody_reads_are_not_collected(port: int) -> None:
+    requests = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 2000
+
+    def waiting() -> int:
+        return sum(isinstance(each, RequestResponseCycle) for each in gc.get_objects())
+
+    with connect(port) as peer:
+        peer.settimeout(2)
+        most, sent = 0, 0
+        # Nothing is taken any more, because all buffers are full; or it is hung up.
+        with suppress(OSError):
+            while sent < FLOOD_BYTES:
+                sent += peer.send(requests)
+                most = max(most, waiting())
+        assert sent < FLOOD_BYTES
+        assert max(most, waiting()) < 200
+        assert httpx.get(f"http://127.0.0.1:{port}/").text == "0"
 
 
 def test_honest_requests_are_served_however_they_are_sent(port: int) -> None:

@@ -175,8 +175,10 @@ def publish(
     hidden_characters: int = 0,
     unread_page_numbers: Sequence[int] = (),
     quarantine: Sequence[dict[str, Any]] = (),
+    locators: Sequence[dict[str, Any]] | None = None,
 ) -> str:
     """Call publish_document with these chunks in this order."""
+    places = [Jsonb(each) for each in locators or [{}] * len(texts)]
     pages = pages or [1] * len(texts)
     result = value(
         connection,
@@ -186,7 +188,7 @@ def publish(
                p_quarantine => %s)""",
         *(run.job_id, run.token, hash_of("\n".join(texts)) if content is None else content),
         *(PIPELINE, "title", "text/plain", 1, 0),
-        *([hash_of(text) for text in texts], list(pages), list(pages), ["{}"] * len(texts)),
+        *([hash_of(text) for text in texts], list(pages), list(pages), places),
         *(hidden_characters, list(unread_page_numbers), Jsonb(list(quarantine))),
     )
     return str(result)

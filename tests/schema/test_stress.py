@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from psycopg import errors as pg
 
-from docmill.worker.store.database import CONTENTION
+from docmill.worker.store.outage import CONTENTION
 from tests.schema.actors import (
     PIPELINE,
     Connection,

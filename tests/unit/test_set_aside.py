@@ -46,7 +46,7 @@ class Document:
         self.placed: list[Placed] = []
         chunks = [chunk(text) for text in texts]
         for each in chunks:
-            self.placed.append((self.name(each), each.page_start, each.page_end))
+            self.placed.append(Placed(self.name(each), each.page_start, each.page_end))
         distinct = {self.name(each): each for each in chunks}
         self.refusals.add(provider.embed(list(distinct.items())))
 
@@ -82,10 +82,10 @@ def test_no_word_is_lost_but_what_is_named(written: list[str], longest: int) -> 
         assert len(refused) > allowed(len(texts))
         return
     # All searchable text was accepted, and nothing else was set aside.
-    assert {digest for digest, _, _ in published} <= provider.accepted.keys()
+    assert {place.content_hash for place in published} <= provider.accepted.keys()
     assert not {found.content_hash for found in aside} & provider.accepted.keys()
     # The published chunks and those set aside have all letters of the document in order.
-    pieces = [document.texts[digest] for digest, _, _ in published]
+    pieces = [document.texts[place.content_hash] for place in published]
     for before, found in enumerate(aside):
         pieces.insert(found.ordinal + before, document.texts[found.content_hash])
     assert letters(pieces) == letters(texts)
@@ -103,7 +103,7 @@ def test_what_is_too_long_is_cut_even_when_all_of_the_document_is(count: int, lo
     document = Document(provider, texts)
     published, aside = document.outcome()
     assert not aside
-    assert letters([document.texts[digest] for digest, _, _ in published]) == letters(texts)
+    assert letters([document.texts[place.content_hash] for place in published]) == letters(texts)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_smallest_part_is_set_aside_with_its_place() -> None:
     text = " ".join(f"word{number}" for number in range(64))
     document = Document(Provider(1000), ["first", f"{text} bad {text}", "last", "bad"])
     published, aside = document.outcome()
-    found = [document.texts[digest] for digest, _, _ in published]
+    found = [document.texts[place.content_hash] for place in published]
     assert (found[0], found[-1]) == ("first", "last")
     assert [(place.ordinal, place.page_start, place.page_end) for place in aside] == [
         (2, 1, 2),

@@ -14,7 +14,8 @@ PASSAGES: Final[LiteralString] = """
     select chunk.id as chunk_id, document.id as document_id, document.bucket_id,
            document.object_name, document.owner_id, document.access, document.title,
            document.mime_type, position.ordinal, position.page_start, position.page_end,
-           chunk.headings, chunk.content, chunk.token_count, chunk.metadata,
+           chunk.headings, chunk.content, chunk.token_count,
+           jsonb_strip_nulls(chunk.metadata || position.locator) as metadata,
            version.model, version.dimensions, chunk.embedding::text as embedding
       from ingest.index_versions as version
            join ingest.chunk_positions as position on position.index_version = version.id

@@ -10,7 +10,8 @@ from uuid import UUID
 from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
 from docmill.worker.errors import RefusedError, ServiceError
 from docmill.worker.store import maintenance
-from docmill.worker.store.database import CONTENTION, Connection
+from docmill.worker.store.database import Connection
+from docmill.worker.store.outage import CONTENTION
 
 RULES: Final[LiteralString] = """
     select bucket_id, prefix, owner_from from ingest_private.sources

@@ -6,7 +6,8 @@ from typing import Final, LiteralString, cast
 from uuid import UUID
 
 from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
-from docmill.worker.store.database import CONTENTION, Connection
+from docmill.worker.store.database import Connection
+from docmill.worker.store.outage import CONTENTION
 
 ADD_SOURCE: Final[LiteralString] = """
     insert into ingest_private.sources (bucket_id, prefix, owner_from, access, priority, weight,

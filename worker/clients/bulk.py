@@ -15,6 +15,7 @@ from typing import IO, Any, Final, Literal
 
 import httpx
 
+from docmill.worker.clients.decoded import pieces
 from docmill.worker.clients.embedder import billed, checked, tls
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
@@ -167,7 +168,7 @@ class HttpBulk:
         try:
             with self._client.stream("GET", f"{self._root}/files/{file_id}/content") as answer:
                 self._check(answer)
-                for piece in answer.iter_bytes():
+                for piece in pieces(answer):
                     left -= len(piece)
                     if left < 0:
                         raise JobError("provider_invalid_response", "more than a batch holds")
@@ -254,7 +255,7 @@ class HttpBulk:
 
 def _bounded(answer: httpx.Response) -> bytes:
     received = bytearray()
-    for piece in answer.iter_bytes():
+    for piece in pieces(answer):
         received += piece
         if len(received) > _MOST_BYTES:
             raise JobError("provider_invalid_response", f"more than {_MOST_BYTES} bytes")

@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
+from docmill.worker.clients.decoded import async_pieces
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
 from docmill.worker.ports import Vectors
@@ -141,6 +142,8 @@ class HttpEmbedder:
             raise JobError("provider_auth", "a key that no header can hold") from error
         except TimeoutError as error:
             raise JobError("provider_unavailable", "deadline") from error
+        except httpx.DecodingError as error:
+            raise JobError("provider_invalid_response", "it cannot be decoded") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise JobError("provider_unavailable", type(error).__name__) from error
 
@@ -157,7 +160,7 @@ class HttpEmbedder:
             ) as answer,
         ):
             received = bytearray()
-            async for piece in answer.aiter_bytes():
+            async for piece in async_pieces(answer):
                 received += piece
                 if len(received) > most:
                     raise JobError("provider_invalid_response", f"more than {most} bytes")

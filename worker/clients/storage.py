@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from docmill.worker.clients.decoded import pieces
 from docmill.worker.errors import NO_SPACE, JobError
 from docmill.worker.ports import StopCheck, StoredObject
 
@@ -110,7 +111,7 @@ class SupabaseStorage:
         path = object_path(bucket_id, object_name)
         try:
             with self._client.stream("GET", f"/object/authenticated/{path}") as response:
-                next(response.iter_bytes(), b"")
+                next(pieces(response), b"")
                 return response.status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
@@ -165,7 +166,7 @@ def object_path(bucket_id: str, object_name: str) -> str:
 def _limited(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
     received = 0
     # Read data as it arrives: filling a block could take for ever.
-    for block in response.iter_bytes():
+    for block in pieces(response):
         received += len(block)
         if received > max_bytes:
             raise JobError("document_too_large", f"more than {max_bytes} bytes")

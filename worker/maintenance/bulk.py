@@ -24,6 +24,7 @@ from docmill.worker.providers.base import BulkTerms
 from docmill.worker.store import bulk as store
 from docmill.worker.store.bulk import PAGE, Answer, Batch
 from docmill.worker.store.database import Database
+from docmill.worker.store.outage import warn
 
 log = get_logger(__name__)
 
@@ -94,7 +95,7 @@ class Bulk:
             made.update(self._make())
         except (JobError, psycopg.Error) as error:
             # What is paid for already must be fetched nevertheless.
-            log.warning("bulk_batches_not_made", error=type(error).__name__)
+            warn(log, "bulk_batches_not_made", error)
         return made
 
     def _make(self) -> Iterator[UUID]:
@@ -138,7 +139,7 @@ class Bulk:
         except JobError as error:
             # The next round goes on from what is written down.
             code = error.code
-            log.warning("bulk_batch_waits", batch=str(batch.id), error_code=code)
+            warn(log, "bulk_batch_waits", error, batch=str(batch.id), error_code=code)
         except _TakenOverError:
             log.warning("bulk_batch_taken_over", batch=str(batch.id))
         except Exception as error:  # whatever it is, the other batches go on

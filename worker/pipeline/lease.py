@@ -22,6 +22,7 @@ from docmill.worker.models import Claim
 from docmill.worker.store import jobs
 from docmill.worker.store.database import Connection
 from docmill.worker.store.jobs import RunKey, WorkerState
+from docmill.worker.store.outage import connection_failure, is_unavailable, outage, warn
 
 log = get_logger(__name__)
 
@@ -257,9 +258,12 @@ class LeaseKeeper:
                 self._connection = self._connect()
             question(self._connection)
         except (psycopg.Error, JobError) as error:
-            log.warning("lease_keeper_failed", error=type(error).__name__)
+            if is_unavailable(error) and isinstance(error, psycopg.Error):
+                outage.failed(connection_failure(error))
+            warn(log, "lease_keeper_failed", error)
             self._disconnect()
             return False
+        outage.answered()
         return True
 
     def _disconnect(self) -> None:

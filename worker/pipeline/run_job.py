@@ -28,8 +28,9 @@ from docmill.worker.pipeline.progress import ProgressReporter
 from docmill.worker.pipeline.traced import note_end, traced_run
 from docmill.worker.retry import Fail, Release, RetryPolicy, decide
 from docmill.worker.store import jobs, maintenance
-from docmill.worker.store.database import CONTENTION, Connection, Database
+from docmill.worker.store.database import Connection, Database
 from docmill.worker.store.hints import ObjectHint
+from docmill.worker.store.outage import CONTENTION, warn
 
 log = get_logger(__name__)
 
@@ -113,7 +114,7 @@ class JobRunner:
         except (JobError, *CONTENTION) as error:
             # This hint is lost; dispatch sends another one. If the claim was committed
             # nevertheless, the next heartbeat gives the job back.
-            log.warning("claim_failed", job_id=str(job_id), error=type(error).__name__)
+            warn(log, "claim_failed", error, job_id=str(job_id))
             return None
 
     def _run_claimed(self, run: Run, on_stage: Callable[[Stage], None]) -> RunEnd:
@@ -182,7 +183,14 @@ class JobRunner:
             policy=self._settings.policy,
             jitter=random.random(),  # noqa: S311 -- spreads retries, protects nothing
         )
-        log.warning("job_not_done", error_code=error.code, detail=str(error), outcome=repr(outcome))
+        warn(
+            log,
+            "job_not_done",
+            error,
+            error_code=error.code,
+            detail=str(error),
+            outcome=repr(outcome),
+        )
         if isinstance(outcome, Fail):
             self._end(
                 lambda connection: jobs.fail(
@@ -211,7 +219,7 @@ class JobRunner:
                 with self._database.transaction() as transaction:
                     write(transaction)
             except (JobError, psycopg.Error) as error:
-                log.warning("outcome_not_written", error=type(error).__name__, attempt=attempt)
+                warn(log, "outcome_not_written", error, attempt=attempt)
                 time.sleep(_REPORT_PAUSE_SECONDS)
             else:
                 return

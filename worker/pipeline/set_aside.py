@@ -124,7 +124,7 @@ class Refusals:
                     self._final.add(digest)
             left = list(self._embed(parts))
         self._final.update(digest for digest, _chunk in left)
-        placed: list[Placed] = [(digest, None, None) for digest, _chunk in chunks]
+        placed = [Placed(digest) for digest, _chunk in chunks]
         self._lost += sum(bool(sort_out([each], self._parts, self._final)[1]) for each in placed)
 
 
@@ -139,12 +139,13 @@ def sort_out(
     """
     published: list[Placed] = []
     aside: dict[bytes, SetAside] = {}
-    for digest, start, end in placed:
-        for leaf, is_accepted in _leaves(digest, parts, refused):
+    for place in placed:
+        for leaf, is_accepted in _leaves(place.content_hash, parts, refused):
             if is_accepted:
-                published.append((leaf, start, end))
+                published.append(place._replace(content_hash=leaf))
             else:
-                found = SetAside(leaf, len(published), start, end, "embedding_rejected")
+                pages = (place.page_start, place.page_end)
+                found = SetAside(leaf, len(published), *pages, "embedding_rejected")
                 aside.setdefault(leaf, found)
     return published, list(aside.values())
 

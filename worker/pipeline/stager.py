@@ -36,6 +36,7 @@ from docmill.worker.store import bulk
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store.chunks import content_hash
 from docmill.worker.store.database import Database
+from docmill.worker.store.outage import warn
 
 log = get_logger(__name__)
 
@@ -119,7 +120,7 @@ class Stager:
         except (DocmillError, psycopg.Error) as error:
             # The reason for the end of the run is already known; a later run embeds these chunks
             # again.
-            log.warning("embeddings_not_kept", error=type(error).__name__)
+            warn(log, "embeddings_not_kept", error)
 
     def place(self, chunk: Chunk) -> None:
         """Take the next chunk. Raises JobError, or what the run's check raises."""
@@ -127,7 +128,7 @@ class Stager:
         if len(self._placed) >= self._limits.max_chunks:
             raise JobError("too_many_chunks", f"more than {self._limits.max_chunks}")
         digest = self._hash(chunk)
-        self._placed.append((digest, chunk.page_start, chunk.page_end))
+        self._placed.append(Placed(digest, chunk.page_start, chunk.page_end, chunk.metadata))
         if digest in self._known:
             self.reused += 1
             return

@@ -10,6 +10,7 @@ from docmill.worker.log import get_logger
 from docmill.worker.models import Claim
 from docmill.worker.store import jobs
 from docmill.worker.store.database import Database
+from docmill.worker.store.outage import warn
 from docmill.worker.tracing import Span
 
 log = get_logger(__name__)
@@ -50,7 +51,7 @@ def _trace_of(database: Database, claim: Claim) -> str:
             made = kept or _made(claim)
             return kept or jobs.trace(transaction, claim.job_id, made) or made
     except (JobError, psycopg.Error) as error:
-        log.warning("trace_not_kept", error=type(error).__name__)
+        warn(log, "trace_not_kept", error)
         return _made(claim)
 
 

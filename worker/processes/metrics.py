@@ -26,6 +26,7 @@ from docmill.worker.metrics import METRICS, Metric
 from docmill.worker.settings.parts import MetricsSettings
 from docmill.worker.store.database import Database
 from docmill.worker.store.gauges import GAUGES, Gauge, read_gauges
+from docmill.worker.store.outage import warn
 
 log = get_logger(__name__)
 
@@ -140,7 +141,7 @@ class DatabaseGauges(Collector):
         except (psycopg.Error, JobError) as error:
             # What was true some time ago would be taken for the present.
             self._known, self._is_up = [], False
-            log.warning("gauges_not_read", error=type(error).__name__)
+            warn(log, "gauges_not_read", error)
         self._due = time.monotonic() + FRESH_SECONDS
 
 

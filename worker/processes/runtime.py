@@ -16,7 +16,7 @@ from docmill import __version__
 from docmill.worker.app import create_app
 from docmill.worker.clients.storage import SupabaseStorage
 from docmill.worker.embedding.batchers import Batchers, BatchLimits
-from docmill.worker.errors import DocmillError, SettingsError
+from docmill.worker.errors import DocmillError, JobError, SettingsError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.log import get_logger
 from docmill.worker.maintenance.bulk import Bulk, BulkLimits
@@ -50,6 +50,7 @@ from docmill.worker.settings.processes import WorkerSettings
 from docmill.worker.store import jobs, maintenance
 from docmill.worker.store.database import Database, require_database, single_connection
 from docmill.worker.store.jobs import RunKey, WorkerState
+from docmill.worker.store.outage import is_unavailable, warn
 
 log = get_logger(__name__)
 
@@ -87,13 +88,23 @@ class WorkerRuntime:
 
     def start(self) -> None:
         """Announce this worker. Raises DocmillError when it does not fit the database."""
-        require_database(self.settings.require("database_url"))
         self.database.open()
-        check_providers(self.database, self.settings, self.batchers.providers)
+        while not self._fits():
+            pass  # it went away again
         self.keeper.start()
         self.dispatcher.start()
         self.liveness.start()
         threading.Thread(target=self._watch_drain, name="drain-watchdog", daemon=True).start()
+
+    def _fits(self) -> bool:
+        require_database(self.settings.require("database_url"))
+        try:
+            check_providers(self.database, self.settings, self.batchers.providers)
+        except JobError as error:
+            if not is_unavailable(error):
+                raise
+            return False
+        return True
 
     def drain(self) -> None:
         """Ask every run to give its job back at its next staged batch. For a signal handler."""
@@ -119,7 +130,9 @@ class WorkerRuntime:
                         transaction, run, code=None, hold_reason=None, retry_in=timedelta()
                     )
             except Exception as error:  # the process ends now: the lease expires instead
-                log.warning("release_failed", error=type(error).__name__)
+                warn(log, "release_failed", error)
+                if is_unavailable(error):
+                    return  # each of the others would wait as long
 
     def close(self) -> None:
         """End in order. The watchdog ends the process if a part does not end in time."""

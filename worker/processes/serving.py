@@ -20,8 +20,13 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 #: Pieces of some size may be more.
 MAX_PARTS: Final = 500
 _PIECE_BYTES: Final = 256
+#: With this many requests of a connection waiting for their answers, no more of it is looked at.
+MAX_WAITING: Final = 8
 #: What has come is looked at in slices of this size: less than the bound above.
 _SLICE_BYTES: Final = 16 * 1024
+#: Between bodies: each slice may hold one request for every few bytes.
+_HEAD_SLICE_BYTES: Final = 1024
+_NOTHING: Final = memoryview(b"")
 #: Connections cost a descriptor each; the usual soft limit of 1,024 is soon reached.
 _MOST_FILES: Final = 65_536
 
@@ -42,6 +47,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _body = 0  # bytes of its body
     _slice = 0  # bytes of the slice that is being parsed
     _parts = 0  # headers, trailers and pieces of the body
+    _is_in_body = False
+    _rest = _NOTHING  # what has come and waits until requests before it are answered
 
     def connection_made(self, transport: Any) -> None:
         """A stranger has connected."""
@@ -50,21 +57,36 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The stranger is gone."""
+        self._rest = _NOTHING
         self._stop_timers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""
-        for start in range(0, len(data), _SLICE_BYTES):
-            piece = data[start : start + _SLICE_BYTES]
+        self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
+        self._parse()
+
+    def _parse(self) -> None:
+        while self._rest and len(self.pipeline) < MAX_WAITING:
+            size = _SLICE_BYTES if self._is_in_body else _HEAD_SLICE_BYTES
+            piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
             self._slice = len(piece)
             self._received += self._slice
             super().data_received(piece)
-            if self.transport.is_closing():
-                return
             if self._received - 2 * self._body > MAX_HEADER_BYTES:
                 self.transport.abort()
-                return
+            if self.transport.is_closing():
+                self._rest = _NOTHING
+        if self._rest:
+            self.flow.pause_reading()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; there is room for another one."""
+        super().on_response_complete()
+        if self._rest:
+            # uvicorn has begun to read again.
+            self.flow.pause_reading()
+            self.loop.call_soon(self._parse)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or trailer has come."""
@@ -80,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The body has a bound of its own, which the application knows."""
         super().on_headers_complete()
+        self._is_in_body = True
         _stop(self._header_timer)
 
     def on_body(self, body: bytes) -> None:
@@ -91,6 +114,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
         super().on_message_complete()
+        self._is_in_body = False
         self._stop_timers()
 
     def _is_one_more_allowed(self) -> bool:

@@ -13,7 +13,15 @@ from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
 
 from docmill.worker.errors import LeaseLostError
-from docmill.worker.models import Chunk, Claim, IndexVersion, JsonObject, Placed, SetAside
+from docmill.worker.models import (
+    CHUNK_METADATA,
+    Chunk,
+    Claim,
+    IndexVersion,
+    JsonObject,
+    Placed,
+    SetAside,
+)
 from docmill.worker.ports import Vectors
 from docmill.worker.store.database import Connection
 
@@ -189,15 +197,20 @@ def publish(
             "job_id": claim.job_id,
             "token": claim.token,
             **vars(document),
-            "hashes": [digest for digest, _, _ in chunks],
-            "pages_start": [start for _, start, _ in chunks],
-            "pages_end": [end for _, _, end in chunks],
-            "locators": [Jsonb({}) for _ in chunks],
+            "hashes": [place.content_hash for place in chunks],
+            "pages_start": [place.page_start for place in chunks],
+            "pages_end": [place.page_end for place in chunks],
+            "locators": [Jsonb(_locator(place)) for place in chunks],
             "quarantine": Jsonb([_quarantined(chunk) for chunk in aside]),
         },
     ).fetchone()
     assert row is not None
     return cast("PublishResult", row[0])
+
+
+def _locator(place: Placed) -> JsonObject:
+    # Null: the text has it no longer, whatever its chunk says.
+    return dict.fromkeys(CHUNK_METADATA) | place.metadata
 
 
 def _quarantined(chunk: SetAside) -> JsonObject:

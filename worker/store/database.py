@@ -4,20 +4,19 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import errors as pg
 from psycopg import sql
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from docmill.worker.errors import JobError, ServiceError
-from docmill.worker.log import get_logger, redact
+from docmill.worker.log import get_logger
 from docmill.worker.store.hints import (
     FORGET_TICK,
     NOTE_TICK,
@@ -26,6 +25,7 @@ from docmill.worker.store.hints import (
     TRACE_JOBS,
     ObjectHint,
 )
+from docmill.worker.store.outage import CONTENTION, UNAVAILABLE, connection_failure, outage
 
 log = get_logger(__name__)
 
@@ -50,24 +50,6 @@ CONNECT_OPTIONS: Final[dict[str, Any]] = {
 
 #: How long a request to cancel a statement may take.
 CANCEL_SECONDS: Final = 2.0
-
-#: The database cannot be used now: it is down, it is a standby that accepts no writes, or it ended
-#: the session of a process that was suspended.
-UNAVAILABLE: Final = (
-    PoolTimeout,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    pg.ReadOnlySqlTransaction,
-    pg.IdleInTransactionSessionTimeout,
-)
-
-#: Errors after which the same statement may succeed: another transaction had the rows.
-CONTENTION: Final = (
-    pg.LockNotAvailable,
-    pg.DeadlockDetected,
-    pg.SerializationFailure,
-    pg.UniqueViolation,
-)
 
 
 class Database:
@@ -111,7 +93,9 @@ class Database:
         except UNAVAILABLE as error:
             if isinstance(error, CONTENTION):
                 raise
+            outage.failed(connection_failure(error))
             raise JobError("database_unavailable", type(error).__name__) from error
+        outage.answered()
 
 
 def cancel_statement(connection: Connection) -> None:
@@ -129,23 +113,29 @@ def require_database(url: str, *, patience_seconds: float = 30) -> None:
     """Return as soon as the database answers a query with this URL. For the start of a process.
 
     Waits for a database that is not up yet. Raises ServiceError with the reason if it refuses the
-    login, or after `patience_seconds`.
+    login, or after `patience_seconds`. A pooler that took the login shows that the URL is right, so
+    the database behind it is waited for as long as it takes, if there is any patience.
     """
     deadline = time.monotonic() + patience_seconds
+    told = ""
     while failure := _failure_to_answer(url):
-        if failure.is_final or time.monotonic() > deadline:
+        is_over = time.monotonic() > deadline and not (failure.is_behind and patience_seconds)
+        if failure.is_final or is_over:
             raise ServiceError(
                 f"cannot connect with DATABASE_URL ({failure.reason}): check its host, user and "
                 "password; docmill schema apply prints the line that sets the password"
             )
-        log.warning("database_not_ready", reason=failure.reason)
+        if failure.reason != told:
+            log.warning("database_not_ready", reason=failure.reason)
+            told = failure.reason
         time.sleep(1)
 
 
 @dataclass(frozen=True)
 class _Failure:
     reason: str
-    is_final: bool  #: another try would get the same answer
+    is_final: bool = False  #: another try would get the same answer
+    is_behind: bool = False  #: a pooler took the login, and the database behind it is away
 
 
 def _failure_to_answer(url: str) -> _Failure | None:
@@ -162,17 +152,8 @@ def _failure_to_answer(url: str) -> _Failure | None:
             # A pooler accepts the login itself. Only a query shows whether Postgres is behind it.
             connection.execute("select 1")
         except psycopg.OperationalError as error:
-            return _Failure(connection_failure(error), is_final=False)
+            return _Failure(connection_failure(error), is_behind=True)
     return None
-
-
-def connection_failure(error: psycopg.Error) -> str:
-    """Why a connection failed, without secrets."""
-    # psycopg repeats each address that it tried, sometimes followed by a question; the last answer
-    # counts.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    answers = [line.rpartition("failed: ")[2] for line in lines if "failed: " in line] or lines
-    return redact(answers[-1]) if answers else type(error).__name__
 
 
 def single_connection(url: str) -> Connection:
@@ -180,6 +161,7 @@ def single_connection(url: str) -> Connection:
     try:
         return psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
     except psycopg.OperationalError as error:
+        outage.failed(connection_failure(error))
         raise JobError("database_unavailable", type(error).__name__) from error
 
 
@@ -222,19 +204,30 @@ class AsyncDatabase:
         """Close all connections."""
         await self._pool.close()
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["psycopg.AsyncConnection[Any]"]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except UNAVAILABLE as error:
+            if not isinstance(error, CONTENTION):
+                outage.failed(connection_failure(error))
+            raise
+        outage.answered()
+
     async def ping(self) -> None:
         """Raise if the database does not answer."""
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             await connection.execute("select 1")
 
     async def note_tick(self) -> None:
         """Note that the receiver is running. Raises if the database does not answer."""
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             await connection.execute(NOTE_TICK)
 
     async def forget_tick(self) -> None:
         """Note that the receiver stops normally. Raises if the database does not answer."""
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             await connection.execute(FORGET_TICK)
 
     async def trace_job(self, job_id: UUID, traceparent: str) -> str | None:
@@ -265,7 +258,7 @@ class AsyncDatabase:
             "job_ids": [job_id for job_id, _, _ in batch],
             "traceparents": [traceparent for _, traceparent, _ in batch],
         }
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             row = await (await connection.execute(TRACE_JOBS, together)).fetchone()
         assert row is not None
         return list(row[0])
@@ -314,7 +307,7 @@ class AsyncDatabase:
             "bucket_ids": [hint.bucket_id for hint in hints],
             "names": [hint.name for hint in hints],
         }
-        async with self._pool.connection() as connection:
+        async with self._connection() as connection:
             row = await (await connection.execute(SYNC_HINTS, together)).fetchone()
         assert row is not None
         return list(row[0])
@@ -328,7 +321,7 @@ class AsyncDatabase:
     async def _sync_alone(self, hint: ObjectHint) -> UUID | None:
         for attempt in range(self.TRIES):
             try:
-                async with self._pool.connection() as connection:
+                async with self._connection() as connection:
                     cursor = await connection.execute(SYNC_OBJECT, vars(hint))
                     row = await cursor.fetchone()
             except CONTENTION:

@@ -20,6 +20,7 @@ from docmill.worker import tracing
 from docmill.worker.log import get_logger
 from docmill.worker.store.database import AsyncDatabase
 from docmill.worker.store.hints import ObjectHint
+from docmill.worker.store.outage import warn
 from docmill.worker.webhook.events import BadEventError, parse_event
 from docmill.worker.webhook.request_body import read_bounded
 from docmill.worker.webhook.signatures import Verifier
@@ -123,7 +124,7 @@ class Receiver:
             job_id = await self._database.sync_object(hint)
         except (psycopg.Error, PoolTimeout) as error:
             # The trigger has recorded the change already; the schedule will act on it.
-            log.warning("event_not_synced", error=type(error).__name__)
+            warn(log, "event_not_synced", error)
             raise _RefusedError(503, "the database does not answer") from None
         if job_id is not None and tracing.is_on():
             await self._trace(job_id)

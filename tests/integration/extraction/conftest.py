@@ -21,9 +21,13 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction import ExtractionLimits, GuardedExtractor
 from docmill.worker.extraction.parent import supervisor
 from docmill.worker.models import Element
+from tests.faults.mutants import VARIABLE
 
 MIB = 1024 * 1024
-HOSTILE = (sys.executable, "-I", str(Path(__file__).with_name("hostile_zygote.py")))
+HOSTILE: tuple[str, ...] = (
+    *(sys.executable, "-I", str(Path(__file__).with_name("hostile_zygote.py"))),
+    *(f"--mutant={name}" for name in [os.environ.get(VARIABLE)] if name),
+)
 
 
 @dataclass(frozen=True)

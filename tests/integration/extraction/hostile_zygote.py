@@ -24,20 +24,31 @@ def _stub(name: str, **attributes: object) -> None:
     sys.modules[name] = module
 
 
+def _load(path: Path) -> types.ModuleType:
+    # This program's path has no folder of tests.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+for _argument in sys.argv:
+    if _argument.startswith("--mutant="):
+        _mutants = _load(Path(__file__).parents[2] / "faults" / "mutants.py")
+        _mutants.mutate_module(_argument.partition("=")[2])
+
 # The parsers take seconds to import and are not tested here.
 _stub("docmill.worker.extraction.child.kinds.registry", open_reading=None)
 _stub("docmill.worker.extraction.zygote.warm", warm_up=lambda: None)
 
 from docmill.worker.extraction.child import life, sandbox, seccomp  # noqa: E402 -- after the stubs
-from docmill.worker.extraction.zygote import process  # noqa: E402
+from docmill.worker.extraction.zygote import process, turns  # noqa: E402
 from docmill.worker.models import JsonObject  # noqa: E402
 
-# This program's path has no folder of tests.
-_spec = importlib.util.spec_from_file_location("attacks", Path(__file__).with_name("attacks.py"))
-assert _spec
-assert _spec.loader
-_attacks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_attacks)
+_attacks = _load(Path(__file__).with_name("attacks.py"))
 
 _ELEMENT: JsonObject = {"category": "Text", "page": None, "depth": None, "metadata": {}}
 
@@ -219,6 +230,11 @@ if "--without-seccomp" in sys.argv:
     vars(seccomp)["refuse_system_calls"] = lambda **_: False
 if "--without-namespaces" in sys.argv:
     vars(sandbox)["can_hide_processes"] = lambda: False
+
+if "--impatient" in sys.argv:
+    vars(turns).update(WATCH_SECONDS=1.0)
+if "--without-turns" in sys.argv:
+    vars(turns).update(WATCH_SECONDS=1e9)
 
 if __name__ == "__main__":
     process.main(sys.argv[-2:])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -327,6 +328,45 @@ def test_a_child_that_takes_little_is_left_alone(hostile: GuardedExtractor, orde
         assert set(policies_below(hostile.zygote_pid)) == {os.SCHED_OTHER}
 
 
+def test_a_child_that_has_given_way_ends_while_others_keep_coming(
+    make_hostile: MakeHostile, order: Order, monkeypatch: pytest.MonkeyPatch
+):
+    """Each of the others uses less than what demotes it, and the next one comes at once."""
+    monkeypatch.setattr(supervisor, "ZYGOTE", (*HOSTILE, "--impatient"))
+    extractor = make_hostile(children=4, timeout_seconds=600, patience=100)
+    stop = threading.Event()
+    passed = Counter[str]()
+
+    def read(seconds: float, owner: str) -> None:
+        path = order(f"burn {seconds}")
+        with (
+            suppress(JobError),  # it is empty
+            extractor.open(path, file_name="a", check=lambda: None, owner=owner) as extraction,
+        ):
+            list(extraction.windows())
+        passed[owner] += 1
+
+    def keep_coming(owner: str) -> None:
+        while not stop.is_set():
+            read(0.5, owner)
+
+    # One core for all of them, so that nobody is served beside the others.
+    assert extractor.zygote_pid
+    os.sched_setaffinity(extractor.zygote_pid, {min(os.sched_getaffinity(0))})
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            long = pool.submit(read, 2.4, "slow")
+            wait_until(lambda: os.SCHED_IDLE in policies_below(extractor.zygote_pid), 60)
+            streams = [pool.submit(keep_coming, owner) for owner in ("anna", "berta", "carla")]
+            long.result(180)
+        finally:
+            stop.set()
+        for stream in streams:
+            stream.result(60)
+    assert min(passed[owner] for owner in ("anna", "berta", "carla")) >= 1
+    assert_nothing_left(extractor)
+
+
 def test_endless_documents_of_one_owner_leave_room_for_anothers(
     make_hostile: MakeHostile, tmp_path: Path
 ):
@@ -554,7 +594,15 @@ def test_an_ordinary_user_gets_the_same_isolation(order: Order, tmp_path: Path):
     output = subprocess.run(
         [
             *(become if os.geteuid() == 0 else []),
-            *(sys.executable, "-I", "-c", _ORDINARY, tmp_path, order("execute"), *HOSTILE),
+            *(
+                sys.executable,
+                "-I",
+                "-c",
+                _ORDINARY,
+                str(tmp_path),
+                str(order("execute")),
+                *HOSTILE,
+            ),
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -1,15 +1,18 @@
 """Lowers the priority of children that take long.
 
 Nobody knows before reading how long a document takes: 50 KB of brackets can keep a parser busy for
-minutes. A child that has used its share of the CPU runs only when others leave a core free. Neither
-it nor a process that it starts can raise its priority again, because it has given up the privilege
-for this.
+minutes. A child that has used its share of the CPU runs only when others leave a core free, and in
+turns that keep it from waiting for ever. Neither it nor a process that it starts can raise its
+priority again, because it has given up the privilege for this.
 """
 
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from docmill.worker.extraction.zygote import turns
+from docmill.worker.extraction.zygote.turns import Turns
 
 #: CPU time that every child may use before it is demoted. Documents of ordinary size need less.
 SHARE_SECONDS = 2.0
@@ -24,10 +27,17 @@ class Demotion:
 
     def __init__(self) -> None:
         self._demoted: set[int] = set()
+        self._turns = Turns(family=lambda keeper: _family(keeper)[1:], cpu_seconds=cpu_seconds)
 
-    def is_over(self, pids: Iterable[int]) -> bool:
-        """Whether all of these children are demoted."""
-        return self._demoted >= set(pids)
+    def patience(self, pids: Iterable[int]) -> int | None:
+        """Milliseconds until it must look again; None: when other children run than these."""
+        if self._turns.is_on:
+            return int(turns.TURN_SECONDS * 1000)
+        return None if self._demoted >= set(pids) else POLL_MILLISECONDS
+
+    def end(self) -> None:
+        """Let all children go on."""
+        self._turns.end()
 
     def look(self, pids: Iterable[int]) -> None:
         """Demote children of these keepers that have used their share; not the keepers."""
@@ -39,6 +49,7 @@ class Demotion:
                 for member in family:
                     _demote(member)
                 self._demoted.add(pid)
+        self._turns.look(self._demoted, running - self._demoted)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -70,7 +70,7 @@ class Zygote:
         self._poll.register(wakeup, select.POLLIN)
         connected = True
         while connected:
-            for descriptor, _ in self._poll.poll(self._patience()):
+            for descriptor, _ in self._poll.poll(self._demotion.patience(self._children)):
                 if descriptor == wakeup:
                     os.read(wakeup, 4096)
                 elif descriptor in self._starting:
@@ -79,12 +79,9 @@ class Zygote:
                     connected = self._receive()
             self._reap()
             self._demotion.look(self._children)
+        self._demotion.end()
         for pid in self._children:
             self._end(pid)
-
-    def _patience(self) -> int | None:
-        """Milliseconds until it looks at the children again; None: when something happens."""
-        return None if self._demotion.is_over(self._children) else demotion.POLL_MILLISECONDS
 
     def _receive(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, protocol.CONTROL_BYTES, 2)
