@@ -164,10 +164,10 @@ def pause(version: int, *, is_paused: bool) -> int:
     return ExitCode.DONE
 
 
-def activate(version: int, *, anyway: bool) -> int:
+def activate(version: int, *, anyway: bool, drop_after: str | None) -> int:
     """Answer searches from a filled version; the previous one is kept up to date beside it."""
     with admin_connection(settings_in_use()) as connection:
-        if reindex.activate(connection, version, anyway=anyway):
+        if reindex.activate(connection, version, anyway=anyway, drop_after=drop_after):
             console().print(f"index version {version} is active")
             return ExitCode.DONE
         names = [
@@ -175,16 +175,24 @@ def activate(version: int, *, anyway: bool) -> int:
             for row in reindex.missing(connection, version, _SHOWN)
         ]
     raise RefusedError(
-        f"index version {version} lacks documents, among them {', '.join(names)}: wait for "
-        "docmill reindex status to say 0 missing, or use --anyway"
+        f"index version {version} lacks documents, among them {', '.join(names)}: their jobs now go "
+        "like uploads; wait for docmill reindex status to say 0 missing, or use --anyway"
     )
 
 
-def rollback(*, anyway: bool) -> int:
+def rollback(*, anyway: bool, drop_after: str | None) -> int:
     """Answer searches from the previously active version."""
     with admin_connection(settings_in_use()) as connection:
         version = reindex.former(connection)
-    return activate(version, anyway=anyway)
+    return activate(version, anyway=anyway, drop_after=drop_after)
+
+
+def cancel(version: int) -> int:
+    """Give up a version that was never active."""
+    with admin_connection(settings_in_use()) as connection:
+        reindex.cancel(connection, version)
+    console().print(f"index version {version} is cancelled, and nothing of it is left")
+    return ExitCode.DONE
 
 
 def drop(version: int) -> int:

@@ -22,6 +22,7 @@ _PAGE: Final = 1000
 VERSIONS: Final[LiteralString] = """
     select version.id, version.state, version.provider, version.model, version.dimensions,
            version.chunking, version.is_paused, version.created_at, version.retired_at,
+           version.drop_at, version.is_hurried,
            (select count(*) from ingest_private.published_versions as published
              where published.index_version = version.id) as documents,
            case when version.state in ('building', 'retired')
@@ -99,8 +100,9 @@ MISSING: Final[LiteralString] = """
 """
 ACTIVATE: Final[LiteralString] = (
     "select ingest_private.activate_index_version("
-    "%(version)s, %(anyway)s, %(active)s, %(checked_at)s)"
+    "%(version)s, %(anyway)s, %(active)s, %(checked_at)s, %(drop_after)s)"
 )
+HURRY: Final[LiteralString] = "select ingest_private.hurry_index_version(%(version)s)"
 CHECK_FROM: Final[LiteralString] = """
     select active.id as active, clock_timestamp() as checked_at
       from ingest.index_versions as active
@@ -109,7 +111,7 @@ CHECK_FROM: Final[LiteralString] = """
      where active.state = 'active'
 """
 RECOUNT: Final[LiteralString] = "select ingest_private.recount_documents(%(after)s, %(limit)s)"
-RETIRE: Final[LiteralString] = "select ingest_private.retire_for_good(%(version)s)"
+RETIRE: Final[LiteralString] = "select ingest_private.retire_for_good(%(version)s, %(states)s)"
 FORGET: Final[LiteralString] = "select ingest_private.forget_version_rows(%(version)s, %(limit)s)"
 PENDING: Final[LiteralString] = """
     select relname from pg_inherits join pg_class on oid = inhrelid
@@ -175,18 +177,30 @@ def missing(connection: Connection, version: int, limit: int) -> list[Row]:
     return fetch_rows(connection, MISSING, {"version": version, "limit": limit})
 
 
-def activate(connection: Connection, version: int, *, anyway: bool) -> bool:
-    """Answer searches from this version. False: documents are missing, and nothing was changed.
+def activate(
+    connection: Connection, version: int, *, anyway: bool, drop_after: str | None = None
+) -> bool:
+    """Answer searches from this version. False: documents are missing; they are hurried.
 
-    Raises RefusedError if it is active, dropped or unknown, or if a publish takes too long.
+    The former version is kept filled for `drop_after`, an interval of Postgres; None: until it is
+    dropped by hand. Raises RefusedError if it is active, dropped or unknown, or if a publish takes too long.
     """
     try:
         # Check this first, because it takes long: during the change nobody can publish.
         checked = fetch_rows(connection, CHECK_FROM, {"version": version})
-        if checked and not anyway and missing(connection, version, 1):
-            return False
-        parameters = {"version": version, "anyway": anyway, "active": None, "checked_at": None}
-        is_active: Any = fetch_value(connection, ACTIVATE, parameters | dict(*checked))
+        is_complete = anyway or not (checked and missing(connection, version, 1))
+        parameters = {
+            "version": version,
+            "anyway": anyway,
+            "active": None,
+            "checked_at": None,
+            "drop_after": drop_after,
+        }
+        is_active: Any = is_complete and fetch_value(
+            connection, ACTIVATE, parameters | dict(*checked)
+        )
+        if not is_active:
+            connection.execute(HURRY, {"version": version})
     except pg.ObjectNotInPrerequisiteState as error:
         raise RefusedError(f"{error.diag.message_primary}: docmill reindex status") from None
     except pg.LockNotAvailable:
@@ -204,25 +218,37 @@ def _recount(connection: Connection) -> None:
             return
 
 
+def cancel(connection: Connection, version: int) -> None:
+    """Give up a version that never was active: its jobs end, and it is removed as by `drop`.
+
+    Raises RefusedError for any other version, and if publishes or jobs block it for too long.
+    """
+    _remove(connection, version, ["building"])
+
+
 def drop(connection: Connection, version: int) -> None:
     """Remove a version and all its contents; its row stays, as dropped.
 
     Safe to repeat after a crash. Needs a connection in autocommit mode. Raises RefusedError for the
     active version, and if publishes or jobs block it for too long.
     """
-    _retire(connection, version)
+    _remove(connection, version, ["building", "retired"])
+
+
+def _remove(connection: Connection, version: int, states: list[str]) -> None:
+    _retire(connection, version, states)
     for statement in _detaching(connection, version):
         connection.execute(statement)
     # Detaching has waited for all transactions that saw the version before it was dropped; some
     # made jobs for it.
-    _retire(connection, version)
+    _retire(connection, version, states)
     while fetch_value(connection, FORGET, {"version": version, "limit": _PAGE}):
         pass
 
 
-def _retire(connection: Connection, version: int) -> None:
+def _retire(connection: Connection, version: int, states: list[str]) -> None:
     try:
-        connection.execute(RETIRE, {"version": version})
+        connection.execute(RETIRE, {"version": version, "states": states})
     except pg.ObjectNotInPrerequisiteState as error:
         raise RefusedError(f"{error.diag.message_primary}: docmill reindex status") from None
     except pg.LockNotAvailable:

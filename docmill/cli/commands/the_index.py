@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import INDEX, app, group, help_without_command
-from docmill.cli.options import MOST, DryRun, Json, Lane, LaneOption, Owner, Yes, not_empty, text
+from docmill.cli.options import (
+    MOST,
+    DryRun,
+    Json,
+    Lane,
+    LaneOption,
+    Owner,
+    Yes,
+    age,
+    not_empty,
+    text,
+)
 
 index_app = group("index", INDEX)
 reindex_app = group("reindex", INDEX)
@@ -15,6 +26,15 @@ reindex_app = group("reindex", INDEX)
 
 Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, max=MOST)]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Even if documents are missing.")]
+DropAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--drop-after",
+        metavar="AGE",
+        help="Keep the former version filled for this long: 12h, 7d.",
+        callback=age,
+    ),
+]
 
 
 class HnswChoice(StrEnum):
@@ -154,11 +174,12 @@ def reindex_resume(version: Version) -> int:
 def reindex_activate(
     version: Version,
     anyway: Anyway = False,
+    drop_after: DropAfter = None,
 ) -> int:
     """Answer searches from another version, once it is filled."""
     from docmill.cli import reindex
 
-    return reindex.activate(version, anyway=anyway)
+    return reindex.activate(version, anyway=anyway, drop_after=drop_after)
 
 
 @reindex_app.command("compare")
@@ -183,11 +204,19 @@ def reindex_compare(
 
 
 @reindex_app.command("rollback")
-def reindex_rollback(anyway: Anyway = False) -> int:
+def reindex_rollback(anyway: Anyway = False, drop_after: DropAfter = None) -> int:
     """Answer searches from the previously active version again."""
     from docmill.cli import reindex
 
-    return reindex.rollback(anyway=anyway)
+    return reindex.rollback(anyway=anyway, drop_after=drop_after)
+
+
+@reindex_app.command("cancel")
+def reindex_cancel(version: Version) -> int:
+    """Give up a version that is being filled."""
+    from docmill.cli import reindex
+
+    return reindex.cancel(version)
 
 
 @reindex_app.command("drop")

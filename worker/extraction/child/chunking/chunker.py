@@ -12,6 +12,8 @@ only on the elements, and not on how a document was cut into windows.
 - Places to cut a long section depend on its text, so an inserted line changes few chunks: see
   packing.py.
 - Memory is bounded for any elements: a long section is passed on in parts.
+- If chunks overlap, each chunk of a section after the first begins with the end of the chunk before
+  it. Documents are cut as if chunks were smaller by the overlap, so all of the above stays true.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,6 +29,7 @@ from docmill.worker.extraction.child.chunking.blocks import (
     fitting,
     joined_text,
 )
+from docmill.worker.extraction.child.chunking.overlap import end_of
 from docmill.worker.extraction.child.chunking.packing import Packer
 from docmill.worker.extraction.child.chunking.tokens import TokenCounter
 from docmill.worker.extraction.shared.protocol import (
@@ -80,13 +83,15 @@ class ChunkState:
     held: Section | None = None  #: a section that may share a chunk with the next one
     is_run: bool = False  #: whether a part of the last section was passed on
     open: list[Block] = field(default_factory=list)  #: its blocks that are in no chunk so far
+    #: The end of its last chunk, with which the next one begins.
+    tail: list[Block] = field(default_factory=list)
 
 
 def chunk_elements(
-    elements: Iterable[Element], counter: TokenCounter, *, max_tokens: int
+    elements: Iterable[Element], counter: TokenCounter, *, max_tokens: int, overlap: int = 0
 ) -> Iterator[Chunk]:
-    """Chunks of at most `max_tokens` tokens, headings included, in reading order."""
-    chunker = Chunker(counter, max_tokens=max_tokens, state=ChunkState())
+    """Chunks of at most `max_tokens` tokens, headings and overlap included, in reading order."""
+    chunker = Chunker(counter, max_tokens=max_tokens, overlap=overlap, state=ChunkState())
     found = chain(chain.from_iterable(map(chunker.add, elements)), _last(chunker))
     for ordinal, chunk in enumerate(found):
         yield replace(chunk, ordinal=ordinal)
@@ -99,10 +104,14 @@ def _last(chunker: "Chunker") -> Iterator[Chunk]:
 class Chunker:
     """Takes elements, and returns chunks as soon as they are complete. Remembers only its state."""
 
-    def __init__(self, counter: TokenCounter, *, max_tokens: int, state: ChunkState) -> None:
+    def __init__(
+        self, counter: TokenCounter, *, max_tokens: int, overlap: int = 0, state: ChunkState
+    ) -> None:
         self._counter = counter
-        self._max_tokens = max_tokens
-        self._measured: tuple[tuple[str, ...], int] = (), max_tokens  #: see _room
+        self._overlap = overlap
+        self._most = max_tokens
+        self._own = max_tokens - overlap  #: of a chunk, without the end of the one before it
+        self._measured: tuple[tuple[str, ...], int] = (), self._own  #: see _room
         self._packer: Packer | None = None  #: of the current section; made from the state
         self.state = state
 
@@ -148,7 +157,7 @@ class Chunker:
         state = self.state
         above = [held for held in state.path if held.depth < heading.depth]
         path = [*above, heading]
-        if self._max_tokens - self._room(_texts(path)) <= self._max_tokens // _HEADINGS_SHARE:
+        if self._own - self._room(_texts(path)) <= self._own // _HEADINGS_SHARE:
             state.path, state.has_content = path, False
             state.section = Section(_texts(path))
         else:
@@ -167,14 +176,14 @@ class Chunker:
         for block in blocks_of(element, text, self._counter, room):
             blocks = state.section.blocks
             blocks.append(block)
-            if blocks.cost > _RUN_CHUNKS * self._max_tokens or blocks.characters > _RUN_CHARACTERS:
+            if blocks.cost > _RUN_CHUNKS * self._own or blocks.characters > _RUN_CHARACTERS:
                 yield replace(state.section, goes_on=True)
                 state.section = Section(state.section.headings)
 
     def _room(self, headings: tuple[str, ...]) -> int:
         """About how many tokens the text of a chunk under these headings may have."""
         if self._measured[0] != headings:
-            room = self._max_tokens - self._counter.count(headings_line(headings))
+            room = self._own - self._counter.count(headings_line(headings))
             self._measured = headings, room
         return self._measured[1]
 
@@ -201,7 +210,7 @@ class Chunker:
         """Two neighbours as one section; None if they should stay separate."""
         if not (self._is_small(left) or self._is_small(right)):
             return None
-        if left.blocks.cost + right.blocks.cost > self._max_tokens:
+        if left.blocks.cost + right.blocks.cost > self._own:
             return None
         common = _common_prefix(left.headings, right.headings)
         # Their headings count too, because they are now lines of the text.
@@ -209,7 +218,7 @@ class Chunker:
         return Section(common, blocks) if blocks.cost <= self._room(common) else None
 
     def _is_small(self, section: Section) -> bool:
-        small = self._max_tokens // _SMALL_SHARE
+        small = self._own // _SMALL_SHARE
         return section.blocks.cost < small or section.blocks.characters < _FEW_CHARACTERS
 
     def _inlined(self, section: Section, common: tuple[str, ...]) -> list[Block]:
@@ -233,7 +242,7 @@ class Chunker:
         else:
             for group in packer.finish():
                 yield self._chunk_of(group, section, packer)
-            self._packer, self.state.open = None, []
+            self._packer, self.state.open, self.state.tail = None, [], []
 
     def _chunk_of(self, group: list[Block], section: Section, packer: Packer) -> Chunk:
         """A chunk with as many blocks of the group as fit; the others go back to the packer.
@@ -245,14 +254,27 @@ class Chunker:
         for tried in count():
             chunk = _chunk(section, taken)
             tokens = self._counter.count(chunk.embedded_text)
-            excess = tokens - self._max_tokens
+            excess = tokens - self._own
             if excess <= 0:
                 break
             fewer = self._fewer(taken, excess, halve=tried >= _TRIES)
             taken, rest = fewer[0], [*fewer[1], *rest]
         if rest:
             packer.put_back(rest)
-        return replace(chunk, token_count=tokens)
+        return self._overlapped(replace(chunk, token_count=tokens), taken, section)
+
+    def _overlapped(self, chunk: Chunk, blocks: list[Block], section: Section) -> Chunk:
+        """The chunk of these blocks, with as much of the end of the chunk before it as fits."""
+        if not self._overlap:
+            return chunk
+        tail = self.state.tail
+        self.state.tail = end_of(blocks, self._counter, self._overlap)
+        for skipped in range(len(tail)):
+            longer = _chunk(section, [*tail[skipped:], *blocks])
+            tokens = self._counter.count(longer.embedded_text)
+            if tokens <= self._most:
+                return replace(longer, token_count=tokens)
+        return chunk
 
     def _fewer(
         self, blocks: list[Block], excess: int, *, halve: bool

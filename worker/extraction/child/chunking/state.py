@@ -28,6 +28,7 @@ def packed(state: ChunkState, shown: list[str]) -> str:
         "held": state.held and _section_json(state.held),
         "is_run": state.is_run,
         "open": [asdict(block) for block in state.open],
+        "tail": [asdict(block) for block in state.tail],
         "shown": shown,
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
@@ -53,6 +54,8 @@ def unpacked(text: str) -> tuple[ChunkState, list[str]]:
         held=body["held"] and _section(body["held"]),
         is_run=body["is_run"],
         open=_blocks(body["open"]).all,
+        # A window that the former release kept has none.
+        tail=_blocks(body.get("tail", [])).all,
     )
     return state, body["shown"]
 
