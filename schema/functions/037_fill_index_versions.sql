@@ -59,7 +59,8 @@ $$;
 -- long as the version has fewer than p_jobs unfinished jobs, without those in a batch. The active version itself gets jobs
 -- for ready documents that it lacks, in case it was made active although they were missing. Returns
 -- how many jobs were made. A crash repeats no work: a version that has a document gets no job, and
--- what failed for this version of a document is not tried again. Looks at p_page documents at most,
+-- what failed for this version of a document is not tried again, unless a worker reads better than the
+-- one that tried. Looks at p_page documents at most,
 -- in order of id, and goes on from there the next time; at the end it begins again. First sends
 -- jobs that came too late for activate_index_version to the active version.
 create or replace function ingest_private.fill_index_versions(
@@ -115,6 +116,8 @@ declare
     v_id uuid;
     v_last uuid;
     v_made integer := 0;
+    v_offers constant ingest_private.reading[] := array(
+        select offer from ingest_private.offers(p_version.id, false) as offer);
 begin
     if p_room <= 0 then
         return 0;
@@ -132,9 +135,8 @@ begin
            and not exists (select from ingest.jobs as job
                             where job.document_id = document.id
                               and job.index_version = p_version.id
-                              and (job.state in ('queued', 'running')
-                                   or job.state in ('failed', 'cancelled')
-                                      and job.storage_version = document.storage_version))
+                              and job.state in ('queued', 'running'))
+           and not ingest_private.is_given_up(p_version.id, document, v_offers)
            for no key update skip locked;
         continue when not found;
         perform ingest_private.enqueue_job(

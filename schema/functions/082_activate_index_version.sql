@@ -276,6 +276,7 @@ begin
                                    'ingest_private.kept_embeddings',
                                    'ingest_private.quarantine',
                                    'ingest_private.published_versions',
+                                   'ingest_private.version_failures',
                                    'ingest_private.chunk_fills'] loop
         execute format('delete from %1$s where ctid = any(array(
                             select ctid from %1$s where index_version = $1 limit $2))', v_table)

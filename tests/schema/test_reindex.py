@@ -515,6 +515,70 @@ class TestTryingAgain:
         assert queued_for(admin, building) == []
 
 
+def a_failure(admin: Connection, database: Database, code: str = "corrupt") -> int:
+    """A version that lacks a document, whose job failed in a worker that is alive."""
+    building = new_version(admin)
+    upload(database, "a.txt", ["one"])
+    heartbeat(admin, "worker")
+    reads(admin, "worker", 5)
+    (job_id,) = queued_for(admin, building)
+    fail(admin, claimed(admin, job_id), code, None)
+    return building
+
+
+def reads(admin: Connection, worker: str, rules: int, extras: str = "{}") -> None:
+    """A worker reads by these rules, with these extras."""
+    admin.execute(
+        """update ingest_private.workers set reader_rules = %s, chunk_rules = 2, extras = %s
+            where id = %s""",
+        [rules, extras, worker],
+    )
+
+
+class TestWhatFailed:
+    def test_is_not_tried_again_even_after_its_job_was_pruned(
+        self, admin: Connection, database: Database
+    ):
+        building = a_failure(admin, database)
+        assert value(admin, FILL, 9) == 0
+        admin.execute(
+            "update ingest.jobs set finished_at = now() - interval '1 year' where kind = 'reindex'"
+        )
+        assert value(admin, "select ingest_private.prune('1 day', '1 day')") > 0
+        assert jobs_for(admin, building) == []
+        assert value(admin, FILL, 9) == 0
+        assert reindex.failures(admin, building) == [{"error_code": "corrupt", "documents": 1}]
+
+    @pytest.mark.parametrize(
+        ("rules", "extras", "jobs"), [(4, "{}", 0), (5, "{}", 0), (6, "{}", 1), (5, "{ocr}", 1)]
+    )
+    def test_is_tried_again_by_who_reads_better(
+        self, admin: Connection, database: Database, rules: int, extras: str, jobs: int
+    ):
+        building = a_failure(admin, database)
+        heartbeat(admin, "another")
+        reads(admin, "another", rules, extras)
+        assert value(admin, FILL, 9) == jobs
+        assert len(queued_for(admin, building)) == jobs
+        documents = rows(admin, "select status from ingest.documents")
+        assert [row["status"] for row in documents] == ["ready"]
+
+    def test_is_tried_again_once_the_file_changes_and_then_forgotten(
+        self, admin: Connection, database: Database
+    ):
+        building = a_failure(admin, database)
+        upload(database, "a.txt", ["two"])
+        fill(admin, building)
+        assert reindex.failures(admin, building) == []
+        assert rows(admin, "select * from ingest_private.version_failures") == []
+
+    def test_goes_with_its_document(self, admin: Connection, database: Database):
+        a_failure(admin, database)
+        delete_objects(admin, ["a.txt"])
+        drain_withdrawn(admin)
+        assert rows(admin, "select * from ingest_private.version_failures") == []
+
+
 class TestStatus:
     def test_says_of_all_that_is_missing_for_good_why(self, admin: Connection, database: Database):
         building = new_version(admin)

@@ -19,9 +19,7 @@ MAX_TOKENS = 60
 COUNTER = LocalCounter()
 
 
-def chunks_of(
-    *elements: Element, max_tokens: int = MAX_TOKENS, overlap: int = 0
-) -> list[Chunk]:
+def chunks_of(*elements: Element, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> list[Chunk]:
     return list(chunk_elements(elements, COUNTER, max_tokens=max_tokens, overlap=overlap))
 
 
@@ -218,7 +216,9 @@ def test_a_long_sentence_is_repeated_from_a_word_on_and_a_table_not_at_all() -> 
 
     rows = "\n".join(["name value", *(f"row{number} value{number}" for number in range(80))])
     pieces = chunks_of(Element("Table", rows), overlap=OVERLAP)
-    assert [row for piece in pieces for row in piece.content.split("\n")[1:]] == rows.split("\n")[1:]
+    assert [row for piece in pieces for row in piece.content.split("\n")[1:]] == rows.split("\n")[
+        1:
+    ]
 
 
 def test_another_overlap_is_another_way_to_cut() -> None:

@@ -1,12 +1,15 @@
 """Index versions other than the active one: make, fill, activate, drop."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, Literal, LiteralString, cast
 from uuid import UUID
 
 from psycopg import errors as pg
 from psycopg import sql
 
+from docmill.worker.admin import graph as graphs
 from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
 from docmill.worker.errors import RefusedError
 from docmill.worker.store.database import Connection
@@ -51,14 +54,12 @@ VERSIONS: Final[LiteralString] = """
      order by version.id
 """
 FAILURES: Final[LiteralString] = """
-    select coalesce(job.error_code, job.state) as error_code,
-           count(distinct job.document_id) as documents
-      from ingest.jobs as job
-           join ingest.documents as document on document.id = job.document_id
-            and document.storage_version = job.storage_version
-     where job.index_version = %(version)s and job.kind = 'reindex'
-       and job.state in ('failed', 'cancelled')
-       and ingest_private.lacks(job.index_version, document)
+    select noted.error_code, count(*) as documents
+      from ingest_private.version_failures as noted
+           join ingest.documents as document on document.id = noted.document_id
+            and document.storage_version = noted.storage_version
+     where noted.index_version = %(version)s
+       and ingest_private.lacks(noted.index_version, document)
      group by 1 order by 2 desc, 1
 """
 ACTIVE_SIZE: Final[LiteralString] = """
@@ -109,6 +110,18 @@ CHECK_FROM: Final[LiteralString] = """
            join ingest.index_versions as other
              on other.id = %(version)s and other.state in ('building', 'retired')
      where active.state = 'active'
+"""
+LOAD_SECONDS: Final[LiteralString] = """
+    select extract(epoch from max(published.published_at) - version.created_at)::float8
+      from ingest.index_versions as version
+           join ingest_private.published_versions as published
+             on published.index_version = version.id
+           join ingest_private.published_versions as current
+             on current.document_id = published.document_id
+            and current.index_version = (
+                select id from ingest.index_versions where state = 'active')
+            and current.published_at < version.created_at
+     where version.id = %(version)s group by version.id
 """
 RECOUNT: Final[LiteralString] = "select ingest_private.recount_documents(%(after)s, %(limit)s)"
 RETIRE: Final[LiteralString] = "select ingest_private.retire_for_good(%(version)s, %(states)s)"
@@ -183,7 +196,8 @@ def activate(
     """Answer searches from this version. False: documents are missing; they are hurried.
 
     The former version is kept filled for `drop_after`, an interval of Postgres; None: until it is
-    dropped by hand. Raises RefusedError if it is active, dropped or unknown, or if a publish takes too long.
+    dropped by hand. Raises RefusedError if it is active, dropped or unknown, or if a publish takes
+    too long.
     """
     try:
         # Check this first, because it takes long: during the change nobody can publish.
@@ -218,6 +232,40 @@ def _recount(connection: Connection) -> None:
             return
 
 
+@dataclass(frozen=True)
+class Built:
+    """The indexes of a version, and how long its documents and its indexes took."""
+
+    version: int
+    has_graph: bool
+    largest: int  #: chunks of the owner who has the most
+    #: From `start` to the last document that was there then; None if none was.
+    load_seconds: float | None
+    build_seconds: float
+
+
+def build(connection: Connection, version: int, choice: graphs.Choice | None) -> Built:
+    """Build the HNSW index of a version beside the active one, if it is useful there.
+
+    `choice` is kept for the version; None takes that of the active one. Safe to repeat after a
+    crash: what that left is removed first. Needs a connection in autocommit mode. Raises
+    RefusedError.
+    """
+    graph, active = graphs.read_graph(connection, version), graphs.read_graph(connection)
+    if graph is None or active is None or graph.version == active.version:
+        raise RefusedError(f"index version {version} is not being filled: docmill reindex status")
+    graphs.choose(connection, graph, choice or active.choice)
+    started = time.monotonic()
+    graph = graphs.settle(connection, version)
+    return Built(
+        version=version,
+        has_graph=graph.has_graph,
+        largest=graph.largest,
+        load_seconds=fetch_value(connection, LOAD_SECONDS, {"version": version}),
+        build_seconds=time.monotonic() - started,
+    )
+
+
 def cancel(connection: Connection, version: int) -> None:
     """Give up a version that never was active: its jobs end, and it is removed as by `drop`.
 
@@ -236,6 +284,8 @@ def drop(connection: Connection, version: int) -> None:
 
 
 def _remove(connection: Connection, version: int, states: list[str]) -> None:
+    # Detaching waits for old searches, which the bound of the role may not allow.
+    connection.execute("set statement_timeout = 0")
     _retire(connection, version, states)
     for statement in _detaching(connection, version):
         connection.execute(statement)

@@ -109,6 +109,9 @@ def reindex_start(
     chunk_tokens: Annotated[
         int | None, typer.Option(min=32, max=6000, help="The most tokens in a chunk.")
     ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, max=3000, help="Tokens repeated of the chunk before.")
+    ] = None,
     document_prefix: Annotated[
         str | None, typer.Option(help="Text put before each chunk.", callback=text)
     ] = None,
@@ -135,6 +138,7 @@ def reindex_start(
             "model": model,
             "dimensions": dimensions,
             "chunk_tokens": chunk_tokens,
+            "overlap": overlap,
             "document_prefix": document_prefix,
             "query_prefix": query_prefix,
             "sends_dimensions": send_dimensions,
@@ -168,6 +172,25 @@ def reindex_resume(version: Version) -> int:
     from docmill.cli import reindex
 
     return reindex.pause(version, is_paused=False)
+
+
+@reindex_app.command("build")
+def reindex_build(
+    version: Version,
+    hnsw: Annotated[
+        HnswChoice | None,
+        typer.Option("--hnsw", help="Default: what the active version was told."),
+    ] = None,
+    anyway: Anyway = False,
+    json: Json = False,
+) -> int:
+    """Build the indexes of a filled version.
+
+    Searches and uploads go on. It may be stopped and run again.
+    """
+    from docmill.cli import reindex
+
+    return reindex.build(version, None if hnsw is None else hnsw.value, anyway=anyway, as_json=json)
 
 
 @reindex_app.command("activate")

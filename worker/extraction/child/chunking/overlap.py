@@ -38,4 +38,3 @@ def _last_words(block: Block, counter: TokenCounter, limit: int) -> list[Block]:
     text = block.text[before_grapheme(block.text, start) :]
     tokens = counter.count(text)
     return [replace(block, text=text, tokens=tokens)] if text.strip() and tokens <= limit else []
-
