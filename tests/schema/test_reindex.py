@@ -282,6 +282,24 @@ class TestActivation:
             assert found_by(database, "one", OTHER) == found_by(database, "one") == ["one"]
             assert reindex.activate(admin, 1, anyway=False)
 
+    def test_each_model_is_answered_from_its_own_version(
+        self, admin: Connection, database: Database
+    ):
+        upload(database, "a.txt", ["one"])
+        building = new_version(admin)
+        fill(admin, building)
+        assert reindex.activate(admin, building, anyway=False)
+        query = str(list(map(float, vector_of("one"))))
+        for model, version in ((MODEL, 1), (OTHER, building)):
+            with as_client(database, {"sub": "alice"}) as client:
+                found = rows(
+                    client,
+                    """select chunk.index_version from ingest.match_chunks(%s, %s) as hit
+                         join ingest.chunks as chunk on chunk.id = hit.chunk_id""",
+                    *(query, model),
+                )
+            assert found == [{"index_version": version}]
+
     def test_keeps_the_former_version_filled(self, admin: Connection, database: Database):
         building = new_version(admin)
         assert reindex.activate(admin, building, anyway=False)
@@ -519,8 +537,8 @@ def a_failure(admin: Connection, database: Database, code: str = "corrupt") -> i
     """A version that lacks a document, whose job failed in a worker that is alive."""
     building = new_version(admin)
     upload(database, "a.txt", ["one"])
-    heartbeat(admin, "worker")
-    reads(admin, "worker", 5)
+    heartbeat(admin, "w1")
+    reads(admin, "w1", 5)
     (job_id,) = queued_for(admin, building)
     fail(admin, claimed(admin, job_id), code, None)
     return building
