@@ -228,15 +228,10 @@ def cancel(version: int) -> int:
 def build(version: int, choice: Choice | None, *, anyway: bool, as_json: bool) -> int:
     """Build the indexes of a filled version before it answers searches, and say what took how long.
 
-    Without a choice it gets an HNSW index if the active version was told to have one.
+    Without a choice it gets an HNSW index if it, or the active version, was told to have one.
     """
     with admin_connection(settings_in_use()) as connection:
-        if not anyway and reindex.missing(connection, version, 1):
-            raise RefusedError(
-                f"index version {version} lacks documents, and later the build takes less: "
-                "wait for docmill reindex status to say 0 missing, or use --anyway"
-            )
-        built = reindex.build(connection, version, choice)
+        built = reindex.build(connection, version, choice, anyway=anyway)
     if as_json:
         print_json(vars(built))
         return ExitCode.DONE

@@ -296,7 +296,8 @@ $$;
 -- names such versions. Returns how many rows were deleted; 0: none is left.
 create or replace function ingest_private.end_due_versions(p_limit integer default 5000)
 returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
 declare
     v_id integer;
     v_rows integer;

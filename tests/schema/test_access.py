@@ -415,6 +415,8 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                             1, '{{}}', 1)""",
                 f"""insert into ingest_private.quarantine
                     values ('{document_id}', 1, sha256('x'), 0, 'embedding_rejected')""",
+                f"""insert into ingest_private.version_failures
+                    values ('{document_id}', 1, 'v', 'corrupt', row(1, 1, '{{}}'))""",
                 f"""insert into ingest_private.document_windows
                     values ('{document_id}', sha256('x'), '1', 1, 'x')""",
                 "insert into ingest_private.probes (dependency, served) values ('storage', true)",
@@ -733,7 +735,9 @@ class TestFunctions:
             "ingest_private.dependency_of",
             "ingest_private.end_stalled_sessions",
             "ingest_private.event_row",
+            "ingest_private.filling_priority",
             "ingest_private.guard_job",
+            "ingest_private.hurry_index_version",
             "ingest_private.hmac_sha256",
             "ingest_private.hold_reasons",
             "ingest_private.in_words",

@@ -86,8 +86,7 @@ class TestGraph:
     def test_of_a_version_beside_is_built_before_it_answers_and_again_after_a_crash(
         self, project: Database, admin: Connection
     ):
-        with project.connect() as superuser:
-            beside = new_version(superuser)
+        beside = new_version(admin)
         reads = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
         name = f"ingest_private.chunks_{beside}_embedding"
         with (
@@ -100,7 +99,7 @@ class TestGraph:
 
             def build() -> None:
                 try:
-                    reindex.build(first, beside, "on")
+                    reindex.build(first, beside, "on", anyway=True)
                 except psycopg.OperationalError as error:
                     died.append(error)
 
@@ -112,35 +111,38 @@ class TestGraph:
                 building.start()
                 assert wait_until_blocked(admin, first.info.backend_pid)
                 with pytest.raises(RefusedError, match="another command"):
-                    reindex.build(second, beside, "on")
+                    reindex.build(second, beside, "on", anyway=True)
                 with project.connect() as superuser:
                     pid = first.info.backend_pid
                     superuser.execute("select pg_terminate_backend(%s)", [pid])
                 building.join(60)
             assert len(died) == 1
             assert value(admin, reads, name) is False  # it left this
-            built = reindex.build(second, beside, None)
-            assert (built.version, built.has_graph) == (beside, False)  # the active one has none
+            with pytest.raises(RefusedError, match="lacks documents"):
+                reindex.build(second, beside, "off")
+            built = reindex.build(second, beside, "off", anyway=True)
+            assert (built.version, built.has_graph) == (beside, False)
             assert value(admin, f"select to_regclass('{name}') is null")
-            built = reindex.build(second, beside, "on")
+            built = reindex.build(second, beside, "on", anyway=True)
             assert built.has_graph
             assert built.build_seconds > 0
             assert value(admin, reads, name) is True
             assert not graph_of(admin).has_graph  # the active one is as it was
             with pytest.raises(RefusedError, match="not being filled"):
-                reindex.build(second, 1, "on")
+                reindex.build(second, 1, "on", anyway=True)
             reindex.drop(second, beside)
 
     def test_a_build_is_not_ended_by_the_bound_of_the_role(
         self, project: Database, admin: Connection
     ):
-        with project.connect() as superuser:
-            beside = new_version(superuser)
+        beside = new_version(admin)
         with project.connect() as reader, project.connect("postgres") as builder:
             builder.execute("set statement_timeout = '300ms'")
             with reader.transaction():
                 reader.execute(f"lock table ingest_private.chunks_{beside} in row exclusive mode")
-                building = threading.Thread(target=reindex.build, args=(builder, beside, "on"))
+                building = threading.Thread(
+                    target=reindex.build, args=(builder, beside, "on"), kwargs={"anyway": True}
+                )
                 building.start()
                 assert wait_until_blocked(admin, builder.info.backend_pid)
                 admin.execute("select pg_sleep(0.6)")  # past that bound

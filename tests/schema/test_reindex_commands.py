@@ -100,7 +100,7 @@ def test_what_is_there_is_not_made_twice(run: Run, admin: Connection):
         (("--provider", "openai"), "only the provider local"),
         (("--overlap", "300"), "--overlap 200 or less"),
         (("--chunk-tokens", "100", "--overlap", "51"), "--overlap 50 or less"),
-        (("--overlap", "-1"), "3000"),
+        (("--overlap", "-1"), "greater than or equal to 0"),
         (("--overlap", "0"), "name what to change"),
     ],
 )

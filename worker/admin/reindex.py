@@ -244,17 +244,25 @@ class Built:
     build_seconds: float
 
 
-def build(connection: Connection, version: int, choice: graphs.Choice | None) -> Built:
+def build(
+    connection: Connection, version: int, choice: graphs.Choice | None, *, anyway: bool = False
+) -> Built:
     """Build the HNSW index of a version beside the active one, if it is useful there.
 
-    `choice` is kept for the version; None takes that of the active one. Safe to repeat after a
-    crash: what that left is removed first. Needs a connection in autocommit mode. Raises
-    RefusedError.
+    `choice` is kept for the version; None takes the one that it has, or that of the active one.
+    Safe to repeat after a crash: what that left is removed first. Needs a connection in autocommit
+    mode. Raises RefusedError, also while documents are missing, unless `anyway`.
     """
     graph, active = graphs.read_graph(connection, version), graphs.read_graph(connection)
     if graph is None or active is None or graph.version == active.version:
         raise RefusedError(f"index version {version} is not being filled: docmill reindex status")
-    graphs.choose(connection, graph, choice or active.choice)
+    if not anyway and missing(connection, version, 1):
+        raise RefusedError(
+            f"index version {version} lacks documents, and later the build takes less: wait for "
+            "docmill reindex status to say 0 missing, or use --anyway"
+        )
+    own = active.choice if graph.choice == "auto" else graph.choice
+    graphs.choose(connection, graph, choice or own)
     started = time.monotonic()
     graph = graphs.settle(connection, version)
     return Built(
