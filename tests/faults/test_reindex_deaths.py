@@ -37,9 +37,7 @@ def running(own: OwnPostgres, tmp_path: Path) -> Iterator[Installation]:
     with (
         own_redis(tmp_path / "redis") as redis,
         make_database(own.server, "project") as database,
-        install(
-            database, redis, folder, DOCMILL_LEASE_SECONDS="3", DOCMILL_CONCURRENCY="4"
-        ) as installation,
+        install(database, redis, folder, DOCMILL_LEASE_SECONDS="3") as installation,
     ):
         yield installation
 
