@@ -18,6 +18,7 @@ from docmill.worker.errors import RefusedError, UsageError
 from docmill.worker.providers.base import Provider
 from docmill.worker.providers.registry import PROVIDERS
 from docmill.worker.settings.parts import PROVIDER_NAME
+from docmill.worker.settings.processes import Settings
 
 _COLUMNS: Final = (
     *("id", "state", "provider", "model", "dimensions", "documents", "missing", "jobs"),
@@ -165,20 +166,42 @@ def _as_parameters(plan: Row) -> Row:
 
 def status(*, as_json: bool) -> int:
     """Print every index version, and how much work is left for those that are being filled."""
-    with admin_connection(settings_in_use()) as connection:
+    settings = settings_in_use()
+    with admin_connection(settings) as connection:
         rows = reindex.versions(connection)
+        whole = next((row["published_tokens"] for row in rows if row["state"] == "active"), 0)
         for row in rows:
+            row["estimated_usd"] = _estimated(settings, row, int(whole))
             row["minutes_left"] = minutes_left(row["missing"], row["documents_per_minute"])
             row["failures"] = reindex.failures(connection, row["id"])
     print_rows(rows, _COLUMNS, as_json=as_json)
     if not as_json:
         for row in rows:
+            if row["estimated_usd"]:
+                console().print(
+                    f"version {row['id']}: ${float(row['cost_usd']):.2f} spent, "
+                    f"${row['estimated_usd']:.2f} expected in all"
+                )
             for failure in row["failures"]:
                 console().print(
                     f"version {row['id']}: {failure['error_code']}, "
                     f"{count_of(failure['documents'], 'document')}"
                 )
     return ExitCode.DONE
+
+
+def _estimated(settings: Settings, row: Row, tokens: int) -> float | None:
+    """Dollars that a version costs in all, if it is as long as the active one.
+
+    None for a version that is not being filled, or whose price is not known.
+    """
+    if row["state"] != "building":
+        return None
+    way = (
+        settings.bulk_usd_per_million_tokens if row["is_bulk"] else settings.usd_per_million_tokens
+    )
+    price = way(row["provider"], row["model"])
+    return None if price is None else tokens * price / 1e6
 
 
 def minutes_left(missing: int | None, per_minute: float | None) -> int | None:

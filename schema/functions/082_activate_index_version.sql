@@ -102,29 +102,30 @@ begin
 end
 $$;
 
--- hurry_jobs: queued jobs that fill this version -> the priority and the slots of uploads. Not those that
--- buy in bulk: their texts lie in batches. Leaves out locked entries, which a claim or a dispatch has.
+-- hurry_jobs: queued jobs that fill this version -> the priority and the slots of uploads. Not those
+-- that buy in bulk: their texts lie in batches. Not those that read again what the version has. Skips
+-- locked jobs, which somebody claims or ends.
 create or replace function ingest_private.hurry_jobs(p_index_version integer)
 returns void
-language sql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' set enable_seqscan = off as $$
+declare
+    v_jobs uuid[] := array(
+        select job.id from ingest.jobs as job
+         where job.index_version = p_index_version and job.kind = 'reindex'
+           and job.state = 'queued'
+           and exists (select from ingest.documents as document
+                        where document.id = job.document_id
+                          and ingest_private.lacks(p_index_version, document))
+         order by job.id for no key update skip locked);
+begin
     with hurried as (
-        update ingest_private.job_queue as entry
-           set priority = 5, is_reindex = false
-         where entry.job_id = any(array(
-                   select waiting.job_id
-                     from ingest.jobs as job
-                          join ingest_private.job_queue as waiting on waiting.job_id = job.id
-                    where job.index_version = p_index_version and job.kind = 'reindex'
-                      and job.state = 'queued' and waiting.is_reindex and not waiting.is_bulk
-                      -- Another kind of reindexing: the version has these documents.
-                      and ingest_private.lacks(p_index_version, (
-                              select document from ingest.documents as document
-                               where document.id = job.document_id))
-                    order by job.id for update of waiting skip locked))
+        update ingest_private.job_queue as entry set priority = 5, is_reindex = false
+         where entry.job_id = any(v_jobs) and entry.is_reindex and not entry.is_bulk
         returning entry.job_id)
-    update ingest.jobs as job set priority = 5 from hurried
-     where job.id = hurried.job_id
+    update ingest.jobs as job set priority = 5, updated_at = clock_timestamp()
+      from hurried where job.id = hurried.job_id;
+end
 $$;
 
 -- ingest_elsewhere: the unfinished jobs of kind ingest of one version -> superseded; a job in

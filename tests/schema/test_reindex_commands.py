@@ -159,6 +159,15 @@ def test_what_overlaps_is_another_version_and_keeps_its_way_to_count(run: Run, a
     assert len(rows(admin, source, job["id"])) == 1
 
 
+def test_what_is_spent_is_shown_beside_what_was_expected(run: Run, admin: Connection):
+    run(*OTHER, "--yes")
+    admin.execute("select ingest_private.fill_index_versions(9)")
+    admin.execute("update ingest.jobs set cost_usd = 0.2 where index_version = 2")
+    assert "version 2: $0.20 spent, $0.50 expected in all" in run("status")
+    active, building = map(json.loads, run("status", "--json").splitlines())
+    assert (active["estimated_usd"], building["estimated_usd"]) == (None, 0.5)
+
+
 def test_what_is_given_up_is_cancelled_and_only_that(run: Run, admin: Connection):
     run(*OTHER, "--yes")
     assert "is cancelled" in run("cancel", "2")

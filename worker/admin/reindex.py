@@ -28,6 +28,9 @@ VERSIONS: Final[LiteralString] = """
            version.drop_at, version.is_hurried,
            (select count(*) from ingest_private.published_versions as published
              where published.index_version = version.id) as documents,
+           (select coalesce(sum(published.token_count), 0)
+              from ingest_private.published_versions as published
+             where published.index_version = version.id) as published_tokens,
            case when version.state in ('building', 'retired')
                 then (select count(*)
                         from ingest_private.missing_from(version.id, null)) end as missing,
