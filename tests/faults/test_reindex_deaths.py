@@ -164,7 +164,7 @@ def test_whatever_dies_in_whatever_phase_both_versions_have_exactly_every_chunk(
     # Before it has any jobs.
     processes.die(postgres=False)
     (said,) = running.docmill_rows(
-        *("reindex", "start", "--model", MODEL, "--dimensions", "128", "--yes")
+        *("reindex", "start", "--model", MODEL, "--dimensions", "128", "--send-dimensions", "--yes")
     )
     version = said["id"]
     own.restart()
