@@ -7,7 +7,7 @@ create table ingest_private.version_failures (
     -- `cancelled` where somebody wanted no such job.
     error_code text not null,
     -- How the worker reads that tried it: one that reads better tries again.
-    tried ingest_private.reading not null,
+    tried ingest_private.reading not null default row(0, 0, '{}')::ingest_private.reading,
     failed_at timestamptz not null default clock_timestamp(),
     primary key (document_id, index_version)
 );
