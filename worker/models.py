@@ -26,12 +26,14 @@ class ChunkRules:
 
     max_tokens: int  #: of one chunk, as it is embedded
     counter: str = OPENAI_COUNTER  #: whose tokens these are
+    overlap: int = 0  #: tokens at most that a chunk repeats of the one before it
 
     @property
     def version(self) -> str:
         """Changes when unchanged text may be chunked differently."""
         counted = "" if self.counter == OPENAI_COUNTER else f".{self.counter}"
-        return f"{CHUNKING_VERSION}.{self.max_tokens}{counted}"
+        repeated = f"+{self.overlap}" if self.overlap else ""
+        return f"{CHUNKING_VERSION}.{self.max_tokens}{repeated}{counted}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class IndexVersion:
     id: int
     model: str
     dimensions: int
-    chunking: JsonObject  #: `max_tokens`, and `counter` if it is not the provider's own
+    #: `max_tokens`, `overlap` if there is any, and `counter` if it is not the provider's own.
+    chunking: JsonObject
     provider: str
     sends_dimensions: bool  #: requests to the provider name the number of dimensions
     document_prefix: str  #: put before each text of a document
@@ -65,7 +68,8 @@ class IndexVersion:
         """How documents are cut for it."""
         counter = self.chunking.get("counter", self.provider)
         known = counter if counter in LOCAL_COUNTERS else OPENAI_COUNTER
-        return ChunkRules(max_tokens=self.chunking["max_tokens"], counter=known)
+        overlap = self.chunking.get("overlap", 0)
+        return ChunkRules(self.chunking["max_tokens"], counter=known, overlap=overlap)
 
 
 @dataclass(frozen=True)

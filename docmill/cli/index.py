@@ -22,12 +22,7 @@ def hnsw(choice: Choice, *, as_json: bool) -> int:
     with admin_connection(settings_in_use()) as connection:
         graph = _active(connection)
         graphs.choose(connection, graph, choice)
-        graph = _active(connection)
-        if graph.advice == "on":
-            graphs.build(connection, graph)
-        elif graph.advice == "off" or (graph.has_index and not graph.has_graph):
-            graphs.remove(connection, graph)
-        graph = _active(connection)
+        graph = graphs.settle(connection)
     if as_json:
         print_json({"choice": choice, "has_graph": graph.has_graph, "largest": graph.largest})
     else:

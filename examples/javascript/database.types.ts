@@ -115,10 +115,12 @@ export type Database = {
           created_at: string
           dimensions: number
           document_prefix: string
+          drop_at: string | null
           filled_to: string | null
           id: number
           is_bulk: boolean
           is_former: boolean
+          is_hurried: boolean
           is_paused: boolean
           model: string
           provider: string

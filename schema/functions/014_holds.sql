@@ -98,7 +98,7 @@ begin
         if not ingest_private.hold_job(v_row.id) then
             update ingest_private.job_queue
                set phase = 'ready', due_at = null,
-                   aged_at = case when is_bulk then 'infinity' else clock_timestamp() end
+                   aged_at = case when aged_at = 'infinity' then aged_at else clock_timestamp() end
              where job_id = v_row.id;
             update ingest.jobs
                set hold_reason = null, next_attempt_at = clock_timestamp(),

@@ -19,6 +19,9 @@ begin
     update ingest_private.attempts
        set finished_at = clock_timestamp(), outcome = p_state, error_code = p_error_code
      where job_id = any(p_job_ids) and finished_at is null;
+    if p_state in ('failed', 'cancelled') then
+        perform ingest_private.note_version_failures(p_job_ids);
+    end if;
 end
 $$;
 

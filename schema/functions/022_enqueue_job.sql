@@ -1,6 +1,6 @@
 -- enqueue_job: a new queued job for one document and index version, placed in the queue. A job of
--- kind reindex never ages; instead some slots are reserved for such jobs (take_ready_jobs). This is
--- start-time fair queueing without a stored counter. The rank of a job follows the rank of the
+-- kind reindex never ages; instead some slots are reserved for such jobs (take_ready_jobs), unless its
+-- priority is an upload's (filling_priority). This is start-time fair queueing without a stored counter. The rank of a job follows the rank of the
 -- owner's last job, but is never lower than the rank of the jobs that run now (v). So an owner who
 -- was idle gets no credit for that time, and does not wait for the backlog of others. Each priority
 -- has its own ranks: a big urgent job that runs must not put new jobs of a lower priority behind
@@ -21,6 +21,7 @@ declare
     v_job_id uuid;
     v_is_bulk boolean;
     v_priority smallint := p_priority;
+    v_is_reindex boolean;
 begin
     select * into strict v_document from ingest.documents where id = p_document_id;
     select provider into strict v_provider from ingest.index_versions where id = p_index_version;
@@ -28,6 +29,7 @@ begin
     if v_is_bulk then
         v_priority := 9;
     end if;
+    v_is_reindex := p_kind = 'reindex' and v_priority = 9;
     v_fairness_key := coalesce(
         'owner:' || v_document.owner_id, 'source:' || v_document.source_id, 'nobody');
 
@@ -38,7 +40,7 @@ begin
         select rank into v_now_served
           from ingest_private.job_queue
          where phase = 'ready' and provider = v_provider and not isolated
-           and is_reindex = (p_kind = 'reindex') and priority = v_priority
+           and is_reindex = v_is_reindex and priority = v_priority
          order by rank limit 1;
     end if;
     select max(rank) into v_owner_last
@@ -54,7 +56,7 @@ begin
     -- A job costs one, and one more for each MiB, because work grows with size.
     insert into ingest_private.job_queue (job_id, provider, is_reindex, is_bulk, aged_at, priority,
                                           fairness_key, rank)
-    values (v_job_id, v_provider, p_kind = 'reindex', v_is_bulk,
+    values (v_job_id, v_provider, v_is_reindex, v_is_bulk,
             case when p_kind = 'reindex' or v_is_bulk then 'infinity' else clock_timestamp() end,
             v_priority, v_fairness_key,
             greatest(v_now_served, v_owner_last, 0)

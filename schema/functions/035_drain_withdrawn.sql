@@ -76,6 +76,7 @@ begin
     end if;
     if v_removed < p_limit then
         delete from ingest_private.published_versions where document_id = p_document_id;
+        delete from ingest_private.version_failures where document_id = p_document_id;
         delete from ingest_private.quarantine where document_id = p_document_id;
         delete from ingest_private.withdrawn where document_id = p_document_id;
         v_removed := v_removed + 1;

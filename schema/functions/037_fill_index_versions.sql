@@ -10,13 +10,13 @@ create or replace function ingest_private.enqueue_for_others(p_job ingest.jobs)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    v_version_id integer;
+    v_version ingest.index_versions;
     v_is_missing constant boolean := (
         select ingest_private.lacks(p_job.index_version, document)
           from ingest.documents as document where document.id = p_job.document_id);
 begin
-    for v_version_id in
-        select version.id from ingest.index_versions as version
+    for v_version in
+        select version.* from ingest.index_versions as version
          where version.state in ('building', 'retired') and not version.is_paused
            and not exists (select from ingest.jobs as job
                             where job.document_id = p_job.document_id
@@ -30,9 +30,19 @@ begin
          order by version.id
     loop
         perform ingest_private.enqueue_job(
-            p_job.document_id, v_version_id, 'reindex', 9::smallint, 1);
+            p_job.document_id, v_version.id, 'reindex',
+            ingest_private.filling_priority(v_version), 1);
     end loop;
 end
+$$;
+
+-- filling_priority: of jobs that fill a version. Nobody finds what the active version lacks, and somebody
+-- waits for a version that is hurried: their jobs go like uploads. Others go last.
+create or replace function ingest_private.filling_priority(p_version ingest.index_versions)
+returns smallint
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select (case when p_version.state = 'active' or p_version.is_hurried then 5 else 9
+            end)::smallint
 $$;
 
 -- lacks: whether an index version lacks the present version of a document.
@@ -49,7 +59,8 @@ $$;
 -- long as the version has fewer than p_jobs unfinished jobs, without those in a batch. The active version itself gets jobs
 -- for ready documents that it lacks, in case it was made active although they were missing. Returns
 -- how many jobs were made. A crash repeats no work: a version that has a document gets no job, and
--- what failed for this version of a document is not tried again. Looks at p_page documents at most,
+-- what failed for this version of a document is not tried again, unless a worker reads better than the
+-- one that tried. Looks at p_page documents at most,
 -- in order of id, and goes on from there the next time; at the end it begins again. First sends
 -- jobs that came too late for activate_index_version to the active version.
 create or replace function ingest_private.fill_index_versions(
@@ -105,6 +116,8 @@ declare
     v_id uuid;
     v_last uuid;
     v_made integer := 0;
+    v_offers constant ingest_private.reading[] := array(
+        select offer from ingest_private.offers(p_version.id, false) as offer);
 begin
     if p_room <= 0 then
         return 0;
@@ -122,12 +135,12 @@ begin
            and not exists (select from ingest.jobs as job
                             where job.document_id = document.id
                               and job.index_version = p_version.id
-                              and (job.state in ('queued', 'running')
-                                   or job.state in ('failed', 'cancelled')
-                                      and job.storage_version = document.storage_version))
+                              and job.state in ('queued', 'running'))
+           and not ingest_private.is_given_up(p_version.id, document, v_offers)
            for no key update skip locked;
         continue when not found;
-        perform ingest_private.enqueue_job(v_id, p_version.id, 'reindex', 9::smallint, 1);
+        perform ingest_private.enqueue_job(
+            v_id, p_version.id, 'reindex', ingest_private.filling_priority(p_version), 1);
         v_made := v_made + 1;
         exit when v_made >= p_room;
     end loop;

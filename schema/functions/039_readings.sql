@@ -129,3 +129,44 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
        and published.index_version = job.index_version
        and published.storage_version = job.storage_version
 $$;
+
+-- note_version_failures: of jobs that failed or were cancelled, those that were to fill an index version:
+-- it does without these documents until fill_version may try them again. Jobs that read again what a
+-- version has leave no note.
+create or replace function ingest_private.note_version_failures(p_job_ids uuid[])
+returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+    insert into ingest_private.version_failures as noted (
+               document_id, index_version, storage_version, error_code, tried)
+    select job.document_id, job.index_version, job.storage_version,
+           case job.state when 'failed' then coalesce(job.error_code, 'internal_error')
+                else 'cancelled' end,
+           ingest_private.offer_of((
+               select attempt.worker_id from ingest_private.attempts as attempt
+                where attempt.job_id = job.id order by attempt.token desc limit 1))
+      from ingest.jobs as job
+           join ingest.documents as document
+             on document.id = job.document_id and document.storage_version = job.storage_version
+     where job.id = any(p_job_ids) and job.kind = 'reindex' and job.state in ('failed', 'cancelled')
+       and ingest_private.lacks(job.index_version, document)
+        on conflict (document_id, index_version) do update
+           set storage_version = excluded.storage_version, error_code = excluded.error_code,
+               tried = excluded.tried, failed_at = clock_timestamp()
+$$;
+
+-- is_given_up: whether an index version does without this version of a document: its job failed, and no
+-- live worker reads better than the one that tried; or it was cancelled.
+create or replace function ingest_private.is_given_up(
+    p_index_version integer, p_document ingest.documents, p_offers ingest_private.reading[])
+returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from ingest_private.version_failures as noted
+         where noted.document_id = p_document.id and noted.index_version = p_index_version
+           and noted.storage_version = p_document.storage_version
+           and (noted.error_code = 'cancelled' or not exists (
+                select from unnest(p_offers) as offer
+                 where ingest_private.as_good(offer, noted.tried)
+                   and not ingest_private.as_good(noted.tried, offer))))
+$$;

@@ -10,7 +10,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
          order by due_at limit p_limit for update skip locked)
     update ingest_private.job_queue as entry
        set phase = 'ready', due_at = null,
-           aged_at = case when is_reindex or is_bulk then 'infinity' else clock_timestamp() end
+           -- Reindexing, and what buys in bulk, never ages.
+           aged_at = case when aged_at = 'infinity' then aged_at else clock_timestamp() end
       from due where entry.job_id = due.job_id;
 $$;
 

@@ -79,6 +79,8 @@ begin
                ready_at = clock_timestamp(), updated_at = clock_timestamp()
          where document.id = v_job.document_id;
     end if;
+    delete from ingest_private.version_failures
+     where document_id = v_job.document_id and index_version = v_job.index_version;
     perform ingest_private.close_breakers(version.provider, v_job.chunks_embedded > 0)
        from ingest.index_versions as version where version.id = v_job.index_version;
     perform ingest_private.end_job(p_job_id, 'succeeded');

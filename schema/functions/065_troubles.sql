@@ -26,6 +26,16 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
        and not exists (select from ingest_private.pauses where scope = 'everything')
 $$;
 
+-- has_tables_left: whether a version is dropped and tables of its own are still there.
+create or replace function ingest_private.has_tables_left(p_version ingest.index_versions)
+returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select p_version.state = 'dropped'
+       and (to_regclass('ingest_private.chunks_' || p_version.id) is not null
+            or to_regclass('ingest_private.chunk_positions_' || p_version.id) is not null
+            or to_regclass('ingest_private.sketches_' || p_version.id) is not null)
+$$;
+
 -- troubles: reasons why documents are not ingested, or why the next ones would not be. status,
 -- doctor and explain_job use the same list. No row: the database sees no trouble. `is_failure`:
 -- something must be started or repaired; otherwise ingestion is only slow, or somebody wants it so.
@@ -40,6 +50,7 @@ $$;
 --   receiver_silent     the receiver of webhooks has stopped
 --   batches_stand_still  the provider's batches get no further
 --   budget_used_up      so much was spent that everything waits
+--   tables_left         a version was given up, and only an operator can remove its tables
 --   paused              an operator wants it so
 create or replace function ingest_private.troubles()
 returns table (trouble text, is_failure boolean, since timestamptz, seen text, remedy text)
@@ -138,6 +149,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            'it goes on with the next period, or raise it: docmill budget set'
       from ingest_private.budgets_used(null, true) as used
      where used.spent >= used.usd
+    union all
+    select 'tables_left', false, version.retired_at,
+           format('index version %s was given up, and its tables are still there', version.id),
+           format('docmill reindex drop %s', version.id)
+      from ingest.index_versions as version where ingest_private.has_tables_left(version)
     union all
     select 'paused', false, pause.created_at,
            case pause.scope when 'everything' then 'everything is paused'

@@ -16,7 +16,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select 'queue_ready_seconds', '{}',
            coalesce(extract(epoch from clock_timestamp() - min(job.created_at)), 0)
       from ingest_private.job_queue as queue join ingest.jobs as job on job.id = queue.job_id
-     where queue.phase = 'ready' and not queue.isolated and not queue.is_reindex
+     where queue.phase = 'ready' and not queue.isolated and job.kind <> 'reindex'
     union all
     select 'jobs_held', jsonb_build_object('reason', hold_reason), count(*)
       from ingest.jobs

@@ -131,6 +131,8 @@ begin
         union all
         select document_id, 0 from ingest_private.published_versions
         union all
+        select document_id, 0 from ingest_private.version_failures
+        union all
         select document_id, 0 from ingest.jobs where document_id is not null)
     select coalesce(array_agg(distinct piece.document_id), '{}'), coalesce(sum(piece.number), 0)
       into v_documents, v_rows

@@ -39,6 +39,8 @@ $$;
 -- false. The caller may have compared before with the version p_active, and found at p_checked_at
 -- that nothing is missing. Then only documents that were published since then are compared, while
 -- nobody can publish. From the commit on, the new version answers searches, and uploads go there.
+-- What it lacks is made at the priority of uploads, before and after. The former version stays
+-- filled for p_drop_after (see end_due_versions), by default until it is dropped by hand.
 -- Waits up to 30 s for publishes under way, and delays later ones, so nothing is ever published in
 -- a version that is no longer active. Waiting and running jobs are superseded by jobs for the new
 -- version. Uploads go on meanwhile. An upload that saw the former version as active, and commits
@@ -47,7 +49,7 @@ $$;
 -- that this waits for.
 create or replace function ingest_private.activate_index_version(
     p_index_version integer, p_anyway boolean, p_active integer default null,
-    p_checked_at timestamptz default null)
+    p_checked_at timestamptz default null, p_drop_after interval default null)
 returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp set lock_timeout = '30s' set enable_seqscan = off as $$
@@ -71,12 +73,58 @@ begin
             else exists (select from ingest_private.missing_from(p_index_version, 1)) end) then
         return false;
     end if;
-    update ingest.index_versions set state = 'retired', retired_at = clock_timestamp()
+    update ingest.index_versions
+       set state = 'retired', retired_at = clock_timestamp(), is_hurried = false,
+           drop_at = clock_timestamp() + p_drop_after
      where id = v_active;
     update ingest.index_versions
-       set state = 'active', retired_at = null, is_paused = false where id = p_index_version;
+       set state = 'active', retired_at = null, drop_at = null, is_paused = false,
+           is_hurried = false
+     where id = p_index_version;
     perform ingest_private.ingest_elsewhere(v_active, p_index_version);
+    perform ingest_private.hurry_jobs(p_index_version);
     return true;
+end
+$$;
+
+-- hurry_index_version: from now on, jobs that fill a version beside the active one go like uploads. For
+-- the schema's owner. Nothing happens to a version that is active, dropped or unknown. Ends when the
+-- version becomes active, or retires.
+create or replace function ingest_private.hurry_index_version(p_index_version integer)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
+begin
+    update ingest.index_versions set is_hurried = true
+     where id = p_index_version and state in ('building', 'retired');
+    if found then
+        perform ingest_private.hurry_jobs(p_index_version);
+    end if;
+end
+$$;
+
+-- hurry_jobs: queued jobs that fill this version -> the priority and the slots of uploads. Not those
+-- that buy in bulk: their texts lie in batches. Not those that read again what the version has. Skips
+-- locked jobs, which somebody claims or ends.
+create or replace function ingest_private.hurry_jobs(p_index_version integer)
+returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' set enable_seqscan = off as $$
+declare
+    v_jobs uuid[] := array(
+        select job.id from ingest.jobs as job
+         where job.index_version = p_index_version and job.kind = 'reindex'
+           and job.state = 'queued'
+           and exists (select from ingest.documents as document
+                        where document.id = job.document_id
+                          and ingest_private.lacks(p_index_version, document))
+         order by job.id for no key update skip locked);
+begin
+    with hurried as (
+        update ingest_private.job_queue as entry set priority = 5, is_reindex = false
+         where entry.job_id = any(v_jobs) and entry.is_reindex and not entry.is_bulk
+        returning entry.job_id)
+    update ingest.jobs as job set priority = 5, updated_at = clock_timestamp()
+      from hurried where job.id = hurried.job_id;
 end
 $$;
 
@@ -172,22 +220,29 @@ begin
 end
 $$;
 
--- retire_for_good: building or retired -> dropped. No jobs are made for a dropped version, and it
--- answers no search. Its unfinished jobs become superseded; call this twice, because a publish may
--- make another job during the first call. Waits for publishes under way. The caller drops the
--- tables.
-create or replace function ingest_private.retire_for_good(p_index_version integer)
+-- retire_for_good: building or retired -> dropped; p_states says which of these. No jobs are made for a
+-- dropped version, and it answers no search. Its unfinished jobs become superseded; call this twice,
+-- because a publish may make another job during the first call. Waits for publishes under way. The
+-- caller drops the tables.
+create or replace function ingest_private.retire_for_good(
+    p_index_version integer, p_states text[] default array['building', 'retired'])
 returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
+declare
+    v_state text;
 begin
     perform pg_advisory_xact_lock(hashtext('ingest_private.activate_index_version'));
-    update ingest.index_versions set state = 'dropped', retired_at = clock_timestamp()
-     where id = p_index_version and state in ('building', 'retired');
-    if not found and not exists (select from ingest.index_versions
-                                  where id = p_index_version and state = 'dropped') then
-        raise exception 'index version % is active, or not there', p_index_version
-            using errcode = 'object_not_in_prerequisite_state';
+    update ingest.index_versions
+       set state = 'dropped', retired_at = clock_timestamp(), drop_at = null, is_hurried = false
+     where id = p_index_version and state = any(p_states) and state <> 'active'
+    returning state into v_state;
+    if v_state is null then
+        select state into v_state from ingest.index_versions where id = p_index_version;
+        if v_state is distinct from 'dropped' then
+            raise exception 'index version % is %', p_index_version, coalesce(v_state, 'not there')
+                using errcode = 'object_not_in_prerequisite_state';
+        end if;
     end if;
     perform ingest_private.ingest_elsewhere(p_index_version, version.id)
        from ingest.index_versions as version where version.state = 'active';
@@ -222,11 +277,40 @@ begin
                                    'ingest_private.kept_embeddings',
                                    'ingest_private.quarantine',
                                    'ingest_private.published_versions',
+                                   'ingest_private.version_failures',
                                    'ingest_private.chunk_fills'] loop
         execute format('delete from %1$s where ctid = any(array(
                             select ctid from %1$s where index_version = $1 limit $2))', v_table)
           using p_index_version, p_limit;
         get diagnostics v_rows = row_count;
+        if v_rows > 0 then
+            return v_rows;
+        end if;
+    end loop;
+    return 0;
+end
+$$;
+
+-- end_due_versions: retired versions whose time is over -> dropped, and p_limit of their rows in tables
+-- that all versions share are deleted. The same for dropped versions whose tables are still there. The
+-- tables are left to docmill reindex drop, because workers have no right to drop them; troubles()
+-- names such versions. Returns how many rows were deleted; 0: none is left.
+create or replace function ingest_private.end_due_versions(p_limit integer default 5000)
+returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '10s' as $$
+declare
+    v_id integer;
+    v_rows integer;
+begin
+    for v_id in
+        select version.id from ingest.index_versions as version
+         where version.state = 'retired' and version.drop_at <= clock_timestamp()
+            or ingest_private.has_tables_left(version)
+         order by version.id
+    loop
+        perform ingest_private.retire_for_good(v_id, array['retired']);
+        v_rows := ingest_private.forget_version_rows(v_id, p_limit);
         if v_rows > 0 then
             return v_rows;
         end if;

@@ -100,6 +100,7 @@ grant execute on function
     ingest_private.full_reconcile_due,
     ingest_private.note_full_reconcile,
     ingest_private.prune,
+    ingest_private.end_due_versions,
     ingest_private.active_index_version
     to docmill_worker;
 

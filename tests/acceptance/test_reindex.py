@@ -1,10 +1,12 @@
 """Change the model while users search, upload and delete, and while processes die."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -184,7 +186,9 @@ def test_other_chunks_of_the_same_model_are_read_anew_and_embedded_where_they_di
     for name in names:
         assert running.wait_for_job(name)["state"] == "succeeded"
     before = len(running.openai.texts)
-    (said,) = running.docmill_rows("reindex", "start", "--chunk-tokens", "100", "--yes")
+    (said,) = running.docmill_rows(
+        "reindex", "start", "--chunk-tokens", "100", "--overlap", "30", "--yes"
+    )
     version = said["id"]
     until(is_filled(running, version), "the second version is filled", 120)
     assert READER not in running.openai.texts[before:], "its embedding was there"
@@ -193,6 +197,13 @@ def test_other_chunks_of_the_same_model_are_read_anew_and_embedded_where_they_di
         for row in running.rows("select index_version, count(*) from ingest.chunks group by 1")
     }
     assert counts[version] > 1.5 * counts[1]
+    # Each piece begins with the last sentences of the one before, and together they have all.
+    pieces = [
+        [int(number) for number in re.findall(r"Sentence (\d+)", piece)]
+        for piece in contents(running, version)[names[0]].split("|")
+    ]
+    assert all(second[0] in first[1:] for first, second in pairwise(pieces))
+    assert {number for piece in pieces for number in piece} == set(range(240))
     assert "is active" in running.docmill("reindex", "activate", str(version))
     assert found_by(running, READER, MODEL, 256)[0] == READER
 

@@ -42,6 +42,9 @@ CHANGES: Final = {
     "rollback": 2,
     "drop": 2,
     "drop interrupted": 2,
+    "cancel": 1,
+    "build": 2,
+    "build interrupted": 2,
     "pause": 2,
     "resume": 2,
 }

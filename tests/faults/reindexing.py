@@ -18,7 +18,7 @@ from tests.support.fake_openai import MODEL
 
 #: Versions beside the active one.
 BESIDE: Final = 2
-#: After this time of a drop its connection is ended.
+#: After this time of a drop or a build its connection is ended.
 INTERRUPTION_SECONDS: Final = 0.05
 #: The longest time that Postgres may be away.
 PATIENCE_SECONDS: Final = 20
@@ -90,12 +90,24 @@ class Operator(Player):
                 connection, reindex.former(connection), anyway=False
             ),
             "drop": reindex.drop,
-            "drop interrupted": self._interrupt_drop,
+            "drop interrupted": lambda connection, chosen: self._interrupted(
+                connection, chosen, reindex.drop
+            ),
+            "cancel": reindex.cancel,
+            "build": _build,
+            "build interrupted": lambda connection, chosen: self._interrupted(
+                connection, chosen, _build
+            ),
             "pause": lambda connection, chosen: reindex.pause(connection, chosen, is_paused=True),
             "resume": lambda connection, chosen: reindex.pause(connection, chosen, is_paused=False),
         }
 
-    def _interrupt_drop(self, connection: "psycopg.Connection[Any]", version: int) -> None:
+    def _interrupted(
+        self,
+        connection: "psycopg.Connection[Any]",
+        version: int,
+        action: Callable[["psycopg.Connection[Any]", int], object],
+    ) -> None:
         def end() -> None:
             with suppress(psycopg.OperationalError), self._database.connect() as other:
                 other.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
@@ -103,9 +115,13 @@ class Operator(Player):
         timer = threading.Timer(INTERRUPTION_SECONDS, end)
         timer.start()
         try:
-            reindex.drop(connection, version)
+            action(connection, version)
         finally:
             timer.join()
+
+
+def _build(connection: "psycopg.Connection[Any]", version: int) -> None:
+    reindex.build(connection, version, "on", anyway=True)
 
 
 def _wanted(versions: Sequence[dict[str, Any]], choice: float) -> dict[str, Any]:

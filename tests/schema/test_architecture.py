@@ -306,7 +306,7 @@ def read_again(admin: Connection) -> None:
 
 
 def reindex(admin: Connection) -> None:
-    """Two more versions: filled by publishing and by the schedule, activated, dropped."""
+    """Two more versions: filled by publishing and by the schedule, activated, dropped, ended."""
     others = [new_version(admin, p_model=f"other {number}") for number in range(2)]
     succeed(admin)
     assert publish_unchanged(admin, start(admin, "read.txt")) == "published"
@@ -321,6 +321,14 @@ def reindex(admin: Connection) -> None:
     claimed(admin, first)
     come_too_late(admin, former=others[1])
     admin.execute("select ingest_private.retire_for_good(%s)", [others[1]])
+    first, *_ = [job["id"] for job in jobs_for(admin, 1) if job["state"] == "queued"]
+    claimed(admin, first)
+    admin.execute(
+        "update ingest.jobs set index_version = 1 where id = %s",
+        [job_of(admin, put_object(admin, "later than all.txt"))],
+    )
+    admin.execute("update ingest.index_versions set drop_at = now() where id = 1")
+    value(admin, "select ingest_private.end_due_versions()")
 
 
 def come_too_late(admin: Connection, *, former: int) -> None:

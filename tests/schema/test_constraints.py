@@ -140,6 +140,13 @@ def answer(**columns: str) -> str:
     return message(**{"role": "'assistant'", "outcome": "'answered'", **columns})
 
 
+def version_failure(version: int) -> str:
+    return (
+        "insert into ingest_private.version_failures values "
+        f"({DOCUMENT}, {version}, 'v', 'corrupt', row(1, 1, '{{}}')::ingest_private.reading)"
+    )
+
+
 def index_version(**columns: str) -> str:
     return insert(
         "ingest.index_versions",
@@ -491,6 +498,8 @@ REFUSED: Mapping[str, list[str]] = {
     "published_versions_index_version_fkey": [
         f"insert into ingest_private.published_versions values ({DOCUMENT}, 9, 'v', {HASH}, '1')"
     ],
+    "version_failures_pkey": [twice(version_failure(1))],
+    "version_failures_index_version_fkey": [version_failure(9)],
     "document_windows_pkey": [
         twice(
             f"insert into ingest_private.document_windows values ({DOCUMENT}, {HASH}, '1', 1, 'x')"

@@ -1,15 +1,27 @@
 """The HNSW index of an index version, and the measurement of recall, both as an admin."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from docmill.embedded.postgres import PostgresServer
 from docmill.worker.admin import graph as graphs
+from docmill.worker.admin import reindex
 from docmill.worker.admin.graph import ENOUGH, Choice, Graph, read_graph
 from docmill.worker.admin.recall import Recall, measure, share_found
-from tests.schema.actors import Connection, drain_withdrawn, search, upload, value
+from docmill.worker.errors import RefusedError
+from tests.schema.actors import (
+    Connection,
+    drain_withdrawn,
+    new_version,
+    search,
+    upload,
+    value,
+    wait_until_blocked,
+)
 from tests.support.database import Database, delete_objects, make_database, watch_bucket
 
 
@@ -70,6 +82,75 @@ class TestGraph:
         graphs.build(admin, broken)
         assert graph_of(admin).has_graph
         graphs.remove(admin, graph_of(admin))
+
+    def test_of_a_version_beside_is_built_before_it_answers_and_again_after_a_crash(
+        self, project: Database, admin: Connection
+    ):
+        beside = new_version(admin)
+        reads = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
+        name = f"ingest_private.chunks_{beside}_embedding"
+        with (
+            project.connect() as reader,
+            project.connect("postgres") as first,
+            project.connect("postgres") as second,
+        ):
+            first.execute("set statement_timeout = '2s'")  # as some projects bound the role
+            died: list[BaseException] = []
+
+            def build() -> None:
+                try:
+                    reindex.build(first, beside, "on", anyway=True)
+                except psycopg.OperationalError as error:
+                    died.append(error)
+
+            with reader.transaction():
+                # A build waits for whoever reads the table from before it.
+                reader.execute("select count(*) from ingest.chunks")
+                reader.execute(f"lock table ingest_private.chunks_{beside} in row exclusive mode")
+                building = threading.Thread(target=build)
+                building.start()
+                assert wait_until_blocked(admin, first.info.backend_pid)
+                with pytest.raises(RefusedError, match="another command"):
+                    reindex.build(second, beside, "on", anyway=True)
+                with project.connect() as superuser:
+                    pid = first.info.backend_pid
+                    superuser.execute("select pg_terminate_backend(%s)", [pid])
+                building.join(60)
+            assert len(died) == 1
+            assert value(admin, reads, name) is False  # it left this
+            with pytest.raises(RefusedError, match="lacks documents"):
+                reindex.build(second, beside, "off")
+            built = reindex.build(second, beside, "off", anyway=True)
+            assert (built.version, built.has_graph) == (beside, False)
+            assert value(admin, f"select to_regclass('{name}') is null")
+            built = reindex.build(second, beside, "on", anyway=True)
+            assert built.has_graph
+            assert built.build_seconds > 0
+            assert value(admin, reads, name) is True
+            assert not graph_of(admin).has_graph  # the active one is as it was
+            with pytest.raises(RefusedError, match="not being filled"):
+                reindex.build(second, 1, "on", anyway=True)
+            reindex.drop(second, beside)
+
+    def test_a_build_is_not_ended_by_the_bound_of_the_role(
+        self, project: Database, admin: Connection
+    ):
+        beside = new_version(admin)
+        with project.connect() as reader, project.connect("postgres") as builder:
+            builder.execute("set statement_timeout = '300ms'")
+            with reader.transaction():
+                reader.execute(f"lock table ingest_private.chunks_{beside} in row exclusive mode")
+                building = threading.Thread(
+                    target=reindex.build, args=(builder, beside, "on"), kwargs={"anyway": True}
+                )
+                building.start()
+                assert wait_until_blocked(admin, builder.info.backend_pid)
+                admin.execute("select pg_sleep(0.6)")  # past that bound
+            building.join(60)
+        found = read_graph(admin, beside)
+        assert found is not None
+        assert found.has_graph
+        reindex.drop(admin, beside)
 
     @pytest.mark.parametrize(
         ("choice", "largest", "has_graph", "advice"),

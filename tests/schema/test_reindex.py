@@ -282,6 +282,24 @@ class TestActivation:
             assert found_by(database, "one", OTHER) == found_by(database, "one") == ["one"]
             assert reindex.activate(admin, 1, anyway=False)
 
+    def test_each_model_is_answered_from_its_own_version(
+        self, admin: Connection, database: Database
+    ):
+        upload(database, "a.txt", ["one"])
+        building = new_version(admin)
+        fill(admin, building)
+        assert reindex.activate(admin, building, anyway=False)
+        query = str(list(map(float, vector_of("one"))))
+        for model, version in ((MODEL, 1), (OTHER, building)):
+            with as_client(database, {"sub": "alice"}) as client:
+                found = rows(
+                    client,
+                    """select chunk.index_version from ingest.match_chunks(%s, %s) as hit
+                         join ingest.chunks as chunk on chunk.id = hit.chunk_id""",
+                    *(query, model),
+                )
+            assert found == [{"index_version": version}]
+
     def test_keeps_the_former_version_filled(self, admin: Connection, database: Database):
         building = new_version(admin)
         assert reindex.activate(admin, building, anyway=False)
@@ -515,6 +533,70 @@ class TestTryingAgain:
         assert queued_for(admin, building) == []
 
 
+def a_failure(admin: Connection, database: Database, code: str = "corrupt") -> int:
+    """A version that lacks a document, whose job failed in a worker that is alive."""
+    building = new_version(admin)
+    upload(database, "a.txt", ["one"])
+    heartbeat(admin, "w1")
+    reads(admin, "w1", 5)
+    (job_id,) = queued_for(admin, building)
+    fail(admin, claimed(admin, job_id), code, None)
+    return building
+
+
+def reads(admin: Connection, worker: str, rules: int, extras: str = "{}") -> None:
+    """A worker reads by these rules, with these extras."""
+    admin.execute(
+        """update ingest_private.workers set reader_rules = %s, chunk_rules = 2, extras = %s
+            where id = %s""",
+        [rules, extras, worker],
+    )
+
+
+class TestWhatFailed:
+    def test_is_not_tried_again_even_after_its_job_was_pruned(
+        self, admin: Connection, database: Database
+    ):
+        building = a_failure(admin, database)
+        assert value(admin, FILL, 9) == 0
+        admin.execute(
+            "update ingest.jobs set finished_at = now() - interval '1 year' where kind = 'reindex'"
+        )
+        assert value(admin, "select ingest_private.prune('1 day', '1 day')") > 0
+        assert jobs_for(admin, building) == []
+        assert value(admin, FILL, 9) == 0
+        assert reindex.failures(admin, building) == [{"error_code": "corrupt", "documents": 1}]
+
+    @pytest.mark.parametrize(
+        ("rules", "extras", "jobs"), [(4, "{}", 0), (5, "{}", 0), (6, "{}", 1), (5, "{ocr}", 1)]
+    )
+    def test_is_tried_again_by_who_reads_better(
+        self, admin: Connection, database: Database, rules: int, extras: str, jobs: int
+    ):
+        building = a_failure(admin, database)
+        heartbeat(admin, "another")
+        reads(admin, "another", rules, extras)
+        assert value(admin, FILL, 9) == jobs
+        assert len(queued_for(admin, building)) == jobs
+        documents = rows(admin, "select status from ingest.documents")
+        assert [row["status"] for row in documents] == ["ready"]
+
+    def test_is_tried_again_once_the_file_changes_and_then_forgotten(
+        self, admin: Connection, database: Database
+    ):
+        building = a_failure(admin, database)
+        upload(database, "a.txt", ["two"])
+        fill(admin, building)
+        assert reindex.failures(admin, building) == []
+        assert rows(admin, "select * from ingest_private.version_failures") == []
+
+    def test_goes_with_its_document(self, admin: Connection, database: Database):
+        a_failure(admin, database)
+        delete_objects(admin, ["a.txt"])
+        drain_withdrawn(admin)
+        assert rows(admin, "select * from ingest_private.version_failures") == []
+
+
 class TestStatus:
     def test_says_of_all_that_is_missing_for_good_why(self, admin: Connection, database: Database):
         building = new_version(admin)
@@ -535,3 +617,146 @@ class TestStatus:
         value(admin, "select ingest_private.retry_job(%s)", jobs["failed.txt"])
         fill(admin, building)
         assert reindex.failures(admin, building) == [{"error_code": "cancelled", "documents": 1}]
+
+
+def later(admin: Connection, version: int) -> None:
+    """A retired version's time is over."""
+    admin.execute(
+        "update ingest.index_versions set drop_at = clock_timestamp() where id = %s", [version]
+    )
+
+
+def state_of(admin: Connection, version: int) -> str:
+    return str(value(admin, "select state from ingest.index_versions where id = %s", version))
+
+
+END = "select ingest_private.end_due_versions(1000)"
+
+
+class TestEnding:
+    def test_cancelling_leaves_nothing_and_touches_no_document(
+        self, admin: Connection, database: Database
+    ):
+        building = new_version(admin)
+        upload(database, "done.txt", ["one"])
+        fill(admin, building)
+        upload(database, "running.txt", ["two"])
+        run = claimed(admin, queued_for(admin, building)[0])
+        stage(admin, run, ["two"])
+        upload(database, "waiting.txt", ["three"])
+        before = rows(admin, "select * from ingest.documents order by id")
+
+        reindex.cancel(admin, building)
+        reindex.cancel(admin, building)  # again, as after a crash
+
+        assert rows(admin, "select * from ingest.documents order by id") == before
+        assert {job["state"] for job in jobs_for(admin, building)} == {"succeeded", "superseded"}
+        assert publish(admin, run, ["two"]) == "lost"
+        for table in ("ingest.chunks", "ingest_private.staged_chunks", "ingest.chunk_lexemes"):
+            assert rows(admin, f"select 1 from {table} where index_version = %s", building) == []
+        assert value(admin, FILL, 9) == 0
+
+    def test_only_a_version_that_never_was_active_is_cancelled(
+        self, admin: Connection, database: Database
+    ):
+        building = new_version(admin)
+        upload(database, "a.txt", ["one"])
+        fill(admin, building)
+        with pytest.raises(RefusedError, match="is active"):
+            reindex.cancel(admin, 1)
+        assert reindex.activate(admin, building, anyway=False)
+        with pytest.raises(RefusedError, match="is retired"):
+            reindex.cancel(admin, 1)
+        assert reindex.activate(admin, 1, anyway=False)
+
+    def test_the_schedule_ends_a_version_whose_time_is_over_and_names_what_is_left(
+        self, admin: Connection, database: Database
+    ):
+        building = new_version(admin)
+        upload(database, "a.txt", ["one"])
+        fill(admin, building)
+        assert reindex.activate(admin, building, anyway=False, drop_after="7d")
+        upload(database, "b.txt", ["two"])  # a job for the retired one waits
+        assert value(admin, END) == 0
+        assert state_of(admin, 1) == "retired"
+
+        later(admin, 1)
+        with database.connect("docmill_worker") as worker:
+            assert value(worker, END) > 0
+            while value(worker, END):
+                pass
+        assert state_of(admin, 1) == "dropped"
+        assert queued_for(admin, 1) == []
+        assert value(admin, FILL, 9) == 0
+        left = "select remedy from ingest_private.troubles() where trouble = 'tables_left'"
+        assert value(admin, left) == "docmill reindex drop 1"
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="no searchable"):
+            found_by(database, "one")  # of its model
+        assert sorted(found_by(database, "one", OTHER)) == ["one", "two"]
+
+        reindex.drop(admin, 1)
+        assert rows(admin, left) == []
+
+    def test_one_that_is_active_again_has_no_end(self, admin: Connection, database: Database):
+        building = new_version(admin)
+        upload(database, "a.txt", ["one"])
+        fill(admin, building)
+        assert reindex.activate(admin, building, anyway=False, drop_after="1h")
+        later(admin, 1)
+        assert reindex.activate(admin, 1, anyway=False)
+        assert value(admin, END) == 0
+        assert [state_of(admin, version) for version in (1, building)] == ["active", "retired"]
+
+
+class TestHurrying:
+    def lanes_of(self, admin: Connection, version: int) -> list[tuple[bool, int, int]]:
+        found = rows(
+            admin,
+            """select entry.is_reindex, entry.priority, job.priority as said
+                 from ingest_private.job_queue as entry join ingest.jobs as job on job.id = job_id
+                where job.index_version = %s and job.state = 'queued'""",
+            version,
+        )
+        return [(row["is_reindex"], row["priority"], row["said"]) for row in found]
+
+    def test_what_is_left_goes_like_uploads_once_somebody_wants_it(
+        self, admin: Connection, database: Database
+    ):
+        building = new_version(admin)
+        upload(database, "a.txt", ["one"])
+        assert self.lanes_of(admin, building) == [(True, 9, 9)]
+        assert not reindex.activate(admin, building, anyway=False)
+        assert self.lanes_of(admin, building) == [(False, 5, 5)]
+        upload(database, "b.txt", ["two"])
+        assert self.lanes_of(admin, building) == [(False, 5, 5)] * 2
+        documents = rows(admin, "select status, latest_job_id from ingest.documents")
+        assert {row["status"] for row in documents} == {"ready"}
+        fill(admin, building)
+        assert reindex.activate(admin, building, anyway=False)
+        # For the version that is only kept filled, nobody waits.
+        upload(database, "c.txt", ["three"])
+        assert self.lanes_of(admin, 1) == [(True, 9, 9)]
+
+    def test_what_was_missing_when_it_became_active_goes_like_uploads(
+        self, admin: Connection, database: Database
+    ):
+        for name in ("a.txt", "b.txt"):
+            upload(database, name, [name])
+        building = new_version(admin)
+        assert value(admin, FILL, 1) == 1
+        assert reindex.activate(admin, building, anyway=True)
+        assert value(admin, FILL, 9) == 1
+        assert self.lanes_of(admin, building) == [(False, 5, 5)] * 2
+
+    def test_reindexing_never_ages_not_even_after_a_pause(
+        self, admin: Connection, database: Database
+    ):
+        building = new_version(admin)
+        upload(database, "a.txt", ["one"])
+        admin.execute("insert into ingest_private.pauses (scope, key) values ('owner', 'alice')")
+        sweep = "select changed from ingest_private.apply_pauses(null)"
+        assert value(admin, sweep) == 1
+        admin.execute("delete from ingest_private.pauses")
+        assert value(admin, sweep) == 1
+        assert self.lanes_of(admin, building) == [(True, 9, 9)]
+        assert value(admin, "select aged_at = 'infinity' from ingest_private.job_queue")

@@ -19,8 +19,8 @@ MAX_TOKENS = 60
 COUNTER = LocalCounter()
 
 
-def chunks_of(*elements: Element) -> list[Chunk]:
-    return list(chunk_elements(elements, COUNTER, max_tokens=MAX_TOKENS))
+def chunks_of(*elements: Element, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> list[Chunk]:
+    return list(chunk_elements(elements, COUNTER, max_tokens=max_tokens, overlap=overlap))
 
 
 def title(text: str, depth: int = 0, page: int | None = None) -> Element:
@@ -160,22 +160,84 @@ def test_the_same_elements_give_the_same_chunks(elements: list[Element]) -> None
 
 
 @settings(max_examples=100, deadline=None)
-@given(elements=element_lists, run=st.integers(1, 3))
-def test_runs_of_a_long_section_leave_no_trace(elements: list[Element], run: int) -> None:
-    whole = chunks_of(*elements)
+@given(elements=element_lists, run=st.integers(1, 3), overlap=st.sampled_from([0, 15]))
+def test_runs_of_a_long_section_leave_no_trace(
+    elements: list[Element], run: int, overlap: int
+) -> None:
+    whole = chunks_of(*elements, overlap=overlap)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunker, "_RUN_CHUNKS", run)
-        assert chunks_of(*elements) == whole
+        assert chunks_of(*elements, overlap=overlap) == whole
+
+
+OVERLAP = 15
 
 
 @settings(max_examples=150, deadline=None)
-@given(elements=element_lists, data=st.data())
-def test_what_a_window_leaves_open_travels(elements: list[Element], data: st.DataObject) -> None:
+@given(elements=element_lists)
+def test_overlapping_chunks_are_smaller_ones_with_the_end_of_the_one_before(
+    elements: list[Element],
+) -> None:
+    own = chunks_of(*elements, max_tokens=MAX_TOKENS - OVERLAP)
+    found = chunks_of(*elements, overlap=OVERLAP)
+    assert len(found) == len(own)
+    before = None
+    for chunk, alone in zip(found, own, strict=True):
+        assert chunk.headings == alone.headings
+        assert chunk.token_count == COUNTER.count(chunk.embedded_text) <= MAX_TOKENS
+        assert chunk.content.endswith(alone.content)
+        repeated = chunk.content.removesuffix(alone.content).rstrip()
+        if repeated:
+            assert before is not None
+            assert before.content.endswith(repeated)
+            # One section: a small chunk that joined it may have left only the headings of both.
+            fewer = min(len(before.headings), len(alone.headings))
+            assert before.headings[:fewer] == alone.headings[:fewer]
+            assert COUNTER.count(repeated) <= OVERLAP
+        before = alone
+
+
+def test_a_chunk_begins_with_the_last_sentences_of_the_one_before() -> None:
+    sentences = [f"The sentence number {number} has some words." for number in range(12)]
+    first, second, *_ = chunks_of(text(" ".join(sentences)), overlap=OVERLAP)
+    (last,) = [one for one in sentences if first.content.endswith(one)]
+    assert second.content.startswith(last)
+    assert chunks_of(text(" ".join(sentences)), overlap=0) == chunks_of(text(" ".join(sentences)))
+
+
+def test_a_long_sentence_is_repeated_from_a_word_on_and_a_table_not_at_all() -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    first, second, *_ = chunks_of(text(words), overlap=OVERLAP)
+    (repeated,) = [
+        first.content[place:]
+        for place in range(len(first.content))
+        if second.content.startswith(first.content[place:] + " ")
+    ]
+    assert repeated.startswith("word")
+    assert 3 < COUNTER.count(repeated) <= OVERLAP
+
+    rows = "\n".join(["name value", *(f"row{number} value{number}" for number in range(80))])
+    pieces = chunks_of(Element("Table", rows), overlap=OVERLAP)
+    assert [row for piece in pieces for row in piece.content.split("\n")[1:]] == rows.split("\n")[
+        1:
+    ]
+
+
+def test_another_overlap_is_another_way_to_cut() -> None:
+    assert ChunkRules(400).version == ChunkRules(400, overlap=0).version
+    assert len({ChunkRules(400, overlap=overlap).version for overlap in (0, 20, 40)}) == 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(elements=element_lists, overlap=st.sampled_from([0, OVERLAP]), data=st.data())
+def test_what_a_window_leaves_open_travels(
+    elements: list[Element], overlap: int, data: st.DataObject
+) -> None:
     """Windows cut anywhere have the chunks of the whole: they share only the state."""
     cut = data.draw(st.integers(0, len(elements)))
     found: list[Chunk] = []
     state = ""
-    rules = ChunkRules(MAX_TOKENS, "local")
+    rules = ChunkRules(MAX_TOKENS, "local", overlap)
     for window, last in ((elements[:cut], False), (elements[cut:], True)):
         parts = list(chunked(window, rules, state, media_type="text/plain", last=last))
         summary = parts.pop()
@@ -183,7 +245,8 @@ def test_what_a_window_leaves_open_travels(elements: list[Element], data: st.Dat
         state = summary.state
         found += [part for part in parts if isinstance(part, Chunk)]
     assert state == ""
-    assert [replace(chunk, ordinal=n) for n, chunk in enumerate(found)] == chunks_of(*elements)
+    whole = chunks_of(*elements, overlap=overlap)
+    assert [replace(chunk, ordinal=n) for n, chunk in enumerate(found)] == whole
 
 
 @pytest.mark.parametrize("words", ["x", "的", "a\n", "[" * 50], ids=["x", "Han", "lines", "links"])

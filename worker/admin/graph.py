@@ -1,4 +1,4 @@
-"""The HNSW index of the active index version: whether it exists, and whether it is useful."""
+"""The HNSW index of an index version: whether it exists, and whether it is useful."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
@@ -6,6 +6,7 @@ from typing import Final, Literal, LiteralString
 from psycopg import sql
 
 from docmill.worker.admin.rows import fetch_rows, fetch_value
+from docmill.worker.errors import RefusedError
 from docmill.worker.store.database import Connection
 
 Choice = Literal["on", "off", "auto"]
@@ -14,7 +15,7 @@ Choice = Literal["on", "off", "auto"]
 #: `nearest_allowed`.
 ENOUGH: Final = 200_000
 
-ACTIVE: Final[LiteralString] = """
+READ: Final[LiteralString] = """
     select version.id, version.model, version.dimensions,
            coalesce((select index.indisvalid from pg_index as index
                       where index.indexrelid = to_regclass(
@@ -28,7 +29,8 @@ ACTIVE: Final[LiteralString] = """
       from ingest.index_versions as version
            left join ingest_private.chunk_fills as fill
              on fill.index_version = version.id and fill.copy = 'sketches'
-     where version.state = 'active'
+     where case when %(version)s::integer is null then version.state = 'active'
+                else version.id = %(version)s and version.state <> 'dropped' end
 """
 LARGEST: Final[LiteralString] = """
     select coalesce(max(number), 0) from (
@@ -43,9 +45,18 @@ CHOOSE: Final[LiteralString] = """
 """
 
 
+#: Ends with the connection, so a crash leaves no builder.
+BUILDER: Final[LiteralString] = """
+    select pg_try_advisory_lock(hashtext('ingest_private.hnsw'), %(version)s)
+"""
+BUILT: Final[LiteralString] = """
+    select pg_advisory_unlock(hashtext('ingest_private.hnsw'), %(version)s)
+"""
+
+
 @dataclass(frozen=True)
 class Graph:
-    """The search index of the active index version."""
+    """The search index of an index version."""
 
     version: int
     model: str
@@ -65,9 +76,9 @@ class Graph:
         return "on" if wanted else "off"
 
 
-def read_graph(connection: Connection) -> Graph | None:
-    """Read it for the active index version; None before the schema is applied."""
-    found = fetch_rows(connection, ACTIVE, {})
+def read_graph(connection: Connection, version: int | None = None) -> Graph | None:
+    """Read it for an index version, by default the active one; None if there is no such version."""
+    found = fetch_rows(connection, READ, {"version": version})
     if not found:
         return None
     [row] = found
@@ -80,14 +91,46 @@ def choose(connection: Connection, graph: Graph, choice: Choice) -> None:
     connection.execute(CHOOSE, {"version": graph.version, "choice": choice})
 
 
+def settle(connection: Connection, version: int | None = None) -> Graph:
+    """Build or drop the index of a version as its choice says. Raises RefusedError.
+
+    Removes what an unfinished build left, also where no index is wanted.
+    """
+    graph = _required(connection, version)
+    if graph.advice == "on":
+        build(connection, graph)
+    elif graph.advice == "off" or (graph.has_index and not graph.has_graph):
+        remove(connection, graph)
+    return _required(connection, version)
+
+
+def _required(connection: Connection, version: int | None) -> Graph:
+    graph = read_graph(connection, version)
+    if graph is None:
+        raise RefusedError("there is no such index version: docmill reindex status")
+    return graph
+
+
 def build(connection: Connection, graph: Graph) -> None:
     """Build the index while documents are ingested and searched.
 
     Runs outside a transaction, and takes long for many chunks; publishes do not wait for it. First
-    it removes the rest of an unfinished build.
+    it removes the rest of an unfinished build. Raises RefusedError while another connection builds
+    it, which looks the same as such a rest.
     """
     if graph.has_graph:
         return
+    if not fetch_value(connection, BUILDER, {"version": graph.version}):
+        raise RefusedError(f"another command builds the HNSW index of version {graph.version} now")
+    try:
+        _build(connection, graph)
+    finally:
+        connection.execute(BUILT, {"version": graph.version})
+
+
+def _build(connection: Connection, graph: Graph) -> None:
+    # The role may have a bound that suits requests.
+    connection.execute("set statement_timeout = 0")
     remove(connection, graph)
     connection.execute(
         sql.SQL(

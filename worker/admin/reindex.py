@@ -1,12 +1,15 @@
 """Index versions other than the active one: make, fill, activate, drop."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, Literal, LiteralString, cast
 from uuid import UUID
 
 from psycopg import errors as pg
 from psycopg import sql
 
+from docmill.worker.admin import graph as graphs
 from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
 from docmill.worker.errors import RefusedError
 from docmill.worker.store.database import Connection
@@ -22,8 +25,12 @@ _PAGE: Final = 1000
 VERSIONS: Final[LiteralString] = """
     select version.id, version.state, version.provider, version.model, version.dimensions,
            version.chunking, version.is_paused, version.created_at, version.retired_at,
+           version.drop_at, version.is_hurried,
            (select count(*) from ingest_private.published_versions as published
              where published.index_version = version.id) as documents,
+           (select coalesce(sum(published.token_count), 0)
+              from ingest_private.published_versions as published
+             where published.index_version = version.id) as published_tokens,
            case when version.state in ('building', 'retired')
                 then (select count(*)
                         from ingest_private.missing_from(version.id, null)) end as missing,
@@ -50,14 +57,12 @@ VERSIONS: Final[LiteralString] = """
      order by version.id
 """
 FAILURES: Final[LiteralString] = """
-    select coalesce(job.error_code, job.state) as error_code,
-           count(distinct job.document_id) as documents
-      from ingest.jobs as job
-           join ingest.documents as document on document.id = job.document_id
-            and document.storage_version = job.storage_version
-     where job.index_version = %(version)s and job.kind = 'reindex'
-       and job.state in ('failed', 'cancelled')
-       and ingest_private.lacks(job.index_version, document)
+    select noted.error_code, count(*) as documents
+      from ingest_private.version_failures as noted
+           join ingest.documents as document on document.id = noted.document_id
+            and document.storage_version = noted.storage_version
+     where noted.index_version = %(version)s
+       and ingest_private.lacks(noted.index_version, document)
      group by 1 order by 2 desc, 1
 """
 ACTIVE_SIZE: Final[LiteralString] = """
@@ -99,8 +104,9 @@ MISSING: Final[LiteralString] = """
 """
 ACTIVATE: Final[LiteralString] = (
     "select ingest_private.activate_index_version("
-    "%(version)s, %(anyway)s, %(active)s, %(checked_at)s)"
+    "%(version)s, %(anyway)s, %(active)s, %(checked_at)s, %(drop_after)s)"
 )
+HURRY: Final[LiteralString] = "select ingest_private.hurry_index_version(%(version)s)"
 CHECK_FROM: Final[LiteralString] = """
     select active.id as active, clock_timestamp() as checked_at
       from ingest.index_versions as active
@@ -108,8 +114,20 @@ CHECK_FROM: Final[LiteralString] = """
              on other.id = %(version)s and other.state in ('building', 'retired')
      where active.state = 'active'
 """
+LOAD_SECONDS: Final[LiteralString] = """
+    select extract(epoch from max(published.published_at) - version.created_at)::float8
+      from ingest.index_versions as version
+           join ingest_private.published_versions as published
+             on published.index_version = version.id
+           join ingest_private.published_versions as current
+             on current.document_id = published.document_id
+            and current.index_version = (
+                select id from ingest.index_versions where state = 'active')
+            and current.published_at < version.created_at
+     where version.id = %(version)s group by version.id
+"""
 RECOUNT: Final[LiteralString] = "select ingest_private.recount_documents(%(after)s, %(limit)s)"
-RETIRE: Final[LiteralString] = "select ingest_private.retire_for_good(%(version)s)"
+RETIRE: Final[LiteralString] = "select ingest_private.retire_for_good(%(version)s, %(states)s)"
 FORGET: Final[LiteralString] = "select ingest_private.forget_version_rows(%(version)s, %(limit)s)"
 PENDING: Final[LiteralString] = """
     select relname from pg_inherits join pg_class on oid = inhrelid
@@ -175,18 +193,31 @@ def missing(connection: Connection, version: int, limit: int) -> list[Row]:
     return fetch_rows(connection, MISSING, {"version": version, "limit": limit})
 
 
-def activate(connection: Connection, version: int, *, anyway: bool) -> bool:
-    """Answer searches from this version. False: documents are missing, and nothing was changed.
+def activate(
+    connection: Connection, version: int, *, anyway: bool, drop_after: str | None = None
+) -> bool:
+    """Answer searches from this version. False: documents are missing; they are hurried.
 
-    Raises RefusedError if it is active, dropped or unknown, or if a publish takes too long.
+    The former version is kept filled for `drop_after`, an interval of Postgres; None: until it is
+    dropped by hand. Raises RefusedError if it is active, dropped or unknown, or if a publish takes
+    too long.
     """
     try:
         # Check this first, because it takes long: during the change nobody can publish.
         checked = fetch_rows(connection, CHECK_FROM, {"version": version})
-        if checked and not anyway and missing(connection, version, 1):
-            return False
-        parameters = {"version": version, "anyway": anyway, "active": None, "checked_at": None}
-        is_active: Any = fetch_value(connection, ACTIVATE, parameters | dict(*checked))
+        is_complete = anyway or not (checked and missing(connection, version, 1))
+        parameters = {
+            "version": version,
+            "anyway": anyway,
+            "active": None,
+            "checked_at": None,
+            "drop_after": drop_after,
+        }
+        is_active: Any = is_complete and fetch_value(
+            connection, ACTIVATE, parameters | dict(*checked)
+        )
+        if not is_active:
+            connection.execute(HURRY, {"version": version})
     except pg.ObjectNotInPrerequisiteState as error:
         raise RefusedError(f"{error.diag.message_primary}: docmill reindex status") from None
     except pg.LockNotAvailable:
@@ -204,25 +235,81 @@ def _recount(connection: Connection) -> None:
             return
 
 
+@dataclass(frozen=True)
+class Built:
+    """The indexes of a version, and how long its documents and its indexes took."""
+
+    version: int
+    has_graph: bool
+    largest: int  #: chunks of the owner who has the most
+    #: From `start` to the last document that was there then; None if none was.
+    load_seconds: float | None
+    build_seconds: float
+
+
+def build(
+    connection: Connection, version: int, choice: graphs.Choice | None, *, anyway: bool = False
+) -> Built:
+    """Build the HNSW index of a version beside the active one, if it is useful there.
+
+    `choice` is kept for the version; None takes the one that it has, or that of the active one.
+    Safe to repeat after a crash: what that left is removed first. Needs a connection in autocommit
+    mode. Raises RefusedError, also while documents are missing, unless `anyway`.
+    """
+    graph, active = graphs.read_graph(connection, version), graphs.read_graph(connection)
+    if graph is None or active is None or graph.version == active.version:
+        raise RefusedError(f"index version {version} is not being filled: docmill reindex status")
+    if not anyway and missing(connection, version, 1):
+        raise RefusedError(
+            f"index version {version} lacks documents, and later the build takes less: wait for "
+            "docmill reindex status to say 0 missing, or use --anyway"
+        )
+    own = active.choice if graph.choice == "auto" else graph.choice
+    graphs.choose(connection, graph, choice or own)
+    started = time.monotonic()
+    graph = graphs.settle(connection, version)
+    return Built(
+        version=version,
+        has_graph=graph.has_graph,
+        largest=graph.largest,
+        load_seconds=fetch_value(connection, LOAD_SECONDS, {"version": version}),
+        build_seconds=time.monotonic() - started,
+    )
+
+
+def cancel(connection: Connection, version: int) -> None:
+    """Give up a version that never was active: its jobs end, and it is removed as by `drop`.
+
+    Raises RefusedError for any other version, and if publishes or jobs block it for too long.
+    """
+    _remove(connection, version, ["building"])
+
+
 def drop(connection: Connection, version: int) -> None:
     """Remove a version and all its contents; its row stays, as dropped.
 
     Safe to repeat after a crash. Needs a connection in autocommit mode. Raises RefusedError for the
     active version, and if publishes or jobs block it for too long.
     """
-    _retire(connection, version)
+    _remove(connection, version, ["building", "retired"])
+
+
+def _remove(connection: Connection, version: int, states: list[str]) -> None:
+    # Detaching waits for old searches, which the bound of the role may not allow.
+    connection.execute("set statement_timeout = 0")
+    _retire(connection, version, states)
     for statement in _detaching(connection, version):
         connection.execute(statement)
     # Detaching has waited for all transactions that saw the version before it was dropped; some
     # made jobs for it.
-    _retire(connection, version)
+    _retire(connection, version, states)
     while fetch_value(connection, FORGET, {"version": version, "limit": _PAGE}):
         pass
 
 
-def _retire(connection: Connection, version: int) -> None:
+def _retire(connection: Connection, version: int, states: list[str]) -> None:
     try:
-        connection.execute(RETIRE, {"version": version})
+        connection.execute(RETIRE, {"version": version, "states": states})
     except pg.ObjectNotInPrerequisiteState as error:
         raise RefusedError(f"{error.diag.message_primary}: docmill reindex status") from None
     except pg.LockNotAvailable:

@@ -58,6 +58,47 @@ class _Bucket:
         return (min(amount, share) - self.left) * self.period / share
 
 
+@dataclass(frozen=True)
+class KnownLimits:
+    """What a provider allows for one model, as its answers have told; None: it has told nothing."""
+
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    scale: float = 1.0  #: the provider's tokens for each token as docmill counts
+
+    def seconds_for(self, *, requests: int, tokens: int) -> float | None:
+        """The time that the limits allow so much in; None if none is known."""
+        limits = (
+            (requests, self.requests_per_minute),
+            (tokens * self.scale, self.tokens_per_minute),
+        )
+        seconds = [amount * 60 / limit for amount, limit in limits if limit]
+        return max(seconds, default=None)
+
+
+def known_limits(client: "redis.Redis", name: str) -> KnownLimits:
+    """What workers know of a model's limits now; nothing without Redis. Never raises."""
+    wanted = ("requests_limit", "requests_period", "tokens_limit", "tokens_period", "scale")
+    try:
+        found: Any = client.hmget(_key(name, "left"), wanted)
+    except (redis.RedisError, OSError):
+        return KnownLimits(None, None)
+    requests, requests_ms, tokens, tokens_ms, scale = (
+        None if value is None else _number(value) for value in found
+    )
+    return KnownLimits(
+        requests and requests * 60_000 / (requests_ms or 60_000),
+        tokens and tokens * 60_000 / (tokens_ms or 60_000),
+        scale or 1.0,
+    )
+
+
+def _key(name: str, part: str) -> str:
+    # The braces keep all keys on one node of a Redis cluster.
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"docmill:limits:{{{digest}}}:{part}"
+
+
 class OwnShare:
     """Decides alone how much this worker may request. Thread-safe.
 
@@ -134,10 +175,7 @@ class SharedLimits:
     ) -> None:
         """`name` is the same in all workers. A lower priority goes first; uploads have 0."""
         self._script = client.register_script(_SCRIPT)
-        # The braces keep all keys on one node of a Redis cluster.
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        parts = ("left", "line", "asked", "open", "workers")
-        self._keys = [f"docmill:limits:{{{digest}}}:{part}" for part in parts]
+        self._keys = [_key(name, part) for part in ("left", "line", "asked", "open", "workers")]
         self._worker = worker
         self._priority = priority
         self._longest_ms = round(longest_request_seconds * 1000)

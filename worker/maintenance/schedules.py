@@ -50,7 +50,7 @@ def reconcile(transaction: Transaction, _settings: WorkerSettings) -> Outcome:
 
 
 def prune(transaction: Transaction, settings: WorkerSettings) -> Outcome:
-    """Remove finished jobs, staged chunks and entries of workers that are no longer needed."""
+    """Remove finished jobs, staged chunks, workers and index versions that are no longer needed."""
     keep_jobs = timedelta(days=settings.keep_jobs_days)
     keep_staged = timedelta(days=settings.keep_staged_days)
     pruned = None
@@ -59,7 +59,16 @@ def prune(transaction: Transaction, settings: WorkerSettings) -> Outcome:
             pruned = maintenance.prune(connection, keep_jobs=keep_jobs, keep_staged=keep_staged)
         if pruned:
             log.info("rows_pruned", count=pruned)
+    _until_none_is_left(transaction, maintenance.end_due_versions)
     return Outcome(0)
+
+
+def _until_none_is_left(transaction: Transaction, step: Callable[[Connection], int]) -> None:
+    """Call it until it returns 0, each time in a transaction of its own."""
+    while True:
+        with transaction() as connection:
+            if not step(connection):
+                return
 
 
 def retry_failed(transaction: Transaction, settings: WorkerSettings) -> Outcome:

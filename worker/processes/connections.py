@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
 from secrets import token_hex
@@ -17,7 +18,14 @@ from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from docmill.worker.clients.shared_limits import REDIS_SECONDS, REINDEX, UPLOADS, SharedLimits
+from docmill.worker.clients.shared_limits import (
+    REDIS_SECONDS,
+    REINDEX,
+    UPLOADS,
+    KnownLimits,
+    SharedLimits,
+    known_limits,
+)
 from docmill.worker.errors import JobError, SettingsError
 from docmill.worker.log import get_logger, redact
 from docmill.worker.models import IndexSettings, IndexVersion
@@ -119,25 +127,41 @@ def build_limits(
     settings: EmbedderSettings, redis_url: str
 ) -> Callable[[IndexVersion, bool], Limits]:
     """Limits that are shared with whoever uses the same Redis, by index version and purpose."""
-    client = redis.Redis.from_url(
-        redis_url,
-        socket_connect_timeout=REDIS_SECONDS,
-        socket_timeout=REDIS_SECONDS,
-        # Whoever gets no answer goes on alone, at once.
-        retry=Retry(NoBackoff(), 0),
-    )
+    client = _limits_client(redis_url)
     worker = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
 
     def limits(index: IndexVersion, is_reindex: bool) -> Limits:
         return SharedLimits(
             client,
-            f"{index.provider} {index.model}",
+            _limits_name(index.provider, index.model),
             worker=worker,
             priority=REINDEX if is_reindex else UPLOADS,
             longest_request_seconds=settings.embedding_timeout_seconds,
         )
 
     return limits
+
+
+def limits_of(provider: str, model: str, redis_url: str | None) -> KnownLimits:
+    """What is known of the limits of a model; nothing before workers have used it. Never raises."""
+    if redis_url is None:
+        return KnownLimits(None, None)
+    with closing(_limits_client(redis_url)) as client:
+        return known_limits(client, _limits_name(provider, model))
+
+
+def _limits_client(redis_url: str) -> "redis.Redis":
+    return redis.Redis.from_url(
+        redis_url,
+        socket_connect_timeout=REDIS_SECONDS,
+        socket_timeout=REDIS_SECONDS,
+        # Whoever gets no answer goes on alone, at once.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _limits_name(provider: str, model: str) -> str:
+    return f"{provider} {model}"
 
 
 def first_index(settings: EmbedderSettings, *, chunk_tokens: int) -> IndexSettings:

@@ -32,6 +32,7 @@ PROBES_WANTED: Final[LiteralString] = """
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick(%(work)s)"
 NOTE_PROBE: Final[LiteralString] = "select ingest_private.note_probe(%(dependency)s, %(served)s)"
 PRUNE: Final[LiteralString] = "select ingest_private.prune(%(keep_jobs)s, %(keep_staged)s)"
+END_DUE_VERSIONS: Final[LiteralString] = "select ingest_private.end_due_versions()"
 ACTIVE_INDEX: Final[LiteralString] = """
     select active.*, made.*
       from ingest_private.active_index_version() as active
@@ -166,6 +167,14 @@ def note_tick(connection: Connection, work: str) -> None:
 def prune(connection: Connection, *, keep_jobs: timedelta, keep_staged: timedelta) -> int:
     """Remove a bounded number of old rows; returns how many."""
     return int(_scalar(connection, PRUNE, {"keep_jobs": keep_jobs, "keep_staged": keep_staged}))
+
+
+def end_due_versions(connection: Connection) -> int:
+    """End versions whose time is over, and remove some of their rows; 0: none are left.
+
+    Their tables stay until an operator drops them.
+    """
+    return int(_scalar(connection, END_DUE_VERSIONS, {}))
 
 
 def active_index_version(connection: Connection) -> IndexVersion | None:

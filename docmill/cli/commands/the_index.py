@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from docmill.cli.app import INDEX, app, group, help_without_command
-from docmill.cli.options import MOST, DryRun, Json, Lane, LaneOption, Owner, Yes, not_empty, text
+from docmill.cli.options import (
+    MOST,
+    DryRun,
+    Json,
+    Lane,
+    LaneOption,
+    Owner,
+    Yes,
+    age,
+    not_empty,
+    text,
+)
 
 index_app = group("index", INDEX)
 reindex_app = group("reindex", INDEX)
@@ -15,6 +26,15 @@ reindex_app = group("reindex", INDEX)
 
 Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, max=MOST)]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Even if documents are missing.")]
+DropAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--drop-after",
+        metavar="AGE",
+        help="Keep the former version filled for this long: 12h, 7d.",
+        callback=age,
+    ),
+]
 
 
 class HnswChoice(StrEnum):
@@ -89,6 +109,9 @@ def reindex_start(
     chunk_tokens: Annotated[
         int | None, typer.Option(min=32, max=6000, help="The most tokens in a chunk.")
     ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, max=3000, help="Tokens repeated of the chunk before.")
+    ] = None,
     document_prefix: Annotated[
         str | None, typer.Option(help="Text put before each chunk.", callback=text)
     ] = None,
@@ -115,6 +138,7 @@ def reindex_start(
             "model": model,
             "dimensions": dimensions,
             "chunk_tokens": chunk_tokens,
+            "overlap": overlap,
             "document_prefix": document_prefix,
             "query_prefix": query_prefix,
             "sends_dimensions": send_dimensions,
@@ -150,15 +174,35 @@ def reindex_resume(version: Version) -> int:
     return reindex.pause(version, is_paused=False)
 
 
+@reindex_app.command("build")
+def reindex_build(
+    version: Version,
+    hnsw: Annotated[
+        HnswChoice | None,
+        typer.Option("--hnsw", help="Default: what the active version was told."),
+    ] = None,
+    anyway: Anyway = False,
+    json: Json = False,
+) -> int:
+    """Build the indexes of a filled version.
+
+    Searches and uploads go on. It may be stopped and run again.
+    """
+    from docmill.cli import reindex
+
+    return reindex.build(version, None if hnsw is None else hnsw.value, anyway=anyway, as_json=json)
+
+
 @reindex_app.command("activate")
 def reindex_activate(
     version: Version,
     anyway: Anyway = False,
+    drop_after: DropAfter = None,
 ) -> int:
     """Answer searches from another version, once it is filled."""
     from docmill.cli import reindex
 
-    return reindex.activate(version, anyway=anyway)
+    return reindex.activate(version, anyway=anyway, drop_after=drop_after)
 
 
 @reindex_app.command("compare")
@@ -183,11 +227,19 @@ def reindex_compare(
 
 
 @reindex_app.command("rollback")
-def reindex_rollback(anyway: Anyway = False) -> int:
+def reindex_rollback(anyway: Anyway = False, drop_after: DropAfter = None) -> int:
     """Answer searches from the previously active version again."""
     from docmill.cli import reindex
 
-    return reindex.rollback(anyway=anyway)
+    return reindex.rollback(anyway=anyway, drop_after=drop_after)
+
+
+@reindex_app.command("cancel")
+def reindex_cancel(version: Version) -> int:
+    """Give up a version that is being filled."""
+    from docmill.cli import reindex
+
+    return reindex.cancel(version)
 
 
 @reindex_app.command("drop")

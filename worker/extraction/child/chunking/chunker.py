@@ -12,6 +12,8 @@ only on the elements, and not on how a document was cut into windows.
 - Places to cut a long section depend on its text, so an inserted line changes few chunks: see
   packing.py.
 - Memory is bounded for any elements: a long section is passed on in parts.
+- If chunks overlap, each chunk of a section after the first begins with the end of the chunk before
+  it. Documents are cut as if chunks were smaller by the overlap, so all of the above stays true.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,6 +29,7 @@ from docmill.worker.extraction.child.chunking.blocks import (
     fitting,
     joined_text,
 )
+from docmill.worker.extraction.child.chunking.overlap import end_of
 from docmill.worker.extraction.child.chunking.packing import Packer
 from docmill.worker.extraction.child.chunking.tokens import TokenCounter
 from docmill.worker.extraction.shared.protocol import (
@@ -62,6 +65,7 @@ class Section:
     headings: tuple[str, ...]
     blocks: Blocks = field(default_factory=Blocks)
     goes_on: bool = False  #: the next section continues it
+    continues: bool = False  #: it begins within the section of the chunk before it
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,16 @@ class ChunkState:
     section: Section = field(default_factory=lambda: Section(()))  #: the current one
     has_content: bool = False  #: whether that section has any content
     open: list[Block] = field(default_factory=list)  #: its blocks that are in no chunk so far
+    is_begun: bool = False  #: whether a chunk was made of that section
     held: Section | None = None  #: the last chunk, which the next one may join
+    tail: list[Block] = field(default_factory=list)  #: the end of the chunk before it
 
 
 def chunk_elements(
-    elements: Iterable[Element], counter: TokenCounter, *, max_tokens: int
+    elements: Iterable[Element], counter: TokenCounter, *, max_tokens: int, overlap: int = 0
 ) -> Iterator[Chunk]:
-    """Chunks of at most `max_tokens` tokens, headings included, in reading order."""
-    chunker = Chunker(counter, max_tokens=max_tokens, state=ChunkState())
+    """Chunks of at most `max_tokens` tokens, headings and overlap included, in reading order."""
+    chunker = Chunker(counter, max_tokens=max_tokens, overlap=overlap, state=ChunkState())
     found = chain(chain.from_iterable(map(chunker.add, elements)), _last(chunker))
     for ordinal, chunk in enumerate(found):
         yield replace(chunk, ordinal=ordinal)
@@ -102,10 +108,14 @@ def _last(chunker: "Chunker") -> Iterator[Chunk]:
 class Chunker:
     """Takes elements, and returns chunks as soon as they are complete. Remembers only its state."""
 
-    def __init__(self, counter: TokenCounter, *, max_tokens: int, state: ChunkState) -> None:
+    def __init__(
+        self, counter: TokenCounter, *, max_tokens: int, overlap: int = 0, state: ChunkState
+    ) -> None:
         self._counter = counter
-        self._max_tokens = max_tokens
-        self._measured: tuple[tuple[str, ...], int] = (), max_tokens  #: see _room
+        self._overlap = overlap
+        self._most = max_tokens
+        self._own = max_tokens - overlap  #: of a chunk, without the end of the one before it
+        self._measured: tuple[tuple[str, ...], int] = (), self._own  #: see _room
         self._packer: Packer | None = None  #: of the current section; made from the state
         self._held_chunk: Chunk | None = None  #: that of the state, if it is known
         self.state = state
@@ -150,7 +160,7 @@ class Chunker:
         state = self.state
         above = [held for held in state.path if held.depth < heading.depth]
         path = [*above, heading]
-        if self._max_tokens - self._room(_texts(path)) <= self._max_tokens // _HEADINGS_SHARE:
+        if self._own - self._room(_texts(path)) <= self._own // _HEADINGS_SHARE:
             state.path, state.has_content = path, False
             state.section = Section(_texts(path))
         else:
@@ -169,14 +179,14 @@ class Chunker:
         for block in blocks_of(element, text, self._counter, room):
             blocks = state.section.blocks
             blocks.append(block)
-            if blocks.cost > _RUN_CHUNKS * self._max_tokens or blocks.characters > _RUN_CHARACTERS:
+            if blocks.cost > _RUN_CHUNKS * self._own or blocks.characters > _RUN_CHARACTERS:
                 yield replace(state.section, goes_on=True)
                 state.section = Section(state.section.headings)
 
     def _room(self, headings: tuple[str, ...]) -> int:
         """About how many tokens the text of a chunk under these headings may have."""
         if self._measured[0] != headings:
-            room = self._max_tokens - self._counter.count(headings_line(headings))
+            room = self._own - self._counter.count(headings_line(headings))
             self._measured = headings, room
         return self._measured[1]
 
@@ -192,7 +202,7 @@ class Chunker:
         else:
             for group in packer.finish():
                 yield from self._hold(*self._fitted(group, section.headings, packer))
-            self._packer, self.state.open = None, []
+            self._packer, self.state.open, self.state.is_begun = None, [], False
 
     def _fitted(
         self, group: list[Block], headings: tuple[str, ...], packer: Packer
@@ -201,7 +211,9 @@ class Chunker:
         taken, chunk, rest = self._fit(group, headings)
         if rest:
             packer.put_back(rest)
-        return Section(headings, Blocks(taken)), chunk
+        found = Section(headings, Blocks(taken), continues=self.state.is_begun)
+        self.state.is_begun = True
+        return found, chunk
 
     def _fit(
         self, group: list[Block], headings: tuple[str, ...]
@@ -215,7 +227,7 @@ class Chunker:
         for tried in count():
             chunk = _chunk(headings, taken)
             tokens = self._counter.count(chunk.embedded_text)
-            excess = tokens - self._max_tokens
+            excess = tokens - self._own
             if excess <= 0:
                 break
             fewer = self._fewer(taken, excess, halve=tried >= _TRIES)
@@ -238,32 +250,46 @@ class Chunker:
         if held is None:
             return
         if self._held_chunk is not None:
-            yield self._held_chunk
+            yield self._overlapped(self._held_chunk, held)
             return
-        rest = held.blocks.all
+        rest, continues = held.blocks.all, held.continues
         while rest:
-            _taken, chunk, rest = self._fit(rest, held.headings)
-            yield chunk
+            taken, chunk, rest = self._fit(rest, held.headings)
+            yield self._overlapped(chunk, Section(held.headings, Blocks(taken), False, continues))
+            continues = True
+
+    def _overlapped(self, chunk: Chunk, found: Section) -> Chunk:
+        """The chunk, with as much of the end of the chunk before it as fits, if it continues it."""
+        if not self._overlap:
+            return chunk
+        tail = self.state.tail if found.continues else []
+        self.state.tail = end_of(found.blocks.all, self._counter, self._overlap)
+        for skipped in range(len(tail)):
+            longer = _chunk(found.headings, [*tail[skipped:], *found.blocks.all])
+            tokens = self._counter.count(longer.embedded_text)
+            if tokens <= self._most:
+                return replace(longer, token_count=tokens)
+        return chunk
 
     def _joined(self, left: Section, right: Section) -> Section | None:
         """Two neighbours as one; None if they should stay separate, or would be too long."""
         if not (self._is_small(left) or self._is_small(right)):
             return None
-        if left.blocks.cost + right.blocks.cost > _SURELY_TOO_MANY * self._max_tokens:
+        if left.blocks.cost + right.blocks.cost > _SURELY_TOO_MANY * self._own:
             return None
         common = _common_prefix(left.headings, right.headings)
         # Headings that are not kept become lines of the text.
         blocks = Blocks([*self._inlined(left, common), *self._inlined(right, common)])
-        joined = Section(common, blocks)
+        joined = Section(common, blocks, continues=left.continues)
         spare = self._room(common) - blocks.cost
-        if spare > self._max_tokens // _SURE_SHARE:
+        if spare > self._own // _SURE_SHARE:
             return joined
         tokens = self._counter.count(_chunk(common, blocks.all).embedded_text)
-        return joined if tokens <= self._max_tokens else None
+        return joined if tokens <= self._own else None
 
     def _is_small(self, section: Section) -> bool:
         blocks = section.blocks
-        if blocks.cost < self._max_tokens // _SMALL_SHARE:
+        if blocks.cost < self._own // _SMALL_SHARE:
             return True
         few = sum(len(block.text) for block in blocks.all[:_FEW_CHARACTERS]) < _FEW_CHARACTERS
         return few and len(joined_text(blocks.all)) < _FEW_CHARACTERS

@@ -25,8 +25,10 @@ def packed(state: ChunkState, shown: list[str]) -> str:
         "path": [asdict(heading) for heading in state.path],
         "section": _section_json(state.section),
         "has_content": state.has_content,
+        "is_begun": state.is_begun,
         "held": state.held and _section_json(state.held),
         "open": [asdict(block) for block in state.open],
+        "tail": [asdict(block) for block in state.tail],
         "shown": shown,
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
@@ -45,12 +47,15 @@ def unpacked(text: str) -> tuple[ChunkState, list[str]]:
     if unpacker.unconsumed_tail:
         raise JobError("corrupt", "state")
     body = json.loads(data)
+    # The former release kept states without overlap: what `get` asks for is not in them.
     state = ChunkState(
         path=[Heading(**heading) for heading in body["path"]],
         section=_section(body["section"]),
         has_content=body["has_content"],
+        is_begun=body.get("is_begun", False),
         held=body["held"] and _section(body["held"]),
         open=_blocks(body["open"]).all,
+        tail=_blocks(body.get("tail", [])).all,
     )
     return state, body["shown"]
 
@@ -60,11 +65,17 @@ def _section_json(section: Section) -> JsonObject:
         "headings": section.headings,
         "blocks": _blocks_json(section.blocks),
         "goes_on": section.goes_on,
+        "continues": section.continues,
     }
 
 
 def _section(body: dict[str, Any]) -> Section:
-    return Section(tuple(body["headings"]), _blocks(body["blocks"]), body["goes_on"])
+    return Section(
+        tuple(body["headings"]),
+        _blocks(body["blocks"]),
+        goes_on=body["goes_on"],
+        continues=body.get("continues", False),
+    )
 
 
 def _blocks_json(blocks: Blocks) -> list[JsonObject]:

@@ -24,7 +24,9 @@ def chunked(
     Raises JobError.
     """
     found, shown = unpacked(state)
-    chunker = Chunker(counter_for(rules.counter), max_tokens=rules.max_tokens, state=found)
+    chunker = Chunker(
+        counter_for(rules.counter), max_tokens=rules.max_tokens, overlap=rules.overlap, state=found
+    )
     running = RunningLines(shown)
     if media_type == media_types.PDF:
         parts = running.without_repeats(parts)
