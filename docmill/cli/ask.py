@@ -11,7 +11,7 @@ from docmill.worker.asking import Delta, Result, answer, find, servers_of
 from docmill.worker.clients.chat import ChatClient
 from docmill.worker.clients.reranker import RerankServer
 from docmill.worker.errors import UsageError
-from docmill.worker.grounding import PROMPTS, Passage
+from docmill.worker.grounding import PROMPTS, Passage, storable
 from docmill.worker.settings.processes import Settings
 
 FIELDS = (
@@ -61,7 +61,7 @@ async def _ask(
 def _write(text: str) -> None:
     # The answer may repeat text of a document, so remove control characters: they can rewrite the
     # terminal.
-    plain = "\n".join(cell(line) for line in text.split("\n"))
+    plain = "\n".join(cell(line) for line in storable(text).split("\n"))
     console().print(plain, end="")
 
 

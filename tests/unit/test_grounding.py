@@ -170,8 +170,9 @@ CASES: Final = {
         f"{NONCE} [1]\n",
         "[0001] [99999] \t[2]",
         "a [8] b",
+        "\0a\ud83d\ude00 [1] \ude00\ud83d. \ud83d",
     ],
-    "queries": ["", "\n \n a b \n c", "😀" * 700],
+    "queries": ["", "\n \n a b \n c", "😀" * 700, "\0\n\ud83d\ude00 \udc00?\0"],
 }
 _SCRIPT: Final = """
 import * as g from %s;

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
+from docmill.worker.grounding.answers import storable
 from docmill.worker.grounding.prompts import CITATION, PROMPTS, filled, tokens_of
 
 
@@ -38,7 +39,7 @@ def rewrite_messages(question: str, history: Sequence[Message]) -> list[Message]
 
 def query_of(written: str, question: str) -> str:
     """The query to search for: the model's text, or the user's question if that is empty."""
-    lines = (line.strip() for line in written.split("\n"))
+    lines = (line.strip() for line in storable(written).split("\n"))
     return next((line for line in lines if line), question)[: PROMPTS.query_characters]
 
 
