@@ -75,7 +75,8 @@ def messages(shell: Shell) -> list[tuple[str, str]]:
     """What is stored for the owner: each role and text, in order."""
     with psycopg.connect(shell.status_of_stack()["database_url"]) as admin:
         return admin.execute(
-            "select role, content from ingest.messages where owner_id = %s order by turn, role desc",
+            """select role, content from ingest.messages
+                where owner_id = %s order by turn, role desc""",
             [OWNER],
         ).fetchall()
 
