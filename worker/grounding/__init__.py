@@ -10,6 +10,7 @@ from docmill.worker.grounding.messages import (
     answer_messages,
     query_of,
     rewrite_messages,
+    unquoted,
 )
 from docmill.worker.grounding.prompts import PROMPTS
 
@@ -26,4 +27,5 @@ __all__ = [
     "query_of",
     "rewrite_messages",
     "storable",
+    "unquoted",
 ]

@@ -1,5 +1,6 @@
 """The messages that are sent to a model."""
 
+import re
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -41,6 +42,15 @@ def query_of(written: str, question: str) -> str:
     """The query to search for: the model's text, or the user's question if that is empty."""
     lines = (line.strip() for line in storable(written).split("\n"))
     return next((line for line in lines if line), question)[: PROMPTS.query_characters]
+
+
+def unquoted(query: str) -> str:
+    """The query without quotes.
+
+    Passages must hold a quoted text word for word; if none does, a question is searched for again
+    without quotes.
+    """
+    return re.sub('["„“”«»]', " ", query)
 
 
 def _fitting(history: Sequence[Message]) -> list[Message]:

@@ -105,6 +105,12 @@ export function queryOf(written: string, question: string): string {
   return [...line].slice(0, prompts.query_characters).join("");
 }
 
+/**
+ * The query without quotes. Passages must hold a quoted text word for word; if none does, a question
+ * is searched for again without quotes.
+ */
+export const unquoted = (query: string) => query.replace(/["„“”«»]/g, " ");
+
 // The newest pairs of question and answer that fit. Their citations are removed, because the old
 // numbers would name new sources.
 function fitting(history: Message[]): Message[] {

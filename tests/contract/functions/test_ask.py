@@ -222,6 +222,16 @@ class TestAnswers:
         assert (chat.texts[-1], chat.bodies[-1]["model"]) == ("query: Who did it?", "another")
         assert ask(function).of("result")["outcome"] == "answered"
 
+    def test_are_looked_for_again_without_quotes_that_no_passage_has(
+        self, function: Function, chat: FakeOpenAI
+    ):
+        question = 'Who "did it all"?'
+        sources = ask(function, question).of("sources")
+        assert {one["content"] for one in sources["sources"]} == {"Bob did it.", "Eve did it not."}
+        assert sources["query"] == question
+        sources = ask(function, 'Who "did it not"?').of("sources")["sources"]
+        assert [one["content"] for one in sources] == ["Eve did it not."]
+
     @pytest.mark.parametrize("written", ["It was Bob.", "It was Bob [9].", PROMPTS.not_found])
     def test_that_cite_nothing_are_not_found(
         self, function: Function, chat: FakeOpenAI, written: str
