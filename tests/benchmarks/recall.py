@@ -113,43 +113,46 @@ def fill(
     callers = []
     for size in sizes:
         vectors = KINDS[kind](generator, width, size)
-        made = write(admin, version, f"caller {size}", vectors)
+        made = _of(admin, version, f"caller {size}", vectors)
         if kind == "half replaced":
             made = _replace_half(admin, version, made, generator)
         callers.append(made)
-    others = clusters(generator, width, owners * CHUNKS_OF_OTHERS)
-    for number in range(owners):
-        start = number * CHUNKS_OF_OTHERS
-        write(admin, version, f"owner {number}", others[start : start + CHUNKS_OF_OTHERS])
+    names = [f"owner {number}" for number in range(owners) for _ in range(CHUNKS_OF_OTHERS)]
+    write(admin, version, names, clusters(generator, width, len(names)).astype(np.float16))
     place_chunks(admin, version)
     return model, callers
 
 
-def write(admin: Connection, version: int, owner: str, vectors: Any) -> Caller:
-    """Chunks of one owner, in documents of 20, in the form that publishes leave."""
-    stored = np.asarray(vectors).astype(np.float16)
-    ids = [uuid4() for _ in stored]
-    documents = [uuid4() for _ in range(-(-len(ids) // PER_DOCUMENT))]
-    admin.cursor().executemany(
-        """insert into ingest.documents (id, object_id, bucket_id, object_name, owner_id,
-                                         storage_version, status, searchable)
-           values (%s, gen_random_uuid(), 'docs', %s, %s, 'v', 'ready', true)""",
-        [(one, f"{owner}/{one}", owner) for one in documents],
-    )
+def write(admin: Connection, version: int, owners: Sequence[str], vectors: Any) -> list[UUID]:
+    """Chunks of these owners, in the form that publishes leave; return their ids.
+
+    Neighbours of one owner are in documents of 20.
+    """
+    ids = [uuid4() for _ in owners]
+    documents: list[UUID] = []
+    for row, owner in enumerate(owners):
+        begins = row % PER_DOCUMENT == 0 or owner != owners[row - 1]
+        documents.append(uuid4() if begins else documents[-1])
+    with admin.cursor().copy(
+        """copy ingest.documents (id, object_id, bucket_id, object_name, owner_id, storage_version,
+                                  status, searchable) from stdin"""
+    ) as copy:
+        for document, owner in dict(zip(documents, owners, strict=True)).items():
+            copy.write_row((document, uuid4(), "docs", str(document), owner, "v", "ready", True))
     copy_chunks(
         admin,
         version,
         (
-            ChunkRow(one, document, document, owner, "owner", "word", vector)
-            for one, document, vector in zip(
-                ids,
-                (documents[row // PER_DOCUMENT] for row in range(len(ids))),
-                stored,
-                strict=True,
-            )
+            ChunkRow(chunk, document, document, owner, "owner", "word", vector)
+            for chunk, document, owner, vector in zip(ids, documents, owners, vectors, strict=True)
         ),
     )
-    return Caller(owner, ids, stored)
+    return ids
+
+
+def _of(admin: Connection, version: int, owner: str, vectors: Any) -> Caller:
+    stored = np.asarray(vectors).astype(np.float16)
+    return Caller(owner, write(admin, version, [owner] * len(stored), stored), stored)
 
 
 def _replace_half(admin: Connection, version: int, made: Caller, generator: Generator) -> Caller:
@@ -158,7 +161,7 @@ def _replace_half(admin: Connection, version: int, made: Caller, generator: Gene
     admin.execute(
         "delete from ingest.chunks where index_version = %s and id = any(%s)", [version, gone]
     )
-    more = write(admin, version, made.owner, clusters(generator, made.vectors.shape[1], len(gone)))
+    more = _of(admin, version, made.owner, clusters(generator, made.vectors.shape[1], len(gone)))
     return Caller(
         made.owner, [*made.ids[1::2], *more.ids], np.concatenate([made.vectors[1::2], more.vectors])
     )
