@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
-	bench-engine bench-idle-upload bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search \
+	bench-engine bench-idle-upload bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search bench-recall \
 	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers simulate eval upgrade-fixture format \
 	constraints clean
 
@@ -118,6 +118,9 @@ bench-reindex: $(VENV)/.dev ## Measure filling another index version; OPTIONS='-
 
 simulate: $(VENV)/.dev ## Say what binds at how many documents a day, if a check on real loads passes
 	@$(BIN)/python -m tests.benchmarks.simulate $(OPTIONS)
+
+bench-recall: $(VENV)/.dev ## Measure what searches find in collections that mislead an index
+	$(BIN)/python -m tests.benchmarks.recall $(OPTIONS)
 
 eval: $(VENV)/.dev ## Measure how well search finds what is asked; OPTIONS='--set FOLDER --keep'
 	$(BIN)/python -m tests.eval $(OPTIONS)

@@ -16,6 +16,7 @@ from docmill.worker.grounding import (
     make_nonce,
     query_of,
     rewrite_messages,
+    unquoted,
 )
 from docmill.worker.settings.parts import ChatSettings
 
@@ -90,7 +91,10 @@ async def find(
     query = question
     if history:
         query = query_of(await chat.complete(rewrite_messages(question, history)), question)
-    return Found(query, await rerank(reranker, query, await search(query)))
+    passages = await search(query)
+    if not passages and unquoted(query) != query:
+        passages = await search(unquoted(query))
+    return Found(query, await rerank(reranker, query, passages))
 
 
 async def answer(

@@ -141,6 +141,9 @@ class Asking:
                         yield _sent("sources", _sources(asked, found.query, sources))
         except AskError as error:
             yield _sent("error", {"code": error.code, "error": str(error)})
+        except Exception:  # a stream that only ends would look like a lost connection
+            log.exception("answer_failed")
+            yield _sent("error", {"code": "internal_error", "error": "something went wrong"})
 
     async def _record(
         self, asked: _Asked, sources: Sequence[Passage], checked: CheckedAnswer

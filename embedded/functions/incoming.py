@@ -42,4 +42,6 @@ def text_of(body: Any, name: str, most_characters: int) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise RefusedError(400, f"{name} is not valid Unicode") from None
+    if "\0" in text:  # PostgreSQL stores no such text
+        raise RefusedError(400, f"{name} holds the character NUL")
     return text

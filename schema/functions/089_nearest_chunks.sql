@@ -42,7 +42,8 @@ $$;
 --   one of the 20 best is in the farther half of those compared, so others may lie beyond them;
 --   the chunks beyond may be nearer than the best p_k. How far they are is estimated from those
 --   compared: a straight line from signs to distance, at the signs of the last one, less four
---   standard deviations.
+--   standard deviations. These are at least what signs of random vectors have (2/pi of the variance
+--   is explained), because those compared may all be of one dense document, and others not.
 create or replace function ingest_private.nearest_of(
     p_index_version integer, p_embedding extensions.vector, p_k integer, p_ids uuid[],
     p_distances double precision[], p_few integer, p_all integer,
@@ -62,13 +63,15 @@ declare
          beyond as (
              select coalesce(regr_intercept(distance, signs)
                              + regr_slope(distance, signs) * max(signs), avg(distance))
-                    - 4 * sqrt(regr_syy(distance, signs) / count(*)
-                               * greatest(1 - coalesce(regr_r2(distance, signs), 0), 0)) as nearest
+                    - 4 * greatest(
+                          sqrt(regr_syy(distance, signs) / count(*)
+                               * greatest(1 - coalesce(regr_r2(distance, signs), 0), 0)),
+                          avg(distance) * %2$s) as nearest
                from compared)
          select array_agg(found.id), array_agg(found.distance), max(found.signs),
                 (select beyond.nearest from beyond)
            from (select * from compared order by distance, id limit $4) as found',
-        p_index_version);
+        p_index_version, 0.75 / sqrt(extensions.vector_dims(p_embedding)));
     v_all constant integer := coalesce(cardinality(p_ids), 0);
     v_best constant integer := greatest(p_k, 20);
     v_tried integer;

@@ -75,13 +75,14 @@ $$;
 -- text_query: reads a query. Each word, code and "phrase" is a term; a word matches as written or
 -- by its stem in any of these languages. `must` holds the phrases that every hit has, and the -word
 -- or -"phrase" that no hit has. word* matches words that begin like this. `weights` is 0.1 for stop
--- words. There are 40 terms at most. Any text is a valid query.
+-- words. The first 40 words and phrases count. Any text is a valid query.
 create or replace function ingest_search.text_query(
     p_query text, p_stemmers text[], out terms tsquery[], out weights real[], out must tsquery)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
     v_part text[];
     v_phrase tsquery;
+    v_left_out integer := 0;
 begin
     terms := '{}';
     weights := '{}';
@@ -92,7 +93,7 @@ begin
                  '(-?)"([^"]*)"?|(?<![^\s])-([^-[:digit:]\s"][^\s"]*)|([^\s"]+)', 'g')
                    as parts (part)
     loop
-        exit when cardinality(terms) >= 40;
+        exit when cardinality(terms) + v_left_out >= 40;
         if v_part[4] is not null then
             select text_query.terms || coalesce(array_agg(made.term), '{}'),
                    text_query.weights || coalesce(array_agg(made.weight), '{}')
@@ -106,6 +107,7 @@ begin
             weights := weights || 1::real;
         else
             v_phrase := !!v_phrase;
+            v_left_out := v_left_out + 1;
         end if;
         must := coalesce(must && v_phrase, v_phrase, must);
     end loop;

@@ -21,27 +21,32 @@ begin
 end
 $$;
 
--- stemmers_in: the languages of this owner's chunks; null: of everybody's chunks.
+-- stemmers_in: the languages of this owner's chunks; null: of everybody's chunks. Each language is
+-- looked up between two bounds: beyond them may be thousands of rows that another transaction has
+-- not committed, and each of them would be looked at. The order names the only index that has it.
 create or replace function ingest_search.stemmers_in(p_index_version integer, p_owner_id text)
 returns text[]
 language plpgsql stable security invoker
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_sort = off set enable_bitmapscan = off as $$
 begin
-    -- The first row that is not before it; only one index has this order.
     return array(
         select language.name
           from unnest(array['english', 'german', 'french', 'spanish', 'italian', 'portuguese',
                             'dutch', 'swedish', 'danish', 'finnish', 'russian', 'turkish'])
                    as language (name)
-               cross join lateral (
-                   select held.index_version, held.stemmer, held.owner_id
-                     from ingest.chunk_lexemes as held
+         where case when p_owner_id is null then (
+                   select true from ingest.chunk_lexemes as held
+                    where (held.index_version, held.stemmer) >= (p_index_version, language.name)
+                      and (held.index_version, held.stemmer) <= (p_index_version, language.name)
+                    order by held.index_version, held.stemmer, held.owner_id limit 1)
+               else (
+                   select true from ingest.chunk_lexemes as held
                     where (held.index_version, held.stemmer, held.owner_id)
-                          >= (p_index_version, language.name, coalesce(p_owner_id, ''))
-                    order by held.index_version, held.stemmer, held.owner_id limit 1) as first
-         where first.index_version = p_index_version and first.stemmer = language.name
-           and (p_owner_id is null or first.owner_id = p_owner_id));
+                          >= (p_index_version, language.name, p_owner_id)
+                      and (held.index_version, held.stemmer, held.owner_id)
+                          <= (p_index_version, language.name, p_owner_id)
+                    order by held.index_version, held.stemmer, held.owner_id limit 1) end);
 end
 $$;
 

@@ -2,7 +2,9 @@
 -- scores, at most twice p_candidates; only of these documents, unless they are null. The scores of
 -- both lists are scaled to 0 to 1 and added by their weights. The best chunk of a list has 1, and
 -- the last chunk of a full list has 0. A chunk that is missing in a list has 0 there. The default
--- weights of hybrid_search were the best of those measured: see docs/evaluation.md.
+-- weights of hybrid_search were the best of those measured: see docs/evaluation.md. What the query
+-- requires or leaves out holds for both lists: then the list by the embedding is made of the 200
+-- nearest chunks.
 create or replace function ingest_search.fused_candidates(
     p_index_version integer, p_query_text text, p_query_embedding extensions.vector,
     p_documents uuid[], p_candidates integer, p_vector_weight double precision default 1,
@@ -23,13 +25,14 @@ declare
     v_text_scores double precision[];
     v_vector_ids uuid[];
     v_vector_scores double precision[];
+    v_must tsquery;
 begin
     if not v_has_text and not v_has_vector then
         raise exception 'there is nothing to search for: query_text and query_embedding are empty'
             using errcode = 'invalid_parameter_value';
     end if;
     if not coalesce(p_vector_weight >= 0 and p_text_weight >= 0
-                    and p_vector_weight + p_text_weight < 'infinity'
+                    and greatest(p_vector_weight, p_text_weight) <= 1e100
                     and v_vector_weight + v_text_weight > 0, false) then
         raise exception 'vector_weight and text_weight must not be negative, nor all of them 0'
             using errcode = 'invalid_parameter_value';
@@ -40,10 +43,18 @@ begin
                    p_index_version, p_query_text, p_documents, p_candidates) as found;
     end if;
     if v_has_vector then
+        v_must := case when p_query_text ~ '["„“”«»]|(^|\s)-'
+                       then (ingest_search.text_query(p_query_text, '{}')).must end;
         select array_agg(found.chunk_id), array_agg(found.score)
           into v_vector_ids, v_vector_scores
           from ingest_search.vector_candidates(
-                   p_index_version, p_query_embedding, p_documents, p_candidates) as found;
+                   p_index_version, p_query_embedding, p_documents,
+                   case when v_must is null then p_candidates else 200 end) as found;
+        if v_must is not null then
+            select holding.ids, holding.scores into v_vector_ids, v_vector_scores
+              from ingest_search.holding(p_index_version, v_vector_ids, v_vector_scores, v_must,
+                                         p_candidates) as holding;
+        end if;
     end if;
     return query
         with scaled as (
@@ -64,6 +75,29 @@ begin
                / (v_vector_weight + v_text_weight),
                max(each.vector), max(each.text)
           from scaled as each group by each.id;
+end
+$$;
+
+-- holding: those of these chunks whose words satisfy a query, in their order, p_limit at most. The
+-- words of older chunks may not be stored yet: then those of their text count.
+create or replace function ingest_search.holding(
+    p_index_version integer, p_ids uuid[], p_scores double precision[], p_must tsquery,
+    p_limit integer, out ids uuid[], out scores double precision[])
+language plpgsql stable security invoker
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+begin
+    select array_agg(kept.id order by kept.place), array_agg(kept.score order by kept.place)
+      into ids, scores
+      from (select wanted.id, wanted.score, wanted.place
+              from unnest(p_ids, p_scores) with ordinality as wanted (id, score, place)
+             where coalesce((select held.lexemes from ingest.chunk_lexemes as held
+                              where held.chunk_id = wanted.id
+                                and held.index_version = p_index_version offset 0),
+                            (select found.fts from ingest.chunks as found
+                              where found.index_version = p_index_version
+                                and found.id = wanted.id offset 0)) @@ p_must
+             order by wanted.place limit p_limit) as kept;
 end
 $$;
 

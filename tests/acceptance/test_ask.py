@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
 
 from docmill.worker.grounding import PROMPTS
@@ -52,11 +53,15 @@ def test_programs_read_one_object(shell: Shell, chat: FakeOpenAI) -> None:
     source = row.pop("sources")[0]
     assert row == {
         "question": question,
+        "query": question,
         "outcome": "answered",
         "answer": "Bob [1].",
         "cited": [1],
         "removed": [9],
         "is_cut": False,
+        "conversation_id": None,
+        "question_id": None,
+        "message_id": None,
     }
     assert (source["number"], source["object_name"]) == (1, f"{OWNER}/who.txt")
     assert "painted by Bob" in source["content"]
@@ -64,6 +69,46 @@ def test_programs_read_one_object(shell: Shell, chat: FakeOpenAI) -> None:
 
 def ask_rows(shell: Shell, chat: FakeOpenAI, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in shell.run(*arguments, **environ(chat)).splitlines()]
+
+
+def messages(shell: Shell) -> list[tuple[str, str]]:
+    """What is stored for the owner: each role and text, in order."""
+    with psycopg.connect(shell.status_of_stack()["database_url"]) as admin:
+        return admin.execute(
+            """select role, content from ingest.messages
+                where owner_id = %s order by turn, role desc""",
+            [OWNER],
+        ).fetchall()
+
+
+def test_only_a_conversation_is_stored_and_goes_on(shell: Shell, chat: FakeOpenAI) -> None:
+    chat.write = lambda body: ["Bob [1]."] if body["stream"] else ["When did Bob paint?"]
+    ask(shell, chat)
+    assert messages(shell) == []
+    arguments = ("--owner", OWNER, "--json", "--conversation")
+    (first,) = ask_rows(shell, chat, "ask", "Who painted it?", *arguments, "new")
+    known = first["conversation_id"]
+    (row,) = ask_rows(shell, chat, "ask", "And when?", *arguments, known)
+    assert row["conversation_id"] == known
+    assert row["query"] == "When did Bob paint?"
+    assert [one["content"] for one in chat.chats[-1]["messages"][1:3]] == [
+        "Who painted it?",
+        "Bob.",
+    ]
+    assert messages(shell) == [
+        *(("user", "Who painted it?"), ("assistant", "Bob [1].")),
+        *(("user", "And when?"), ("assistant", "Bob [1].")),
+    ]
+    assert ask(shell, chat, "--conversation", known).splitlines()[-1] == f"conversation {known}"
+    stranger = "55555555-5555-4555-8555-555555555555"
+    said = shell.run(
+        *("ask", "Who?", "--owner", stranger, "--conversation", known), code=1, **environ(chat)
+    )
+    assert "no such conversation" in said
+    said = shell.run(
+        *("ask", "Who?", "--owner", OWNER, "--conversation", "x"), code=2, **environ(chat)
+    )
+    assert "id of a conversation" in said
 
 
 def test_nobody_is_answered_from_what_is_another_s(shell: Shell, chat: FakeOpenAI) -> None:

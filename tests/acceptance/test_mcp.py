@@ -208,6 +208,9 @@ def test_bad_arguments_are_told(stack: StackInfo) -> None:
         token = token_of(stack, ALICE)
         async with by_stdio(stack, DOCMILL_MCP_ACCESS_TOKEN=token) as client:
             assert "empty" in await error_of(client, "search", query="  ")
+            for text in ("a\0b", "\0"):
+                assert "NUL" in await error_of(client, "search", query=text)
+                assert "NUL" in await error_of(client, "list_documents", name=text)
             await error_of(client, "search", query="x" * 2001)
             await error_of(client, "search", query="x", limit=21)
             said = await error_of(client, "read_document", document_id=ALICE)

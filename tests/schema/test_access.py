@@ -112,6 +112,7 @@ SEARCH_PARTS = {
     "ingest_search.context_of",
     "ingest_search.document_metadata",
     "ingest_search.fused_candidates",
+    "ingest_search.holding",
     "ingest_search.in_pairs",
     "ingest_search.is_end_of_pair",
     "ingest_search.more_of",

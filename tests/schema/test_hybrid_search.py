@@ -1,7 +1,7 @@
 """Search by words, and by words and embedding, compared with an oracle that reads every chunk."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -551,6 +551,7 @@ class TestFusion:
             {"query": "x", "text_weight": 0},
             {"query": "x", "text_weight": "infinity"},
             {"query": "x", "text_weight": None},
+            {"query": "x", "vector_weight": 1e308, "text_weight": 1e308},
         ],
     )
     def test_what_makes_no_sense_is_refused(self, client: Connection, wrong: dict[str, Any]):
@@ -574,6 +575,79 @@ class TestFusion:
         assert {name: hit[name] for name in other if name != "score"} == {
             name: other[name] for name in other if name != "score"
         }
+
+
+class TestWhatIsRequired:
+    """What is in quotes or after a minus holds for the list by the embedding too."""
+
+    TEXTS = ("hotel draft", "hotel final", "two weeks off", "weeks two", "東京都 ab-12/3")
+
+    @pytest.fixture
+    def client(self, database: Database) -> Iterator[Connection]:
+        upload(database, "a.txt", list(self.TEXTS))
+        with as_client(database, {"sub": "alice"}, read_only=True) as client:
+            yield client
+
+    @pytest.mark.parametrize("near", TEXTS)
+    @pytest.mark.parametrize(
+        ("query", "fits"),
+        [
+            ("hotel -draft", lambda text: "draft" not in text),
+            ("-hotel", lambda text: "hotel" not in text),
+            ("-HOTEL -weeks", lambda text: "hotel" not in text and "weeks" not in text),
+            ('"two weeks"', lambda text: "two weeks" in text),
+            ("hotel „two weeks“", lambda text: "two weeks" in text),
+            ('-"two weeks"', lambda text: "two weeks" not in text),
+            ("x -ab-12/3", lambda text: "ab-12/3" not in text),
+            ('"京都"', lambda text: "京都" in text),
+            ('"nowhere"', lambda text: False),
+            ("hotel-draft", lambda text: True),
+            ("hotel -", lambda text: True),
+        ],
+    )
+    def test_no_passage_breaks_it_however_near_it_is(
+        self, client: Connection, near: str, query: str, fits: Callable[[str], bool]
+    ):
+        hits = contents(client, query, query_embedding=literal(vector_of(near)))
+        assert set(hits) == {text for text in self.TEXTS if fits(text)}
+        counted = rows(
+            client,
+            "select sum(chunks) as chunks from ingest.search_facets(%s, %s) where facet = 'bucket'",
+            *(query, literal(vector_of(near))),
+        )
+        assert (counted[0]["chunks"] or 0) == len(hits)
+
+    def test_nearer_passages_that_break_it_take_no_place(
+        self, database: Database, admin: Connection
+    ):
+        near = vector_of("near")
+        write_chunks(admin, {"alice": ["zubo"] * 120 + ["kalo"] * 60})
+        admin.execute(
+            "update ingest.chunks set embedding = %s where content = 'zubo'", [literal(near)]
+        )
+        with as_client(database, {"sub": "alice"}, read_only=True) as client:
+            hits = found(client, "-zubo", query_embedding=literal(near), match_count=50)
+        assert [hit["content"] for hit in hits] == ["kalo"] * 50
+
+    def test_holds_for_passages_whose_words_are_not_stored_yet(
+        self, database: Database, admin: Connection
+    ):
+        upload(database, "a.txt", ["hotel draft", "hotel final"])
+        admin.execute("delete from ingest.chunk_lexemes")
+        admin.execute("update ingest.chunks set fts = to_tsvector('simple', content)")
+        near = literal(vector_of("hotel draft"))
+        assert finds(database, "alice", "-draft", query_embedding=near) == ["hotel final"]
+
+    def test_the_first_forty_count(self, client: Connection):
+        left_out = " ".join(f"-word{number}" for number in range(39))
+        assert "hotel draft" not in contents(client, f"{left_out} -draft hotel")
+        assert "hotel draft" not in contents(client, f"hotel {left_out[:-8]} -draft")
+        terms = value(
+            client,
+            "select (ingest_search.text_query(%s, '{}')).must::text",
+            " ".join(f"-word{number}" for number in range(1500)),
+        )
+        assert terms.count("word") == 40
 
 
 class TestContext:

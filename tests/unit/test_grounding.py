@@ -170,8 +170,10 @@ CASES: Final = {
         f"{NONCE} [1]\n",
         "[0001] [99999] \t[2]",
         "a [8] b",
+        "\0a\ud83d\ude00 [1] \ude00\ud83d. \ud83d",
     ],
-    "queries": ["", "\n \n a b \n c", "😀" * 700],
+    "queries": ["", "\n \n a b \n c", "😀" * 700, "\0\n\ud83d\ude00 \udc00?\0"],
+    "quoted": ["x", '"a" „b“ «c» ”d'],
 }
 _SCRIPT: Final = """
 import * as g from %s;
@@ -187,6 +189,7 @@ console.log(JSON.stringify({
     [g.answerMessages("Why {nonce}?", "c", history, nonce), g.rewriteMessages("Why?", history)]),
   answers: cases.answers.map((written) => g.checked(written, 4, nonce)),
   queries: cases.queries.map((written) => g.queryOf(written, "Why?")),
+  unquoted: cases.quoted.map(g.unquoted),
 }));
 """
 
@@ -222,6 +225,7 @@ def test_typescript_does_the_same(tmp_path: Path):
         ],
         "answers": [vars(grounding.check_answer(text, 4, NONCE)) for text in cases["answers"]],
         "queries": [grounding.query_of(text, "Why?") for text in cases["queries"]],
+        "unquoted": [grounding.unquoted(text) for text in cases["quoted"]],
     }
 
 

@@ -1,12 +1,16 @@
 """The users of the project, and searches as one of them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, LiteralString, cast
 from uuid import UUID
 
+import psycopg
+
 from docmill.worker.admin.rows import Row, fetch_rows, fetch_value
+from docmill.worker.errors import RefusedError
+from docmill.worker.grounding import CheckedAnswer
 from docmill.worker.ports import Vectors
 from docmill.worker.store.database import Connection
 
@@ -32,6 +36,20 @@ HYBRID: Final[LiteralString] = """
            headings, content, document_id, chunk_id
       from ingest.hybrid_search(%(query)s, %(embedding)s, %(model)s, %(limit)s)
 """
+ASK: Final[LiteralString] = """
+    select conversation::text as conversation_id, message_id::text as question_id, history
+      from ingest.ask_question(%(question)s, %(conversation)s)
+"""
+RECORD: Final[LiteralString] = """
+    select ingest.record_answer(%(question_id)s, %(answer)s, %(chunks)s, %(documents)s, %(cited)s)
+           ::text
+"""
+#: Why a question is refused, by the SQLSTATE of ask_question.
+_REFUSED: Final = {
+    "PT404": "this user has no such conversation",
+    "PT409": "the conversation is full: begin another one",
+    "PT429": "this user has asked too many questions: wait {detail} seconds",
+}
 
 
 def find_user(connection: Connection, email: str) -> str | None:
@@ -84,6 +102,52 @@ def hybrid_search(
     }
     with impersonated(connection, owner):
         return fetch_rows(connection, HYBRID, query)
+
+
+def ask_question(
+    connection: Connection, *, owner: str, question: str, conversation: UUID | None
+) -> Row:
+    """Count and store a question of this user; without a conversation a new one begins.
+
+    Returns conversation_id, question_id and history. Raises RefusedError.
+    """
+    asked = {"question": question, "conversation": conversation}
+    try:
+        with impersonated(connection, owner):
+            return fetch_rows(connection, ASK, asked)[0]
+    except psycopg.Error as error:
+        if error.sqlstate not in _REFUSED:
+            raise
+        text = _REFUSED[error.sqlstate]
+        raise RefusedError(text.format(detail=error.diag.message_detail)) from None
+
+
+def record_answer(
+    connection: Connection,
+    *,
+    owner: str,
+    question_id: str,
+    answer: CheckedAnswer,
+    sources: Sequence[Row],
+) -> str | None:
+    """Store the answer to a question of this user; return its id.
+
+    None: the conversation was deleted meanwhile.
+    """
+    stored = {
+        "question_id": question_id,
+        "answer": answer.answer,
+        "chunks": [source["chunk_id"] for source in sources],
+        "documents": [source["document_id"] for source in sources],
+        "cited": list(answer.cited),
+    }
+    try:
+        with impersonated(connection, owner):
+            return cast("str", fetch_value(connection, RECORD, stored))
+    except psycopg.Error as error:
+        if error.sqlstate != "PT404":
+            raise
+        return None
 
 
 def vector_literal(embedding: Vectors) -> str:

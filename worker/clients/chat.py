@@ -58,7 +58,7 @@ class ChatClient:
             raise AskError(502, "chat_unavailable", "the chat server did not answer") from None
         except openai.APIError:  # an error in the middle of an answer
             raise AskError(502, "chat_interrupted", "the chat server broke off") from None
-        except (ValueError, AttributeError, TypeError, LookupError):
+        except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
             message = "the chat server did not answer as OpenAI does"
             raise AskError(502, "chat_invalid", message) from None
 
@@ -73,7 +73,7 @@ class ChatClient:
                 return text if isinstance(text, str) else ""
         except (
             *(TimeoutError, openai.OpenAIError, httpx.HTTPError),
-            *(ValueError, LookupError, TypeError, AttributeError),
+            *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
         ) as error:
             log.warning("question_not_rewritten", error=type(error).__name__)
             return ""

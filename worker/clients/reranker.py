@@ -34,7 +34,10 @@ async def rerank(server: RerankServer, query: str, passages: Sequence[Passage]) 
             answer = await http.post(server.url, json=body, timeout=STEP_SECONDS)
             answer.raise_for_status()
             return _in_order(passages, answer.json())
-    except (TimeoutError, httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as e:
+    except (
+        *(TimeoutError, httpx.HTTPError),
+        *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
+    ) as e:
         log.warning("reranker_failed", error=type(e).__name__)
         return list(passages)
 

@@ -3,13 +3,14 @@
 examples/functions/ask/grounding.ts does the same in TypeScript; tests compare the two.
 """
 
-from docmill.worker.grounding.answers import CheckedAnswer, check_answer
+from docmill.worker.grounding.answers import CheckedAnswer, check_answer, storable
 from docmill.worker.grounding.context import Context, Passage, build_context, make_nonce
 from docmill.worker.grounding.messages import (
     Message,
     answer_messages,
     query_of,
     rewrite_messages,
+    unquoted,
 )
 from docmill.worker.grounding.prompts import PROMPTS
 
@@ -25,4 +26,6 @@ __all__ = [
     "make_nonce",
     "query_of",
     "rewrite_messages",
+    "storable",
+    "unquoted",
 ]

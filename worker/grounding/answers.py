@@ -18,6 +18,15 @@ class CheckedAnswer:
     removed: Sequence[int]
 
 
+def storable(text: str) -> str:
+    """A model's text as PostgreSQL and JSON can carry it: without NUL, and no half characters.
+
+    A model may send a character in two halves, in two pieces: here they are put together.
+    """
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole.replace("\0", "")
+
+
 def check_answer(written: str, sources: int, nonce: str) -> CheckedAnswer:
     """The answer with only citations of sources 1 to `sources`; without any, it is no answer."""
     cited: set[int] = set()
@@ -30,7 +39,7 @@ def check_answer(written: str, sources: int, nonce: str) -> CheckedAnswer:
         removed.update(set(said) - set(known))
         return match[1] + "".join(f"[{number}]" for number in known) if known else ""
 
-    answer = CITATION.sub(kept, written.replace(nonce, "")).strip()
+    answer = CITATION.sub(kept, storable(written).replace(nonce, "")).strip()
     if not cited:
         return CheckedAnswer("not_found", PROMPTS.not_found, [], sorted(removed))
     return CheckedAnswer("answered", answer, sorted(cited), sorted(removed))

@@ -1,8 +1,10 @@
 """The messages that are sent to a model."""
 
+import re
 from collections.abc import Sequence
 from typing import TypedDict
 
+from docmill.worker.grounding.answers import storable
 from docmill.worker.grounding.prompts import CITATION, PROMPTS, filled, tokens_of
 
 
@@ -38,8 +40,17 @@ def rewrite_messages(question: str, history: Sequence[Message]) -> list[Message]
 
 def query_of(written: str, question: str) -> str:
     """The query to search for: the model's text, or the user's question if that is empty."""
-    lines = (line.strip() for line in written.split("\n"))
+    lines = (line.strip() for line in storable(written).split("\n"))
     return next((line for line in lines if line), question)[: PROMPTS.query_characters]
+
+
+def unquoted(query: str) -> str:
+    """The query without quotes.
+
+    Passages must hold a quoted text word for word; if none does, a question is searched for again
+    without quotes.
+    """
+    return re.sub('["„“”«»]', " ", query)
 
 
 def _fitting(history: Sequence[Message]) -> list[Message]:

@@ -73,11 +73,21 @@ def search(
 
 
 @app.command(rich_help_panel=DOCUMENTS)
-def ask(question: str, owner: Owner = None, json: Json = False) -> int:
+def ask(
+    question: str,
+    owner: Owner = None,
+    conversation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID|new", help="Go on with a conversation, or begin one.", callback=text
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
     """Answer a question from what this user may find, with sources."""
     from docmill.cli import ask as ask_command
 
-    return ask_command.ask(question, owner=owner, as_json=json)
+    return ask_command.ask(question, owner=owner, conversation=conversation, as_json=json)
 
 
 @app.command(rich_help_panel=DOCUMENTS)

@@ -66,6 +66,8 @@ export function textOf(body: unknown, name: string, maxCharacters: number): stri
     throw new Refusal(400, `${name} must be a text of 1 to ${maxCharacters} characters`);
   }
   if (!text.isWellFormed()) throw new Refusal(400, `${name} is not valid Unicode`);
+  // PostgreSQL stores no such text.
+  if (text.includes("\0")) throw new Refusal(400, `${name} holds the character NUL`);
   return text;
 }
 

@@ -96,11 +96,20 @@ export function rewriteMessages(question: string, history: Message[]): Message[]
   ];
 }
 
+/** A model's text as PostgreSQL and JSON can carry it: without NUL, and no half characters. */
+export const storable = (text: string) => text.toWellFormed().replaceAll("\0", "");
+
 /** The query of the search: the model's question, or the user's own if the model wrote none. */
 export function queryOf(written: string, question: string): string {
-  const line = written.split("\n").map((line) => line.trim()).find(Boolean) ?? question;
+  const line = storable(written).split("\n").map((line) => line.trim()).find(Boolean) ?? question;
   return [...line].slice(0, prompts.query_characters).join("");
 }
+
+/**
+ * The query without quotes. Passages must hold a quoted text word for word; if none does, a question
+ * is searched for again without quotes.
+ */
+export const unquoted = (query: string) => query.replace(/["„“”«»]/g, " ");
 
 // The newest pairs of question and answer that fit. Their citations are removed, because the old
 // numbers would name new sources.
@@ -135,7 +144,7 @@ export type Checked = {
 export function checked(written: string, sources: number, nonce: string): Checked {
   const cited = new Set<number>();
   const removed = new Set<number>();
-  const answer = written.replaceAll(nonce, "").replace(CITATION, (_whole, space, numbers) => {
+  const answer = storable(written).replaceAll(nonce, "").replace(CITATION, (_whole, space, numbers) => {
     const said = (numbers.match(/[0-9]+/g) as string[]).map(Number);
     const known = said.filter((number) => number >= 1 && number <= sources);
     for (const number of said) (known.includes(number) ? cited : removed).add(number);

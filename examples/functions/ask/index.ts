@@ -77,6 +77,19 @@ async function search(
       question,
     )
     : question;
+  let passages = await passagesFor(request, index, query);
+  const unquoted = grounding.unquoted(query);
+  if (!passages.length && unquoted !== query) {
+    passages = await passagesFor(request, index, unquoted);
+  }
+  return { query, passages: await ranked(query, passages, signal) };
+}
+
+async function passagesFor(
+  request: Request,
+  index: Index,
+  query: string,
+): Promise<grounding.Passage[]> {
   let answer = await searched(request, index, query);
   if (await isOutdated(answer)) {
     await answer.body?.cancel();
@@ -86,7 +99,7 @@ async function search(
     await complain("hybrid_search", answer);
     throw new Refusal(502, "the search failed", "search_failed");
   }
-  return { query, passages: await ranked(query, await answer.json(), signal) };
+  return await answer.json();
 }
 
 const searched = async (request: Request, index: Index, query: string) =>

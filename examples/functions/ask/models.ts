@@ -71,19 +71,37 @@ async function* read(answer: Response): AsyncGenerator<string, boolean> {
     if (!line.startsWith("data:")) continue;
     const data = line.slice(5).trim();
     if (data === "[DONE]") break;
-    const event = JSON.parse(data);
-    if (event.error) throw new Refusal(502, "the chat server broke off", "chat_interrupted");
-    const choice = event.choices?.[0];
-    const text = choice?.delta?.content;
-    if (typeof text === "string" && text) {
+    const { text, finished } = deltaOf(JSON.parse(data));
+    if (text) {
       length += text.length;
       if (length > prompts.answer_characters) return true;
       yield text;
     }
-    finish = choice?.finish_reason ?? finish;
+    finish = finished ?? finish;
   }
   if (finish === null) throw new Refusal(502, "the chat server broke off", "chat_interrupted");
   return finish === "length";
+}
+
+type Delta = { text: string; finished: string | null };
+
+/** The text of an event, and the reason if the answer ends with it. */
+function deltaOf(event: unknown): Delta {
+  const { error, choices } = objectOf(event);
+  if (error) throw new Refusal(502, "the chat server broke off", "chat_interrupted");
+  if (choices !== undefined && !Array.isArray(choices)) throw new SyntaxError("choices is no list");
+  if (!choices?.length) return { text: "", finished: null };
+  const { delta, finish_reason } = objectOf(choices[0]);
+  const text = objectOf(delta ?? {}).content;
+  return {
+    text: typeof text === "string" ? text : "",
+    finished: typeof finish_reason === "string" ? finish_reason : null,
+  };
+}
+
+function objectOf(value: unknown): Record<string, unknown> {
+  if (!(value instanceof Object) || Array.isArray(value)) throw new SyntaxError("not an object");
+  return value as Record<string, unknown>;
 }
 
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {

@@ -222,6 +222,16 @@ class TestAnswers:
         assert (chat.texts[-1], chat.bodies[-1]["model"]) == ("query: Who did it?", "another")
         assert ask(function).of("result")["outcome"] == "answered"
 
+    def test_are_looked_for_again_without_quotes_that_no_passage_has(
+        self, function: Function, chat: FakeOpenAI
+    ):
+        question = 'Who "did it all"?'
+        sources = ask(function, question).of("sources")
+        assert {one["content"] for one in sources["sources"]} == {"Bob did it.", "Eve did it not."}
+        assert sources["query"] == question
+        sources = ask(function, 'Who "did it not"?').of("sources")["sources"]
+        assert [one["content"] for one in sources] == ["Eve did it not."]
+
     @pytest.mark.parametrize("written", ["It was Bob.", "It was Bob [9].", PROMPTS.not_found])
     def test_that_cite_nothing_are_not_found(
         self, function: Function, chat: FakeOpenAI, written: str
@@ -334,6 +344,7 @@ class TestRefusals:
         [
             *({}, [], {"question": " "}, {"question": 7}, {"question": "a" * 4001}),
             *({"question": "a", "conversation_id": "x"}, {"question": "a", "conversation_id": 7}),
+            {"question": "a\0b"},  # no text of PostgreSQL holds it
         ],
     )
     def test_of_what_is_no_question(self, function: Function, body: Any):
@@ -394,6 +405,46 @@ class TestModels:
             assert "secret question" not in text
         with inside.database.connect() as admin:
             assert rows(admin, "select role from ingest.messages") == [{"role": "user"}]
+
+    @pytest.mark.parametrize(
+        ("said", "code"),
+        [
+            (b"<html><body>busy</body></html>", "chat_interrupted"),
+            (b'{"choices": [{"message": {"content": "Bob [1]"}}]}', "chat_interrupted"),
+            (b"data: [DONE]\n\n", "chat_interrupted"),
+            *((b"data: %s\n\n" % data, "chat_invalid") for data in (b"null", b"7", b"[]", b'"x"')),
+            (b'data: {"choices": [null]}\n\n', "chat_invalid"),
+            (b'data: {"choices": 7}\n\n', "chat_invalid"),
+            (b"data: " + b"[" * 200_000 + b"\n\n", "chat_invalid"),
+            (b"data: " + b"x" * 3_000_000 + b"\n\n", "chat_invalid"),
+        ],
+        ids=lambda said: repr(said[:40]) if isinstance(said, bytes) else said,
+    )
+    def test_that_do_not_answer_as_openai_does_are_told(
+        self, function: Function, chat: FakeOpenAI, said: bytes, code: str
+    ):
+        chat.write = lambda _body: Raw(said, content_type="text/event-stream")
+        assert ask(function).of("error")["code"] == code
+
+    def test_may_write_any_character(self, function: Function, chat: FakeOpenAI):
+        """NUL is in no text of PostgreSQL, and half a character in no UTF-8."""
+        pieces = [r"Bob\u0000 \ud83d", r"\ude00 [1] \ud83d.", r"\u202eevil"]
+        stop = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+        said = b"".join(
+            b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % piece.encode()
+            for piece in pieces
+        )
+        chat.write = lambda _body: Raw(said + stop, content_type="text/event-stream")
+        result = ask(function).of("result")
+        assert result["answer"] == "Bob \N{GRINNING FACE} [1] \ufffd.\u202eevil"
+        assert result["message_id"] is not None
+
+    def test_may_write_any_character_into_a_query(self, function: Function, chat: FakeOpenAI):
+        first = ask(function).of("sources")["conversation_id"]
+        chat.write = lambda body: ["Yes [1]."] if body["stream"] else ["Did\0 Bob \ud83d do it?"]
+        answer = ask(function, "Did he?", conversation_id=first)
+        assert answer.of("sources")["query"] == "Did Bob \ufffd do it?"
+        assert answer.of("result")["outcome"] == "answered"
 
     def test_are_hung_up_on_when_the_client_goes_away(self, function: Function, chat: FakeOpenAI):
         chat.write = lambda _body: ["Bob", None]
