@@ -51,6 +51,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "image/tiff"),
     (b"BM", "image/bmp"),
     (b"{\\rtf", "application/rtf"),
+    (b"-----BEGIN PGP MESSAGE-----", ENCRYPTED_OFFICE),
     (b"\x1f\x8b", "application/gzip"),
     (b"BZh", "application/x-bzip2"),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
@@ -320,4 +321,6 @@ def _looks_like_mail(text: str) -> bool:
     lines = headers.split("\n")
     if not all(_HEADER_LINE.match(line) for line in lines[:10]):
         return False
-    return len({name.lower() for name in _MAIL_HEADER.findall(headers)}) >= 3
+    # A part of a message, as programs that sign mail store it, has only the headers of MIME.
+    is_part = lines[0].lower().startswith("mime-version:") and "\ncontent-type:" in headers.lower()
+    return is_part or len({name.lower() for name in _MAIL_HEADER.findall(headers)}) >= 3
