@@ -28,8 +28,8 @@ _HEADER_BYTES, _INNER_HEADER_BYTES = 32, 24
 _INNER_MESSAGE = f"__substg1.0_{constants.PID_ATTACH_DATA_BINARY:04X}000D"
 #: [MS-OXOMSG] 2.2.3.1: the values of the property PidTagRecipientType.
 _RECIPIENTS = {1: "To", 2: "Cc", 3: "Bcc"}
-#: Messages in messages in messages are read; attachments.py counts the levels again.
-_MAX_LEVELS = 4
+#: attachments.py reads three levels of messages in messages, and counts the next as unread.
+_MAX_LEVELS = 5
 
 
 def read_msg(source: Source, open_part: OpenPart) -> Reading:

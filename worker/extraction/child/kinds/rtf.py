@@ -57,10 +57,11 @@ _SIGNS = {
 _SYMBOLS = {b"~": " ", b"_": "-", b"{": "{", b"}": "}", b"\\": "\\"}
 #: Groups that hold no text of the document. Groups marked with `\*` are skipped as well.
 _SKIPPED = frozenset(
-    """colortbl pict objdata objclass objname fldinst filetbl revtbl listtable
-    listoverridetable info sp sn sv shprslt do themedata colorschememapping datastore latentstyles rsidtbl generator xmlnstbl xe tc
-    rxe txe bkmkstart bkmkend atnid atnauthor nonesttables nonshppict stylesheet fonttbl upr ftnsep
-    ftnsepc ftncn aftnsep aftnsepc aftncn pntxta pntxtb""".split()  # noqa: SIM905 -- would take a page
+    """colortbl pict objdata objclass objname fldinst filetbl revtbl listtable listoverridetable
+    info sp sn sv shprslt do themedata colorschememapping datastore latentstyles rsidtbl
+    generator xmlnstbl xe tc rxe txe bkmkstart bkmkend atnid atnauthor nonesttables
+    nonshppict stylesheet fonttbl upr ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn pntxta
+    pntxtb""".split()  # noqa: SIM905 -- would take a page
 )
 #: Groups marked with `\*` that do hold text.
 _SHOWN_THOUGH_OPTIONAL = frozenset({"shpinst", "ud"})
