@@ -307,7 +307,7 @@ class _Entities:
         if content is None:
             # A name of HTML, which the file would load from outside.
             known = unescape(f"&{name};")
-            return known if not known.startswith("&") else ""
+            return known if known != f"&{name};" else ""
         pieces = _REFERENCE.split(content)
         self._left -= len(content)
         if self._left < 0 or depth > _MAX_ENTITY_DEPTH:
