@@ -111,9 +111,9 @@ class _Message:
                 mail[name] = _encodable(" ".join(shown.split()))
         html = self.html
         mail.set_content(_encodable(html or self.body), subtype="html" if html else "plain")
-        for name, data in self.files():
+        for file_name, data in self.files():
             if data is not None:
-                shown = _encodable(shown_name(name, 1))
+                shown = _encodable(shown_name(file_name, 1))
                 mail.add_attachment(
                     data, maintype="application", subtype="octet-stream", filename=shown
                 )
