@@ -111,9 +111,14 @@ def _packed(entry: _Entry) -> bytes:
     )
 
 
-def make_xls(sheets: Mapping[str, list[list[str | float]]]) -> bytes:
-    """A workbook of Excel 97 (BIFF8)."""
+def make_xls(sheets: Mapping[str, list[list[str | float]]], number_format: str = "") -> bytes:
+    """A workbook of Excel 97 (BIFF8). The format is that of all cells."""
     bof = _record(0x809, struct.pack("<4H2I", 0x600, 5, 0, 0, 0, 0))
+    if number_format:
+        code = number_format.encode("utf-16-le")
+        bof += _record(0x31, struct.pack("<5HBBBxBB", 200, 0, 8, 400, 0, 0, 0, 0, 1, 1) + b"\0\0")
+        bof += _record(0x41E, struct.pack("<HHB", 164, len(number_format), 1) + code)
+        bof += _record(0xE0, struct.pack("<2H", 0, 164) + bytes(16))
     bodies = [_sheet(rows) for rows in sheets.values()]
     names = [name.encode("utf-16-le") for name in sheets]
     position = len(bof) + sum(4 + 8 + len(name) for name in names) + 4
@@ -151,16 +156,21 @@ def make_msg(subject: str, body: str, attachments: Mapping[str, bytes]) -> bytes
         _BODY: body.encode("utf-16-le"),
     }
     storages = {
-        f"__attach_version1.0_#{number:08X}": _properties(
+        f"__attach_version1.0_#{number:08X}": properties(
             bytes(8), {_FILE_NAME: name.encode("utf-16-le"), _FILE_BYTES: data}
         )
         for number, (name, data) in enumerate(attachments.items())
     }
-    return make_ole({**_properties(header, texts), **storages})
+    return make_ole({**properties(header, texts), **storages})
 
 
-def _properties(header: bytes, values: Mapping[int, bytes]) -> dict[str, bytes]:
-    """The list of an object's properties, and a stream for each."""
-    listed = b"".join(struct.pack("<IIQ", tag, 6, len(data)) for tag, data in values.items())
-    streams = {f"__substg1.0_{tag:08X}": data for tag, data in values.items()}
+def properties(header: bytes, values: Mapping[int, bytes | int]) -> dict[str, bytes]:
+    """The list of an object's properties, and a stream for each that is not a number."""
+    listed = b"".join(
+        struct.pack("<IIQ", tag, 6, value if isinstance(value, int) else len(value))
+        for tag, value in values.items()
+    )
+    streams = {
+        f"__substg1.0_{tag:08X}": value for tag, value in values.items() if isinstance(value, bytes)
+    }
     return {"__properties_version1.0": header + listed, **streams}

@@ -1,5 +1,6 @@
 """Reading of messages, mailboxes, invitations and feeds, compared with the standard library."""
 
+import base64
 import io
 import mailbox
 from email.message import EmailMessage
@@ -206,3 +207,38 @@ def test_alternatives_within_alternatives_are_read_in_time() -> None:
         f"Content-Type: multipart/alternative; boundary=b{n}\n\n--b{n}\n" for n in range(250)
     )
     assert "the words" in text(f"From: a@b.cd\nSubject: x\n{parts}\nthe words\n".encode(), "a.eml")
+
+
+def test_an_attached_message_in_base64_is_read_though_the_rules_forbid_it() -> None:
+    inner = base64.encodebytes(message("Inner", "word1x here").as_bytes()).decode()
+    data = (
+        "From: a@example.org\nSubject: Outer\nMIME-Version: 1.0\n"
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nouter\n"
+        "--b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n"
+        f"{inner}\n--b--\n"
+    )
+    shown = text(data.encode(), "a.eml")
+    assert "word1x here" in shown
+    assert inner[:40] not in shown
+
+
+def test_a_wrong_boundary_is_found_in_the_text() -> None:
+    data = (
+        b"From: a@example.org\nSubject: S\nMIME-Version: 1.0\n"
+        b"Content-Type: multipart/alternative; boundary=other\n\nNot shown.\n--right\n"
+        b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n"
+        b"Gr=C3=B6=C3=9Fe\n--right--\n"
+    )
+    shown = text(data, "a.eml")
+    assert "Größe" in shown
+    assert "Content-Type" not in shown
+
+
+def test_an_encrypted_part_is_counted_and_not_read() -> None:
+    outer = message("S", "See the file.")
+    cipher = b"-----BEGIN PGP MESSAGE-----\n\nhIwDY32hYGCE8MkBA\n-----END PGP MESSAGE-----\n"
+    outer.add_attachment(cipher, maintype="application", subtype="octet-stream", filename="a.asc")
+    _, reading = opened(outer.as_bytes(), "a.eml")
+    parts = list(reading.parts)
+    assert [part.has_text for part in parts if isinstance(part, PageEnd)] == [True, False]
+    assert not any("hIwDY" in part.text for part in parts if isinstance(part, Element))

@@ -157,3 +157,13 @@ def test_notes_within_notes_are_read_however_deep() -> None:
     text = shown(r"{\rtf1 body" + r"{\footnote note " * 5_000 + "}" * 5_001)
     assert text.count("note") == 5_000
     assert text.startswith("body")
+
+
+def test_a_star_within_a_group_hides_nothing() -> None:
+    assert shown(r"{\rtf1 {\f2\fs24\*\cs7\cf0 shown}{\*\unknown hidden}}") == "shown"
+
+
+def test_of_an_embedded_object_its_picture_in_words_is_read() -> None:
+    embedded = r"{\object\objemb{\*\objclass Word}{\*\objdata 0105}{\result {word1x}}}"
+    rtf = rf"{{\rtf1 before {embedded} after}}"
+    assert shown(rtf) == "before word1x after"

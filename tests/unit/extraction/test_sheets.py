@@ -18,6 +18,7 @@ from docmill.worker.extraction.child.kinds.ooxml.number_formats import format_of
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.shared import media_types
 from docmill.worker.models import Element
+from tests.integration.extraction.ole import make_xls
 from tests.support.independent import excel
 from tests.support.xlsb import make_xlsb
 
@@ -256,6 +257,28 @@ def test_a_shared_formula_is_written_for_so_many_cells_only() -> None:
     assert "=B1+B1" in found
     assert "=B2+B2" in found
     assert len(found) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"<cellStyle ", b'<cellStyle unknown="1" '), (b'xfId="0"', b'xfId="99"')]
+)
+def test_styles_that_break_the_rules_hide_no_cell(old: bytes, new: bytes) -> None:
+    book = book_of(["a", "b"], [0.256, "word1x"])
+    book.active["A2"].number_format = "0.0%"
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(written(book))) as before, zipfile.ZipFile(out, "w") as after:
+        for name in before.namelist():
+            part = before.read(name)
+            assert name != "xl/styles.xml" or old in part
+            after.writestr(name, part.replace(old, new) if name == "xl/styles.xml" else part)
+    assert [element.text for element in elements_of(out.getvalue())] == ["a | b\n25.6% | word1x"]
+
+
+def test_a_workbook_of_before_2007_is_shown_in_its_formats() -> None:
+    rows = [["Name", "Share"], ["Ada", 0.256], ["Alan", 1.0]]
+    data = make_xls({"Shares": rows}, number_format="0.0%")
+    found = [element.text for element in elements_of(data)]
+    assert found == ["Shares", "Name | Share\nAda | 25.6%\nAlan | 100.0%"]
 
 
 def test_of_very_many_tables_side_by_side_a_row_stays_one_row() -> None:

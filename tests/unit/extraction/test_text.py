@@ -10,6 +10,7 @@ import markdown
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.partition import text_type
 
@@ -363,7 +364,7 @@ def test_xml_whose_root_is_a_text_keeps_its_order():
     ]
 
 
-def test_xml_resolves_no_entities():
+def test_xml_reads_no_other_file():
     xml = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><a><b>&x;</b><c>d</c></a>'
     assert shown(xml, "a.xml") == [("Text", "c: d")]
 
@@ -441,3 +442,71 @@ def test_a_long_name_is_written_once_not_before_all_below_it() -> None:
     attributes = " ".join(f'a{n}="{n}"' for n in range(1_000))
     xml = f"<r><s><{name} {attributes}/></s></r>"
     assert sum(len(text) for _, text in shown(xml, "a.xml")) < 500_000
+
+
+def test_every_value_of_a_key_written_twice_is_kept():
+    (found,) = shown('[{"a": "one", "b": 2, "a": ["two", "three"]}]', "a.json")
+    assert found == ("Text", "a: one\na: two\na: three\nb: 2")
+
+
+def test_entities_of_the_file_are_resolved_and_none_from_outside(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("never shown")
+    xml = (
+        '<?xml version="1.0"?><!DOCTYPE r SYSTEM "x.dtd" [<!ENTITY co "Acme &amp; Sons">'
+        f'<!ENTITY both "&co; of &#x41;"><!ENTITY out SYSTEM "file://{secret}">]>'
+        "<r><a>By &both;, &eacute;, &out;&unknown;.</a><b>tail</b></r>"
+    )
+    assert shown(xml, "a.xml") == [("Text", "a: By Acme & Sons of A, é, ."), ("Text", "b: tail")]
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_entities_that_multiply_are_refused(size):
+    levels = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    body = "&a11;" if size == 10 else "&a0;" * size
+    declared = f'<!ENTITY a0 "{"x" * size}">{levels}'
+    xml = f'<?xml version="1.0"?><!DOCTYPE r [{declared}]><r><a>{body}</a></r>'
+    with pytest.raises((JobError, etree.XMLSyntaxError)):
+        shown(xml, "a.xml")
+
+
+def _cpu_seconds(content, name):
+    spent = []
+    for _ in range(2):
+        begin = time.process_time()
+        read(content, name)
+        spent.append(time.process_time() - begin)
+    return min(spent)
+
+
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [
+        ("a.html", "<p{} >a"),
+        ("a.html", "<a "),
+        ("a.md", "<a "),
+        ("a.md", "![a]("),
+        ("a.md", "[a]( "),
+    ],
+)
+def test_time_grows_with_the_text(name, token):
+    """Each of these took a time that grew with the square of the length."""
+    take_shortcuts()
+
+    def written(times):
+        if "{}" not in token:
+            return "# T\n\n" + token * times
+        return token.format(" ".join(f" a{number}=b" for number in range(times)))
+
+    once, twice = (_cpu_seconds(written(times), name) for times in (20_000, 40_000))
+    assert twice < 3 * once + 0.2
+
+
+def test_a_tag_with_very_many_attributes_keeps_those_that_show_text():
+    many = " ".join(f"a{number}='<b>'" for number in range(1000))
+    page = f"<table><tr><td {many} colspan=2 a1=x>one<td>two<tr><td>a<td>b<td>c</table>"
+    page += f"<p {many} hidden>unseen<p {many} title=x>seen"
+    text = "\n".join(words for _, words in shown(page, "a.html"))
+    assert "one | one | two" in text
+    assert "seen" in text.split()
+    assert "unseen" not in text

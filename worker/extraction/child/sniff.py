@@ -51,6 +51,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "image/tiff"),
     (b"BM", "image/bmp"),
     (b"{\\rtf", "application/rtf"),
+    (b"-----BEGIN PGP MESSAGE-----", ENCRYPTED_OFFICE),
     (b"\x1f\x8b", "application/gzip"),
     (b"BZh", "application/x-bzip2"),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
@@ -114,6 +115,7 @@ _OLE_STREAMS = (
 _INTERPRETERS = {"python": "py", "bash": "sh", "sh": "sh", "zsh": "zsh", "node": "js", "perl": "pl"}
 _SHEBANG = re.compile(r"#!\s*\S*/(?:env\s+(?:-\S+\s+)*)?([a-z]+)[\d.]*(?:\s|$)")
 _PDF_HEADER = re.compile(rb"(?<![A-Za-z0-9 `\"'(])%PDF-\d\.\d")
+_PDF_OBJECT = re.compile(rb"\s*\d{1,9} \d{1,5} obj\s*<<")
 _HTML_START = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _XML_START = re.compile(r"<\?xml\b", re.IGNORECASE)
 _XHTML_ROOT = re.compile(r"<html\b", re.IGNORECASE)
@@ -158,7 +160,8 @@ def _is_pdf(start: bytes) -> bool:
     A text that only mentions such a header has it not at the beginning of a line, or has no
     objects.
     """
-    if start.startswith(b"%PDF-"):
+    # Some files begin with their first object, and no reader opens them; their source is no text.
+    if start.startswith(b"%PDF-") or _PDF_OBJECT.match(start):
         return True
     found = _PDF_HEADER.search(start[:1024])
     if found is None:
@@ -320,4 +323,6 @@ def _looks_like_mail(text: str) -> bool:
     lines = headers.split("\n")
     if not all(_HEADER_LINE.match(line) for line in lines[:10]):
         return False
-    return len({name.lower() for name in _MAIL_HEADER.findall(headers)}) >= 3
+    # A part of a message, as programs that sign mail store it, has only the headers of MIME.
+    is_part = lines[0].lower().startswith("mime-version:") and "\ncontent-type:" in headers.lower()
+    return is_part or len({name.lower() for name in _MAIL_HEADER.findall(headers)}) >= 3

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from html import unescape
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -34,6 +35,9 @@ _SEPARATE_RECORDS = 10_000
 _MOST_LEVELS = 8
 #: How many nested dictionaries around a list of records are taken apart.
 _MOST_WRAPPERS = 4
+#: How much text entities may make, and how deep they may be nested.
+_MAX_ENTITY_CHARACTERS, _MAX_ENTITY_DEPTH = 1_000_000, 20
+_REFERENCE = re.compile(r"&([^\W\d][\w.-]*);")
 #: A longer path is written once, and not before each value below it; a longer XML name is cut.
 _LONG_PATH = 300
 
@@ -152,7 +156,18 @@ def read_json_lines(source: Source) -> Reading:
 
 def _parsed_json(text: str) -> Any:
     """The value, with numbers as they are written: `1.50`, and any number of digits."""
-    return json.loads(text, parse_float=str, parse_int=str)
+    return json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_every_value)
+
+
+def _every_value(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary; the values of a key that is written several times become a list."""
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    all_values: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        all_values.setdefault(key, []).append(value)
+    return {key: found if len(found) > 1 else found[0] for key, found in all_values.items()}
 
 
 def _json_lines(text: str) -> Iterator[Element]:
@@ -285,7 +300,8 @@ def _text_elements(lines: Iterable[str]) -> Iterator[Element]:
 def read_xml(source: Source) -> Reading:
     """The text of the elements below the root, one group of `tag: text` lines for each.
 
-    Entities are not resolved, and nothing is loaded from outside.
+    Entities that the file itself declares are resolved, and nothing is loaded from outside. Raises
+    JobError for a file whose entities multiply.
     """
     return Reading(_xml_elements(source))
 
@@ -301,16 +317,53 @@ def _xml_elements(source: Source) -> Iterator[Element]:
         remove_pis=True,
     )
     depth = 0
+    entities = _Entities()
     for event, node in _without_huge_text(events):
         depth += 1 if event == "start" else -1
         if event == "end" and depth <= 1:
-            # Unresolved entities are nodes without a name.
-            etree.strip_tags(node, etree.Entity)
+            entities.resolve(node)
         if event == "end" and depth == 1:
             yield from _text_elements(chain(_text_before(node), _xml_lines(node)))
             node.clear(keep_tail=True)
         elif event == "end" and depth == 0:
             yield from _text_elements(_texts([node.text, *(child.tail for child in node)]))
+
+
+class _Entities:
+    """The entities that a file declares for itself, and how much text they may still make."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_ENTITY_CHARACTERS
+        self._declared: dict[str, str] | None = None
+
+    def resolve(self, node: Any) -> None:
+        """Replace the entities in a node by their text; those from outside by nothing."""
+        for entity in node.iter(etree.Entity):
+            if self._declared is None:
+                self._declared = self._declarations(node)
+            entity.tail = self._text(entity.name, 0) + (entity.tail or "")
+        etree.strip_tags(node, etree.Entity)
+
+    def _declarations(self, node: Any) -> dict[str, str]:
+        inside = node.getroottree().docinfo.internalDTD
+        entities = inside.iterentities() if inside is not None else ()
+        return {entity.name: entity.content or "" for entity in entities}
+
+    def _text(self, name: str, depth: int) -> str:
+        content = (self._declared or {}).get(name)
+        if content is None:
+            # A name of HTML, which the file would load from outside.
+            known = unescape(f"&{name};")
+            return known if known != f"&{name};" else ""
+        pieces = _REFERENCE.split(content)
+        self._left -= len(content)
+        if self._left < 0 or depth > _MAX_ENTITY_DEPTH:
+            raise JobError("corrupt", "entities multiply")
+        shown = (
+            self._text(piece, depth + 1) if place % 2 else unescape(piece)
+            for place, piece in enumerate(pieces)
+        )
+        return "".join(shown)
 
 
 def _without_huge_text(events: Iterator[Any]) -> Iterator[Any]:

@@ -1,7 +1,10 @@
 """E-mail: subject and correspondents as text, the body, then each attachment by its own kind."""
 
+import base64
 import email
 import email.policy
+import quopri
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -9,9 +12,6 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import EmailMessage, MIMEPart
 from typing import Any
-
-from oxmsg import Message
-from oxmsg.domain import constants
 
 from docmill.worker.extraction.child.encodings import decode, marked_encoding
 from docmill.worker.extraction.child.kinds.attachments import Attached, OpenPart, Part, joined
@@ -23,12 +23,14 @@ from docmill.worker.extraction.child.kinds.web import html_reading
 from docmill.worker.extraction.shared import media_types
 from docmill.worker.models import Element
 
-_SHOWN = ("From", "To", "Cc", "Date")
+_SHOWN = ("From", "To", "Cc", "Bcc", "Date")
 #: Signatures that prove the message was not changed; there is nothing to read in them.
 _SIGNATURES = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
 _MAX_NAME_CHARACTERS = 200
+#: A line that divides parts, before a header.
+_BOUNDARY = re.compile(r"^--([^\s\"]{4,200})\r?\nContent-", re.IGNORECASE | re.MULTILINE)
 #: How many parts of an alternative are looked at to see which text it holds.
 _MOST_PARTS = 100
 #: For longer headers, the time of Python's parser grows with the square of the length.
@@ -46,10 +48,10 @@ class _Policy(email.policy.EmailPolicy):
             return super().header_fetch_parse(name, value)
         if name.lower().startswith("content-"):
             return super().header_fetch_parse(name, value[:_LONG_HEADER])
-        return ",".join(map(_decoded_words, value.split(",")))
+        return ",".join(map(decoded_words, value.split(",")))
 
 
-def _decoded_words(piece: str) -> str:
+def decoded_words(piece: str) -> str:
     """A piece of a header, with encoded words as text."""
     if len(piece) > _LONG_PIECE:
         return piece
@@ -66,16 +68,16 @@ def read_eml(source: Source, open_part: OpenPart) -> Reading:
     """Read a message as Internet mail stores it. `open_part` begins to read an attached file."""
     message = email.message_from_bytes(_in_ascii(source.read()), policy=_POLICY)
     assert isinstance(message, EmailMessage)
-    leaves = list(_leaves(message))
+    leaves = list(_leaves(_with_parts(message)))
     bodies = [leaf for leaf in leaves if _is_body(leaf)]
     others = [leaf for leaf in leaves if not _is_body(leaf) and not _is_decoration(leaf)]
     parts = [
-        Part(_name(_file_name(leaf), number), _content(leaf))
+        Part(shown_name(_file_name(leaf), number), _content(leaf))
         for number, leaf in enumerate(others, start=1)
     ]
     attached = Attached(parts, source, open_part)
     attached.ask_for_recognition(media_types.EML)
-    return _message(_headers(message), map(_body_reading, bodies), attached)
+    return message_reading(_headers(message), map(_body_reading, bodies), attached)
 
 
 def _in_ascii(data: bytes) -> bytes:
@@ -84,6 +86,21 @@ def _in_ascii(data: bytes) -> bytes:
     if encoding is None:
         return data
     return encoding.decode(data[encoding.mark_bytes :]).encode()
+
+
+def _with_parts(message: EmailMessage) -> EmailMessage:
+    """The message; if it names a wrong boundary, divided by the lines that look like one."""
+    if message.get_content_maintype() != "multipart" or message.is_multipart():
+        return message
+    text = str(message.get_payload())
+    found = _BOUNDARY.search(text)
+    if found is None:
+        return message
+    begin = f'Content-Type: {message.get_content_type()}; boundary="{found[1]}"\n\n'
+    data = (begin + text).encode(errors="surrogateescape")
+    divided = email.message_from_bytes(data, policy=_POLICY)
+    assert isinstance(divided, EmailMessage)
+    return divided
 
 
 def _headers(message: EmailMessage) -> dict[str, str]:
@@ -188,13 +205,22 @@ def _inner_message(leaf: MIMEPart) -> EmailMessage:
 def _content(leaf: MIMEPart) -> bytes | None:
     try:
         if leaf.get_content_maintype() == "message" and leaf.is_multipart():
-            inner: Any = leaf.get_payload()
-            return b"\n".join(one.as_bytes() for one in inner)
+            return _message_bytes(leaf)
         return _payload(leaf)
     except MemoryError:
         raise
     except Exception:  # a part that a program has broken may raise anything
         return None
+
+
+def _message_bytes(leaf: MIMEPart) -> bytes:
+    """An attached message. Some programs encode it, which the rules forbid."""
+    inner: Any = leaf.get_payload()
+    data = b"\n".join(one.as_bytes() for one in inner)
+    encoding = str(leaf.get("Content-Transfer-Encoding", "")).strip().lower()
+    if encoding == "base64":
+        return base64.b64decode(data)
+    return quopri.decodestring(data) if encoding == "quoted-printable" else data
 
 
 def _payload(leaf: MIMEPart) -> bytes:
@@ -210,61 +236,25 @@ def _body_reading(leaf: MIMEPart) -> Reading:
     text = decode(data, html=kind == "text/html", declared=declared)
     if kind == media_types.CALENDAR:
         return calendar_reading(text)
-    return _text_reading(text, is_html=kind == "text/html")
+    return text_reading(text, is_html=kind == "text/html")
 
 
-def _text_reading(text: str, *, is_html: bool) -> Reading:
+def text_reading(text: str, *, is_html: bool) -> Reading:
+    """The body of a message, which is a page or plain text."""
     return html_reading(text) if is_html else Reading(text_elements(text))
 
 
-def read_msg(source: Source, open_part: OpenPart) -> Reading:
-    """Read a message as Outlook stores it. `open_part` begins to read an attached file."""
-    message = Message.load(source.file)
-    headers = {"Subject": message.subject or "", "From": message.sender or ""}
-    headers["To"] = ", ".join(str(recipient.email_address) for recipient in message.recipients)
-    if message.sent_date:
-        headers["Date"] = message.sent_date.isoformat()
-    html = _msg_html(message)
-    body = _text_reading(html or message.body or "", is_html=bool(html))
-    parts = [
-        Part(_name(attachment.file_name, number), _attached_bytes(attachment))
-        for number, attachment in enumerate(message.attachments, start=1)
-    ]
-    attached = Attached(parts, source, open_part)
-    attached.ask_for_recognition(media_types.MSG)
-    return _message(headers, [body], attached)
-
-
-def _msg_html(message: Message) -> str:
-    """The HTML of a message, also if it names a wrong encoding."""
-    data = message.properties.binary_prop_value(constants.PID_HTML)
-    if not data:
-        return message.html_body or ""
-    declared = ""
-    with suppress(Exception):  # a code page that nobody knows
-        declared = message.properties.body_encoding
-    return decode(data, html=True, declared=declared)
-
-
-def _attached_bytes(attachment: Any) -> bytes | None:
-    """The bytes; None for a linked file, and for a message in Outlook's own form."""
-    try:
-        data = attachment.file_bytes
-    except MemoryError:
-        raise
-    except Exception:  # a part that a program has broken may raise anything
-        return None
-    return data if isinstance(data, bytes) else None
-
-
-def _name(file_name: str | None, number: int) -> str:
+def shown_name(file_name: str | None, number: int) -> str:
     """A name to show: no folders, one line."""
     last = (file_name or "").replace("\\", "/").rpartition("/")[2]
     # Keep the ending, which is a hint for text formats.
     return " ".join(last.split())[-_MAX_NAME_CHARACTERS:] or f"attachment {number}"
 
 
-def _message(headers: Mapping[str, str], bodies: Iterable[Reading], attached: Attached) -> Reading:
+def message_reading(
+    headers: Mapping[str, str], bodies: Iterable[Reading], attached: Attached
+) -> Reading:
+    """A message from its parts; `attached` are its files."""
     subject = " ".join(headers.get("Subject", "").split())
     body = _elements(subject, headers, bodies, attached.names)
     return Reading(attached.after(body), page_count=attached.page_count, title=subject or None)

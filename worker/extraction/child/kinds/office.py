@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import Any, BinaryIO
 
 import openpyxl
@@ -22,9 +22,14 @@ from docmill.worker.extraction.child.archive import check_archive
 from docmill.worker.extraction.child.kinds.attachments import OpenPart
 from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.ooxml.cells import (
+    MAX_FILLED_COLUMNS,
+    MAX_MERGED,
     Book,
+    Merged,
     NumberedRow,
     book_of,
+    filled,
+    leave_styles_out,
     rows_of,
     tail_of,
 )
@@ -52,6 +57,8 @@ _SHARED_TIMES, _MOST_WINDOWS = 4, 16
 _MAX_IMPORTS = 3
 _XLS_VISIBLE = 0
 _DC_TITLE = "{http://purl.org/dc/elements/1.1/}title"
+
+leave_styles_out()
 
 
 def read_docx(source: Source, open_part: OpenPart) -> Reading:
@@ -203,7 +210,11 @@ def read_xls(source: Source) -> Reading:
     try:
         # Its own messages would go to stdout.
         book = xlrd.open_workbook(
-            file_contents=source.read(), on_demand=True, ragged_rows=True, logfile=io.StringIO()
+            file_contents=source.read(),
+            on_demand=True,
+            ragged_rows=True,
+            formatting_info=True,
+            logfile=io.StringIO(),
         )
     except xlrd.XLRDError as error:
         encrypted = "encrypted" in str(error).lower()
@@ -219,18 +230,39 @@ def _rows_of_xls(book: Any, number: int) -> Iterator[NumberedRow]:
     sheet = book.sheet_by_index(number)
     if sheet.visibility != _XLS_VISIBLE:
         return
-    for row in range(sheet.nrows):
-        texts = (_value_of_xls(cell, book.datemode) for cell in sheet.row(row))
-        cells = {column: text for column, text in enumerate(texts) if text}
-        if cells:
-            yield row, cells
+    formats = Book((), _codes_of_xls(book), from_1904=book.datemode == 1)
+    rows = (
+        (
+            row + 1,
+            {
+                column: text
+                for column, cell in enumerate(sheet.row(row))
+                if (text := _value_of_xls(cell, formats))
+            },
+        )
+        for row in range(sheet.nrows)
+    )
+    yield from filled(rows, _merged_of_xls(sheet))
     book.unload_sheet(number)
 
 
-def _value_of_xls(cell: Any, datemode: int) -> str:
-    if cell.ctype == xlrd.XL_CELL_DATE:
-        with suppress(xlrd.xldate.XLDateError, ValueError, OverflowError):
-            return shown(xlrd.xldate_as_datetime(cell.value, datemode))
+def _merged_of_xls(sheet: Any) -> list[Merged]:
+    return [
+        Merged(first_row + 1, end_row, first, min(end - 1, first + MAX_FILLED_COLUMNS))
+        for first_row, end_row, first, end in islice(sheet.merged_cells, MAX_MERGED)
+    ]
+
+
+def _codes_of_xls(book: Any) -> list[tuple[str | None, int]]:
+    """The number format of each style of a workbook, and its number."""
+    known = book.format_map
+    numbers = [style.format_key for style in book.xf_list]
+    return [(known[one].format_str if one in known else None, one) for one in numbers]
+
+
+def _value_of_xls(cell: Any, formats: Book) -> str:
+    if cell.ctype in (xlrd.XL_CELL_DATE, xlrd.XL_CELL_NUMBER):
+        return Figure(formats.format(cell.xf_index or 0)(cell.value))
     if cell.ctype == xlrd.XL_CELL_BOOLEAN:
         return shown(bool(cell.value))
     if cell.ctype == xlrd.XL_CELL_ERROR:

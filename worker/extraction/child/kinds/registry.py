@@ -13,6 +13,7 @@ from docmill.worker.extraction.child.kinds import (
     mbox,
     ocr,
     office,
+    outlook,
     rtf,
     text,
     web,
@@ -41,7 +42,7 @@ _READERS: dict[str, Reader] = {
     media_types.CALENDAR: calendar.read_calendar,
     media_types.MBOX: lambda source: mbox.read_mbox(source, open_reading),
     media_types.EML: lambda source: mail.read_eml(source, open_reading),
-    media_types.MSG: lambda source: mail.read_msg(source, open_reading),
+    media_types.MSG: lambda source: outlook.read_msg(source, open_reading),
     # For workers without pandoc; all words are read.
     "text/x-org": text.read_text,
     "text/x-rst": text.read_text,

@@ -57,10 +57,11 @@ _SIGNS = {
 _SYMBOLS = {b"~": " ", b"_": "-", b"{": "{", b"}": "}", b"\\": "\\"}
 #: Groups that hold no text of the document. Groups marked with `\*` are skipped as well.
 _SKIPPED = frozenset(
-    """colortbl pict object objdata fldinst filetbl revtbl listtable listoverridetable info sp sn sv
-    shprslt do themedata colorschememapping datastore latentstyles rsidtbl generator xmlnstbl xe tc
-    rxe txe bkmkstart bkmkend atnid atnauthor nonesttables nonshppict stylesheet fonttbl upr ftnsep
-    ftnsepc ftncn aftnsep aftnsepc aftncn pntxta pntxtb""".split()  # noqa: SIM905 -- would take a page
+    """colortbl pict objdata objclass objname fldinst filetbl revtbl listtable listoverridetable
+    info sp sn sv shprslt do themedata colorschememapping datastore latentstyles rsidtbl
+    generator xmlnstbl xe tc rxe txe bkmkstart bkmkend atnid atnauthor nonesttables
+    nonshppict stylesheet fonttbl upr ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn pntxta
+    pntxtb""".split()  # noqa: SIM905 -- would take a page
 )
 #: Groups marked with `\*` that do hold text.
 _SHOWN_THOUGH_OPTIONAL = frozenset({"shpinst", "ud"})
@@ -128,6 +129,7 @@ class _Document:
         self._default_font = -1
         self._bytes = bytearray()  #: of characters that may be incomplete
         self._to_skip = 0
+        self._at_start = False  #: nothing of the group was read so far
         self._optional = False  #: the group's first word was `\*`
         self._style_name = ""
         self._next_merge = (False, False)
@@ -167,6 +169,7 @@ class _Document:
         """Take bytes in the font's encoding; leave out replacements of Unicode characters."""
         skipped = min(self._to_skip, len(data))
         self._to_skip -= skipped
+        self._at_start = False
         if skipped < len(data) and not self._state.skipped:
             self._bytes += data[skipped:]
 
@@ -194,7 +197,8 @@ class _Document:
 
     def _symbol(self, symbol: bytes) -> None:
         if symbol == b"*":
-            self._optional = True
+            # Elsewhere it means nothing; some programs write it before a style.
+            self._optional = self._at_start
         elif symbol in b"\r\n":
             self._word("par", None)
         elif symbol in _SYMBOLS:
@@ -211,7 +215,7 @@ class _Document:
         self._to_skip = 0
         if brace == b"{":
             self._groups.append((_State(**vars(self._state)), False))
-            self._optional = False
+            self._optional, self._at_start = False, True
         elif self._groups:
             self._end_group()
 
@@ -252,7 +256,7 @@ class _Document:
 
     def _word(self, word: str, number: int | None) -> None:
         self._flush()
-        is_optional, self._optional = self._optional, False
+        is_optional, self._optional, self._at_start = self._optional, False, False
         if word == "u" and number is not None:
             self._to_skip = 0
             self._show(chr(number % 0x10000))

@@ -12,6 +12,7 @@ from typing import Any
 from docx.oxml.ns import nsmap, qn
 from docx.oxml.xmlchemy import BaseOxmlElement
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
+from markdown.htmlparser import HTMLExtractor
 from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.documents.elements import Element as Found
 from unstructured.nlp import tokenize
@@ -26,10 +27,16 @@ _CHILDREN = re.compile(r"(?:\./)?w:\w+(?:\s*\|\s*(?:\./)?w:\w+)+")
 _BRACKET = re.compile(r"[\[\]]")
 #: Most links are shorter than this, and need no preparation.
 _NEAR_CHARACTERS = 200
+#: How many characters of a paragraph are searched in vain for the end of links.
+_MAX_SEARCHED = 1_000_000
 _run_pipeline = tokenize._run_pipeline  # noqa: SLF001 -- see _split
 _text_of_link: Callable[[LinkInlineProcessor, str, int], tuple[str, int, bool]] = (
     LinkInlineProcessor.getText
 )
+_address_of_link: Callable[[LinkInlineProcessor, str, int], tuple[str, str | None, int, bool]] = (
+    LinkInlineProcessor.getLink
+)
+_end_of_start_tag: Callable[[HTMLExtractor, int], int] = HTMLExtractor.check_for_whole_start_tag
 
 
 def take_shortcuts() -> None:
@@ -39,6 +46,8 @@ def take_shortcuts() -> None:
     BaseOxmlElement.xpath = _xpath  # type: ignore[method-assign]
     tokenize._run_pipeline = _split  # noqa: SLF001 -- all its functions end there
     LinkInlineProcessor.getText = text_of_link
+    LinkInlineProcessor.getLink = address_of_link
+    HTMLExtractor.check_for_whole_start_tag = end_of_start_tag
 
 
 def _split(text: str) -> Any:
@@ -68,6 +77,55 @@ def text_of_link(processor: LinkInlineProcessor, data: str, index: int) -> tuple
     if closing is None:
         return data[index:], len(data), False
     return data[index:closing], closing + 1, True
+
+
+def address_of_link(
+    processor: LinkInlineProcessor, data: str, index: int
+) -> tuple[str, str | None, int, bool]:
+    """Markdown's result for the brackets after a link's text, in a bounded time for a paragraph.
+
+    It searches from each bracket to the end of the paragraph: 10,000 open brackets took a minute.
+    After many characters were searched in vain, only the next ones are searched.
+    """
+    if _searches.data is not data:
+        _searches.data, _searches.left = data, _MAX_SEARCHED
+    if _searches.left > 0:
+        found = _address_of_link(processor, data, index)
+        _searches.left -= 0 if found[3] else len(data) - index
+        return found
+    near = data[index : index + _NEAR_CHARACTERS]
+    address, title, length, is_closed = _address_of_link(processor, near, 0)
+    return address, title, index + length, is_closed
+
+
+class _Searches:
+    """How much of the last paragraph may still be searched for the end of a link."""
+
+    data = ""
+    left = 0
+
+
+_searches = _Searches()
+
+
+def end_of_start_tag(parser: HTMLExtractor, begin: int) -> int:
+    """Where the tag that begins here ends; -1 if it does not end.
+
+    Python's parser looks for the end of each tag in all of the text that follows.
+    """
+    if parser.rawdata is not _tags.text:
+        _tags.text, _tags.last = parser.rawdata, parser.rawdata.rfind(">")
+    return _end_of_start_tag(parser, begin) if begin < _tags.last else -1
+
+
+class _Tags:
+    """The place of the last sign in a text that may end a tag."""
+
+    text = ""
+    last = -1
+
+
+_tags = _Tags()
 
 
 class _Brackets:

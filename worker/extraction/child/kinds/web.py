@@ -26,6 +26,17 @@ _CONTAINERS = re.compile(
     r"\b[^<>]{0,2000}>",
     re.IGNORECASE,
 )
+_ATTRIBUTE = re.compile(
+    r"""([^\s=>/"']+)(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>"'][^\s>]*))?""",
+)
+#: A tag with so many attributes that libxml2, which compares each with each, would take minutes.
+_MANY_ATTRIBUTES = re.compile(
+    r"""(<[a-zA-Z][^\s>/]*+)(?:[\s/]++[^\s=>/"']++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+))?){500,}+""",
+)
+_READ_ATTRIBUTES = frozenset(
+    """alt alttext aria-controls charset class colspan content hidden href hreflang http-equiv id
+    name open role rowspan src type value""".split()  # noqa: SIM905 -- would take a page
+)
 #: Half of the depth that libxml2 allows; the other half is for levels that the body of a page adds.
 _DEEPEST = 128
 _NO_TEXT = frozenset({"script", "style", "noscript", "template"})
@@ -33,7 +44,8 @@ _TEXT = etree.XPath(".//text()", smart_strings=False)
 _HIDDEN_TEXT = etree.XPath(
     ".//script//text() | .//style//text() | .//noscript//text()", smart_strings=False
 )
-_ROLES = frozenset({"navigation", "contentinfo", "search"})
+_ROLES = frozenset({"navigation", "search"})
+_FOOTER_ROLE = "contentinfo"
 _BANNER_TAGS = frozenset({"div", "section", "aside", "dialog", "form"})
 #: Names that sites and consent services give to the box about cookies.
 _BANNER = re.compile(
@@ -98,6 +110,7 @@ def _parsed(text: str) -> etree._Element | None:
     libxml2 leaves out, almost silently, content that is nested deeper than 256 levels, or 2048 with
     huge_tree. Such content is read without its containers.
     """
+    text = _MANY_ATTRIBUTES.sub(_few_attributes, text)
     for text_so_far in (text, _CONTAINERS.sub("\n", text)):
         parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
         try:
@@ -107,6 +120,16 @@ def _parsed(text: str) -> etree._Element | None:
         if not any(entry.type == _TOO_DEEP for entry in parser.error_log):
             return tree
     raise JobError("corrupt", "nested too deeply")
+
+
+def _few_attributes(tag: re.Match[str]) -> str:
+    """The tag with those of its attributes that say how its text is shown, each once."""
+    known = {
+        found[1].lower(): found[0]
+        for found in reversed(list(_ATTRIBUTE.finditer(tag[0], tag.end(1) - tag.start())))
+        if found[1].lower() in _READ_ATTRIBUTES
+    }
+    return f"{tag[1]} {' '.join(known.values())} "
 
 
 def _flatten(tree: etree._Element) -> None:
@@ -141,12 +164,13 @@ def _drop_boilerplate(tree: etree._Element) -> None:
 
 
 def _is_boilerplate(node: etree._Element) -> bool:
-    if node.tag in _NO_TEXT or node.tag == "nav" or node.get("role") in _ROLES:
+    role = node.get("role")
+    if node.tag in _NO_TEXT or node.tag == "nav" or role in _ROLES:
         return True
-    if node.tag in ("header", "footer"):
+    if node.tag in ("header", "footer") or role == _FOOTER_ROLE:
         # The header or footer of an article or section belongs to it.
         return next(node.iterancestors("article", "section", "main"), None) is None and (
-            node.tag == "footer" or next(node.iter("h1", "h2"), None) is None
+            node.tag != "header" or next(node.iter("h1", "h2"), None) is None
         )
     names = f"{node.get('id', '')} {node.get('class', '')}"
     if node.tag in _BANNER_TAGS and _BANNER.search(names):

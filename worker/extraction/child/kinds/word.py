@@ -55,6 +55,7 @@ def _simplify(document: Document) -> None:
         for kind in (RELATIONSHIP_TYPE.FOOTNOTES, RELATIONSHIP_TYPE.ENDNOTES)
     )
     root = document.element
+    _join_bodies(root)
     _mark_imported(root)
     take_note = Notes(footnotes, endnotes).take
     story.simplify(root, hidden_styles=styles, find_part=graphics.finder(part), take_note=take_note)
@@ -64,6 +65,14 @@ def _simplify(document: Document) -> None:
         if relation.reltype in beside and not relation.is_external:
             other = relation.target_part
             story.simplify(other.element, hidden_styles=styles, find_part=graphics.finder(other))
+
+
+def _join_bodies(root: Any) -> None:
+    """Put everything in the first body; some programs write several."""
+    first, *others = root.iterchildren(f"{W}body")
+    for other in others:
+        first.extend(list(other))
+        root.remove(other)
 
 
 def _notes_of(document: Document, kind: str, styles: frozenset[str]) -> Any:

@@ -5,6 +5,7 @@ it knows neither merged nor hidden cells.
 """
 
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +14,8 @@ from typing import IO, Any
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from openpyxl.formula.translate import Translator
-from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE
+from openpyxl.reader import excel
+from openpyxl.styles.numbers import BUILTIN_FORMATS
 from openpyxl.utils.cell import get_column_letter
 from openpyxl.utils.datetime import MAC_EPOCH
 
@@ -24,7 +26,7 @@ from docmill.worker.extraction.child.kinds.tables import Figure
 #: Excel's own limits. A cell may claim to be anywhere.
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 #: How many merged ranges are filled, and how many columns of one range.
-_MAX_MERGED, _MAX_FILLED_COLUMNS = 100_000, 256
+MAX_MERGED, MAX_FILLED_COLUMNS = 100_000, 256
 #: How many merged ranges of one row are filled. A file may claim any number, one over the other.
 _MAX_ACTIVE = 256
 #: How many cells of a sheet are filled from merged ones, and how many characters.
@@ -36,6 +38,8 @@ _BLOCK_BYTES = 256 * 1024
 _ROW, _CELL, _COL = f"{S}row", f"{S}c", f"{S}col"
 _VALUE, _FORMULA, _INLINE, _TEXT = f"{S}v", f"{S}f", f"{S}is", f"{S}t"
 _PHONETIC = f"{S}rPh"
+_STYLES = "xl/styles.xml"
+_NUMBER, _CELL_STYLES, _STYLE = f"{S}numFmt", f"{S}cellXfs", f"{S}xf"
 _ERROR_OR_TEXT = frozenset({"e", "str", "d"})
 _END_OF_ROWS = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData/>")
 _MERGED = re.compile(
@@ -82,18 +86,42 @@ class Book:
 
 def book_of(workbook: Any) -> Book:
     """The data of a workbook that openpyxl has opened read-only."""
-    numbers = [style.numFmtId for style in workbook._cell_styles]  # noqa: SLF001 -- no other name
-    own = workbook._number_formats  # noqa: SLF001
     sheets = workbook.worksheets
-    strings = sheets[0]._shared_strings if sheets else []  # noqa: SLF001
-    codes = [(_code(number, own), number) for number in numbers]
-    return Book(strings, codes, from_1904=workbook.epoch == MAC_EPOCH)
+    strings = sheets[0]._shared_strings if sheets else []  # noqa: SLF001 -- no other name
+    archive = workbook._archive  # noqa: SLF001
+    return Book(strings, _codes(archive), from_1904=workbook.epoch == MAC_EPOCH)
 
 
-def _code(number: int, own: Sequence[str]) -> str | None:
-    place = number - BUILTIN_FORMATS_MAX_SIZE
-    code: str | None = own[place] if 0 <= place < len(own) else BUILTIN_FORMATS.get(number)
-    return code
+def _codes(archive: zipfile.ZipFile) -> list[tuple[str | None, int]]:
+    """The number format of each style of a workbook, and its number. Nothing else of a style."""
+    try:
+        root = etree.fromstring(archive.read(_STYLES), _parser())
+    except (KeyError, etree.XMLSyntaxError):
+        return []
+    own = {_number(one.get("numFmtId"), 0): one.get("formatCode", "") for one in root.iter(_NUMBER)}
+    numbers = (
+        _number(style.get("numFmtId"), 0)
+        for styles in root.iterchildren(_CELL_STYLES)
+        for style in styles.iter(_STYLE)
+    )
+    return [(own.get(number, BUILTIN_FORMATS.get(number)), number) for number in numbers]
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+
+
+def leave_styles_out() -> None:
+    """Let openpyxl open workbooks without their styles. Repeatable.
+
+    It refuses a workbook if any style breaks a rule, and reading them takes time. Only the formats
+    of numbers are needed, which `book_of` reads.
+    """
+    excel.apply_stylesheet = _no_styles
+
+
+def _no_styles(_archive: zipfile.ZipFile, _workbook: Any) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -107,7 +135,7 @@ class Tail:
 def tail_of(sheet: IO[bytes]) -> Tail:
     """Read the part after the rows, without reading the rows."""
     rest = _rest(sheet)
-    merged = [_range(found) for found in islice(_MERGED.finditer(rest), _MAX_MERGED)]
+    merged = [_range(found) for found in islice(_MERGED.finditer(rest), MAX_MERGED)]
     return Tail([one for one in merged if one is not None], _FILTER.search(rest) is not None)
 
 
@@ -125,7 +153,7 @@ def _range(found: re.Match[bytes]) -> Merged | None:
     first, last = column_of(found[1].decode()), column_of(found[3].decode())
     if not 0 <= first <= last < MAX_COLUMNS:
         return None
-    return Merged(int(found[2]), int(found[4]), first, min(last, first + _MAX_FILLED_COLUMNS))
+    return Merged(int(found[2]), int(found[4]), first, min(last, first + MAX_FILLED_COLUMNS))
 
 
 @lru_cache(MAX_COLUMNS)
@@ -140,7 +168,7 @@ def column_of(letters: str) -> int:
 def rows_of(sheet: IO[bytes], book: Book, tail: Tail) -> Iterator[NumberedRow]:
     """The rows with content, as they are shown."""
     reader = _SheetReader(book, tail)
-    return reader.without_hidden_columns(_filled(reader.rows(sheet), tail.merged))
+    return reader.without_hidden_columns(filled(reader.rows(sheet), tail.merged))
 
 
 class _SheetReader:
@@ -289,7 +317,7 @@ def unescaped(text: str) -> str:
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
-def _filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[NumberedRow]:
+def filled(rows: Iterable[NumberedRow], merged: Sequence[Merged]) -> Iterator[NumberedRow]:
     """Rows in which the text of a merged cell is repeated in each row that it spans.
 
     A cell over the whole width of a table is a title, and is not repeated.

@@ -7,6 +7,7 @@ from typing import Any
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, R
+from docmill.worker.extraction.child.kinds.ooxml.number_formats import format_of
 
 #: How many points of a chart are read; a normal chart has fewer.
 MAX_POINTS = 2_000
@@ -14,6 +15,8 @@ MAX_POINTS = 2_000
 _MAX_SERIES = 255
 _BREAKS = {f"{A}br": "\n", f"{A}tab": "\t"}
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+
+_NUMBERS = frozenset({f"{C}numCache", f"{C}numLit"})
 
 #: Finds the bytes of the file that a relationship names; None if there is none.
 FindPart = Callable[[str], bytes | None]
@@ -91,12 +94,25 @@ def _points(series: Any, *names: str) -> dict[int, str]:
     points: dict[int, str] = {}
     for holder in _holders(series, names):
         for point in holder.iter(f"{C}pt", f"{CX}pt"):
-            number, text = point.get("idx", ""), " ".join(point.itertext()).strip()
+            number, text = point.get("idx", ""), _shown(point)
             if number.isdecimal() and text and len(points) < MAX_POINTS:
                 # Levels are listed from the inner to the outer one.
                 key = int(number)
                 points[key] = f"{text} {points[key]}" if key in points else text
     return points
+
+
+def _shown(point: Any) -> str:
+    """The text of a point; a number in the format of the sheet that it comes from."""
+    text = " ".join(point.itertext()).strip()
+    cache = point.getparent()
+    if cache.tag not in _NUMBERS:
+        return text
+    code = point.get("formatCode") or cache.findtext(f"{C}formatCode")
+    try:
+        return format_of(code)(float(text))
+    except (ValueError, OverflowError):
+        return text
 
 
 def _holders(series: Any, names: Iterable[str]) -> Iterator[Any]:
