@@ -369,6 +369,13 @@ export type Database = {
         }
         Returns: string
       }
+      record_query: {
+        Args: {
+          index_version: number
+          tokens: number
+        }
+        Returns: undefined
+      }
       retry_job: {
         Args: {
           job_id: string

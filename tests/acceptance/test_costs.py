@@ -114,13 +114,39 @@ def test_over_its_budget_a_document_waits_and_goes_on_from_there(paid: Installat
 def test_usage_is_what_the_jobs_cost(paid: Installation) -> None:
     ingested(paid, ALICE, "one more.md", sections("One more", 2))
     jobs = paid.rows("select sum(tokens_used) as tokens, sum(cost_usd) as usd from ingest.jobs")
-    rows = paid.docmill_rows("usage", "--by", "owner,purpose")
+    every = paid.docmill_rows("usage", "--by", "owner,purpose")
+    rows = [row for row in every if row["purpose"] != "query"]
     assert sum(row["tokens"] for row in rows) == jobs[0]["tokens"]
     assert sum(row["usd"] for row in rows) == pytest.approx(float(jobs[0]["usd"]))
     assert {row["purpose"] for row in rows} == {"ingest"}
     # The provider's own record: every text it got, except those that only test its key.
     billed = [tokens_of(text) for text in paid.openai.texts if text != HARMLESS_TEXT]
     assert sum(row["tokens"] for row in rows) == sum(billed)
+
+
+def test_searches_are_booked_on_who_searches_and_stop_no_upload(paid: Installation) -> None:
+    ingested(paid, BOB, "to find.md", sections("To be found", 1))
+    sent = len(paid.openai.texts)
+    before = query_tokens(paid, BOB)
+    for text in ("the one to find", "another"):
+        paid.docmill_rows("search", text, "--owner", BOB)
+    billed = [tokens_of(text) for text in paid.openai.texts[sent:] if text != HARMLESS_TEXT]
+    assert len(billed) == 2
+    assert query_tokens(paid, BOB) - before == sum(billed)
+    # A dollar for each token: they would be over this budget if queries counted.
+    paid.docmill("budget", "set", "0.5", "--per", "month", "--owner", BOB)
+    (row,) = paid.docmill_rows("budget", "list")
+    spent = sum(
+        row["usd"]
+        for row in paid.docmill_rows("usage", "--by", "purpose", "--owner", BOB)
+        if row["purpose"] == "ingest"
+    )
+    assert row["spent"] == pytest.approx(spent)
+
+
+def query_tokens(paid: Installation, owner: str) -> int:
+    rows = paid.docmill_rows("usage", "--by", "purpose", "--owner", owner)
+    return sum(row["tokens"] for row in rows if row["purpose"] == "query")
 
 
 def test_an_estimate_is_what_is_paid_then(paid: Installation, tmp_path: Path) -> None:

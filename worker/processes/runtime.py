@@ -90,6 +90,9 @@ class WorkerRuntime:
         require_database(self.settings.require("database_url"))
         self.database.open()
         check_providers(self.database, self.settings, self.batchers.providers)
+        with self.database.transaction() as transaction:
+            prices = self.settings.prices(self.batchers.providers)
+            maintenance.note_prices(transaction, prices)
         self.keeper.start()
         self.dispatcher.start()
         self.liveness.start()

@@ -8,7 +8,8 @@ import jwt
 import pytest
 
 from tests.contract.functions.conftest import ALICE, Function, token
-from tests.contract.target import Target, User
+from tests.contract.target import Inside, Target, User
+from tests.support.installation import until
 
 
 def test_a_query_becomes_a_vector_of_the_index(function: Function, alice: User) -> None:
@@ -29,6 +30,46 @@ def test_the_same_query_has_the_same_vector_and_another_one_another(function: Fu
     )
     assert first == again
     assert first != other
+
+
+def booked(inside: Inside, owner: str) -> int:
+    with inside.database.connect() as admin:
+        row = admin.execute(
+            """select coalesce(sum(tokens), 0)::int from ingest.usage
+                where owner_id = %s and purpose = 'query'""",
+            [owner],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.embedded_only("reads the ledger")
+def test_what_a_query_cost_is_booked_on_the_caller(
+    function: Function, inside: Inside, alice: User
+) -> None:
+    before = booked(inside, alice.id)
+    for _ in range(2):
+        assert function.post({"input": "When are the slates replaced?"}).status_code == 200
+    tokens = until(lambda: (booked(inside, alice.id) - before) or None, "it is booked")
+    assert tokens > 0
+    # The same query costs the same each time.
+    until(lambda: (booked(inside, alice.id) - before) % 2 == 0 or None, "both are booked")
+
+
+@pytest.mark.embedded_only("sets the limit")
+def test_more_queries_than_are_booked_are_answered(
+    function: Function, inside: Inside, alice: User
+) -> None:
+    with inside.database.connect() as admin:
+        admin.execute(
+            """insert into ingest_private.settings values ('searching', '{"per_minute": 0}')"""
+        )
+        try:
+            before = booked(inside, alice.id)
+            assert function.post({"input": "roof"}).status_code == 200
+            assert booked(inside, alice.id) == before
+        finally:
+            admin.execute("delete from ingest_private.settings where name = 'searching'")
 
 
 def refuse(function: Function, authorization: str | None) -> None:
