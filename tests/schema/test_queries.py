@@ -31,7 +31,7 @@ def ledger(admin: Connection) -> list[tuple[str, str, str, int, float]]:
         """select owner_id, model, purpose, tokens::int, usd::float from ingest.usage
             order by owner_id""",
     )
-    return [tuple(row.values()) for row in found]  # type: ignore[misc]
+    return [tuple(row.values()) for row in found]
 
 
 @pytest.fixture(autouse=True)

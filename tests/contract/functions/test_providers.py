@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docmill.worker.providers.base import Kind, Wanted, billed
+from docmill.worker.clients.embedder import billed
+from docmill.worker.providers.base import Kind, Wanted
 from docmill.worker.providers.registry import HTTP_PROVIDERS
 from docmill.worker.settings.parts import ProviderSettings, variables_of
 from tests.contract.functions.conftest import answered_by_another, start_function
