@@ -1,8 +1,8 @@
 """Mixed documents from queue to search, against what the stages alone allow.
 
-`make bench-end-to-end`; OPTIONS='--files 40 --runs 1' for less. Each run has its own installation with
-real processes and usual settings, and a provider that answers after 200 ms. First each stage does
-all documents alone, with the program's own parts: nothing waits for another stage. Then everything
+`make bench-end-to-end`; OPTIONS='--files 40 --runs 1' for less. Each run has its own installation
+with real processes and usual settings, and a provider that answers after 200 ms. First each stage
+does all documents alone, with the program's own parts: nothing waits for another. Then everything
 is uploaded while the queue is paused, and goes at once: the clock runs from the first claim to the
 last publish.
 

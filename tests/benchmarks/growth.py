@@ -19,7 +19,7 @@ from docmill.embedded.process import ChildProcess
 from tests.benchmarks.engine import PAGE, fresh
 from tests.benchmarks.peers.processes import memory_of, tree
 from tests.benchmarks.records import Case, Record, Target, arguments, finish, slope, versions_of
-from tests.benchmarks.reindex import fill
+from tests.benchmarks.reindex import add_chunks
 from tests.schema.actors import value
 from tests.support.installation import ALICE, BUCKET, Installation
 
@@ -99,7 +99,7 @@ def measure(most: int, documents: int, runs: int) -> Record:
         stored = 0
         for size in sizes(most):
             if size > stored:
-                fill(admin, size - stored)
+                add_chunks(admin, size - stored)
                 stored = size
             rates.append(record.case("rate", f"{size:,} chunks stored", "documents/s"))
             memory.append(record.case("worker's memory", f"{size:,} chunks stored", "MB"))

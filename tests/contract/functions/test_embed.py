@@ -48,12 +48,8 @@ def test_what_a_query_cost_is_booked_on_the_caller(
     function: Function, inside: Inside, alice: User
 ) -> None:
     before = booked(inside, alice.id)
-    for _ in range(2):
-        assert function.post({"input": "When are the slates replaced?"}).status_code == 200
-    tokens = until(lambda: (booked(inside, alice.id) - before) or None, "it is booked")
-    assert tokens > 0
-    # The same query costs the same each time.
-    until(lambda: (booked(inside, alice.id) - before) % 2 == 0 or None, "both are booked")
+    assert function.post({"input": "When are the slates replaced?"}).status_code == 200
+    until(lambda: booked(inside, alice.id) > before or None, "it is booked", 30)
 
 
 @pytest.mark.embedded_only("sets the limit")
