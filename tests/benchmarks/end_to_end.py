@@ -213,7 +213,7 @@ class Stages:
                 tokens=1,
                 usd=Decimal(0),
             )
-        document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, (), 0)
+        document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
         placed = [(digest, chunk.page_start, chunk.page_end) for digest, chunk in named]
         with pool.transaction() as transaction:
             assert chunk_store.publish(transaction, claim, document, placed, []) == "published"

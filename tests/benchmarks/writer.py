@@ -131,7 +131,7 @@ def _write(pool: Pool, claim: Claim, texts: Sequence[str], vectors: Vectors) -> 
             chunk_store.stage(
                 transaction, claim, named[part], vectors[part], tokens=400, usd=Decimal(1)
             )
-    document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, (), 0)
+    document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
     placed = [(digest, None, None) for digest, _ in named]
     with pool.transaction() as transaction:
         assert chunk_store.publish(transaction, claim, document, placed, []) == "published"

@@ -272,6 +272,7 @@ INNER_FUNCTIONS = {
     "ingest_private.check_job_lease",
     "ingest_private.close_breakers",
     "ingest_private.count_asked",
+    "ingest_private.equal_bulk_texts",
     "ingest_private.count_source",
     "ingest_private.create_index_version",
     "ingest_private.dependency_of",

@@ -228,6 +228,39 @@ def test_texts_of_many_jobs_make_one_batch(scene: Scene) -> None:
     assert len(scene.fake.batches.batches) == 1
 
 
+def test_equal_texts_of_an_owner_are_bought_once(scene: Scene) -> None:
+    texts = words("Copy", 3)
+    jobs = [scene.put(f"{n}.txt", texts) for n in range(3)]
+    scene.fake.batches.script.is_held = True
+    scene.round()
+    # A copy that comes while the first is at the provider makes no batch of its own.
+    jobs.append(scene.put("late.txt", [*texts, "And one more."]))
+    scene.round()
+    assert [batch["texts"] for batch in scene.batches()] == [3, 1]
+    scene.fake.batches.script.is_held = False
+    scene.round()
+    assert sorted(scene.fake.batches.paid) == sorted([*texts, "And one more."])
+    scene.check(*jobs)
+
+
+def test_an_equal_text_waits_for_one_that_is_sent_again(scene: Scene) -> None:
+    jobs = [scene.put(f"{n}.txt", words("Late copy", 4)) for n in range(2)]
+    scene.fake.batches.script.ends = ["expired"]
+    scene.round()
+    assert len(scene.fake.batches.paid) == 2
+    scene.round()
+    scene.check(*jobs)
+
+
+def test_another_owner_buys_an_equal_text(scene: Scene) -> None:
+    texts = words("Everybody's", 2)
+    for name, owner in (("a.txt", OWNER), ("b.txt", "bob"), ("c.txt", None), ("d.txt", None)):
+        scene.put(name, texts, owner=owner)
+    scene.round()
+    assert sorted(scene.fake.batches.paid) == sorted(texts * 4)
+    assert scene.states() == []
+
+
 def test_what_expires_is_sent_again(scene: Scene) -> None:
     job_id = scene.put("a.txt", words("Late", 6))
     scene.fake.batches.script.ends = ["expired"]

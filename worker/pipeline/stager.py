@@ -109,6 +109,9 @@ class Stager:
                 patience = 0 if isinstance(error, CancelledRunError) else self._limits.keep_seconds
                 self._keep_what_comes(patience)
             raise
+        finally:
+            for batch in self._in_flight:
+                self._batcher.release(batch.submission)
 
     def _keep_what_comes(self, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -227,6 +230,8 @@ class Stager:
             [chunk.token_count for _digest, chunk in chunks],
             member=self._member,
             alone=alone,
+            # Files without an owner share nothing.
+            is_shared=self._run.claim.owner_id is not None,
         )
         batch = _Batch(chunks, submission)
         self._in_flight.append(batch)
@@ -255,7 +260,10 @@ class Stager:
                 self._run.check()
         self._in_flight.remove(batch)
         # It is paid for, so it is kept, even if the run must stop right after.
-        embedded = self._stage(batch)
+        try:
+            embedded = self._stage(batch)
+        finally:
+            self._batcher.release(batch.submission)
         if embedded.error is not None:
             raise embedded.error
         return [batch.chunks[position] for position in embedded.refused]
@@ -279,7 +287,8 @@ class Stager:
                     tokens=embedded.tokens,
                     usd=usd,
                 )
-            self._staged += len(embedded.positions)
+            self._staged += len(embedded.positions) - embedded.shared
+            self.reused += embedded.shared
             # With the parts of refused chunks, more may be staged than the number of chunks
             # announced.
             embedded_chunks = min(self._staged, len(self._placed) - self.reused)
