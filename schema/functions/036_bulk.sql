@@ -642,7 +642,11 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
     if p_kind = 'reindex' then
-        return (select is_bulk from ingest.index_versions where id = p_index_version);
+        -- Nobody waits for what an operator has read again, and what is in a batch is paid for.
+        return (select is_bulk from ingest.index_versions where id = p_index_version)
+            or exists (select from ingest_private.bulk_texts
+                        where document_id = p_document.id and index_version = p_index_version
+                          and state = 'sent');
     end if;
     -- backfill_source says it for all that it syncs.
     if coalesce(current_setting('ingest_private.is_bulk', true), '') = 'true' then

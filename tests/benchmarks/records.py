@@ -86,6 +86,14 @@ class Record:
         self.cases.append(Case(group, name, unit))
         return self.cases[-1]
 
+    def groups(self) -> list[tuple[str, list[Case]]]:
+        """Cases of the same group and unit, in the order in which the groups began."""
+        keys = dict.fromkeys((case.group, case.unit) for case in self.cases)
+        return [
+            (group, [case for case in self.cases if (case.group, case.unit) == (group, unit)])
+            for group, unit in keys
+        ]
+
     def text(self) -> str:
         """Tables in Markdown."""
         named = ", ".join(f"{name} {version}" for name, version in self.versions.items())
@@ -95,7 +103,7 @@ class Record:
             "",
             "| | | median | least to most | runs | |",
             "| --- | --- | --- | --- | --- | --- |",
-            *(case.row() for case in self.cases),
+            *(case.row() for _, cases in self.groups() for case in cases),
         ]
         if self.targets:
             lines += ["", "| target | measured | met |", "| --- | --- | --- |"]

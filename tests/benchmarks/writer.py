@@ -37,6 +37,8 @@ from tests.benchmarks.records import Record, Target, arguments, finish, versions
 from tests.schema.actors import job_of, value
 from tests.support.database import Database, make_database, make_template, put_object, watch_bucket
 
+#: By the part of the work; "": all of it.
+Seconds = dict[str, float]
 ROWS: Final = 4000
 PER_DOCUMENT: Final = 200
 BATCH: Final = 256  #: the default of DOCMILL_EMBEDDING_BATCH_SIZE
@@ -73,8 +75,8 @@ def make_rows(folder: Path, rows: int, dimensions: int) -> Path:
 # -- docmill
 
 
-def write_docmill(database: Database, file: Path, index: str) -> float:
-    """Seconds to stage and publish all rows."""
+def write_docmill(database: Database, file: Path, index: str) -> Seconds:
+    """Seconds to stage and publish all rows, and of both alone."""
     rows = np.load(file)
     texts, vectors = [str(text) for text in rows["texts"]], rows["vectors"]
     _apply(database, vectors.shape[1], index)
@@ -82,11 +84,12 @@ def write_docmill(database: Database, file: Path, index: str) -> float:
     pool = Pool(database.url("docmill_worker"), connections=1)
     pool.open()
     try:
+        spent = {"staging alone": 0.0, "publishing alone": 0.0}
         began = time.perf_counter()
         for number, claim in enumerate(claims):
             part = slice(number * PER_DOCUMENT, (number + 1) * PER_DOCUMENT)
-            _write(pool, claim, texts[part], vectors[part])
-        return time.perf_counter() - began
+            _write(pool, claim, texts[part], vectors[part], spent)
+        return {"": time.perf_counter() - began} | spent
     finally:
         pool.close()
 
@@ -119,7 +122,10 @@ def _claims(database: Database, documents: Sequence[int]) -> list[Claim]:
     return claims
 
 
-def _write(pool: Pool, claim: Claim, texts: Sequence[str], vectors: Vectors) -> None:
+def _write(
+    pool: Pool, claim: Claim, texts: Sequence[str], vectors: Vectors, spent: Seconds
+) -> None:
+    began = time.perf_counter()
     chunks = [
         Chunk(place, text, (), page_start=None, page_end=None, token_count=400)
         for place, text in enumerate(texts)
@@ -131,16 +137,19 @@ def _write(pool: Pool, claim: Claim, texts: Sequence[str], vectors: Vectors) -> 
             chunk_store.stage(
                 transaction, claim, named[part], vectors[part], tokens=400, usd=Decimal(1)
             )
+    staged = time.perf_counter()
     document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
     placed = [(digest, None, None) for digest, _ in named]
     with pool.transaction() as transaction:
         assert chunk_store.publish(transaction, claim, document, placed, []) == "published"
+    spent["staging alone"] += staged - began
+    spent["publishing alone"] += time.perf_counter() - staged
 
 
 # -- the peers
 
 
-def write_peer(peer: str, database: Database, file: Path, index: str) -> float:
+def write_peer(peer: str, database: Database, file: Path, index: str) -> Seconds:
     """Seconds that a peer's program says it took to write."""
     with database.connect() as admin:
         admin.execute(
@@ -158,7 +167,7 @@ def write_peer(peer: str, database: Database, file: Path, index: str) -> float:
     )
     if said.returncode:
         raise SystemExit(f"{peer} ended with status {said.returncode}: {said.stderr[-2000:]}")
-    return float(said.stdout.split()[-1])
+    return {"": float(said.stdout.split()[-1])}
 
 
 # -- all
@@ -195,7 +204,7 @@ def measure(
             record.versions = versions_of(admin)
         record.versions |= {PEERS[peer][1]: version_in(peer, PEERS[peer][1]) for peer in peers}
         files = {width: make_rows(folder, rows, width) for width in dimensions}
-        sides: dict[str, Callable[[Database, Path, str], float]] = {"docmill": write_docmill}
+        sides: dict[str, Callable[[Database, Path, str], Seconds]] = {"docmill": write_docmill}
         for peer in peers:
             sides[peer] = lambda *about, peer=peer: write_peer(peer, *about)
         for width in dimensions:
@@ -205,8 +214,10 @@ def measure(
                         with make_database(postgres, "project") as database:
                             seconds = write(database, files[width], index)
                             _check(database, side, rows)
-                        case = record.case(_group(width, index), side, "rows/s")
-                        case.values.append(rows / seconds)
+                        for part, took in seconds.items():
+                            name = f"{side}, {part}" if part else side
+                            case = record.case(_group(width, index), name, "rows/s")
+                            case.values.append(rows / took)
     record.targets = [
         _target(record, width, index, peer)
         for width in dimensions
