@@ -37,6 +37,7 @@ from tests.schema.actors import (
     job_of,
     publish,
     rows,
+    stage,
     take,
     value,
     wait_until_blocked,
@@ -259,6 +260,35 @@ def test_another_owner_buys_an_equal_text(scene: Scene) -> None:
     scene.round()
     assert sorted(scene.fake.batches.paid) == sorted(texts * 4)
     assert scene.states() == []
+
+
+def test_a_document_that_is_read_again_waits_for_what_is_in_a_batch(scene: Scene) -> None:
+    first = job_of(scene.admin, put_object(scene.admin, "a.txt", owner=OWNER))
+    run = claimed(scene.worker, first)
+    stage(scene.worker, run, ["old"], tokens=0)
+    assert publish(scene.worker, run, ["old"]) == "published"
+    texts = words("Read again", 3)
+    cancelled = scene.put("a.txt", texts)
+    scene.fake.batches.script.is_held = True
+    scene.round()
+    scene.admin.execute("select ingest_private.request_cancel(%s)", [cancelled])
+    again = UUID(
+        str(
+            value(
+                scene.admin,
+                "select ingest_private.enqueue_again(%s, 'ready', true)",
+                run.document_id,
+            )
+        )
+    )
+    is_bulk = "select is_bulk from ingest_private.job_queue where job_id = %s"
+    assert value(scene.admin, is_bulk, again) is True
+    scene.leave(claimed(scene.worker, again), texts)
+    scene.texts[again] = texts
+    scene.fake.batches.script.is_held = False
+    scene.round()
+    assert sorted(scene.fake.batches.paid) == texts
+    scene.check(again)
 
 
 def test_what_expires_is_sent_again(scene: Scene) -> None:
