@@ -105,7 +105,14 @@ bench-encodings: $(VENV)/.dev ## Measure how often the encoding of a text is rec
 bench-boundaries: $(VENV)/.dev ## Measure how many chunks an inserted line changes; OPTIONS='--docs FOLDER'
 	$(BIN)/python -m tests.benchmarks.boundaries $(OPTIONS)
 
-bench: bench-end-to-end bench-peers bench-writer bench-engine bench-edit bench-idle-upload bench-growth ## Measure the embedding engine, all of it: hours; the page says how
+bench: $(VENV)/.dev ## Measure the embedding engine, keep it and write docs/benchmarks.md: hours
+	for name in end_to_end writer edit growth; do \
+		$(BIN)/python -m tests.benchmarks.$$name --record || exit 1; \
+	done
+	$(BIN)/python -m tests.benchmarks.page
+	$(BIN)/python -m tests.benchmarks.engine --runs 5
+	$(BIN)/python -m tests.benchmarks.idle_upload
+	$(BIN)/python -m tests.benchmarks.peers
 
 bench-end-to-end: $(VENV)/.dev ## Measure documents against what the stages allow; OPTIONS='--files 40 --runs 1'
 	$(BIN)/python -m tests.benchmarks.end_to_end $(OPTIONS)

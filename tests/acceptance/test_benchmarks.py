@@ -21,8 +21,8 @@ def test_the_writer_is_measured_with_and_without_a_graph() -> None:
 
 
 def test_growth_has_a_rate_at_each_size() -> None:
-    record = growth.measure(most=1000, documents=4, runs=1)
-    assert len(record.cases) == 4
+    record = growth.measure(most=1000, documents=4, runs=1, first=100)
+    assert len(record.cases) == 6
     assert_measured(record)
 
 

@@ -33,9 +33,9 @@ LEAST_RATE: Final = 0.8
 FLAT: Final = 0.1
 
 
-def sizes(most: int) -> list[int]:
+def sizes(most: int, first: int = FIRST) -> list[int]:
     """0, then ten times as many each time."""
-    found = [0, FIRST]
+    found = [0, first]
     while found[-1] * 10 <= most:
         found.append(found[-1] * 10)
     return found
@@ -81,7 +81,7 @@ def memory_mb(worker: ChildProcess) -> float:
     return sum(map(memory_of, tree(worker.pid)))
 
 
-def measure(most: int, documents: int, runs: int) -> Record:
+def measure(most: int, documents: int, runs: int, first: int = FIRST) -> Record:
     """At each size some rounds of uploads."""
     record = Record(
         "growth",
@@ -97,7 +97,7 @@ def measure(most: int, documents: int, runs: int) -> Record:
         uploads = Uploads(running)
         uploads.rate(WARM_UP)
         stored = 0
-        for size in sizes(most):
+        for size in sizes(most, first):
             if size > stored:
                 add_chunks(admin, size - stored)
                 stored = size
@@ -106,7 +106,7 @@ def measure(most: int, documents: int, runs: int) -> Record:
             for _ in range(runs):
                 rates[-1].values.append(uploads.rate(documents))
                 memory[-1].values.append(memory_mb(worker))
-    stored_sizes = sizes(most)[1:]
+    stored_sizes = sizes(most, first)[1:]
     record.targets = [
         Target(
             f"exponent of the time of a document, at most {FLAT}",

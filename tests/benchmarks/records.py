@@ -154,8 +154,13 @@ def finish(record: Record, options: argparse.Namespace) -> None:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """The exponent k of y = c * x^k that fits best, by least squares of the logarithms."""
+    """The exponent k of y = c * x^k that fits best, by least squares of the logarithms.
+
+    Raises ValueError for a single point.
+    """
     import numpy as np
 
+    if len(points) < 2:
+        raise ValueError("an exponent needs two sizes")
     x, y = np.log(np.array(points, dtype=float)).T
     return float(np.polyfit(x, y, 1)[0])
