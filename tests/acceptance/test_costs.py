@@ -1,6 +1,7 @@
 """Costs: nothing is paid twice, nothing exceeds a budget, and the price is shown before."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,20 @@ def test_a_copy_costs_nothing_and_another_owner_pays(paid: Installation) -> None
     assert {"kiln.md", "copy.md", "more.md"} <= {
         hit["object_name"].rpartition("/")[2] for hit in hits
     }
+
+
+def test_copies_that_are_uploaded_together_are_paid_for_once(paid: Installation) -> None:
+    text = sections("The twins", 6)
+    names = ("left.md", "middle.md", "right.md")
+    with ThreadPoolExecutor(len(names)) as pool:
+        uploads = list(pool.map(lambda name: paid.upload(ALICE, name, text), names))
+    jobs = [paid.wait_for_job(upload) for upload in uploads]
+    assert [job["state"] for job in jobs] == ["succeeded"] * 3
+    # The provider's own record.
+    asked = [text for text in paid.openai.texts if "The twins" in text]
+    assert len(asked) == len(set(asked)) == 6
+    assert sum(job["chunks_embedded"] for job in jobs) == 6
+    assert sum(job["chunks_reused"] for job in jobs) == 12
 
 
 def test_what_was_deleted_is_not_paid_for_again(paid: Installation) -> None:

@@ -19,13 +19,14 @@ from docmill.embedded.process import ChildProcess
 from tests.benchmarks.engine import PAGE, fresh
 from tests.benchmarks.peers.processes import memory_of, tree
 from tests.benchmarks.records import Case, Record, Target, arguments, finish, slope, versions_of
-from tests.benchmarks.reindex import add_chunks
+from tests.benchmarks.reindex import PER_DOCUMENT, add_chunks
 from tests.schema.actors import value
 from tests.support.installation import ALICE, BUCKET, Installation
 
 MOST: Final = 100_000
 DOCUMENTS: Final = 200
 FIRST: Final = 1000
+PAGE_OF_CHUNKS: Final = 20_000  #: in one statement
 WARM_UP: Final = 20
 #: Of the rate of an empty installation.
 LEAST_RATE: Final = 0.8
@@ -98,9 +99,8 @@ def measure(most: int, documents: int, runs: int, first: int = FIRST) -> Record:
         uploads.rate(WARM_UP)
         stored = 0
         for size in sizes(most, first):
-            if size > stored:
-                add_chunks(admin, size - stored)
-                stored = size
+            while stored < size:
+                stored += add_chunks(admin, min(PAGE_OF_CHUNKS, size - stored)) * PER_DOCUMENT
             rates.append(record.case("rate", f"{size:,} chunks stored", "documents/s"))
             memory.append(record.case("worker's memory", f"{size:,} chunks stored", "MB"))
             for _ in range(runs):

@@ -66,6 +66,22 @@ def test_nor_is_one_that_has_arrived_and_is_not_staged(
     assert asked(embedder) == {"one": 2}
 
 
+def test_who_has_looked_before_it_was_staged_joins_it(
+    batcher: Batcher, embedder: FakeEmbedder
+) -> None:
+    first = submit(batcher, "one")
+    result(first)
+    with batcher.looking():
+        # Here it finds nothing; then the first is staged.
+        batcher.release(first)
+        second = submit(batcher, "one")
+    assert (result(second).tokens, result(second).shared) == (0, 1)
+    batcher.release(second)
+    assert asked(embedder) == {"one": 1}
+    assert not batcher._sharing._leads
+    assert not batcher._sharing._led_by
+
+
 def test_another_owner_pays(batcher: Batcher, embedder: FakeEmbedder) -> None:
     embedder.may_answer.clear()
     both = [submit(batcher, "one", owner=owner) for owner in ("anna", "berta")]
@@ -135,7 +151,8 @@ def test_whatever_happens_every_submission_ends_and_no_text_is_kept(embedder: Fa
         def run(seed: int, batcher: Batcher = batcher, made: list[Submission] = made) -> None:
             mine = random.Random(seed)
             texts = [mine.choice(("a", "bb", "ccc", "bad", "eeeee")) for _ in range(3)]
-            submission = submit(batcher, *dict.fromkeys(texts), owner=mine.choice(("x", "y")))
+            with batcher.looking():
+                submission = submit(batcher, *dict.fromkeys(texts), owner=mine.choice(("x", "y")))
             made.append(submission)
             if mine.random() < 0.3:
                 submission.withdraw()

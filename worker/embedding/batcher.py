@@ -12,9 +12,9 @@ a limit of the provider refuses wait again, and for a while the provider is aske
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -156,6 +156,22 @@ class Batcher:
                 self._turns.add(asked)
             self._changed.notify()
         return submission
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Around a look for texts that are staged, and `submit` for those that are not.
+
+        A text is under way or staged: what is released meanwhile is kept until the end of this.
+        """
+        look = object()
+        with self._changed:
+            self._sharing.begin_look(look)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._sharing.end_look(look)
+                self._changed.notify()
 
     def release(self, submission: Submission) -> None:
         """What has come of a submission is staged, or nobody will stage it. Repeatable."""

@@ -28,6 +28,23 @@ class Sharing:
         self._put_back = put_back
         self._leads: dict[_Key, _Lead] = {}
         self._led_by: dict[Submission, list[_Key]] = {}
+        self._looks: set[object] = set()
+        #: Submissions to release, each with the looks that had begun by then.
+        self._leaving: list[tuple[set[object], Submission]] = []
+
+    def begin_look(self, look: object) -> None:
+        """Somebody looks in the database for what is staged, and then brings the other texts."""
+        self._looks.add(look)
+
+    def end_look(self, look: object) -> None:
+        """The texts are brought."""
+        self._looks.discard(look)
+        for looks, _ in self._leaving:
+            looks.discard(look)
+        over = [submission for looks, submission in self._leaving if not looks]
+        self._leaving = [waiting for waiting in self._leaving if waiting[0]]
+        for submission in over:
+            self._release(submission)
 
     def joins(self, item: Item) -> bool:
         """Whether this text gets the vector of another one. False: it leads, and is asked for."""
@@ -70,7 +87,16 @@ class Sharing:
             self._led_by[submission] = arrived
 
     def release(self, submission: Submission) -> None:
-        """Its texts are staged, and found there, or nobody wants them."""
+        """Its texts are staged, and found there, or nobody wants them.
+
+        Whoever has begun to look before may not have found them, and joins them yet.
+        """
+        if self._looks:
+            self._leaving.append((set(self._looks), submission))
+        else:
+            self._release(submission)
+
+    def _release(self, submission: Submission) -> None:
         for key in self._led_by.pop(submission, []):
             self._pass_on(key)
 

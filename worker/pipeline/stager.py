@@ -175,9 +175,10 @@ class Stager:
 
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
-        unknown = self._without_batches(self._without_reusable(chunks))
-        if unknown:
-            self._ask(unknown)
+        with self._batcher.looking():
+            unknown = self._without_batches(self._without_reusable(chunks))
+            if unknown:
+                self._ask(unknown)
 
     def _without_batches(self, chunks: Sequence[Hashed]) -> Sequence[Hashed]:
         """Leave texts of a job in the bulk lane for a batch; those that batches did not bring."""
