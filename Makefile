@@ -9,7 +9,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test contract faults chaos mutants supabase bench-webhook bench-receiver bench-fairness \
 	bench-engine bench-idle-upload bench-gate bench-dispatch bench-start bench-triggers bench-idle bench-extract bench-tokens bench-corpus bench-search bench-recall \
-	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers simulate eval upgrade-fixture format \
+	bench-reindex bench-fidelity bench-boundaries bench-encodings bench-peers bench bench-writer \
+	bench-edit bench-growth bench-end-to-end benchmarks simulate eval upgrade-fixture format \
 	constraints clean
 
 help: ## List the targets
@@ -103,6 +104,30 @@ bench-encodings: $(VENV)/.dev ## Measure how often the encoding of a text is rec
 
 bench-boundaries: $(VENV)/.dev ## Measure how many chunks an inserted line changes; OPTIONS='--docs FOLDER'
 	$(BIN)/python -m tests.benchmarks.boundaries $(OPTIONS)
+
+bench: $(VENV)/.dev ## Measure the embedding engine, keep it and write docs/benchmarks.md: hours
+	for name in end_to_end writer edit growth; do \
+		$(BIN)/python -m tests.benchmarks.$$name --record || exit 1; \
+	done
+	$(BIN)/python -m tests.benchmarks.page
+	$(BIN)/python -m tests.benchmarks.engine --runs 5
+	$(BIN)/python -m tests.benchmarks.idle_upload
+	$(BIN)/python -m tests.benchmarks.peers
+
+bench-end-to-end: $(VENV)/.dev ## Measure documents against what the stages allow; OPTIONS='--files 40 --runs 1'
+	$(BIN)/python -m tests.benchmarks.end_to_end $(OPTIONS)
+
+bench-writer: $(VENV)/.dev ## Measure writing chunks beside its peers; OPTIONS='--rows 800 --runs 1'
+	$(BIN)/python -m tests.benchmarks.writer $(OPTIONS)
+
+bench-edit: $(VENV)/.dev ## Measure a paragraph at the top of a long file; OPTIONS='--pages 40 --runs 1'
+	$(BIN)/python -m tests.benchmarks.edit $(OPTIONS)
+
+bench-growth: $(VENV)/.dev ## Measure documents while more is stored; OPTIONS='--most 10000 --runs 1'
+	$(BIN)/python -m tests.benchmarks.growth $(OPTIONS)
+
+benchmarks: $(VENV)/.dev ## Write docs/benchmarks.md from what was recorded
+	$(BIN)/python -m tests.benchmarks.page
 
 supabase: | $(VENV)/bin/python ## Install the Supabase CLI into .venv, for the tests that run it (needs npm)
 	npm install --prefix $(VENV)/supabase --no-save --ignore-scripts --no-audit --no-fund supabase@3.1.0

@@ -115,10 +115,14 @@ class Embedder(Protocol):
     model: str
     dimensions: int
 
+    @property
+    def request_limits(self) -> RequestLimits:
+        """What one request may hold. The first call may ask the server."""
+
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Vectors of shape (len(texts), dimensions), finite, in order, and the tokens billed.
 
-        Raises JobError.
+        More texts than `request_limits` go in several requests. Raises JobError.
         """
 
 
@@ -164,11 +168,3 @@ class Limits(Protocol):
 
     def most_tokens(self) -> int | None:
         """The most tokens that a request should have; None: the limit is not known."""
-
-
-class BoundedEmbedder(Embedder, Protocol):
-    """An embedder that tells the limits of a request. It also takes more, in several requests."""
-
-    @property
-    def request_limits(self) -> RequestLimits:
-        """The limits of one request. The first call may ask the server."""

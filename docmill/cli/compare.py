@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 from docmill.cli.admin import admin_connection, owner_id
 from docmill.cli.context import settings_in_use
+from docmill.cli.costs import book_queries
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, console, count_of, print_json, print_rows
 from docmill.worker.admin import compare as comparing
@@ -71,7 +72,9 @@ def compared(
     for one in versions:
         embedder = build_embedder(settings, one.index, kind=Kind.QUERY)
         batch = settings.embedding_batch_size
-        vectors = comparing.embed(embedder, one.index, questions, batch=batch)
+        vectors, tokens = comparing.embed(embedder, one.index, questions, batch=batch)
+        # An operator asks, not the owners of the questions.
+        book_queries(connection, settings, one.index, tokens, owner=None)
         answers.append(comparing.ask(connection, one.index.id, questions, vectors))
     found = [[answer.hits for answer in each] for each in answers]
     return {

@@ -60,6 +60,7 @@ def _print(found: Sequence[Difference], summary: Row) -> None:
         out.print(f"{count_of(summary['orphaned_chunks'], 'row')} of chunks without a document")
     done = "repaired" if summary["repaired"] else "found; nothing was changed"
     out.print(
-        f"{count_of(len(found), 'difference')} {done}; about {summary['tokens']} tokens to embed "
+        f"{count_of(len(found), 'difference')} {done}; about "
+        f"{count_of(summary['chunks'], 'chunk')}, {summary['tokens']} tokens to embed "
         f"({cell(summary['usd'])} USD)"
     )

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from docmill.cli.admin import admin_connection, note_unknown_owner, owner_id
 from docmill.cli.context import running_stack, settings_in_use
+from docmill.cli.costs import book_queries
 from docmill.cli.exit_code import ExitCode
 from docmill.cli.output import Row, cell, console, part_of, print_json, short_name
 from docmill.embedded.stack import DEFAULT_OWNER
@@ -16,6 +17,7 @@ from docmill.worker.processes.connections import build_embedder
 from docmill.worker.providers.base import Kind
 from docmill.worker.settings.parts import EmbedderSettings
 from docmill.worker.settings.processes import Settings
+from docmill.worker.store.database import Connection
 from docmill.worker.store.maintenance import active_index_version
 
 #: How to search.
@@ -66,16 +68,29 @@ def passages(settings: Settings, query: str, *, by: By, owner: str, limit: int) 
             connection,
             owner=owner,
             words=None if by == "meaning" else query,
-            embedding=None if by == "words" else embed_query(settings, index, query),
+            embedding=None
+            if by == "words"
+            else embed_query(connection, settings, index, query, owner=owner),
             model=index.model,
             limit=limit,
         )
 
 
-def embed_query(settings: EmbedderSettings, index: IndexVersion, query: str) -> Vector:
-    """Embed a query for an index version. Raises JobError, SettingsError."""
+def embed_query(
+    connection: Connection,
+    settings: EmbedderSettings,
+    index: IndexVersion,
+    query: str,
+    *,
+    owner: str,
+) -> Vector:
+    """Embed a query for an index version, and book what it cost on the user who searches.
+
+    Raises JobError, SettingsError.
+    """
     embedder = build_embedder(settings, index, kind=Kind.QUERY)
-    vectors, _tokens = embedder.embed([index.query_prefix + query])
+    vectors, tokens = embedder.embed([index.query_prefix + query])
+    book_queries(connection, settings, index, tokens, owner=owner)
     vector: Vector = vectors[0]
     return vector
 

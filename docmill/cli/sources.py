@@ -12,7 +12,7 @@ from docmill.cli.admin import admin_connection
 from docmill.cli.context import settings_in_use
 from docmill.cli.costs import rough_cost
 from docmill.cli.exit_code import ExitCode
-from docmill.cli.output import Row, cell, console, print_json, print_rows
+from docmill.cli.output import Row, cell, console, count_of, print_json, print_rows
 from docmill.worker.admin.sources import (
     add_source,
     backfill,
@@ -96,7 +96,10 @@ def _print_count(found: Row) -> None:
     mebibytes = found["bytes"] / 1024**2
     out.print(f"{found['objects']} files found ({mebibytes:,.1f} MiB), {found['fresh']} new")
     if found["fresh"]:
-        out.print(f"about {found['tokens']} tokens to embed ({cell(found['usd'])} USD)")
+        out.print(
+            f"about {count_of(found['chunks'], 'chunk')}, {found['tokens']} tokens to embed "
+            f"({cell(found['usd'])} USD)"
+        )
     if found["unowned"]:
         out.print(
             f"{found['unowned']} of them have no owner under this rule: only the secret key can "

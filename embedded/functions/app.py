@@ -102,8 +102,9 @@ class _Functions:
         """`{"input": text}` to `{"model": name, "embedding": [numbers]}`."""
         self._check_caller(request)
         text = text_of(await body_of(request), "input", MAX_CHARACTERS)
-        index = await CallersProject(self._url, request.headers).index()
-        embedding = await self._embedder.embed(text, index)
+        project = CallersProject(self._url, request.headers)
+        index = await project.index()
+        embedding = await self._embedder.embed(text, index, project)
         return JSONResponse({"model": index.model, "embedding": embedding.tolist()})
 
     async def ask(self, request: Request) -> Response:

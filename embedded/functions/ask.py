@@ -108,7 +108,7 @@ class Asking:
         raise RefusedError(503, message, "data_api_unavailable")
 
     async def _search(self, index: IndexVersion, query: str) -> Sequence[Passage]:
-        embedding = await self._embedder.embed(query, index)
+        embedding = await self._embedder.embed(query, index, self._project)
         parameters = {
             "query_text": query,
             "query_embedding": json.dumps(embedding.tolist()),

@@ -9,11 +9,14 @@ from anyio import to_thread
 from docmill.embedded.functions.incoming import RefusedError
 from docmill.worker.embedding.local import MODEL
 from docmill.worker.errors import JobError, SettingsError
+from docmill.worker.log import get_logger
 from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder, Vector
 from docmill.worker.processes.connections import build_embedder
 from docmill.worker.providers.base import Kind
 from docmill.worker.settings.parts import EmbedderSettings
+
+log = get_logger(__name__)
 
 _SECONDS: Final = 15.0
 
@@ -48,6 +51,16 @@ class CallersProject:
             raise RefusedError(503, message, "no_index")
         return IndexVersion(**said.json()[0], chunking={})
 
+    async def record_query(self, index: IndexVersion, tokens: int) -> None:
+        """Book the tokens of a query on the caller; if that fails, the search goes on."""
+        parameters = {"index_version": index.id, "tokens": tokens}
+        try:
+            said = await self.call("record_query", parameters)
+        except RefusedError:
+            return
+        if not said.is_success:
+            log.warning("query_not_recorded", status=said.status_code)
+
 
 class QueryEmbedder:
     """Embeds queries for an index version, with the provider that it names."""
@@ -60,16 +73,17 @@ class QueryEmbedder:
         """Read the local model, which takes a while."""
         self._embedder(IndexVersion(0, MODEL, 256, {}, "local", False, "", ""))
 
-    async def embed(self, query: str, index: IndexVersion) -> Vector:
-        """Embed a query. Raises RefusedError."""
+    async def embed(self, query: str, index: IndexVersion, project: CallersProject) -> Vector:
+        """Embed a query and book what it cost on the caller. Raises RefusedError."""
         try:
             embedder = self._embedder(index)
             texts = [index.query_prefix + query]
-            vectors, _tokens = await to_thread.run_sync(embedder.embed, texts)
+            vectors, tokens = await to_thread.run_sync(embedder.embed, texts)
         except SettingsError as error:
             raise RefusedError(503, str(error), "not_configured") from None
         except JobError as error:
             raise _refusal(error) from None
+        await project.record_query(index, tokens)
         vector: Vector = vectors[0]
         return vector
 

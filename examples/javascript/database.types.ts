@@ -371,6 +371,13 @@ export type Database = {
         }
         Returns: string
       }
+      record_query: {
+        Args: {
+          index_version: number
+          tokens: number
+        }
+        Returns: undefined
+      }
       retry_job: {
         Args: {
           job_id: string

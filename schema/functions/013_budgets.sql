@@ -1,7 +1,8 @@
 -- Budgets: how much may be spent on embeddings in a day or a month (UTC). What is over its budget
 -- waits, and nothing fails: it goes on when the budget is raised or the next day or month begins.
 -- An owner's budget counts that owner's uploads. The budget of everything counts reindexing as
--- well, which an operator asks for.
+-- well, which an operator asks for. Queries count for none: users tell what those cost
+-- (record_query), and nobody's searches are to stop uploads.
 
 -- budgets_used: the budgets that a job is under, with what is spent of each in its period and when
 -- the next period begins. What is in a batch and not answered counts as spent: it will be. An owner's own budget takes the place of that for each owner.
@@ -12,13 +13,13 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            case budget.scope
                when 'everything' then
                    (select coalesce(sum(all_spent.usd), 0) from ingest_private.spend as all_spent
-                     where all_spent.day >= span.first_day)
+                     where all_spent.day >= span.first_day and all_spent.purpose <> 'query')
                    + (select coalesce(sum(batch.held_usd), 0)
                         from ingest_private.bulk_batches as batch where batch.cleared_at is null)
                else
                    (select coalesce(sum(ledger.usd), 0) from ingest.usage as ledger
                      where ledger.owner_id = p_owner_id and ledger.day >= span.first_day
-                       and ledger.purpose <> 'reindex')
+                       and ledger.purpose = 'ingest')
                    + (select coalesce(sum(held.usd), 0)
                         from ingest_private.bulk_held as held
                              join ingest_private.bulk_batches as batch

@@ -267,7 +267,24 @@ begin
                         where document.id = bought.document_id)
                and (version.provider, version.model, version.dimensions, version.sends_dimensions)
                    = (v_kind.provider, v_kind.model, v_kind.dimensions, v_kind.sends_dimensions)
+               -- One text of an owner is bought once: an equal one waits for its answer.
+               and not exists (
+                       select from ingest_private.bulk_texts as equal
+                        where hashtextextended(
+                                  equal.owner_id || encode(equal.content_hash, 'hex'), 0)
+                              = hashtextextended(
+                                  bought.owner_id || encode(bought.content_hash, 'hex'), 0)
+                          and equal.owner_id = bought.owner_id
+                          and equal.content_hash = bought.content_hash
+                          and equal.index_version = bought.index_version
+                          and equal.state = 'sent')
              order by bought.id limit p_texts for update of bought skip locked);
+        v_ids := array(
+            select min(bought.id) from ingest_private.bulk_texts as bought
+             where bought.id = any(v_ids)
+             group by bought.owner_id, bought.index_version, bought.content_hash,
+                      case when bought.owner_id is null then bought.id end
+             order by 1);
         v_ids := ingest_private.may_be_sent(v_ids, v_kind.purpose = 'reindex', p_bytes);
         continue when cardinality(v_ids) = 0;
         insert into ingest_private.bulk_batches (provider, model, dimensions, sends_dimensions,
@@ -401,10 +418,31 @@ begin
 end
 $$;
 
+-- equal_bulk_texts: texts that wait for a batch and equal an answered one: of the same owner, in the
+-- same index version. Never of another owner, and none for a document without one.
+create or replace function ingest_private.equal_bulk_texts(p_answered bigint[])
+returns table (id bigint, answered_id bigint)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
+    select equal.id, answered.id
+      from unnest(p_answered) as wanted (id)
+           join ingest_private.bulk_texts as answered
+             on answered.id = wanted.id and answered.document_id is not null
+           join ingest_private.bulk_texts as equal
+             on hashtextextended(equal.owner_id || encode(equal.content_hash, 'hex'), 0)
+                = hashtextextended(answered.owner_id || encode(answered.content_hash, 'hex'), 0)
+            and equal.owner_id = answered.owner_id
+            and equal.content_hash = answered.content_hash
+            and equal.index_version = answered.index_version
+            and equal.state = 'waiting'
+$$;
+
 -- collect_bulk_page: what a page of a batch's answer says. For each text: `embedded`, with the
 -- tokens that were billed; `refused` by the provider; or `again`. Books what was paid, and returns the
 -- texts whose embeddings the caller now stages, in this transaction. Embeddings for documents that are
--- gone are paid for and dropped; those of an owner who was erased are booked under no name. A document
+-- gone are paid for and dropped; those of an owner who was erased are booked under no name. Equal texts
+-- of an owner that wait take the same embedding: their rows have the id of the answered one. A document
 -- that is being drained waits for this transaction, or this finds its texts dropped. Call it after
 -- begin_bulk_page, which has locked the batch.
 create or replace function ingest_private.collect_bulk_page(
@@ -416,16 +454,23 @@ set search_path = pg_catalog, pg_temp set lock_timeout = '5s' set jit = off as $
 #variable_conflict use_column
 declare
     v_batch ingest_private.bulk_batches;
+    v_equal bigint[];
+    v_answered bigint[];
 begin
     select * into v_batch from ingest_private.bulk_batches as batch
      where batch.id = p_batch_id and batch.state = 'collecting';
     if not found then
         return;
     end if;
+    select array_agg(equal.id), array_agg(equal.answered_id) into v_equal, v_answered
+      from ingest_private.equal_bulk_texts(array(
+               select answer.id from unnest(p_ids, p_outcomes) as answer (id, outcome)
+                where answer.outcome = 'embedded')) as equal;
     -- Jobs before their texts, as in put_bulk_texts.
     perform from ingest.jobs as job
       where job.id = any(array(select bought.job_id from ingest_private.bulk_texts as bought
-                                where bought.id = any(p_ids) and bought.batch_id = p_batch_id))
+                                where bought.id = any(p_ids) and bought.batch_id = p_batch_id
+                                   or bought.id = any(v_equal)))
       order by job.id for no key update;
     -- All of these leave the batch here. Before their rows are locked, as erase_rows does it.
     update ingest_private.bulk_held as held
@@ -436,7 +481,7 @@ begin
              group by bought.owner_id) as answered
      where held.batch_id = p_batch_id and held.owner_id = answered.owner_id;
     perform from ingest_private.bulk_texts as bought
-      where bought.id = any(p_ids) and bought.batch_id = p_batch_id
+      where bought.id = any(p_ids) and bought.batch_id = p_batch_id or bought.id = any(v_equal)
       order by bought.id for update;
     perform ingest_private.record_bulk_spend(v_batch, p_ids, p_outcomes, p_tokens, p_usd_a_token);
 
@@ -454,12 +499,23 @@ begin
         with taken as (
             delete from ingest_private.bulk_texts as bought
              where bought.id = any(p_ids) and bought.batch_id = p_batch_id
-            returning bought.*)
-        select taken.id, taken.document_id, taken.index_version, taken.content_hash,
+            returning bought.*),
+        too as (
+            delete from ingest_private.bulk_texts as bought
+             using unnest(v_equal, v_answered) as equal (id, answered_id)
+             where bought.id = equal.id and bought.state = 'waiting'
+               and equal.answered_id in (select taken.id from taken)
+            returning equal.answered_id, bought.*),
+        wanted as (
+            select taken.id as answered_id, taken.* from taken
+            union all
+            select too.* from too)
+        select taken.answered_id, taken.document_id, taken.index_version, taken.content_hash,
                taken.content, taken.headings, taken.token_count, taken.metadata
-          from taken
+          from wanted as taken
                join ingest.documents as document on document.id = taken.document_id
-               join unnest(p_ids, p_outcomes) as answer (id, outcome) on answer.id = taken.id
+               join unnest(p_ids, p_outcomes) as answer (id, outcome)
+                 on answer.id = taken.answered_id
          where answer.outcome = 'embedded'
            and not exists (select from ingest_private.staged_chunks as staged
                             where staged.document_id = taken.document_id
@@ -586,7 +642,11 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
     if p_kind = 'reindex' then
-        return (select is_bulk from ingest.index_versions where id = p_index_version);
+        -- Nobody waits for what an operator has read again, and what is in a batch is paid for.
+        return (select is_bulk from ingest.index_versions where id = p_index_version)
+            or exists (select from ingest_private.bulk_texts
+                        where document_id = p_document.id and index_version = p_index_version
+                          and state = 'sent');
     end if;
     -- backfill_source says it for all that it syncs.
     if coalesce(current_setting('ingest_private.is_bulk', true), '') = 'true' then

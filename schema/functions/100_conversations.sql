@@ -17,36 +17,41 @@ begin
 end
 $$;
 
--- count_question: counts one more question of this user. Raises PT429 if a period allows no more;
--- `detail` is the number of seconds until the next period. The row is locked until the transaction
--- ends, so the limit also holds for many questions at once. Limits: ingest_private.settings, name
--- `asking`: {"per_minute": 10, "per_day": 300}.
-create or replace function ingest_private.count_question(p_owner_id text)
+-- count_asked: counts one more question or query (`p_kind`) of this user. Raises PT429 if a period
+-- allows no more; `detail` is the number of seconds until the next period. The row is locked until
+-- the transaction ends, so the limit also holds for many at once. Limits: ingest_private.settings,
+-- names `asking` for questions and `searching` for queries: {"per_minute": 10, "per_day": 300}.
+create or replace function ingest_private.count_asked(p_owner_id text, p_kind text)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_now constant timestamptz := clock_timestamp();
-    v_settings constant jsonb :=
-        (select value from ingest_private.settings where name = 'asking');
+    v_usual constant jsonb := case p_kind when 'question' then '{"per_minute": 10, "per_day": 300}'
+                                          else '{"per_minute": 120, "per_day": 5000}' end;
+    v_settings constant jsonb := v_usual || coalesce(
+        (select value from ingest_private.settings
+          where name = case p_kind when 'question' then 'asking' else 'searching' end), '{}');
     v_period record;
     v_count ingest_private.question_counts;
 begin
     for v_period in
         select * from (values
-            ('day', interval '1 day', coalesce((v_settings ->> 'per_day')::integer, 300)),
-            ('minute', interval '1 minute', coalesce((v_settings ->> 'per_minute')::integer, 10)))
+            ('day', interval '1 day', (v_settings ->> 'per_day')::integer),
+            ('minute', interval '1 minute', (v_settings ->> 'per_minute')::integer))
             as period (name, lasts, most)
     loop
-        insert into ingest_private.question_counts as counted (owner_id, period, began_at, questions)
-        values (p_owner_id, v_period.name, v_now, 1)
-        on conflict (owner_id, period) do update
+        insert into ingest_private.question_counts as counted
+            (owner_id, kind, period, began_at, questions)
+        values (p_owner_id, p_kind, v_period.name, v_now, 1)
+        on conflict (owner_id, kind, period) do update
            set began_at = case when counted.began_at + v_period.lasts <= v_now
                                then v_now else counted.began_at end,
                questions = case when counted.began_at + v_period.lasts <= v_now
                                 then 1 else counted.questions + 1 end
         returning * into v_count;
         if v_count.questions > v_period.most then
-            raise exception 'no more than % questions a % may be asked', v_period.most, v_period.name
+            raise exception 'no more than % % a % are allowed', v_period.most,
+                    case p_kind when 'question' then 'questions' else 'queries' end, v_period.name
                 using errcode = 'PT429',
                       detail = ceil(extract(epoch from
                                             v_count.began_at + v_period.lasts - v_now))::text,
@@ -68,7 +73,7 @@ declare
     v_sub constant text := ingest_private.subject_of_caller();
     v_turn smallint;
 begin
-    perform ingest_private.count_question(v_sub);
+    perform ingest_private.count_asked(v_sub, 'question');
     if conversation_id is null then
         insert into ingest.conversations as made (owner_id, title, turns)
         values (v_sub, left(btrim(regexp_replace(question, '\s+', ' ', 'g')), 80), 1)

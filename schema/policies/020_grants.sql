@@ -23,6 +23,8 @@ grant execute on function ingest.match_chunks, ingest.hybrid_search, ingest.matc
 grant execute on function ingest.ask_question, ingest.record_answer, ingest.delete_conversation,
     ingest.message_sources
     to authenticated, service_role;
+-- A definer function that takes the subject from the token, too.
+grant execute on function ingest.record_query to authenticated, service_role;
 -- Parts that the search functions call with their caller's rights. This schema is not exposed to
 -- the Data API. Its definer functions are safe by themselves: they return only facts about the
 -- caller's own rows.
@@ -97,6 +99,7 @@ grant execute on function
     ingest_private.finish_schedule,
     ingest_private.retry_failed,
     ingest_private.gauges,
+    ingest_private.note_prices,
     ingest_private.full_reconcile_due,
     ingest_private.note_full_reconcile,
     ingest_private.prune,

@@ -237,7 +237,9 @@ def test_a_bucket_is_ingested_once_it_is_a_source(shell: Shell) -> None:
 @pytest.mark.usefixtures("ingested")
 def test_files_that_were_there_before_are_counted_and_ingested(shell: Shell) -> None:
     assert "2 documents stay" in shell.run("sources", "remove", "documents")
-    assert "4 files found" in shell.run("sources", "add", "documents", "--dry-run")
+    planned = shell.run("sources", "add", "documents", "--dry-run")
+    assert "4 files found" in planned
+    assert " chunk" in planned.partition("2 new")[2]
     (listed,) = shell.rows("sources", "list")
     assert listed["retired_at"] is not None
     (again,) = shell.rows("sources", "add", "documents")

@@ -1,6 +1,7 @@
 """Costs: nothing is paid twice, nothing exceeds a budget, and the price is shown before."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,20 @@ def test_a_copy_costs_nothing_and_another_owner_pays(paid: Installation) -> None
     }
 
 
+def test_copies_that_are_uploaded_together_are_paid_for_once(paid: Installation) -> None:
+    text = sections("The twins", 6)
+    names = ("left.md", "middle.md", "right.md")
+    with ThreadPoolExecutor(len(names)) as pool:
+        uploads = list(pool.map(lambda name: paid.upload(ALICE, name, text), names))
+    jobs = [paid.wait_for_job(upload) for upload in uploads]
+    assert [job["state"] for job in jobs] == ["succeeded"] * 3
+    # The provider's own record.
+    asked = [text for text in paid.openai.texts if "The twins" in text]
+    assert len(asked) == len(set(asked)) == 6
+    assert sum(job["chunks_embedded"] for job in jobs) == 6
+    assert sum(job["chunks_reused"] for job in jobs) == 12
+
+
 def test_what_was_deleted_is_not_paid_for_again(paid: Installation) -> None:
     text = sections("The ladder", 2)
     ingested(paid, ALICE, "ladder.md", text)
@@ -114,13 +129,39 @@ def test_over_its_budget_a_document_waits_and_goes_on_from_there(paid: Installat
 def test_usage_is_what_the_jobs_cost(paid: Installation) -> None:
     ingested(paid, ALICE, "one more.md", sections("One more", 2))
     jobs = paid.rows("select sum(tokens_used) as tokens, sum(cost_usd) as usd from ingest.jobs")
-    rows = paid.docmill_rows("usage", "--by", "owner,purpose")
+    every = paid.docmill_rows("usage", "--by", "owner,purpose")
+    rows = [row for row in every if row["purpose"] != "query"]
     assert sum(row["tokens"] for row in rows) == jobs[0]["tokens"]
     assert sum(row["usd"] for row in rows) == pytest.approx(float(jobs[0]["usd"]))
     assert {row["purpose"] for row in rows} == {"ingest"}
     # The provider's own record: every text it got, except those that only test its key.
     billed = [tokens_of(text) for text in paid.openai.texts if text != HARMLESS_TEXT]
     assert sum(row["tokens"] for row in rows) == sum(billed)
+
+
+def test_searches_are_booked_on_who_searches_and_stop_no_upload(paid: Installation) -> None:
+    ingested(paid, BOB, "to find.md", sections("To be found", 1))
+    sent = len(paid.openai.texts)
+    before = query_tokens(paid, BOB)
+    for text in ("the one to find", "another"):
+        paid.docmill_rows("search", text, "--owner", BOB)
+    billed = [tokens_of(text) for text in paid.openai.texts[sent:] if text != HARMLESS_TEXT]
+    assert len(billed) == 2
+    assert query_tokens(paid, BOB) - before == sum(billed)
+    # A dollar for each token: they would be over this budget if queries counted.
+    paid.docmill("budget", "set", "0.5", "--per", "month", "--owner", BOB)
+    (row,) = paid.docmill_rows("budget", "list")
+    spent = sum(
+        row["usd"]
+        for row in paid.docmill_rows("usage", "--by", "purpose", "--owner", BOB)
+        if row["purpose"] == "ingest"
+    )
+    assert row["spent"] == pytest.approx(spent)
+
+
+def query_tokens(paid: Installation, owner: str) -> int:
+    rows = paid.docmill_rows("usage", "--by", "purpose", "--owner", owner)
+    return sum(row["tokens"] for row in rows if row["purpose"] == "query")
 
 
 def test_an_estimate_is_what_is_paid_then(paid: Installation, tmp_path: Path) -> None:

@@ -115,12 +115,18 @@ def answers_after(latency: float, dimensions: int) -> Callable[[list[str]], Raw]
 
 def fill(admin: Connection, chunks: int) -> int:
     """Documents of the active version, in the form that uploads leave; returns how many."""
-    generator = np.random.default_rng(1)
+    documents = add_chunks(admin, chunks)
+    admin.execute("vacuum analyze")
+    return documents
+
+
+def add_chunks(admin: Connection, chunks: int) -> int:
+    """So many more chunks of the active version; returns how many documents."""
+    generator = np.random.default_rng()
     documents = [(uuid4(), uuid4(), _owner_of(row)) for row in range(chunks // PER_DOCUMENT)]
     add_documents(admin, documents, [1], PER_DOCUMENT)
     copy_chunks(admin, 1, _chunks(documents, generator))
-    place_chunks(admin, 1)
-    admin.execute("vacuum analyze")
+    place_chunks(admin, 1, [document for document, _, _ in documents])
     return len(documents)
 
 

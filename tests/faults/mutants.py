@@ -248,7 +248,7 @@ MUTANTS: Final = (
     Mutant(
         "questions are not counted",
         "functions/100_conversations.sql",
-        "perform ingest_private.count_question(v_sub);",
+        "perform ingest_private.count_asked(v_sub, 'question');",
         "",
         f"{_ASKING}::TestLimit::test_of_a_minute_tells_when_to_come_back",
     ),

@@ -106,11 +106,15 @@ def copy_chunks(admin: Connection, version: int, chunks: Iterable[ChunkRow]) -> 
             )
 
 
-def place_chunks(admin: Connection, version: int) -> None:
-    """Write a position for each chunk of an index version, in any order within its document."""
+def place_chunks(admin: Connection, version: int, documents: Sequence[UUID] | None = None) -> None:
+    """Write a position for each chunk of an index version, in any order within its document.
+
+    Of these documents; None: of all.
+    """
     admin.execute(
         """insert into ingest.chunk_positions (index_version, document_id, ordinal, chunk_id)
            select index_version, document_id, row_number() over (partition by document_id) - 1, id
-             from ingest.chunks where index_version = %s""",
-        [version],
+             from ingest.chunks
+            where index_version = %s and (%s::uuid[] is null or document_id = any(%s::uuid[]))""",
+        [version, documents, documents],
     )

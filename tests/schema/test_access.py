@@ -94,6 +94,7 @@ ASKING = {
     "ingest.ask_question(text,uuid)",
     "ingest.record_answer(uuid,text,uuid[],uuid[],smallint[])",
     "ingest.delete_conversation(uuid)",
+    "ingest.record_query(integer,integer)",
 }
 #: Definer functions of text search: they reveal only the caller's own rows.
 OWN_ROWS = {
@@ -200,6 +201,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.kept_window",
     "ingest_private.kept_windows",
     "ingest_private.known_hashes",
+    "ingest_private.note_prices",
     "ingest_private.note_probe",
     "ingest_private.note_tick",
     "ingest_private.forget_tick",
@@ -278,7 +280,8 @@ INNER_FUNCTIONS = {
     "ingest_private.backfill_source",
     "ingest_private.check_job_lease",
     "ingest_private.close_breakers",
-    "ingest_private.count_question",
+    "ingest_private.count_asked",
+    "ingest_private.equal_bulk_texts",
     "ingest_private.count_source",
     "ingest_private.create_index_version",
     "ingest_private.dependency_of",

@@ -37,6 +37,7 @@ from tests.schema.actors import (
     job_of,
     publish,
     rows,
+    stage,
     take,
     value,
     wait_until_blocked,
@@ -226,6 +227,68 @@ def test_texts_of_many_jobs_make_one_batch(scene: Scene) -> None:
     assert scene.booked() == scene.fake.batches.paid_tokens
     scene.check(*jobs)
     assert len(scene.fake.batches.batches) == 1
+
+
+def test_equal_texts_of_an_owner_are_bought_once(scene: Scene) -> None:
+    texts = words("Copy", 3)
+    jobs = [scene.put(f"{n}.txt", texts) for n in range(3)]
+    scene.fake.batches.script.is_held = True
+    scene.round()
+    # A copy that comes while the first is at the provider makes no batch of its own.
+    jobs.append(scene.put("late.txt", [*texts, "And one more."]))
+    scene.round()
+    assert [batch["texts"] for batch in scene.batches()] == [3, 1]
+    scene.fake.batches.script.is_held = False
+    scene.round()
+    assert sorted(scene.fake.batches.paid) == sorted([*texts, "And one more."])
+    scene.check(*jobs)
+
+
+def test_an_equal_text_waits_for_one_that_is_sent_again(scene: Scene) -> None:
+    jobs = [scene.put(f"{n}.txt", words("Late copy", 4)) for n in range(2)]
+    scene.fake.batches.script.ends = ["expired"]
+    scene.round()
+    assert len(scene.fake.batches.paid) == 2
+    scene.round()
+    scene.check(*jobs)
+
+
+def test_another_owner_buys_an_equal_text(scene: Scene) -> None:
+    texts = words("Everybody's", 2)
+    for name, owner in (("a.txt", OWNER), ("b.txt", "bob"), ("c.txt", None), ("d.txt", None)):
+        scene.put(name, texts, owner=owner)
+    scene.round()
+    assert sorted(scene.fake.batches.paid) == sorted(texts * 4)
+    assert scene.states() == []
+
+
+def test_a_document_that_is_read_again_waits_for_what_is_in_a_batch(scene: Scene) -> None:
+    first = job_of(scene.admin, put_object(scene.admin, "a.txt", owner=OWNER))
+    run = claimed(scene.worker, first)
+    stage(scene.worker, run, ["old"], tokens=0)
+    assert publish(scene.worker, run, ["old"]) == "published"
+    texts = words("Read again", 3)
+    cancelled = scene.put("a.txt", texts)
+    scene.fake.batches.script.is_held = True
+    scene.round()
+    scene.admin.execute("select ingest_private.request_cancel(%s)", [cancelled])
+    again = UUID(
+        str(
+            value(
+                scene.admin,
+                "select ingest_private.enqueue_again(%s, 'ready', true)",
+                run.document_id,
+            )
+        )
+    )
+    is_bulk = "select is_bulk from ingest_private.job_queue where job_id = %s"
+    assert value(scene.admin, is_bulk, again) is True
+    scene.leave(claimed(scene.worker, again), texts)
+    scene.texts[again] = texts
+    scene.fake.batches.script.is_held = False
+    scene.round()
+    assert sorted(scene.fake.batches.paid) == texts
+    scene.check(again)
 
 
 def test_what_expires_is_sent_again(scene: Scene) -> None:

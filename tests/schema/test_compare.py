@@ -136,7 +136,7 @@ def test_nobody_finds_what_others_have(library: Database):
         versions = compare.pair(admin, 2)
         questions = [compare.Question(SECRET, "alice"), compare.Question(SECRET, "nobody")]
         local = LocalEmbedder()
-        vectors = compare.embed(local, versions[0].index, questions, batch=1)
+        vectors, _ = compare.embed(local, versions[0].index, questions, batch=1)
         hers, nobodys = compare.ask(admin, 1, questions, vectors)
         assert {hit.content for hit in hers.hits} == {
             text for texts in TEXTS["alice"].values() for text in texts

@@ -604,6 +604,9 @@ REFUSED: Mapping[str, list[str]] = {
     "question_counts_period_check": [
         "insert into ingest_private.question_counts values ('alice', 'year', now(), 1)"
     ],
+    "question_counts_kind_check": [
+        "insert into ingest_private.question_counts values ('alice', 'day', now(), 1, 'guess')"
+    ],
     "question_counts_questions_check": [
         "insert into ingest_private.question_counts values ('alice', 'day', now(), 0)"
     ],

@@ -185,7 +185,7 @@ ACCEPTED: Mapping[tuple[str, str], str] = {
         ("authenticated_security_definer_function_executable", name): (
             "of the caller alone, by the subject of the token; verify-rls calls it with others' ids"
         )
-        for name in ("ask_question", "record_answer", "delete_conversation")
+        for name in ("ask_question", "record_answer", "delete_conversation", "record_query")
     },
 }
 

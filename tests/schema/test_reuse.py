@@ -105,6 +105,21 @@ def test_reused_embeddings_are_published(admin: Connection, worker: Connection, 
     assert publish(worker, run, TEXTS) == "published"
 
 
+def test_what_another_run_of_the_owner_has_staged_is_found(admin: Connection, worker: Connection):
+    first = run_of(admin, worker, "first.txt")
+    copy = run_of(admin, worker, "copy.txt")
+    bobs = run_of(admin, worker, "bobs.txt", "bob")
+    nobodys = [run_of(admin, worker, f"{n}.txt", None) for n in range(2)]
+    stage(worker, first, ["alpha", "beta"])
+    stage(worker, nobodys[0], ["alpha"])
+    found = reusable(worker, copy, TEXTS)
+    assert set(found) == {"alpha", "beta"}
+    assert np.allclose(found["alpha"], vector_of("alpha"), atol=1e-3)
+    assert reusable(worker, bobs, TEXTS) == reusable(worker, nobodys[1], TEXTS) == {}
+    # What a run has itself it finds elsewhere.
+    assert reusable(worker, first, TEXTS) == {}
+
+
 def test_the_plan_reads_the_owners_text_alone(database: Database):
     """With 3,000 owners of the same text it reads one index row; the table is never analysed."""
     with database.connect() as admin:
@@ -120,6 +135,14 @@ def test_the_plan_reads_the_owners_text_alone(database: Database):
                       sha256('alpha'), array_fill(0.1, array[256])::extensions.halfvec, ''
                  from generate_series(1, 3000) as n"""
         )
+        admin.execute(
+            """insert into ingest_private.staged_chunks (document_id, index_version, content_hash,
+                           content, headings, token_count, metadata, embedding)
+               select gen_random_uuid(), 1, sha256('beta'), 'beta', '{}', 1, '{}',
+                      array_fill(0.1, array[256])::extensions.halfvec
+                 from generate_series(1, 3000)"""
+        )
+        claimed(admin, job_of(admin, put_object(admin, "other.txt", owner="owner 7")))
         assert set(reusable(admin, run, TEXTS)) == {"alpha"}
         before = blocks(admin)
         reusable(admin, run, TEXTS)
@@ -127,14 +150,16 @@ def test_the_plan_reads_the_owners_text_alone(database: Database):
 
 
 def blocks(connection: Connection) -> int:
-    """Blocks of chunks and their indexes that this session has read so far."""
+    """Blocks of chunks, staged ones too, and their indexes that this session has read so far."""
     [row] = rows(
         connection,
         """select sum(pg_stat_get_xact_blocks_fetched(class.oid))::integer as fetched
              from pg_class as class
              where class.oid in (
                    select relid from pg_partition_tree('ingest.chunks')
+                   union select 'ingest_private.staged_chunks'::regclass
                    union select indexrelid from pg_index
-                    where indrelid in (select relid from pg_partition_tree('ingest.chunks')))""",
+                    where indrelid in (select relid from pg_partition_tree('ingest.chunks')
+                                       union select 'ingest_private.staged_chunks'::regclass))""",
     )
     return int(row["fetched"] or 0)

@@ -207,6 +207,7 @@ class RunningProvider:
     """The program, as those see it who ask it."""
 
     address: str
+    pid: int
 
     @property
     def url(self) -> str:
@@ -232,7 +233,7 @@ def provider_program(folder: Path, **behaviour: float) -> Iterator[RunningProvid
         [sys.executable, "-m", "tests.support.provider_program", f"--port={port}", *options],
         log_path=folder / "provider.log",
     )
-    running = RunningProvider(f"http://127.0.0.1:{port}")
+    running = RunningProvider(f"http://127.0.0.1:{port}", child.pid)
     try:
         _wait_for(running)
         yield running

@@ -15,6 +15,7 @@ from docmill.worker.embedding.company import Company
 from docmill.worker.embedding.submission import EmbeddedBatch, Submission
 from docmill.worker.errors import JobError
 from docmill.worker.ports import Outcome, Permit, Vectors
+from docmill.worker.providers.base import RequestLimits
 
 
 class FakeEmbedder:
@@ -22,6 +23,7 @@ class FakeEmbedder:
 
     model = "fake"
     dimensions = 2
+    request_limits = RequestLimits(texts=1000, tokens=100_000, text_tokens=8191)
 
     def __init__(self) -> None:
         self.requests: list[list[str]] = []

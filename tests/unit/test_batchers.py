@@ -11,6 +11,7 @@ from docmill.worker.ports import Vectors
 from docmill.worker.providers.base import RequestLimits
 
 INDEX = IndexVersion(1, "m", 4, {"max_tokens": 400}, "cohere", False, "", "")
+WIDE = RequestLimits(10_000, 10_000_000, 512)
 
 
 class Counting:
@@ -19,10 +20,9 @@ class Counting:
     model = "m"
     dimensions = 4
 
-    def __init__(self, limits: RequestLimits | None) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self.sizes: list[int] = []
-        if limits is not None:
-            self.request_limits = limits
+        self.request_limits = limits
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         self.sizes.append(len(texts))
@@ -31,10 +31,10 @@ class Counting:
 
 @pytest.mark.parametrize(
     ("limits", "most"),
-    [(RequestLimits(3, 10_000, 512), 3), (RequestLimits(100, 40, 512), 4), (None, 6)],
-    ids=["texts", "tokens", "says nothing"],
+    [(RequestLimits(3, 10_000, 512), 3), (RequestLimits(100, 40, 512), 4), (WIDE, 6)],
+    ids=["texts", "tokens", "takes more"],
 )
-def test_a_request_holds_what_both_allow(limits: RequestLimits | None, most: int) -> None:
+def test_a_request_holds_what_both_allow(limits: RequestLimits, most: int) -> None:
     embedder = Counting(limits)
     batchers = Batchers(
         lambda _index: embedder,

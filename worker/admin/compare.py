@@ -137,13 +137,16 @@ def _question(row: Row) -> Question:
 
 def embed(
     embedder: Embedder, index: IndexVersion, questions: Sequence[Question], *, batch: int
-) -> list[Vector]:
-    """Embed questions for an index version. Raises JobError."""
+) -> tuple[list[Vector], int]:
+    """Embed questions for an index version; also the tokens that were billed. Raises JobError."""
     texts = [index.query_prefix + question.text for question in questions]
     vectors: list[Vector] = []
+    billed = 0
     for start in range(0, len(texts), batch):
-        vectors.extend(embedder.embed(texts[start : start + batch])[0])
-    return vectors
+        found, tokens = embedder.embed(texts[start : start + batch])
+        vectors.extend(found)
+        billed += tokens
+    return vectors, billed
 
 
 def ask(

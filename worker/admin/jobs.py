@@ -64,6 +64,10 @@ TOKENS_PER_BYTE: Final[LiteralString] = """
     select sum(token_count)::float / nullif(sum(size_bytes), 0)
       from ingest.documents where searchable and size_bytes > 0
 """
+TOKENS_PER_CHUNK: Final[LiteralString] = """
+    select sum(token_count)::float / nullif(sum(chunk_count), 0)
+      from ingest.documents where searchable
+"""
 
 
 def list_jobs(
@@ -151,4 +155,10 @@ def explain_job(connection: Connection, job_id: UUID) -> Row:
 def tokens_per_byte(connection: Connection) -> float | None:
     """Tokens per byte of this project's documents so far; None if there are none yet."""
     found: float | None = fetch_value(connection, TOKENS_PER_BYTE, {})
+    return found
+
+
+def tokens_per_chunk(connection: Connection) -> float | None:
+    """Tokens per chunk of this project's documents so far; None if there are none yet."""
+    found: float | None = fetch_value(connection, TOKENS_PER_CHUNK, {})
     return found

@@ -1,6 +1,7 @@
 """Spending on embeddings and its budgets, over the admin connection."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Final, LiteralString
 
 from docmill.worker.admin.rows import Row, fetch_rows
@@ -15,6 +16,9 @@ REMOVE_BUDGET: Final[LiteralString] = """
     delete from ingest_private.budgets
      where scope = %(scope)s and key = %(key)s and period = %(period)s
 """
+BOOK_QUERIES: Final[LiteralString] = """
+    select ingest_private.book_spend(%(owner)s, %(model)s, 'query', %(tokens)s, %(usd)s)
+"""
 #: A budget for each owner has as many accounts as there are owners; show the fullest.
 LIST_BUDGETS: Final[LiteralString] = """
     select budget.scope, budget.key as owner_id, budget.period, budget.usd,
@@ -23,7 +27,7 @@ LIST_BUDGETS: Final[LiteralString] = """
                   from (select sum(ledger.usd) as usd from ingest.usage as ledger
                          where ledger.day >= date_trunc(
                                    budget.period, clock_timestamp() at time zone 'utc')::date
-                           and ledger.purpose <> 'reindex'
+                           and ledger.purpose = 'ingest'
                            and not exists (select from ingest_private.budgets as own
                                             where own.scope = 'owner'
                                               and own.key = ledger.owner_id
@@ -83,6 +87,13 @@ def remove_budget(connection: Connection, scope: str, key: str, period: str) -> 
     """Remove a scope's budget. False: there was none."""
     parameters = {"scope": scope, "key": key, "period": period}
     return connection.execute(REMOVE_BUDGET, parameters).rowcount > 0
+
+
+def book_queries(
+    connection: Connection, *, owner: str | None, model: str, tokens: int, usd: Decimal
+) -> None:
+    """Book what the embeddings of queries cost on an owner; None: on nobody."""
+    connection.execute(BOOK_QUERIES, {"owner": owner, "model": model, "tokens": tokens, "usd": usd})
 
 
 def list_budgets(connection: Connection) -> list[Row]:

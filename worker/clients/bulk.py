@@ -7,7 +7,9 @@ one file has the answers and another one the errors, in any order.
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,6 +34,8 @@ KEY: Final = "docmill_batch"
 FILE_SECONDS: Final = 3 * 86_400
 #: How much earlier than ours the provider's clock may be.
 CLOCKS: Final = timedelta(hours=1)
+#: For the file of a batch and its answer, of a few gigabytes at most, on a slow line.
+ROUND_SECONDS: Final = 3600.0
 _PAGE: Final = 100
 _MOST_BYTES: Final = 16 * 1024 * 1024  # of an answer that is no file
 #: Of a line of an answer: each number of an embedding with all its digits, and what is beside it.
@@ -73,9 +77,18 @@ class HttpBulk:
     """Batches over HTTP. Each call is one request, or a few; all raise JobError."""
 
     def __init__(
-        self, provider: HttpProvider, access: Access, wanted: Wanted, *, timeout_seconds: float
+        self,
+        provider: HttpProvider,
+        access: Access,
+        wanted: Wanted,
+        *,
+        timeout_seconds: float,
+        round_seconds: float = ROUND_SECONDS,
     ) -> None:
-        """`timeout_seconds`: the longest silence of the provider."""
+        """`timeout_seconds`: the longest silence of the provider.
+
+        All calls together may take `ROUND_SECONDS`: then they end with `provider_unavailable`.
+        """
         self._provider = provider
         self._access = access
         self._wanted = wanted
@@ -87,9 +100,21 @@ class HttpBulk:
         self._client = httpx.Client(
             verify=tls(), timeout=timeout_seconds, headers=dict(example.headers)
         )
+        # A provider that sends a byte now and then is never silent. Whoever waits for it finds the
+        # connection closed at its next byte, or when its silence is too long.
+        self._is_over = threading.Event()
+        self._end = threading.Timer(round_seconds, self._give_up)
+        self._end.daemon = True
+        self._end.start()
 
     def close(self) -> None:
         """Close all connections."""
+        self._end.cancel()
+        self._client.close()
+
+    def _give_up(self) -> None:
+        log.warning("provider_too_slow", provider=self._provider.name)
+        self._is_over.set()
         self._client.close()
 
     def line(self, custom_id: str, text: str) -> bytes:
@@ -165,16 +190,12 @@ class HttpBulk:
         Raises `provider_invalid_response` once it is longer than the answers to a whole batch.
         """
         left = self._most_lines * self._line_bytes
-        try:
-            with self._client.stream("GET", f"{self._root}/files/{file_id}/content") as answer:
-                self._check(answer)
-                for piece in pieces(answer):
-                    left -= len(piece)
-                    if left < 0:
-                        raise JobError("provider_invalid_response", "more than a batch holds")
-                    target.write(piece)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise JobError("provider_unavailable", type(error).__name__) from error
+        with self._answer("GET", f"/files/{file_id}/content") as answer:
+            for piece in pieces(answer):
+                left -= len(piece)
+                if left < 0:
+                    raise JobError("provider_invalid_response", "more than a batch holds")
+                target.write(piece)
 
     def delete(self, file_id: str) -> None:
         """Delete a file; it may be gone already."""
@@ -226,13 +247,26 @@ class HttpBulk:
                 raise JobError("provider_invalid_response", "a list without an end")
 
     def _json(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        with self._answer(method, path, **how) as answer:
+            content = _bounded(answer)
+        return _object(content)
+
+    @contextmanager
+    def _answer(self, method: str, path: str, **how: Any) -> Iterator[httpx.Response]:
+        """The answer to a request, while it arrives."""
         try:
             with self._client.stream(method, f"{self._root}{path}", **how) as answer:
                 self._check(answer)
-                content = _bounded(answer)
+                yield answer
+        except JobError:
+            raise
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise JobError("provider_unavailable", type(error).__name__) from error
-        return _object(content)
+        except Exception as error:
+            # A closed connection fails in whatever the client was about to do with it.
+            if self._is_over.is_set():
+                raise JobError("provider_unavailable", "it takes too long") from error
+            raise
 
     def _check(self, answer: httpx.Response) -> None:
         if answer.status_code == 200:

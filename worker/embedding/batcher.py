@@ -12,15 +12,16 @@ a limit of the provider refuses wait again, and for a while the provider is aske
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from docmill.worker.embedding.company import Company, Member
 from docmill.worker.embedding.in_flight import InFlight
 from docmill.worker.embedding.serving import serves
+from docmill.worker.embedding.sharing import Sharing
 from docmill.worker.embedding.submission import Item, Submission
 from docmill.worker.embedding.traced import TracedRequest, UntracedRequest, traced_request
 from docmill.worker.embedding.turns import Turns
@@ -112,6 +113,7 @@ class Batcher:
             embedder.on_headers = self._hear
         self._company = company or Company()
         self._turns = Turns(max_texts=max_texts, max_tokens=max_tokens)
+        self._sharing = Sharing(self._wait_again)
         #: Until when the texts of an owner travel apart.
         self._apart: dict[str, float] = {}
         self._changed = threading.Condition()
@@ -130,26 +132,52 @@ class Batcher:
         *,
         member: Member | None = None,
         alone: bool = False,
+        is_shared: bool = False,
     ) -> Submission:
         """Ask for the vectors of some texts.
 
         However many texts of other owners wait, the next request takes some of these, or the next
         but few where many owners wait. `member` is the run that they are of. `alone`: each in a
-        request of its own, because it is likely to be refused.
+        request of its own, because it is likely to be refused. `is_shared`: a text that this owner
+        has under way already is not asked for again; then call `release` once this is staged.
         """
         submission = Submission(texts, token_counts, changed=self._changed, member=member)
         if not texts:
             return submission
         items = [
-            Item(owner, submission, position, alone or token_counts[position] > MAX_TEXT_TOKENS)
-            for position in range(len(texts))
+            _item(owner, submission, position, alone, is_shared) for position in range(len(texts))
         ]
         if member is not None:
             self._company.brought(member)
         with self._changed:
-            self._turns.add(items)
+            submission.on_left = self._sharing.left
+            asked = [item for item in items if not (item.is_shared and self._sharing.joins(item))]
+            if asked:
+                self._turns.add(asked)
             self._changed.notify()
         return submission
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Around a look for texts that are staged, and `submit` for those that are not.
+
+        A text is under way or staged: what is released meanwhile is kept until the end of this.
+        """
+        look = object()
+        with self._changed:
+            self._sharing.begin_look(look)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._sharing.end_look(look)
+                self._changed.notify()
+
+    def release(self, submission: Submission) -> None:
+        """What has come of a submission is staged, or nobody will stage it. Repeatable."""
+        with self._changed:
+            self._sharing.release(submission)
+            self._changed.notify()
 
     def serves(self) -> bool:
         """Whether the provider embeds a harmless text now."""
@@ -162,6 +190,17 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
         self._requests.shutdown(wait=True, cancel_futures=True)
+
+    def _wait_again(self, items: Sequence[Item]) -> None:
+        """Texts that followed others are to be asked for after all; called with the lock."""
+        if self._closing.is_set():
+            # Perhaps nobody sends requests any more.
+            for item in items:
+                item.submission.ask()
+                item.submission.fail(JobError("provider_unavailable", "the worker ends"))
+        else:
+            self._turns.put_back(items)
+            self._changed.notify()
 
     def _look_again(self) -> None:
         with self._changed:
@@ -286,6 +325,7 @@ class Batcher:
         with self._changed:
             for item, vector, billed in shares:
                 item.submission.deliver(item.position, vector, billed)
+                self._sharing.delivered(item, vector)
         return tokens, None
 
     def _traced(self, batch: list[Item]) -> AbstractContextManager[TracedRequest | UntracedRequest]:
@@ -335,11 +375,17 @@ class Batcher:
         with self._changed:
             self._apart[item.owner] = time.monotonic() + APART_SECONDS
             item.submission.refuse(item.position)
+            self._sharing.refused(item)
 
     def _fail(self, batch: list[Item], error: JobError) -> None:
         with self._changed:
             for item in batch:
                 item.submission.fail(error)
+
+
+def _item(owner: str, submission: Submission, position: int, alone: bool, is_shared: bool) -> Item:
+    alone = alone or submission.token_counts[position] > MAX_TEXT_TOKENS
+    return Item(owner, submission, position, alone, is_shared=is_shared and not alone)
 
 
 def _shares(batch: list[Item], vectors: Vectors, tokens: int) -> list[tuple[Item, Vector, float]]:

@@ -11,7 +11,6 @@ from docmill.worker.embedding.serving import serves
 from docmill.worker.errors import JobError
 from docmill.worker.models import IndexVersion
 from docmill.worker.ports import Embedder, Limits
-from docmill.worker.providers.base import NO_LIMITS
 from docmill.worker.providers.registry import is_of_this_machine
 
 #: Provider, model, dimensions, whether these are sent, and whether it is for reindexing.
@@ -102,7 +101,7 @@ class Batchers:
     ) -> tuple[Embedder, Batcher]:
         limits = self._limits
         embedder = self._build(index)
-        most = getattr(embedder, "request_limits", NO_LIMITS)
+        most = embedder.request_limits
         return embedder, Batcher(
             embedder,
             max_texts=min(limits.max_texts, most.texts),

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ class EmbeddedBatch:
     positions: Sequence[int]
     vectors: Vectors  #: shape (len(positions), dimensions)
     tokens: int  #: its share of the tokens that were billed
+    shared: int  #: how many of them another submission has paid for
     refused: Sequence[int]  #: positions of texts that the provider takes from nobody
     error: JobError | None
 
@@ -49,6 +50,9 @@ class Submission:
         self._vectors: dict[int, Vector] = {}
         self._refused: list[int] = []
         self._billed = 0.0
+        self._shared = 0
+        #: Called with the lock when texts that wait are not asked for.
+        self.on_left: Callable[[Submission], None] = lambda _submission: None
         self._error: JobError | None = None
         self._queued = len(texts)  # texts that no request has taken yet
         self._asked = 0  # texts of requests that are under way
@@ -73,7 +77,12 @@ class Submission:
             for row, position in enumerate(positions):
                 vectors[row] = self._vectors[position]
             return EmbeddedBatch(
-                positions, vectors, round(self._billed), sorted(self._refused), self._error
+                positions,
+                vectors,
+                round(self._billed),
+                self._shared,
+                sorted(self._refused),
+                self._error,
             )
 
     # The rest is for the batcher, which holds the lock.
@@ -104,6 +113,15 @@ class Submission:
         self._asked -= 1
         self._settle_if_over()
 
+    def share(self, position: int, vector: Vector) -> None:
+        """A text's vector has arrived, for another submission that has the same text."""
+        self._shared += 1
+        self.deliver(position, vector, 0)
+
+    def vector(self, position: int) -> "Vector | None":
+        """What has arrived for a text; None: nothing yet."""
+        return self._vectors.get(position)
+
     def refuse(self, position: int) -> None:
         """The provider refuses a text that was alone in its request."""
         self._refused.append(position)
@@ -120,6 +138,7 @@ class Submission:
         self._is_withdrawn = True
         self._queued = 0
         self._settle_if_over()
+        self.on_left(self)
 
     def _settle_if_over(self) -> None:
         if not self._queued and not self._asked:
@@ -134,6 +153,7 @@ class Item:
     submission: Submission
     position: int
     alone: bool  #: in a request of its own
+    is_shared: bool = False  #: with equal texts of the same owner
 
     @property
     def text(self) -> str:

@@ -110,6 +110,9 @@ class Stager:
                 patience = 0 if isinstance(error, CancelledRunError) else self._limits.keep_seconds
                 self._keep_what_comes(patience)
             raise
+        finally:
+            for batch in self._in_flight:
+                self._batcher.release(batch.submission)
 
     def _keep_what_comes(self, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -173,9 +176,10 @@ class Stager:
 
     def _submit(self) -> None:
         chunks, self._waiting = self._waiting, []
-        unknown = self._without_batches(self._without_reusable(chunks))
-        if unknown:
-            self._ask(unknown)
+        with self._batcher.looking():
+            unknown = self._without_batches(self._without_reusable(chunks))
+            if unknown:
+                self._ask(unknown)
 
     def _without_batches(self, chunks: Sequence[Hashed]) -> Sequence[Hashed]:
         """Leave texts of a job in the bulk lane for a batch; those that batches did not bring."""
@@ -228,6 +232,8 @@ class Stager:
             [chunk.token_count for _digest, chunk in chunks],
             member=self._member,
             alone=alone,
+            # Files without an owner share nothing.
+            is_shared=self._run.claim.owner_id is not None,
         )
         batch = _Batch(chunks, submission)
         self._in_flight.append(batch)
@@ -256,7 +262,10 @@ class Stager:
                 self._run.check()
         self._in_flight.remove(batch)
         # It is paid for, so it is kept, even if the run must stop right after.
-        embedded = self._stage(batch)
+        try:
+            embedded = self._stage(batch)
+        finally:
+            self._batcher.release(batch.submission)
         if embedded.error is not None:
             raise embedded.error
         return [batch.chunks[position] for position in embedded.refused]
@@ -280,7 +289,8 @@ class Stager:
                     tokens=embedded.tokens,
                     usd=usd,
                 )
-            self._staged += len(embedded.positions)
+            self._staged += len(embedded.positions) - embedded.shared
+            self.reused += embedded.shared
             # With the parts of refused chunks, more may be staged than the number of chunks
             # announced.
             embedded_chunks = min(self._staged, len(self._placed) - self.reused)

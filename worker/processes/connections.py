@@ -29,7 +29,7 @@ from docmill.worker.clients.shared_limits import (
 from docmill.worker.errors import JobError, SettingsError
 from docmill.worker.log import get_logger, redact
 from docmill.worker.models import IndexSettings, IndexVersion
-from docmill.worker.ports import BoundedEmbedder, Limits
+from docmill.worker.ports import Embedder, Limits
 from docmill.worker.providers.base import HttpProvider, Kind, LocalProvider, Provider, Wanted
 from docmill.worker.providers.registry import PROVIDERS
 from docmill.worker.queue import Dispatcher
@@ -68,7 +68,7 @@ def build_embedder(
     index: IndexVersion,
     *,
     kind: Kind = Kind.DOCUMENT,
-) -> BoundedEmbedder:
+) -> Embedder:
     """What embeds passages, or queries, for an index version.
 
     Raises SettingsError, naming what to set, when it cannot be built.
@@ -81,7 +81,7 @@ def build_embedder(
     if isinstance(reached.provider, LocalProvider):
         _check_installed(reached.provider)
         module, _, name = reached.provider.embedder.partition(":")
-        local: BoundedEmbedder = getattr(import_module(module), name)(kind)
+        local: Embedder = getattr(import_module(module), name)(kind)
         return local
     wanted = Wanted(index.model, index.dimensions, index.sends_dimensions, kind)
     return _http_embedder(settings, reached, wanted)

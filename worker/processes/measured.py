@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from docmill.worker import metrics
 from docmill.worker.errors import JobError
-from docmill.worker.ports import BoundedEmbedder, TellsHeaders, Vectors
+from docmill.worker.ports import Embedder, TellsHeaders, Vectors
 from docmill.worker.providers.base import RequestLimits
 
 
@@ -14,7 +14,7 @@ class MeasuredEmbedder:
 
     def __init__(
         self,
-        embedder: BoundedEmbedder,
+        embedder: Embedder,
         *,
         provider: str,
         batch_size: int,

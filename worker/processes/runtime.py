@@ -100,6 +100,9 @@ class WorkerRuntime:
         require_database(self.settings.require("database_url"))
         try:
             check_providers(self.database, self.settings, self.batchers.providers)
+            with self.database.transaction() as transaction:
+                prices = self.settings.prices(self.batchers.providers)
+                maintenance.note_prices(transaction, prices)
         except JobError as error:
             if not is_unavailable(error):
                 raise

@@ -6,7 +6,6 @@ makes, and turns whatever comes back into vectors or an error code.
 
 import math
 import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,10 +58,6 @@ class BulkTerms:
     texts: int
     file_bytes: int
     price_factor: float  #: of the price of a model, on PRICES_OF
-
-
-#: Of whoever says nothing about them.
-NO_LIMITS: Final = RequestLimits(*[sys.maxsize] * 3)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
@@ -530,6 +530,22 @@ class EmbedderSettings(ProviderSettings):
             return said
         listed = known.models.get(model) if known else None
         return (listed.usd if listed else None) or 0
+
+    def prices(self, providers: Sequence[str]) -> dict[str, dict[str, float]]:
+        """The price of each model of these providers that has one; `""`: of any other model."""
+        said = _parsed_prices(self.embedding_prices or "{}")
+        models = {name: {*said, *self._listed(name)} for name in providers}
+        return {
+            provider: {
+                model: self.usd_per_million_tokens(provider, model)
+                for model in (*sorted(models[provider]), "")
+            }
+            for provider in providers
+        }
+
+    def _listed(self, provider: str) -> Collection[str]:
+        known = self.provider_of(provider) if self._is_known(provider) else None
+        return known.models if isinstance(known, HttpProvider) else ()
 
     def bulk_terms(self, provider: str) -> BulkTerms | None:
         """What a provider takes in a batch of its own; None where docmill knows of none."""

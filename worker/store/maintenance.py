@@ -1,11 +1,13 @@
 """Keeping documents in line with Storage, and the tables small."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from docmill.worker.models import IndexVersion
 from docmill.worker.store.database import Connection
@@ -31,6 +33,7 @@ PROBES_WANTED: Final[LiteralString] = """
 """
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick(%(work)s)"
 NOTE_PROBE: Final[LiteralString] = "select ingest_private.note_probe(%(dependency)s, %(served)s)"
+NOTE_PRICES: Final[LiteralString] = "select ingest_private.note_prices(%(prices)s)"
 PRUNE: Final[LiteralString] = "select ingest_private.prune(%(keep_jobs)s, %(keep_staged)s)"
 END_DUE_VERSIONS: Final[LiteralString] = "select ingest_private.end_due_versions()"
 ACTIVE_INDEX: Final[LiteralString] = """
@@ -152,6 +155,11 @@ def probes_wanted(connection: Connection) -> list[WantedProbe]:
     """The dependencies that a worker should try by itself, because jobs keep failing with them."""
     with connection.cursor(row_factory=class_row(WantedProbe)) as cursor:
         return cursor.execute(PROBES_WANTED).fetchall()
+
+
+def note_prices(connection: Connection, prices: Mapping[str, Mapping[str, float]]) -> None:
+    """Say what a million tokens cost: dollars by provider and model; `""`: any other model."""
+    connection.execute(NOTE_PRICES, {"prices": Jsonb(prices)})
 
 
 def note_probe(connection: Connection, dependency: str, *, served: bool) -> None:

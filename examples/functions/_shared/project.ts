@@ -92,11 +92,23 @@ export function call(
     }));
 }
 
-/** Embeds a query for the index. */
-export async function embed(query: string, index: Index): Promise<number[]> {
+// Supabase's runtime; without it a server in Deno goes on by itself.
+declare const EdgeRuntime: { waitUntil(promise: Promise<unknown>): void } | undefined;
+
+/** Books tokens on the caller. The search does not wait for it, and goes on if it fails. */
+function book(request: Request, index: Index, tokens: number) {
+  const booked = call(request, "record_query", { index_version: index.id, tokens })
+    .then((answer) => answer.ok ? answer.body?.cancel() : complain("record_query", answer))
+    .catch(() => {}); // `reach` has logged why
+  if (typeof EdgeRuntime !== "undefined") EdgeRuntime.waitUntil(booked);
+}
+
+/** Embeds a query for the index, and books what it cost on the caller. */
+export async function embed(request: Request, query: string, index: Index): Promise<number[]> {
   const { dimensions } = index;
   const { provider, access } = reached(index.provider);
-  const asked = provider.request(access, { ...index, text: index.query_prefix + query });
+  const text = index.query_prefix + query;
+  const asked = provider.request(access, { ...index, text });
   const answer = await reach("the provider", 502, "embedding_failed", () =>
     fetch(asked.url, {
       method: "POST",
@@ -113,7 +125,11 @@ export async function embed(query: string, index: Index): Promise<number[]> {
     }
     throw new Refusal(502, "the provider did not embed the query", "embedding_failed");
   }
-  const embedding = provider.embedding(await answer.json().catch(() => null));
+  const said = await answer.json().catch(() => null);
+  const told = provider.tokens(said);
+  // Gemini may not say: it counts about four characters as a token.
+  book(request, index, typeof told === "number" ? told : Math.ceil([...text].length / 4));
+  const embedding = provider.embedding(said);
   const isRight = Array.isArray(embedding) && embedding.length === dimensions &&
     embedding.every((value) => typeof value === "number");
   if (!isRight) {

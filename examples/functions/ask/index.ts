@@ -105,7 +105,7 @@ async function passagesFor(
 const searched = async (request: Request, index: Index, query: string) =>
   await call(request, "hybrid_search", {
     query_text: query,
-    query_embedding: JSON.stringify(await embed(query, index)),
+    query_embedding: JSON.stringify(await embed(request, query, index)),
     model: index.model,
     index_version: index.id,
     match_count: grounding.prompts.passages_searched,

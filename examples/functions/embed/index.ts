@@ -9,6 +9,6 @@ const MAX_CHARACTERS = 8000; // enough for a query, not for a document
 serve(async (request, headers) => {
   const index = await indexFor(request);
   const input = textOf(await bodyOf(request), "input", MAX_CHARACTERS);
-  const embedding = await embed(input, index);
+  const embedding = await embed(request, input, index);
   return Response.json({ model: index.model, embedding }, { headers });
 }, (refusal) => ({ error: refusal.message }));

@@ -18,7 +18,6 @@ and cuts at 400 tokens. So it embeds and stores more texts: the table says how m
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -35,6 +34,7 @@ from docmill.embedded.redis import start_redis
 from tests.benchmarks.figures import machine
 from tests.benchmarks.made_documents import Writer, make_docx, make_html, make_pdf
 from tests.benchmarks.peers.processes import Meter, children, cpu_of, tree
+from tests.benchmarks.peers.venvs import prepare, python_of, version_in
 from tests.support.database import make_database, make_template
 from tests.support.fake_openai import DIMENSIONS
 from tests.support.installation import BOB, BUCKET, FAST, Installation, install, until
@@ -43,7 +43,6 @@ from tests.support.provider_program import RunningProvider, provider_program
 RUNS: Final = 5
 FILES: Final = 300
 LATENCY_MS: Final = 200
-VENVS: Final = Path(sys.prefix) / "peers"
 HERE: Final = Path(__file__).parent
 #: The program of each peer, and the packages in its venv.
 PEERS: Final = {
@@ -156,9 +155,8 @@ def run_peer(peer: str, files: Path) -> Run:
                     grant create on schema public to postgres;
                     grant create on database {database.name} to postgres""".encode()
             )
-        python = VENVS / peer / "bin" / "python"
         command = [
-            *(str(python), str(HERE / PEERS[peer][0]), str(files), provider.url),
+            *(str(python_of(peer)), str(HERE / PEERS[peer][0]), str(files), provider.url),
             *(database.url("postgres"), str(DIMENSIONS)),
         ]
         meter = Meter(postgres=[postgres.child.pid])
@@ -246,22 +244,11 @@ def _wait(running: Installation, count: int) -> None:
         time.sleep(0.1)
 
 
-def prepare(peers: Sequence[str]) -> None:
-    """Make a venv for each peer, once."""
+def prepare_all(peers: Sequence[str]) -> None:
+    """Make a venv for each peer, once; print what is measured."""
     for peer in peers:
-        python = VENVS / peer / "bin" / "python"
-        if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(VENVS / peer)], check=True)
-            subprocess.run(
-                [str(python), "-m", "pip", "install", "--quiet", *PEERS[peer][1:]], check=True
-            )
-        said = subprocess.run(
-            [str(python), "-m", "pip", "show", NAMES[peer]],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        print(", ".join(said.stdout.splitlines()[:2]))
+        prepare(peer, PEERS[peer][1:])
+        print(f"{NAMES[peer]} {version_in(peer, NAMES[peer])}")
 
 
 def main() -> None:
@@ -273,7 +260,7 @@ def main() -> None:
     options = parser.parse_args()
     names = options.only or ["docmill", *PEERS]
     print(machine())
-    prepare([name for name in names if name in PEERS])
+    prepare_all([name for name in names if name in PEERS])
     measures: dict[str, Callable[[Path], Run]] = {"docmill": run_docmill}
     measures |= {peer: lambda files, peer=peer: run_peer(peer, files) for peer in PEERS}  # type: ignore[misc]
     with tempfile.TemporaryDirectory(prefix="docmill-files-") as folder:

@@ -136,6 +136,11 @@ class Bench:
             meter.follow("reading", pid)
         return meter
 
+    def upload(self, files: Sequence[File]) -> None:
+        """Upload, and let all of it go: without a worker, to whoever claims the jobs."""
+        self._upload(f"load-{next(_numbers)}", files)
+        self._resume()
+
     def _upload(self, folder: str, files: Sequence[File]) -> None:
         made = [
             (f"{BOB}/{folder}/{number}.{kind}", make(kind, pages, self._writer))

@@ -8,7 +8,8 @@ import jwt
 import pytest
 
 from tests.contract.functions.conftest import ALICE, Function, token
-from tests.contract.target import Target, User
+from tests.contract.target import Inside, Target, User
+from tests.support.installation import until
 
 
 def test_a_query_becomes_a_vector_of_the_index(function: Function, alice: User) -> None:
@@ -29,6 +30,41 @@ def test_the_same_query_has_the_same_vector_and_another_one_another(function: Fu
     )
     assert first == again
     assert first != other
+
+
+def booked(inside: Inside, function: Function) -> int:
+    """Tokens of queries in the ledger of whoever calls this function."""
+    bearer = function.headers["authorization"].removeprefix("Bearer ")
+    owner = jwt.decode(bearer, options={"verify_signature": False})["sub"]
+    with inside.database.connect() as admin:
+        row = admin.execute(
+            """select coalesce(sum(tokens), 0)::int from ingest.usage
+                where owner_id = %s and purpose = 'query'""",
+            [owner],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.embedded_only("reads the ledger")
+def test_what_a_query_cost_is_booked_on_the_caller(function: Function, inside: Inside) -> None:
+    before = booked(inside, function)
+    assert function.post({"input": "When are the slates replaced?"}).status_code == 200
+    until(lambda: booked(inside, function) > before or None, "it is booked", 30)
+
+
+@pytest.mark.embedded_only("sets the limit")
+def test_more_queries_than_are_booked_are_answered(function: Function, inside: Inside) -> None:
+    with inside.database.connect() as admin:
+        admin.execute(
+            """insert into ingest_private.settings values ('searching', '{"per_minute": 0}')"""
+        )
+        try:
+            before = booked(inside, function)
+            assert function.post({"input": "roof"}).status_code == 200
+            assert booked(inside, function) == before
+        finally:
+            admin.execute("delete from ingest_private.settings where name = 'searching'")
 
 
 def refuse(function: Function, authorization: str | None) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docmill.worker.clients.embedder import billed
 from docmill.worker.providers.base import Kind, Wanted
 from docmill.worker.providers.registry import HTTP_PROVIDERS
 from docmill.worker.settings.parts import ProviderSettings, variables_of
 from tests.contract.functions.conftest import answered_by_another, start_function
-from tests.contract.target import Target
+from tests.contract.target import Inside, Target
 from tests.support.fake_openai import vector_of
 from tests.support.fake_providers import DIMENSIONS, FakeProvider
+from tests.support.installation import until
 
 pytestmark = pytest.mark.embedded_only("runs the function beside our own stack")
 
@@ -36,6 +38,7 @@ def test_a_query_is_asked_for_as_workers_ask(
     mine = {"mine": {"form": name, **fake.access}}
     secrets = {"DOCMILL_PROVIDERS": json.dumps(mine)} if is_named else secrets_of(name, fake.access)
     wanted = Wanted("a model", DIMENSIONS, sends_dimensions=True, kind=Kind.QUERY)
+    before = booked(target.inside)
     child, function = start_function(tmp_path, SUPABASE_URL=target.url, **secrets)
     try:
         with answered_by_another(
@@ -52,9 +55,25 @@ def test_a_query_is_asked_for_as_workers_ask(
         assert fake.root + request.path == ours.url
         assert ours.headers.items() <= request.headers.items()
         assert as_json(request.body) == as_json(ours.body)
+        # Booked are the tokens that workers read in such an answer.
+        told = billed(HTTP_PROVIDERS[name], fake.form.answer(["query: roof"]))
+        tokens = told or round(len("query: roof") / 4)
+        until(lambda: booked(target.inside) - before >= tokens or None, "the query is booked", 20)
+        assert booked(target.inside) - before == tokens
     finally:
         child.stop()
         fake.close()
+
+
+def booked(inside: Inside | None) -> int:
+    assert inside is not None
+    with inside.database.connect() as admin:
+        row = admin.execute(
+            """select coalesce(sum(tokens), 0)::int from ingest_private.spend
+                where model = 'a model' and purpose = 'query'"""
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def as_json(body: object) -> object:

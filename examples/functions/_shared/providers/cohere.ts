@@ -20,4 +20,5 @@ export const cohere: Provider = {
     },
   }),
   embedding: (answer) => answer?.embeddings?.float?.[0],
+  tokens: (answer) => answer?.meta?.billed_units?.input_tokens,
 };

@@ -19,6 +19,9 @@ export type Provider = {
   /** Takes the embedding out of an answer. The caller checks the numbers later. */
   // deno-lint-ignore no-explicit-any
   embedding(answer: any): unknown;
+  /** The tokens that the answer says were billed; undefined if it does not say. */
+  // deno-lint-ignore no-explicit-any
+  tokens(answer: any): unknown;
 };
 
 export function withoutSlash(url: string): string {

@@ -28,4 +28,5 @@ export const gemini: Provider = {
   },
   // A shortened embedding does not have length 1. That is fine: distances compare directions.
   embedding: (answer) => answer?.embeddings?.[0]?.values,
+  tokens: (answer) => answer?.usageMetadata?.promptTokenCount,
 };

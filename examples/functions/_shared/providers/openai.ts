@@ -13,6 +13,7 @@ export const openai: Provider = {
     body: { model, input: text, encoding_format: "float", ...(sends_dimensions && { dimensions }) },
   }),
   embedding: (answer) => answer?.data?.[0]?.embedding,
+  tokens: (answer) => answer?.usage?.total_tokens,
 };
 
 export const compatible: Provider = {
