@@ -34,7 +34,7 @@ from uuid import uuid4
 from docmill.worker.clients.embedder import HttpEmbedder
 from docmill.worker.clients.storage import SupabaseStorage
 from docmill.worker.embedding.batchers import Batchers, BatchLimits
-from docmill.worker.models import Chunk, Claim, IndexVersion
+from docmill.worker.models import Chunk, Claim, IndexVersion, Placed
 from docmill.worker.ports import Vectors
 from docmill.worker.processes.reading import extraction_limits
 from docmill.worker.providers.base import Kind, Wanted
@@ -214,7 +214,10 @@ class Stages:
                 usd=Decimal(0),
             )
         document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
-        placed = [(digest, chunk.page_start, chunk.page_end) for digest, chunk in named]
+        placed = [
+            Placed(digest, chunk.page_start, chunk.page_end, chunk.metadata)
+            for digest, chunk in named
+        ]
         with pool.transaction() as transaction:
             assert chunk_store.publish(transaction, claim, document, placed, []) == "published"
 

@@ -25,7 +25,7 @@ import numpy as np
 from docmill.embedded.postgres import PostgresServer, start_postgres
 from docmill.worker.admin import graph
 from docmill.worker.admin.schema import apply_schema
-from docmill.worker.models import Chunk, Claim, IndexSettings
+from docmill.worker.models import Chunk, Claim, IndexSettings, Placed
 from docmill.worker.ports import Vectors
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store import jobs
@@ -139,7 +139,7 @@ def _write(
             )
     staged = time.perf_counter()
     document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
-    placed = [(digest, None, None) for digest, _ in named]
+    placed = [Placed(digest) for digest, _ in named]
     with pool.transaction() as transaction:
         assert chunk_store.publish(transaction, claim, document, placed, []) == "published"
     spent["staging alone"] += staged - began

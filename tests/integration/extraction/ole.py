@@ -164,7 +164,7 @@ def make_msg(subject: str, body: str, attachments: Mapping[str, bytes]) -> bytes
     return make_ole({**properties(header, texts), **storages})
 
 
-def properties(header: bytes, values: Mapping[int, bytes | int]) -> dict[str, bytes]:
+def properties(header: bytes, values: Mapping[int, bytes | int]) -> dict[str, "bytes | Storage"]:
     """The list of an object's properties, and a stream for each that is not a number."""
     listed = b"".join(
         struct.pack("<IIQ", tag, 6, value if isinstance(value, int) else len(value))

@@ -21,7 +21,7 @@ _NAME, _ADDRESS, _SMTP, _KIND = 0x3001001F, 0x3003001F, 0x39FE001F, 0x0C150003
 _EXCHANGE = "/O=ACME/OU=FIRST/CN=RECIPIENTS/CN=ADA"
 
 
-def wide(**texts: str) -> dict[int, bytes]:
+def wide(**texts: str) -> dict[int, bytes | int]:
     return {globals()[f"_{name.upper()}"]: text.encode("utf-16-le") for name, text in texts.items()}
 
 
@@ -30,15 +30,15 @@ def message(
     recipients: list[Mapping[int, bytes | int]] | None = None,
     inner: Mapping[str, Storage] | None = None,
     header_bytes: int = 32,
-) -> dict[str, Storage]:
+) -> dict[str, bytes | Storage]:
     people = recipients or []
     counts = struct.pack("<4I", len(people), len(inner or {}), len(people), len(inner or {}))
     header = (bytes(8) + counts).ljust(header_bytes, b"\0")
-    storages = {
+    storages: dict[str, bytes | Storage] = {
         f"__recip_version1.0_#{number:08X}": properties(bytes(8), person)
         for number, person in enumerate(people)
     }
-    attached = {
+    attached: dict[str, bytes | Storage] = {
         f"__attach_version1.0_#{number:08X}": {
             **properties(bytes(8), {}),
             "__substg1.0_3701000D": storage,
@@ -48,7 +48,7 @@ def message(
     return {**properties(header, values), **storages, **attached}
 
 
-def read(storage: Mapping[str, Storage]) -> tuple[list[str], list[bool]]:
+def read(storage: Storage) -> tuple[list[str], list[bool]]:
     """The texts, and for each page whether it was read."""
     kind, reading = open_reading(Source(io.BytesIO(make_ole(storage)), "a.msg"))
     assert kind == media_types.MSG
@@ -58,7 +58,7 @@ def read(storage: Mapping[str, Storage]) -> tuple[list[str], list[bool]]:
 
 
 def test_correspondents_are_shown_by_name_and_by_kind() -> None:
-    people = [
+    people: list[Mapping[int, bytes | int]] = [
         {**wide(name="Ada Lovelace", address=_EXCHANGE), _KIND: 1},
         {**wide(name="Alan", address=_EXCHANGE, smtp="alan@example.org"), _KIND: 2},
         {**wide(name="grace@example.org", address="grace@example.org"), _KIND: 3},
@@ -79,7 +79,10 @@ def test_encoded_words_of_the_sender_are_decoded() -> None:
 
 def test_text_in_another_encoding_than_named_is_read() -> None:
     # Named as UTF-8 (65001), written in Windows-1252.
-    values = {0x3FDE0003: 65001, 0x1000001E: "Prüfung für alle".encode("cp1252")}
+    values: dict[int, bytes | int] = {
+        0x3FDE0003: 65001,
+        0x1000001E: "Prüfung für alle".encode("cp1252"),
+    }
     assert read(message(values))[0][-1] == "Prüfung für alle"
 
 

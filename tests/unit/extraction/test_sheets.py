@@ -275,7 +275,7 @@ def test_styles_that_break_the_rules_hide_no_cell(old: bytes, new: bytes) -> Non
 
 
 def test_a_workbook_of_before_2007_is_shown_in_its_formats() -> None:
-    rows = [["Name", "Share"], ["Ada", 0.256], ["Alan", 1.0]]
+    rows: list[list[str | float]] = [["Name", "Share"], ["Ada", 0.256], ["Alan", 1.0]]
     data = make_xls({"Shares": rows}, number_format="0.0%")
     found = [element.text for element in elements_of(data)]
     assert found == ["Shares", "Name | Share\nAda | 25.6%\nAlan | 100.0%"]

@@ -10,7 +10,7 @@ import markdown
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.partition import text_type
 
@@ -470,8 +470,8 @@ def test_entities_that_multiply_are_refused(size):
         shown(xml, "a.xml")
 
 
-def _cpu_seconds(content, name):
-    spent = []
+def _cpu_seconds(content: str, name: str) -> float:
+    spent: list[float] = []
     for _ in range(2):
         begin = time.process_time()
         read(content, name)
@@ -489,11 +489,11 @@ def _cpu_seconds(content, name):
         ("a.md", "[a]( "),
     ],
 )
-def test_time_grows_with_the_text(name, token):
+def test_time_grows_with_the_text(name: str, token: str) -> None:
     """Each of these took a time that grew with the square of the length."""
     take_shortcuts()
 
-    def written(times):
+    def written(times: int) -> str:
         if "{}" not in token:
             return "# T\n\n" + token * times
         return token.format(" ".join(f" a{number}=b" for number in range(times)))
