@@ -2,6 +2,7 @@
 
 from typing import Final
 
-#: Links in links: markdown-it takes quadratic time, 18 s for 50 KB.
-LINKS: Final = "[a](([a](("
-SLOW_MARKDOWN: Final = LINKS * 10_000
+#: Python-Markdown writes a paragraph again for each of these: twice as many take four times as long.
+ESCAPE: Final = "\\["
+#: 84 s of processor time (a 2-core x86-64 machine).
+SLOW_MARKDOWN: Final = ESCAPE * 400_000

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-Storage: TypeAlias = "Mapping[str, bytes | Storage]"
+Storage: TypeAlias = "Mapping[str, Content]"
+Content: TypeAlias = "bytes | Storage"
 
 _SECTOR, _SMALL_SECTOR = 512, 64
 #: Shorter streams are in small sectors, which together form the root's stream.
@@ -30,7 +31,7 @@ class _Entry:
 class _Directory:
     entries: list[_Entry] = field(default_factory=list)
 
-    def add(self, name: str, kind: int, content: "bytes | Storage") -> int:
+    def add(self, name: str, kind: int, content: "Content") -> int:
         entry = _Entry(name, kind)
         self.entries.append(entry)
         number = len(self.entries) - 1
@@ -164,7 +165,7 @@ def make_msg(subject: str, body: str, attachments: Mapping[str, bytes]) -> bytes
     return make_ole({**properties(header, texts), **storages})
 
 
-def properties(header: bytes, values: Mapping[int, bytes | int]) -> dict[str, "bytes | Storage"]:
+def properties(header: bytes, values: Mapping[int, bytes | int]) -> dict[str, Content]:
     """The list of an object's properties, and a stream for each that is not a number."""
     listed = b"".join(
         struct.pack("<IIQ", tag, 6, value if isinstance(value, int) else len(value))

@@ -10,7 +10,7 @@ from docmill.worker.extraction.shared import media_types
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
-from tests.integration.extraction.ole import Storage, make_ole, properties
+from tests.integration.extraction.ole import Content, Storage, make_ole, properties
 
 use_blank_sentence_splitter()
 
@@ -30,15 +30,15 @@ def message(
     recipients: list[Mapping[int, bytes | int]] | None = None,
     inner: Mapping[str, Storage] | None = None,
     header_bytes: int = 32,
-) -> dict[str, bytes | Storage]:
+) -> dict[str, Content]:
     people = recipients or []
     counts = struct.pack("<4I", len(people), len(inner or {}), len(people), len(inner or {}))
     header = (bytes(8) + counts).ljust(header_bytes, b"\0")
-    storages: dict[str, bytes | Storage] = {
+    storages: dict[str, Content] = {
         f"__recip_version1.0_#{number:08X}": properties(bytes(8), person)
         for number, person in enumerate(people)
     }
-    attached: dict[str, bytes | Storage] = {
+    attached: dict[str, Content] = {
         f"__attach_version1.0_#{number:08X}": {
             **properties(bytes(8), {}),
             "__substg1.0_3701000D": storage,

@@ -242,7 +242,7 @@ def test_records_in_a_list_below_other_keys_stand_by_themselves():
 
 @given(
     depth=st.integers(1, 12),
-    counts=st.lists(st.integers(2, 4), min_size=12, max_size=12),
+    counts=st.lists(st.integers(2, 4), min_size=13, max_size=13),
     by_name=st.booleans(),
 )
 @settings(max_examples=30, deadline=None)
