@@ -174,6 +174,7 @@ def test_so_do_other_searches_of_an_owner_of_few(
 ):
     claims = {"sub": "owner 7"}
     search(actor, claims, *parameters, sql=sql)
+    Searched(watcher).since(actor)
     before = Searched(watcher)
     search(actor, claims, *parameters, sql=sql)
     # A filter by documents' metadata reads all documents of the caller, through the policy.
