@@ -192,6 +192,10 @@ begin
                              or document.id in (select ingest.withdrawn_documents()) then
                             'It was searchable; since then the file or its owner has changed, and '
                             'that has a job of its own.'
+                        when exists (select from ingest_private.pending_events as event
+                                      where event.object_id = document.object_id) then
+                            'It was searchable; since then something happened to the file, which '
+                            'is noted and looked at within a minute.'
                         else 'The document is searchable.'
                              || case when document.quarantined_chunks > 0
                                      then format(' %s passage(s) that the provider refused are '

@@ -191,7 +191,7 @@ def test_a_worker_that_dies_between_submit_and_record_submits_nothing_twice(
     bulk.kill(worker)
     bulk.children.remove(worker)
     bulk.start_worker()
-    until(lambda: filled(bulk, version), "the version is filled", 120)
+    until(lambda: filled(bulk, version), "the version is filled")
 
     assert "bulk_batch_found_again" in bulk.logs()
     found = bulk.rows(

@@ -336,7 +336,12 @@ def test_what_ended_before_events_began_is_read_when_they_begin(
             job = job_of(stack, "early.md")
             return job is not None and job["state"] == "cancelled"
 
+        def is_over(job: dict[str, Any]) -> bool:
+            return (job["object_name"], job["state"]) == ("early.md", "cancelled")
+
         until(ended, "the job", timeout=180)
+        # Its event is over before anybody subscribes.
+        until(lambda: any(map(is_over, realtime.passed)), "the event", timeout=180)
         realtime.gate.set()
         until(lambda: "asked" in after(realtime.log, "subscribed"), "a reading", timeout=4)
         realtime.reading.set()

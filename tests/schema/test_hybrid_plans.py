@@ -179,7 +179,8 @@ def test_so_do_other_searches_of_an_owner_of_few(
     search(actor, claims, *parameters, sql=sql)
     # A filter by documents' metadata reads all documents of the caller, through the policy.
     chunks = {name: n for name, n in before.since(actor).items() if name != "ingest.documents"}
-    assert max(chunks.values()) < 300
+    # A scan reads 18,000. PostgreSQL 16 looks at the ends of an index when it plans: more blocks.
+    assert max(chunks.values()) < 500
 
 
 def test_so_does_a_search_for_similar_documents(actor: Connection, watcher: Connection):

@@ -180,3 +180,22 @@ def test_what_was_searchable_and_is_gone_is_not_said_to_be_searchable(
     delete_objects(admin, ["a.txt"])
     assert troubles(admin) == []
     assert "deleted" in value(admin, said, job_id)
+
+
+def test_what_happened_to_a_file_and_is_not_looked_at_yet_is_told(
+    database: Database, admin: Connection, sound: Connection
+) -> None:
+    object_id = put_object(admin, "a.txt", owner="alice")
+    job_id = job_of(admin, object_id)
+    ingest(sound, object_id, ["a"])
+    explained = "select explanation from ingest_private.explain_job(%s)"
+    assert value(admin, explained, job_id) == "The document is searchable."
+    with database.connect() as other, other.transaction():
+        other.execute("select from ingest.documents for update")
+        put_object(admin, "a.txt", owner="alice")
+        assert value(admin, "select count(*) from ingest_private.pending_events") == 1
+        assert disagreements(admin) == []
+        assert "something happened to the file" in value(admin, explained, job_id)
+    sound.execute("select ingest_private.drain_pending_events()")
+    assert disagreements(admin) == []
+    assert "has a job of its own" in value(admin, explained, job_id)

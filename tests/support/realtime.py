@@ -81,6 +81,8 @@ class FakeRealtime:
     #: Tests hold back reads of jobs.
     reading: threading.Event = field(default_factory=threading.Event)
     mute: bool = False
+    #: Rows as the changes so far left them, whoever was told.
+    passed: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -227,6 +229,7 @@ class FakeRealtime:
     async def _follow(self, connection: "psycopg.AsyncConnection[Any]") -> None:
         async for notice in connection.notifies():
             change = json.loads(notice.payload)
+            self.passed.append(change["record"])
             for one in list(self._subscriptions):
                 ids = one.matching(change)
                 if not ids or self.mute:
