@@ -47,7 +47,7 @@ def _groups(record: Record) -> list[tuple[str, list[Case]]]:
 
 def plot(group: str, cases: list[Case]) -> str:
     """A bar for each median, and a line from the least to the most."""
-    width, height = _LEFT + _BARS + 90, _ROW * len(cases) + 40
+    width, height = _LEFT + _BARS + 130, _ROW * len(cases) + 40
     most = max(max(case.values) for case in cases) or 1
     parts = [f'<text x="8" y="16" font-weight="bold">{html.escape(group)}</text>']
     for place, case in enumerate(cases):
