@@ -337,7 +337,7 @@ def test_what_ended_before_events_began_is_read_when_they_begin(
             return job is not None and job["state"] == "cancelled"
 
         def is_over(job: dict[str, Any]) -> bool:
-            return (job["object_name"], job["state"]) == ("early.md", "cancelled")
+            return (job["object_name"], job["state"]) == (f"{ALICE}/early.md", "cancelled")
 
         until(ended, "the job", timeout=180)
         # Its event is over before anybody subscribes.
