@@ -31,9 +31,11 @@ document kills the worker that runs it alone twice, this document fails, and no 
 _CHAOS: Final = """
 ## At random
 
-Three owners upload, overwrite, move, swap and delete files. Two workers, an isolated worker, the
-webhook, beat, Redis and Postgres are killed, frozen and restarted. Hints are lost, sent twice and
-delayed. The provider refuses requests and answers wrongly. A reader searches all the time.
+Three owners upload, overwrite, move, swap and delete files. A fourth one uploads hostile files.
+Index versions are started, filled, activated, rolled back and dropped, and some of these commands are
+broken off. Two workers, an isolated worker, the webhook, beat, Redis and Postgres are killed, frozen
+and restarted. Hints are lost, sent twice and delayed. The provider refuses requests and answers wrongly.
+A reader searches all the time.
 """
 
 _CHAOS_END: Final = """
@@ -73,6 +75,8 @@ def _chaos_lines(part: dict[str, Any]) -> list[str]:
     settle = [run["settle_seconds"] for run in runs]
     outcome = [
         ["operations of Storage", total("operations"), ""],
+        ["hostile files", total("mischief"), ""],
+        ["changes of index versions", sum(sum(run["changes"].values()) for run in runs), ""],
         ["jobs", total("jobs"), ""],
         ["runs that died", total("runs_crashed"), ""],
         ["runs that were stopped as stale", total("stale_runs_stopped"), ""],
