@@ -32,10 +32,10 @@ _CHAOS: Final = """
 ## At random
 
 Three owners upload, overwrite, move, swap and delete files. A fourth one uploads hostile files.
-Index versions are started, filled, activated, rolled back and dropped, and some of these commands are
-broken off. Two workers, an isolated worker, the webhook, beat, Redis and Postgres are killed, frozen
-and restarted. Hints are lost, sent twice and delayed. The provider refuses requests and answers wrongly.
-A reader searches all the time.
+Index versions are started, filled, activated, rolled back and dropped, and some of these commands
+are broken off. Two workers, an isolated worker, the webhook, beat, Redis and Postgres are killed,
+frozen and restarted. Hints are lost, sent twice and delayed. The provider refuses requests and
+answers wrongly. A reader searches all the time.
 """
 
 _CHAOS_END: Final = """
