@@ -45,6 +45,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return distribution.workers(len(os.sched_getaffinity(0)))
 
 
+@pytest.hookimpl
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test after the parameter where its value is bytes.
+
+    What makes bytes may write the moment or chance into them, as gzip does. Then every process
+    would collect other names, and pytest-xdist refuses to run any test.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """PostgreSQL 18, or OTHER_SERVER, with the templates `project` and `docmill`."""
