@@ -158,7 +158,10 @@ class Limits(Protocol):
     """What may be requested of a provider now. One thread asks, and any thread may settle."""
 
     def ask(self, tokens: int) -> Permit | float:
-        """A permit for a request, or the seconds until the next try. Never raises."""
+        """A permit for a request, or the seconds until there may be one. Never raises.
+
+        However long that is, ask again within a second or two: others go first meanwhile.
+        """
 
     def leave(self) -> None:
         """Stop waiting, after a call of `ask` that gave no permit. Never raises."""

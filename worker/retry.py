@@ -54,8 +54,9 @@ def decide(error: JobError, *, run: int, policy: RetryPolicy, jitter: float) -> 
     """Decide what happens to a job whose run number `run`, counted from 1, met this error."""
     if error.error.kind is ErrorKind.PERMANENT:
         return Fail(error.code, None)
-    asked = timedelta(seconds=error.retry_after_seconds or 0)
-    delay = max(backoff(policy, run=run, jitter=jitter), min(asked, LONGEST_RETRY_AFTER))
+    # The smaller number first: a timedelta cannot hold every number of seconds.
+    asked = min(error.retry_after_seconds or 0, LONGEST_RETRY_AFTER.total_seconds())
+    delay = max(backoff(policy, run=run, jitter=jitter), timedelta(seconds=asked))
     if error.counted:
         return Fail(error.code, delay)
     if error.error.kind is ErrorKind.CONFIGURATION:

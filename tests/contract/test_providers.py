@@ -294,6 +294,11 @@ def test_a_status_alone_becomes_a_code(
         ({"retry-after": "-3"}, 0),
         ({}, None),
         *(
+            ({name: asked}, 86_400)
+            for asked in ("1e20", "1e308", "9" * 300)
+            for name in ("retry-after", "retry-after-ms")
+        ),
+        *(
             ({"retry-after": asked}, None)
             for asked in ("inf", "-inf", "nan", "1e400", "Wed, 21 Oct 2026 07:28:00 GMT")
         ),
@@ -389,6 +394,14 @@ def test_a_server_that_tells_nothing_is_taken_for_openai(compatible: FakeProvide
     one = asking(compatible)
     assert one.request_limits.texts == 2048
     assert np.allclose(one.embed(TEXTS)[0], expected(), atol=1e-6)
+
+
+@pytest.mark.parametrize("said", [["x"], "x", 7, True, {"a.context_length": "9"}, {"b": {}}, None])
+def test_limits_of_another_form_are_no_limits(compatible: FakeProvider, said: Any) -> None:
+    for path in ("/info", "/v1/models", "/api/show"):
+        names = ("model_info", "data", "max_client_batch_size", "max_input_length")
+        compatible.pages[path] = (200, dict.fromkeys(names, said), {})
+    assert asking(compatible).request_limits == RequestLimits(2048, 300_000, 8191)
 
 
 def test_a_server_that_was_away_is_asked_again() -> None:

@@ -160,7 +160,7 @@ def test_who_leaves_or_falls_silent_holds_up_nobody(make: MakeLimits) -> None:
 def test_a_refusal_stops_all_for_as_long_as_is_asked(make: MakeLimits) -> None:
     one, two = make("one"), make("two")
     one.settle(permit(one, 10), Outcome(refused=True, pause_seconds=3))
-    assert wait_of(two, 10) == 1.0  # so that it asks again meanwhile
+    assert 2 < wait_of(two, 10) <= 3
     eventually(two, 10)
 
 
@@ -208,7 +208,7 @@ def test_a_bill_beyond_reason_is_not_waited_for(make: MakeLimits) -> None:
 def test_a_limit_by_the_day_fills_up_in_a_day(make: MakeLimits) -> None:
     limits = make()
     limits.settle(permit(limits, 1), Outcome(headers=headers(1000, 0, "24h0m0s")))
-    assert wait_of(limits, 10) == 1.0  # it asks again each second; ten tokens take 864
+    assert 864 < wait_of(limits, 10) < 2 * 864  # ten tokens, and what it owes
     time.sleep(1.0)
     wait_of(limits, 10)
 
@@ -225,7 +225,7 @@ def test_redis_that_lost_everything_gives_nothing_away(
 
 TEXTS = st.one_of(
     st.sampled_from(
-        ["", "-1", "0", "nan", "inf", "-inf", "1e308", "1e5", "9" * 400, "1", "60000", "6m0s",
+        ["", "-1", "0", "0.0001", "nan", "inf", "-inf", "1e308", "1e5", "9" * 400, "1", "60000", "6m0s",
          "20ms", "-5s", "1s1s1s", "٣", "0x10", "12;13", " 7 ", "1_000"]
     ),
     st.text(max_size=20),
@@ -262,7 +262,7 @@ def test_nothing_that_a_provider_says_breaks_it(
             outcome = Outcome(billed, told, 0.1, refused, 0.0 if refused else None)
             limits.settle(found, outcome)
         else:
-            assert 0 < found <= 1.0
+            assert 0 < found <= 2 * 86_400  # a whole limit of a day is owed, and one is wanted
     most = limits.most_tokens()
     assert most is None or most >= 1
     assert not limits.is_alone

@@ -317,11 +317,12 @@ class Books:
         self.asked: list[int] = []
         self.outcomes: list[Outcome | None] = []
         self.left = 0
+        self.wait: float = 0.01
 
     def ask(self, tokens: int) -> Permit | float:
         self.asked.append(tokens)
         self.waits -= 1
-        return 0.01 if self.waits >= 0 else Permit(tokens)
+        return self.wait if self.waits >= 0 else Permit(tokens)
 
     def leave(self) -> None:
         self.left += 1
@@ -365,6 +366,32 @@ def test_a_limit_that_lasts_is_the_jobs_to_say(monkeypatch: pytest.MonkeyPatch) 
     assert embedded.error is not None
     assert embedded.error.code == "rate_limited"
     assert len(embedder.requests) >= 2
+
+
+@pytest.mark.parametrize("seconds", [31, 86_400, 1e300, float("inf")])
+def test_a_permit_that_takes_long_is_not_waited_for(seconds: float) -> None:
+    books = Books(waits=1)
+    books.wait = seconds
+    batcher = limited(FakeEmbedder(), books)
+    embedded = result(submit(batcher, *[str(number) for number in range(20)]))
+    assert embedded.error is not None
+    assert (embedded.error.code, embedded.error.retry_after_seconds) == ("rate_limited", seconds)
+    assert (embedded.positions, len(books.asked), books.left) == ([], 1, 1)
+    assert result(submit(batcher, "later")).error is None
+    batcher.close()
+
+
+def test_a_fault_of_the_limits_ends_no_thread() -> None:
+    books = Books()
+    batcher = limited(FakeEmbedder(), books)
+    books.most_tokens = lambda: 1 // 0  # type: ignore[method-assign]
+    for _ in range(2):
+        embedded = result(submit(batcher, "one", "two"))
+        assert embedded.error is not None
+        assert embedded.error.code == "internal_error"
+    del books.most_tokens
+    assert result(submit(batcher, "three")).error is None
+    batcher.close()
 
 
 def test_who_withdraws_is_not_asked_for_again() -> None:

@@ -38,8 +38,9 @@ def test_a_rate_limit_is_obeyed_and_shown() -> None:
     assert outcome == Release("rate_limited", "rate_limited", timedelta(seconds=120))
 
 
-def test_a_provider_that_asks_for_hours_is_asked_again_sooner() -> None:
-    error = JobError("rate_limited", retry_after_seconds=86_400)
+@pytest.mark.parametrize("seconds", [86_400, 1e20, 1e308, float("inf")])
+def test_a_provider_that_asks_for_hours_is_asked_again_sooner(seconds: float) -> None:
+    error = JobError("rate_limited", retry_after_seconds=seconds)
     outcome = decide(error, run=1, policy=POLICY, jitter=0.0)
     assert isinstance(outcome, Release)
     assert outcome.retry_in == LONGEST_RETRY_AFTER

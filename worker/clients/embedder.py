@@ -34,6 +34,8 @@ MAX_BILLED_TOKENS: Final = 100_000_000
 HALFVEC_MAX: Final = 65_504.0
 #: Time for a server to report its limits. Without an answer the provider's usual limits apply.
 LIMITS_SECONDS: Final = 5.0
+#: The longest wait that a refusal may ask for, a day. A clock cannot add every number.
+LONGEST_WAIT_SECONDS: Final = 86_400.0
 #: The longest answer: every number with all its digits and indentation.
 _BYTES_A_NUMBER: Final = 64
 _BYTES_BESIDE: Final = 1024 * 1024
@@ -181,7 +183,8 @@ class HttpEmbedder:
             error_code=code,
         )
         wait = self._provider.wait_seconds(refusal)
-        return JobError(code, f"status {status}", retry_after_seconds=wait)
+        asked = None if wait is None else min(wait, LONGEST_WAIT_SECONDS)
+        return JobError(code, f"status {status}", retry_after_seconds=asked)
 
     def _ask(self, question: Request) -> tuple[bool, Any]:
         """Whether the server answered, and its answer to a question about its limits, if any."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: The largest limit that is accepted, and the longest wait, a day.
+#: The largest limit that is accepted, and the longest time until a limit is available again, a day.
 MOST: Final = 1e12
 LONGEST_SECONDS: Final = 86_400.0
 
@@ -41,19 +41,11 @@ def read_headers(headers: Mapping[str, str]) -> Said:
     return Said(_quota(headers, "requests"), _quota(headers, "tokens"))
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How long a refused caller should wait, in seconds; the more precise header counts first."""
-    milliseconds = _number(headers.get("retry-after-ms"), MOST)
-    # An HTTP date is not read; docmill's own backoff is good enough.
-    seconds = _number(headers.get("retry-after"), MOST)
-    asked = seconds if milliseconds is None else milliseconds / 1000
-    return None if asked is None else min(asked, LONGEST_SECONDS)
-
-
 def _quota(headers: Mapping[str, str], what: str) -> Quota:
     limit = _number(headers.get(f"x-ratelimit-limit-{what}"), MOST)
     remaining = _number(headers.get(f"x-ratelimit-remaining-{what}"), MOST)
-    if not limit:
+    # Less than one request, or one token, would be waited for without end.
+    if limit is None or limit < 1:
         return Quota(None, None, None)
     if remaining is not None and remaining > limit:
         remaining = None
@@ -62,9 +54,11 @@ def _quota(headers: Mapping[str, str], what: str) -> Quota:
 
 def _number(text: str | None, most: float) -> float | None:
     """A plain number from 0 to `most`: no sign, exponent, infinity or NaN."""
-    if text is None or not _NUMBER.fullmatch(text.strip()):
+    # What is stripped here is more than what float() passes over.
+    digits = "" if text is None else text.strip()
+    if not _NUMBER.fullmatch(digits):
         return None
-    value = float(text)
+    value = float(digits)
     return value if value <= most else None
 
 

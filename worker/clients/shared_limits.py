@@ -23,8 +23,6 @@ log = get_logger(__name__)
 REDIS_SECONDS: Final = 0.5
 #: After Redis did not answer, it is not asked for this long.
 REDIS_PAUSE_SECONDS: Final = 5.0
-#: A waiting worker asks again at least this often; otherwise others go first.
-_ASK_AGAIN_SECONDS: Final = 1.0
 #: A request takes at most the tokens of this many seconds, so that one request does not use up a
 #: small limit.
 _REQUEST_SECONDS: Final = 10.0
@@ -191,13 +189,13 @@ class SharedLimits:
         found = self._call("ask", self._worker, self._priority, tokens, self._longest_ms, *known)
         if found is None:
             wait = self._own.ask(tokens)
-            return min(wait, _ASK_AGAIN_SECONDS) if wait > 0 else Permit(tokens)
+            return wait if wait > 0 else Permit(tokens)
         receipt, wait_ms, *limits, most, scale, workers = found
         self._learn(limits, scale, workers)
         self._most = _number(most)
         if receipt:
             return Permit(tokens, _text(receipt))
-        return min(max(int(wait_ms), 1) / 1000, _ASK_AGAIN_SECONDS)
+        return max(int(wait_ms), 1) / 1000
 
     def leave(self) -> None:
         """Stop waiting for a permit. Never raises."""

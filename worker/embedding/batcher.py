@@ -43,6 +43,8 @@ log = get_logger(__name__)
 MAX_TEXT_TOKENS: Final = 8191
 #: A limit of the provider is waited for so long, then the jobs are given back: they say why.
 RATE_LIMITED_SECONDS: Final = 30.0
+#: Whoever waits for a limit asks for a permit at least this often; otherwise others go first.
+ASK_AGAIN_SECONDS: Final = 1.0
 #: After a refusal that names no pause.
 PAUSE_SECONDS: Final = 1.0
 #: So many refused texts of a request, and none accepted: it may be the provider, not the texts.
@@ -120,6 +122,7 @@ class Batcher:
         self._company.on_left = self._look_again
         self._closing = threading.Event()
         self._in_flight = InFlight(requests)
+        self._is_in_line = False  # for a permit
         self._requests = ThreadPoolExecutor(requests, thread_name_prefix="embed")
         self._thread = threading.Thread(target=self._loop, name="batcher", daemon=True)
         self._thread.start()
@@ -207,17 +210,31 @@ class Batcher:
             self._changed.notify()
 
     def _loop(self) -> None:
-        is_waiting = False
         while self._wait_until_due():
-            asked = self._limits.ask(self._tokens_of_next())
-            is_waiting = not isinstance(asked, Permit)
-            if isinstance(asked, Permit):
-                self._send(asked)
-            elif self._closing.wait(asked):
-                self._give_up()
-            elif not self._turns.texts:
-                self._limits.leave()
-        if is_waiting:
+            try:
+                self._ask_for_next()
+            except Exception as error:
+                # Without this thread nobody would ask for anything any more.
+                log.exception("batcher_crashed")
+                self._give_up(JobError("internal_error", type(error).__name__))
+        self._leave_line()
+
+    def _ask_for_next(self) -> None:
+        """Send the next request, or wait for a permit, but not for one that takes long."""
+        asked = self._limits.ask(self._tokens_of_next())
+        self._is_in_line = not isinstance(asked, Permit)
+        if isinstance(asked, Permit):
+            self._send(asked)
+        elif asked > RATE_LIMITED_SECONDS:
+            self._give_up(JobError("rate_limited", "a long wait", retry_after_seconds=asked))
+        elif self._closing.wait(min(asked, ASK_AGAIN_SECONDS)):
+            self._give_up(JobError("rate_limited", "the worker ends"))
+        if not self._turns.texts:
+            self._leave_line()
+
+    def _leave_line(self) -> None:
+        if self._is_in_line:
+            self._is_in_line = False
             self._limits.leave()
 
     def _wait_until_due(self) -> bool:
@@ -249,13 +266,14 @@ class Batcher:
         else:
             self._limits.settle(permit, None)
 
-    def _give_up(self) -> None:
-        """The worker ends while the provider takes nothing: nobody waits for it."""
+    def _give_up(self, error: JobError) -> None:
+        """All texts that wait fail with an error: nobody waits for them in vain."""
         with self._changed:
-            batch = self._turns.take()
-            for item in batch:
-                item.submission.ask()
-        self._fail(batch, JobError("rate_limited", "the worker ends"))
+            while self._turns.texts:
+                batch = self._turns.take()
+                for item in batch:
+                    item.submission.ask()
+                self._fail(batch, error)
 
     def _seconds_until_due(self) -> float:
         if self._closing.is_set() or self._turns.is_full():

@@ -52,7 +52,7 @@ class Compatible(OpenAI):
 
     def told(self, answers: Sequence[Any]) -> Told:
         """The least of what they say."""
-        tei, vllm, ollama = (answer if isinstance(answer, dict) else {} for answer in answers)
+        tei, vllm, ollama = map(_dict, answers)
         models = vllm.get("data")
         lengths = [
             tei.get("max_input_length"),
@@ -60,7 +60,7 @@ class Compatible(OpenAI):
             *(model.get("max_model_len") for model in _dicts(models)),
             *(
                 value
-                for name, value in (ollama.get("model_info") or {}).items()
+                for name, value in _dict(ollama.get("model_info")).items()
                 if name.endswith(".context_length")
             ),
         ]
@@ -68,6 +68,10 @@ class Compatible(OpenAI):
             texts=min(_counts([tei.get("max_client_batch_size")]), default=None),
             text_tokens=min(_counts(lengths), default=None),
         )
+
+
+def _dict(answer: object) -> dict[str, Any]:
+    return answer if isinstance(answer, dict) else {}
 
 
 def _dicts(items: object) -> list[dict[str, Any]]:
