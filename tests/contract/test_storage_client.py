@@ -4,13 +4,17 @@ import gzip
 import hashlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
 
 from docmill.embedded.api import ApiServer
 from docmill.embedded.postgres import PostgresServer
+from docmill.worker.clients import storage as storage_module
 from docmill.worker.clients.storage import SupabaseStorage, object_path
 from docmill.worker.errors import JobError
 from docmill.worker.pipeline.spool import Spool
@@ -136,7 +140,6 @@ def test_a_run_that_must_stop_waits_for_no_silent_server(tmp_path: Path, answer:
 def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None:
     """The target is the number of a descriptor, which the next document's file gets."""
     begun, go_on, abandoned_done = threading.Event(), threading.Event(), threading.Event()
-    before = set(threading.enumerate())
 
     def check() -> None:
         if begun.is_set():
@@ -149,8 +152,9 @@ def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None
             connection.recv(4096)
             begun.set()
             go_on.wait(180)
-            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nalice")
-            connection.recv(1)
+            with suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nalice")
+                connection.recv(1)  # until the other side has hung up
             connection.close()
             abandoned_done.set()
 
@@ -167,11 +171,9 @@ def test_a_request_left_behind_writes_into_no_other_file(tmp_path: Path) -> None
             # bob's file now has the number of alice's.
             assert bobs == alices
             bobs.write_bytes(b"bob's")
-            (request,) = {t for t in threading.enumerate() if t.name == "storage"} - before
             go_on.set()
-            request.join(180)
-            storage.close()
             assert abandoned_done.wait(180)
+            storage.close()
             assert bobs.read_bytes() == b"bob's"
         server.join(180)
 
@@ -196,6 +198,121 @@ def test_a_compressed_answer_is_unpacked_and_whole(tmp_path: Path) -> None:
         assert target.read_bytes() == b"text " * 1000
         storage.close()
         server.join(180)
+
+
+@contextmanager
+def answering(answer: Callable[[], Iterator[bytes]]) -> Iterator[SupabaseStorage]:
+    """A client of a server that sends these pieces to everybody, whatever was asked."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def send(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(4096)
+                for piece in answer():
+                    connection.sendall(piece)
+                    if over.is_set():
+                        return
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    threading.Thread(target=send, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        storage = SupabaseStorage(f"http://127.0.0.1:{listener.getsockname()[1]}", SECRET_KEY)
+        yield storage
+        over.set()
+        storage.close()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def requests(storage: SupabaseStorage, target: Path) -> Iterator[Callable[[], object]]:
+    yield lambda: storage.info("docs", "x", check=lambda: None)
+    yield lambda: download(storage, "x", target)
+
+
+def slowly(first: bytes, piece: bytes) -> Iterator[bytes]:
+    """The first bytes, and then a piece now and then, for ever."""
+    yield first
+    while True:
+        time.sleep(0.02)
+        yield piece
+
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "piece", "serves"),
+    [
+        (b"HTTP/1.1 200 ", b"O", False),
+        (_OK, b"x: y\r\n", False),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", False),
+        (_OK + b"content-length: 9000000\r\n\r\n", b" ", True),
+        (_OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n", True),
+        (_OK + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n", False),
+    ],
+    ids=["status", "headers", "hints", "body", "chunks", "trailers"],
+)
+def test_an_answer_that_drips_ends_and_leaves_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes, piece: bytes, serves: bool
+) -> None:
+    monkeypatch.setattr(storage_module, "ANSWER_SECONDS", 0.3)
+    with answering(lambda: slowly(first, piece)) as storage:
+        for request in requests(storage, tmp_path / "spool"):
+            with pytest.raises(JobError) as caught:
+                request()
+            assert (caught.value.code, caught.value.counted) == ("storage_unavailable", False)
+        assert storage.serves("docs", "x") == serves
+        for _ in range(32):  # every turn is free again
+            assert storage._gate.acquire(blocking=False)
+
+
+def test_a_slow_but_steady_transfer_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(storage_module, "LEAST_BYTES_A_SECOND", 100)
+    head = _OK + b"content-length: 20000\r\n\r\n"
+    with answering(lambda: chain([head], map(_late, repeat(b"x" * 500, 40)))) as storage:
+        began = time.monotonic()
+        assert download(storage, "x", tmp_path / "spool") == hashlib.sha256(b"x" * 20_000).digest()
+        assert time.monotonic() - began > 0.6
+
+
+def _late(piece: bytes) -> bytes:
+    time.sleep(0.02)
+    return piece
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"null",
+        b"[]",
+        b'{"version": "v"}',
+        *(
+            b'{"version": "v", "size": %s}' % size
+            for size in (b'"x"', b"null", b"NaN", b"Infinity", b"1e400", b"9" * 5000)
+        ),
+        b"[" * 100_000,
+        b" " * 3_000_000,
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content", "206 X", "301 X", "400 X", "500 X"])
+def test_an_answer_of_another_form_becomes_a_code(tmp_path: Path, status: str, body: bytes) -> None:
+    length = b"" if status.startswith("204") else b"content-length: %d\r\n" % len(body)
+    answer = f"HTTP/1.1 {status}\r\n".encode() + length + b"\r\n" + body
+    with answering(lambda: iter([answer])) as storage:
+        for request in list(requests(storage, tmp_path / "spool"))[: 1 + (status != "200 OK")]:
+            with pytest.raises(JobError) as caught:
+                request()
+            assert (caught.value.code, caught.value.counted) == ("storage_unavailable", True)
 
 
 def test_only_so_many_requests_are_made_at_once_and_the_others_can_stop() -> None:

@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import json
-import os
 import ssl
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -14,6 +12,7 @@ import httpx
 import numpy as np
 
 from docmill.worker.clients.decoded import async_pieces
+from docmill.worker.clients.event_loop import event_loop
 from docmill.worker.errors import JobError
 from docmill.worker.log import get_logger
 from docmill.worker.ports import Vectors
@@ -66,7 +65,7 @@ class HttpEmbedder:
         #: Called with the headers of each answer, in the thread of the caller.
         self.on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None
         self._limits: RequestLimits | None = None
-        self._loop = _loop(os.getpid())
+        self._loop = event_loop("provider")
         # No redirects: they would carry the key to wherever an answer says.
         self._client = httpx.AsyncClient(verify=tls(), timeout=None)  # noqa: S113 -- see _fetch
 
@@ -204,15 +203,6 @@ class HttpEmbedder:
         if self._provider.characters_a_token is None:
             return 0
         return round(sum(map(len, texts)) / self._provider.characters_a_token)
-
-
-@lru_cache(maxsize=1)
-def _loop(_pid: int) -> asyncio.AbstractEventLoop:
-    """This process's event loop, on a thread of its own. A fork makes a new one."""
-    loop = asyncio.new_event_loop()
-    # Daemon: the process can end without waiting for it.
-    threading.Thread(target=loop.run_forever, name="provider", daemon=True).start()
-    return loop
 
 
 @lru_cache(maxsize=1)
