@@ -234,9 +234,9 @@ def requests(storage: SupabaseStorage, target: Path) -> Iterator[Callable[[], ob
 
 
 def slowly(first: bytes, piece: bytes) -> Iterator[bytes]:
-    """The first bytes, and then a piece now and then, for ever."""
+    """The first bytes, and then a piece now and then, for a minute."""
     yield first
-    while True:
+    for _ in range(3000):
         time.sleep(0.02)
         yield piece
 
@@ -261,13 +261,63 @@ def test_an_answer_that_drips_ends_and_leaves_room_for_others(
 ) -> None:
     monkeypatch.setattr(storage_module, "ANSWER_SECONDS", 0.3)
     with answering(lambda: slowly(first, piece)) as storage:
+        began = time.monotonic()
         for request in requests(storage, tmp_path / "spool"):
             with pytest.raises(JobError) as caught:
                 request()
             assert (caught.value.code, caught.value.counted) == ("storage_unavailable", False)
+        assert time.monotonic() - began < 30
         assert storage.serves("docs", "x") == serves
         for _ in range(32):  # every turn is free again
             assert storage._gate.acquire(blocking=False)
+
+
+def test_an_answer_of_any_size_is_not_collected(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        yield b"HTTP/1.1 400 X\r\n\r\n"
+        for _ in range(3000):
+            sent.append(1)
+            yield b" " * 16_384
+
+    with answering(endless) as storage:
+        for request in requests(storage, tmp_path / "spool"):
+            with pytest.raises(JobError) as caught:
+                request()
+            assert caught.value.code == "storage_unavailable"
+    # What the sockets hold is sent too.
+    assert len(sent) * 16_384 < 2 * 12_000_000
+
+
+def test_a_request_ends_with_its_run(tmp_path: Path) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def check() -> None:
+        if asked.is_set():
+            raise StopError
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def wait_for_the_end() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(ConnectionError):
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx")
+                asked.set()
+                connection.settimeout(20)  # less than the longest silence of a server
+                if connection.recv(1):
+                    return
+            ended.set()
+
+        server = threading.Thread(target=wait_for_the_end)
+        server.start()
+        storage = SupabaseStorage(f"http://127.0.0.1:{listener.getsockname()[1]}", SECRET_KEY)
+        with pytest.raises(StopError):
+            storage.download("docs", "x", tmp_path / "spool", max_bytes=9, check=check)
+        server.join(180)
+        storage.close()
+    assert ended.is_set()
 
 
 def test_a_slow_but_steady_transfer_continues(

@@ -472,6 +472,28 @@ def test_whatever_happens_every_submission_ends(answer: Any) -> None:
         batcher.close()
 
 
+def test_a_failure_waits_for_what_is_under_way(batcher: Batcher, embedder: FakeEmbedder) -> None:
+    """Of two requests one fails at once; the other one is paid for, and answered later."""
+    first = threading.Event()
+    answered = embedder.embed
+
+    def embed(texts: Sequence[str]) -> tuple[Vectors, int]:
+        if first.is_set():
+            raise JobError("provider_unavailable")
+        first.set()
+        return answered(texts)
+
+    embedder.may_answer.clear()
+    embedder.embed = embed  # type: ignore[method-assign]
+    submission = submit(batcher, *[str(number) for number in range(16)])
+    assert first.wait(180)
+    while submission.result(2).error is None:
+        time.sleep(0.01)
+    assert not submission.wait(0.2)
+    embedder.may_answer.set()
+    assert len(result(submission).positions) == 8
+
+
 def test_what_arrived_is_handed_over_when_another_request_fails(
     batcher: Batcher, embedder: FakeEmbedder
 ) -> None:

@@ -47,6 +47,10 @@ def slow_down(pid: str) -> list[str]:
         call(203, number, 8, mask),
         call(251, 1, number, (3 << 13)),  # ioprio_set: idle
         call(251, 3, os.getuid(), 0),
+        # Itself: only the filter refuses these.
+        call(141, 0, 0, 19),
+        call(144, 0, 5, struct.pack("i", 0)),
+        call(251, 1, 0, (3 << 13)),
         call(256, number, 8, mask, mask),  # migrate_pages
         call(279, number, 0, None, None, None, 0),  # move_pages
     ]
@@ -110,7 +114,15 @@ def look_into(pid: str) -> list[str]:
 
 def change_files(*paths: str) -> list[str]:
     """All ways to change owner, mode, times, attributes, flags, locks and length of a file."""
-    heard = []
+    os.close(os.open("own", os.O_CREAT | os.O_WRONLY))
+    heard = [
+        # Its own file: only the filter refuses these.
+        call(90, b"own", 0o644),
+        call(268, _HERE, b"own", 0o644),
+        call(280, _HERE, b"own", None, 0),
+        call(2, b"own", os.O_RDONLY | os.O_TRUNC, 0),
+        call(257, _HERE, b"own", os.O_RDONLY | os.O_TRUNC, 0),
+    ]
     for path in (name.encode() for name in paths):
         opened = _libc.open(path, os.O_RDONLY)
         times = struct.pack("QQQQ", 1, 0, 1, 0)

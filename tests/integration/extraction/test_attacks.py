@@ -19,6 +19,7 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.extraction.parent import supervisor
 from docmill.worker.extraction.zygote import space
+from tests.faults.mutants import VARIABLE
 from tests.integration.extraction.conftest import (
     HOSTILE,
     MIB,
@@ -266,6 +267,13 @@ def test_what_a_child_leaves_is_removed(taken_over: GuardedExtractor, order: Ord
 # -- the death of processes
 
 
+#: For a mutant of the worker: see tests/faults/mutants.py.
+_MUTATED = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.faults.mutants import mutate_module
+mutate_module({name!r})
+"""
 _ORPHANING = """
 import ctypes, os, signal, sys, threading, time
 from pathlib import Path
@@ -309,9 +317,11 @@ def test_the_worker_ends_what_its_zygote_and_a_keeper_leave(order: Order, tmp_pa
     folder = tmp_path / "worker"
     folder.mkdir()
     path = order("attack wait_for_the_end")
+    name, root = os.environ.get(VARIABLE), str(Path(__file__).parents[3])
+    begin = _MUTATED.format(root=root, name=name) if name else ""
     output = subprocess.run(
         [
-            *(sys.executable, "-I", "-c", _ORPHANING, folder, path),
+            *(sys.executable, "-I", "-c", begin + _ORPHANING, folder, path),
             *(*HOSTILE, "--without-namespaces", "--without-seccomp"),
         ],
         stdout=subprocess.PIPE,
