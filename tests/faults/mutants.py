@@ -1099,7 +1099,8 @@ MUTANTS: Final = (
         "a child sets the scheduling of others",
         "worker/extraction/child/system_calls.py",
         "clock_nanosleep 230 115,",
-        "clock_nanosleep 230 115, sched_setscheduler 144 119, setpriority 141 140, ioprio_set 251 30,",
+        "clock_nanosleep 230 115, sched_setscheduler 144 119, setpriority 141 140,"
+        "ioprio_set 251 30,",
         f"{_ATTACKS}::test_a_call_about_another_process_is_refused",
     ),
     Mutant(
@@ -1191,7 +1192,7 @@ MUTANTS: Final = (
         "worker/processes/serving.py",
         "if self._parts > MAX_PARTS + self._body // _PIECE_BYTES:",
         "if False:",
-        f"{_SERVING}::test_what_never_ends_is_not_collected",
+        f"{_SERVING}::test_small_pieces_of_a_body_are_not_taken_without_end",
     ),
     Mutant(
         "requests that wait without bound",
