@@ -1202,6 +1202,20 @@ MUTANTS: Final = (
         f"{_SERVING}::test_requests_whose_answers_nobody_reads_are_not_collected",
     ),
     Mutant(
+        "empty lines keep a connection",
+        "worker/processes/serving.py",
+        "if self._header_timer is None and not self._is_in_body:",
+        "if False:",
+        f"{_SERVING}::test_nothing_that_is_no_request_keeps_a_connection",
+    ),
+    Mutant(
+        "another protocol takes over the connection",
+        "worker/processes/serving.py",
+        'ws="none",',
+        "",
+        f"{_SERVING}::test_nothing_that_is_no_request_keeps_a_connection",
+    ),
+    Mutant(
         "a request without a deadline",
         "worker/processes/serving.py",
         "if self.request_seconds is not None:",

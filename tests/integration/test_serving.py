@@ -42,8 +42,9 @@ def patient() -> Iterator[int]:
 
 def served(*, request_seconds: float | None) -> Iterator[int]:
     app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
-    protocol = type("Own", (serving.BoundedProtocol,), {"request_seconds": request_seconds})
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, log_config=None))
+    server = uvicorn.Server(
+        serving.configuration(app, host="127.0.0.1", port=0, request_seconds=request_seconds)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started, "the service", 30)
@@ -142,6 +143,33 @@ def test_what_does_not_come_is_not_waited_for(
         finally:
             dripping.set()
             thread.join(180)
+
+
+UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begun", "piece"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"\r\n"),
+        (b"", b"\r\n"),
+        (CHUNKED.replace(b"host: a\r\n", b"host: a\r\n" + UPGRADE), b"1\r\na\r\n"),
+    ],
+    ids=["lines after a request", "lines before a request", "another protocol"],
+)
+def test_nothing_that_is_no_request_keeps_a_connection(
+    port: int, begun: bytes, piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 1.0)
+    with connect(port) as peer, suppress(ConnectionError):
+        peer.sendall(begun)
+        peer.settimeout(0.1)
+        for _ in range(200):
+            peer.sendall(piece)
+            with suppress(TimeoutError):
+                if not peer.recv(4096):
+                    return
+        pytest.fail("it is still connected")
 
 
 def test_small_pieces_of_a_body_are_not_taken_without_end(patient: int) -> None:

@@ -72,6 +72,9 @@ class BoundedProtocol(HttpToolsProtocol):
             piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
             self._slice = len(piece)
             self._received += self._slice
+            if self._header_timer is None and not self._is_in_body:
+                # The parser passes over empty lines between requests, and tells nobody.
+                self._expect_request()
             super().data_received(piece)
             if self._received - 2 * self._body > MAX_HEADER_BYTES:
                 self.transport.abort()
@@ -103,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The body has a bound of its own, which the application knows."""
         super().on_headers_complete()
         self._is_in_body = True
-        _stop(self._header_timer)
+        self._stop_header_timer()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body has come."""
@@ -131,13 +134,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._request_timer = self.loop.call_later(self.request_seconds, self.transport.abort)
 
     def _stop_timers(self) -> None:
-        _stop(self._header_timer)
-        _stop(self._request_timer)
+        self._stop_header_timer()
+        if self._request_timer is not None:
+            self._request_timer.cancel()
 
-
-def _stop(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -155,28 +159,35 @@ def serve(app: ASGIApp, *, host: str, port: int, request_seconds: float | None =
 
     `request_seconds` is the time for a whole request to arrive, None for as long as it takes.
     """
-    protocol = type("Protocol", (BoundedProtocol,), {"request_seconds": request_seconds})
     _allow_files()
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            http=protocol,
-            loop="uvloop",
-            log_config=None,
-            # A line for each request would show object names and the tokens of signed URLs.
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            # One batch of pg_net is 200 connections at once.
-            backlog=2048,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=5,
-        )
-    )
+    server = _Server(configuration(app, host=host, port=port, request_seconds=request_seconds))
     server.run()
     return 0 if server.started else 1
+
+
+def configuration(
+    app: ASGIApp, *, host: str, port: int, request_seconds: float | None
+) -> uvicorn.Config:
+    """How uvicorn is to serve; see `serve`."""
+    protocol = type("Protocol", (BoundedProtocol,), {"request_seconds": request_seconds})
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=protocol,
+        # No WebSockets: their protocol would take over the connection, without any bound.
+        ws="none",
+        loop="uvloop",
+        log_config=None,
+        # A line for each request would show object names and the tokens of signed URLs.
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        # One batch of pg_net is 200 connections at once.
+        backlog=2048,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+    )
 
 
 def _allow_files() -> None:
