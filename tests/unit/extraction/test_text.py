@@ -15,7 +15,7 @@ from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.partition import text_type
 
 from docmill.worker.errors import JobError
-from docmill.worker.extraction.child.kinds import shortcuts
+from docmill.worker.extraction.child.kinds import shortcuts, web
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.child.kinds.shortcuts import take_shortcuts
@@ -374,6 +374,31 @@ def test_a_layout_table_is_no_table():
     assert [category for category, _ in shown(html, "a.html")] != ["Table"]
     data = "<html><body><table><tr><td>a</td><td>b</td></tr></table></body></html>"
     assert shown(data, "a.html") == [("Table", "a | b")]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "# A heading\n",
+        "A heading\n=========\n",
+        "A heading\n---\n",
+        "# A heading\nSome text, with a verb, that is here.\n",
+        "## A heading\n- one\n- two\n",
+        "# A heading\n> Somebody has said this.\n",
+    ],
+)
+def test_a_long_block_of_markdown_is_cut_at_headings_and_reads_the_same(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Markdown needs the square of the lines between two blank ones."""
+    text = part * 150
+    made = web._plain_fences(text)
+    runs = [block.strip().count("\n") + 1 for block in re.split(r"\n\s*\n", made)]
+    assert max(runs) <= web._LONG_BLOCK + part.count("\n") + 1
+    found = list(web._markdown_elements("", text))
+    monkeypatch.setattr(web, "_LONG_BLOCK", 10**9)
+    assert web._plain_fences(text) == text
+    assert list(web._markdown_elements("", text)) == found
 
 
 def test_markdown_front_matter_is_no_heading():

@@ -71,6 +71,10 @@ _LINK_TEXT = etree.XPath(".//a//text()", smart_strings=False)
 _MOST = 0.8
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+#: So many lines without a blank one are a long block.
+_LONG_BLOCK = 200
+#: The line below a heading.
+_UNDERLINE = re.compile(r"[=-]+ *")
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)$")
 #: The declaration of the encoding is removed, because the text is already decoded.
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
@@ -234,7 +238,8 @@ def _plain_fences(text: str) -> str:
     the language, and those within lists.
     """
     fence, indent = "", 0
-    lines = []
+    lines: list[str] = []
+    run = 0  # lines since a blank one
     for line in text.split("\n"):
         found = _FENCE.match(line)
         if fence:
@@ -245,8 +250,21 @@ def _plain_fences(text: str) -> str:
             fence, indent = found[2], len(found[1])
             lines.append(fence)
         else:
-            lines.append(line)
+            shown = _apart(line) if run >= _LONG_BLOCK else [line]
+            lines += shown
+            run = run + 1 if line.strip() and len(shown) == 1 else 0
     return "\n".join([*lines, fence] if fence else lines)
+
+
+def _apart(line: str) -> list[str]:
+    """A line that ends a long block, with the blank line that ends it for Markdown too.
+
+    Markdown takes a block apart heading by heading, and looks at all of the rest each time: 20,000
+    headings without a blank line took a minute.
+    """
+    if line.startswith("#"):
+        return ["", line]
+    return [line, ""] if _UNDERLINE.fullmatch(line) else [line]
 
 
 def _dedented(line: str, indent: int) -> str:
