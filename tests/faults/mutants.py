@@ -87,6 +87,7 @@ _TRIGGERS: Final = "schema/test_triggers.py"
 _QUARANTINE: Final = "schema/test_quarantine.py"
 _WITHDRAWN: Final = "schema/test_withdrawn.py"
 _HYBRID: Final = "schema/test_hybrid_search.py"
+_TITLES: Final = "schema/test_titles.py"
 _MATCH: Final = "schema/test_match_documents.py"
 _FACETS: Final = "schema/test_facets_and_similar.py"
 _HISTORIES: Final = (
@@ -802,6 +803,65 @@ MUTANTS: Final = (
         "one.weight * ingest_search.rarity(v_row_count, one.count)",
         "one.weight",
         f"{_HYBRID}::TestAgainstTheOracle::test_and_the_order_is_that_of_bm25",
+    ),
+    Mutant(
+        "titles are not searched",
+        "functions/094_follow_chunks.sql",
+        "then v_title || chunk.headings else chunk.headings end",
+        "then chunk.headings else chunk.headings end",
+        f"{_TITLES}::TestOfADocument::test_finds_what_the_oracle_finds",
+    ),
+    Mutant(
+        "a passage that is no longer the first keeps the title",
+        "functions/094_follow_chunks.sql",
+        "array[nullif(p_former, v_first), v_first]",
+        "array[v_first]",
+        f"{_TITLES}::TestThatChanges"
+        "::test_the_passage_that_is_the_first_has_it_and_the_former_first_has_not",
+    ),
+    Mutant(
+        "a rename does not change what a file is found by",
+        "functions/051_publish_unchanged.sql",
+        "perform ingest_private.put_title(v_document.id, v_job.index_version, v_document.title);",
+        "",
+        f"{_TITLES}::TestThatChanges"
+        "::test_by_a_rename_writes_the_words_of_one_passage_and_no_chunk",
+    ),
+    Mutant(
+        "titles are written again though they are there",
+        "functions/094_follow_chunks.sql",
+        "and held.lexemes <> made.lexemes",
+        "",
+        f"{_TITLES}::TestThatChanges"
+        "::test_no_word_is_written_for_another_folder_nor_for_a_file_with_a_title",
+    ),
+    Mutant(
+        "a title that is a heading counts twice",
+        "functions/094_follow_chunks.sql",
+        "and v_title <> all(chunk.headings)",
+        "",
+        f"{_TITLES}::TestOfADocument::test_that_is_a_heading_of_the_passage_counts_once_whoever_changes_the_passage",
+    ),
+    Mutant(
+        "a title is lost when its passage is written again",
+        "functions/094_follow_chunks.sql",
+        "if tg_op = 'UPDATE' then",
+        "if false then",
+        f"{_TITLES}::TestOfADocument::test_that_is_a_heading_of_the_passage_counts_once_whoever_changes_the_passage",
+    ),
+    Mutant(
+        "titles of older documents before the words of their chunks",
+        "functions/094_follow_chunks.sql",
+        "ingest_search.is_filled('lexemes', fill.index_version)",
+        "true",
+        f"{_TITLES}::TestOfOlderDocuments::test_wait_for_the_words_of_their_chunks",
+    ),
+    Mutant(
+        "no lock on the documents whose titles are filled in",
+        "functions/094_follow_chunks.sql",
+        "order by document.id limit p_limit for no key update)",
+        "order by document.id limit p_limit)",
+        f"{_TITLES}::TestOfOlderDocuments::test_that_are_being_published_are_not_waited_for",
     ),
     # The worker's own.
     Mutant(
