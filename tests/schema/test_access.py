@@ -320,6 +320,7 @@ INNER_FUNCTIONS = {
     "ingest_private.lexemes_at",
     "ingest_private.lexemes_of",
     "ingest_private.lock_for_publish",
+    "ingest_private.put_title",
     "ingest_private.follow_chunks",
     "ingest_private.lock_run",
     "ingest_private.nearest_in_graph",
