@@ -227,22 +227,20 @@ end
 $$;
 
 -- nearest_chunks: the chunks nearest to a unit vector among those that the caller may read, 200 at
--- most, and their distances. Documents of others are looked up under the caller's policies, each
--- once. Null p_documents: no restriction. Its body is parsed when the function is created. So it
--- can call nearest_allowed, which clients cannot name, because the schema of that function is
--- closed to them.
+-- most, and their distances. Null p_documents: no restriction. p_shared: the documents of others
+-- that are looked into, if their caller knows them already; each is asked about again. Its body is
+-- parsed when the function is created. So it can call nearest_allowed, which clients cannot name,
+-- because the schema of that function is closed to them.
 create or replace function ingest_search.nearest_chunks(
     p_index_version integer, p_embedding extensions.vector, p_k integer, p_documents uuid[],
-    out ids uuid[], out distances double precision[])
+    p_shared uuid[] default null, out ids uuid[], out distances double precision[])
 language sql stable security invoker set search_path = pg_catalog, pg_temp
 begin atomic
     select nearest.ids, nearest.distances
       from ingest_private.nearest_allowed(
                p_index_version, p_embedding, least(p_k, 200),
                not pg_catalog.row_security_active('ingest.chunks'), p_documents,
-               array(select document.id from ingest.documents as document
-                      where pg_catalog.row_security_active('ingest.chunks')
-                        and document.access = 'inherit'
-                        and (document.owner_id = (select auth.jwt() ->> 'sub')) is not true
-                        and (p_documents is null or document.id = any(p_documents)))) as nearest;
+               (select shared.ids
+                  from ingest_search.shared_documents(coalesce(p_shared, p_documents)) as shared))
+           as nearest;
 end;
