@@ -88,6 +88,7 @@ _QUARANTINE: Final = "schema/test_quarantine.py"
 _WITHDRAWN: Final = "schema/test_withdrawn.py"
 _HYBRID: Final = "schema/test_hybrid_search.py"
 _TITLES: Final = "schema/test_titles.py"
+_SHARED: Final = "schema/test_shared_documents.py"
 _MATCH: Final = "schema/test_match_documents.py"
 _FACETS: Final = "schema/test_facets_and_similar.py"
 _HISTORIES: Final = (
@@ -862,6 +863,42 @@ MUTANTS: Final = (
         "order by document.id limit p_limit for no key update)",
         "order by document.id limit p_limit)",
         f"{_TITLES}::TestOfOlderDocuments::test_that_are_being_published_are_not_waited_for",
+    ),
+    Mutant(
+        "shared documents are those of any object",
+        "functions/087_shared_documents.sql",
+        "where document.object_id = any(p_objects)\n       and",
+        "where",
+        f"{_SHARED}::TestOfOthers::test_are_those_that_storage_lets_the_reader_read",
+    ),
+    Mutant(
+        "shared documents that are withdrawn or hidden",
+        "functions/087_shared_documents.sql",
+        "\n       and document.id not in (select ingest_private.withdrawn_of_caller())",
+        "",
+        f"{_SHARED}::TestOfOthers::test_are_none_that_are_withdrawn_or_hidden",
+    ),
+    Mutant(
+        "shared documents that were not asked about",
+        "functions/087_shared_documents.sql",
+        "and (p_documents is null or document.id = any(p_documents))\n       and document.id not",
+        "and document.id not",
+        f"{_SHARED}::TestOfOthers::test_are_only_those_that_are_asked_about",
+    ),
+    Mutant(
+        "what somebody shares is among the documents of others",
+        "functions/087_shared_documents.sql",
+        "       and (document.owner_id = (select auth.jwt() ->> 'sub')) is not true\n"
+        "       and (p_documents is null",
+        "       and (p_documents is null",
+        f"{_SHARED}::TestOfOthers::test_are_those_that_storage_lets_the_reader_read",
+    ),
+    Mutant(
+        "everybody may ask whose documents belong to objects",
+        "policies/020_grants.sql",
+        "grant usage on schema ingest_private, extensions to docmill_worker;",
+        "grant usage on schema ingest_private, extensions to docmill_worker, authenticated;",
+        f"{_SHARED}::TestOfOthers::test_are_told_to_nobody_else",
     ),
     # The worker's own.
     Mutant(

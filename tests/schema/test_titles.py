@@ -176,7 +176,7 @@ class TestOfADocument:
         self, database: Database, admin: Connection, worker: Connection, seed: int
     ):
         chance = random.Random(seed)
-        texts = {"alice": [], "bob": []}
+        texts: dict[str, list[str]] = {"alice": [], "bob": []}
         for number in range(24):
             owner = chance.choice([*texts])
             passages = [
