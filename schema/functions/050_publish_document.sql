@@ -32,6 +32,7 @@ declare
     v_document ingest.documents;
     v_ids uuid[];
     v_versions integer[];
+    v_first uuid;
     v_count integer;
 begin
     select * into v_job from ingest.jobs where id = p_job_id;
@@ -77,6 +78,8 @@ begin
         perform ingest_private.lock_for_publish(
             p_job_id, p_token, v_document.id, v_document.owner_id, v_document.access);
 
+        select chunk_id into v_first from ingest.chunk_positions
+         where index_version = v_job.index_version and document_id = v_document.id and ordinal = 0;
         delete from ingest.chunk_positions
          where index_version = v_job.index_version and document_id = v_document.id;
         delete from ingest.chunks as chunk
@@ -102,6 +105,7 @@ begin
                 using errcode = 'integrity_constraint_violation';
         end if;
 
+        perform ingest_private.put_title(v_document.id, v_job.index_version, p_title, v_first);
         perform ingest_private.finish_publish(
             p_job_id, p_content_sha256, p_pipeline_version, p_title, p_mime_type,
             p_page_count, p_unread_pages, p_unread_page_numbers, p_hidden_characters,

@@ -1,6 +1,7 @@
 -- publish_unchanged: running -> succeeded for a version whose bytes are already live (a rename, an
--- identical upload). Touches no chunk. Returns published, lost, superseded or cancelled like
--- publish_document, or `changed` if another version was published meanwhile.
+-- identical upload). Touches no chunk; from now on the document is found by its new name. Returns
+-- published, lost, superseded or cancelled like publish_document, or `changed` if another version
+-- was published meanwhile.
 create or replace function ingest_private.publish_unchanged(
     p_job_id uuid, p_token bigint, p_content_sha256 bytea, p_pipeline_version text)
 returns text
@@ -33,6 +34,7 @@ begin
        set chunks_total = v_positions, chunks_reused = v_positions, chunks_embedded = 0,
            pages_total = v_document.page_count, pages_done = coalesce(v_document.page_count, 0)
      where id = p_job_id;
+    perform ingest_private.put_title(v_document.id, v_job.index_version, v_document.title);
     perform ingest_private.finish_publish(
         p_job_id, p_content_sha256, p_pipeline_version, v_document.title, v_document.mime_type,
         v_document.page_count, v_document.unread_pages, v_document.unread_page_numbers,

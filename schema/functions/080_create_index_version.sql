@@ -49,7 +49,7 @@ begin
         'alter table ingest_private.sketches attach partition ingest_private.%I
              for values in (%s)', v_sketches, v_id);
     insert into ingest_private.chunk_fills (copy, index_version, completed_at)
-    values ('sketches', v_id, clock_timestamp()), ('lexemes', v_id, clock_timestamp());
+    select copy, v_id, clock_timestamp() from unnest(array['sketches', 'lexemes', 'titles']) as copy;
     -- Readers use the parent tables and their policies. A partition by itself shows nothing,
     -- whatever default privileges the project has.
     execute format('alter table ingest_private.%I enable row level security', v_chunks);

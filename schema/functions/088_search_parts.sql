@@ -82,10 +82,11 @@ end
 $$;
 
 -- vector_candidates: the p_limit chunks nearest to an embedding, nearest first, with their cosine
--- similarity; only of these documents, unless they are null. Raises data_exception if the embedding
--- does not fit the index version.
+-- similarity; only of these documents, unless they are null. p_shared: see nearest_chunks. Raises
+-- data_exception if the embedding does not fit the index version.
 create or replace function ingest_search.vector_candidates(
-    p_index_version integer, p_embedding extensions.vector, p_documents uuid[], p_limit integer)
+    p_index_version integer, p_embedding extensions.vector, p_documents uuid[], p_limit integer,
+    p_shared uuid[] default null)
 returns table (chunk_id uuid, score double precision)
 language plpgsql stable security invoker rows 50 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -106,8 +107,8 @@ begin
     return query
         select nearest.id, 1 - nearest.distance
           from ingest_search.nearest_chunks(
-                   p_index_version, extensions.l2_normalize(p_embedding), p_limit, p_documents)
-                   as found
+                   p_index_version, extensions.l2_normalize(p_embedding), p_limit, p_documents,
+                   p_shared) as found
                cross join lateral unnest(found.ids, found.distances)
                    with ordinality as nearest (id, distance, place)
          order by nearest.place;

@@ -16,6 +16,42 @@ begin
 end
 $$;
 
+-- put_title: writes the words of a document's title with those of its first chunk, as if it were a
+-- heading there. So a search by words finds the document by its title, through the same index,
+-- policies and counts as any chunk. Without a title, its file's name counts, without folders.
+-- p_former is the chunk that was the first before and loses the title; null: none. Writes nothing
+-- that is there already, and no row of ingest.chunks. The caller holds the lock on the document.
+create or replace function ingest_private.put_title(
+    p_document_id uuid, p_index_version integer, p_title text, p_former uuid default null)
+returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
+declare
+    v_title constant text := coalesce(
+        nullif(btrim(p_title), ''),
+        (select substring(document.object_name from '[^/]*$')
+           from ingest.documents as document where document.id = p_document_id));
+    v_first constant uuid := (select position.chunk_id from ingest.chunk_positions as position
+                               where position.document_id = p_document_id
+                                 and position.index_version = p_index_version
+                                 and position.ordinal = 0);
+    v_id uuid;
+begin
+    foreach v_id in array array_remove(array[nullif(p_former, v_first), v_first], null) loop
+        update ingest.chunk_lexemes as held set lexemes = made.lexemes
+          from ingest.chunks as chunk
+               cross join lateral ingest_private.lexemes_of(
+                   chunk.index_version, chunk.owner_id, chunk.content,
+                   case when chunk.id = v_first and v_title <> all(chunk.headings)
+                        then v_title || chunk.headings else chunk.headings end) as made
+         where chunk.index_version = p_index_version and chunk.id = v_id
+           and held.chunk_id = v_id and held.index_version = p_index_version
+           and held.lexemes <> made.lexemes;
+    end loop;
+end
+$$;
+
 -- Rows are removed by their keys, one document at a time. For a table that was empty when it was
 -- analysed, the planner could make a join that compares each row with every other.
 create or replace function ingest_private.follow_chunks()
@@ -54,6 +90,11 @@ begin
                    added.index_version, added.owner_id, added.content, added.headings) as made
             on conflict do nothing;
     end if;
+    if tg_op = 'UPDATE' then
+        perform ingest_private.put_title(document.id, changed.index_version, document.title)
+           from (select distinct document_id, index_version from added) as changed
+                join ingest.documents as document on document.id = changed.document_id;
+    end if;
     return null;
 end
 $$;
@@ -73,7 +114,8 @@ create or replace trigger chunks_updated
 -- time in a transaction of its own, so finished work stays. A version is complete when no chunk
 -- follows, because the trigger serves newer chunks. It does not wait: if another call runs, or a
 -- chunk is being removed, it returns 0. A statement that deletes one of these chunks waits, or has
--- deleted it before, so no copy of a deleted chunk is left.
+-- deleted it before, so no copy of a deleted chunk is left. For `titles` it does so document by
+-- document, once the version has its lexemes; publish_document serves newer documents.
 create or replace function ingest_private.fill_chunks(p_copy text, p_limit integer)
 returns integer
 language plpgsql security definer
@@ -82,20 +124,28 @@ set lock_timeout = '200ms'
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
 declare
     v_fill ingest_private.chunk_fills;
+    v_after uuid;
     v_ids uuid[];
 begin
-    select * into v_fill from ingest_private.chunk_fills
-     where copy = p_copy and completed_at is null
-     order by index_version limit 1 for update skip locked;
+    select * into v_fill from ingest_private.chunk_fills as fill
+     where fill.copy = p_copy and fill.completed_at is null
+       and (p_copy <> 'titles' or ingest_search.is_filled('lexemes', fill.index_version))
+     order by fill.index_version limit 1 for update skip locked;
     if not found then
         return 0;
     end if;
     -- All zeros come before every id.
-    v_ids := array(
-        select chunk.id from ingest.chunks as chunk
-         where chunk.index_version = v_fill.index_version
-           and chunk.id > coalesce(v_fill.filled_to, '00000000-0000-0000-0000-000000000000')
-         order by chunk.id limit p_limit for key share);
+    v_after := coalesce(v_fill.filled_to, '00000000-0000-0000-0000-000000000000');
+    if p_copy = 'titles' then
+        v_ids := array(
+            select document.id from ingest.documents as document
+             where document.id > v_after order by document.id limit p_limit for no key update);
+    else
+        v_ids := array(
+            select chunk.id from ingest.chunks as chunk
+             where chunk.index_version = v_fill.index_version and chunk.id > v_after
+             order by chunk.id limit p_limit for key share);
+    end if;
     if cardinality(v_ids) = 0 then
         update ingest_private.chunk_fills set completed_at = clock_timestamp()
          where copy = p_copy and index_version = v_fill.index_version;
@@ -110,6 +160,9 @@ begin
                cross join lateral ingest_private.sketch_of(chunk.embedding) as made
          where chunk.index_version = v_fill.index_version and chunk.id = any(v_ids)
             on conflict do nothing;
+    elsif p_copy = 'titles' then
+        perform ingest_private.put_title(document.id, v_fill.index_version, document.title)
+           from ingest.documents as document where document.id = any(v_ids);
     else
         insert into ingest.chunk_lexemes (chunk_id, index_version, document_id, object_id, owner_id,
                                           access, stemmer, lexemes)

@@ -269,18 +269,19 @@ end
 $$;
 
 -- text_candidates: the p_limit best chunks for the words of a query, among those that the caller
--- may read; only of these documents, unless they are null. Runs with the caller's rights.
+-- may read; only of these documents, unless they are null. p_shared and p_shared_chunks: what
+-- shared_documents said, if it was asked already. Runs with the caller's rights.
 create or replace function ingest_search.text_candidates(
-    p_index_version integer, p_query text, p_documents uuid[], p_limit integer)
+    p_index_version integer, p_query text, p_documents uuid[], p_limit integer,
+    p_shared uuid[] default null, p_shared_chunks bigint default null)
 returns table (chunk_id uuid, score double precision)
 language plpgsql stable security invoker rows 50 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-    v_sub constant text := auth.jwt() ->> 'sub';
     v_sees_all constant boolean := not row_security_active('ingest.chunk_lexemes');
     v_few_documents constant integer := 1000;
-    v_shared uuid[] := '{}';
-    v_shared_chunks double precision := 0;
+    v_shared uuid[] := coalesce(p_shared, '{}');
+    v_shared_chunks double precision := coalesce(p_shared_chunks, 0);
     v_query record;
     v_own record;
     v_others record;
@@ -290,13 +291,9 @@ declare
     v_asked tsquery;
     v_is_narrow boolean;
 begin
-    if not v_sees_all then
-        select coalesce(array_agg(document.id), '{}'), coalesce(sum(document.chunk_count), 0)
-          into v_shared, v_shared_chunks
-          from ingest.documents as document
-         where document.access = 'inherit' and (document.owner_id = v_sub) is not true
-           and document.searchable
-           and (p_documents is null or document.id = any(p_documents));
+    if p_shared is null then
+        select shared.ids, shared.chunk_count into v_shared, v_shared_chunks
+          from ingest_search.shared_documents(p_documents) as shared;
     end if;
 
     v_query := ingest_search.text_query(

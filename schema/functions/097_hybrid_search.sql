@@ -26,6 +26,8 @@ declare
     v_vector_ids uuid[];
     v_vector_scores double precision[];
     v_must tsquery;
+    v_shared_ids uuid[];
+    v_shared_chunks bigint;
 begin
     if not v_has_text and not v_has_vector then
         raise exception 'there is nothing to search for: query_text and query_embedding are empty'
@@ -38,9 +40,12 @@ begin
             using errcode = 'invalid_parameter_value';
     end if;
     if v_has_text then
+        select shared.ids, shared.chunk_count into v_shared_ids, v_shared_chunks
+          from ingest_search.shared_documents(p_documents) as shared;
         select array_agg(found.chunk_id), array_agg(found.score) into v_text_ids, v_text_scores
           from ingest_search.text_candidates(
-                   p_index_version, p_query_text, p_documents, p_candidates) as found;
+                   p_index_version, p_query_text, p_documents, p_candidates, v_shared_ids,
+                   v_shared_chunks) as found;
     end if;
     if v_has_vector then
         v_must := case when p_query_text ~ '["„“”«»]|(^|\s)-'
@@ -49,7 +54,9 @@ begin
           into v_vector_ids, v_vector_scores
           from ingest_search.vector_candidates(
                    p_index_version, p_query_embedding, p_documents,
-                   case when v_must is null then p_candidates else 200 end) as found;
+                   case when v_must is null then p_candidates else 200 end,
+                   -- Few are asked about again one by one.
+                   case when cardinality(v_shared_ids) <= 1000 then v_shared_ids end) as found;
         if v_must is not null then
             select holding.ids, holding.scores into v_vector_ids, v_vector_scores
               from ingest_search.holding(p_index_version, v_vector_ids, v_vector_scores, v_must,

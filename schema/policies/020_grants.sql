@@ -33,8 +33,10 @@ grant execute on all functions in schema ingest_search to authenticated, service
 -- Only policies can name this function: its schema is closed to clients.
 grant execute on function ingest_private.withdrawn_of_caller to authenticated;
 grant execute on function ingest.withdrawn_documents to service_role;
--- Only nearest_chunks can name this one, for the same reason.
-grant execute on function ingest_private.nearest_allowed to authenticated, service_role;
+-- Only nearest_chunks and shared_documents can name these, for the same reason.
+grant execute on function ingest_private.nearest_allowed, ingest_private.is_widely_shared,
+    ingest_private.documents_of_objects
+    to authenticated, service_role;
 
 -- The worker calls functions, and COPYs into the one table that COPY needs.
 grant usage on schema ingest_private, extensions to docmill_worker;

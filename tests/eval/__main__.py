@@ -17,7 +17,7 @@ from docmill.worker.embedding.local import LocalEmbedder
 from tests.conftest import FAST
 from tests.eval import page, results
 from tests.eval.collection import documents_of, questions_of
-from tests.eval.corpus import chunks_of, store
+from tests.eval.corpus import read_files, store
 from tests.eval.search import ask_all
 from tests.support.database import make_database, make_template
 
@@ -28,7 +28,7 @@ def measured(server: PostgresServer, folder: Path, tokens: int, work: Path) -> d
     """The figures of a set at one chunk size."""
     embedder = LocalEmbedder()
     questions = questions_of(folder)
-    documents = chunks_of(documents_of(folder, work), tokens=tokens)
+    documents = read_files(documents_of(folder, work), tokens=tokens)
     with make_database(server) as database:
         with database.connect() as admin:
             passages = store(admin, documents, embedder)

@@ -30,8 +30,16 @@ class Passage:
     content: str
 
 
-def chunks_of(paths: Sequence[Path], *, tokens: int) -> dict[str, list[Chunk]]:
-    """The chunks of each file by its name, each of at most this many tokens."""
+@dataclass(frozen=True)
+class ReadFile:
+    """What a worker finds in a file."""
+
+    title: str | None
+    chunks: list[Chunk]
+
+
+def read_files(paths: Sequence[Path], *, tokens: int) -> dict[str, ReadFile]:
+    """The title and the chunks of each file by its name, each of at most this many tokens."""
     settings = Settings(embedder="local")
     limits = extraction_limits(settings, children=2)
     extractor = GuardedExtractor(limits, temp_dir=Path(tempfile.gettempdir()))
@@ -42,28 +50,35 @@ def chunks_of(paths: Sequence[Path], *, tokens: int) -> dict[str, list[Chunk]]:
             with extractor.open(
                 path, file_name=path.name, check=lambda: None, rules=rules
             ) as reading:
-                found[path.name] = [chunk for part in reading.windows() for chunk in part.chunks]
+                windows = list(reading.windows())
+                titles = (window.title for window in windows if window.title)
+                found[path.name] = ReadFile(
+                    reading.title or next(titles, None),
+                    [chunk for window in windows for chunk in window.chunks],
+                )
     finally:
         extractor.close()
     return found
 
 
 def store(
-    admin: Connection, documents: dict[str, list[Chunk]], embedder: LocalEmbedder
+    admin: Connection, documents: dict[str, ReadFile], embedder: LocalEmbedder
 ) -> list[Passage]:
     """Write them in the form that publishes leave; all belong to OWNER."""
     passages = []
-    for name, chunks in documents.items():
+    for name, file in documents.items():
         document = _id(name)
         admin.execute(
             """insert into ingest.documents (id, object_id, bucket_id, object_name, owner_id,
-                                             storage_version, status, searchable, chunk_count)
-               values (%s, %s, 'docs', %s, %s, 'v', 'ready', true, %s)""",
-            [document, document, name, OWNER, len(chunks)],
+                                             title, storage_version, status, searchable,
+                                             chunk_count)
+               values (%s, %s, 'docs', %s, %s, %s, 'v', 'ready', true, %s)""",
+            [document, document, name, OWNER, file.title, len(file.chunks)],
         )
         # A text that occurs twice in a document is one chunk.
-        unique = list({chunk.embedded_text: chunk for chunk in chunks}.values())
+        unique = list({chunk.embedded_text: chunk for chunk in file.chunks}.values())
         passages += _store_chunks(admin, document, name, unique, embedder)
+        admin.execute("select ingest_private.put_title(%s, 1, %s)", [document, file.title])
     return passages
 
 

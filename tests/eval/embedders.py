@@ -20,7 +20,7 @@ from docmill.worker.ports import Embedder, Vectors
 from docmill.worker.providers.base import Kind
 from tests.eval.__main__ import OWN
 from tests.eval.collection import Question, documents_of, questions_of
-from tests.eval.corpus import chunks_of
+from tests.eval.corpus import read_files
 
 #: For passages and for queries.
 EMBEDDERS: dict[str, tuple[Embedder, Embedder]] = {
@@ -74,11 +74,11 @@ def main() -> None:
     questions = questions_of(options.set)
     with tempfile.TemporaryDirectory() as work:
         for size in map(int, options.sizes.split(",")):
-            chunks = chunks_of(documents_of(options.set, Path(work)), tokens=size)
+            files = read_files(documents_of(options.set, Path(work)), tokens=size)
             unique = {
                 (name, chunk.embedded_text): (name, chunk.content, chunk.embedded_text)
-                for name, of_document in chunks.items()
-                for chunk in of_document
+                for name, file in files.items()
+                for chunk in file.chunks
             }
             passages = list(unique.values())
             print(f"Chunks of {size} tokens: {len(questions)} questions, {len(passages)} passages")

@@ -87,6 +87,8 @@ _TRIGGERS: Final = "schema/test_triggers.py"
 _QUARANTINE: Final = "schema/test_quarantine.py"
 _WITHDRAWN: Final = "schema/test_withdrawn.py"
 _HYBRID: Final = "schema/test_hybrid_search.py"
+_TITLES: Final = "schema/test_titles.py"
+_SHARED: Final = "schema/test_shared_documents.py"
 _MATCH: Final = "schema/test_match_documents.py"
 _FACETS: Final = "schema/test_facets_and_similar.py"
 _HISTORIES: Final = (
@@ -805,6 +807,101 @@ MUTANTS: Final = (
         "one.weight * ingest_search.rarity(v_row_count, one.count)",
         "one.weight",
         f"{_HYBRID}::TestAgainstTheOracle::test_and_the_order_is_that_of_bm25",
+    ),
+    Mutant(
+        "titles are not searched",
+        "functions/094_follow_chunks.sql",
+        "then v_title || chunk.headings else chunk.headings end",
+        "then chunk.headings else chunk.headings end",
+        f"{_TITLES}::TestOfADocument::test_finds_what_the_oracle_finds",
+    ),
+    Mutant(
+        "a passage that is no longer the first keeps the title",
+        "functions/094_follow_chunks.sql",
+        "array[nullif(p_former, v_first), v_first]",
+        "array[v_first]",
+        f"{_TITLES}::TestThatChanges"
+        "::test_the_passage_that_is_the_first_has_it_and_the_former_first_has_not",
+    ),
+    Mutant(
+        "a rename does not change what a file is found by",
+        "functions/051_publish_unchanged.sql",
+        "perform ingest_private.put_title(v_document.id, v_job.index_version, v_document.title);",
+        "",
+        f"{_TITLES}::TestThatChanges"
+        "::test_by_a_rename_writes_the_words_of_one_passage_and_no_chunk",
+    ),
+    Mutant(
+        "titles are written again though they are there",
+        "functions/094_follow_chunks.sql",
+        "and held.lexemes <> made.lexemes",
+        "",
+        f"{_TITLES}::TestThatChanges"
+        "::test_no_word_is_written_for_another_folder_nor_for_a_file_with_a_title",
+    ),
+    Mutant(
+        "a title that is a heading counts twice",
+        "functions/094_follow_chunks.sql",
+        "and v_title <> all(chunk.headings)",
+        "",
+        f"{_TITLES}::TestOfADocument::test_that_is_a_heading_of_the_passage_counts_once_whoever_changes_the_passage",
+    ),
+    Mutant(
+        "a title is lost when its passage is written again",
+        "functions/094_follow_chunks.sql",
+        "if tg_op = 'UPDATE' then",
+        "if false then",
+        f"{_TITLES}::TestOfADocument::test_that_is_a_heading_of_the_passage_counts_once_whoever_changes_the_passage",
+    ),
+    Mutant(
+        "titles of older documents before the words of their chunks",
+        "functions/094_follow_chunks.sql",
+        "ingest_search.is_filled('lexemes', fill.index_version)",
+        "true",
+        f"{_TITLES}::TestOfOlderDocuments::test_wait_for_the_words_of_their_chunks",
+    ),
+    Mutant(
+        "no lock on the documents whose titles are filled in",
+        "functions/094_follow_chunks.sql",
+        "order by document.id limit p_limit for no key update)",
+        "order by document.id limit p_limit)",
+        f"{_TITLES}::TestOfOlderDocuments::test_that_are_being_published_are_not_waited_for",
+    ),
+    Mutant(
+        "shared documents are those of any object",
+        "functions/087_shared_documents.sql",
+        "where document.object_id = any(p_objects)\n       and",
+        "where",
+        f"{_SHARED}::TestOfOthers::test_are_those_that_storage_lets_the_reader_read",
+    ),
+    Mutant(
+        "shared documents that are withdrawn or hidden",
+        "functions/087_shared_documents.sql",
+        "\n       and document.id not in (select ingest_private.withdrawn_of_caller())",
+        "",
+        f"{_SHARED}::TestOfOthers::test_are_none_that_are_withdrawn_or_hidden",
+    ),
+    Mutant(
+        "shared documents that were not asked about",
+        "functions/087_shared_documents.sql",
+        "and (p_documents is null or document.id = any(p_documents))\n       and document.id not",
+        "and document.id not",
+        f"{_SHARED}::TestOfOthers::test_are_only_those_that_are_asked_about",
+    ),
+    Mutant(
+        "what somebody shares is among the documents of others",
+        "functions/087_shared_documents.sql",
+        "       and (document.owner_id = (select auth.jwt() ->> 'sub')) is not true\n"
+        "       and (p_documents is null",
+        "       and (p_documents is null",
+        f"{_SHARED}::TestOfOthers::test_are_those_that_storage_lets_the_reader_read",
+    ),
+    Mutant(
+        "everybody may ask whose documents belong to objects",
+        "policies/020_grants.sql",
+        "grant usage on schema ingest_private, extensions to docmill_worker;",
+        "grant usage on schema ingest_private, extensions to docmill_worker, authenticated;",
+        f"{_SHARED}::TestOfOthers::test_are_told_to_nobody_else",
     ),
     # The worker's own.
     Mutant(

@@ -176,6 +176,7 @@ def publish(
     unread_page_numbers: Sequence[int] = (),
     quarantine: Sequence[dict[str, Any]] = (),
     locators: Sequence[dict[str, Any]] | None = None,
+    title: str | None = "title",
 ) -> str:
     """Call publish_document with these chunks in this order."""
     places = [Jsonb(each) for each in locators or [{}] * len(texts)]
@@ -187,7 +188,7 @@ def publish(
                p_hidden_characters => %s, p_unread_page_numbers => %s::int[],
                p_quarantine => %s)""",
         *(run.job_id, run.token, hash_of("\n".join(texts)) if content is None else content),
-        *(PIPELINE, "title", "text/plain", 1, 0),
+        *(PIPELINE, title, "text/plain", 1, 0),
         *([hash_of(text) for text in texts], list(pages), list(pages), places),
         *(hidden_characters, list(unread_page_numbers), Jsonb(list(quarantine))),
     )
@@ -205,11 +206,11 @@ def refused(text: str, ordinal: int) -> dict[str, Any]:
     }
 
 
-def ingest(connection: Connection, object_id: UUID, texts: Sequence[str]) -> UUID:
+def ingest(connection: Connection, object_id: UUID, texts: Sequence[str], **published: Any) -> UUID:
     """Do a worker's whole work for the newest job of an object; return the document's id."""
     run = claimed(connection, job_of_worker(connection, object_id))
     stage_missing(connection, run, texts)
-    assert publish(connection, run, texts) == "published"
+    assert publish(connection, run, texts, **published) == "published"
     return run.document_id
 
 

@@ -124,6 +124,7 @@ SEARCH_PARTS = {
     "ingest_search.rarity",
     "ingest_search.scaled",
     "ingest_search.scope_of",
+    "ingest_search.shared_documents",
     "ingest_search.shared_term_counts",
     "ingest_search.stemmers_in",
     "ingest_search.term_counts",
@@ -154,10 +155,14 @@ CLIENT_FUNCTIONS = {
 }
 #: They do the policies' work for roles without a policy.
 SERVICE_FUNCTIONS = {"ingest.withdrawn_documents"}
-#: Only policies and nearest_chunks call them. Clients cannot name them, because they may not use
-#: their schema.
+#: Only policies, nearest_chunks and shared_documents call them. Clients cannot name them, because
+#: they may not use their schema.
 POLICY_FUNCTIONS = {"ingest_private.withdrawn_of_caller"}
-NAMELESS_FUNCTIONS = {"ingest_private.nearest_allowed"}
+NAMELESS_FUNCTIONS = {
+    "ingest_private.documents_of_objects",
+    "ingest_private.is_widely_shared",
+    "ingest_private.nearest_allowed",
+}
 WORKER_FUNCTIONS = {
     "ingest_private.gauges",
     "ingest_private.bulk_batch_texts",
@@ -320,6 +325,7 @@ INNER_FUNCTIONS = {
     "ingest_private.lexemes_at",
     "ingest_private.lexemes_of",
     "ingest_private.lock_for_publish",
+    "ingest_private.put_title",
     "ingest_private.follow_chunks",
     "ingest_private.lock_run",
     "ingest_private.nearest_in_graph",
@@ -368,6 +374,8 @@ CLIENT_DEFINERS = {
     *ASKING,
     *OWN_ROWS,
     *(f"{name}()" for name in SERVICE_FUNCTIONS | POLICY_FUNCTIONS),
+    "ingest_private.documents_of_objects(uuid[],uuid[])",
+    "ingest_private.is_widely_shared()",
     "ingest_private.nearest_allowed(integer,extensions.vector,integer,boolean,uuid[],uuid[])",
 }
 

@@ -1,6 +1,7 @@
 """A database of the version in tests/fixtures/upgrade, upgraded to this version."""
 
 from docmill.worker.admin.schema import apply_schema, check_schema
+from docmill.worker.maintenance.schedule import COPIES
 from tests.schema import actors
 from tests.support.database import INDEX, Database, as_client
 from tests.support.upgrade_fixture import FOLDER, TEXTS
@@ -32,6 +33,13 @@ def test_an_older_database_is_upgraded_and_keeps_what_it_knows(project: Database
         # Work continues: the vanished worker's job is taken back, an upload becomes a job.
         connection.execute("update ingest_private.leases set expires_at = now() - interval '1 s'")
         assert actors.value(connection, "select count(*) from ingest_private.rescue_jobs()") == 1
+        # The schedule adds what older releases did not store beside chunks, the titles last.
+        for copy in COPIES:
+            while actors.value(connection, "select ingest_private.fill_chunks(%s, 1)", copy):
+                pass
+    with as_client(project, {"sub": "alice"}, read_only=True) as client:
+        found = actors.rows(client, "select content from ingest.hybrid_search('title')")
+        assert {row["content"] for row in found} == {texts[0] for texts in TEXTS.values()}
     actors.upload(project, "new.txt", ["Written after the upgrade."])
 
 

@@ -19,11 +19,11 @@ log = get_logger(__name__)
 NEWEST = timedelta(hours=1)
 
 #: How long one dispatch removes the contents of withdrawn documents, and how long it writes the
-#: sketches, and then the words, that chunks of an older release lack. Together this is about the
-#: time between two dispatches.
+#: sketches, then the words, then the titles that chunks of an older release lack. Together this is
+#: about the time between two dispatches.
 DRAIN_SECONDS = 3.0
 FILL_SECONDS = 1.0
-COPIES: Final[Sequence[ChunkCopy]] = ("sketches", "lexemes")
+COPIES: Final[Sequence[ChunkCopy]] = ("sketches", "lexemes", "titles")
 
 
 #: Whether a dependency answers a request that docmill makes to test it. Never raises.

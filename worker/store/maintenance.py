@@ -45,7 +45,7 @@ FILL_VERSIONS: Final[LiteralString] = "select ingest_private.fill_index_versions
 
 
 #: The data that is stored beside each chunk for searches.
-ChunkCopy = Literal["sketches", "lexemes"]
+ChunkCopy = Literal["sketches", "lexemes", "titles"]
 #: Number of chunks in one transaction that makes copies.
 FILL_PAGE: Final = 500
 
