@@ -220,7 +220,7 @@ def pause(version: int, *, is_paused: bool) -> int:
 def activate(version: int, *, anyway: bool, drop_after: str | None) -> int:
     """Answer searches from a filled version; the previous one is kept up to date beside it."""
     with admin_connection(settings_in_use()) as connection:
-        if reindex.activate(connection, version, anyway=anyway, drop_after=drop_after):
+        if reindex.activate_soon(connection, version, anyway=anyway, drop_after=drop_after):
             console().print(f"index version {version} is active")
             return ExitCode.DONE
         names = [
