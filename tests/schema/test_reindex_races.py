@@ -274,7 +274,7 @@ class TestFlipsInARow:
 
 def keep_publishing(database: Database, number: int, over: threading.Event) -> list[str]:
     """Upload a file when the last one is ready, and do any job; returns the names of the files."""
-    names = []
+    names: list[str] = []
     is_ready = "select status = 'ready' from ingest.documents where object_name = %s"
     with database.connect() as connection:
         while not over.is_set():

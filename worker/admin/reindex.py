@@ -247,12 +247,17 @@ def activate(
 
 
 def activate_soon(
-    connection: Connection, version: int, *, anyway: bool, drop_after: str | None = None
+    connection: Connection,
+    version: int,
+    *,
+    anyway: bool,
+    drop_after: str | None = None,
+    hold_seconds: float = HOLD_SECONDS,
 ) -> bool:
     """Like `activate`. If few documents are missing, publishes are held until these are done.
 
     Without that, an installation with steady uploads would always lack the last ones. Waits
-    HOLD_SECONDS at most. If workers cannot make what is missing, it does not wait.
+    `hold_seconds` at most. If workers cannot make what is missing, it does not wait.
     """
 
     def is_active() -> bool:
@@ -263,8 +268,8 @@ def activate_soon(
     wanted = {"version": version, "most": HOLD_FOR_DOCUMENTS}
     if not fetch_value(connection, WORTH_HOLDING, wanted):
         return False
-    deadline = time.monotonic() + HOLD_SECONDS
-    connection.execute(BEGIN_HOLD, {"seconds": HOLD_SECONDS})
+    deadline = time.monotonic() + hold_seconds
+    connection.execute(BEGIN_HOLD, {"seconds": hold_seconds})
     try:
         while time.monotonic() < deadline:
             if not missing(connection, version, 1) and is_active():
