@@ -11,10 +11,8 @@ from docmill.worker.admin import recall as recalls
 from docmill.worker.admin.graph import Choice, Graph
 from docmill.worker.admin.recall import Recall
 from docmill.worker.errors import RefusedError, UsageError
+from docmill.worker.maintenance.samples import PROMISED, remedy
 from docmill.worker.store.database import Connection
-
-#: Recall below this breaks the promise of searches.
-PROMISED = 0.98
 
 
 def hnsw(choice: Choice, *, as_json: bool) -> int:
@@ -63,11 +61,8 @@ def remedies(graph: Graph, measured: list[Recall]) -> list[str]:
     lost = [one for one in measured if fmean(one.recalls) < PROMISED]
     if not lost:
         return []
-    if graph.has_graph and any(one.chunks > graphs.ENOUGH for one in lost):
-        return ["the HNSW index misses passages here: turn it off with docmill index hnsw off"]
-    if not graph.is_sketched:
-        return ["workers still sketch older chunks: try again when docmill doctor says ok"]
-    return ["searches miss passages that an exact comparison finds: please report it"]
+    uses_graph = graph.has_graph and any(one.chunks > graphs.ENOUGH for one in lost)
+    return [remedy(uses_graph=uses_graph, is_sketched=graph.is_sketched)]
 
 
 def _active(connection: Connection) -> Graph:

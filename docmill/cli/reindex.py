@@ -101,6 +101,7 @@ def planned(active: Row, wanted: Row) -> Row:
         if plan["sends_dimensions"] is None:
             plan["sends_dimensions"] = provider.sends_dimensions(plan["model"])
         _check_size(provider, plan["model"], chunking["max_tokens"])
+        _check_width(provider, plan)
     return plan | {"chunking": chunking}
 
 
@@ -141,6 +142,23 @@ def _check_size(provider: Provider, model: str, chunk_tokens: int) -> None:
         raise UsageError(
             f"chunks have up to {chunk_tokens} tokens, but {model} takes {limit}: use "
             f"--chunk-tokens {limit} or less"
+        )
+
+
+def _check_width(provider: Provider, plan: Row) -> None:
+    """Refuse dimensions that a known model cannot have: each of its embeddings would be refused."""
+    known = provider.models.get(plan["model"])
+    if known is None or plan["dimensions"] == known.dimensions:
+        return
+    if plan["dimensions"] > known.dimensions or not known.resizes:
+        least = "at most " if known.resizes else ""
+        raise UsageError(
+            f"{plan['model']} has {least}{known.dimensions} dimensions: --dimensions "
+            f"{known.dimensions}"
+        )
+    if not plan["sends_dimensions"]:
+        raise UsageError(
+            f"{plan['model']} has {known.dimensions} dimensions unless asked: --send-dimensions"
         )
 
 
@@ -220,7 +238,7 @@ def pause(version: int, *, is_paused: bool) -> int:
 def activate(version: int, *, anyway: bool, drop_after: str | None) -> int:
     """Answer searches from a filled version; the previous one is kept up to date beside it."""
     with admin_connection(settings_in_use()) as connection:
-        if reindex.activate(connection, version, anyway=anyway, drop_after=drop_after):
+        if reindex.activate_soon(connection, version, anyway=anyway, drop_after=drop_after):
             console().print(f"index version {version} is active")
             return ExitCode.DONE
         names = [

@@ -10,7 +10,7 @@ from docmill.worker.admin.schedules import list_schedules
 
 _COLUMNS: Final = (
     *("schedule", "when", "time_zone", "next_due_at", "last_started_at", "outcome"),
-    *("documents", "chunks_changed", "cost_usd"),
+    *("documents", "chunks_changed", "cost_usd", "found"),
 )
 
 

@@ -9,7 +9,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- hold_of: why a queued job must wait, and until when: paused, until it is resumed; over its budget,
--- until the next day or month. Null: it may run. A job that has bought all that it wants in bulk is not
+-- until the next day or month; activating, until another index version is active, or is not for now.
+-- Null: it may run. A job that has bought all that it wants in bulk is not
 -- over a budget: it has nothing left to buy.
 create or replace function ingest_private.hold_of(
     p_job_id uuid, out reason text, out until timestamptz)
@@ -29,6 +30,10 @@ begin
         until := null;
     end if;
     reason := case when until is not null then 'owner_budget_exceeded' end;
+    if reason is null and v_job.kind = 'ingest' then
+        until := ingest_private.activating_until(v_job.index_version);
+        reason := case when until is not null then 'activating' end;
+    end if;
 end
 $$;
 

@@ -19,10 +19,12 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- is_wanted: whether a job should still have been run when its run lost the lease. False: it was
--- superseded or cancelled, or it is gone with its document.
+-- superseded or cancelled, it is gone with its document, or it waits while another index version is
+-- made active.
 create or replace function ingest_private.is_wanted(p_job_id uuid)
 returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select exists (select from ingest.jobs as job
-                    where job.id = p_job_id and job.state not in ('superseded', 'cancelled'))
+                    where job.id = p_job_id and job.state not in ('superseded', 'cancelled')
+                      and job.hold_reason is distinct from 'activating')
 $$;

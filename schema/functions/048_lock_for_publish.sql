@@ -1,7 +1,7 @@
 -- lock_for_publish: locks document, job and lease, in that order, and checks that the publish is
 -- still allowed. Raises DM001 if the lease is lost, DM003 if the owner has asked to cancel, and
 -- DM002 if the document has changed: Storage holds another version, or the owner is not the one
--- that its new chunks were written for.
+-- that its new chunks were written for; and DM004 while another index version is being made active.
 create or replace function ingest_private.lock_for_publish(
     p_job_id uuid, p_token bigint, p_document_id uuid, p_owner_id text, p_access text)
 returns void
@@ -34,6 +34,9 @@ begin
     end if;
     if v_job.cancel_requested then
         raise exception 'cancelled' using errcode = 'DM003';
+    end if;
+    if v_job.kind = 'ingest' and ingest_private.activating_until(v_job.index_version) is not null then
+        raise exception 'another index version is being made active' using errcode = 'DM004';
     end if;
 end
 $$;

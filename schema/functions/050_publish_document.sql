@@ -2,7 +2,8 @@
 -- The positions, in order of the document, name each chunk by its hash; the chunks themselves are
 -- already staged or live. Returns
 --   published    searchable now
---   lost         the lease is gone: nothing was changed
+--   lost         the lease is gone: nothing was changed; or the job waits while another index
+--                version is made active, and has no lease any more
 --   superseded   Storage holds another version by now: nothing was changed
 --   cancelled    its owner has asked for that: nothing was changed
 -- and raises integrity_constraint_violation when a chunk is neither staged nor live. An empty list
@@ -118,6 +119,9 @@ begin
             return 'superseded';
         when sqlstate 'DM003' then
             return 'cancelled';
+        when sqlstate 'DM004' then
+            perform ingest_private.hold_publish(p_job_id, p_token);
+            return 'lost';
     end;
 end
 $$;

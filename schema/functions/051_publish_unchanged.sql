@@ -47,5 +47,8 @@ exception
         return 'superseded';
     when sqlstate 'DM003' then
         return 'cancelled';
+    when sqlstate 'DM004' then
+        perform ingest_private.hold_publish(p_job_id, p_token);
+        return 'lost';
 end
 $$;

@@ -51,6 +51,8 @@ $$;
 --   batches_stand_still  the provider's batches get no further
 --   budget_used_up      so much was spent that everything waits
 --   tables_left         a version was given up, and only an operator can remove its tables
+--   recall_low          the last sample of searches missed near passages
+--   room_wasted         a table or an index takes much more room than it needs
 --   paused              an operator wants it so
 create or replace function ingest_private.troubles()
 returns table (trouble text, is_failure boolean, since timestamptz, seen text, remedy text)
@@ -154,6 +156,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            format('index version %s was given up, and its tables are still there', version.id),
            format('docmill reindex drop %s', version.id)
       from ingest.index_versions as version where ingest_private.has_tables_left(version)
+    union all
+    select case sample.schedule when 'sample_recall' then 'recall_low' else 'room_wasted' end,
+           false, sample.sampled_at, sample.seen, sample.remedy
+      from ingest_private.bad_samples() as sample
     union all
     select 'paused', false, pause.created_at,
            case pause.scope when 'everything' then 'everything is paused'

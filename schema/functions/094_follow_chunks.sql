@@ -52,15 +52,41 @@ begin
 end
 $$;
 
+-- words_known: the words of all chunks of some documents in an index version, without the lexeme
+-- that names the owner. The first chunk of a document is left out: its words hold the title, and the
+-- same text may stand elsewhere in another version. The chunks and their words are joined by a hash: a loop over a table that was
+-- never analysed could read all of one for each row of the other.
+create or replace function ingest_private.words_known(p_documents uuid[], p_index_version integer)
+returns table (document_id uuid, content text, headings text[], stemmer text, lexemes tsvector)
+language sql stable security definer rows 1000
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_nestloop = off
+set enable_mergejoin = off set jit = off as $$
+    select chunk.document_id, chunk.content, chunk.headings, words.stemmer,
+           coalesce(ts_delete(words.lexemes,
+                              ingest_search.scope_of(words.index_version, words.owner_id)),
+                    words.lexemes)
+      from ingest.chunks as chunk
+           join ingest.chunk_lexemes as words
+             on words.chunk_id = chunk.id and words.document_id = any(p_documents)
+            and words.index_version = p_index_version
+     where chunk.document_id = any(p_documents) and chunk.index_version = p_index_version
+       and chunk.id <> all(array(
+               select position.chunk_id from ingest.chunk_positions as position
+                where position.document_id = any(p_documents)
+                  and position.index_version = p_index_version and position.ordinal = 0))
+$$;
+
 -- Rows are removed by their keys, one document at a time. For a table that was empty when it was
--- analysed, the planner could make a join that compares each row with every other.
+-- analysed, the planner could make a join that compares each row with every other. New rows are joined
+-- by a hash, because the plan is kept for a later statement with more rows.
 create or replace function ingest_private.follow_chunks()
 returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set jit = off as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_nestloop = off
+set enable_mergejoin = off set jit = off as $$
 declare
     v_gone record;
+    v_active constant integer := (select id from ingest.index_versions where state = 'active');
 begin
     if tg_op <> 'INSERT' then
         for v_gone in
@@ -81,13 +107,33 @@ begin
                made.bits, made.embedding
           from added cross join lateral ingest_private.sketch_of(added.embedding) as made
             on conflict do nothing;
+        -- Making the words of a text takes five times as long as storing them. So in a version
+        -- beside the active one a chunk gets the words of the same text of its document in the
+        -- active one. Only the lexeme that names the owner differs.
         insert into ingest.chunk_lexemes (chunk_id, index_version, document_id, object_id, owner_id,
                                           access, stemmer, lexemes)
         select added.id, added.index_version, added.document_id, added.object_id, added.owner_id,
                added.access, made.stemmer, made.lexemes
           from added
-               cross join lateral ingest_private.lexemes_of(
-                   added.index_version, added.owner_id, added.content, added.headings) as made
+               left join ingest_private.words_known(array(
+                   select distinct beside.document_id from added as beside
+                    where beside.index_version <> v_active), v_active) as known
+                 on (known.document_id, known.content, known.headings)
+                    = (added.document_id, added.content, added.headings)
+                and added.index_version <> v_active
+               cross join lateral (
+                   select fresh.stemmer, fresh.lexemes
+                     from ingest_private.lexemes_of(
+                              added.index_version, added.owner_id, added.content, added.headings)
+                              as fresh
+                    where known.lexemes is null
+                    union all
+                   select known.stemmer, case
+                              when added.owner_id is null then known.lexemes
+                              else known.lexemes || array_to_tsvector(array[
+                                       ingest_search.scope_of(added.index_version, added.owner_id)])
+                              end
+                    where known.lexemes is not null) as made
             on conflict do nothing;
     end if;
     if tg_op = 'UPDATE' then

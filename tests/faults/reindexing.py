@@ -11,6 +11,7 @@ import psycopg
 
 from docmill.worker.admin import reindex
 from docmill.worker.errors import RefusedError
+from docmill.worker.store import maintenance
 from tests.faults.plan import Change
 from tests.faults.player import Player, sleep_until
 from tests.support.database import Database
@@ -20,6 +21,9 @@ from tests.support.fake_openai import MODEL
 BESIDE: Final = 2
 #: After this time of a drop or a build its connection is ended.
 INTERRUPTION_SECONDS: Final = 0.05
+#: The longest time that publishes are held.
+HOLD_SECONDS: Final = 2.0
+DROP_AFTER: Final = "1 second"
 #: The longest time that Postgres may be away.
 PATIENCE_SECONDS: Final = 20
 
@@ -86,6 +90,13 @@ class Operator(Player):
             "activate anyway": lambda connection, chosen: reindex.activate(
                 connection, chosen, anyway=True
             ),
+            "activate, uploads held": lambda connection, chosen: reindex.activate_soon(
+                connection, chosen, anyway=False, hold_seconds=HOLD_SECONDS
+            ),
+            "activate, the former one ends": lambda connection, chosen: reindex.activate(
+                connection, chosen, anyway=True, drop_after=DROP_AFTER
+            ),
+            "end due versions": lambda _connection, _chosen: self._end_due_versions(),
             "rollback": lambda connection, _: reindex.activate(
                 connection, reindex.former(connection), anyway=False
             ),
@@ -101,6 +112,12 @@ class Operator(Player):
             "pause": lambda connection, chosen: reindex.pause(connection, chosen, is_paused=True),
             "resume": lambda connection, chosen: reindex.pause(connection, chosen, is_paused=False),
         }
+
+    def _end_due_versions(self) -> None:
+        """What the schedule does each hour, with a worker's rights."""
+        with self._database.connect("docmill_worker") as worker:
+            while maintenance.end_due_versions(worker):
+                pass
 
     def _interrupted(
         self,

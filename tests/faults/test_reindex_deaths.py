@@ -179,7 +179,13 @@ def test_whatever_dies_in_whatever_phase_both_versions_have_exactly_every_chunk(
         )
 
     until(is_filled, "the version is filled", 300)
-    # Filled, its index half built.
+    # Filled, and nobody has begun to build its index.
+    processes.die_and_come_back()
+    until(is_filled, "it is filled still")
+    assert contents(running, 1) == contents(running, version) == texts
+    jobs = "select count(*) from ingest.jobs where index_version = %s"
+    made = count(running, jobs, version)
+    # Its index half built.
     interrupted(
         running,
         version,
@@ -193,6 +199,7 @@ def test_whatever_dies_in_whatever_phase_both_versions_have_exactly_every_chunk(
     assert count(running, invalid) == 0
     assert contents(running, 1) == contents(running, version) == texts
     assert statuses(running) == before
+    assert count(running, jobs, version) == made, "a death made no job again"
 
     # Before the flip is committed.
     with suppress(psycopg.OperationalError), running.database.connect("postgres") as operator:
@@ -220,4 +227,4 @@ def test_whatever_dies_in_whatever_phase_both_versions_have_exactly_every_chunk(
     assert count(running, "select count(*) from pg_class where relname like 'chunks\\_1%%'") == 0
     assert running.rows("select error_code from ingest.jobs where state = 'failed'") == []
     assert {row["status"] for row in statuses(running)} == {"ready"}
-    assert processes.deaths == 5
+    assert processes.deaths == 6

@@ -260,6 +260,16 @@ def succeed(admin: Connection) -> None:
     assert publish_unchanged(admin, start(admin, "read.txt")) == "published"
 
 
+def publish_while_held(admin: Connection) -> None:
+    """Publish while another index version is made active."""
+    succeed(admin)
+    runs = [start(admin, "held.txt"), start(admin, "read.txt")]
+    admin.execute("select ingest_private.begin_activating('30 s')")
+    assert publish(admin, runs[0], []) == "lost"
+    assert publish_unchanged(admin, runs[1]) == "lost"
+    admin.execute("select ingest_private.end_activating()")
+
+
 def fail_and_release(admin: Connection) -> None:
     run = start(admin, "failing.txt")
     assert fail(admin, run)
@@ -383,8 +393,8 @@ def taken(project: Database) -> set[Step]:
         for sweep in SWEEPS:
             find_out_later(admin, sweep)
         for act in (
-            *(remove_source, lose_document, succeed, fail_and_release, die, read_again),
-            *(reindex, erase),
+            *(remove_source, lose_document, succeed, publish_while_held, fail_and_release, die),
+            *(read_again, reindex, erase),
         ):
             act(admin)
         withdraw_in_use(project, admin)

@@ -250,6 +250,14 @@ def scheduled(**columns: str) -> str:
     )
 
 
+def sampled(**columns: str) -> str:
+    return insert(
+        "ingest_private.samples",
+        {"schedule": "'sample_bloat'", "relation": "''", "is_bad": "false", "seen": "'x'"},
+        columns,
+    )
+
+
 def batch(**columns: str) -> str:
     return insert(
         "ingest_private.bulk_batches",
@@ -553,6 +561,9 @@ REFUSED: Mapping[str, list[str]] = {
         scheduled(expression="null"),
     ],
     "schedules_lease": [scheduled(token="1"), scheduled(leased_until="now()")],
+    "samples_pkey": [twice(sampled())],
+    "samples_schedule_check": [sampled(schedule="'prune'")],
+    "samples_remedy": [sampled(is_bad="true"), sampled(remedy="'x'")],
     "ticks_pkey": [twice("insert into ingest_private.ticks (work) values ('dispatch')")],
     "probes_dependency_check": [
         "insert into ingest_private.probes (dependency, served) values ('moon', true)"

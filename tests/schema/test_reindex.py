@@ -245,6 +245,44 @@ class TestBeginningWithTheActiveVersion:
         assert publish(admin, run, ["one", "three"]) == "published"
         assert texts_of(admin, run.document_id, building) == ["one", "three"]
 
+    @pytest.mark.parametrize("owner", ["alice", None])
+    def test_words_are_those_that_would_be_made(
+        self, admin: Connection, database: Database, owner: str | None
+    ):
+        upload(database, "a.txt", ["The rooms are cheap", "AB-12/3 und die Häuser"], owner=owner)
+        building = new_version(admin, p_chunking='{"x": 1}')
+        texts = ["The rooms are cheap", "Another text", "AB-12/3 und die Häuser"]
+        value(admin, FILL, 9)
+        run = claimed(admin, queued_for(admin, building)[0])
+        stage_missing(admin, run, texts)
+        assert publish(admin, run, texts) == "published"
+        made = rows(
+            admin,
+            """select (words.stemmer, words.lexemes) = (made.stemmer, made.lexemes) as is_equal
+                 from ingest.chunk_lexemes as words
+                      join ingest.chunks as chunk on chunk.id = words.chunk_id
+                      cross join lateral ingest_private.lexemes_of(
+                          chunk.index_version, chunk.owner_id, chunk.content, chunk.headings)
+                          as made
+                where words.index_version = %s""",
+            building,
+        )
+        assert [row["is_equal"] for row in made] == [True] * 3
+
+    def test_words_of_equal_texts_are_taken_and_not_made(
+        self, admin: Connection, database: Database
+    ):
+        upload(database, "a.txt", ["one", "two"])
+        upload(database, "b.txt", ["three"])
+        admin.execute("update ingest.chunk_lexemes set lexemes = 'marked' where true")
+        building = new_version(admin)
+        fill(admin, building)
+        upload(database, "c.txt", ["one"])
+        marked = """select count(*) filter (where lexemes @@ 'marked') as marked, count(*) as all
+                      from ingest.chunk_lexemes where index_version = %s"""
+        assert rows(admin, marked, building) == [{"marked": 3, "all": 3}]
+        assert rows(admin, marked, 1) == [{"marked": 3, "all": 4}]
+
 
 class TestActivation:
     def test_is_refused_while_documents_are_missing(self, admin: Connection, database: Database):

@@ -61,6 +61,8 @@ def versions(admin: Connection) -> list[int]:
     return [row["id"] for row in rows(admin, "select id from ingest.index_versions order by id")]
 
 
+LARGE = ("--model", "text-embedding-3-large")
+FIXED = ("--model", "text-embedding-ada-002")
 OTHER = ("start", "--provider", "openai", "--model", "m2", "--dimensions", "8")
 
 
@@ -98,6 +100,12 @@ def test_what_is_there_is_not_made_twice(run: Run, admin: Connection):
         (("--model", "m2", "--dimensions", "256"), "one model: name another --provider"),
         (("--dimensions", "128"), "one model: name another --provider"),
         (("--provider", "openai"), "only the provider local"),
+        (("--provider", "openai", *LARGE, "--dimensions", "4000"), "at most 3072 dimensions"),
+        (("--provider", "openai", *FIXED, "--dimensions", "256"), "has 1536 dimensions"),
+        (
+            ("--provider", "openai", *LARGE, "--dimensions", "256", "--no-send-dimensions"),
+            "unless asked",
+        ),
         (("--overlap", "300"), "--overlap 200 or less"),
         (("--chunk-tokens", "100", "--overlap", "51"), "--overlap 50 or less"),
         (("--overlap", "-1"), "greater than or equal to 0"),

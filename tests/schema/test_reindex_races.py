@@ -1,7 +1,9 @@
 """Jobs and documents while another index version becomes active, or one is dropped."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from tests.schema.actors import (
     claim,
     claimed,
     document_of,
+    heartbeat,
     ingest,
     job_of,
     jobs_for,
@@ -25,6 +28,8 @@ from tests.schema.actors import (
     publish,
     rows,
     stage,
+    stage_missing,
+    take,
     upload,
     value,
     wait_until_blocked,
@@ -150,6 +155,168 @@ class TestActivation:
         (active,) = [row["id"] for row in states if row["state"] == "active"]
         job = rows(admin, "select * from ingest.jobs where id = %s", job_of(admin, waits))[0]
         assert (job["index_version"], job["state"]) == (active, "queued")
+
+
+#: Flips in a row, and the threads that upload and publish meanwhile.
+FLIPS = 12
+PUBLISHERS = 3
+READY_ELSEWHERE = """
+    select count(*) from ingest.documents as document
+     where document.status = 'ready' and ingest_private.lacks(
+               (select id from ingest.index_versions where state = 'active'), document)
+"""
+
+
+class TestFlipsInARow:
+    """While somebody uploads all the time: publishes are held until the rest is filled."""
+
+    def test_lose_no_upload_and_leave_none_in_one_version_alone(
+        self, admin: Connection, database: Database
+    ):
+        other = new_version(admin)
+        heartbeat(admin, "w1", slots=PUBLISHERS)
+        over = threading.Event()
+        publishers = [
+            Background(partial(keep_publishing, database, number, over))
+            for number in range(PUBLISHERS)
+        ]
+        reader = Background(partial(keep_reading, database, over))
+        flips = []
+        for number in range(FLIPS):
+            wait_for_documents(admin, more=PUBLISHERS)
+            flips.append(reindex.activate_soon(admin, (other, 1)[number % 2], anyway=False))
+        over.set()
+        uploaded = [name for publisher in publishers for name in publisher()]
+        elsewhere, looks = reader()
+        assert elsewhere == 0
+        assert looks > FLIPS
+        assert len(uploaded) > FLIPS
+        assert flips == [True] * FLIPS
+        while work_once(admin):
+            value(admin, FILL, 100)
+        for version in (1, other):
+            found = rows(
+                admin,
+                """select document.object_name as name, document.status,
+                          array_agg(chunk.content) as texts
+                     from ingest.documents as document
+                          left join ingest.chunks as chunk
+                            on chunk.document_id = document.id and chunk.index_version = %s
+                    group by document.id""",
+                version,
+            )
+            assert {row["name"]: row["texts"] for row in found} == {
+                name: [name] for name in uploaded
+            }
+            assert {row["status"] for row in found} == {"ready"}
+        assert rows(admin, "select * from ingest_private.version_failures") == []
+
+    def test_what_is_held_is_told_and_goes_on(self, admin: Connection, database: Database):
+        upload(database, "a.txt", ["one"])
+        object_id = put_object(admin, "b.txt", owner="alice")
+        job_id = job_of(admin, object_id)
+        run = claimed(admin, job_id)
+        stage(admin, run, ["two"])
+        later = put_object(admin, "c.txt", owner="alice")
+        admin.execute("select ingest_private.begin_activating('1 hour')")
+        assert publish(admin, run, ["two"]) == "lost"
+        assert claim(admin, job_of(admin, later)) is None
+        for held in (job_id, job_of(admin, later)):
+            (job,) = rows(admin, "select * from ingest.jobs where id = %s", held)
+            assert (job["state"], job["hold_reason"]) == ("queued", "activating")
+            (said,) = rows(admin, "select * from ingest_private.explain_job(%s)", held)
+            assert (said["situation"], said["hold_reason"]) == ("held", "activating")
+        until = value(admin, "select ingest_private.activating_until(1) - clock_timestamp()")
+        assert until <= timedelta(seconds=30)
+        assert value(admin, "select failures from ingest_private.job_queue limit 1") == 0
+        # What fills the other version is not held.
+        building = new_version(admin)
+        assert fill(admin, building) == 1
+        admin.execute("select ingest_private.end_activating()")
+        run = claimed(admin, job_id)
+        assert publish(admin, run, ["two"]) == "published"
+        ingest(admin, later, ["three"])
+
+    def test_a_hold_whose_command_died_ends_by_itself(self, admin: Connection, database: Database):
+        object_id = put_object(admin, "b.txt", owner="alice")
+        admin.execute("select ingest_private.begin_activating('1 hour')")
+        assert claim(admin, job_of(admin, object_id)) is None
+        # Half a minute later.
+        admin.execute(
+            """update ingest_private.settings
+                  set value = jsonb_set(value, '{until}', to_jsonb(clock_timestamp()))
+                where name = 'activating'"""
+        )
+        admin.execute("update ingest_private.job_queue set due_at = due_at - interval '30 s'")
+        heartbeat(admin, "w1", slots=1)
+        assert take(admin) == [job_of(admin, object_id)]
+        ingest(admin, object_id, ["one"])
+        assert document_of(admin, object_id)["status"] == "ready"
+
+    @pytest.mark.parametrize("reason", ["no worker", "failed", "paused", "too many"])
+    def test_nobody_is_held_where_waiting_would_not_help(
+        self, admin: Connection, database: Database, reason: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        upload(database, "a.txt", ["one"])
+        building = new_version(admin)
+        if reason != "no worker":
+            heartbeat(admin, "w1", slots=1)
+        if reason == "failed":
+            value(admin, FILL, 9)
+            fail(admin, claimed(admin, queued_for(admin, building)[0]), "corrupt", retry_in=None)
+        if reason == "paused":
+            reindex.pause(admin, building, is_paused=True)
+        if reason == "too many":
+            monkeypatch.setattr(reindex, "HOLD_FOR_DOCUMENTS", 0)
+        monkeypatch.setattr(reindex, "BEGIN_HOLD", "select 1 / 0")
+        assert not reindex.activate_soon(admin, building, anyway=False)
+
+
+def keep_publishing(database: Database, number: int, over: threading.Event) -> list[str]:
+    """Upload a file when the last one is ready, and do any job; returns the names of the files."""
+    names: list[str] = []
+    is_ready = "select status = 'ready' from ingest.documents where object_name = %s"
+    with database.connect() as connection:
+        while not over.is_set():
+            names.append(f"{number}-{len(names)}.txt")
+            put_object(connection, names[-1], owner="alice")
+            while not over.is_set() and not value(connection, is_ready, names[-1]):
+                value(connection, FILL, 10)
+                work_once(connection)
+    return names
+
+
+def wait_for_documents(admin: Connection, *, more: int) -> None:
+    """Return as soon as there are so many more."""
+    count = "select count(*) from ingest.documents"
+    wanted = value(admin, count) + more
+    while value(admin, count) < wanted:
+        admin.execute("select pg_sleep(0.01)")
+
+
+def work_once(connection: Connection) -> int:
+    """Run the jobs that are queued now; returns how many there were. Each file holds its name."""
+    waiting = rows(
+        connection,
+        """select id, object_name from ingest.jobs where state = 'queued' and hold_reason is null
+            order by created_at limit 10""",
+    )
+    for job in waiting:
+        run = claim(connection, job["id"])
+        if run is not None:
+            stage_missing(connection, run, [job["object_name"]])
+            assert publish(connection, run, [job["object_name"]]) in {"published", "lost"}
+    return len(waiting)
+
+
+def keep_reading(database: Database, over: threading.Event) -> tuple[int, int]:
+    """How many ready documents the active version lacked, of all looks; and how many looks."""
+    elsewhere = looks = 0
+    with database.connect() as connection:
+        while not over.is_set():
+            elsewhere += int(value(connection, READY_ELSEWHERE))
+            looks += 1
+    return elsewhere, looks
 
 
 def fill_all(admin: Connection) -> int:

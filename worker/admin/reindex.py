@@ -107,6 +107,25 @@ ACTIVATE: Final[LiteralString] = (
     "%(version)s, %(anyway)s, %(active)s, %(checked_at)s, %(drop_after)s)"
 )
 HURRY: Final[LiteralString] = "select ingest_private.hurry_index_version(%(version)s)"
+BEGIN_HOLD: Final[LiteralString] = (
+    "select ingest_private.begin_activating(make_interval(secs => %(seconds)s))"
+)
+END_HOLD: Final[LiteralString] = "select ingest_private.end_activating()"
+#: Whether it can be expected that little is missing, and that workers make it at once.
+WORTH_HOLDING: Final[LiteralString] = """
+    select count(*) <= %(most)s
+           and count(failed.document_id) = 0
+           and not (select is_paused from ingest.index_versions where id = %(version)s)
+           and exists (select from ingest_private.workers
+                        where not isolated and not draining and expires_at > clock_timestamp())
+      from ingest_private.missing_from(%(version)s, %(most)s + 1) as missing
+           left join ingest_private.version_failures as failed
+             on failed.document_id = missing.document_id and failed.index_version = %(version)s
+"""
+#: Publishes are held for this long at most, while no more documents than this are missing.
+HOLD_SECONDS: Final = 30.0
+HOLD_FOR_DOCUMENTS: Final = 200
+_LOOK_SECONDS: Final = 0.2
 CHECK_FROM: Final[LiteralString] = """
     select active.id as active, clock_timestamp() as checked_at
       from ingest.index_versions as active
@@ -225,6 +244,40 @@ def activate(
     if is_active:
         _recount(connection)
     return bool(is_active)
+
+
+def activate_soon(
+    connection: Connection,
+    version: int,
+    *,
+    anyway: bool,
+    drop_after: str | None = None,
+    hold_seconds: float = HOLD_SECONDS,
+) -> bool:
+    """Like `activate`. If few documents are missing, publishes are held until these are done.
+
+    Without that, an installation with steady uploads would always lack the last ones. Waits
+    `hold_seconds` at most. If workers cannot make what is missing, it does not wait.
+    """
+
+    def is_active() -> bool:
+        return activate(connection, version, anyway=anyway, drop_after=drop_after)
+
+    if is_active():
+        return True
+    wanted = {"version": version, "most": HOLD_FOR_DOCUMENTS}
+    if not fetch_value(connection, WORTH_HOLDING, wanted):
+        return False
+    deadline = time.monotonic() + hold_seconds
+    connection.execute(BEGIN_HOLD, {"seconds": hold_seconds})
+    try:
+        while time.monotonic() < deadline:
+            if not missing(connection, version, 1) and is_active():
+                return True
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        connection.execute(END_HOLD)
+    return False
 
 
 def _recount(connection: Connection) -> None:

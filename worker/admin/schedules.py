@@ -14,7 +14,10 @@ SCHEDULES: Final[LiteralString] = """
                 when schedule.leased_until > clock_timestamp() then 'running'
                 else 'died' end as last_outcome,
            schedule.last_started_at, schedule.last_finished_at,
-           schedule.last_error, schedule.documents, spent.*
+           schedule.last_error, schedule.documents, spent.*,
+           (select string_agg(concat_ws(': ', sample.seen, sample.remedy), '; '
+                              order by sample.relation)
+              from ingest_private.samples as sample where sample.schedule = schedule.name) as found
       from ingest_private.schedules as schedule
            cross join lateral (
                select count(*) filter (where job.state in ('queued', 'running')) as jobs_unfinished,
@@ -27,5 +30,5 @@ SCHEDULES: Final[LiteralString] = """
 
 
 def list_schedules(connection: Connection) -> list[Row]:
-    """Every schedule, the next one first: when it is due, and its last run with its cost."""
+    """Every schedule, the next one first: when it is due, what its last run found and cost."""
     return fetch_rows(connection, SCHEDULES, {})

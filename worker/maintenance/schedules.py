@@ -13,7 +13,7 @@ import psycopg
 from docmill.worker.cron import next_due, read_cron
 from docmill.worker.errors import JobError, LeaseLostError
 from docmill.worker.log import get_logger
-from docmill.worker.maintenance import sweeps
+from docmill.worker.maintenance import samples, sweeps
 from docmill.worker.maintenance.sweeps import Transaction
 from docmill.worker.queue import Dispatcher
 from docmill.worker.settings.processes import WorkerSettings
@@ -102,10 +102,24 @@ def _tokens_for(dollars: float, usd_per_million_tokens: float) -> int | None:
     return int(dollars / usd_per_million_tokens * 1e6) if usd_per_million_tokens else None
 
 
+def sample_recall(transaction: Transaction, _settings: WorkerSettings) -> Outcome:
+    """Compare a few searches with all passages of their owners."""
+    samples.sample_recall(transaction)
+    return Outcome(0)
+
+
+def sample_bloat(transaction: Transaction, _settings: WorkerSettings) -> Outcome:
+    """Look for tables and indexes that take too much room."""
+    samples.sample_bloat(transaction)
+    return Outcome(0)
+
+
 #: The work of each schedule, by the name in its row.
 WORKS: Final[Mapping[str, Work]] = {
     "reconcile": reconcile,
     "prune": prune,
+    "sample_recall": sample_recall,
+    "sample_bloat": sample_bloat,
     "retry_failed": retry_failed,
     "reindex_outdated": reindex_outdated,
 }
@@ -116,6 +130,8 @@ def expressions(settings: WorkerSettings) -> dict[str, str | None]:
     said = {
         "reconcile": settings.reconcile_all,
         "prune": settings.prune,
+        "sample_recall": settings.sample_recall,
+        "sample_bloat": settings.sample_bloat,
         "retry_failed": settings.retry_failed,
         "reindex_outdated": settings.reindex_outdated,
     }

@@ -103,7 +103,7 @@ class Ingest:
             with self._database.transaction() as transaction:
                 page = reindex.chunks_of(transaction, claim, source, ordinal)
             yield from page
-            if not page:
+            if len(page) < reindex.PAGE:
                 return
             ordinal = page[-1].ordinal + 1
 

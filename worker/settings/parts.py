@@ -810,6 +810,14 @@ class CronSettings(SettingsPart):
         "When all files are compared with all documents.", "0 3 * * *"
     )
     prune: CronExpression = _setting("When old rows are removed.", "0 * * * *")
+    sample_recall: CronExpression | None = _setting(
+        "When some searches are compared with all passages of their owner. Empty: never.",
+        "30 4 * * sun",
+    )
+    sample_bloat: CronExpression | None = _setting(
+        "When the size of tables and indexes is compared with their rows. Empty: never.",
+        "30 3 * * *",
+    )
     retry_failed: CronExpression | None = _setting(
         "When failed documents are tried again. Empty: never.", None
     )
