@@ -16,6 +16,7 @@ from docmill.worker.extraction.child.kinds.ooxml.alternatives import (
     replace_with,
 )
 from docmill.worker.extraction.child.kinds.ooxml.equations import linear
+from docmill.worker.extraction.child.kinds.ooxml.hidden_shapes import drop_hidden_shapes
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M, W, is_on
 from docmill.worker.extraction.child.kinds.ooxml.symbols import symbol
 
@@ -62,6 +63,7 @@ def simplify(
 ) -> None:
     """Keep only paragraphs, runs and tables in a story, with the content that Word shows."""
     keep_one_alternative(root)
+    drop_hidden_shapes(root)
     joined = _drop_deleted(root)
     _drop_hidden(root, hidden_styles)
     _unwrap(root)
