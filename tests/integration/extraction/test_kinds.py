@@ -264,8 +264,6 @@ _EXPECTED_CODES = {
     "loremipsum-flat.pdf": _without(profiles.OCR, "empty_document"),
     "password.pdf": "encrypted",
     "password_protected.xlsx": "encrypted",
-    "simple.odt": _without(profiles.PANDOC),
-    "winter-sports.epub": _without(profiles.PANDOC),
 }
 
 

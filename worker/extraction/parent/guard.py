@@ -41,7 +41,7 @@ from docmill.worker.ports import KeptWindows, StopCheck
 from docmill.worker.tracing import Span
 
 #: A number. Raise it when the elements of an unchanged file change; documents are then read again.
-EXTRACTION_VERSION = "7"
+EXTRACTION_VERSION = "8"
 #: One of this many children is reserved for owners who have no document being read.
 _RESERVED_SHARE = 3
 #: With less free memory than this, no more children than cores are started. Most children need a
