@@ -60,6 +60,7 @@ class Task:
 
     path: Path
     file_name: str  #: a hint
+    word_comments: bool = False  #: see ExtractionLimits
     window: Bounds | None = None  #: None: the first one
     context: str = ""  #: with a window: see Header.context
     media_type: str = ""  #: with a window: the type that the first child found
@@ -152,6 +153,7 @@ class Child:
             window=task.window,
             context=task.context,
             chunking=task.chunking,
+            word_comments=task.word_comments,
         )
         if task.state:
             Path(self._folder, STATE_FILE).write_text(task.state)

@@ -109,6 +109,7 @@ class Request:
     window: tuple[int, int | None] | None = None  #: where it begins and ends; None: the first one
     context: str = ""  #: with a window: facts about the whole document from the first child
     chunking: Chunking | None = None  #: None: return elements
+    word_comments: bool = False  #: comments of Word documents are read
 
 
 def encode(message: JsonObject) -> bytes:

@@ -94,6 +94,7 @@ class Attached:
             nesting=self._source.nesting + 1,
             budget=self._source.budget,
             profile=self._source.profile,
+            word_comments=self._source.word_comments,
         )
 
     def _shows_pictures(self, inner: Source) -> bool:

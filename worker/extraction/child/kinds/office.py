@@ -69,7 +69,8 @@ def read_docx(source: Source, open_part: OpenPart) -> Reading:
     check_archive(source.file)
     title = _title(source.file)
     file = plain_package(source.file)
-    return Reading(elements_of(partition_word(file, _importer(source, open_part))), title=title)
+    found = partition_word(file, _importer(source, open_part), with_comments=source.word_comments)
+    return Reading(elements_of(found), title=title)
 
 
 def _importer(source: Source, open_part: OpenPart) -> ReadImported:
@@ -101,8 +102,14 @@ def _page_in(saved: bytes) -> bytes:
 
 def _inner(source: Source) -> Source:
     """The source for a file inside this one."""
-    nesting, profile = source.nesting + 1, source.profile
-    return Source(source.file, "", nesting=nesting, budget=source.budget, profile=profile)
+    return Source(
+        source.file,
+        "",
+        nesting=source.nesting + 1,
+        budget=source.budget,
+        profile=source.profile,
+        word_comments=source.word_comments,
+    )
 
 
 def read_pptx(source: Source) -> Reading:
