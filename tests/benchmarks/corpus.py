@@ -45,7 +45,7 @@ PATHS = {
     media_types.DOCX: CodePath("unstructured, docx", "pictures, hidden text, comments"),
     media_types.PPTX: CodePath("unstructured, pptx", "pictures"),
     media_types.XLSX: CodePath("openpyxl, lxml", _SHEETS),
-    media_types.XLSB: CodePath("calamine", _CELLS),
+    media_types.XLSB: CodePath("docmill", _CELLS),
     media_types.XLS: CodePath("xlrd", _CELLS),
     "text/html": CodePath("unstructured, html", _WEB),
     "text/markdown": CodePath("unstructured, md", _PICTURES),

@@ -60,7 +60,6 @@ class Task:
 
     path: Path
     file_name: str  #: a hint
-    word_comments: bool = False  #: see ExtractionLimits
     window: Bounds | None = None  #: None: the first one
     context: str = ""  #: with a window: see Header.context
     media_type: str = ""  #: with a window: the type that the first child found
@@ -69,6 +68,7 @@ class Task:
     state: str = ""  #: with chunking: what the previous window left open
     header: Header | None = None  #: with a window: of the document
     lines: Sequence[RawLines] | None = None  #: with chunking: the lines that another child has read
+    word_comments: bool = False  #: see ExtractionLimits
 
     def of_lines(self, lines: Sequence[RawLines]) -> "Task":
         """A task to chunk the same window, from the lines that another child has read."""

@@ -184,9 +184,9 @@ def _is_unseen(node: Any, looks: _Looks) -> bool:
     if node.tag in _REMOVED:
         return True
     if node.tag == f"{_TEXT}section":
-        return node.get(f"{_TEXT}display") == "none"
+        return str(node.get(f"{_TEXT}display")) == "none"
     if node.tag in (f"{_TEXT}hidden-paragraph", f"{_TEXT}hidden-text"):
-        return node.get(f"{_TEXT}is-hidden") == "true"
+        return str(node.get(f"{_TEXT}is-hidden")) == "true"
     return node.get(f"{_TEXT}style-name", "") in looks.hidden
 
 
