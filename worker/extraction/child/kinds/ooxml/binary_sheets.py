@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, takewhile
 from typing import Final
 
 from openpyxl.styles.numbers import BUILTIN_FORMATS
@@ -29,10 +30,12 @@ from docmill.worker.extraction.child.kinds.tables import Figure
 _ROW, _RK, _ERROR, _BOOLEAN, _REAL, _TEXT, _SHARED = 0, 2, 3, 4, 5, 6, 7
 _FORMULA_TEXT, _FORMULA_REAL, _FORMULA_BOOLEAN, _FORMULA_ERROR = 8, 9, 10, 11
 _STRING, _FORMAT, _STYLE, _COLUMNS = 19, 44, 47, 60
-_END_OF_ROWS, _WORKBOOK, _SHEET, _FILTER_COLUMN, _MERGED = 146, 153, 156, 163, 176
+_ROWS, _END_OF_ROWS, _WORKBOOK, _SHEET, _FILTER_COLUMN, _MERGED = 145, 146, 153, 156, 163, 176
 _STYLES, _END_OF_STYLES = 617, 618
 _LISTS = 660  # tables, whose filters hide rows
 _VISIBLE = 0
+#: A byte from here on says that another byte of the number follows; a size has four at most.
+_GROUP, _SIZE_BITS = 0x80, 28
 _ERRORS = {
     0x00: "#NULL!",
     0x07: "#DIV/0!",
@@ -133,7 +136,8 @@ def _facts(data: bytes) -> tuple[list[Merged], set[int], bool]:
     merged: list[Merged] = []
     hidden: set[int] = set()
     has_filter = False
-    for kind, start, _end in _records(data):
+    before = takewhile(lambda record: record[0] != _ROWS, _records(data))
+    for kind, start, _end in chain(before, _records(data, _end_of_rows(data))):
         if kind == _MERGED and len(merged) < MAX_MERGED:
             first_row, last_row, first, last = _FOUR.unpack_from(data, start)
             last = min(last, first + MAX_FILLED_COLUMNS)
@@ -219,30 +223,57 @@ def _wide(data: bytes, place: int) -> tuple[str, int]:
     return data[place + 4 : end].decode("utf-16-le", errors="replace"), end
 
 
-def _records(data: bytes) -> Iterator[Record]:
-    """All records: number and size in groups of seven bits, then the data. Ends where it is cut."""
-    place, end = 0, len(data)
+def _records(data: bytes, place: int = 0) -> Iterator[Record]:
+    """The records from a place on: number and size in groups of seven bits, then the data.
+
+    Ends where the file was cut.
+    """
+    end = len(data)
     try:
         while place < end:
-            kind = data[place]
-            place += 1
-            if kind & 0x80:
-                kind = kind & 0x7F | data[place] << 7
-                place += 1
-            size = data[place]
-            place += 1
-            if size & 0x80:
-                size, shift = size & 0x7F, 7
-                while shift < 28:
-                    group = data[place]
-                    place += 1
-                    size |= (group & 0x7F) << shift
-                    shift += 7
-                    if not group & 0x80:
-                        break
+            kind, size = data[place], data[place + 1]
+            if kind < _GROUP > size:
+                place += 2
+            else:
+                kind, size, place = _long_head(data, place)
             if place + size > end:
                 return
             yield kind, place, place + size
             place += size
     except IndexError:
         return
+
+
+def _long_head(data: bytes, place: int) -> Record:
+    """Number and size of a record that need more than a byte each, and where its data begins."""
+    kind = data[place]
+    place += 1
+    if kind >= _GROUP:
+        kind = kind - _GROUP | data[place] << 7
+        place += 1
+    size = shift = 0
+    while shift < _SIZE_BITS:
+        group = data[place]
+        place += 1
+        size |= (group & 0x7F) << shift
+        shift += 7
+        if group < _GROUP:
+            break
+    return kind, size, place
+
+
+def _end_of_rows(data: bytes) -> int:
+    """Where the records after the rows begin. Faster than `_records`, because rows are many."""
+    place = 0
+    try:
+        while True:
+            kind, size = data[place], data[place + 1]
+            if kind < _GROUP > size:
+                place += 2 + size
+                continue
+            kind, size, place = _long_head(data, place)
+            place += size
+            if kind == _END_OF_ROWS:
+                return place
+    except IndexError:
+        return len(data)
