@@ -48,6 +48,8 @@ PATHS = {
     media_types.XLSB: CodePath("docmill", _CELLS),
     media_types.XLS: CodePath("xlrd", _CELLS),
     "text/html": CodePath("unstructured, html", _WEB),
+    media_types.EPUB: CodePath("unstructured, html", _PICTURES),
+    media_types.ODT: CodePath("docmill, then unstructured, html", f"{_PICTURES}, comments"),
     "text/markdown": CodePath("unstructured, md", _PICTURES),
     "text/csv": CodePath("Python's csv"),
     "text/tab-separated-values": CodePath("Python's csv"),
