@@ -50,6 +50,7 @@ class Window:
     pages_done: int  #: pages read so far, this window included
     unread_pages: Sequence[int]  #: pages of this window that hold no text that could be read
     hidden_characters: int = 0  #: characters in it that people do not see: see count_hidden
+    uncomputed_formulas: int = 0  #: formulas in it that the file has no value for
     chunks: Sequence[Chunk] = ()  #: without ordinals; empty if elements were requested
     title: str | None = None  #: the first title in it, if chunks were requested
 

@@ -66,6 +66,7 @@ class _Reading:
         self._extraction = extraction
         self._unread_pages: list[int] = []
         self._hidden_characters = 0
+        self._uncomputed_formulas = 0
 
     def parts(self) -> Iterator[Element | Chunk]:
         """All elements, or all chunks, in reading order."""
@@ -73,6 +74,7 @@ class _Reading:
         for window in self._extraction.windows():
             self._unread_pages += window.unread_pages
             self._hidden_characters += window.hidden_characters
+            self._uncomputed_formulas += window.uncomputed_formulas
             yield from window.elements
             for chunk in window.chunks:
                 yield replace(chunk, ordinal=next(ordinals))
@@ -85,6 +87,7 @@ class _Reading:
             "page_count": self._extraction.page_count,
             "unread_pages": self._unread_pages,
             "hidden_characters": self._hidden_characters,
+            "uncomputed_formulas": self._uncomputed_formulas,
         }
 
 
@@ -127,13 +130,14 @@ def _print_block(*facts: object, text: str) -> None:
 
 
 def _print_summary(summary: Row) -> None:
-    unread = summary["unread_pages"]
+    unread, formulas = summary["unread_pages"], summary["uncomputed_formulas"]
     facts = [
         summary["mime_type"],
         summary["title"] and f"title {summary['title']!r}",
         summary["page_count"] is not None and count_of(summary["page_count"], "page"),
         unread and "without text: " + ", ".join(map(str, unread)),
         summary["hidden_characters"] and f"{summary['hidden_characters']} hidden characters",
+        formulas and f"{count_of(formulas, 'formula')} without a value",
     ]
     console().print(cell("; ".join(str(fact) for fact in facts if fact)))
 

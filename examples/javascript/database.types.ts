@@ -101,6 +101,7 @@ export type Database = {
           storage_version: string
           title: string | null
           token_count: number
+          uncomputed_formulas: number
           unread_page_numbers: number[]
           unread_pages: number
           updated_at: string

@@ -15,11 +15,12 @@ $$;
 create or replace function ingest_private.reindex_source(p_job_id uuid)
 returns table (index_version integer, sha256 bytea, pipeline text, title text, mime_type text,
                page_count integer, unread_pages integer, unread_page_numbers integer[],
-               hidden_characters integer)
+               hidden_characters integer, uncomputed_formulas integer)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select source.id, published.content_sha256, published.pipeline_version, document.title,
            document.mime_type, document.page_count, document.unread_pages,
-           document.unread_page_numbers, document.hidden_characters
+           document.unread_page_numbers, document.hidden_characters,
+           document.uncomputed_formulas
       from ingest.jobs as job
            join ingest.index_versions as target on target.id = job.index_version
            join ingest.index_versions as source

@@ -3,7 +3,8 @@
 create or replace function ingest_private.finish_publish(
     p_job_id uuid, p_content_sha256 bytea, p_pipeline_version text, p_title text,
     p_mime_type text, p_page_count integer, p_unread_pages integer,
-    p_unread_page_numbers integer[], p_hidden_characters integer, p_quarantine jsonb)
+    p_unread_page_numbers integer[], p_hidden_characters integer, p_quarantine jsonb,
+    p_uncomputed_formulas integer)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -73,6 +74,7 @@ begin
                title = p_title, mime_type = p_mime_type, page_count = p_page_count,
                unread_pages = p_unread_pages, unread_page_numbers = p_unread_page_numbers,
                hidden_characters = p_hidden_characters,
+               uncomputed_formulas = p_uncomputed_formulas,
                chunk_count = v_chunks, token_count = v_tokens,
                quarantined_chunks = jsonb_array_length(p_quarantine),
                error_code = null, error_message = null,

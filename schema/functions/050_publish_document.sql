@@ -23,7 +23,8 @@ create or replace function ingest_private.publish_document(
     p_title text, p_mime_type text, p_page_count integer, p_unread_pages integer,
     p_hashes bytea[], p_pages_start integer[], p_pages_end integer[], p_locators jsonb[],
     p_hidden_characters integer default 0,
-    p_unread_page_numbers integer[] default '{}', p_quarantine jsonb default '[]')
+    p_unread_page_numbers integer[] default '{}', p_quarantine jsonb default '[]',
+    p_uncomputed_formulas integer default 0)
 returns text
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '10s'
@@ -110,7 +111,7 @@ begin
         perform ingest_private.finish_publish(
             p_job_id, p_content_sha256, p_pipeline_version, p_title, p_mime_type,
             p_page_count, p_unread_pages, p_unread_page_numbers, p_hidden_characters,
-            p_quarantine);
+            p_quarantine, p_uncomputed_formulas);
         return 'published';
     exception
         when sqlstate 'DM001' then

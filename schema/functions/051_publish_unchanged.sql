@@ -38,7 +38,7 @@ begin
     perform ingest_private.finish_publish(
         p_job_id, p_content_sha256, p_pipeline_version, v_document.title, v_document.mime_type,
         v_document.page_count, v_document.unread_pages, v_document.unread_page_numbers,
-        v_document.hidden_characters, '[]');
+        v_document.hidden_characters, '[]', v_document.uncomputed_formulas);
     return 'published';
 exception
     when sqlstate 'DM001' then

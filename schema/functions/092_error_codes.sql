@@ -7,7 +7,7 @@ values
      'Give the file another name.'),
     ('unsupported_type', 'permanent',
      'No extractor reads this kind of file.',
-     'Upload one of the supported kinds, or install what reads it beside the worker and retry the job: the extra ocr for pictures and scans, pandoc for EPUB and ODT, LibreOffice for DOC, PPT, ODP and ODS.'),
+     'Upload one of the supported kinds, or install what reads it beside the worker and retry the job: the extra ocr for pictures and scans, LibreOffice for DOC, PPT, ODP and ODS.'),
     ('encrypted', 'permanent',
      'The file is protected by a password.',
      'Remove the protection and upload it again.'),

@@ -213,7 +213,7 @@ class Stages:
                 tokens=1,
                 usd=Decimal(0),
             )
-        document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
+        document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0, 0)
         placed = [
             Placed(digest, chunk.page_start, chunk.page_end, chunk.metadata)
             for digest, chunk in named

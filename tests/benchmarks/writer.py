@@ -138,7 +138,7 @@ def _write(
                 transaction, claim, named[part], vectors[part], tokens=400, usd=Decimal(1)
             )
     staged = time.perf_counter()
-    document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0)
+    document = PublishedDocument(b"s" * 32, "1.1", None, "text/plain", None, 0, [], 0, 0)
     placed = [Placed(digest) for digest, _ in named]
     with pool.transaction() as transaction:
         assert chunk_store.publish(transaction, claim, document, placed, []) == "published"

@@ -174,6 +174,7 @@ def publish(
     pages: Sequence[int] | None = None,
     hidden_characters: int = 0,
     unread_page_numbers: Sequence[int] = (),
+    uncomputed_formulas: int = 0,
     quarantine: Sequence[dict[str, Any]] = (),
     locators: Sequence[dict[str, Any]] | None = None,
     title: str | None = "title",
@@ -186,11 +187,12 @@ def publish(
         """select ingest_private.publish_document(
                %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::int[], %s::int[], %s::jsonb[],
                p_hidden_characters => %s, p_unread_page_numbers => %s::int[],
-               p_quarantine => %s)""",
+               p_quarantine => %s, p_uncomputed_formulas => %s)""",
         *(run.job_id, run.token, hash_of("\n".join(texts)) if content is None else content),
         *(PIPELINE, title, "text/plain", 1, 0),
         *([hash_of(text) for text in texts], list(pages), list(pages), places),
         *(hidden_characters, list(unread_page_numbers), Jsonb(list(quarantine))),
+        uncomputed_formulas,
     )
     return str(result)
 

@@ -114,9 +114,15 @@ def test_owners_see_what_is_hidden_in_their_documents_and_what_is_not_read(
 ) -> None:
     run = start(database, worker)
     actors.stage(worker, run, ["one"])
-    result = actors.publish(worker, run, ["one"], hidden_characters=7, unread_page_numbers=[3, 9])
+    result = actors.publish(
+        *(worker, run, ["one"]),
+        hidden_characters=7,
+        unread_page_numbers=[3, 9],
+        uncomputed_formulas=5,
+    )
     assert result == "published"
     with as_client(database, {"sub": "alice"}, read_only=True) as client:
         (document,) = rows(client, "select * from ingest.documents")
     assert document["hidden_characters"] == 7
+    assert document["uncomputed_formulas"] == 5
     assert document["unread_page_numbers"] == [3, 9]

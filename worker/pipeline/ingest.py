@@ -38,6 +38,8 @@ log = get_logger(__name__)
 PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
 #: The document names at most this many pages that could not be read.
 MAX_UNREAD_NAMED: Final = 1000
+#: More formulas without a value are not counted: each of very many sheets may have a million.
+MAX_FORMULAS_COUNTED: Final = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Ingest:
                     unread_pages=reading.unread_pages,
                     unread_page_numbers=reading.unread_page_numbers,
                     hidden_characters=reading.hidden_characters,
+                    uncomputed_formulas=reading.uncomputed_formulas,
                 )
         progress.report(stage="publishing", chunks_total=len(placed))
         self._publish(run, document, placed, aside, progress)
@@ -245,6 +248,7 @@ class _Reading:
         self.unread_pages = 0
         self.unread_page_numbers: list[int] = []
         self.hidden_characters = 0
+        self.uncomputed_formulas = 0
         self.first_title: str | None = None
 
     def chunks(self) -> Iterator[Chunk]:
@@ -257,6 +261,8 @@ class _Reading:
                 yield replace(chunk, ordinal=next(ordinals))
             self._note_unread(window.unread_pages)
             self.hidden_characters += window.hidden_characters
+            counted = self.uncomputed_formulas + window.uncomputed_formulas
+            self.uncomputed_formulas = min(counted, MAX_FORMULAS_COUNTED)
             self._progress.report(pages_done=window.pages_done)
 
     def _note_unread(self, pages: Sequence[int]) -> None:

@@ -6,13 +6,14 @@ from docmill.worker.settings.parts import EmbedderSettings, ExtractionSettings
 
 
 def extraction_limits(settings: ExtractionSettings, *, children: int) -> ExtractionLimits:
-    """What reading so many documents at a time may take."""
+    """What reading so many documents at a time may take, and what is read."""
     return ExtractionLimits(
         children=children,
         timeout_seconds=settings.parse_timeout_seconds,
         ocr_timeout_seconds=settings.ocr_timeout_seconds,
         memory_bytes=settings.parse_memory_bytes,
         max_characters=settings.max_document_characters,
+        word_comments=settings.word_comments,
     )
 
 

@@ -652,7 +652,7 @@ def _children_by_default() -> int:
 
 
 class ExtractionSettings(SettingsPart):
-    """Limits on reading documents."""
+    """Limits on reading documents, and what is read."""
 
     section = "extraction"
 
@@ -683,6 +683,11 @@ class ExtractionSettings(SettingsPart):
     )
     parse_memory_bytes: int = _setting(
         "The most memory for reading one window of a document.", 2048 * MIB, ge=256 * MIB
+    )
+    word_comments: bool = _setting(
+        "Read the comments of Word documents, each after its paragraph. Documents that were read "
+        "without them are then outdated.",
+        default=False,
     )
     spool_dir: Path = _setting(
         "Folder for downloads while they are read; needs O_TMPFILE (tmpfs, ext4 and xfs have it).",

@@ -46,7 +46,8 @@ PUBLISH: Final[LiteralString] = """
         %(job_id)s, %(token)s, %(sha256)s, %(pipeline)s, %(title)s, %(mime_type)s,
         %(page_count)s, %(unread_pages)s, %(hashes)s, %(pages_start)s, %(pages_end)s,
         %(locators)s, p_hidden_characters => %(hidden_characters)s,
-        p_unread_page_numbers => %(unread_page_numbers)s, p_quarantine => %(quarantine)s)
+        p_unread_page_numbers => %(unread_page_numbers)s, p_quarantine => %(quarantine)s,
+        p_uncomputed_formulas => %(uncomputed_formulas)s)
 """
 PUBLISH_UNCHANGED: Final[LiteralString] = """
     select ingest_private.publish_unchanged(%(job_id)s, %(token)s, %(sha256)s, %(pipeline)s)
@@ -83,6 +84,7 @@ class PublishedDocument:
     unread_pages: int
     unread_page_numbers: Sequence[int]  #: the first ones
     hidden_characters: int
+    uncomputed_formulas: int  #: that the file has no value for
 
 
 class HalfVector:

@@ -47,6 +47,7 @@ def test_chunks_as_json(tmp_path: Path) -> None:
         "page_count": None,
         "unread_pages": [],
         "hidden_characters": 1,
+        "uncomputed_formulas": 0,
     }
 
 

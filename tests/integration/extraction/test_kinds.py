@@ -1,10 +1,13 @@
 """Every kind of document, read by a real child."""
 
+import io
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from email.message import EmailMessage
 from pathlib import Path
 
+import docx
 import pytest
 
 from docmill.worker.errors import JobError
@@ -12,7 +15,13 @@ from docmill.worker.extraction import GuardedExtractor
 from docmill.worker.extraction.shared import profiles
 from docmill.worker.models import Element
 from tests.integration.extraction import documents, ole
-from tests.integration.extraction.conftest import assert_nothing_left, code_of, read_document
+from tests.integration.extraction.conftest import (
+    Document,
+    assert_nothing_left,
+    code_of,
+    limited,
+    read_document,
+)
 from tests.support.xlsb import make_xlsb
 
 Store = Callable[[str, bytes], Path]
@@ -37,6 +46,31 @@ def test_word(extractor: GuardedExtractor, store: Store):
     assert body.category == "NarrativeText"
     assert (table.category, table.text) == ("Table", "Team | Wins\nBlues | 1")
     assert set(table.metadata) == {"text_as_html"}
+
+
+def test_comments_of_word_are_read_by_a_setting_also_of_an_attached_file(
+    extractor: GuardedExtractor, store: Store
+):
+    document = docx.Document()
+    runs = document.add_paragraph("Sales rose.").runs
+    document.add_comment(runs, text="Which year?", author="Ada")
+    out = io.BytesIO()
+    document.save(out)
+    message = EmailMessage()
+    message.add_attachment(out.getvalue(), maintype="application", subtype="x", filename="a.docx")
+    without, comment = ["Sales rose."], ["[comment by Ada] Which year?"]
+    paths = store("a.docx", out.getvalue()), store("a.eml", b"Subject: s\n" + bytes(message))
+    assert not any(comment[0] in text_of(read_document(extractor, path)) for path in paths)
+    version = extractor.version("a.docx")
+    with limited(extractor, word_comments=True):
+        assert text_of(read_document(extractor, paths[0])) == without + comment
+        assert comment[0] in text_of(read_document(extractor, paths[1]))
+        assert extractor.offer.extras[-1] == "comments"
+        assert extractor.version("a.docx") == f"{version}+comments"
+
+
+def text_of(document: Document) -> list[str]:
+    return [element.text for element in document.elements]
 
 
 def test_word_with_macros(extractor: GuardedExtractor, store: Store):
@@ -264,8 +298,6 @@ _EXPECTED_CODES = {
     "loremipsum-flat.pdf": _without(profiles.OCR, "empty_document"),
     "password.pdf": "encrypted",
     "password_protected.xlsx": "encrypted",
-    "simple.odt": _without(profiles.PANDOC),
-    "winter-sports.epub": _without(profiles.PANDOC),
 }
 
 

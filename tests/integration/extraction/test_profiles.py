@@ -161,7 +161,6 @@ def test_what_pandoc_reads(extractor: GuardedExtractor, tmp_path: Path) -> None:
     assert_nothing_left(extractor)
 
 
-@needs_pandoc
 @pytest.mark.parametrize(
     ("make", "mime_type"),
     [
@@ -182,8 +181,9 @@ def test_books_and_texts_of_opendocument(
     ]
 
 
-@needs_pandoc
-def test_what_pandoc_cannot_read_is_corrupt(extractor: GuardedExtractor, tmp_path: Path) -> None:
+def test_a_book_or_text_without_its_parts_is_corrupt(
+    extractor: GuardedExtractor, tmp_path: Path
+) -> None:
     path = tmp_path / "a.odt"
     path.write_bytes(
         documents.zipped({"mimetype": b"application/vnd.oasis.opendocument.text", "x": b""})

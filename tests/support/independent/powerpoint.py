@@ -10,6 +10,7 @@ from collections.abc import Iterator
 _NUMBER = re.compile(r"ppt/slides/slide(\d+)\.xml")
 #: The parts of a chart that hold its text; the others say how it looks.
 _CHART_TEXTS = ("t", "v")
+_SHAPES = ("sp", "grpSp", "graphicFrame", "pic")
 
 
 def letters(data: bytes) -> str:
@@ -19,9 +20,13 @@ def letters(data: bytes) -> str:
 
 
 def _texts(package: zipfile.ZipFile) -> Iterator[str]:
+    presentation = ET.fromstring(package.read("ppt/presentation.xml"))
+    size = next(node for node in presentation.iter() if _local(node) == "sldSz")
     slides = sorted(filter(_NUMBER.fullmatch, package.namelist()), key=_number)
     for slide in slides:
-        yield from _paragraphs(ET.fromstring(package.read(slide)))
+        root = ET.fromstring(package.read(slide))
+        _drop_unseen(root, size)
+        yield from _paragraphs(root)
         for target in _targets(package, slide):
             if "/charts/chart" in target:
                 yield from _words(ET.fromstring(package.read(target)))
@@ -29,6 +34,34 @@ def _texts(package: zipfile.ZipFile) -> Iterator[str]:
                 yield from _points(ET.fromstring(package.read(target)))
             elif "/notesSlides/" in target:
                 yield from _notes(ET.fromstring(package.read(target)))
+
+
+def _drop_unseen(node: ET.Element, size: ET.Element) -> None:
+    """Remove shapes that are hidden, and those that lie outside the slide."""
+    for shape in list(node):
+        if _local(shape) not in _SHAPES:
+            _drop_unseen(shape, size)
+        elif _is_hidden(shape) or (_local(node) == "spTree" and _is_outside(shape, size)):
+            node.remove(shape)
+        else:
+            _drop_unseen(shape, size)
+
+
+def _is_hidden(shape: ET.Element) -> bool:
+    named = next((inner for inner in shape.iter() if _local(inner) == "cNvPr"), None)
+    return named is not None and named.get("hidden") in ("1", "true")
+
+
+def _is_outside(shape: ET.Element, size: ET.Element) -> bool:
+    place = next((inner for inner in shape.iter() if _local(inner) == "xfrm"), None)
+    if place is None or len(place) < 2:
+        return False
+    offset, extent = place[0], place[1]
+    for along, length in (("x", "cx"), ("y", "cy")):
+        start = int(offset.get(along, "0"))
+        if start + int(extent.get(length, "0")) < 0 or start > int(size.get(length, "0")):
+            return True
+    return False
 
 
 def _number(name: str) -> int:

@@ -3,8 +3,11 @@
 import base64
 import io
 import mailbox
+import re
+from collections import Counter
 from email.message import EmailMessage
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -16,8 +19,9 @@ from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
-from tests.support.independent.mail import letters
+from tests.support.independent.mail import all_letters, letters
 from tests.support.languages import pairs, prose
+from tests.support.mail_documents import random_mail
 
 use_blank_sentence_splitter()
 
@@ -242,3 +246,21 @@ def test_an_encrypted_part_is_counted_and_not_read() -> None:
     parts = list(reading.parts)
     assert [part.has_text for part in parts if isinstance(part, PageEnd)] == [True, False]
     assert not any("hIwDY" in part.text for part in parts if isinstance(part, Element))
+
+
+def words_in(text: str) -> list[str]:
+    return re.findall(r"q\d+[a-z]", text)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(min_value=0))
+def test_each_word_that_a_mail_program_shows_is_read_once_in_order(seed: int) -> None:
+    made = random_mail(Random(seed))
+    assert words_in(text(made.data)) == made.shown
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(min_value=0))
+def test_the_parser_of_the_standard_library_agrees_with_who_wrote_the_message(seed: int) -> None:
+    made = random_mail(Random(seed))
+    assert Counter(words_in(all_letters(made.data))) == Counter(made.shown)

@@ -56,13 +56,13 @@ def test_lines_become_items_in_order():
         HEADER,
         element(category="Title", depth=0, page=1),
         {"page": 1, "read": True},
-        {"page": 3, "read": False},
+        {"page": 3, "read": False, "uncomputed": 7},
         {"end": True},
     ) == [
         Header("text/plain", 3, None),
         Element("Title", "a", page=1, depth=0),
         PageEnd(1, has_text=True),
-        PageEnd(3, has_text=False),
+        PageEnd(3, has_text=False, uncomputed_formulas=7),
         End(),
     ]
 
@@ -203,6 +203,7 @@ def test_bytes_may_be_cut_anywhere():
         [HEADER, chunk(ordinal=3)],
         [HEADER, summary(title="x" * 301)],
         [HEADER, summary(hidden_characters=-1)],
+        [HEADER, {"page": 1, "read": True, "uncomputed": -1}],
         [HEADER, summary(state=None)],
         [HEADER, summary(state="a b")],
         [HEADER, summary(state="a" * (protocol.MAX_STATE_CHARACTERS + 1))],

@@ -1,6 +1,9 @@
 """RTF as Word and WordPad write it, with code pages that the document names."""
 
 import io
+import re
+from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,9 @@ from hypothesis import strategies as st
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.models import Element
+from tests.support.independent import rtf
 from tests.support.languages import SENTENCES, prose
+from tests.support.rtf_documents import random_rtf
 
 #: By language: the encoding, Windows' code page, and the character set of a font.
 PAGES = {
@@ -30,14 +35,14 @@ PAGES = {
 }
 
 
-def elements(rtf: str) -> list[Element]:
-    kind, reading = open_reading(Source(io.BytesIO(rtf.encode("latin-1")), "a.rtf"))
+def elements(written: str) -> list[Element]:
+    kind, reading = open_reading(Source(io.BytesIO(written.encode("latin-1")), "a.rtf"))
     assert kind == "application/rtf"
     return [part for part in reading.parts if isinstance(part, Element)]
 
 
-def shown(rtf: str) -> str:
-    return "\n".join(element.text for element in elements(rtf))
+def shown(written: str) -> str:
+    return "\n".join(element.text for element in elements(written))
 
 
 def in_bytes(text: str, encoding: str) -> str:
@@ -167,3 +172,21 @@ def test_of_an_embedded_object_its_picture_in_words_is_read() -> None:
     embedded = r"{\object\objemb{\*\objclass Word}{\*\objdata 0105}{\result {word1x}}}"
     rtf = rf"{{\rtf1 before {embedded} after}}"
     assert shown(rtf) == "before word1x after"
+
+
+def words_in(text: str) -> list[str]:
+    return re.findall(r"q\d+[a-z]", text)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(min_value=0))
+def test_each_word_that_word_shows_is_read_once_in_order_and_no_other(seed: int) -> None:
+    document = random_rtf(Random(seed))
+    assert words_in(shown(document.data.decode("cp1252"))) == document.shown
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(min_value=0))
+def test_an_independent_reader_agrees_with_who_wrote_the_file(seed: int) -> None:
+    document = random_rtf(Random(seed))
+    assert Counter(words_in(rtf.letters(document.data))) == Counter(document.shown)

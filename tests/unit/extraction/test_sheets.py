@@ -2,25 +2,35 @@
 
 import io
 import re
+import struct
 import zipfile
 from collections import Counter
+from contextlib import suppress
+from email.message import EmailMessage
 from random import Random
 from typing import Any
 
 import openpyxl
 import pytest
+import python_calamine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.chart import BarChart, Reference
 
 from docmill.worker.extraction.child.kinds.base import Source
-from docmill.worker.extraction.child.kinds.ooxml.number_formats import format_of
+from docmill.worker.extraction.child.kinds.ooxml.binary_sheets import rows_of_binary, sheets_of
+from docmill.worker.extraction.child.kinds.ooxml.cells import Book
+from docmill.worker.extraction.child.kinds.ooxml.number_formats import format_of, plain
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.extraction.shared import media_types
+from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 from tests.integration.extraction.ole import make_xls
 from tests.support.independent import excel
-from tests.support.xlsb import make_xlsb
+from tests.support.xlsb import Cell, Shape, Styled, make_xlsb
+
+use_blank_sentence_splitter()
 
 
 def elements_of(data: bytes) -> list[Element]:
@@ -111,9 +121,27 @@ def test_cells_are_shown_in_their_formats() -> None:
     assert texts_of(book) == ["Share | Price | Number | Paid\n25.6% | 1,234.50 € | 01234 | TRUE"]
 
 
-def test_a_formula_that_nobody_has_computed_stands_for_its_value() -> None:
+def test_a_formula_that_nobody_has_computed_stands_for_its_value_and_is_counted() -> None:
     book = book_of(["a", "b"], [1, "=SUM(A2:A2)"])
-    assert texts_of(book) == ["a | b\n1 | =SUM(A2:A2)"]
+    book.create_sheet("Empty")
+    book.create_sheet("Two").append(["=1+1", "=2+2"])
+    assert texts_of(book)[0] == "a | b\n1 | =SUM(A2:A2)"
+    message = EmailMessage()
+    message.add_attachment(written(book), maintype="application", subtype="x", filename="a.xlsx")
+    assert uncomputed(written(book)) == [1, 0, 2]
+    assert uncomputed(b"Subject: s\n" + bytes(message)) == [0, 3]
+
+
+def uncomputed(data: bytes) -> list[int]:
+    _media_type, reading = open_reading(Source(io.BytesIO(data), "a.eml"))
+    return [part.uncomputed_formulas for part in reading.parts if isinstance(part, PageEnd)]
+
+
+def test_a_formula_whose_value_is_an_empty_text_is_computed() -> None:
+    value = b'<c r="A1" t="str"><f>IF(B1,1,"")</f><v></v></c>'
+    data = with_sheet(written(book_of([1, 2])), b'<c r="A1" t="n"><v>1</v></c>', value)
+    assert [element.text for element in elements_of(data)] == ["2"]
+    assert uncomputed(data) == [0]
 
 
 def test_what_is_hidden_by_hand_is_not_read_and_what_a_filter_hides_is() -> None:
@@ -172,6 +200,56 @@ def test_a_binary_workbook_is_read_without_its_hidden_sheets() -> None:
         "Stock",
         "Article | Pieces\nAnvil | 19.5\nBellows | 23",
     ]
+
+
+def test_a_binary_workbook_is_shown_in_its_formats_without_what_is_hidden() -> None:
+    rows: list[list[Cell]] = [
+        ["Share", "Price", "Secret", "Number", "Paid", "Sum"],
+        [Styled(0.256, 1), Styled(1234.5, 2), "x", Styled(1234, 3), Styled(45000, 4), -7],
+        [Styled(0.5, 1), 2.25, "y", True, Styled(-45, 2), 1e10],
+        ["hidden", "row"],
+    ]
+    formats = ["0.0%", '#,##0.00 "€"', "00000", "dd.mm.yyyy"]
+    shape = Shape(hidden_rows=[3], hidden_columns=[2])
+    data = make_xlsb({"Sheet1": rows}, formats=formats, shape=shape)
+    (table,) = elements_of(data)
+    assert table.text.split("\n") == [
+        "Share | Price | Number | Paid | Sum",
+        "25.6% | 1,234.50 € | 01234 | 15.03.2023 | -7",
+        "50.0% | 2.25 | TRUE | -45.00 € | 10000000000",
+    ]
+    merged = [["Region", "Town"], ["North", "A"], ["", "B"]]
+    data = make_xlsb({"Sheet1": merged}, shape=Shape(merged=[(1, 2, 0, 0)]))
+    assert [one.text for one in elements_of(data)] == ["Region | Town\nNorth | A\nNorth | B"]
+
+
+_VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=9),
+    st.integers(-(10**12), 10**12).map(float),
+    st.floats(-1e9, 1e9).filter(lambda number: abs(number) > 1e-3),
+)
+NO_BOOK = Book(["a"], [], from_1904=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(_VALUES, min_size=2, max_size=4), min_size=1, max_size=5))
+def test_another_reader_of_binary_workbooks_finds_the_same_values(rows: list[list[Cell]]) -> None:
+    data = make_xlsb({"Sheet1": rows})
+    package = zipfile.ZipFile(io.BytesIO(data))
+    (sheet,) = sheets_of(package)
+    found = [cells for _row, cells in rows_of_binary(package.read(sheet.path), NO_BOOK)]
+    other = python_calamine.load_workbook(io.BytesIO(data)).get_sheet_by_name("Sheet1").to_python()
+    assert [list((cells or {}).values()) for cells in found] == [
+        [plain(value) if isinstance(value, int | float) else value for value in row if value != ""]
+        for row in other
+    ]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_as_records_or_refused(data: bytes) -> None:
+    with suppress(struct.error, IndexError):
+        assert isinstance(list(rows_of_binary(data, NO_BOOK)), list)
 
 
 class Sheet:

@@ -3,9 +3,13 @@
 import io
 import re
 import zipfile
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pptx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Emu, Inches
@@ -16,6 +20,7 @@ from docmill.worker.extraction.shared import media_types
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 from tests.support.independent import powerpoint
+from tests.support.slide_documents import random_slides
 
 use_blank_sentence_splitter()
 
@@ -148,3 +153,21 @@ def test_an_independent_reader_finds_no_letter_more() -> None:
     data = written(make_deck())
     read = "".join(element.text for element in elements_of(data))
     assert sorted(re.findall(r"\w", read)) == sorted(re.findall(r"\w", powerpoint.letters(data)))
+
+
+def words_in(text: str) -> list[str]:
+    return re.findall(r"q\d+[a-z]", text)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(min_value=0))
+def test_each_word_that_a_slide_shows_is_read_once_in_order_and_no_other(seed: int) -> None:
+    deck = random_slides(Random(seed))
+    assert words_in("\n".join(element.text for element in elements_of(deck.data))) == deck.shown
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(min_value=0))
+def test_an_independent_reader_agrees_with_who_wrote_the_slides(seed: int) -> None:
+    deck = random_slides(Random(seed))
+    assert Counter(words_in(powerpoint.letters(deck.data))) == Counter(deck.shown)

@@ -21,8 +21,9 @@ from tests.support.word_documents import random_document
 use_blank_sentence_splitter()
 
 
-def elements_of(data: bytes, name: str = "a.docx") -> list[Element]:
-    _media_type, reading = open_reading(Source(io.BytesIO(data), name))
+def elements_of(data: bytes, name: str = "a.docx", *, with_comments: bool = False) -> list[Element]:
+    source = Source(io.BytesIO(data), name, word_comments=with_comments)
+    _media_type, reading = open_reading(source)
     return [part for part in reading.parts if isinstance(part, Element)]
 
 
@@ -244,3 +245,22 @@ def test_a_chart_is_read_once_however_often_it_is_referred_to() -> None:
     drawing = f"<w:r><w:drawing><c:chart xmlns:c='{space}' r:id='chart'/></w:drawing></w:r>"
     text = text_of(package(f"<w:p>{drawing * 2_000}</w:p>", {"chart": chart}))
     assert text.count("499z") == 1
+
+
+def test_comments_follow_their_paragraph_if_they_are_wanted() -> None:
+    one = "<w:comment w:id='{}' w:author='{}'>" + paragraph("{}") + "</w:comment>"
+    comments = one.format(3, "Ada  L.", "Which year?") + one.format(4, "", "Of nothing.")
+    comments += one.format(5, "", "Why?")
+    reference = "<w:r><w:commentReference w:id='{}'/></w:r>"
+    body = (
+        f"<w:p><w:r><w:t>Sales rose.</w:t></w:r>{reference.format(3)}{reference.format(3)}</w:p>"
+        f"<w:tbl><w:tr><w:tc><w:p><w:r><w:t>Cell</w:t></w:r>{reference.format(5)}</w:p></w:tc>"
+        f"</w:tr></w:tbl><w:del>{reference.format(4)}</w:del>"
+    )
+    data = package(body, {"comments": f"<w:comments {W}>{comments}</w:comments>"})
+    assert [element.text for element in elements_of(data)] == ["Sales rose.", "Cell"]
+    assert [element.text for element in elements_of(data, with_comments=True)] == [
+        "Sales rose.",
+        "[comment by Ada L.] Which year?",
+        "Cell [comment] Why?",
+    ]

@@ -11,6 +11,7 @@ MAX_UNPACKED_BYTES = 500 * 1024 * 1024
 MAX_RATIO = 200
 #: Small files of repetitive XML may pack better than that, and are harmless.
 RATIO_FREE_BYTES = 20 * 1024 * 1024
+_MANIFEST = "META-INF/manifest.xml"
 #: Fixed part of the header that precedes an entry's data.
 _LOCAL_HEADER_BYTES = 30
 
@@ -31,6 +32,16 @@ def check_archive(file: BinaryIO) -> None:
     _check_sizes(entries)
     _check_overlaps(entries)
     if any(entry.flag_bits & 1 for entry in entries):
+        raise JobError("encrypted")
+    file.seek(0)
+
+
+def check_unlocked(file: BinaryIO) -> None:
+    """Raise JobError for a book or OpenDocument that is encrypted."""
+    with zipfile.ZipFile(file) as archive:
+        names = set(archive.namelist())
+        manifest = _MANIFEST in names and archive.read(_MANIFEST)
+    if "META-INF/rights.xml" in names or (manifest and b"encryption-data" in manifest):
         raise JobError("encrypted")
     file.seek(0)
 

@@ -144,7 +144,8 @@ def _write(
 
 def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source:
     if request.limits.may_start_program:
-        return convert.converted(request, file, list(readable))
+        source = convert.converted(request, file, list(readable))
+        return replace(source, word_comments=request.word_comments)
     return Source(
         file=file,
         file_name=request.file_name,
@@ -153,6 +154,7 @@ def _source(request: Request, file: BinaryIO, readable: Sequence[str]) -> Source
         window=request.window,
         context=json.loads(request.context) if request.context else {},
         media_type=request.media_type if request.window is not None else "",
+        word_comments=request.word_comments,
     )
 
 

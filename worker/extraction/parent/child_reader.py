@@ -68,6 +68,7 @@ class Task:
     state: str = ""  #: with chunking: what the previous window left open
     header: Header | None = None  #: with a window: of the document
     lines: Sequence[RawLines] | None = None  #: with chunking: the lines that another child has read
+    word_comments: bool = False  #: see ExtractionLimits
 
     def of_lines(self, lines: Sequence[RawLines]) -> "Task":
         """A task to chunk the same window, from the lines that another child has read."""
@@ -152,6 +153,7 @@ class Child:
             window=task.window,
             context=task.context,
             chunking=task.chunking,
+            word_comments=task.word_comments,
         )
         if task.state:
             Path(self._folder, STATE_FILE).write_text(task.state)

@@ -41,7 +41,7 @@ from docmill.worker.ports import KeptWindows, StopCheck
 from docmill.worker.tracing import Span
 
 #: A number. Raise it when the elements of an unchanged file change; documents are then read again.
-EXTRACTION_VERSION = "7"
+EXTRACTION_VERSION = "8"
 #: One of this many children is reserved for owners who have no document being read.
 _RESERVED_SHARE = 3
 #: With less free memory than this, no more children than cores are started. Most children need a
@@ -55,9 +55,13 @@ _HELD_PER_CHILD = 2
 OCR_MEMORY_BYTES = 1536 * 1024 * 1024
 
 
+#: The name, among extras, of reading the comments of Word documents.
+_COMMENTS = "comments"
+
+
 @dataclass(frozen=True)
 class ExtractionLimits:
-    """Limits on reading documents."""
+    """Limits on reading documents, and what is read."""
 
     children: int  #: windows read at the same time
     timeout_seconds: float = 300  #: CPU time of all children that read one document
@@ -65,6 +69,7 @@ class ExtractionLimits:
     memory_bytes: int = 2048 * 1024 * 1024  #: of one child, in addition to what it shares
     max_characters: int = 50_000_000  #: of one document
     ocr_timeout_seconds: float = 1800  #: like `timeout_seconds`, for pages that are pictures
+    word_comments: bool = False  #: comments of Word documents are read
 
     def for_profile(self, profile: str) -> "ExtractionLimits":
         """Limits of a document that a child of this kind reads."""
@@ -166,14 +171,15 @@ class GuardedExtractor:
 
         So a document with unread pages is read again after the extra `ocr` was installed.
         """
-        return "+".join(
-            filter(None, [EXTRACTION_VERSION, *profiles.available(), name_hint(file_name)])
-        )
+        return "+".join(filter(None, [EXTRACTION_VERSION, *self._extras(), name_hint(file_name)]))
 
     @property
     def offer(self) -> Offer:
         """How this process reads files; the part of `version` that does not depend on the name."""
-        return Offer(int(EXTRACTION_VERSION), int(CHUNKING_VERSION), profiles.available())
+        return Offer(int(EXTRACTION_VERSION), int(CHUNKING_VERSION), self._extras())
+
+    def _extras(self) -> tuple[str, ...]:
+        return (*profiles.available(), *([_COMMENTS] if self._limits.word_comments else []))
 
     @property
     def isolation(self) -> dict[str, Any]:
@@ -209,7 +215,7 @@ class GuardedExtractor:
         document = _Document(owner, self._limits)
         with ordered_windows(
             partial(self._read, document),
-            Task(path, file_name),
+            Task(path, file_name, word_comments=self._limits.word_comments),
             check=check,
             kept=kept,
             characters=document.characters,

@@ -20,6 +20,7 @@ from docmill.worker.extraction.shared.protocol import (
     MAX_CHUNK_LINKS,
     MAX_CONTEXT_BYTES,
     MAX_ELEMENT_CHARACTERS,
+    MAX_FORMULAS,
     MAX_HEADING_CHARACTERS,
     MAX_HEADINGS,
     MAX_LINE_BYTES,
@@ -156,7 +157,7 @@ class ResultLines:
             return _chunk(_mapping(message["chunk"]))
         if kind == "summary" and len(message) == 1:
             return _summary(_mapping(message["summary"]))
-        if message.keys() - {"problem"} == {"page", "read"}:
+        if message.keys() - {"problem", "uncomputed"} == {"page", "read"}:
             return self._page_end(message, header)
         if message != {"end": True}:
             _refuse("unknown line")
@@ -169,7 +170,8 @@ class ResultLines:
             _refuse("page")
         self._last_page = page
         problem = _text(message.get("problem", ""), MAX_LINE_BYTES)
-        return PageEnd(page, read, _without_secrets(problem))
+        uncomputed = _integer(message.get("uncomputed", 0), 0, MAX_FORMULAS)
+        return PageEnd(page, read, _without_secrets(problem), uncomputed)
 
 
 def _without_secrets(detail: str) -> str:

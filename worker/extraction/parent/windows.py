@@ -49,11 +49,13 @@ class _Open:
         self._elements: list[Element] = []
         self._chunks: list[Chunk] = []
         self._unread: list[int] = []
+        self._uncomputed = 0
         self._summaries: list[Summary] = []
 
     @property
     def holds_something(self) -> bool:
-        return bool(self._elements or self._chunks or self._unread or self._summaries)
+        parts = (self._elements, self._chunks, self._unread, self._summaries)
+        return any(parts) or self._uncomputed > 0
 
     def add(self, part: WindowPart) -> None:
         match part:
@@ -65,8 +67,9 @@ class _Open:
                 self.size += size_of(part)
             case Summary():
                 self._summaries.append(part)
-            case PageEnd(number, has_text):
-                self._unread += [] if has_text else [number]
+            case PageEnd():
+                self._unread += [] if part.has_text else [part.number]
+                self._uncomputed += part.uncomputed_formulas
 
     def closed(self, pages_done: int) -> Window:
         hidden = sum(count_hidden(element.text) for element in self._elements)
@@ -76,6 +79,7 @@ class _Open:
             chunks=self._chunks,
             pages_done=pages_done,
             unread_pages=self._unread,
+            uncomputed_formulas=self._uncomputed,
             hidden_characters=hidden + sum(said.hidden_characters for said in self._summaries),
             title=next(titles, None),
         )

@@ -25,8 +25,12 @@ def part_line(part: WindowPart) -> bytes:
     if isinstance(part, Summary):
         return encode({"summary": vars(part)}) + b"\n"
     if isinstance(part, PageEnd):
-        problem = {"problem": part.problem} if part.problem else {}
-        return encode({"page": part.number, "read": part.has_text, **problem}) + b"\n"
+        message: JsonObject = {"page": part.number, "read": part.has_text}
+        if part.problem:
+            message["problem"] = part.problem
+        if part.uncomputed_formulas:
+            message["uncomputed"] = part.uncomputed_formulas
+        return encode(message) + b"\n"
     element = {
         "category": part.category,
         "text": part.text,

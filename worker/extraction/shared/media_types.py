@@ -28,6 +28,7 @@ XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 XLS = "application/vnd.ms-excel"
 PDF = "application/pdf"
 EML, MSG = "message/rfc822", "application/vnd.ms-outlook"
+EPUB, ODT = "application/epub+zip", "application/vnd.oasis.opendocument.text"
 MBOX, CALENDAR = "application/mbox", "text/calendar"
 
 _TEXT_NAMES = {

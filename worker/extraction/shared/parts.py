@@ -16,6 +16,7 @@ class PageEnd:
     #: The place where docmill's own code failed, for the log; the page then has its text without
     #: structure.
     problem: str = ""
+    uncomputed_formulas: int = 0  #: that the file has no value for
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ PROGRAMS = frozenset({PANDOC, OFFICE})
 _OPENDOCUMENT = "application/vnd.oasis.opendocument"
 #: The types that pandoc reads, with its own names.
 PANDOC_FORMATS = {
-    "application/epub+zip": "epub",
-    f"{_OPENDOCUMENT}.text": "odt",
     "text/x-rst": "rst",
     "text/x-org": "org",
 }

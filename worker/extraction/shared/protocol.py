@@ -27,6 +27,8 @@ MAX_NAME_CHARACTERS = 500
 MAX_LINKS_CHARACTERS = 2_000
 MAX_PAGES = 1_000_000
 MAX_WINDOWS = 300
+#: The most formulas without a value that are counted on one sheet.
+MAX_FORMULAS = 1_000_000
 #: Longest context that the first child may pass on to the children that read the other windows.
 MAX_CONTEXT_BYTES = 8_000
 #: Longest text of one chunk. OpenAI's longest token has 128 characters, all of them blanks.
@@ -109,6 +111,7 @@ class Request:
     window: tuple[int, int | None] | None = None  #: where it begins and ends; None: the first one
     context: str = ""  #: with a window: facts about the whole document from the first child
     chunking: Chunking | None = None  #: None: return elements
+    word_comments: bool = False  #: comments of Word documents are read
 
 
 def encode(message: JsonObject) -> bytes:

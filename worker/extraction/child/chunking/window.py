@@ -52,4 +52,9 @@ def parts_of_lines(file: BinaryIO) -> Iterator[ReadPart]:
         if "element" in message:
             yield Element(**message["element"])
         else:
-            yield PageEnd(message["page"], message["read"], message.get("problem", ""))
+            yield PageEnd(
+                message["page"],
+                message["read"],
+                message.get("problem", ""),
+                message.get("uncomputed", 0),
+            )

@@ -10,6 +10,7 @@ from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Readi
 from docmill.worker.extraction.child.kinds.pdf.scans import has_pictures_of_text
 from docmill.worker.extraction.shared import media_types, profiles
 from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.extraction.shared.protocol import MAX_FORMULAS
 from docmill.worker.models import Element
 
 #: Mail in mail in mail is read; files inside the last one are not.
@@ -84,8 +85,7 @@ class Attached:
         yield from (replace(element, page=1) for element in body)
         yield PageEnd(1, has_text=True)
         for number, part in enumerate(self._parts, start=2):
-            was_read = yield from self._read(part, number)
-            yield PageEnd(number, has_text=was_read)
+            yield (yield from self._read(part, number))
 
     def _inner(self, part: Part) -> Source:
         return Source(
@@ -94,6 +94,7 @@ class Attached:
             nesting=self._source.nesting + 1,
             budget=self._source.budget,
             profile=self._source.profile,
+            word_comments=self._source.word_comments,
         )
 
     def _shows_pictures(self, inner: Source) -> bool:
@@ -113,29 +114,30 @@ class Attached:
                 return False
         return False
 
-    def _read(self, part: Part, number: int) -> Generator[Element, None, bool]:
-        """Elements of one file; returns whether all of it was read. A failure affects only it."""
+    def _read(self, part: Part, number: int) -> Generator[Element, None, PageEnd]:
+        """Elements of one file; returns the end of its page. A failure affects only it."""
+        unread = PageEnd(number, has_text=False)
         source = self._source
         if part.data is None or source.nesting >= _MAX_NESTING or not source.budget.take():
-            return False
+            return unread
         try:
             return (yield from self._named(part, number))
         except MemoryError:
             raise
         except JobError as error:
             # An empty file is not an unread file.
-            return error.code == "empty_document"
+            return replace(unread, has_text=error.code == "empty_document")
         except Exception:  # parsers raise whatever they like
-            return False
+            return unread
 
-    def _named(self, part: Part, number: int) -> Generator[Element, None, bool]:
-        """The file's elements under a title with its name. Returns whether all pages have text."""
+    def _named(self, part: Part, number: int) -> Generator[Element, None, PageEnd]:
+        """The file's elements under a title with its name. Returns the end of its page."""
         media_type, reading = self._open_part(self._inner(part))
-        unread = False
+        ends: list[PageEnd] = []
         is_first = True
         for found in reading.parts:
             if isinstance(found, PageEnd):
-                unread = unread or not found.has_text
+                ends.append(found)
                 continue
             if is_first:
                 yield Element("Title", part.name, page=number, depth=_NAME_DEPTH)
@@ -143,7 +145,7 @@ class Attached:
             depth = None if found.depth is None else found.depth + _NAME_DEPTH + 1
             metadata = {**found.metadata, "page_name": _place(part.name, found, media_type)}
             yield replace(found, page=number, depth=depth, metadata=metadata)
-        return not unread
+        return joined_ends(number, ends)
 
 
 def _place(name: str, element: Element, media_type: str) -> str:
@@ -152,6 +154,15 @@ def _place(name: str, element: Element, media_type: str) -> str:
     if inner is None and element.page is not None and media_type not in _UNPAGED:
         inner = f"page {element.page}"
     return f"{name}, {inner}" if inner else name
+
+
+def joined_ends(number: int, ends: Iterable[PageEnd]) -> PageEnd:
+    """One end for all pages of a file inside a file."""
+    uncomputed, has_text = 0, True
+    for end in ends:
+        uncomputed += end.uncomputed_formulas
+        has_text = has_text and end.has_text
+    return PageEnd(number, has_text, uncomputed_formulas=min(uncomputed, MAX_FORMULAS))
 
 
 def joined(readings: Iterable[Reading]) -> Iterator[Element]:

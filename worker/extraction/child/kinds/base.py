@@ -37,6 +37,7 @@ class Source:
     profile: str = profiles.PLAIN  #: what the process that reads it may do
     nesting: int = 0  #: 0: the document itself; above: a file inside a file
     budget: PartsBudget = field(default_factory=PartsBudget)
+    word_comments: bool = False  #: comments of Word documents are read
 
     def wanted(self, starts: Sequence[int]) -> list[Bounds]:
         """The windows to read, in a file whose windows begin at these places."""

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from io import BytesIO
 
-from docmill.worker.extraction.child.kinds.attachments import OpenPart
+from docmill.worker.extraction.child.kinds.attachments import OpenPart, joined_ends
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
 from docmill.worker.extraction.child.kinds.mail import read_eml
 from docmill.worker.extraction.shared import media_types, profiles
@@ -59,18 +59,17 @@ def _messages(
     data: bytes, bounds: list[tuple[int, int]], source: Source, open_part: OpenPart
 ) -> Iterator[Element | PageEnd]:
     for number, place in enumerate(bounds, start=1):
-        was_read = yield from _read(_message(data, place, source), number, open_part)
-        yield PageEnd(number, has_text=was_read)
+        yield (yield from _read(_message(data, place, source), number, open_part))
 
 
-def _read(message: Source, number: int, open_part: OpenPart) -> Generator[Element, None, bool]:
-    """Elements of one message. Returns whether all of it was read."""
-    was_read = True
+def _read(message: Source, number: int, open_part: OpenPart) -> Generator[Element, None, PageEnd]:
+    """Elements of one message. Returns the end of its page: whether all of it was read."""
+    ends: list[PageEnd] = []
     try:
         reading = read_eml(message, open_part)
         for found in reading.parts:
             if isinstance(found, PageEnd):
-                was_read = was_read and found.has_text
+                ends.append(found)
                 continue
             inner = found.metadata.get("page_name")
             name = ", ".join(filter(None, [reading.title or f"message {number}", inner]))
@@ -78,5 +77,5 @@ def _read(message: Source, number: int, open_part: OpenPart) -> Generator[Elemen
     except MemoryError:
         raise
     except Exception:  # parsers raise whatever they like
-        return False
-    return was_read
+        ends.append(PageEnd(number, has_text=False))
+    return joined_ends(number, ends)

@@ -1,19 +1,17 @@
 """Word, PowerPoint and Excel of 2007 and later; Excel of before."""
 
-import datetime as dt
 import email
 import email.policy
 import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, groupby, islice
 from typing import Any, BinaryIO
 
 import openpyxl
-import python_calamine
 import xlrd  # type: ignore[import-untyped]  # ships no types
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
@@ -21,6 +19,12 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.archive import check_archive
 from docmill.worker.extraction.child.kinds.attachments import OpenPart
 from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.ooxml.binary_sheets import (
+    BinarySheet,
+    binary_book,
+    rows_of_binary,
+    sheets_of,
+)
 from docmill.worker.extraction.child.kinds.ooxml.cells import (
     MAX_FILLED_COLUMNS,
     MAX_MERGED,
@@ -33,7 +37,6 @@ from docmill.worker.extraction.child.kinds.ooxml.cells import (
     rows_of,
     tail_of,
 )
-from docmill.worker.extraction.child.kinds.ooxml.number_formats import plain
 from docmill.worker.extraction.child.kinds.ooxml.package import plain_package
 from docmill.worker.extraction.child.kinds.ooxml.sheet_drawings import drawn_on
 from docmill.worker.extraction.child.kinds.partitioned import elements_of
@@ -42,6 +45,7 @@ from docmill.worker.extraction.child.kinds.slides import partition_slides
 from docmill.worker.extraction.child.kinds.tables import Figure
 from docmill.worker.extraction.child.kinds.word import ReadImported, partition_word
 from docmill.worker.extraction.shared.parts import PageEnd
+from docmill.worker.extraction.shared.protocol import MAX_FORMULAS
 from docmill.worker.models import Element
 
 _CORE_PROPERTIES = "docProps/core.xml"
@@ -69,7 +73,8 @@ def read_docx(source: Source, open_part: OpenPart) -> Reading:
     check_archive(source.file)
     title = _title(source.file)
     file = plain_package(source.file)
-    return Reading(elements_of(partition_word(file, _importer(source, open_part))), title=title)
+    found = partition_word(file, _importer(source, open_part), with_comments=source.word_comments)
+    return Reading(elements_of(found), title=title)
 
 
 def _importer(source: Source, open_part: OpenPart) -> ReadImported:
@@ -101,8 +106,14 @@ def _page_in(saved: bytes) -> bytes:
 
 def _inner(source: Source) -> Source:
     """The source for a file inside this one."""
-    nesting, profile = source.nesting + 1, source.profile
-    return Source(source.file, "", nesting=nesting, budget=source.budget, profile=profile)
+    return Source(
+        source.file,
+        "",
+        nesting=source.nesting + 1,
+        budget=source.budget,
+        profile=source.profile,
+        word_comments=source.word_comments,
+    )
 
 
 def read_pptx(source: Source) -> Reading:
@@ -153,12 +164,14 @@ def _shown_sheets(workbook: openpyxl.Workbook, numbers: range) -> Iterator[Eleme
     archive = workbook._archive  # noqa: SLF001 -- has no other name
     for number in numbers:
         sheet = workbook.worksheets[number - 1]
+        before = book.uncomputed
         if sheet.sheet_state == "visible":
             path = sheet._worksheet_path  # noqa: SLF001
             elements = chain(_elements_of_sheet(archive, path, book), drawn_on(archive, path))
             yield from _named(elements, number, sheet.title)
         # An empty sheet does not count as unread: new workbooks have some.
-        yield PageEnd(number, has_text=True)
+        uncomputed = min(book.uncomputed - before, MAX_FORMULAS)
+        yield PageEnd(number, has_text=True, uncomputed_formulas=uncomputed)
 
 
 def _elements_of_sheet(archive: zipfile.ZipFile, path: str, book: Book) -> Iterator[Element]:
@@ -264,45 +277,32 @@ def _value_of_xls(cell: Any, formats: Book) -> str:
     if cell.ctype in (xlrd.XL_CELL_DATE, xlrd.XL_CELL_NUMBER):
         return Figure(formats.format(cell.xf_index or 0)(cell.value))
     if cell.ctype == xlrd.XL_CELL_BOOLEAN:
-        return shown(bool(cell.value))
+        return Figure("TRUE" if cell.value else "FALSE")
     if cell.ctype == xlrd.XL_CELL_ERROR:
         return str(xlrd.error_text_from_code.get(cell.value, ""))
-    return shown(cell.value)
+    return str(cell.value or "")
 
 
 def read_xlsb(source: Source) -> Reading:
-    """Like `read_xlsx`, for binary workbooks. Number formats are ignored."""
+    """Like `read_xlsx`, for binary workbooks; without drawings."""
     check_archive(source.file)
     title = _title(source.file)
-    with _no_panic():
-        book = python_calamine.load_workbook(source.file)
-    sheets = [
-        (number, sheet.name, _rows_of_calamine(book, sheet.name))
-        for number, sheet in enumerate(book.sheets_metadata, 1)
-        if sheet.visible == python_calamine.SheetVisibleEnum.Visible
-        and sheet.typ == python_calamine.SheetTypeEnum.WorkSheet
-    ]
-    return Reading(_sheets(sheets), page_count=len(book.sheets_metadata), title=title)
+    package = zipfile.ZipFile(source.file)
+    found = sheets_of(package)
+    book = binary_book(package)
+    sheets = (
+        (number, sheet.name, _rows_of_xlsb(package, sheet, book))
+        for number, sheet in enumerate(found, 1)
+    )
+    return Reading(_sheets(sheets), page_count=len(found), title=title)
 
 
-@contextmanager
-def _no_panic() -> Iterator[None]:
-    """Turn a panic of Rust, which is no Exception, into the error for a damaged file."""
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ == "PanicException":
-            raise JobError("corrupt", "calamine") from None
-        raise
-
-
-def _rows_of_calamine(book: Any, name: str) -> Iterator[NumberedRow]:
-    with _no_panic():
-        rows = book.get_sheet_by_name(name).iter_rows()
-    for number, row in enumerate(rows):
-        cells = {column: text for column, value in enumerate(row) if (text := shown(value))}
-        if cells:
-            yield number, cells
+def _rows_of_xlsb(
+    package: zipfile.ZipFile, sheet: BinarySheet, book: Book
+) -> Iterator[NumberedRow]:
+    # Sheets that are only a chart, and macros of Excel 4, are in other folders.
+    if sheet.is_visible and "worksheets/" in sheet.path:
+        yield from rows_of_binary(package.read(sheet.path), book)
 
 
 def _sheets(
@@ -311,20 +311,6 @@ def _sheets(
     for number, name, rows in sheets:
         yield from _named(sheet_elements(rows), number, name)
         yield PageEnd(number, has_text=True)
-
-
-def shown(value: object) -> str:
-    """A value without a format, as a person would write it."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, bool):
-        return Figure(str(value).upper())
-    if isinstance(value, float):
-        return Figure(plain(value))
-    if isinstance(value, dt.datetime):
-        midnight = value.time() == dt.time()
-        return Figure(value.date().isoformat() if midnight else value.isoformat(sep=" "))
-    return Figure(value)
 
 
 def _title(file: BinaryIO) -> str | None:

@@ -5,14 +5,16 @@ from collections.abc import Callable
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
-from docmill.worker.extraction.child.archive import check_archive
+from docmill.worker.extraction.child.archive import check_archive, check_unlocked
 from docmill.worker.extraction.child.kinds import (
+    book,
     calendar,
     data,
     mail,
     mbox,
     ocr,
     office,
+    open_text,
     outlook,
     rtf,
     text,
@@ -31,6 +33,8 @@ _READERS: dict[str, Reader] = {
     media_types.XLSX: office.read_xlsx,
     media_types.XLSB: office.read_xlsb,
     media_types.XLS: office.read_xls,
+    media_types.EPUB: book.read_epub,
+    media_types.ODT: open_text.read_odt,
     "text/html": web.read_html,
     "text/markdown": web.read_markdown,
     "text/csv": data.read_delimited,
@@ -49,7 +53,6 @@ _READERS: dict[str, Reader] = {
     "text/plain": text.read_text,
 }
 
-_MANIFEST = "META-INF/manifest.xml"
 #: Files that are refused before anything reads them.
 _REFUSED = {
     sniff.EMPTY: "empty_document",
@@ -86,15 +89,5 @@ def _ask_for_help(media_type: str, source: Source) -> None:
     if zipfile.is_zipfile(source.file):
         # Check it before a program unpacks it.
         check_archive(source.file)
-        _check_unlocked(source)
+        check_unlocked(source.file)
     raise ProfileNeededError(profile, media_type)
-
-
-def _check_unlocked(source: Source) -> None:
-    """Raise JobError for a book or OpenDocument that is encrypted."""
-    with zipfile.ZipFile(source.file) as archive:
-        names = set(archive.namelist())
-        manifest = _MANIFEST in names and archive.read(_MANIFEST)
-    if "META-INF/rights.xml" in names or (manifest and b"encryption-data" in manifest):
-        raise JobError("encrypted")
-    source.file.seek(0)

@@ -58,16 +58,16 @@ _SYMBOLS = {b"~": " ", b"_": "-", b"{": "{", b"}": "}", b"\\": "\\"}
 #: Groups that hold no text of the document. Groups marked with `\*` are skipped as well.
 _SKIPPED = frozenset(
     """colortbl pict objdata objclass objname fldinst filetbl revtbl listtable listoverridetable
-    info sp sn sv shprslt do themedata colorschememapping datastore latentstyles rsidtbl
+    info sp sn sv shprslt themedata colorschememapping datastore latentstyles rsidtbl
     generator xmlnstbl xe tc rxe txe bkmkstart bkmkend atnid atnauthor nonesttables
     nonshppict stylesheet fonttbl upr ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn pntxta
     pntxtb""".split()  # noqa: SIM905 -- would take a page
 )
-#: Groups marked with `\*` that do hold text.
-_SHOWN_THOUGH_OPTIONAL = frozenset({"shpinst", "ud"})
+#: Groups marked with `\*` that do hold text: shapes, drawings of Word 6, notes of LibreOffice.
+_SHOWN_THOUGH_OPTIONAL = frozenset({"shpinst", "do", "footnote"})
 #: Separate texts within a paragraph, which are put after it.
 _HEADS = {"header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf"}
-_ASIDE = frozenset({"footnote", "shptxt", *_HEADS})
+_ASIDE = frozenset({"footnote", "shptxt", "dptxbxtext", *_HEADS})
 _HEADING = re.compile(r"heading (\d)$", re.IGNORECASE)
 _NO_LEVEL = 9
 _MAX_NAME_CHARACTERS = 1000
@@ -104,6 +104,7 @@ class _Text:
     merged: list[tuple[bool, bool]] = field(default_factory=list)
     asides: list[Element] = field(default_factory=list)  #: put after the paragraph that holds them
     found: list[Element] = field(default_factory=list)
+    is_head: bool = False  #: a header or footer
 
 
 def read_rtf(source: Source) -> Reading:
@@ -133,7 +134,7 @@ class _Document:
         self._optional = False  #: the group's first word was `\*`
         self._style_name = ""
         self._next_merge = (False, False)
-        self._seen_asides: set[str] = set()
+        self._seen_heads: set[str] = set()
         self._repeatable = _MAX_REPEATED_CHARACTERS
 
     def read(self, data: bytes) -> None:
@@ -227,9 +228,9 @@ class _Document:
             self._end_aside()
         self._state = before
 
-    def _begin_aside(self) -> None:
+    def _begin_aside(self, *, is_head: bool) -> None:
         self._groups[-1] = (self._groups[-1][0], True)
-        self._texts.append(_Text())
+        self._texts.append(_Text(is_head=is_head))
         self._state.in_table = False
         self._state.level = _NO_LEVEL
 
@@ -239,9 +240,10 @@ class _Document:
         aside = self._texts.pop()
         written = "\n".join(element.text for element in aside.found)
         # Headers and footers are written again for each section.
-        if written not in self._seen_asides:
+        if not aside.is_head or written not in self._seen_heads:
             self._texts[-1].asides.extend(aside.found)
-        self._seen_asides.add(written)
+        if aside.is_head:
+            self._seen_heads.add(written)
 
     def _end_style(self) -> None:
         name = self._style_name.strip().rstrip(";").strip()
@@ -279,15 +281,16 @@ class _Document:
         elif word in ("title", "pntext", "listtext") and self._groups:
             state.target = "title" if word == "title" else "mark"
             state.skipped = word == "title" and bool(self.title)
-        elif word in _SHOWN_THOUGH_OPTIONAL:
-            state.skipped = False
-        elif word in _SKIPPED or is_optional:
+        elif word == "ud":
+            # It is in a skipped group, which holds the same text for old readers.
+            state.skipped = self._groups[-2][0].skipped if len(self._groups) > 1 else False
+        elif word in _SKIPPED or (is_optional and word not in _SHOWN_THOUGH_OPTIONAL):
             state.skipped = True
         elif word in _ASIDE and self._groups:
             if not state.skipped and len(self._texts) <= _MAX_ASIDES:
-                self._begin_aside()
+                self._begin_aside(is_head=word in _HEADS)
         else:
-            return False
+            return word in _SHOWN_THOUGH_OPTIONAL
         return True
 
     def _end(self, word: str) -> None:

@@ -1,10 +1,12 @@
 """Slides: unstructured reads shapes; docmill reads charts, SmartArt and equations itself."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from pptx.oxml import parse_xml
+from pptx.shapes.group import GroupShape
 from pptx.shapes.picture import Picture
 from unstructured.documents.elements import Element as Found
 from unstructured.partition.pptx import PptxPartitionerOptions, _PptxPartitioner
@@ -15,6 +17,7 @@ from docmill.worker.extraction.child.kinds.ooxml.alternatives import (
     replace_with,
 )
 from docmill.worker.extraction.child.kinds.ooxml.equations import linear
+from docmill.worker.extraction.child.kinds.ooxml.hidden_shapes import drop_hidden_shapes
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M, P
 from docmill.worker.extraction.child.kinds.ooxml.sheet_drawings import graphics_elements
 from docmill.worker.models import Element
@@ -50,6 +53,7 @@ class _Partitioner(_PptxPartitioner):
             for _page_break in self._opts.increment_page_number():
                 pass
             keep_one_alternative(slide.element)
+            drop_hidden_shapes(slide.element)
             _drop_ink(slide.element)
             _write_equations(slide.element)
             yield from self._iter_maybe_slide_notes(slide)
@@ -71,6 +75,11 @@ class _Partitioner(_PptxPartitioner):
             for found in _drawn(shape.element, find_part):
                 yield Element(found.category, found.text, self._opts.page_number)
 
+    def _order_shapes(self, slide: Any) -> tuple[Any, list[Any]]:
+        """The title, and all shapes from top to bottom, those in groups at their place."""
+        placed = sorted(_placed(slide.shapes), key=lambda one: one[0])
+        return slide.shapes.title, [shape for _place, shape in placed]
+
     def _shape_is_off_slide(self, shape: Any) -> bool:
         # Positions within a group are relative to it; and a shape that begins outside may reach in.
         if shape.element.getparent().tag != shape.part.slide.shapes.element.tag:
@@ -83,6 +92,54 @@ class _Partitioner(_PptxPartitioner):
         slide_height = self._presentation.slide_height or top + 1
         is_beside = left + width < 0 or left > slide_width
         return bool(is_beside or top + height < 0 or top > slide_height)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Turns the places in a group into places on the slide."""
+
+    left: float = 0
+    top: float = 0
+    across: float = 1
+    down: float = 1
+
+    def place(self, left: float, top: float) -> tuple[float, float]:
+        """First from the top, because shapes are read in this order."""
+        return self.top + top * self.down, self.left + left * self.across
+
+    def of_group(self, group: Any) -> "_Frame":
+        """The frame for the shapes in a group, whose own places are in this frame."""
+        own = group.find(f"{P}grpSpPr/{A}xfrm")
+        numbers = [_numbers(own, f"{A}{name}") for name in ("off", "chOff", "ext", "chExt")]
+        if any(found is None for found in numbers):
+            return self
+        (x, y), (inner_x, inner_y), (wide, high), (inner_wide, inner_high) = filter(None, numbers)
+        across, down = wide / (inner_wide or wide or 1), high / (inner_high or high or 1)
+        top, left = self.place(x - inner_x * across, y - inner_y * down)
+        return _Frame(left, top, self.across * across, self.down * down)
+
+
+def _numbers(transform: Any, name: str) -> tuple[float, float] | None:
+    node = transform.find(name) if transform is not None else None
+    values = list(node.attrib.values()) if node is not None else []
+    try:
+        return (float(values[0]), float(values[1])) if len(values) == 2 else None
+    except ValueError:
+        return None
+
+
+def _placed(shapes: Any) -> Iterator[tuple[tuple[float, float], Any]]:
+    """All shapes with their places on the slide."""
+    stack = [(iter(shapes), _Frame())]
+    while stack:
+        inside, frame = stack[-1]
+        shape = next(inside, None)
+        if shape is None:
+            stack.pop()
+        elif isinstance(shape, GroupShape):
+            stack.append((iter(shape.shapes), frame.of_group(shape.element)))
+        else:
+            yield frame.place(shape.left or 0, shape.top or 0), shape
 
 
 def _drop_ink(root: Any) -> None:

@@ -95,13 +95,19 @@ def read_html(source: Source) -> Reading:
     return html_reading(decode(source.read(), html=True))
 
 
-def html_reading(markup: str) -> Reading:
-    """Like `read_html`, for a page that is already text."""
+def html_reading(markup: str, *, is_site: bool = True) -> Reading:
+    """Like `read_html`, for a page that is already text.
+
+    A page that is none of a site has nothing that others share, so all of it is read.
+    """
     tree = _parsed(_XML_DECLARATION.sub("", markup).replace("\x00", ""))
     if tree is None:
         return Reading(iter(()))
     title = tree.findtext(".//title")
-    _drop_boilerplate(tree)
+    if is_site:
+        _drop_boilerplate(tree)
+    else:
+        _keep_all(tree)
     make_plain(tree)
     _flatten(tree)
     page = lxml_html.tostring(tree, encoding="unicode")
@@ -165,6 +171,13 @@ def _drop_boilerplate(tree: etree._Element) -> None:
         return
     for node in outermost:
         node.drop_tree()
+
+
+def _keep_all(tree: etree._Element) -> None:
+    for node in list(tree.iter(*_NO_TEXT)):
+        node.drop_tree()
+    for node in tree.iter("nav", "header", "footer"):
+        node.tag = "div"  # unstructured leaves some of them out
 
 
 def _is_boilerplate(node: etree._Element) -> bool:

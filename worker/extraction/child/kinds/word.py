@@ -33,31 +33,35 @@ _NUMBERING = qn("w:numPr")
 ReadImported = Callable[[str, bytes], Iterable[Element]]
 
 
-def partition_word(file: BinaryIO, read_imported: ReadImported) -> Iterator[Found | Element]:
+def partition_word(
+    file: BinaryIO, read_imported: ReadImported, *, with_comments: bool = False
+) -> Iterator[Found | Element]:
     """What Word shows, element by element: unstructured's elements, or docmill's own.
 
-    `file` is a plain package: see ooxml.package. A broken document may raise anything.
+    With comments, each stands after the paragraph that refers to it. `file` is a plain package: see
+    ooxml.package. A broken document may raise anything.
     """
     options = DocxPartitionerOptions.load(
         file=file, file_path=None, include_page_breaks=False, infer_table_structure=True
     )
-    _simplify(options.document)
+    _simplify(options.document, with_comments=with_comments)
     partitioner = _Partitioner(options)
     partitioner.read_imported = read_imported
     return partitioner.elements()
 
 
-def _simplify(document: Document) -> None:
+def _simplify(document: Document, *, with_comments: bool) -> None:
     part = document.part
     styles = story.hidden_styles(document.styles.element)
     footnotes, endnotes = (
         _notes_of(document, kind, styles)
         for kind in (RELATIONSHIP_TYPE.FOOTNOTES, RELATIONSHIP_TYPE.ENDNOTES)
     )
+    comments = _notes_of(document, RELATIONSHIP_TYPE.COMMENTS, styles) if with_comments else None
     root = document.element
     _join_bodies(root)
     _mark_imported(root)
-    take_note = Notes(footnotes, endnotes).take
+    take_note = Notes(footnotes, endnotes, comments).take
     story.simplify(root, hidden_styles=styles, find_part=graphics.finder(part), take_note=take_note)
     _drop_dead_links(root, part)
     beside = (RELATIONSHIP_TYPE.HEADER, RELATIONSHIP_TYPE.FOOTER)

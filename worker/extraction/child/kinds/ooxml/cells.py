@@ -6,7 +6,7 @@ it knows neither merged nor hidden cells.
 
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -72,6 +72,7 @@ class Book:
     strings: Sequence[str]
     codes: Sequence[tuple[str | None, int]]  #: format of each style, and its number
     from_1904: bool
+    uncomputed: int = 0  #: formulas without a value, on all sheets that were read
     _formats: dict[int, Format] = field(default_factory=dict)
 
     def format(self, style: int) -> Format:
@@ -168,14 +169,31 @@ def column_of(letters: str) -> int:
 def rows_of(sheet: IO[bytes], book: Book, tail: Tail) -> Iterator[NumberedRow]:
     """The rows with content, as they are shown."""
     reader = _SheetReader(book, tail)
-    return reader.without_hidden_columns(filled(reader.rows(sheet), tail.merged))
+    return without_columns(filled(reader.rows(sheet), tail.merged), reader.hidden)
+
+
+def without_columns(rows: Iterable[NumberedRow], hidden: Set[int]) -> Iterator[NumberedRow]:
+    """The rows without hidden columns; the visible columns move together.
+
+    The columns must be known when the first row comes.
+    """
+    places: dict[int, int] = {}
+    for number, cells in rows:
+        if not hidden or cells is None:
+            yield number, cells
+            continue
+        if not places:
+            shown = (column for column in range(MAX_COLUMNS) if column not in hidden)
+            places = {column: place for place, column in enumerate(shown)}
+        left = {places[column]: text for column, text in cells.items() if column in places}
+        yield number, left or None
 
 
 class _SheetReader:
     def __init__(self, book: Book, tail: Tail) -> None:
         self._book = book
         self._has_filter = tail.has_filter
-        self._hidden: set[int] = set()  # columns
+        self.hidden: set[int] = set()  #: columns; sheets describe them before the rows
         self._described = 0  # columns, those twice that are described twice
         self._shared: dict[str, Translator] = {}
         self._translatable = _MAX_TRANSLATED
@@ -197,20 +215,6 @@ class _SheetReader:
             while node.getprevious() is not None:
                 del node.getparent()[0]
 
-    def without_hidden_columns(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
-        """The rows without hidden columns; the visible columns move together."""
-        places: dict[int, int] = {}
-        for number, cells in rows:
-            # Columns are described before the rows.
-            if not self._hidden or cells is None:
-                yield number, cells
-                continue
-            if not places:
-                shown = (column for column in range(MAX_COLUMNS) if column not in self._hidden)
-                places = {column: place for place, column in enumerate(shown)}
-            left = {places[column]: text for column, text in cells.items() if column in places}
-            yield number, left or None
-
     def _column(self, node: Any) -> None:
         # Columns of a folded group are read, because a click shows them.
         if is_hidden(node):
@@ -218,7 +222,7 @@ class _SheetReader:
             last = min(_number(node.get("max"), first), MAX_COLUMNS)
             self._described += max(0, last - first + 1)
             if first > 0 and self._described <= MAX_COLUMNS:
-                self._hidden.update(range(first - 1, last))
+                self.hidden.update(range(first - 1, last))
 
     def _is_hidden(self, row: Any) -> bool:
         return not self._has_filter and is_hidden(row)
@@ -247,9 +251,12 @@ class _SheetReader:
                 formula = child
             elif child.tag == _INLINE:
                 return _inline(child)
-        if value is None:
+        if value is None and formula is not None and cell.get("t") != "str":
             # It has not been computed yet, so only the formula exists.
-            return self._formula(formula, row, column) if formula is not None else ""
+            self._book.uncomputed += 1
+            return self._formula(formula, row, column)
+        if value is None:
+            return ""
         return self._shown(value, cell.get("t", "n"), cell.get("s"))
 
     def _shown(self, value: str, kind: str, style: str | None) -> str:

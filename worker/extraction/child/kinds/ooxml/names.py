@@ -13,6 +13,7 @@ R: Final = f"{{{_OOXML}/officeDocument/2006/relationships}}"
 MC: Final = f"{{{_OOXML}/markup-compatibility/2006}}"
 S: Final = f"{{{_OOXML}/spreadsheetml/2006/main}}"
 XDR: Final = f"{{{_OOXML}/drawingml/2006/spreadsheetDrawing}}"
+WP: Final = f"{{{_OOXML}/drawingml/2006/wordprocessingDrawing}}"
 P: Final = f"{{{_OOXML}/presentationml/2006/main}}"
 #: Every current Office knows the namespaces that begin like this.
 KNOWN_NAMESPACES: Final = ("http://schemas.microsoft.com/office/", f"{_OOXML}/")

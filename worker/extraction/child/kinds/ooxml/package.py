@@ -62,10 +62,10 @@ def plain_package(file: BinaryIO) -> BinaryIO:
 
 
 def targets_of(package: zipfile.ZipFile, part: str) -> dict[str, str]:
-    """The parts that a part refers to, by its names for them."""
+    """The parts that a part refers to, by its names for them; of no part: the package itself."""
     folder, name = posixpath.split(part)
     try:
-        root = _parsed(package.read(f"{folder}/_rels/{name}.rels"))
+        root = _parsed(package.read(posixpath.join(folder, "_rels", f"{name}.rels")))
     except (KeyError, etree.XMLSyntaxError):
         return {}
     return {

@@ -8,6 +8,7 @@ from lxml import etree  # type: ignore[import-untyped]  # ships no types
 
 from docmill.worker.extraction.child.kinds.ooxml import graphics
 from docmill.worker.extraction.child.kinds.ooxml.alternatives import keep_one_alternative
+from docmill.worker.extraction.child.kinds.ooxml.hidden_shapes import drop_hidden_shapes
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, XDR, C
 from docmill.worker.extraction.child.kinds.ooxml.package import targets_of
 from docmill.worker.extraction.child.kinds.tables import table_elements
@@ -27,6 +28,7 @@ def drawn_on(package: zipfile.ZipFile, sheet: str) -> Iterator[Element]:
 
 def _elements(package: zipfile.ZipFile, path: str, root: Any) -> Iterator[Element]:
     keep_one_alternative(root)
+    drop_hidden_shapes(root)
     targets = targets_of(package, path)
     read: set[str] = set()  # each is read once; a drawing may refer to one any number of times
     for node in root.iter(f"{XDR}txBody", *_REFERRING):

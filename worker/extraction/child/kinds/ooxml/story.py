@@ -16,6 +16,7 @@ from docmill.worker.extraction.child.kinds.ooxml.alternatives import (
     replace_with,
 )
 from docmill.worker.extraction.child.kinds.ooxml.equations import linear
+from docmill.worker.extraction.child.kinds.ooxml.hidden_shapes import drop_hidden_shapes
 from docmill.worker.extraction.child.kinds.ooxml.names import CX, DGM, A, C, M, W, is_on
 from docmill.worker.extraction.child.kinds.ooxml.symbols import symbol
 
@@ -42,11 +43,13 @@ _BESIDE = (
     f"{W}txbxContent",
     f"{W}footnoteReference",
     f"{W}endnoteReference",
+    f"{W}commentReference",
     f"{A}txBody",
     f"{C}chart",
     f"{CX}chart",
     f"{DGM}relIds",
 )
+_REFERENCES = frozenset(f"{W}{kind}Reference" for kind in ("footnote", "endnote", "comment"))
 _INLINE = frozenset({f"{W}p", f"{W}hyperlink"})
 
 #: Returns the paragraphs of a note at its first reference, and puts its mark there.
@@ -62,6 +65,7 @@ def simplify(
 ) -> None:
     """Keep only paragraphs, runs and tables in a story, with the content that Word shows."""
     keep_one_alternative(root)
+    drop_hidden_shapes(root)
     joined = _drop_deleted(root)
     _drop_hidden(root, hidden_styles)
     _unwrap(root)
@@ -272,7 +276,7 @@ def _set_beside(root: Any, find_part: graphics.FindPart, take_note: TakeNote | N
 def _blocks_of(node: Any, find_part: graphics.FindPart, take_note: TakeNote | None) -> list[Any]:
     if node.tag == f"{W}txbxContent":
         return list(node)
-    if node.tag in (f"{W}footnoteReference", f"{W}endnoteReference"):
+    if node.tag in _REFERENCES:
         return take_note(node) if take_note is not None else []
     if node.tag == f"{A}txBody":
         return [paragraph_of(text) for text in graphics.paragraphs(node)]
