@@ -190,10 +190,10 @@ class Ingest:
             return False
         with (
             tracing.step("publish", {"docmill.unchanged": True}),
-            self._database.transaction() as transaction,
+            self._database.statement() as connection,
         ):
             result = chunk_store.publish_unchanged(
-                transaction, claim, sha256=sha256, pipeline=pipeline
+                connection, claim, sha256=sha256, pipeline=pipeline
             )
         _check_published(result)
         return result == "published"
