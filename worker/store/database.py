@@ -101,9 +101,7 @@ class Database:
         with self.statement() as connection, connection.transaction():
             if statement_timeout is not None:
                 milliseconds = int(statement_timeout.total_seconds() * 1000)
-                connection.execute(
-                    sql.SQL("set local statement_timeout = {}").format(milliseconds)
-                )
+                connection.execute(sql.SQL("set local statement_timeout = {}").format(milliseconds))
             yield connection
 
 
