@@ -8,9 +8,10 @@ create or replace function ingest_private.report_progress(
     p_chunks_total integer, p_chunks_embedded integer, p_chunks_reused integer)
 returns boolean
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
-set synchronous_commit = off as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 begin
+    -- Until the commit. What a function is declared with ends with the function, which is before.
+    perform set_config('synchronous_commit', 'off', true);
     perform from ingest.jobs where id = p_job_id and state = 'running' for no key update;
     update ingest.jobs as job
        set stage = p_stage,

@@ -54,8 +54,8 @@ $$;
 
 -- words_known: the words of all chunks of some documents in an index version, without the lexeme
 -- that names the owner. The first chunk of a document is left out: its words hold the title, and the
--- same text may stand elsewhere in another version. The chunks and their words are joined by a hash: a loop over a table that was
--- never analysed could read all of one for each row of the other.
+-- same text may stand elsewhere in another version. The chunks and their words are joined by a hash: a
+-- loop over a table that was never analysed could read all of one for each row of the other.
 create or replace function ingest_private.words_known(p_documents uuid[], p_index_version integer)
 returns table (document_id uuid, content text, headings text[], stemmer text, lexemes tsvector)
 language sql stable security definer rows 1000

@@ -377,6 +377,14 @@ class TestExplain:
         assert found["next_attempt_at"] is not None
         assert "attempt 2 of 5" in found["explanation"]
 
+    def test_a_report_does_not_wait_for_the_disk(self, worker: Connection, job_id: UUID):
+        run = claimed(worker, job_id)
+        report = "select ingest_private.report_progress(%s, %s, %s, %s, %s, %s, %s, %s)"
+        with worker.transaction():
+            worker.execute("set local synchronous_commit = on")
+            worker.execute(report, [job_id, run.token, "extracting", 10, 5, None, None, None])
+            assert value(worker, "show synchronous_commit") == "off"
+
     def test_working(self, wiped: Database, admin: Connection, worker: Connection, job_id: UUID):
         run = claimed(worker, job_id)
         assert explain(wiped, job_id)["progress"] == 0

@@ -24,7 +24,7 @@ from docmill.worker.pipeline.lease import Run
 from docmill.worker.pipeline.progress import ProgressReporter
 from docmill.worker.pipeline.spool import Spool
 from docmill.worker.pipeline.stager import Stager, StagingLimits
-from docmill.worker.ports import Extraction, Extractor, ObjectStorage
+from docmill.worker.ports import Extraction, Extractor, ObjectStorage, StoredObject
 from docmill.worker.store import chunks as chunk_store
 from docmill.worker.store import reindex
 from docmill.worker.store.chunks import PublishedDocument, PublishResult
@@ -40,6 +40,8 @@ PUBLISH_TIMEOUT: Final = timedelta(minutes=15)
 MAX_UNREAD_NAMED: Final = 1000
 #: More formulas without a value are not counted: each of very many sheets may have a million.
 MAX_FORMULAS_COUNTED: Final = 1_000_000_000
+#: Errors of a download that another version than the job's would explain.
+_MAYBE_ANOTHER_VERSION: Final = frozenset({"object_changed", "document_too_large"})
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,10 @@ class Ingest:
         self._publish(run, document, placed, aside, progress)
 
     def _size(self, run: Run) -> int:
-        size = self._stored_size(run)
+        # Of the job's version, unless Storage did not know it when that was uploaded.
+        size = run.claim.size_bytes
+        if size is None:
+            size = self._current(run).size_bytes
         if size > self._max_bytes(run.claim):
             raise JobError("document_too_large", f"{size} bytes")
         return size
@@ -155,25 +160,32 @@ class Ingest:
     def _max_bytes(self, claim: Claim) -> int:
         return min(self._limits.max_bytes, claim.max_bytes or self._limits.max_bytes)
 
-    def _stored_size(self, run: Run) -> int:
+    def _current(self, run: Run) -> StoredObject:
+        """What Storage has under the name. Raises DocumentSupersededError if not this version."""
         claim = run.claim
         stored = self._storage.info(claim.bucket_id, claim.object_name, check=run.check)
         if stored is None or stored.version != claim.storage_version:
             raise DocumentSupersededError
-        return stored.size_bytes
+        return stored
 
     def _download(self, run: Run, path: Path) -> bytes:
         claim = run.claim
-        sha256 = self._storage.download(
-            claim.bucket_id,
-            claim.object_name,
-            path,
-            max_bytes=self._max_bytes(claim),
-            check=run.check,
-        )
-        # Storage takes the current version of a name at the moment when it answers. So the bytes
-        # are this job's version only if that version was current before and after the download.
-        self._stored_size(run)
+        try:
+            sha256 = self._storage.download(
+                claim.bucket_id,
+                claim.object_name,
+                path,
+                max_bytes=self._max_bytes(claim),
+                check=run.check,
+            )
+        except JobError as error:
+            if error.code in _MAYBE_ANOTHER_VERSION:
+                self._current(run)
+            raise
+        # Storage takes the current version of a name at the moment when it answers. A version that
+        # was replaced never comes back. So if the job's version is current after the download, it
+        # was current before, and the bytes are its own.
+        self._current(run)
         return sha256
 
     def _publish_unchanged(self, claim: Claim, sha256: bytes, pipeline: str) -> bool:
@@ -181,10 +193,10 @@ class Ingest:
             return False
         with (
             tracing.step("publish", {"docmill.unchanged": True}),
-            self._database.transaction() as transaction,
+            self._database.statement() as connection,
         ):
             result = chunk_store.publish_unchanged(
-                transaction, claim, sha256=sha256, pipeline=pipeline
+                connection, claim, sha256=sha256, pipeline=pipeline
             )
         _check_published(result)
         return result == "published"

@@ -61,8 +61,8 @@ class ProgressReporter:
             return
         if self._progress == self._written:
             return
-        with self._database.transaction() as transaction:
-            if not jobs.report_progress(transaction, self._claim, self._progress):
+        with self._database.statement() as connection:
+            if not jobs.report_progress(connection, self._claim, self._progress):
                 raise LeaseLostError
         if stage_changed:
             self.end_stage(self._written.stage)

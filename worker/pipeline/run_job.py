@@ -103,9 +103,9 @@ class JobRunner:
 
     def _claim(self, job_id: UUID) -> Claim | None:
         try:
-            with self._database.transaction() as transaction:
+            with self._database.statement() as connection:
                 return jobs.claim(
-                    transaction,
+                    connection,
                     job_id,
                     worker_id=self._keeper.worker_id,
                     isolated=self._settings.isolated,
@@ -132,8 +132,8 @@ class JobRunner:
     def _is_wanted(self, job_id: UUID) -> bool:
         """Whether a lost job had a use: a delete or a new version takes a lease away too."""
         try:
-            with self._database.transaction() as transaction:
-                return jobs.is_wanted(transaction, job_id)
+            with self._database.statement() as connection:
+                return jobs.is_wanted(connection, job_id)
         except (JobError, *CONTENTION):  # the lease may be lost because the database is away
             return True
 

@@ -90,9 +90,9 @@ class Stager:
         self.reused = 0
         self._placed: list[Placed] = []
         self._refusals = Refusals(name=self._hash, embed=self._embed_parts)
-        with database.transaction() as transaction:
-            self._known = chunk_store.known_hashes(transaction, run.claim)
-            self._direct = bulk.direct_hashes(transaction, run.claim) if run.claim.is_bulk else None
+        with database.statement() as connection:
+            self._known = chunk_store.known_hashes(connection, run.claim)
+            self._direct = bulk.direct_hashes(connection, run.claim) if run.claim.is_bulk else None
 
     @contextmanager
     def open(self) -> Iterator["Stager"]:
@@ -209,14 +209,15 @@ class Stager:
         claim = self._run.claim
         if claim.owner_id is None:
             return chunks
-        with self._database.transaction() as transaction:
+        with self._database.statement() as connection:
             found = chunk_store.reusable_embeddings(
-                transaction, claim, [digest for digest, _chunk in chunks]
+                connection, claim, [digest for digest, _chunk in chunks]
             )
-            if not found:
-                return chunks
-            reused = [hashed for hashed in chunks if hashed[0] in found]
-            vectors = np.stack([found[digest] for digest, _chunk in reused])
+        if not found:
+            return chunks
+        reused = [hashed for hashed in chunks if hashed[0] in found]
+        vectors = np.stack([found[digest] for digest, _chunk in reused])
+        with self._database.transaction() as transaction:
             chunk_store.stage(transaction, claim, reused, vectors, tokens=0, usd=Decimal(0))
         self.reused += len(reused)
         self._progress.report(chunks_reused=self.reused)

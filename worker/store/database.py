@@ -62,7 +62,7 @@ class Database:
             max_size=connections,
             timeout=POOL_SECONDS,
             max_idle=60,
-            kwargs=CONNECT_OPTIONS,
+            kwargs=CONNECT_OPTIONS | {"autocommit": True},
             open=False,
             name="docmill",
         )
@@ -76,19 +76,13 @@ class Database:
         self._pool.close()
 
     @contextmanager
-    def transaction(self, *, statement_timeout: timedelta | None = None) -> Iterator[Connection]:
-        """One transaction; committed at the end, rolled back on an exception.
+    def statement(self) -> Iterator[Connection]:
+        """A connection for a single statement, which is a transaction of its own: one round trip.
 
-        The role's own statement timeout applies unless another is given. Raises
-        JobError("database_unavailable") if there is no connection, or it breaks or cannot write.
+        Raises as `transaction` does.
         """
         try:
             with self._pool.connection() as connection:
-                if statement_timeout is not None:
-                    milliseconds = int(statement_timeout.total_seconds() * 1000)
-                    connection.execute(
-                        sql.SQL("set local statement_timeout = {}").format(milliseconds)
-                    )
                 yield connection
         except UNAVAILABLE as error:
             if isinstance(error, CONTENTION):
@@ -96,6 +90,19 @@ class Database:
             outage.failed(connection_failure(error))
             raise JobError("database_unavailable", type(error).__name__) from error
         outage.answered()
+
+    @contextmanager
+    def transaction(self, *, statement_timeout: timedelta | None = None) -> Iterator[Connection]:
+        """One transaction; committed at the end, rolled back on an exception.
+
+        The role's own statement timeout applies unless another is given. Raises
+        JobError("database_unavailable") if there is no connection, or it breaks or cannot write.
+        """
+        with self.statement() as connection, connection.transaction():
+            if statement_timeout is not None:
+                milliseconds = int(statement_timeout.total_seconds() * 1000)
+                connection.execute(sql.SQL("set local statement_timeout = {}").format(milliseconds))
+            yield connection
 
 
 def cancel_statement(connection: Connection) -> None:

@@ -30,13 +30,13 @@ class WindowStore:
 
     def numbers(self) -> Collection[int]:
         """Numbers of the kept windows. Raises JobError if the database cannot be asked."""
-        with self._database.transaction() as transaction:
-            return [row[0] for row in transaction.execute(KEPT_WINDOWS, self._key)]
+        with self._database.statement() as connection:
+            return [row[0] for row in connection.execute(KEPT_WINDOWS, self._key)]
 
     def load(self, number: int) -> bytes:
         """Content of a kept window. Raises JobError, also if it was pruned meanwhile."""
-        with self._database.transaction() as transaction:
-            row = transaction.execute(KEPT_WINDOW, {**self._key, "number": number}).fetchone()
+        with self._database.statement() as connection:
+            row = connection.execute(KEPT_WINDOW, {**self._key, "number": number}).fetchone()
         if row is None or row[0] is None:
             raise JobError("internal_error", "a window is not kept any more", counted=False)
         return bytes(row[0])
@@ -44,7 +44,7 @@ class WindowStore:
     def keep(self, number: int, content: bytes) -> None:
         """Keep a window. Raises LeaseLostError if another run owns the job, JobError."""
         window = {**self._key, **self._run, "number": number, "content": content}
-        with self._database.transaction() as transaction:
-            row = transaction.execute(KEEP_WINDOW, window).fetchone()
+        with self._database.statement() as connection:
+            row = connection.execute(KEEP_WINDOW, window).fetchone()
         if row is None or not row[0]:
             raise LeaseLostError

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -336,13 +337,34 @@ def test_the_worker_ends_what_its_zygote_and_a_keeper_leave(order: Order, tmp_pa
     shutil.rmtree(folder)
 
 
-def test_a_child_has_one_keeper_and_that_one_child(
+def test_a_child_that_may_be_too_much_has_a_keeper_beside_it(
+    taken_over: GuardedExtractor, order: Order
+) -> None:
+    with taken_over.open(order("sleep_after_header"), file_name="a", check=lambda: None):
+        wait_until(lambda: len(children_of(taken_over.zygote_pid)) == 2)
+        child, keeper = children_of(taken_over.zygote_pid)
+        assert children_of(child) == children_of(keeper) == []
+        own = Path("/proc/self/ns/pid").readlink()
+        assert Path(f"/proc/{child}/ns/pid").readlink() != own
+        assert Path(f"/proc/{keeper}/ns/pid").readlink() == own
+        for pid in (child, keeper):
+            wait_until(partial(_has_no_privilege, pid))
+        assert "Seccomp:\t2" in Path(f"/proc/{child}/status").read_text()
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: not children_of(taken_over.zygote_pid))
+
+
+def _has_no_privilege(pid: int) -> bool:
+    return "CapEff:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("missing", [("--without-seccomp",)], indirect=True)
+def test_a_child_that_may_start_processes_has_a_keeper_above_it(
     taken_over: GuardedExtractor, order: Order
 ) -> None:
     with taken_over.open(order("sleep_after_header"), file_name="a", check=lambda: None):
         (keeper,) = children_of(taken_over.zygote_pid)
         (child,) = children_of(keeper)
         assert Path(f"/proc/{child}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink()
-        assert "Seccomp:\t2" in Path(f"/proc/{child}/status").read_text()
         assert Path(f"/proc/{keeper}/ns/pid").readlink() == Path(f"/proc/{child}/ns/pid").readlink()
-        assert "CapEff:\t0000000000000000" in Path(f"/proc/{keeper}/status").read_text()
+        assert _has_no_privilege(keeper)

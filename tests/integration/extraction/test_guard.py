@@ -32,6 +32,7 @@ from tests.integration.extraction.conftest import (
     is_running,
     limited,
     pid_of,
+    processes_in,
     read_document,
     wait_until,
 )
@@ -127,8 +128,6 @@ def test_a_child_writes_in_its_folder_only_and_not_much(
         ("exit 0", "parse_crashed"),
         ("exit 3", "parse_crashed"),
         ("follow_null", "parse_crashed"),
-        (f"kill_itself {signal.SIGKILL:d}", "parse_memory"),
-        (f"kill_itself {signal.SIGXCPU:d}", "parse_timeout"),
         ("write_raw nonsense", "parse_crashed"),
         ('write_raw {"element":{}}', "parse_crashed"),
         ('write_raw {"error":{"code":"worker_lost","detail":""}}', "parse_crashed"),
@@ -139,6 +138,15 @@ def test_a_child_writes_in_its_folder_only_and_not_much(
 )
 def test_each_end_has_its_code(hostile: GuardedExtractor, order: Order, text: str, code: str):
     assert code_of(hostile, order(text)) == code
+
+
+def test_a_child_that_the_kernel_kills_had_no_memory(hostile: GuardedExtractor, order: Order):
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(code_of, hostile, order("sleep"))
+        wait_until(lambda: processes_in(hostile._folders.root))
+        for pid in processes_in(hostile._folders.root):
+            os.kill(pid, signal.SIGKILL)
+        assert reading.result(20) == "parse_memory"
 
 
 def test_what_a_parser_says_in_its_exception_stays_in_the_child(

@@ -38,18 +38,25 @@ _OUT_OF_MEMORY = protocol.encode({"error": {"code": "parse_memory", "detail": ""
 
 
 def run(
-    request: Request, document: int, result: int, *, parent_pid: int, readable: Sequence[str]
+    request: Request,
+    document: int,
+    result: int,
+    *,
+    parent_pid: int,
+    readable: Sequence[str],
+    alone: bool = False,
 ) -> int:
     """Read the document behind one descriptor, write its lines to the other.
 
-    Returns the exit status: 0 if the last line says how it ended.
+    `alone`: nobody ends what it would start, so it reads only where it can start nothing. Returns
+    the exit status: 0 if the last line says how it ended.
     """
     os.setsid()  # also a group of its own, which the keeper ends as one
     sandbox.die_with_parent(parent_pid)
     _keep_only(document, result)
     writer = _Writer(_RESULT)
     try:
-        _give_up(request, readable)
+        _give_up(request, readable, alone=alone)
     except OSError as error:
         # An error of docmill, not of the document: it is tried again.
         writer.error("internal_error", place_of(error))
@@ -85,7 +92,7 @@ def _keep_only(document: int, result: int) -> None:
                 os.close(int(name))
 
 
-def _give_up(request: Request, readable: Sequence[str]) -> None:
+def _give_up(request: Request, readable: Sequence[str], *, alone: bool) -> None:
     sandbox.volunteer_for_oom_killer()
     _move_into(request.folder)
     sandbox.limit_resources(request.limits)
@@ -93,7 +100,8 @@ def _give_up(request: Request, readable: Sequence[str]) -> None:
         convert.confine_for(request.profile, list(readable), request.folder)
         return
     sandbox.confine(readable, request.folder)
-    seccomp.refuse_system_calls()
+    if not seccomp.refuse_system_calls() and alone:
+        raise OSError(errno.ENOSYS, "no filter of system calls")
 
 
 def _move_into(folder: str) -> None:

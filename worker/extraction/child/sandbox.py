@@ -126,8 +126,10 @@ def fork_hidden() -> int:
     """Like os.fork, but the new process is the first of a PID namespace, and has its own IPC.
 
     It and its descendants see no other process. When it ends, the kernel first ends its
-    descendants. Only for processes with one thread. Libraries do not notice this fork, so the new
-    process may do little except a normal fork. Raises OSError if the kernel does not allow it.
+    descendants. Signals that it sends to itself do not end it. Only for processes with one thread:
+    libraries do not notice this fork, so no lock may be held, and what they keep for each process,
+    such as the state of random numbers, is the parent's. Raises OSError if the kernel does not
+    allow it.
     """
     number = _SYS_CLONE.get(os.uname().machine)
     if number is None:

@@ -11,6 +11,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from docmill.worker.extraction.child import system_calls
 from docmill.worker.extraction.child.system_calls import Alternatives, Policy
@@ -52,14 +53,28 @@ def refuse_system_calls(
     others. `others_hidden` says that it can see only its own processes. False: the numbers of this
     machine are unknown, or the kernel has no filters.
     """
+    machine = _machine()
+    if machine is None:
+        return False
     if program:
         policy = system_calls.program_policy(
             local_sockets=local_sockets, others_hidden=others_hidden
         )
-    else:
-        policy = system_calls.plain_policy(os.getpid())
+        return install(instructions_of(policy, *machine))
+    return install(plain_instructions(os.getpid(), *machine))
+
+
+@lru_cache(1)
+def plain_instructions(own_pid: int, column: int, architecture: int) -> Sequence[bytes]:
+    """The filter for reading a document; for the last pid that was asked for, at once."""
+    return instructions_of(system_calls.plain_policy(own_pid), column, architecture)
+
+
+def prepare_hidden() -> None:
+    """Make the filter of a process that is the first of its PID namespace, for later forks."""
     machine = _machine()
-    return machine is not None and install(instructions_of(policy, *machine))
+    if machine is not None:
+        plain_instructions(1, *machine)
 
 
 def install(instructions: Sequence[bytes]) -> bool:

@@ -7,7 +7,7 @@ priority again, because it has given up the privilege for this.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,9 +25,11 @@ _LOWEST = "19"
 class Demotion:
     """Remembers which children are demoted."""
 
-    def __init__(self) -> None:
+    def __init__(self, readers: Callable[[int], list[int]]) -> None:
+        """`readers` tells the processes that read a document, by the pid that stands for it."""
+        self._readers = readers
         self._demoted: set[int] = set()
-        self._turns = Turns(family=lambda keeper: _family(keeper)[1:], cpu_seconds=cpu_seconds)
+        self._turns = Turns(family=readers, cpu_seconds=cpu_seconds)
 
     def patience(self, pids: Iterable[int]) -> int | None:
         """Milliseconds until it must look again; None: when other children run than these."""
@@ -40,13 +42,13 @@ class Demotion:
         self._turns.end()
 
     def look(self, pids: Iterable[int]) -> None:
-        """Demote children of these keepers that have used their share; not the keepers."""
+        """Demote those of these that have used their share."""
         running = set(pids)
         self._demoted &= running
         for pid in running - self._demoted:
-            _, *family = _family(pid)
-            if sum(map(cpu_seconds, family)) >= SHARE_SECONDS:
-                for member in family:
+            readers = self._readers(pid)
+            if sum(map(cpu_seconds, readers)) >= SHARE_SECONDS:
+                for member in readers:
                     _demote(member)
                 self._demoted.add(pid)
         self._turns.look(self._demoted, running - self._demoted)
@@ -60,7 +62,7 @@ def cpu_seconds(pid: int) -> float:
     return 0
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all its descendants."""
     found = [pid]
     for member in found:  # grows meanwhile

@@ -15,11 +15,11 @@ MAX_PROCESSES, MAX_THREADS = 32, 512
 
 def below(pid: int) -> list[Path] | None:
     """The threads of all descendants of a process, as folders of /proc; None if too many."""
-    waiting = _children_of_all(_threads(pid))
+    waiting = _children_of_all(threads_of(pid))
     processes, threads = 0, []
     while waiting:
         processes += 1
-        own = _threads(waiting.pop())
+        own = threads_of(waiting.pop())
         threads += own
         waiting += _children_of_all(own)
         if processes + len(waiting) > MAX_PROCESSES or len(threads) > MAX_THREADS:
@@ -27,8 +27,8 @@ def below(pid: int) -> list[Path] | None:
     return threads
 
 
-def _threads(pid: int) -> list[Path]:
-    """The threads of a process; empty if it has ended."""
+def threads_of(pid: int) -> list[Path]:
+    """The threads of a process, as folders of /proc; empty if it has ended."""
     with suppress(OSError):
         return list(Path(f"/proc/{pid}/task").iterdir())
     return []

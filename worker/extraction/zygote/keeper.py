@@ -1,8 +1,10 @@
-"""A process between the zygote and one child: it watches the child and ends right after it.
+"""A process that watches one child and ends right after it.
 
-If the kernel allows it, the keeper is the first process of a PID namespace; when it ends, all
-processes in the namespace end. Otherwise it adopts processes that lose their parent, and ends them
-itself. It enforces the limits that the kernel does not have, and reports how the child ended.
+It enforces the limits that the kernel does not have. The keeper of a child that may start processes
+is between the zygote and the child, and reports how the child ended. If the kernel allows it, this
+keeper is the first process of a PID namespace; when it ends, all processes in the namespace end.
+Otherwise it adopts processes that lose their parent, and ends them itself. The keeper of a child
+that can start none is beside the child, from when the child has run for a moment.
 """
 
 import os
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 
 from docmill.worker.extraction.child import sandbox
@@ -22,11 +25,12 @@ from docmill.worker.extraction.zygote import descendants, space
 
 #: How often it looks; at programs more often, because only they can fork. A look takes a
 #: millisecond.
-_LOOK_SECONDS, _LOOK_AT_PROGRAM_SECONDS = 0.1, 0.05
+LOOK_SECONDS, _LOOK_AT_PROGRAM_SECONDS = 0.1, 0.05
 _REAPED_AT_ONCE = 64
 _HEARD = {signal.SIGCHLD, signal.SIGTERM}
-#: Its end of the pipe for the report.
-_REPORT = 3
+#: Its end of the pipe for the report; of a keeper beside a child, also what tells its end.
+_REPORT, _WATCHED = 3, 4
+_OUT_OF_THE_WAY = 16
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def keep(
     sandbox.drop_privileges()
     sandbox.adopt_orphans()
     sandbox.die_with_parent(0 if hidden else zygote_pid, ending_signal(hidden=hidden))
-    if _is_closed(report):
+    if is_closed(report):
         return  # the zygote ended before the kernel could be asked to report it
     # A session of its own: the kernel may schedule each session as a group, and a child whose
     # programs fork without end leaves the keeper its share of the CPU, by which it ends them.
@@ -93,17 +97,48 @@ def keep(
     os.write(_REPORT, protocol.encode(asdict(ending)) + b"\n")
 
 
-def _is_closed(pipe: int) -> bool:
+def keep_beside(
+    request: Request,
+    child: int,
+    watched: int,
+    document: os.stat_result,
+    report: int,
+    *,
+    zygote_pid: int,
+) -> int:
+    """Wait for the end of a child that can start no process; end it if it uses too much.
+
+    `watched` is a descriptor of the child's process. Reports only that it ended the child.
+    """
+    sandbox.drop_privileges()
+    sandbox.die_with_parent(zygote_pid)
+    os.setsid()  # as above: a share of the CPU of its own
+    _keep_only(report, watched)
+    end = select.poll()
+    end.register(_WATCHED, select.POLLIN)
+    while not _is_too_much(descendants.threads_of(child), request, document):
+        if end.poll(1000 * LOOK_SECONDS):
+            return 0
+    os.write(_REPORT, protocol.encode({"outgrown": True}) + b"\n")
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(_WATCHED, signal.SIGKILL)
+    return 0
+
+
+def is_closed(pipe: int) -> bool:
     """Whether nobody can read from the other end of a pipe."""
     poll = select.poll()
     poll.register(pipe, 0)
     return bool(poll.poll(0))
 
 
-def _keep_only(report: int) -> None:
-    """Close all but the report: the worker waits until nobody holds the pipes of other children."""
-    os.dup2(report, _REPORT)
-    os.closerange(_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
+def _keep_only(*descriptors: int) -> None:
+    """Close all others: the worker waits until nobody holds the pipes of other children."""
+    # First move them away from the numbers that they get: one may have the number of another.
+    moved = [fcntl(descriptor, F_DUPFD, _OUT_OF_THE_WAY) for descriptor in descriptors]
+    for number, descriptor in enumerate(moved, start=_REPORT):
+        os.dup2(descriptor, number)
+    os.closerange(_REPORT + len(moved), os.sysconf("SC_OPEN_MAX"))
 
 
 def _watch(child: int, request: Request, document: os.stat_result) -> bool:
@@ -113,12 +148,12 @@ def _watch(child: int, request: Request, document: os.stat_result) -> bool:
     """
     # In a PID namespace, os.getpid() returns another number.
     own_number = int(Path("/proc/self").readlink().name)
-    period = _LOOK_AT_PROGRAM_SECONDS if request.limits.may_start_program else _LOOK_SECONDS
+    period = _LOOK_AT_PROGRAM_SECONDS if request.limits.may_start_program else LOOK_SECONDS
     next_look = time.monotonic() + period
     while not _has_ended(child):
         left = next_look - time.monotonic()
         if left <= 0:
-            if _is_too_much(own_number, request, document):
+            if _is_too_much(descendants.below(own_number), request, document):
                 return True
             next_look = time.monotonic() + period
             continue
@@ -147,8 +182,7 @@ def _kill_group(child: int) -> None:
             kill(child, signal.SIGKILL)
 
 
-def _is_too_much(own_number: int, request: Request, document: os.stat_result) -> bool:
-    threads = descendants.below(own_number)
+def _is_too_much(threads: list[Path] | None, request: Request, document: os.stat_result) -> bool:
     return threads is None or space.is_exceeded(
         request.folder, threads, document, request.limits.file_bytes
     )
