@@ -91,7 +91,7 @@ end
 $$;
 
 -- bloat: tables and indexes of docmill that take more than twice the room that their rows need, and
--- p_least bytes more at least; and tables most of whose rows are dead. From statistics alone: a relation
+-- p_least bytes more at least; and tables with more deleted rows than others. From statistics alone: a relation
 -- that was never analysed is left out. The room of rows is estimated by the mean width of their columns;
 -- of an index of words, by the words themselves, and of an HNSW index by its embeddings and 32
 -- neighbours each. An estimate that is too high hides bloat, and reports none that is not there.
@@ -101,7 +101,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
     with tables as materialized (
         select class.oid, class.relname, class.relnamespace::regnamespace::text as schema,
                class.reltuples::double precision as number, pg_relation_size(class.oid) as bytes,
-               coalesce(pg_stat_get_dead_tuples(class.oid), 0) as dead,
+               coalesce(pg_stat_get_dead_tuples(class.oid), 0) as gone,
                coalesce(pg_stat_get_live_tuples(class.oid), 0) as alive
           from pg_class as class
          where class.relkind = 'r'
@@ -157,15 +157,15 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
                 else format('reindex index concurrently %I.%I', schema, relname) end
       from judged
      where bytes > 2 * needed and bytes - needed >= p_least
-       -- A table with dead rows is vacuumed first.
+       -- A table with deleted rows is vacuumed first.
        and not exists (select from tables where tables.oid = judged.oid
-                          and tables.dead > tables.alive)
+                          and tables.gone > tables.alive)
     union all
     select format('%I.%I', schema, relname), bytes, null,
-           format('%s of %s rows of %s are dead', dead, dead + alive, relname),
+           format('%s of %s rows of %s are deleted and take room', gone, gone + alive, relname),
            format('vacuum (analyze) %I.%I', schema, relname)
       from tables
-     where dead > alive and bytes >= p_least
+     where gone > alive and bytes >= p_least
      order by 2 desc
      limit 20
 $$;

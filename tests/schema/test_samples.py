@@ -205,7 +205,7 @@ class TestBloat:
         assert rows(admin, "select * from ingest_private.bloat(%s)", LEAST) == []
         assert "twice the room" in run("sample_bloat")["found"]
 
-    def test_rows_that_are_dead_are_vacuumed(self, worker: Connection, admin: Connection):
+    def test_rows_that_are_deleted_are_vacuumed(self, worker: Connection, admin: Connection):
         library(admin, 3000)
         admin.execute("vacuum analyze")
         admin.execute("alter table ingest.documents set (autovacuum_enabled = off)")
