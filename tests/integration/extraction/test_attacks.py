@@ -340,7 +340,7 @@ def test_the_worker_ends_what_its_zygote_and_a_keeper_leave(order: Order, tmp_pa
 def test_a_child_that_may_be_too_much_has_a_keeper_beside_it(
     taken_over: GuardedExtractor, order: Order
 ) -> None:
-    with taken_over.open(order("sleep_after_header"), file_name="a", check=lambda: None):
+    with taken_over.open(order("burn 10"), file_name="a", check=lambda: None):
         wait_until(lambda: len(children_of(taken_over.zygote_pid)) == 2)
         child, keeper = children_of(taken_over.zygote_pid)
         assert children_of(child) == children_of(keeper) == []

@@ -44,7 +44,7 @@ class Alone:
 
     report: int  #: the end of the pipe to write to
     document: os.stat_result
-    due: float  #: monotonic time from which the child needs it
+    due: float  #: monotonic time from which the child may need it
     keeper: int | None = None  #: its pid
 
 

@@ -4,7 +4,7 @@ It enforces the limits that the kernel does not have. The keeper of a child that
 is between the zygote and the child, and reports how the child ended. If the kernel allows it, this
 keeper is the first process of a PID namespace; when it ends, all processes in the namespace end.
 Otherwise it adopts processes that lose their parent, and ends them itself. The keeper of a child
-that can start none is beside the child, from when the child has run for a moment.
+that can start none is beside the child, from when the child has worked for a moment.
 """
 
 import os

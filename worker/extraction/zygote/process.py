@@ -170,10 +170,16 @@ class Zygote:
         )
 
     def _keep_beside(self) -> None:
-        """Fork a keeper for each child that has run alone for long enough."""
+        """Fork a keeper for each child that has worked alone for long enough.
+
+        On a busy machine a short document takes long too, but writes no more for that.
+        """
         for pid, child in self._children.items():
             alone = child.alone
             if alone is None or alone.keeper is not None or alone.due > time.monotonic():
+                continue
+            if demotion.cpu_seconds(pid) < keeper.LOOK_SECONDS:
+                alone.due = time.monotonic() + keeper.LOOK_SECONDS
                 continue
             try:
                 alone.keeper = self._fork_beside(pid, child, alone)
