@@ -144,6 +144,8 @@ def _for_table(row: Row) -> Row:
 
 
 def _chunks(row: Row) -> str:
+    if row["state"] is None:  # a file whose event is not settled yet has no job
+        return "-"
     done = row["chunks_embedded"] + row["chunks_reused"]
     return f"{done}/{row['chunks_total']}" if row["chunks_total"] else str(done or "-")
 
@@ -224,7 +226,7 @@ def progress_table(rows: list[Row]) -> Table:
     for row in rows:
         made.add_row(
             short_name(row),
-            row["stage"] if row["state"] == "running" else row["state"],
+            row["stage"] if row["state"] == "running" else row["state"] or "pending",
             ProgressBar(
                 total=1,
                 completed=fraction_done(row),

@@ -133,7 +133,11 @@ def test_jobs_of_every_phase_that_the_older_version_left_end_under_this_one(olde
     for name in running:
         _wait_for_phase(made, name, "running")
     os.kill(old_worker.pid, signal.SIGSTOP)
-    # What waits takes no slot. A frozen worker is sent for as long as it is thought to be alive.
+    # What waits takes no slot. A frozen worker is sent for as long as it is thought to be alive,
+    # which is longer than any machine needs to upload some files.
+    made.rows(
+        "update ingest_private.workers set expires_at = now() + interval '1 hour' returning 1"
+    )
     left = [made.upload(ALICE, f"left {n}.md", f"# {n}\n\nLeft.") for n in range(SLOTS)]
     until(lambda: {"dispatched", "ready"} <= {_phase(made, name) for name in left}, "both phases")
     made.kill(old_worker)

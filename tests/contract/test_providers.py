@@ -52,7 +52,7 @@ def fake(request: pytest.FixtureRequest) -> Iterator[FakeProvider]:
     server.close()
 
 
-def embedder(fake: FakeProvider, *, timeout: float = 5, **access: str) -> HttpEmbedder:
+def embedder(fake: FakeProvider, *, timeout: float = 60, **access: str) -> HttpEmbedder:
     made = HttpEmbedder(
         HTTP_PROVIDERS[fake.name],
         {**fake.access, **access},

@@ -17,6 +17,16 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def pid_in_own_namespace(pid: int) -> int | None:
+    """A process' id in its own namespace, if that is below this one; None also if it ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    _here, *below = next(line for line in status.splitlines() if line[:6] == "NSpid:").split()[1:]
+    return int(below[-1]) if below else None
+
+
 @dataclass(frozen=True)
 class SmallDisk:
     """A folder with room for 64 KiB, to the program alone that a command is put in front of."""

@@ -161,9 +161,14 @@ def test_the_commands_agree_during_each_fault_and_after_it(
 
     def is_over() -> bool:
         chaos._until(time.monotonic())
-        return not running.rows(OPEN) and not running.rows(TROUBLES)
+        left[:] = running.rows(OPEN) + running.rows(TROUBLES)
+        return not left
 
-    until(is_over, "all is done, and well")
+    left: list[dict[str, Any]] = []
+    try:
+        until(is_over, "all is done, and well")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {left}") from None
     assert judge.repeated() == set()
 
 

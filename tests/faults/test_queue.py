@@ -324,7 +324,8 @@ def test_a_backlog_delays_another_owner_by_one_job_in_each_slot(stack: Stack) ->
     # worker would send fewer at once than it has slots.
     stack.worker.stop()
     # Held requests are not sent a second time, however long a busy machine needs between two turns.
-    stack.start_worker(DOCMILL_EMBEDDING_TIMEOUT_SECONDS="600")
+    # Each text has a request of its own: in one with a held text, the other owner's would wait.
+    stack.start_worker(DOCMILL_EMBEDDING_TIMEOUT_SECONDS="600", DOCMILL_EMBEDDING_BATCH_SIZE="1")
     alone = "select 1 from ingest_private.workers where not isolated and expires_at > now()"
     until(lambda: len(stack.installation.rows(alone)) == 1, "workers that died forgotten")
     window = "select 1 from ingest_private.job_queue where phase in ('dispatched', 'running')"

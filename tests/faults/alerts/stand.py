@@ -11,7 +11,7 @@ import httpx
 from docmill.embedded.process import ChildProcess, free_port, log_tail
 from docmill.embedded.stack import SERVICES
 from tests.faults.alerts.rules import Watch
-from tests.faults.processes import children_of
+from tests.faults.processes import children_of, pid_in_own_namespace
 from tests.support.installation import ALICE, Installation, until
 
 PLACES: Final = ("worker", "isolated", "webhook", "beat")
@@ -39,9 +39,24 @@ class Stand:
             self.wait_until_sound()
 
     def wait_until_sound(self) -> None:
-        """Return once the database sees no trouble."""
+        """Return once the database sees no trouble, and no process tells one that it saw before.
+
+        A process reads the troubles every ten seconds, which are ten minutes for the rules.
+        """
         query = "select trouble from ingest_private.troubles()"
         until(lambda: not self.installation.rows(query), "no trouble", 120)
+        until(lambda: not self._told(), "no trouble told", 120)
+
+    def _told(self) -> list[str]:
+        pages = [self._metrics(port) or "" for port in self.ports.values()]
+        lines = [line for page in pages for line in page.splitlines()]
+        return [line for line in lines if line.startswith("docmill_trouble{")]
+
+    def _metrics(self, port: int) -> str | None:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        except httpx.HTTPError:
+            return None
 
     def kill(self, *places: str) -> None:
         """SIGKILL: no goodbye."""
@@ -82,10 +97,14 @@ class Stand:
         return self.installation.upload(ALICE, f"{next(self._names)}.md", content)
 
     def readers(self) -> list[int]:
-        """Children of the worker that read documents: below its zygote, and below their keepers."""
+        """Processes that read documents for the worker: each is the first of its own namespace.
+
+        They are below the zygote, or below a keeper that is.
+        """
         zygotes = children_of(self.places["worker"].pid)
-        keepers = [keeper for zygote in zygotes for keeper in children_of(zygote)]
-        return [child for keeper in keepers for child in children_of(keeper)]
+        below = [child for zygote in zygotes for child in children_of(zygote)]
+        below += [child for one in below for child in children_of(one)]
+        return [child for child in below if pid_in_own_namespace(child) == 1]
 
     def execute(self, statement: str) -> None:
         """Do this in the database, as its owner."""
@@ -99,9 +118,7 @@ class Stand:
     def _is_ready(self, place: str) -> bool:
         child = self.places[place]
         assert not child.ended(), log_tail(child.log_path)
-        try:
-            httpx.get(f"http://127.0.0.1:{self.ports[place]}/metrics", timeout=10)
-        except httpx.HTTPError:
+        if self._metrics(self.ports[place]) is None:
             return False
         return "worker_ready" in child.log_path.read_text() or place in ("webhook", "beat")
 
