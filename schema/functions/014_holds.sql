@@ -9,8 +9,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- hold_of: why a queued job must wait, and until when: paused, until it is resumed; over its budget,
--- until the next day or month; activating, until another index version is active, or is not for now.
--- Null: it may run. A job that has bought all that it wants in bulk is not
+-- until the next day or month. Null: it may run. A job that has bought all that it wants in bulk is not
 -- over a budget: it has nothing left to buy.
 create or replace function ingest_private.hold_of(
     p_job_id uuid, out reason text, out until timestamptz)
@@ -30,37 +29,63 @@ begin
         until := null;
     end if;
     reason := case when until is not null then 'owner_budget_exceeded' end;
-    if reason is null and v_job.kind = 'ingest' then
-        until := ingest_private.activating_until(v_job.index_version);
+end
+$$;
+
+-- hold_of_run: why a job must not begin a run now, and until when: as hold_of says, or activating, until
+-- another index version is active, or is not for now. Uploads do not ask it: they would wait for a lock
+-- on what it reads, and a job that never ran has nothing to publish.
+create or replace function ingest_private.hold_of_run(
+    p_job_id uuid, out reason text, out until timestamptz)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    select * into reason, until from ingest_private.hold_of(p_job_id);
+    if reason is null then
+        select ingest_private.activating_until(job.index_version) into until
+          from ingest.jobs as job where job.id = p_job_id and job.kind = 'ingest';
         reason := case when until is not null then 'activating' end;
     end if;
 end
 $$;
 
--- hold_job: a queued job that must wait is set aside from those that may run. False: it may run, and
--- nothing was changed. The caller holds the lock on the job. What it has bought in bulk by then stays
--- bought: its batches may be answered while it is held.
-create or replace function ingest_private.hold_job(p_job_id uuid)
+-- set_aside: takes a queued job out of those that may run, for this reason, until then. False: there is
+-- no reason, and nothing was changed. The caller holds the lock on the job. What it has bought in bulk
+-- by then stays bought: its batches may be answered while it is held.
+create or replace function ingest_private.set_aside(
+    p_job_id uuid, p_reason text, p_until timestamptz)
 returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    v_hold record;
 begin
-    select * into v_hold from ingest_private.hold_of(p_job_id);
-    if v_hold.reason is null then
+    if p_reason is null then
         return false;
     end if;
     update ingest_private.job_queue
-       set phase = 'waiting', due_at = v_hold.until,
+       set phase = 'waiting', due_at = p_until,
            is_bought = is_bought or ingest_private.has_bought(p_job_id)
      where job_id = p_job_id;
     update ingest.jobs
-       set hold_reason = v_hold.reason,
-           next_attempt_at = case when v_hold.until < 'infinity' then v_hold.until end,
+       set hold_reason = p_reason,
+           next_attempt_at = case when p_until < 'infinity' then p_until end,
            updated_at = clock_timestamp()
      where id = p_job_id;
     return true;
 end
+$$;
+
+-- hold_job: sets a queued job aside if hold_of says so. False: it may run.
+create or replace function ingest_private.hold_job(p_job_id uuid)
+returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select ingest_private.set_aside(p_job_id, hold.reason, hold.until)
+      from ingest_private.hold_of(p_job_id) as hold
+$$;
+
+-- hold_run: sets a queued job aside if hold_of_run says so. False: it may run.
+create or replace function ingest_private.hold_run(p_job_id uuid)
+returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select ingest_private.set_aside(p_job_id, hold.reason, hold.until)
+      from ingest_private.hold_of_run(p_job_id) as hold
 $$;
 
 -- apply_pauses: brings one page of the queue, in order of job id, in line with what is paused and over

@@ -47,7 +47,7 @@ begin
 end
 $$;
 
--- hold_publish: a run that may not publish now -> queued, as hold_of says. The same steps as
+-- hold_publish: a run that may not publish now -> queued, as hold_of_run says. The same steps as
 -- release_job; no attempt is counted, and what is staged stays.
 create or replace function ingest_private.hold_publish(p_job_id uuid, p_token bigint)
 returns void

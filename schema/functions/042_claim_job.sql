@@ -52,7 +52,7 @@ begin
                   and not ingest_private.serves(worker.providers, target)) then
         return;
     end if;
-    if ingest_private.hold_job(p_job_id) then
+    if ingest_private.hold_run(p_job_id) then
         return;
     end if;
 

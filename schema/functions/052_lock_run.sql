@@ -81,7 +81,7 @@ begin
                              where code = p_error_code),
            next_attempt_at = v_due_at, updated_at = clock_timestamp()
      where id = p_job_id;
-    perform ingest_private.hold_job(p_job_id);
+    perform ingest_private.hold_run(p_job_id);
     update ingest.documents as document
        set status = 'pending', updated_at = clock_timestamp()
       from ingest.jobs as job

@@ -34,7 +34,7 @@ begin
         return;
     end if;
     select * into v_entry from ingest_private.job_queue as entry where entry.job_id = p_job_id;
-    select * into v_hold from ingest_private.hold_of(p_job_id);
+    select * into v_hold from ingest_private.hold_of_run(p_job_id);
     job_id := v_job.id;
     object_name := v_job.object_name;
     state := v_job.state;
