@@ -18,13 +18,14 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- patience_with: how long after a tick the next one counts as late: three usual gaps, and 15
--- seconds for a busy machine. With fewer than two ticks it is a minute.
+-- seconds for a busy machine. With fewer than two ticks it is three periods of the rarest task: five
+-- minutes each, unless an operator wants others.
 create or replace function ingest_private.patience_with(p_work text)
 returns interval
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select interval '15 seconds' + coalesce(
         (select 3 * usual_gap from ingest_private.ticks where work = p_work),
-        interval '45 seconds')
+        interval '15 minutes')
 $$;
 
 -- silent_since: the time of the last tick, if the next tick is late. Null: the task goes on, or has

@@ -48,8 +48,8 @@ def troubles(connection: Connection) -> list[str]:
     return sorted(row["trouble"] for row in found)
 
 
-def pass_time(admin: Connection, work: str, gap: str, since: str) -> None:
-    """The work ran every `gap`, and then not at all for `since`."""
+def pass_time(admin: Connection, work: str, gap: str | None, since: str) -> None:
+    """The work ran every `gap`, or once if that is None, and then not at all for `since`."""
     admin.execute(
         """update ingest_private.ticks
               set usual_gap = %s, ticked_at = clock_timestamp() - %s::interval where work = %s""",
@@ -75,10 +75,13 @@ def test_where_everything_runs_there_is_none(
         ("5 s", "31 s", True),
         ("5 min", "14 min", False),
         ("5 min", "16 min", True),
+        # It ran once so far, so nobody knows how often it runs.
+        (None, "14 min", False),
+        (None, "16 min", True),
     ],
 )
 def test_a_schedule_that_stops_is_seen_by_its_own_measure(
-    admin: Connection, sound: Connection, *, work: str, gap: str, since: str, is_late: bool
+    admin: Connection, sound: Connection, *, work: str, gap: str | None, since: str, is_late: bool
 ) -> None:
     pass_time(admin, work, gap, since)
     assert troubles(admin) == (["schedule_silent"] if is_late else [])

@@ -1,11 +1,9 @@
 """`docmill beat`: the schedule."""
 
 import signal
-from datetime import timedelta
 from typing import Final, NoReturn
 
 from celery import signals
-from celery.beat import Scheduler
 
 from docmill.worker import metrics
 from docmill.worker.app import beat_schedule, create_app
@@ -16,20 +14,6 @@ from docmill.worker.processes.metrics import served_metrics
 from docmill.worker.settings.processes import BeatSettings
 
 _SCHEDULE: Final = "schedule"
-
-
-class DueAtOnceScheduler(Scheduler):
-    """A schedule whose works are all due when it starts.
-
-    Otherwise each would wait for its own period first, and a beat that is restarted more often than
-    that would never send it.
-    """
-
-    def setup_schedule(self) -> None:
-        """Take over the works of the configuration, as if each ran last a long time ago."""
-        super().setup_schedule()
-        for entry in self.schedule.values():
-            entry.last_run_at = self.app.now() - timedelta(days=1)
 
 
 def run_beat(settings: BeatSettings) -> int:
@@ -49,7 +33,7 @@ def run_beat(settings: BeatSettings) -> int:
             loglevel=settings.log_level.upper(),
             # In memory. Every task may run at any time, so nothing is lost with the record of when
             # each ran last; and a file could be in the middle of a write when the signal comes.
-            scheduler_cls=f"{__name__}:{DueAtOnceScheduler.__name__}",
+            scheduler_cls="celery.beat:Scheduler",
             redirect_stdouts=False,
         ).run()
     return 0
