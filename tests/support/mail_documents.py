@@ -11,17 +11,10 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from random import Random
 
+from tests.support.judged_documents import JudgedDocument
+
 _CHARSETS = ("utf-8", "iso-8859-1", "windows-1252", "utf-16")
 _MOST_NESTED = 2
-
-
-@dataclass
-class Mail:
-    """A message, its words in reading order, and a word that no mail program shows."""
-
-    data: bytes
-    shown: list[str]
-    hidden: str = "q0h"
 
 
 @dataclass
@@ -131,9 +124,9 @@ class _Writer:
         return whole
 
 
-def random_mail(random: Random) -> Mail:
+def random_mail(random: Random) -> JudgedDocument:
     """A message with texts in several forms, and attached files."""
     shown: list[str] = []
     whole = _Writer(random).message(shown, 0)
     assert not isinstance(whole, EmailMessage)  # the old classes write structures as they are told
-    return Mail(whole.as_bytes(), shown)
+    return JudgedDocument(whole.as_bytes(), shown)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.support.judged_documents import JudgedDocument
+
 _NAMES = " ".join(
     f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
     for prefix, name in (
@@ -43,15 +45,6 @@ _BOXES = (
     "<draw:custom-shape>{}<draw:enhanced-geometry/></draw:custom-shape>",
     "<draw:g><draw:rect>{}</draw:rect></draw:g>",
 )
-
-
-@dataclass
-class Document:
-    """A file, its words in reading order, and a word that nobody sees."""
-
-    data: bytes
-    shown: list[str]
-    hidden: str = "q0h"
 
 
 @dataclass
@@ -128,7 +121,7 @@ class _Writer:
         return self.paragraph(words, 0)
 
 
-def random_odt(random: Random) -> Document:
+def random_odt(random: Random) -> JudgedDocument:
     """A text of LibreOffice."""
     writer, words = _Writer(random), list[str]()
     head, foot = writer.word([]), writer.word([])
@@ -142,7 +135,7 @@ def random_odt(random: Random) -> Document:
         f'<style:master-page style:name="Standard"><style:header><text:p>{head}</text:p>'
         f"</style:header><style:footer><text:p>{foot}</text:p></style:footer></style:master-page>"
     )
-    return Document(with_text(changes + body + last, masters=masters), [head, *words, foot])
+    return JudgedDocument(with_text(changes + body + last, masters=masters), [head, *words, foot])
 
 
 def with_text(
@@ -169,7 +162,7 @@ _MANIFEST = (
 )
 
 
-def random_epub(random: Random) -> Document:
+def random_epub(random: Random) -> JudgedDocument:
     """A book of a few chapters; the order of the files is not that of the book."""
     writer, words = _Writer(random), list[str]()
     chapters = []
@@ -199,7 +192,7 @@ def random_epub(random: Random) -> Document:
     )
     parts = {"META-INF/container.xml": container, "b/p.opf": package, "b/nav.xhtml": _page("q0h")}
     parts |= {f"b/text/{name}": _page(files[name]) for name in shuffled}
-    return Document(_zipped("application/epub+zip", parts), words)
+    return JudgedDocument(_zipped("application/epub+zip", parts), words)
 
 
 def _book_block(writer: _Writer, words: list[str]) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.support.judged_documents import JudgedDocument
+
 _SHOWING = (
     "{{\\b {}}}",
     "\\i {}\\i0 ",
@@ -43,15 +45,6 @@ _BOXES = (
 )
 _STYLES = ("\\pard", "\\pard\\plain\\s1\\outlinelevel0 ", "\\pard\\li720 ", "\\pard\\qc ")
 _ITEM = "{\\pntext\\f0 1.\\tab}{\\*\\pn\\pnlvlbody{\\pntxtb q0h}}"
-
-
-@dataclass
-class RtfDocument:
-    """A file, its words in reading order, and a word that nobody sees."""
-
-    data: bytes
-    shown: list[str]
-    hidden: str = "q0h"
 
 
 @dataclass
@@ -109,7 +102,7 @@ class _Writer:
         return "".join(rows) + "\\pard "
 
 
-def random_rtf(random: Random) -> RtfDocument:
+def random_rtf(random: Random) -> JudgedDocument:
     """A file of a few paragraphs and tables."""
     writer, words = _Writer(random), list[str]()
     body = ""
@@ -123,4 +116,4 @@ def random_rtf(random: Random) -> RtfDocument:
         "{\\*\\cs15 q0h;}}{\\*\\generator q0h;}{\\info{\\author q0h}}\\viewkind4\\uc1\n"
         f"{body}}}"
     )
-    return RtfDocument(rtf.encode("cp1252"), words)
+    return JudgedDocument(rtf.encode("cp1252"), words)

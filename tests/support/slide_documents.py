@@ -8,6 +8,8 @@ from random import Random
 
 import pptx
 
+from tests.support.judged_documents import JudgedDocument
+
 _NAMES = (
     "xmlns:a='http://schemas.openxmlformats.org/drawingml/2006/main' "
     "xmlns:p='http://schemas.openxmlformats.org/presentationml/2006/main' "
@@ -26,15 +28,6 @@ _RUNS = (
 #: The height of a shape; far less than that of a slide, so that forty find room.
 _STEP = 100_000
 _PLACE = "<a:off x='{x}' y='{y}'/><a:ext cx='90000' cy='90000'/>"
-
-
-@dataclass
-class Slides:
-    """A presentation, its words in reading order, and a word that no slide shows."""
-
-    data: bytes
-    shown: list[str]
-    hidden: str = "q0h"
 
 
 @dataclass
@@ -136,7 +129,7 @@ class _Writer:
         return self.box(x, y)
 
 
-def random_slides(random: Random) -> Slides:
+def random_slides(random: Random) -> JudgedDocument:
     """A presentation of one to three slides. Shapes stand one below the other."""
     deck = pptx.Presentation()
     writer = _Writer(random)
@@ -150,7 +143,7 @@ def random_slides(random: Random) -> Slides:
         trees.append("".join(shapes))
     out = io.BytesIO()
     deck.save(out)
-    return Slides(_with_shapes(out.getvalue(), trees), writer.shown)
+    return JudgedDocument(_with_shapes(out.getvalue(), trees), writer.shown)
 
 
 def _with_shapes(data: bytes, trees: list[str]) -> bytes:

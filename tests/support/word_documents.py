@@ -5,6 +5,8 @@ import zipfile
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.support.judged_documents import JudgedDocument
+
 _SPACES = {
     "w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
     "m": "http://schemas.openxmlformats.org/officeDocument/2006/math",
@@ -61,15 +63,6 @@ _HIDING = (
     "<w:r><w:instrText>{}</w:instrText></w:r>",
     _BEGIN + "<w:r><w:t>{}</w:t></w:r>" + _END,
 )
-
-
-@dataclass
-class WordDocument:
-    """A document, and its words by whether Word shows them."""
-
-    data: bytes
-    shown: list[str]
-    hidden: list[str]
 
 
 @dataclass
@@ -187,7 +180,7 @@ class _Writer:
         return "".join(self.block(depth) for _ in range(self.random.randint(1, 3)))
 
 
-def random_document(random: Random) -> WordDocument:
+def random_document(random: Random) -> JudgedDocument:
     """A document of a few blocks, with all wrappers and additions that Word may use."""
     writer = _Writer(random)
     body = "".join(writer.block(0) for _ in range(random.randint(1, 5)))
@@ -205,7 +198,7 @@ def random_document(random: Random) -> WordDocument:
         parts[f"word/{kind}s.xml"] = (
             f"<w:{kind}s {_DECLARED}>{written}{unused}</w:{kind}></w:{kind}s>"
         )
-    return WordDocument(_package(parts, writer.imported), writer.shown, writer.hidden)
+    return JudgedDocument(_package(parts, writer.imported), writer.shown)
 
 
 def _package(parts: dict[str, str], imported: list[str]) -> bytes:

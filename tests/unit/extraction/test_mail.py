@@ -3,7 +3,6 @@
 import base64
 import io
 import mailbox
-import re
 from collections import Counter
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,6 +19,7 @@ from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 from tests.support.independent.mail import all_letters, letters
+from tests.support.judged_documents import words_in
 from tests.support.languages import pairs, prose
 from tests.support.mail_documents import random_mail
 
@@ -246,10 +246,6 @@ def test_an_encrypted_part_is_counted_and_not_read() -> None:
     parts = list(reading.parts)
     assert [part.has_text for part in parts if isinstance(part, PageEnd)] == [True, False]
     assert not any("hIwDY" in part.text for part in parts if isinstance(part, Element))
-
-
-def words_in(text: str) -> list[str]:
-    return re.findall(r"q\d+[a-z]", text)
 
 
 @settings(deadline=None, max_examples=100)

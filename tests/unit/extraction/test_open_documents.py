@@ -1,7 +1,6 @@
 """Texts of LibreOffice and books: each word that is shown is read once, in order, and no other."""
 
 import io
-import re
 from collections import Counter
 from random import Random
 
@@ -17,6 +16,7 @@ from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 from tests.integration.extraction import documents
 from tests.support.independent import open_document
+from tests.support.judged_documents import words_in
 from tests.support.open_documents import random_epub, random_odt, with_text
 
 use_blank_sentence_splitter()
@@ -30,10 +30,6 @@ def elements_of(data: bytes, media_type: str) -> list[Element]:
 
 def words_of(data: bytes, media_type: str) -> list[str]:
     return words_in("\n".join(element.text for element in elements_of(data, media_type)))
-
-
-def words_in(text: str) -> list[str]:
-    return re.findall(r"q\d+[a-z]", text)
 
 
 @settings(deadline=None, max_examples=100)

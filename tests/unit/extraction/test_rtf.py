@@ -1,7 +1,6 @@
 """RTF as Word and WordPad write it, with code pages that the document names."""
 
 import io
-import re
 from collections import Counter
 from random import Random
 
@@ -13,6 +12,7 @@ from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
 from docmill.worker.models import Element
 from tests.support.independent import rtf
+from tests.support.judged_documents import words_in
 from tests.support.languages import SENTENCES, prose
 from tests.support.rtf_documents import random_rtf
 
@@ -172,10 +172,6 @@ def test_of_an_embedded_object_its_picture_in_words_is_read() -> None:
     embedded = r"{\object\objemb{\*\objclass Word}{\*\objdata 0105}{\result {word1x}}}"
     rtf = rf"{{\rtf1 before {embedded} after}}"
     assert shown(rtf) == "before word1x after"
-
-
-def words_in(text: str) -> list[str]:
-    return re.findall(r"q\d+[a-z]", text)
 
 
 @settings(deadline=None, max_examples=150)

@@ -20,6 +20,7 @@ from docmill.worker.extraction.shared import media_types
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
 from tests.support.independent import powerpoint
+from tests.support.judged_documents import words_in
 from tests.support.slide_documents import random_slides
 
 use_blank_sentence_splitter()
@@ -153,10 +154,6 @@ def test_an_independent_reader_finds_no_letter_more() -> None:
     data = written(make_deck())
     read = "".join(element.text for element in elements_of(data))
     assert sorted(re.findall(r"\w", read)) == sorted(re.findall(r"\w", powerpoint.letters(data)))
-
-
-def words_in(text: str) -> list[str]:
-    return re.findall(r"q\d+[a-z]", text)
 
 
 @settings(deadline=None, max_examples=60)
