@@ -10,7 +10,7 @@ import pytest
 from docmill.worker.embedding.serving import HARMLESS_TEXT
 from tests.support.fake_batches import FakeBatches, Script
 from tests.support.fake_openai import error, vector_of
-from tests.support.installation import ALICE, BOB, Installation, until
+from tests.support.installation import ALICE, BOB, SHORT_LEASE, Installation, until
 from tests.support.provider_program import tokens_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -21,6 +21,7 @@ SETTINGS = {
     "DOCMILL_BULK_SECONDS": "0.3",
     "DOCMILL_BULK_WAIT_SECONDS": "0.5",
     "DOCMILL_EMBEDDING_TIMEOUT_SECONDS": "60",
+    **SHORT_LEASE,
 }
 FILLER = "It says so at some length, as pages like this one do. " * 20
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.database import as_client
 from tests.support.fake_openai import MODEL, FakeOpenAI, vector_of
-from tests.support.installation import ALICE, BOB, BUCKET, Installation, until
+from tests.support.installation import ALICE, BOB, BUCKET, SHORT_LEASE, Installation, until
 
 OTHER: Final = "second-model"
 WIDTH: Final = 1536
@@ -119,7 +119,7 @@ def test_another_model_takes_over_while_everybody_goes_on(
 ) -> None:
     running = two_providers
     running.start_webhook()
-    beat, worker = running.start("beat"), running.start_worker()
+    beat, worker = running.start("beat"), running.start_worker(**SHORT_LEASE)
     texts = {running.upload(ALICE, "reader.txt", READER): READER}
     for number in range(10):
         text = f"What was there before, number {number}."

@@ -22,6 +22,7 @@ from tests.support.fake_openai import DIMENSIONS, MODEL, error
 from tests.support.installation import (
     ALICE,
     FAST,
+    SHORT_LEASE,
     Installation,
     apply_current_schema,
     install,
@@ -75,7 +76,7 @@ def older(
     try:
         with (
             make_database(postgres, "project") as database,
-            install(database, redis, tmp_path, apply) as made,
+            install(database, redis, tmp_path, apply, **SHORT_LEASE) as made,
         ):
             yield Older(program, made)
     finally:

@@ -53,7 +53,7 @@ from tests.faults.reader import Reader
 from tests.faults.reindexing import Operator
 from tests.faults.results import record
 from tests.support.database import make_database, make_template
-from tests.support.installation import ALICE, BOB, BUCKET, Installation, install
+from tests.support.installation import ALICE, BOB, BUCKET, SHORT_LEASE, Installation, install
 
 CAROL: Final = "33333333-3333-4333-8333-333333333333"
 #: Uploads nothing but files that are made to do harm.
@@ -66,7 +66,7 @@ POSTGRES_OPTIONS: Final = ("fsync=off", "full_page_writes=off", "autovacuum=off"
 OPEN_JOBS: Final = "select from ingest.jobs where finished_at is null"
 
 SETTINGS: Final = {
-    "DOCMILL_LEASE_SECONDS": "3",
+    **SHORT_LEASE,
     "DOCMILL_RESEND_SECONDS": "2",
     "DOCMILL_DISPATCH_SECONDS": "0.5",
     "DOCMILL_RESCUE_SECONDS": "0.5",

@@ -11,7 +11,7 @@ from tests.faults.oracles import CANARIES
 from tests.faults.results import by_fault, record
 from tests.faults.stack import FULL, LEDGER, Stack, running_stack
 from tests.support.database import make_database
-from tests.support.installation import install
+from tests.support.installation import SHORT_LEASE, install
 
 
 @pytest.fixture(scope="package")
@@ -28,6 +28,7 @@ def broken(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
                 folder,
                 DOCMILL_EMBEDDING_BATCH_SIZE="1",
                 DOCMILL_EMBEDDING_REQUESTS="8",
+                **SHORT_LEASE,
             ) as installation,
             running_stack(installation) as made,
         ):

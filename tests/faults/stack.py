@@ -12,12 +12,12 @@ from typing import Any, Final, Literal
 from docmill.embedded.process import ChildProcess
 from tests.faults.documents import FILLER
 from tests.support.fake_openai import Answer
-from tests.support.installation import ALICE, Installation, until
+from tests.support.installation import ALICE, SHORT_LEASE, Installation, until
 from tests.support.proxy import Proxy
 
 #: Whether to run all injections, or only a few.
 FULL: Final = os.environ.get("DOCMILL_FAULTS_FULL") == "1"
-LEASE_SECONDS: Final = 3.0
+LEASE_SECONDS: Final = float(SHORT_LEASE["DOCMILL_LEASE_SECONDS"])
 #: Seconds from a death to the next run: the lease, and the time to notice. `make faults` has the
 #: machine for itself; beside other tests a worker takes ten times as long to start.
 RECOVERY_SECONDS: Final = LEASE_SECONDS + (15 if FULL else 57)

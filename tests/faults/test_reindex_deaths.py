@@ -15,7 +15,7 @@ from docmill.embedded.process import ChildProcess
 from docmill.worker.admin import reindex
 from tests.faults.chaos import OwnPostgres, own_postgres, own_redis
 from tests.support.database import make_database
-from tests.support.installation import ALICE, BOB, Installation, install, until
+from tests.support.installation import ALICE, BOB, SHORT_LEASE, Installation, install, until
 
 pytestmark = pytest.mark.faults
 
@@ -37,7 +37,7 @@ def running(own: OwnPostgres, tmp_path: Path) -> Iterator[Installation]:
     with (
         own_redis(tmp_path / "redis") as redis,
         make_database(own.server, "project") as database,
-        install(database, redis, folder, DOCMILL_LEASE_SECONDS="3") as installation,
+        install(database, redis, folder, **SHORT_LEASE) as installation,
     ):
         yield installation
 

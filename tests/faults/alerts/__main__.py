@@ -15,7 +15,7 @@ from tests.faults.chaos import own_postgres, own_redis
 from tests.faults.results import record, recorded
 from tests.support.alert_table import write_table
 from tests.support.database import make_database
-from tests.support.installation import install
+from tests.support.installation import SHORT_LEASE, install
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
         postgres = stack.enter_context(own_postgres(folder / "postgres"))
         redis = stack.enter_context(own_redis(folder / "redis"))
         database = stack.enter_context(make_database(postgres.server, "project"))
-        installation = stack.enter_context(install(database, redis, folder))
+        installation = stack.enter_context(install(database, redis, folder, **SHORT_LEASE))
         stand = stack.enter_context(running_stand(installation))
         watch_sound(stand, options.sound)
         minutes = options.sound * SCRAPE_SECONDS / 60
