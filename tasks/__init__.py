@@ -21,7 +21,8 @@ log = get_logger(__name__)
 _PASSING: Final = (JobError, psycopg.Error)
 
 
-@shared_task(name="docmill.run_job", bind=True)
+# ShownRun sends the events of runs.
+@shared_task(name="docmill.run_job", bind=True, send_events=False)
 def run_job(task: "Task[..., Any]", job_id: str) -> None:
     """Run one job. Safe to deliver twice: only one delivery gets the lease."""
     shown = ShownRun(task)

@@ -1,15 +1,14 @@
 """Events for Flower: the stage of each run while it goes on, and how it ended.
 
-Celery itself reports that a task was received and started, and would report a success when it
-returns. But a task also returns normally if its document failed.
+Celery's own would report a success when a task returns. But a task also returns normally if its
+document failed. So the task of a run sends none of them, and these say also when it began.
 """
 
 import threading
 import time
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from celery import Celery, Task, signals
-from celery.exceptions import Ignore
 
 from docmill.worker.log import get_logger
 from docmill.worker.models import Stage
@@ -116,22 +115,22 @@ class ShownRun:
 
     def __init__(self, task: Task[..., Any]) -> None:
         self._task = task
-        self._started = time.monotonic()
+        self._began = time.monotonic()
+        # A hint is received when a slot is free for it.
+        began_at = time.time()
+        self._fields = {"received": began_at, "started": began_at}
 
     def stage(self, stage: Stage) -> None:
         """Show the stage as the task's state."""
-        _sender.tell(self._task, f"task-{stage}")
+        _sender.tell(self._task, f"task-{stage}", **self._fields)
 
-    def end(self, end: RunEnd | None) -> NoReturn:
-        """Show how the run ended; None means that the hint had no job.
-
-        Raises Ignore, so that Celery reports nothing more about this task.
-        """
+    def end(self, end: RunEnd | None) -> None:
+        """Show how the run ended; None means that the hint had no job."""
         outcome = end.outcome if end else "dropped"
         _sender.tell(
             self._task,
             _EVENT_TYPES.get(outcome, f"task-{outcome}"),
             exception=end.error_code if end else None,
-            runtime=time.monotonic() - self._started,
+            runtime=time.monotonic() - self._began,
+            **self._fields,
         )
-        raise Ignore

@@ -75,7 +75,8 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Their lines for each request would repeat docmill's own events, and show names of objects.
-    for noisy in ("httpx", "httpcore", "openai", "kombu", "amqp", "celery.app.trace", "urllib3"):
+    libraries = ("httpx", "httpcore", "openai", "kombu", "amqp", "urllib3")
+    for noisy in (*libraries, "celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # They warn of each try to connect and to roll back; of an outage docmill's own line is enough.
     for driver in ("psycopg", "psycopg.pool"):

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -56,24 +56,47 @@ class SupabaseStorage:
 
     def __init__(self, supabase_url: str, secret_key: str, *, connections: int = 32) -> None:
         self._loop = event_loop("storage")
-        self._client = httpx.AsyncClient(
-            base_url=f"{supabase_url.rstrip('/')}/storage/v1",
-            # A secret key may be in Authorization because it equals apikey; the old service_role
-            # tokens must be there.
-            headers={
-                "apikey": secret_key,
-                "Authorization": f"Bearer {secret_key}",
-                # Most files are already compressed; a proxy would compress them again.
-                "Accept-Encoding": "identity",
-            },
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=connections),
-        )
+        self._url = f"{supabase_url.rstrip('/')}/storage/v1"
+        # A secret key may be in Authorization because it equals apikey; the old service_role
+        # tokens must be there.
+        self._headers = {
+            "apikey": secret_key,
+            "Authorization": f"Bearer {secret_key}",
+            # Most files are already compressed; a proxy would compress them again.
+            "Accept-Encoding": "identity",
+        }
+        self._tls = httpx.create_ssl_context()
+        # A client for each connection, as httpx looks at all connections of a client, for each of
+        # them again, before and after each request. Only the loop's thread uses the list.
+        self._idle: list[httpx.AsyncClient] = []
         self._gate = threading.BoundedSemaphore(connections)
 
     def close(self) -> None:
-        """Close all connections."""
-        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        """Close all connections. Nobody may ask for anything any more."""
+        asyncio.run_coroutine_threadsafe(self._close_idle(), self._loop).result()
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    @asynccontextmanager
+    async def _get(self, path: str) -> AsyncIterator[httpx.Response]:
+        """The answer to a GET, while it arrives; on the connection that was used last."""
+        client = self._idle.pop() if self._idle else self._new_client()
+        try:
+            async with client.stream("GET", path) as response:
+                yield response
+        finally:
+            self._idle.append(client)
+
+    def _new_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self._url,
+            headers=self._headers,
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_connections=1),
+            verify=self._tls,
+        )
 
     def info(self, bucket_id: str, object_name: str, *, check: StopCheck) -> StoredObject | None:
         """The object that Storage now has under this name; None if there is none. Raises JobError.
@@ -89,7 +112,7 @@ class SupabaseStorage:
             # The public route would treat a wrong key as no user, for whom every object is missing.
             async with (
                 asyncio.timeout(ANSWER_SECONDS),
-                self._client.stream("GET", f"/object/info/authenticated/{path}") as response,
+                self._get(f"/object/info/authenticated/{path}") as response,
             ):
                 answer = await _read(response)
         if _is_missing(answer):
@@ -124,7 +147,7 @@ class SupabaseStorage:
         with _errors_translated(), file:
             async with (
                 asyncio.timeout(ANSWER_SECONDS) as deadline,
-                self._client.stream("GET", f"/object/authenticated/{path}") as response,
+                self._get(f"/object/authenticated/{path}") as response,
             ):
                 if response.status_code != httpx.codes.OK:
                     answer = await _read(response)
@@ -147,7 +170,7 @@ class SupabaseStorage:
         try:
             async with (
                 asyncio.timeout(ANSWER_SECONDS),
-                self._client.stream("GET", f"/object/authenticated/{path}") as response,
+                self._get(f"/object/authenticated/{path}") as response,
             ):
                 await anext(async_pieces(response), b"")
                 return response.status_code == httpx.codes.OK
