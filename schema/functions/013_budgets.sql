@@ -20,6 +20,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                    (select coalesce(sum(ledger.usd), 0) from ingest.usage as ledger
                      where ledger.owner_id = p_owner_id and ledger.day >= span.first_day
                        and ledger.purpose = 'ingest')
+                   + (select coalesce(sum(entry.usd), 0)
+                        from ingest_private.unsettled_spend as entry
+                       where entry.owner_id = p_owner_id and entry.day >= span.first_day
+                         and entry.purpose = 'ingest')
                    + (select coalesce(sum(held.usd), 0)
                         from ingest_private.bulk_held as held
                              join ingest_private.bulk_batches as batch

@@ -67,6 +67,7 @@ grant execute on function
     ingest_private.kept_windows,
     ingest_private.kept_window,
     ingest_private.record_spend,
+    ingest_private.settle_spend,
     ingest_private.bulk_state,
     ingest_private.put_bulk_texts,
     ingest_private.direct_hashes,

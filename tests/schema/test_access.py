@@ -76,6 +76,7 @@ PRIVATE_TABLES = {
     "ingest_private.spend",
     "ingest_private.staged_chunks",
     "ingest_private.ticks",
+    "ingest_private.unsettled_spend",
     "ingest_private.version_failures",
     "ingest_private.former_documents",
     "ingest_private.withdrawn",
@@ -88,6 +89,7 @@ SEQUENCES = {
     "ingest_private.lease_token",
     "ingest_private.pending_events_id_seq",
     "ingest_private.sources_id_seq",
+    "ingest_private.unsettled_spend_id_seq",
 }
 OWNER_REQUESTS = {"ingest.cancel_job", "ingest.explain_job", "ingest.retry_job"}
 #: They take the subject from the token; message_sources does so through policies.
@@ -223,6 +225,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.read_again",
     "ingest_private.reconcile",
     "ingest_private.record_spend",
+    "ingest_private.settle_spend",
     "ingest_private.release_job",
     "ingest_private.renew_leases",
     "ingest_private.reusable_embeddings",
@@ -244,6 +247,7 @@ INNER_FUNCTIONS = {
     "ingest_private.may_be_sent",
     "ingest_private.note_bulk_names",
     "ingest_private.owners_held",
+    "ingest_private.book_at_once",
     "ingest_private.book_spend",
     "ingest_private.record_bulk_spend",
     "ingest_private.send_again",
@@ -430,6 +434,9 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                 """insert into ingest_private.kept_embeddings values
                        ('nobody', 1, sha256('x'), '[1]', now())""",
                 "insert into ingest_private.bulk_names values ('docs', 'nothing.txt')",
+                """insert into ingest_private.unsettled_spend
+                          (owner_id, day, model, purpose, tokens, usd)
+                   values ('nobody', current_date, 'm', 'ingest', 1, 1)""",
                 """insert into ingest_private.bulk_batches
                           (provider, model, dimensions, sends_dimensions, purpose, texts, held_usd)
                    values ('openai', 'm', 256, true, 'ingest', 1, 1)""",
@@ -715,6 +722,7 @@ class TestFunctions:
             "make_bulk_batch",
             "prune",
             "rescue_jobs",
+            "settle_spend",
             "take_ready_jobs",
         }
         with populated.connect() as admin, admin.transaction(force_rollback=True):

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from psycopg import errors as pg
 
+from docmill.worker.admin import spending
 from tests.schema.actors import (
     MODEL,
     Connection,
@@ -64,6 +65,17 @@ def spent(admin: Connection) -> list[tuple[str, float]]:
     ]
 
 
+def usage(admin: Connection) -> tuple[int, float, int]:
+    """Tokens and money of alice that are settled, and how many entries are not."""
+    [row] = rows(
+        admin,
+        """select sum(tokens)::int as tokens, sum(usd)::float as usd,
+                  (select count(*)::int from ingest_private.unsettled_spend) as unsettled
+             from ingest.usage where owner_id = 'alice'""",
+    )
+    return row["tokens"], row["usd"], row["unsettled"]
+
+
 def next_day() -> datetime:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today + timedelta(days=1)
@@ -97,6 +109,63 @@ class TestSpend:
             with wiped.connect("docmill_worker") as worker:
                 spend(worker, claimed(worker, uploaded(admin, f"{number}.txt")), 0.5)
         assert spent(admin) == [("ingest", 2.5)]
+
+    def test_at_the_same_time_waits_for_nobody_and_is_settled_by_the_next(
+        self, wiped: Database, admin: Connection
+    ):
+        runs = [uploaded(admin, f"{number}.txt") for number in range(3)]
+        with (
+            wiped.connect("docmill_worker") as one,
+            wiped.connect("docmill_worker", options="-c lock_timeout=100ms") as other,
+        ):
+            first, second, third = (
+                claimed(one, runs[0]),
+                claimed(other, runs[1]),
+                claimed(one, runs[2]),
+            )
+            spend(one, first, 0.25, 10)
+            with one.transaction():
+                spend(one, first, 0.25, 10)
+                spend(other, second, 0.5, 30)
+                spend(other, second, 0.5, 30)
+                # It is in use: what is left is settled later.
+                other.execute("select ingest_private.settle_spend()")
+                assert usage(admin) == (10, 0.25, 2)
+            assert usage(admin) == (20, 0.5, 2)
+            spend(one, third, 1, 5)
+            assert usage(admin) == (85, 2.5, 0)
+        assert spent(admin) == [("ingest", 2.5)]
+
+    def test_that_is_unsettled_is_settled_with_the_next_dispatch(
+        self, wiped: Database, admin: Connection, worker: Connection
+    ):
+        runs = [uploaded(admin, f"{number}.txt") for number in range(2)]
+        spend(worker, claimed(worker, runs[0]), 0.25, 10)
+        with wiped.connect("docmill_worker") as other, admin.transaction():
+            admin.execute("select from ingest.usage for no key update")
+            spend(other, claimed(other, runs[1]), 0.5, 30)
+        worker.execute("select ingest_private.settle_spend()")
+        assert usage(admin) == (40, 0.75, 0)
+        worker.execute("select ingest_private.settle_spend()")
+        assert usage(admin) == (40, 0.75, 0)
+
+    def test_that_is_unsettled_counts_for_budgets_and_is_listed(
+        self, wiped: Database, admin: Connection, worker: Connection
+    ):
+        budget(admin, 1, scope="each_owner")
+        first, second, third = (uploaded(admin, f"{number}.txt") for number in range(3))
+        assert spend(worker, claimed(worker, first), 0.25)
+        with wiped.connect("docmill_worker") as other, admin.transaction():
+            admin.execute("select from ingest.usage for no key update")
+            assert not spend(other, claimed(other, second), 0.75)
+        assert usage(admin)[1:] == (0.25, 1)
+        assert claim(worker, third) is None
+        [listed] = spending.list_usage(
+            admin, since=next_day().date() - timedelta(days=1), by=["owner"], owner=None
+        )
+        assert (listed["owner_id"], float(listed["usd"])) == ("alice", 1)
+        [entry] = spending.list_budgets(admin)
+        assert float(entry["spent"]) == 1
 
 
 class TestABudget:

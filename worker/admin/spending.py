@@ -19,12 +19,20 @@ REMOVE_BUDGET: Final[LiteralString] = """
 BOOK_QUERIES: Final[LiteralString] = """
     select ingest_private.book_spend(%(owner)s, %(model)s, 'query', %(tokens)s, %(usd)s)
 """
+#: What is settled and what is not.
+_LEDGER: Final[LiteralString] = """
+    with ledger as (
+        select owner_id, day, model, purpose, tokens, usd from ingest.usage
+        union all
+        select owner_id, day, model, purpose, tokens, usd from ingest_private.unsettled_spend)
+"""
 #: A budget for each owner has as many accounts as there are owners; show the fullest.
-LIST_BUDGETS: Final[LiteralString] = """
+LIST_BUDGETS: Final[LiteralString] = f"""
+    {_LEDGER}
     select budget.scope, budget.key as owner_id, budget.period, budget.usd,
            case budget.scope when 'each_owner' then
                (select max(spent.usd)
-                  from (select sum(ledger.usd) as usd from ingest.usage as ledger
+                  from (select sum(ledger.usd) as usd from ledger
                          where ledger.day >= date_trunc(
                                    budget.period, clock_timestamp() at time zone 'utc')::date
                            and ledger.purpose = 'ingest'
@@ -48,19 +56,20 @@ LIST_BUDGETS: Final[LiteralString] = """
      order by budget.scope = 'everything' desc, budget.scope = 'each_owner' desc, budget.key,
               budget.period
 """
-#: Documents without an owner have no rows in ingest.usage; their share is the difference.
-LIST_USAGE: Final[LiteralString] = """
-    with entries as (
-        select owner_id, day, model, purpose, tokens, usd from ingest.usage
+#: Documents without an owner are not in the ledger of owners; their share is the difference.
+LIST_USAGE: Final[LiteralString] = f"""
+    {_LEDGER},
+    entries as (
+        select owner_id, day, model, purpose, tokens, usd from ledger
          where day >= %(since)s
         union all
         select null, all_spent.day, all_spent.model, all_spent.purpose,
                sum(all_spent.tokens)
-               - coalesce((select sum(ledger.tokens) from ingest.usage as ledger
+               - coalesce((select sum(ledger.tokens) from ledger
                             where (ledger.day, ledger.model, ledger.purpose)
                                   = (all_spent.day, all_spent.model, all_spent.purpose)), 0),
                sum(all_spent.usd)
-               - coalesce((select sum(ledger.usd) from ingest.usage as ledger
+               - coalesce((select sum(ledger.usd) from ledger
                             where (ledger.day, ledger.model, ledger.purpose)
                                   = (all_spent.day, all_spent.model, all_spent.purpose)), 0)
           from ingest_private.spend as all_spent

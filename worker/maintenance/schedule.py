@@ -63,7 +63,7 @@ class Maintenance:
 
         First makes jobs for the documents that a version which is being filled still lacks.
 
-        At the end removes contents of withdrawn documents, for DRAIN_SECONDS, and adds the sketches
+        Then settles what owners have spent at the same time. At the end removes contents of withdrawn documents, for DRAIN_SECONDS, and adds the sketches
         and words that chunks of an older release lack, for FILL_SECONDS each.
         """
         with self._database.transaction() as transaction:
@@ -77,6 +77,8 @@ class Maintenance:
         if made:
             log.info("reindex_jobs_made", count=made)
         self._dispatcher.dispatch()
+        with self._database.transaction() as transaction:
+            maintenance.settle_spend(transaction)
         self._clear_and_fill()
         self._note("dispatch")
 

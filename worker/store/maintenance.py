@@ -31,6 +31,7 @@ APPLY_PAUSES: Final[LiteralString] = """
 PROBES_WANTED: Final[LiteralString] = """
     select dependency, bucket_id, object_name from ingest_private.probes_wanted()
 """
+SETTLE_SPEND: Final[LiteralString] = "select ingest_private.settle_spend()"
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick(%(work)s)"
 NOTE_PROBE: Final[LiteralString] = "select ingest_private.note_probe(%(dependency)s, %(served)s)"
 NOTE_PRICES: Final[LiteralString] = "select ingest_private.note_prices(%(prices)s)"
@@ -165,6 +166,11 @@ def note_prices(connection: Connection, prices: Mapping[str, Mapping[str, float]
 def note_probe(connection: Connection, dependency: str, *, served: bool) -> None:
     """Write the result of a try."""
     connection.execute(NOTE_PROBE, {"dependency": dependency, "served": served})
+
+
+def settle_spend(connection: Connection) -> None:
+    """Write what owners have spent at the same time into the table that they read."""
+    connection.execute(SETTLE_SPEND)
 
 
 def note_tick(connection: Connection, work: str) -> None:
