@@ -302,6 +302,10 @@ def twice(statement: str) -> str:
     return f"{statement}; {statement}"
 
 
+UNSETTLED = (
+    "insert into ingest_private.unsettled_spend (id, owner_id, day, model, purpose, tokens, usd)"
+)
+
 #: Constraint: statements, each of which it must refuse.
 REFUSED: Mapping[str, list[str]] = {
     # documents
@@ -392,14 +396,11 @@ REFUSED: Mapping[str, list[str]] = {
     "spend_purpose_check": [spend(purpose="'play'")],
     "unsettled_spend_pkey": [
         twice(
-            "insert into ingest_private.unsettled_spend "
-            "(id, owner_id, day, model, purpose, tokens, usd) overriding system value "
-            f"values (1, 'o', {ONE_DAY}, 'm', 'ingest', 1, 1)"
+            f"{UNSETTLED} overriding system value values (1, 'o', {ONE_DAY}, 'm', 'ingest', 1, 1)"
         )
     ],
     "unsettled_spend_purpose_check": [
-        "insert into ingest_private.unsettled_spend (owner_id, day, model, purpose, tokens, usd) "
-        f"values ('o', {ONE_DAY}, 'm', 'play', 1, 1)"
+        f"{UNSETTLED} overriding system value values (1, 'o', {ONE_DAY}, 'm', 'play', 1, 1)"
     ],
     "budgets_pkey": [twice(budget())],
     "budgets_key": [budget(scope="'owner'"), budget(key="'alice'")],

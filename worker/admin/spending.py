@@ -19,16 +19,12 @@ REMOVE_BUDGET: Final[LiteralString] = """
 BOOK_QUERIES: Final[LiteralString] = """
     select ingest_private.book_spend(%(owner)s, %(model)s, 'query', %(tokens)s, %(usd)s)
 """
-#: What is settled and what is not.
-_LEDGER: Final[LiteralString] = """
+#: A budget for each owner has as many accounts as there are owners; show the fullest.
+LIST_BUDGETS: Final[LiteralString] = """
     with ledger as (
         select owner_id, day, model, purpose, tokens, usd from ingest.usage
         union all
         select owner_id, day, model, purpose, tokens, usd from ingest_private.unsettled_spend)
-"""
-#: A budget for each owner has as many accounts as there are owners; show the fullest.
-LIST_BUDGETS: Final[LiteralString] = f"""
-    {_LEDGER}
     select budget.scope, budget.key as owner_id, budget.period, budget.usd,
            case budget.scope when 'each_owner' then
                (select max(spent.usd)
@@ -57,8 +53,11 @@ LIST_BUDGETS: Final[LiteralString] = f"""
               budget.period
 """
 #: Documents without an owner are not in the ledger of owners; their share is the difference.
-LIST_USAGE: Final[LiteralString] = f"""
-    {_LEDGER},
+LIST_USAGE: Final[LiteralString] = """
+    with ledger as (
+        select owner_id, day, model, purpose, tokens, usd from ingest.usage
+        union all
+        select owner_id, day, model, purpose, tokens, usd from ingest_private.unsettled_spend),
     entries as (
         select owner_id, day, model, purpose, tokens, usd from ledger
          where day >= %(since)s

@@ -63,8 +63,9 @@ class Maintenance:
 
         First makes jobs for the documents that a version which is being filled still lacks.
 
-        Then settles what owners have spent at the same time. At the end removes contents of withdrawn documents, for DRAIN_SECONDS, and adds the sketches
-        and words that chunks of an older release lack, for FILL_SECONDS each.
+        Then settles what owners have spent at the same time. At the end removes contents of
+        withdrawn documents, for DRAIN_SECONDS, and adds the sketches and words that chunks of an
+        older release lack, for FILL_SECONDS each.
         """
         with self._database.transaction() as transaction:
             drained = maintenance.drain_pending_events(transaction)
