@@ -112,6 +112,8 @@ _TROUBLES: Final = "schema/test_troubles.py"
 _SERVING: Final = "integration/test_serving.py"
 _ATTACKS: Final = "integration/extraction/test_attacks.py"
 _GUARD: Final = "integration/extraction/test_guard.py"
+_RACES: Final = "schema/test_reindex_races.py"
+_SAMPLES: Final = "schema/test_samples.py"
 _SPARE: Final = "((Condition(0, 0, 0),),)"  # a rule that every call fits
 _REINDEX: Final = "schema/test_reindex.py"
 
@@ -143,6 +145,104 @@ MUTANTS: Final = (
         "perform pg_advisory_xact_lock_shared(hashtext('ingest_private.activate_index_version'));",
         "",
         f"{_REINDEX}::TestActivation::test_waits_for_a_publish_that_has_begun",
+    ),
+    Mutant(
+        "a publish does not ask whether another version is being made active",
+        "functions/048_lock_for_publish.sql",
+        "if v_job.kind = 'ingest' and ingest_private.activating_until(",
+        "if false and ingest_private.activating_until(",
+        f"{_RACES}::TestFlipsInARow::test_what_is_held_is_told_and_goes_on",
+    ),
+    Mutant(
+        "what fills the other version is held as well",
+        "functions/014_holds.sql",
+        "where job.id = p_job_id and job.kind = 'ingest'",
+        "where job.id = p_job_id",
+        f"{_RACES}::TestFlipsInARow::test_what_is_held_is_told_and_goes_on",
+    ),
+    Mutant(
+        "a claim does not ask whether another version is being made active",
+        "functions/014_holds.sql",
+        "case when until is not null then 'activating' end",
+        "null",
+        f"{_RACES}::TestFlipsInARow::test_what_is_held_is_told_and_goes_on",
+    ),
+    Mutant(
+        "publishes are held for as long as a command asks",
+        "functions/015_activating.sql",
+        "least(p_longest, interval '30 s')",
+        "p_longest",
+        f"{_RACES}::TestFlipsInARow::test_what_is_held_is_told_and_goes_on",
+    ),
+    Mutant(
+        "what was held waits on",
+        "functions/015_activating.sql",
+        "set phase = 'ready', due_at = null,",
+        "set phase = 'waiting',",
+        f"{_RACES}::TestFlipsInARow::test_what_is_held_is_told_and_goes_on",
+    ),
+    Mutant(
+        "a hold outlives its command",
+        "functions/015_activating.sql",
+        "and (value ->> 'until')::timestamptz > clock_timestamp()",
+        "",
+        f"{_RACES}::TestFlipsInARow::test_a_hold_whose_command_died_ends_by_itself",
+    ),
+    Mutant(
+        "a sample asks the index for the truth",
+        "functions/063_samples.sql",
+        "select array_agg(nearest.distance order by nearest.distance) into v_nearest",
+        "v_nearest := v_found; perform array_agg(nearest.distance)",
+        f"{_SAMPLES}::TestRecall::test_the_share_is_that_of_an_exact_comparison",
+    ),
+    Mutant(
+        "a sample compares all that the largest owner has",
+        "functions/063_samples.sql",
+        "or v_chunks > p_most",
+        "",
+        f"{_SAMPLES}::TestRecall::test_an_owner_with_too_many_chunks_is_left_out",
+    ),
+    Mutant(
+        "deleted rows count as rows",
+        "functions/063_samples.sql",
+        "where gone > alive and bytes >= p_least",
+        "where false",
+        f"{_SAMPLES}::TestBloat::test_rows_that_are_deleted_are_vacuumed",
+    ),
+    Mutant(
+        "the words of every text are made again",
+        "functions/094_follow_chunks.sql",
+        "and added.index_version <> v_active\n               cross join",
+        "and false\n               cross join",
+        f"{_REINDEX}::TestBeginningWithTheActiveVersion::test_words_of_equal_texts_are_taken_and_not_made",
+    ),
+    Mutant(
+        "words that are taken name no owner",
+        "functions/094_follow_chunks.sql",
+        "when added.owner_id is null then known.lexemes",
+        "when true then known.lexemes",
+        f"{_REINDEX}::TestBeginningWithTheActiveVersion::test_words_are_those_that_would_be_made",
+    ),
+    Mutant(
+        "words are taken with the title of another place",
+        "functions/094_follow_chunks.sql",
+        "and position.index_version = p_index_version and position.ordinal = 0))",
+        "and position.index_version = p_index_version and false))",
+        f"{_REINDEX}::TestBeginningWithTheActiveVersion::test_words_are_those_that_would_be_made",
+    ),
+    Mutant(
+        "whoever has an owner's row is waited for",
+        "functions/053_record_spend.sql",
+        "for no key update skip locked;",
+        "for no key update;",
+        "schema/test_budgets.py::TestSpend::test_at_the_same_time_waits_for_nobody_and_is_settled_by_the_next",
+    ),
+    Mutant(
+        "what is unsettled counts for no budget",
+        "functions/013_budgets.sql",
+        "where entry.owner_id = p_owner_id and entry.day",
+        "where false and entry.day",
+        "schema/test_budgets.py::TestSpend::test_that_is_unsettled_counts_for_budgets_and_is_listed",
     ),
     Mutant(
         "a version that is being filled answers",

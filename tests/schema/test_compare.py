@@ -204,5 +204,5 @@ def test_there_have_to_be_two(library: Database, version: int, said: str):
 def test_what_was_dropped_is_compared_with_nothing(library: Database):
     with library.connect() as admin, admin.transaction(force_rollback=True):
         admin.execute("update ingest.index_versions set state = 'dropped' where id = 2")
-        with pytest.raises(RefusedError, match="is not there"):
+        with pytest.raises(RefusedError, match="was dropped"):
             compare.pair(admin, 2)

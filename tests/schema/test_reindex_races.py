@@ -232,6 +232,10 @@ class TestFlipsInARow:
         # What fills the other version is not held.
         building = new_version(admin)
         assert fill(admin, building) == 1
+        # Nor is a file that is read again: the new version lacks nothing for it.
+        again = job_of(admin, put_object(admin, "d.txt", owner="alice"))
+        admin.execute("update ingest.jobs set kind = 'reindex' where id = %s", [again])
+        assert claim(admin, again) is not None
         admin.execute("select ingest_private.end_activating()")
         run = claimed(admin, job_id)
         assert publish(admin, run, ["two"]) == "published"

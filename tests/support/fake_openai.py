@@ -171,6 +171,9 @@ class FakeOpenAI:
             self.batches.told(body.pop("batches", {}))
             self.told(body)
             return 200, {}, {}
+        if "input" not in body:
+            # A worker asks compatible servers for their limits, each in its own form.
+            return error(404, "unknown_url")
         return self._answer(body)
 
     def _embed_one(self, text: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -39,6 +39,11 @@ def test_a_limit_is_told_and_kept(provider: RunningProvider) -> None:
     assert (books["requests"], books["refused"], books["tokens"]) == (2, 1, 40)
 
 
+def test_what_only_other_servers_have_is_not_found(provider: RunningProvider) -> None:
+    root = provider.url.removesuffix("/v1")
+    assert httpx.post(f"{root}/api/show", json={"model": "m"}).status_code == 404
+
+
 def test_faults_come_in_the_order_they_were_told(provider: RunningProvider) -> None:
     provider.tell(tokens_a_minute=0, faults=[500, 429])
     assert [ask(provider, "x").status_code for _ in range(3)] == [500, 429, 200]

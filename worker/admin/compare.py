@@ -102,17 +102,18 @@ class Answer:
 
 def pair(connection: Connection, version: int) -> tuple[Version, Version]:
     """The active version and another one. Raises RefusedError if there are no two to compare."""
-    found = [
-        Version(IndexVersion(**row), state)
+    known = [
+        Version(state=row.pop("state"), index=IndexVersion(**row))
         for row in fetch_rows(connection, PAIR, {"version": version})
-        if (state := row.pop("state")) != "dropped"
     ]
+    found = [one for one in known if one.state != "dropped"]
     if not found or found[0].state != "active":
         raise RefusedError("there is no active index version: docmill schema apply makes one")
     if found[0].index.id == version:
         raise RefusedError(f"index version {version} is the active one: name another one")
     if len(found) < 2:
-        raise RefusedError(f"index version {version} is not there: docmill reindex status")
+        reason = "was dropped" if len(known) > len(found) else "is not there"
+        raise RefusedError(f"index version {version} {reason}: docmill reindex status")
     return found[0], found[1]
 
 
