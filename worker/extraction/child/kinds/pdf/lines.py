@@ -187,10 +187,11 @@ def join_fragments(lines: Iterable[Line]) -> list[Line]:
 def _same_line(left: Line, right: Line) -> bool:
     if left.cells or right.cells:
         return False
+    if not -0.5 * left.size < right.left - left.right < 1.5 * left.size:
+        return False
     end_top, begin_bottom = left.bottom + left.size, right.top - right.size
     overlap = min(end_top, right.top) - max(left.bottom, begin_bottom)
-    gap = right.left - left.right
-    return overlap > 0.5 * min(left.size, right.size) and -0.5 * left.size < gap < 1.5 * left.size
+    return overlap > 0.5 * min(left.size, right.size)
 
 
 def _together(left: Line, right: Line) -> Line:
