@@ -3,7 +3,7 @@
 import io
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.registry import open_reading
@@ -28,16 +28,16 @@ def wide(**texts: str) -> dict[int, bytes | int]:
 
 def message(
     values: Mapping[int, bytes | int],
-    recipients: list[Mapping[int, bytes | int]] | None = None,
+    recipients: Sequence[Mapping[int, bytes | int]] = (),
     inner: Mapping[str, Storage] | None = None,
     header_bytes: int = 32,
 ) -> dict[str, Content]:
-    people = recipients or []
-    counts = struct.pack("<4I", len(people), len(inner or {}), len(people), len(inner or {}))
+    files = len(inner or {})
+    counts = struct.pack("<4I", len(recipients), files, len(recipients), files)
     header = (bytes(8) + counts).ljust(header_bytes, b"\0")
     storages: dict[str, Content] = {
         f"__recip_version1.0_#{number:08X}": properties(bytes(8), person)
-        for number, person in enumerate(people)
+        for number, person in enumerate(recipients)
     }
     attached: dict[str, Content] = {
         f"__attach_version1.0_#{number:08X}": {
