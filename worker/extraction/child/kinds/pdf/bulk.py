@@ -48,7 +48,7 @@ def boxes(text_page: int, chars: Sequence[int]) -> Any:
 
     A box is as high as the font, for any letter; it is zeros if pdfium knows no box.
     """
-    found = (_FLOAT * (4 * len(chars)))()
+    found: Any = (_FLOAT * (4 * len(chars)))()
     start = ctypes.addressof(found)
     places = range(start, start + _BOX_BYTES * len(chars), _BOX_BYTES)
     for _ in map(_loose_box, repeat(_address(text_page)), chars, map(_address, places)):

@@ -55,7 +55,7 @@ class Measure:
         self.page_text: str = text_page.get_text_range()
         self.rotation: int = page.get_rotation()
         self.page_box = _visible_box(page)
-        self.visible = turned(self.page_box, self.rotation)
+        self.visible: Box = turned(self.page_box, self.rotation)
         self.address = bulk.address_of(text_page)
         self._raw = text_page.raw
         ascii_or_bmp = self.page_text.isascii() or max(self.page_text, default="") < "\U00010000"
