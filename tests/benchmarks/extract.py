@@ -7,9 +7,9 @@ docmill does not have: name a Python that has them to measure it too.
     python -m tests.benchmarks.extract --unstructured-python /path/to/python --corpus folder/of/pdfs
 
 To make such a Python without the gigabytes that "fast" does not use: pip install
-"unstructured[docx]" pdfminer.six pypdf pypdfium2 pdf2image pikepdf pi-heif opencv-python-headless
-scipy onnx onnxruntime huggingface_hub matplotlib rapidfuzz; then pip install --no-deps
-unstructured-inference unstructured.pytesseract.
+"unstructured[docx]" pandas pdfminer.six pypdf pypdfium2 pdf2image pikepdf pi-heif
+opencv-python-headless scipy onnx onnxruntime huggingface_hub matplotlib rapidfuzz; then
+pip install --no-deps unstructured-inference unstructured.pytesseract.
 """
 
 import argparse

@@ -23,6 +23,7 @@ class _Entry:
     kind: int
     data: bytes = b""
     child: int = _FREE
+    left: int = _FREE
     right: int = _FREE
     start: int = _END
 
@@ -38,15 +39,25 @@ class _Directory:
         if isinstance(content, bytes):
             entry.data = content
             return number
-        previous: _Entry | None = None
-        for inner, value in sorted(content.items(), key=lambda item: (len(item[0]), item[0])):
-            below = self.add(inner, _STREAM if isinstance(value, bytes) else _STORAGE, value)
-            if previous is None:
-                entry.child = below
-            else:
-                previous.right = below
-            previous = self.entries[below]
+        ordered = sorted(content.items(), key=lambda item: (len(item[0]), item[0]))
+        entry.child = self._tree(
+            [
+                self.add(inner, _STREAM if isinstance(value, bytes) else _STORAGE, value)
+                for inner, value in ordered
+            ]
+        )
         return number
+
+    def _tree(self, numbers: list[int]) -> int:
+        """Make a balanced tree of these entries, as Office does; returns its root."""
+        if not numbers:
+            return _FREE
+        middle = len(numbers) // 2
+        entry = self.entries[numbers[middle]]
+        entry.left, entry.right = (
+            self._tree(part) for part in (numbers[:middle], numbers[middle + 1 :])
+        )
+        return numbers[middle]
 
 
 class _Sectors:
@@ -106,7 +117,7 @@ def _packed(entry: _Entry) -> bytes:
     return (
         name.ljust(64, b"\0")
         + struct.pack("<HBB", len(name), entry.kind, 1)
-        + struct.pack("<3I", _FREE, entry.right, entry.child)
+        + struct.pack("<3I", entry.left, entry.right, entry.child)
         + bytes(36)
         + struct.pack("<IQ", entry.start, len(entry.data))
     )

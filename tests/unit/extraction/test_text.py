@@ -22,6 +22,7 @@ from docmill.worker.extraction.child.kinds.shortcuts import take_shortcuts
 from docmill.worker.extraction.child.kinds.text import blocks_of
 from docmill.worker.extraction.zygote.warm import use_blank_sentence_splitter
 from docmill.worker.models import Element
+from tests.support.text_documents import text_document
 
 use_blank_sentence_splitter()
 
@@ -182,6 +183,16 @@ def test_a_line_that_says_something_is_no_title(line: str):
 )
 def test_a_heading_is_a_title(line: str):
     assert shown(f"{PROSE}\n\n{line}\n\n{PROSE}")[1] == ("Title", line)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_titles_of_any_text_are_its_headings(seed: int):
+    document = text_document(seed)
+    elements = read(document.data)
+    assert [element.text for element in elements if element.category == "Title"] == document.shown
+    # Nothing is lost, whatever it was taken for.
+    read_words = "".join(re.findall(r"\w", "".join(element.text for element in elements)))
+    assert read_words == "".join(re.findall(r"\w", document.data.decode()))
 
 
 @pytest.mark.parametrize(

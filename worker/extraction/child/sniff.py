@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import olefile  # type: ignore[import-untyped]  # ships no types
 
+from docmill.worker.extraction.child.compound import CompoundFile
 from docmill.worker.extraction.child.encodings import (
     decode_start,
     looks_like_text,
@@ -212,7 +213,7 @@ def _ooxml_type(archive: zipfile.ZipFile, names: list[str]) -> str:
 
 
 def _ole_type(file: BinaryIO) -> str:
-    with olefile.OleFileIO(file) as storage:
+    with CompoundFile(file) as storage:
         # Streams of the root only: a message may carry a Word document as an attachment.
         root = {entry[0].lower() for entry in storage.listdir() if len(entry) == 1}
     return next((kind for stream, kind in _OLE_STREAMS if stream.lower() in root), UNKNOWN)

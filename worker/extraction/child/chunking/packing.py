@@ -10,7 +10,7 @@ soon as all ways that can still win share it, so the result does not depend on h
 section is known. The work grows with the number of blocks.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
@@ -71,7 +71,7 @@ class Packer:
             self._look_at(*self._measures[self._known])
             if len(self._firsts) == 1 and 0 not in self._firsts:
                 yield self._take(next(iter(self._firsts)))
-            elif self._sizes[-1] > _MOST_OPEN * self._room:
+            elif self._total > _MOST_OPEN * self._room:
                 yield self._take(self._first[-1])
 
     def _take(self, cut: int) -> list[Block]:
@@ -84,8 +84,11 @@ class Packer:
 
     def _forget(self) -> None:
         self._known = 0
-        self._sizes = [0]  #: total size of the blocks before each place
-        self._leads: list[int] = []  #: what it costs more to begin a chunk at each place
+        self._total = 0  #: size of all blocks before the last place
+        #: For each place, what a chunk that begins there costs more, less the size of all blocks
+        #: before it: with the total this is the size of the chunk from there to the last place. It
+        #: never grows if the chunk begins later.
+        self._begins: list[int] = []
         self._cost = [0.0]
         self._first = [0]  #: the first cut of the cheapest way to a place; 0: none yet
         #: Places where the chunk that ends at the last place may begin, cheapest first. A place is
@@ -93,20 +96,23 @@ class Packer:
         self._fair: deque[int] = deque()
         self._next_fair = 0
         #: The first cuts of all places where a chunk can still begin.
-        self._firsts: Counter[int] = Counter({0: 1})
+        self._firsts = {0: 1}
         self._oldest = 0  #: the earliest of those places
 
     def _look_at(self, size: int, lead: int, price_here: float) -> None:
-        self._known += 1
-        here = self._known
-        self._sizes.append(self._sizes[-1] + size)
-        self._leads.append(lead)
+        self._known = here = self._known + 1
+        self._begins.append(lead - self._total)
+        self._total += size
         self._drop_far(here)
         self._admit_fair(here)
-        before, cost = self._best()
+        if self._fair:
+            before, cost = self._fair[0], self._cost[self._fair[0]]
+        else:
+            before, cost = self._oldest, self._cost[self._oldest] + _SMALL_PRICE
+        first = self._first[before] or here
         self._cost.append(cost + price_here)
-        self._first.append(self._first[before] or here)
-        self._firsts[self._first[here]] += 1
+        self._first.append(first)
+        self._firsts[first] = self._firsts.get(first, 0) + 1
 
     def _measure(self, block: Block) -> tuple[int, int, float]:
         """Its size, its lead and its price. Measured once, because blocks are looked at again."""
@@ -115,7 +121,8 @@ class Packer:
 
     def _drop_far(self, here: int) -> None:
         """Drop places that are too far back for a chunk to begin there."""
-        while self._oldest < here - 1 and self._between(self._oldest, here) > self._room:
+        far = self._room - self._total
+        while self._oldest < here - 1 and self._begins[self._oldest] > far:
             first = self._first[self._oldest]
             self._firsts[first] -= 1
             if not self._firsts[first]:
@@ -125,22 +132,15 @@ class Packer:
             self._fair.popleft()
 
     def _admit_fair(self, here: int) -> None:
-        while self._next_fair < here and self._between(self._next_fair, here) >= self._small:
+        near = self._small - self._total
+        while self._next_fair < here and self._begins[self._next_fair] >= near:
             place = self._next_fair
             self._next_fair += 1
             if place < self._oldest:
                 continue
             # Of equally cheap places the later one is taken, so the last chunk of a section is the
             # small one, and not the first.
-            while self._fair and self._cost[self._fair[-1]] >= self._cost[place]:
+            cost = self._cost[place]
+            while self._fair and self._cost[self._fair[-1]] >= cost:
                 self._fair.pop()
             self._fair.append(place)
-
-    def _best(self) -> tuple[int, float]:
-        if self._fair:
-            return self._fair[0], self._cost[self._fair[0]]
-        return self._oldest, self._cost[self._oldest] + _SMALL_PRICE
-
-    def _between(self, place: int, later: int) -> int:
-        """The size of a chunk. It never grows if the chunk begins later."""
-        return self._sizes[later] - self._sizes[place] + self._leads[place]

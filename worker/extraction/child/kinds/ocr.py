@@ -3,6 +3,7 @@
 Runs in a child of its own kind, which may take more memory and time: see profiles.
 """
 
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,17 @@ _SAMPLE_LINES, _TALL = 5, 1.5
 #: If a smaller share of a page's text is sure, nothing of the page is published: it would be only
 #: single words.
 _LEAST_SHARE = 0.2
+#: Length of a word, and how many different letters it has at least; and of a long one.
+_WORD, _LONG_WORD = (3, 2), (4, 3)
+_WORDS = re.compile(r"[^\W_]+")
+#: Words of scripts whose words have few letters.
+_HAN_WORDS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
+#: So many letters, of which no more are different, are a pattern; so is one letter, or the same one
+#: again and again.
+_FEW_LETTERS, _PATTERN_LETTERS = 8, 2
+#: If this share of the lines is sure, short ones such as numbers are no shapes. Of drawn circles
+#: and rectangles 0.4 to 0.84 are sure.
+_ALL_BUT_SOME = 0.9
 #: Time that one page may take; after that it counts as unread.
 PAGE_SECONDS = 60
 
@@ -113,8 +125,8 @@ def _lines(engine: Any, pixels: Any) -> list[Line]:
     found = _read(engine, engine.crop_text_regions(pixels, boxes), known)
     lines = [
         _line(text, box, pixels.shape[0])
-        for (text, score), box in zip(found, boxes, strict=True)
-        if is_sure(text, score)
+        for (text, _score), box, is_kept in zip(found, boxes, kept(found), strict=True)
+        if is_kept
     ]
     extent = sum(line.right - line.left for line in lines)
     return lines if extent >= _LEAST_SHARE * sum(_extent(box)[0] for box in boxes) else []
@@ -123,6 +135,38 @@ def _lines(engine: Any, pixels: Any) -> list[Line]:
 def is_sure(text: str, score: float) -> bool:
     """Whether a recognised text may be published."""
     return score >= LEAST_SCORE and any(character.isalnum() for character in text)
+
+
+def kept(found: Sequence[Found]) -> list[bool]:
+    """For each recognised line of a page, whether it is published.
+
+    A drawn circle is a sure 0, and a rectangle a sure \u53e3. So where many lines are unsure and
+    hardly any sure one has a word, or letters only repeat, just lines with a long word are.
+    """
+    sure = [is_sure(text, score) for text, score in found]
+    texts = [text for (text, _score), is_kept in zip(found, sure, strict=True) if is_kept]
+    if _is_writing(texts, len(found)):
+        return sure
+    return [
+        is_kept and _has_word(text, *_LONG_WORD)
+        for (text, _score), is_kept in zip(found, sure, strict=True)
+    ]
+
+
+def _is_writing(texts: Sequence[str], count: int) -> bool:
+    """Whether the sure ones of so many lines are writing, and not shapes."""
+    letters = [letter for letter in "".join(texts).casefold() if letter.isalnum()]
+    if len(set(letters)) <= (_PATTERN_LETTERS if len(letters) >= _FEW_LETTERS else 1):
+        return False
+    with_words = sum(_has_word(text, *_WORD) for text in texts)
+    return with_words >= _LEAST_SHARE * len(texts) or len(texts) >= _ALL_BUT_SOME * count
+
+
+def _has_word(text: str, length: int, different: int) -> bool:
+    """Whether a text has a word of at least this length, with so many different letters."""
+    return any(
+        len(word) >= length and len(set(word)) >= different for word in _WORDS.findall(text)
+    ) or any(len(set(word)) > 1 for word in _HAN_WORDS.findall(text))
 
 
 def _looked_at(engine: Any, pixels: Any, boxes: Any) -> tuple[int, dict[int, Found]]:

@@ -7,11 +7,11 @@ from email.message import EmailMessage
 from email.parser import HeaderParser
 from typing import Any
 
-from oxmsg import Message
 from oxmsg.domain import constants
 from oxmsg.properties import Properties
 from oxmsg.storage import Storage
 
+from docmill.worker.extraction.child.compound import storage_of
 from docmill.worker.extraction.child.encodings import decode
 from docmill.worker.extraction.child.kinds.attachments import Attached, OpenPart, Part
 from docmill.worker.extraction.child.kinds.base import Reading, Source
@@ -34,7 +34,7 @@ _MAX_LEVELS = 5
 
 def read_msg(source: Source, open_part: OpenPart) -> Reading:
     """Read a message as Outlook stores it. `open_part` begins to read an attached file."""
-    message = _Message(Message.load(source.file)._storage, _HEADER_BYTES)  # noqa: SLF001
+    message = _Message(storage_of(source.file), _HEADER_BYTES)
     # The only file of a signed message holds all of it.
     html, text = ("", "") if message.is_signed else (message.html, message.body)
     body = text_reading(html or text, is_html=bool(html))

@@ -23,12 +23,28 @@ _COUNTED: Final = re.compile(
     r"(?:page|seite|página|p\.)\s*\d+(?:\s*(?:of|/|von|de)\s*\d+)?",
     re.IGNORECASE,
 )
-#: `[Applause]`, `<mia> hello`, `(rising) No`: what is in brackets is not part of what is said.
-_IN_BRACKETS: Final = re.compile(r"[\[(<*][^\])>*]+[\])>*](?:\s.*)?")
+#: `[Applause]`, `<mia> hello`, `(rising) No`: what is in brackets is not part of what is said. Also
+#: `[[Category:Boats]]` and `_To Ada_`.
+_IN_BRACKETS: Final = re.compile(r"[\[(<*][^\])>*]+[\])>*](?:\s.*)?|\[\[.*\]\]|\{\{.*|_.*_")
 #: `-- Mia`, `> quoted`, `$ make`, `@mia yes`, `#fun`, `/s/ Mia`, `| cell`.
 _BEGINS_WITH_SIGN: Final = re.compile(r"(?:[-\u2013\u2014>$@|~+/\\]|#\w).*")
-#: `a == b`, `f(x);`
-_CODE: Final = re.compile(r".*(?:[=!<>]=|=>|->|&&|\|\||[{};]$).*")
+#: `a == b`, `f(x);`, `limit = 4`
+_CODE: Final = re.compile(r".*(?:[=!<>]=|\s=\s|=>|->|&&|\|\||[{};]$).*")
+#: `return found`, `export PATH=/bin`, `SELECT name FROM boats`, `rm -rf boats`, `C:\\boats`,
+#: `File "boats.py", line 3`
+_STATEMENT: Final = re.compile(
+    r"(?:return|import|export|package|namespace|using|include|require|let|const|var|class|elif|goto|"
+    r"yield|raise|throw|await)\s+[\w.]+|(?:export\s+)?\w+=\S.*|"
+    r"(?:SELECT\b.*\bFROM|INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\S+\s+SET)\s+\S.*|"
+    r"[a-z][\w.-]*\s+--?[A-Za-z].*|[A-Za-z]:\\.*|File \".*\", line \d.*"
+)
+#: `May  1 20:39:07 host daemon[42]: ...`, `WARN  The disk is full`, `INFO:root:Server started`
+_LOGGED: Final = re.compile(
+    r".*\b\d{1,2}:\d\d:\d\d\b.*|"
+    r"\W?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b.*[a-z].*"
+)
+#: `Early life ........ 7`
+_LEADER: Final = re.compile(r".*(?:\.{4,}|(?:\. ){3,}|\u2026{2,}).*\d\W*")
 #: `MIA. To be or not`: a name in capitals speaks. `IV. The harbour` is a heading.
 _SPEAKS: Final = re.compile(r"(?![IVXLC]+\.)[^\W\d_a-z]{3,}\.\s+\S.*[a-z].*")
 _NOTE: Final = re.compile(
@@ -56,6 +72,9 @@ _NO_TITLES: Final = (
     _IN_BRACKETS,
     _BEGINS_WITH_SIGN,
     _CODE,
+    _STATEMENT,
+    _LOGGED,
+    _LEADER,
     _SPEAKS,
     _NOTE,
     _CLOSING,

@@ -10,7 +10,7 @@ from docmill.worker.extraction.child.kinds.page.items import (
     is_contents_entry,
 )
 from docmill.worker.extraction.child.kinds.page.layout import Line
-from docmill.worker.extraction.child.kinds.page.paragraphs import SENTENCE_END, blocks
+from docmill.worker.extraction.child.kinds.page.paragraphs import blocks, ends_sentence
 from docmill.worker.extraction.child.kinds.page.style import Style, edges, letters_of
 from docmill.worker.extraction.child.kinds.tables import table_elements
 from docmill.worker.extraction.shared.running import marks_of
@@ -67,7 +67,7 @@ def _title_depth(block: Sequence[Line], text: str, style: Style) -> int | None:
     for depth, least in enumerate(_TITLE_SIZES):
         if ratio >= least:
             return depth
-    is_sentence = bool(SENTENCE_END.search(text)) and len(text.split()) > 3
+    is_sentence = ends_sentence(text) and len(text.split()) > 3
     if all(line.bold for line in block) and ratio >= 0.95 and not is_sentence:
         return len(_TITLE_SIZES)
     return None

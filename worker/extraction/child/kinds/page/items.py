@@ -13,7 +13,7 @@ _CONTENTS_ENTRY = re.compile(r"\S \.\.\. ?\S{1,8}$")
 
 def is_contents_entry(text: str) -> bool:
     """Whether a line has a title and, after shortened dots, its page number."""
-    return bool(_CONTENTS_ENTRY.search(text))
+    return "..." in text and bool(_CONTENTS_ENTRY.search(text))
 
 
 def begins_with_bullet(text: str) -> bool:

@@ -4,7 +4,6 @@ Pure: knows lines and numbers, nothing of PDF.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 #: A distance between words, in sizes of the font, that is larger than in any justified line.
@@ -38,8 +37,7 @@ class Line(NamedTuple):
     runs: bool = True  #: whether it is where running heads and feet are
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A line, and its separate pieces; with one piece or none the line is whole."""
 
     line: Line

@@ -11,7 +11,14 @@ from docmill.worker.extraction.child.kinds.page.style import letters_of
 
 #: A larger distance than this ends a paragraph: in usual distances, or in sizes of a large font.
 _PARAGRAPH_PITCH, _TITLE_PITCH = 1.35, 1.45
-SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f][\"'\u201d\u2019)\]]?$")
+_SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f][\"'\u201d\u2019)\]]?$")
+#: The end of a sentence has at most two characters, and a line end may follow it.
+_END_CHARACTERS = 3
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a sentence may end here."""
+    return bool(_SENTENCE_END.search(text, max(0, len(text) - _END_CHARACTERS)))
 
 
 def blocks(lines: Sequence[Line], titles: Collection[str]) -> Iterator[list[Line]]:
@@ -58,7 +65,7 @@ def _continues(block: Sequence[Line], line: Line, pitch: float) -> bool:
         return False
     if begins_item(line.text) or is_contents_entry(last.text):
         return False
-    ended = bool(SENTENCE_END.search(last.text))
+    ended = ends_sentence(last.text)
     step = _step(last, line)
     if step == 0:
         # A sentence may go on in the next column.

@@ -26,14 +26,17 @@ class Style:
 
 def style_of(pages: Mapping[int, Sequence[Line]]) -> Style:
     """The most common size, by characters, and the lines at the edges of many pages."""
-    sizes: Counter[float] = Counter()
+    exact: Counter[float] = Counter()
     marks: Counter[str] = Counter()
     for number, lines in pages.items():
         for line in lines:
-            sizes[round(line.size, 1)] += len(line.text)
+            exact[line.size] += len(line.text)
         at_edges = [line.text for line in edges(lines)]
         # Sorted, because the choice of kept ones must not depend on the order of a set.
         marks.update(sorted({mark for text in at_edges for mark in marks_of(text, number)}))
+    sizes: Counter[float] = Counter()
+    for size, characters in exact.items():
+        sizes[round(size, 1)] += characters
     often = max(3, len(pages) // 3)
     commonest = marks.most_common(_MAX_RUNNING)
     return Style(

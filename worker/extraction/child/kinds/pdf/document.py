@@ -12,14 +12,18 @@ from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.kinds.base import Source
 from docmill.worker.extraction.child.kinds.page.style import letters_of
 
+#: A file of at most this many bytes is read at once. pdfium takes 512 bytes at a time, and from a
+#: file each time is a call of Python.
+_SMALL_BYTES = 8_000_000
 #: How much of an outline is looked at.
 _MAX_OUTLINE_ENTRIES, _MAX_OUTLINE_DEPTH = 20_000, 6
 
 
 def opened(source: Source) -> pypdfium2.PdfDocument:
     """The document. Raises JobError if pdfium cannot open it, or only with a password."""
+    is_small = source.file.seek(0, os.SEEK_END) <= _SMALL_BYTES
     try:
-        return pypdfium2.PdfDocument(source.file)
+        return pypdfium2.PdfDocument(source.read() if is_small else source.file)
     except pypdfium2.PdfiumError as error:
         protected = error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY)
         raise JobError("encrypted" if protected else "corrupt", "pdfium") from None

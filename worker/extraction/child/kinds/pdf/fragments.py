@@ -48,8 +48,7 @@ class Characters:
             number[row.start : row.start + len(row.text)] = index
         solid = np.flatnonzero((number >= 0) & ~np.isin(self.codes, _SPACES))
         positions = solid.tolist()
-        found = bulk.boxes(measure.address, measure.chars(positions))
-        boxes = np.frombuffer(found, np.float32).reshape(-1, 4).astype(np.float64)
+        boxes = bulk.boxes(measure.address, measure.chars(positions))
         shown = _shown(boxes, measure.page_box)
         turns = measure.turns(positions)
         self.hidden = np.cumsum(~shown)[shown]

@@ -74,8 +74,9 @@ def _arranged(page: pypdfium2.PdfPage, measure: Measure, rows: Sequence[TextRow]
     def whole(line: Line) -> Line:
         return _whole(line, compounds, shorten=has_leaders)
 
-    lines = lines_at(measure, rows)
-    turns = measure.turns([Ends.of(row).first for row in rows]).tolist()
+    ends = list(map(Ends.of, rows))
+    lines = lines_at(measure, rows, ends)
+    turns = measure.turns([end.first for end in ends]).tolist()
     odd = [
         number
         for number, (line, turn) in enumerate(zip(lines, turns, strict=True))
@@ -140,8 +141,8 @@ def _rows(
 ) -> list[tuple[int, Row]]:
     """The rows with their separate pieces, numbered."""
     pieces = pieces_of(measure, rows, lines)
-    parts = lines_at(measure, [piece for n in sorted(pieces) for piece in pieces[n]])
-    rest = map(whole, parts)
+    parts = [piece for number in sorted(pieces) for piece in pieces[number]]
+    rest = map(whole, lines_at(measure, parts, list(map(Ends.of, parts))))
     return [
         (number, Row(whole(line), tuple(islice(rest, len(pieces.get(number, ()))))))
         for number, line in enumerate(lines)
@@ -186,10 +187,11 @@ def join_fragments(lines: Iterable[Line]) -> list[Line]:
 def _same_line(left: Line, right: Line) -> bool:
     if left.cells or right.cells:
         return False
+    if not -0.5 * left.size < right.left - left.right < 1.5 * left.size:
+        return False
     end_top, begin_bottom = left.bottom + left.size, right.top - right.size
     overlap = min(end_top, right.top) - max(left.bottom, begin_bottom)
-    gap = right.left - left.right
-    return overlap > 0.5 * min(left.size, right.size) and -0.5 * left.size < gap < 1.5 * left.size
+    return overlap > 0.5 * min(left.size, right.size)
 
 
 def _together(left: Line, right: Line) -> Line:
