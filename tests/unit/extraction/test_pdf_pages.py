@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from docmill.worker.extraction.child.kinds.base import Source
-from docmill.worker.extraction.child.kinds.pdf import lines, pages, pieced
+from docmill.worker.extraction.child.kinds.pdf import document, lines, pages, pieced
 from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.shared.parts import PageEnd
 from docmill.worker.models import Element
@@ -224,3 +224,29 @@ def test_a_broken_word_that_ends_left_of_where_it_began_is_no_mistake() -> None:
     assert of_page(read(pdf_of([DrawnPage(drawing)])), 1) == letters(
         ["the inner column Left one", "cell" * 4]
     )
+
+
+def test_a_large_file_is_read_piece_by_piece_and_a_small_one_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = ["Harbours are deep", "Boats float", "Nobody swims here"]
+    data = pdf_of([DrawnPage(text(72, 400, words)) for words in said])
+
+    class Counted(io.BytesIO):
+        largest = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            found = super().read(size)
+            self.largest = max(self.largest, len(found))
+            return found
+
+    def texts(file: Counted) -> list[str]:
+        parts = read_pdf(Source(file=file, file_name="a.pdf")).parts
+        return [part.text for part in parts if isinstance(part, Element)]
+
+    small, large = Counted(data), Counted(data)
+    assert texts(small) == said
+    assert small.largest == len(data)
+    monkeypatch.setattr(document, "_SMALL_BYTES", 100)
+    assert texts(large) == said
+    assert large.largest < len(data)
