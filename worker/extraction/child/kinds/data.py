@@ -18,6 +18,7 @@ from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS, grouped
 from docmill.worker.extraction.child.kinds.markup import text_of_markup
 from docmill.worker.extraction.child.kinds.tables import TableForm, continued, table_elements
+from docmill.worker.extraction.child.kinds.text import read_source
 from docmill.worker.models import Element
 
 Item = TypeVar("Item")
@@ -138,10 +139,9 @@ def read_json(source: Source) -> Reading:
     text = decode(source.read())
     try:
         value = _parsed_json(text)
-    except RecursionError:
-        raise JobError("corrupt", "nested too deeply") from None
-    except ValueError:
-        # JSON with comments, cut off, or with several values is still searchable text.
+    except (ValueError, RecursionError):
+        # JSON with comments, cut off, with several values, or nested too deeply, is still
+        # searchable text.
         return Reading(_json_lines(text))
     return Reading(_record_elements(_items(value)))
 
@@ -300,10 +300,16 @@ def _text_elements(lines: Iterable[str]) -> Iterator[Element]:
 def read_xml(source: Source) -> Reading:
     """The text of the elements below the root, one group of `tag: text` lines for each.
 
-    Entities that the file itself declares are resolved, and nothing is loaded from outside. Raises
-    JobError for a file whose entities multiply.
+    Entities that the file itself declares are resolved, and nothing is loaded from outside. A file
+    that breaks the rules of XML, or is nested deeper than 256 levels, is read as it is written.
+    Raises JobError for a file whose entities multiply.
     """
-    return Reading(_xml_elements(source))
+    try:
+        # All of it, because nothing may be shown twice.
+        elements = list(_xml_elements(source))
+    except etree.XMLSyntaxError:
+        return read_source(source)
+    return Reading(iter(elements))
 
 
 def _xml_elements(source: Source) -> Iterator[Element]:

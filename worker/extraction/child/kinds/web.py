@@ -9,11 +9,10 @@ from lxml import html as lxml_html
 from unstructured.documents.elements import Text
 from unstructured.partition.html import parser as html_parser
 from unstructured.partition.html import partition_html
-from unstructured.partition.md import partition_md
 
-from docmill.worker.errors import JobError
 from docmill.worker.extraction.child.encodings import decode
 from docmill.worker.extraction.child.kinds.base import Reading, Source
+from docmill.worker.extraction.child.kinds.markdown_bounds import html_of
 from docmill.worker.extraction.child.kinds.markup import make_plain, unwrap
 from docmill.worker.extraction.child.kinds.partitioned import NO_LANGUAGES, elements_of
 from docmill.worker.extraction.child.kinds.shortcuts import bare
@@ -39,6 +38,11 @@ _READ_ATTRIBUTES = frozenset(
 )
 #: Half of the depth that libxml2 allows; the other half is for levels that the body of a page adds.
 _DEEPEST = 128
+_TAG = re.compile(r"<[^<>]*>")
+_UNSEEN = re.compile(
+    r"<(script|style)\b(?:(?!<(?:script|style)\b).)*?</\1\s*>|<!--(?:(?!<!--).)*?-->",
+    re.IGNORECASE | re.DOTALL,
+)
 _NO_TEXT = frozenset({"script", "style", "noscript", "template"})
 _TEXT = etree.XPath(".//text()", smart_strings=False)
 _HIDDEN_TEXT = etree.XPath(
@@ -115,21 +119,31 @@ def html_reading(markup: str, *, is_site: bool = True) -> Reading:
 
 
 def _parsed(text: str) -> etree._Element | None:
-    """The page as a tree; None if it is empty. Raises JobError if it is nested too deeply.
+    """The page as a tree; None if it is empty.
 
     libxml2 leaves out, almost silently, content that is nested deeper than 256 levels, or 2048 with
-    huge_tree. Such content is read without its containers.
+    huge_tree. Such content is read without its containers, or even without any tags.
     """
     text = _MANY_ATTRIBUTES.sub(_few_attributes, text)
-    for text_so_far in (text, _CONTAINERS.sub("\n", text)):
+    for simplified in (str, _without_containers, _without_tags):
         parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
         try:
-            tree = lxml_html.document_fromstring(text_so_far, parser)
+            tree = lxml_html.document_fromstring(simplified(text), parser)
         except etree.ParserError:  # lxml raises this for an empty page
             return None
         if not any(entry.type == _TOO_DEEP for entry in parser.error_log):
-            return tree
-    raise JobError("corrupt", "nested too deeply")
+            break
+    return tree
+
+
+def _without_containers(markup: str) -> str:
+    return _CONTAINERS.sub("\n", markup)
+
+
+def _without_tags(markup: str) -> str:
+    """The text in one block. What a browser would not show is left out where it is closed."""
+    text = _TAG.sub("\n", _UNSEEN.sub("\n", markup)).replace("<", "&lt;")
+    return f"<html><body><div>{text}</div></body></html>"
 
 
 def _few_attributes(tag: re.Match[str]) -> str:
@@ -142,10 +156,11 @@ def _few_attributes(tag: re.Match[str]) -> str:
     return f"{tag[1]} {' '.join(known.values())} "
 
 
-def _flatten(tree: etree._Element) -> None:
+def _flatten(tree: etree._Element) -> bool:
     """Remove the containers below the deepest level that unstructured's own parser reads.
 
-    In broken pages whose blocks are never closed, the depth grows with the length.
+    Returns whether there were any. In broken pages whose blocks are never closed, the depth grows
+    with the length.
     """
     depth = 0
     too_deep = []
@@ -157,6 +172,7 @@ def _flatten(tree: etree._Element) -> None:
         # Put a newline where a block began; otherwise its words would join those before it.
         node.text = "\n" + (node.text or "")
         unwrap(node)
+    return bool(too_deep)
 
 
 def _drop_boilerplate(tree: etree._Element) -> None:
@@ -241,7 +257,19 @@ def _markdown_elements(matter: str, body: str) -> Iterator[Element]:
     if matter.strip():
         yield Element("Text", matter)
     if body.strip():
-        yield from elements_of(partition_md(text=_plain_fences(body), languages=NO_LANGUAGES))
+        page = _shallow(html_of(_plain_fences(body)))
+        yield from elements_of(partition_html(text=page, languages=NO_LANGUAGES) if page else ())
+
+
+def _shallow(markup: str) -> str:
+    """The page, in a form that unstructured's own parser reads to the end; nothing if it is empty.
+
+    Tags within Markdown may be nested at any depth.
+    """
+    tree = _parsed(markup)
+    if tree is None or tree.find("body") is None:
+        return ""
+    return lxml_html.tostring(tree, encoding="unicode") if _flatten(tree) else markup
 
 
 def _plain_fences(text: str) -> str:
