@@ -18,7 +18,6 @@ from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS, grouped
 from docmill.worker.extraction.child.kinds.markup import text_of_markup
 from docmill.worker.extraction.child.kinds.tables import TableForm, continued, table_elements
-from docmill.worker.extraction.child.kinds.text import read_source
 from docmill.worker.models import Element
 
 Item = TypeVar("Item")
@@ -301,15 +300,10 @@ def read_xml(source: Source) -> Reading:
     """The text of the elements below the root, one group of `tag: text` lines for each.
 
     Entities that the file itself declares are resolved, and nothing is loaded from outside. A file
-    that breaks the rules of XML, or is nested deeper than 256 levels, is read as it is written.
-    Raises JobError for a file whose entities multiply.
+    that breaks the rules of XML, or is nested deeper than 256 levels, is an error before anything
+    is shown. Raises JobError for a file whose entities multiply, and XMLSyntaxError.
     """
-    try:
-        # All of it, because nothing may be shown twice.
-        elements = list(_xml_elements(source))
-    except etree.XMLSyntaxError:
-        return read_source(source)
-    return Reading(iter(elements))
+    return Reading(iter(list(_xml_elements(source))))
 
 
 def _xml_elements(source: Source) -> Iterator[Element]:

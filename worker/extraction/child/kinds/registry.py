@@ -1,7 +1,8 @@
 """The registry: which kind reads which media type."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
@@ -23,8 +24,45 @@ from docmill.worker.extraction.child.kinds import (
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
 from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.shared import media_types, profiles
+from docmill.worker.extraction.shared.parts import ReadPart
 
 Reader = Callable[[Source], Reading]
+
+
+def _or_as_written(read: Reader) -> Reader:
+    """A reader of a kind of text. If it gives up before it has found anything, the text is shown.
+
+    The text is then read like source code, with its tags or braces, and no word of it is lost.
+    """
+
+    def read_somehow(source: Source) -> Reading:
+        try:
+            reading = read(source)
+        except _NO_FAULT_OF_THE_TEXT:
+            raise
+        except Exception:  # parsers raise whatever they like
+            return text.read_source(source)
+        return replace(reading, parts=_parts_or_source(reading.parts, source))
+
+    return read_somehow
+
+
+def _parts_or_source(parts: Iterator[ReadPart], source: Source) -> Iterator[ReadPart]:
+    has_begun = False
+    try:
+        for part in parts:
+            has_begun = True
+            yield part
+    except _NO_FAULT_OF_THE_TEXT:
+        raise
+    except Exception:
+        if has_begun:
+            raise
+        yield from text.read_source(source).parts
+
+
+#: A refusal with a code, another kind of child that is needed, and what the machine lacks.
+_NO_FAULT_OF_THE_TEXT = (JobError, ProfileNeededError, MemoryError, OSError)
 
 _READERS: dict[str, Reader] = {
     media_types.PDF: read_pdf,
@@ -35,17 +73,17 @@ _READERS: dict[str, Reader] = {
     media_types.XLS: office.read_xls,
     media_types.EPUB: book.read_epub,
     media_types.ODT: open_text.read_odt,
-    "text/html": web.read_html,
-    "text/markdown": web.read_markdown,
+    "text/html": _or_as_written(web.read_html),
+    "text/markdown": _or_as_written(web.read_markdown),
     "text/csv": data.read_delimited,
     "text/tab-separated-values": data.read_delimited,
-    "application/json": data.read_json,
+    "application/json": _or_as_written(data.read_json),
     "application/x-ndjson": data.read_json_lines,
-    "application/xml": data.read_xml,
-    "application/rtf": rtf.read_rtf,
-    media_types.CALENDAR: calendar.read_calendar,
+    "application/xml": _or_as_written(data.read_xml),
+    "application/rtf": _or_as_written(rtf.read_rtf),
+    media_types.CALENDAR: _or_as_written(calendar.read_calendar),
     media_types.MBOX: lambda source: mbox.read_mbox(source, open_reading),
-    media_types.EML: lambda source: mail.read_eml(source, open_reading),
+    media_types.EML: _or_as_written(lambda source: mail.read_eml(source, open_reading)),
     media_types.MSG: lambda source: outlook.read_msg(source, open_reading),
     # For workers without pandoc; all words are read.
     "text/x-org": text.read_text,
