@@ -156,7 +156,7 @@ def is_out_of_proportion(hostile: Hostile, length: int) -> bool:
     name = f"a.{hostile.kind}"
     once, twice = hostile.text(length), hostile.text(2 * length)
     runs = [(seconds(once, name), seconds(twice, name)) for _ in range(2)]
-    short, long = (min(times) for times in zip(*runs, strict=True))
+    short, long = min(run[0] for run in runs), min(run[1] for run in runs)
     return long > 2 * MARGIN * short + SHORT_SECONDS / 2
 
 
@@ -174,6 +174,7 @@ def judge(hostile: Hostile) -> None:
 @example(Hostile("md", ("*a*",)))
 @example(Hostile("md", ("***\n",)))
 @example(Hostile("md", ("<b><!---->",)))
+@example(Hostile("md", ("a\n=\n", "<table><tr><td>", "</div>")))
 @example(Hostile("rtf", ("\\*",)))
 @example(Hostile("xml", ("<a>",), ("</a>",)))
 @example(Hostile("json", ("[",), ("]",)))

@@ -29,36 +29,45 @@ _SLOW = 100
 _MOST_INNER = 500
 #: What a block costs, however short it is.
 _BLOCK_COST = 50
+#: Tags of HTML that may be open. For each end tag Markdown looks at all of them.
+_MOST_OPEN = 200
 
 _Found = tuple[Element | str | None, int | None, int | None]
 
 _closes_later: Callable[[HTMLExtractor, str], bool] = HTMLExtractor.inline_close_follows
+_end_tag: Callable[[HTMLExtractor, str], None] = HTMLExtractor.handle_endtag
 
 
 def html_of(text: str) -> str:
     """The HTML of a Markdown text, with tables and fenced code. Time grows with its length."""
     lines = _Work(_LINE_WORK, text)
-    with _comments_bounded(lines):
+    with _html_bounded(lines):
         bounds = _Bounds(text, lines)
         return str(Markdown(extensions=["tables", "fenced_code", bounds]).convert(text))
 
 
 @contextmanager
-def _comments_bounded(work: "_Work") -> Iterator[None]:
-    """After too much work, a comment of HTML counts as a block of its own.
+def _html_bounded(work: "_Work") -> Iterator[None]:
+    """Bounds what Markdown looks at for tags and comments of HTML.
 
-    For each comment Markdown searches the rest of the document for the end of each open tag.
+    For each comment it searches the rest of the document for the end of each open tag. After too
+    much work, a comment counts as a block of its own. Tags that were opened long before the last
+    ones count as closed.
     """
 
     def closes_later(parser: HTMLExtractor, text: str) -> bool:
         work.take(len(parser.rawdata) * len(parser.inline_stack))
         return work.is_left and _closes_later(parser, text)
 
-    HTMLExtractor.inline_close_follows = closes_later
+    def end_tag(parser: HTMLExtractor, tag: str) -> None:
+        del parser.stack[:-_MOST_OPEN], parser.inline_stack[:-_MOST_OPEN]
+        _end_tag(parser, tag)
+
+    HTMLExtractor.inline_close_follows, HTMLExtractor.handle_endtag = closes_later, end_tag
     try:
         yield
     finally:
-        HTMLExtractor.inline_close_follows = _closes_later
+        HTMLExtractor.inline_close_follows, HTMLExtractor.handle_endtag = _closes_later, _end_tag
 
 
 class _Work:
