@@ -10,7 +10,6 @@ import markdown
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree  # type: ignore[import-untyped]  # ships no types
 from markdown.inlinepatterns import LinkInlineProcessor
 from unstructured.partition import text_type
 
@@ -328,13 +327,12 @@ def test_json_of_a_forger_is_text_like_any_other():
     assert "text: hello" in element.text
 
 
-def test_json_of_any_depth_and_shape_is_read_or_corrupt():
+def test_json_of_any_depth_and_shape_is_read():
     assert shown('{"a":' * 500 + "1" + "}" * 500, "a.json") == [
         ("Text", ".".join("a" * 500) + ": 1")
     ]
-    with pytest.raises(JobError) as caught:
-        read("[" * 100_000, "a.json")
-    assert caught.value.code == "corrupt"
+    deepest = "[" * 100_000 + '"harbour"' + "]" * 100_000
+    assert "harbour" in " ".join(text for _, text in shown(deepest, "a.json"))
 
 
 def test_json_with_comments_is_read_as_lines():
@@ -502,8 +500,9 @@ def test_entities_that_multiply_are_refused(size):
     body = "&a11;" if size == 10 else "&a0;" * size
     declared = f'<!ENTITY a0 "{"x" * size}">{levels}'
     xml = f'<?xml version="1.0"?><!DOCTYPE r [{declared}]><r><a>{body}</a></r>'
-    with pytest.raises((JobError, etree.XMLSyntaxError)):
+    with pytest.raises(JobError) as caught:
         shown(xml, "a.xml")
+    assert caught.value.code == "corrupt"
 
 
 def _cpu_seconds(content: str, name: str) -> float:

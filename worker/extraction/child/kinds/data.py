@@ -301,9 +301,16 @@ def read_xml(source: Source) -> Reading:
 
     Entities that the file itself declares are resolved, and nothing is loaded from outside. A file
     that breaks the rules of XML, or is nested deeper than 256 levels, is an error before anything
-    is shown. Raises JobError for a file whose entities multiply, and XMLSyntaxError.
+    is shown: XMLSyntaxError, or JobError if the file declares entities, which may be made to
+    multiply. Raises JobError also for a file whose entities multiply by the rules.
     """
-    return Reading(iter(list(_xml_elements(source))))
+    try:
+        elements = list(_xml_elements(source))
+    except etree.XMLSyntaxError:
+        if b"<!ENTITY" in source.read().replace(b"\0", b""):  # in any encoding
+            raise JobError("corrupt", "entities that break the rules of XML") from None
+        raise
+    return Reading(iter(elements))
 
 
 def _xml_elements(source: Source) -> Iterator[Element]:
