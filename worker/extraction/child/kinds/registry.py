@@ -29,41 +29,6 @@ from docmill.worker.extraction.shared.parts import ReadPart
 Reader = Callable[[Source], Reading]
 
 
-def _or_as_written(read: Reader) -> Reader:
-    """A reader of a kind of text. If it gives up before it has found anything, the text is shown.
-
-    The text is then read like source code, with its tags or braces, and no word of it is lost.
-    """
-
-    def read_somehow(source: Source) -> Reading:
-        try:
-            reading = read(source)
-        except _NO_FAULT_OF_THE_TEXT:
-            raise
-        except Exception:  # parsers raise whatever they like
-            return text.read_source(source)
-        return replace(reading, parts=_parts_or_source(reading.parts, source))
-
-    return read_somehow
-
-
-def _parts_or_source(parts: Iterator[ReadPart], source: Source) -> Iterator[ReadPart]:
-    has_begun = False
-    try:
-        for part in parts:
-            has_begun = True
-            yield part
-    except _NO_FAULT_OF_THE_TEXT:
-        raise
-    except Exception:
-        if has_begun:
-            raise
-        yield from text.read_source(source).parts
-
-
-#: A refusal with a code, another kind of child that is needed, and what the machine lacks.
-_NO_FAULT_OF_THE_TEXT = (JobError, ProfileNeededError, MemoryError, OSError)
-
 _READERS: dict[str, Reader] = {
     media_types.PDF: read_pdf,
     **dict.fromkeys(media_types.WORD_TYPES, lambda source: office.read_docx(source, open_reading)),
@@ -73,23 +38,38 @@ _READERS: dict[str, Reader] = {
     media_types.XLS: office.read_xls,
     media_types.EPUB: book.read_epub,
     media_types.ODT: open_text.read_odt,
-    "text/html": _or_as_written(web.read_html),
-    "text/markdown": _or_as_written(web.read_markdown),
+    "text/html": web.read_html,
+    "text/markdown": web.read_markdown,
     "text/csv": data.read_delimited,
     "text/tab-separated-values": data.read_delimited,
-    "application/json": _or_as_written(data.read_json),
+    "application/json": data.read_json,
     "application/x-ndjson": data.read_json_lines,
-    "application/xml": _or_as_written(data.read_xml),
-    "application/rtf": _or_as_written(rtf.read_rtf),
-    media_types.CALENDAR: _or_as_written(calendar.read_calendar),
+    "application/xml": data.read_xml,
+    "application/rtf": rtf.read_rtf,
+    media_types.CALENDAR: calendar.read_calendar,
     media_types.MBOX: lambda source: mbox.read_mbox(source, open_reading),
-    media_types.EML: _or_as_written(lambda source: mail.read_eml(source, open_reading)),
+    media_types.EML: lambda source: mail.read_eml(source, open_reading),
     media_types.MSG: lambda source: outlook.read_msg(source, open_reading),
     # For workers without pandoc; all words are read.
     "text/x-org": text.read_text,
     "text/x-rst": text.read_text,
     "text/plain": text.read_text,
 }
+
+#: Kinds of text that are shown as they are written, with tags or braces, if their parser gives up.
+_WRITTEN = frozenset(
+    {
+        "text/html",
+        "text/markdown",
+        "application/json",
+        "application/xml",
+        "application/rtf",
+        media_types.CALENDAR,
+        media_types.EML,
+    }
+)
+#: A refusal with a code, another kind of child that is needed, and what the machine lacks.
+_NO_FAULT_OF_THE_TEXT = (JobError, ProfileNeededError, MemoryError, OSError)
 
 #: Files that are refused before anything reads them.
 _REFUSED = {
@@ -116,7 +96,33 @@ def open_reading(source: Source) -> tuple[str, Reading]:
     if reader is None:
         raise JobError("unsupported_type", media_type)
     source.file.seek(0)
-    return media_type, reader(source)
+    reading = _or_as_written(reader, source) if media_type in _WRITTEN else reader(source)
+    return media_type, reading
+
+
+def _or_as_written(read: Reader, source: Source) -> Reading:
+    """A reading of a text. If its parser gives up before it has found anything: of its source."""
+    try:
+        reading = read(source)
+    except _NO_FAULT_OF_THE_TEXT:
+        raise
+    except Exception:  # parsers raise whatever they like
+        return text.read_source(source)
+    return replace(reading, parts=_parts_or_source(reading.parts, source))
+
+
+def _parts_or_source(parts: Iterator[ReadPart], source: Source) -> Iterator[ReadPart]:
+    has_begun = False
+    try:
+        for part in parts:
+            has_begun = True
+            yield part
+    except _NO_FAULT_OF_THE_TEXT:
+        raise
+    except Exception:
+        if has_begun:
+            raise
+        yield from text.read_source(source).parts
 
 
 def _ask_for_help(media_type: str, source: Source) -> None:
