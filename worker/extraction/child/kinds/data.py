@@ -18,7 +18,6 @@ from docmill.worker.extraction.child.kinds.base import Reading, Source
 from docmill.worker.extraction.child.kinds.grouping import GROUP_CHARACTERS, grouped
 from docmill.worker.extraction.child.kinds.markup import text_of_markup
 from docmill.worker.extraction.child.kinds.tables import TableForm, continued, table_elements
-from docmill.worker.extraction.child.kinds.text import read_source
 from docmill.worker.models import Element
 
 Item = TypeVar("Item")
@@ -301,15 +300,10 @@ def read_xml(source: Source) -> Reading:
     """The text of the elements below the root, one group of `tag: text` lines for each.
 
     Entities that the file itself declares are resolved, and nothing is loaded from outside. A file
-    that breaks the rules of XML, or is nested deeper than 256 levels, is read as it is written.
-    Raises JobError for a file whose entities multiply.
+    that breaks the rules of XML, or is nested deeper than 256 levels, is an error before anything
+    is shown. Raises JobError for a file whose entities multiply, and XMLSyntaxError.
     """
-    try:
-        # All of it, because nothing may be shown twice.
-        elements = list(_xml_elements(source))
-    except etree.XMLSyntaxError:
-        return read_source(source)
-    return Reading(iter(elements))
+    return Reading(iter(list(_xml_elements(source))))
 
 
 def _xml_elements(source: Source) -> Iterator[Element]:
@@ -324,7 +318,7 @@ def _xml_elements(source: Source) -> Iterator[Element]:
     )
     depth = 0
     entities = _Entities()
-    for event, node in _without_huge_text(events):
+    for event, node in _with_codes(events):
         depth += 1 if event == "start" else -1
         if event == "end" and depth <= 1:
             entities.resolve(node)
@@ -372,13 +366,16 @@ class _Entities:
         return "".join(shown)
 
 
-def _without_huge_text(events: Iterator[Any]) -> Iterator[Any]:
-    """libxml2 does not read a text of 10 MB or more in one piece; such a file is not damaged."""
+def _with_codes(events: Iterator[Any]) -> Iterator[Any]:
+    """The events. What libxml2 refuses although it follows the rules of XML gets a code."""
     try:
         yield from events
     except etree.XMLSyntaxError as error:
-        # It suggests the same remedy for deep nesting, which does count as damage.
-        if "huge" in str(error).lower() and "depth" not in str(error).lower():
+        reason = str(error).lower()
+        if "entity" in reason and ("amplification" in reason or "loop" in reason):
+            raise JobError("corrupt", "entities multiply") from None
+        # A text of 10 MB or more in one piece. The same remedy is named for deep nesting.
+        if "huge" in reason and "depth" not in reason:
             raise JobError("document_too_large", "a text of 10 MB") from None
         raise
 

@@ -65,7 +65,10 @@ _POLICY = _Policy()
 
 
 def read_eml(source: Source, open_part: OpenPart) -> Reading:
-    """Read a message as Internet mail stores it. `open_part` begins to read an attached file."""
+    """Read a message as Internet mail stores it. `open_part` begins to read an attached file.
+
+    Raises RecursionError if its parts are nested hundreds of levels deep.
+    """
     message = email.message_from_bytes(_in_ascii(source.read()), policy=_POLICY)
     assert isinstance(message, EmailMessage)
     leaves = list(_leaves(_with_parts(message)))

@@ -122,13 +122,13 @@ class _Blocks:
 
 def _bounded(pattern: InlineProcessor, work: _Work) -> Callable[[re.Match[str], str], _Found]:
     """The pattern's function, which finds nothing any more when too much was looked at."""
-    handle: Callable[[re.Match[str], str], _Found] = pattern.handleMatch
+    found_at: Callable[[re.Match[str], str], _Found] = pattern.handleMatch
     searches = isinstance(pattern, BacktickInlineProcessor)
 
     def bounded(match: re.Match[str], data: str) -> _Found:
         if not work.is_left:
             return None, match.start(0), match.end(0)
-        found = handle(match, data)
+        found = found_at(match, data)
         if isinstance(found[0], Element) and len(found[0]) > _MOST_INNER:
             return None, found[1], found[2]
         if found[0] is not None:

@@ -1,7 +1,8 @@
 """The registry: which kind reads which media type."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from docmill.worker.errors import JobError
 from docmill.worker.extraction.child import sniff
@@ -23,8 +24,10 @@ from docmill.worker.extraction.child.kinds import (
 from docmill.worker.extraction.child.kinds.base import ProfileNeededError, Reading, Source
 from docmill.worker.extraction.child.kinds.pdf.reading import read_pdf
 from docmill.worker.extraction.shared import media_types, profiles
+from docmill.worker.extraction.shared.parts import ReadPart
 
 Reader = Callable[[Source], Reading]
+
 
 _READERS: dict[str, Reader] = {
     media_types.PDF: read_pdf,
@@ -53,6 +56,17 @@ _READERS: dict[str, Reader] = {
     "text/plain": text.read_text,
 }
 
+#: Kinds of text that are shown as they are written if their reader gives up.
+_SHOWN_AS_WRITTEN = frozenset(
+    {
+        *("text/html", "text/markdown", "application/json", "application/xml", "application/rtf"),
+        *(media_types.CALENDAR, media_types.EML),
+    }
+)
+
+#: A refusal with a code, another kind of child that is needed, and what the machine lacks.
+_NO_FAULT_OF_THE_TEXT = (JobError, ProfileNeededError, MemoryError, OSError)
+
 #: Files that are refused before anything reads them.
 _REFUSED = {
     sniff.EMPTY: "empty_document",
@@ -78,7 +92,37 @@ def open_reading(source: Source) -> tuple[str, Reading]:
     if reader is None:
         raise JobError("unsupported_type", media_type)
     source.file.seek(0)
+    if media_type in _SHOWN_AS_WRITTEN:
+        return media_type, _read_or_shown(reader, source)
     return media_type, reader(source)
+
+
+def _read_or_shown(reader: Reader, source: Source) -> Reading:
+    """Read a text. If its reader gives up before it has found anything, show it like source code.
+
+    Its tags or braces are then shown too, and no word of it is lost.
+    """
+    try:
+        reading = reader(source)
+    except _NO_FAULT_OF_THE_TEXT:
+        raise
+    except Exception:  # parsers raise whatever they like
+        return text.read_source(source)
+    return replace(reading, parts=_parts_or_source(reading.parts, source))
+
+
+def _parts_or_source(parts: Iterator[ReadPart], source: Source) -> Iterator[ReadPart]:
+    has_begun = False
+    try:
+        for part in parts:
+            has_begun = True
+            yield part
+    except _NO_FAULT_OF_THE_TEXT:
+        raise
+    except Exception:
+        if has_begun:
+            raise
+        yield from text.read_source(source).parts
 
 
 def _ask_for_help(media_type: str, source: Source) -> None:

@@ -125,15 +125,21 @@ def _parsed(text: str) -> etree._Element | None:
     huge_tree. Such content is read without its containers, or even without any tags.
     """
     text = _MANY_ATTRIBUTES.sub(_few_attributes, text)
-    for simplified in (str, _without_containers, _without_tags):
-        parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
-        try:
-            tree = lxml_html.document_fromstring(simplified(text), parser)
-        except etree.ParserError:  # lxml raises this for an empty page
-            return None
-        if not any(entry.type == _TOO_DEEP for entry in parser.error_log):
-            break
+    tree, is_whole = _tree(text)
+    for simplified in (_without_containers, _without_tags):
+        if not is_whole:
+            tree, is_whole = _tree(simplified(text))
     return tree
+
+
+def _tree(markup: str) -> tuple[etree._Element | None, bool]:
+    """The tree of a page, none if it is empty; and whether all of it is in there."""
+    parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
+    try:
+        tree = lxml_html.document_fromstring(markup, parser)
+    except etree.ParserError:  # lxml raises this for an empty page
+        return None, True
+    return tree, not any(entry.type == _TOO_DEEP for entry in parser.error_log)
 
 
 def _without_containers(markup: str) -> str:
@@ -266,10 +272,14 @@ def _shallow(markup: str) -> str:
 
     Tags within Markdown may be nested at any depth.
     """
-    tree = _parsed(markup)
+    tree, is_whole = _tree(markup)
     if tree is None or tree.find("body") is None:
         return ""
-    return lxml_html.tostring(tree, encoding="unicode") if _flatten(tree) else markup
+    if is_whole and not _flatten(tree):
+        return markup
+    tree = tree if is_whole else _parsed(markup)
+    _flatten(tree)
+    return str(lxml_html.tostring(tree, encoding="unicode"))
 
 
 def _plain_fences(text: str) -> str:
