@@ -84,7 +84,7 @@ def test_a_worker_lives_through_outages_and_says_of_each_that_it_began_and_ended
 ) -> None:
     url = pooled(installation, pooler)
     beat = installation.start("beat")
-    worker = installation.start_worker(DATABASE_URL=url, **SHORT_LEASE)
+    worker = installation.start_worker(isolated=False, DATABASE_URL=url, **SHORT_LEASE)
     # A job whose lease ends during the outage goes on in it.
     installation.start_worker(isolated=True)
     for number in (1, 2):
@@ -111,7 +111,9 @@ def test_a_worker_stops_during_an_outage_and_another_one_goes_on(
     installation: Installation, pooler: Pooler, *, is_working: bool
 ) -> None:
     installation.start("beat")
-    worker = installation.start_worker(DATABASE_URL=pooled(installation, pooler), **SHORT_LEASE)
+    worker = installation.start_worker(
+        isolated=False, DATABASE_URL=pooled(installation, pooler), **SHORT_LEASE
+    )
     installation.openai.gate.clear()
     if is_working:
         name = installation.upload(ALICE, "cut.txt", "cut off while it was embedded")

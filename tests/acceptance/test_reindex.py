@@ -119,7 +119,7 @@ def test_another_model_takes_over_while_everybody_goes_on(
 ) -> None:
     running = two_providers
     running.start_webhook()
-    beat, worker = running.start("beat"), running.start_worker(**SHORT_LEASE)
+    beat, worker = running.start("beat"), running.start_worker(isolated=False, **SHORT_LEASE)
     texts = {running.upload(ALICE, "reader.txt", READER): READER}
     for number in range(10):
         text = f"What was there before, number {number}."

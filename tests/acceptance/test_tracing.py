@@ -158,7 +158,7 @@ def test_the_next_worker_continues_the_trace_of_one_that_died(
     traced: Installation, collector: FakeCollector
 ) -> None:
     traced.start("beat")
-    first = traced.start_worker(**SHORT_LEASE)
+    first = traced.start_worker(isolated=False, **SHORT_LEASE)
     traced.openai.gate.clear()
     name = traced.upload(ALICE, "a.txt", LONG)  # nobody listens: the worker makes the trace
     traced.openai.wait_for_requests(1)

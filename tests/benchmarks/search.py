@@ -7,8 +7,8 @@ table of the default form of guides, with an HNSW index, a policy on the owner a
 ordered by distance, where PostgreSQL chooses between that index and a scan, and through a
 `match_documents` as LangChain's guide has it, which filters by metadata as well. All run as
 `authenticated`, take turns, and are compared with an exact scan. `shared`: somebody who owns
-nothing and may read the caller's files by a policy of Storage searches the same chunks; every
-shared document of all callers is asked about.
+nothing and may read the caller's files by a policy of Storage searches the same chunks. Each
+caller has a database of its own, so nobody else shares anything.
 
 Beside the time by the clock, the table has the time that the server's process was on a core. Other
 work on the machine changes that less.
@@ -97,8 +97,8 @@ class Caller:
     vectors: Any  #: of shape (chunks, dimensions), as stored
 
 
-def fill(admin: Connection, sizes: Sequence[int], dimensions: int) -> tuple[str, list[Caller]]:
-    """Write chunks of all owners in a new index version; return its model, and the callers."""
+def fill(admin: Connection, size: int, dimensions: int) -> tuple[str, Caller]:
+    """Write chunks of all owners in a new index version; return its model, and the caller."""
     model = f"bench {dimensions}"
     version = value(
         admin, "select ingest_private.create_index_version(%s, %s, '{}')", model, dimensions
@@ -106,10 +106,7 @@ def fill(admin: Connection, sizes: Sequence[int], dimensions: int) -> tuple[str,
     admin.execute("update ingest.index_versions set state = 'retired' where id = %s", [version])
     generator = np.random.default_rng(dimensions)
     centres = generator.standard_normal((200, dimensions)).astype(np.float32)
-    callers = [
-        _fill_owner(admin, version, f"caller {size}", size, centres, generator, "inherit")
-        for size in sizes
-    ]
+    caller = _fill_owner(admin, version, f"caller {size}", size, centres, generator, "inherit")
     for number in range(OTHER_OWNERS):
         _fill_owner(admin, version, f"owner {number}", CHUNKS_OF_OTHERS, centres, generator)
     place_chunks(admin, version)
@@ -118,7 +115,7 @@ def fill(admin: Connection, sizes: Sequence[int], dimensions: int) -> tuple[str,
     admin.execute(COPY_TO_DEFAULT_FORM, [version])
     admin.execute(HNSW)
     admin.execute("vacuum analyze")
-    return model, callers
+    return model, caller
 
 
 def _fill_owner(
@@ -257,11 +254,11 @@ def main() -> None:
                 print(f"\n{dimensions} dimensions\n")
                 print("| chunks | | p50 ms | min | p95 | max | core p50 | p95 | recall@10 % |")
                 print("| --- " * 9 + "|", flush=True)
-                with make_database(server) as database:
-                    with database.connect() as admin:
-                        model, callers = fill(admin, sizes, dimensions)
-                    with database.connect("authenticator") as client:
-                        for caller in callers:
+                for size in sizes:
+                    with make_database(server) as database:
+                        with database.connect() as admin:
+                            model, caller = fill(admin, size, dimensions)
+                        with database.connect("authenticator") as client:
                             print("\n".join(measure(client, model, caller)), flush=True)
         finally:
             server.stop()

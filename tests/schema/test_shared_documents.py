@@ -1,5 +1,6 @@
 """What others share is found by the rights of this moment, whichever way Storage is asked."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ READERS: Mapping[str, Sequence[str]] = {
     "blue's": ("blue",),
     "nobody's": (),
     "green": ("green", "blue"),
+    "red": ("green",),
 }
 
 
@@ -136,6 +138,16 @@ class TestOfOthers:
             for found in finds(shared, reader):
                 assert found <= right | own, reader
                 assert len(found) >= min(len(right | own), 200), reader
+
+    def test_are_asked_one_by_one_by_the_owner_of_most(self, shared: Database, admin: Connection):
+        asked: dict[str | None, bool] = {}
+        for reader in (*READERS, None):
+            with admin.transaction(force_rollback=True):
+                claims = json.dumps({} if reader is None else {"sub": reader})
+                admin.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+                asked[reader] = value(admin, "select ingest_private.is_widely_shared()")
+        wide = set(asked) - {"red"} if asked[None] else set()
+        assert {reader for reader, is_wide in asked.items() if is_wide} == wide
 
     def test_are_those_of_this_moment(self, shared: Database, admin: Connection):
         assert len(told(shared, "green's")) == 30
