@@ -301,16 +301,9 @@ def read_xml(source: Source) -> Reading:
 
     Entities that the file itself declares are resolved, and nothing is loaded from outside. A file
     that breaks the rules of XML, or is nested deeper than 256 levels, is an error before anything
-    is shown: XMLSyntaxError, or JobError if the file declares entities, which may be made to
-    multiply. Raises JobError also for a file whose entities multiply by the rules.
+    is shown. Raises JobError for a file whose entities multiply, and XMLSyntaxError.
     """
-    try:
-        elements = list(_xml_elements(source))
-    except etree.XMLSyntaxError:
-        if b"<!ENTITY" in source.read().replace(b"\0", b""):  # in any encoding
-            raise JobError("corrupt", "entities that break the rules of XML") from None
-        raise
-    return Reading(iter(elements))
+    return Reading(iter(list(_xml_elements(source))))
 
 
 def _xml_elements(source: Source) -> Iterator[Element]:
@@ -325,7 +318,7 @@ def _xml_elements(source: Source) -> Iterator[Element]:
     )
     depth = 0
     entities = _Entities()
-    for event, node in _without_huge_text(events):
+    for event, node in _with_codes(events):
         depth += 1 if event == "start" else -1
         if event == "end" and depth <= 1:
             entities.resolve(node)
@@ -373,13 +366,16 @@ class _Entities:
         return "".join(shown)
 
 
-def _without_huge_text(events: Iterator[Any]) -> Iterator[Any]:
-    """libxml2 does not read a text of 10 MB or more in one piece; such a file is not damaged."""
+def _with_codes(events: Iterator[Any]) -> Iterator[Any]:
+    """The events. What libxml2 refuses although it follows the rules of XML gets a code."""
     try:
         yield from events
     except etree.XMLSyntaxError as error:
-        # It suggests the same remedy for deep nesting, which does count as damage.
-        if "huge" in str(error).lower() and "depth" not in str(error).lower():
+        reason = str(error).lower()
+        if "entity" in reason and ("amplification" in reason or "loop" in reason):
+            raise JobError("corrupt", "entities multiply") from None
+        # A text of 10 MB or more in one piece. The same remedy is named for deep nesting.
+        if "huge" in reason and "depth" not in reason:
             raise JobError("document_too_large", "a text of 10 MB") from None
         raise
 
