@@ -205,7 +205,6 @@ def test_a_page_of_nothing_but_navigation_is_kept(extractor: GuardedExtractor, s
         ("a.py", b"def f():\n    pass\n", "CodeSnippet", "    pass"),
         ("a.txt", "Zwölf Boxkämpfer".encode("utf-16"), "Text", "Zwölf"),
         ("nul.txt", b"one\x00 two\x01 three, and so on.", "NarrativeText", "one two three"),
-        ("deep.json", b"[" * 500_000 + b'"harbour"', "Text", "harbour"),
     ],
 )
 def test_text_kinds(extractor: GuardedExtractor, store: Store, *, name, content, category, text):
@@ -226,6 +225,7 @@ def test_text_kinds(extractor: GuardedExtractor, store: Store, *, name, content,
         ("cut.docx", documents.make_docx()[:2000], "corrupt"),
         ("photo.txt", b"GIF89a" + bytes(20), "unsupported_type"),
         ("a.bin", bytes(range(256)), "unsupported_type"),
+        ("deep.json", b"[" * 500_000, "corrupt"),
         ("lol.xml", b"<!DOCTYPE a [" + b"".join(
             b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"lol") for n in range(10)
         ) + b"]><a><b>&e9;</b></a>", "corrupt"),

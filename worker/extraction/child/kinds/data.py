@@ -138,9 +138,10 @@ def read_json(source: Source) -> Reading:
     text = decode(source.read())
     try:
         value = _parsed_json(text)
-    except (ValueError, RecursionError):
-        # JSON with comments, cut off, with several values, or nested too deeply, is still
-        # searchable text.
+    except RecursionError:
+        raise JobError("corrupt", "nested too deeply") from None
+    except ValueError:
+        # JSON with comments, cut off, or with several values is still searchable text.
         return Reading(_json_lines(text))
     return Reading(_record_elements(_items(value)))
 
@@ -300,8 +301,8 @@ def read_xml(source: Source) -> Reading:
     """The text of the elements below the root, one group of `tag: text` lines for each.
 
     Entities that the file itself declares are resolved, and nothing is loaded from outside. A file
-    that breaks the rules of XML, or is nested deeper than 256 levels, is an error before anything
-    is shown. Raises JobError for a file whose entities multiply, and XMLSyntaxError.
+    that breaks the rules of XML is an XMLSyntaxError before anything is shown. Raises JobError for
+    a file whose entities multiply, or that is nested deeper than 256 levels.
     """
     return Reading(iter(list(_xml_elements(source))))
 
@@ -374,8 +375,9 @@ def _with_codes(events: Iterator[Any]) -> Iterator[Any]:
         reason = str(error).lower()
         if "entity" in reason and ("amplification" in reason or "loop" in reason):
             raise JobError("corrupt", "entities multiply") from None
-        # A text of 10 MB or more in one piece. The same remedy is named for deep nesting.
-        if "huge" in reason and "depth" not in reason:
+        if "depth" in reason:
+            raise JobError("corrupt", "nested too deeply") from None
+        if "huge" in reason:
             raise JobError("document_too_large", "a text of 10 MB") from None
         raise
 
