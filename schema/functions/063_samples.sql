@@ -102,7 +102,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
         select class.oid, class.relname, class.relnamespace::regnamespace::text as schema,
                class.reltuples::double precision as number, pg_relation_size(class.oid) as bytes,
                coalesce(pg_stat_get_dead_tuples(class.oid), 0) as gone,
-               coalesce(pg_stat_get_live_tuples(class.oid), 0) as alive
+               coalesce(pg_stat_get_live_tuples(class.oid), 0) as alive,
+               -- By how much it has grown since it was analysed.
+               greatest(1, pg_stat_get_live_tuples(class.oid)
+                           / greatest(class.reltuples::double precision, 1)) as growth
           from pg_class as class
          where class.relkind = 'r'
            and class.relnamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)),
@@ -117,13 +120,14 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
                  on attribute.attrelid = tables.oid and attribute.attname = statistic.attname),
     rooms as (
         -- 28 bytes before each row, and a ninth that updates leave free.
-        select tables.oid, tables.schema, tables.relname, tables.bytes, 'table' as kind, tables.number,
+        select tables.oid, tables.schema, tables.relname, tables.bytes, 'table' as kind,
+               tables.number, tables.growth,
                (select sum(widths.width) from widths where widths.oid = tables.oid) + 28 as width,
                1.1 as usual
           from tables
         union all
         select class.oid, tables.schema, class.relname, pg_relation_size(class.oid), method.amname,
-               class.reltuples,
+               class.reltuples, tables.growth,
                case method.amname
                     when 'btree' then 16 + (
                         select sum(coalesce(widths.width, 16))
@@ -146,7 +150,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
                join pg_class as class on class.oid = index.indexrelid
                join pg_am as method on method.oid = class.relam),
     judged as (
-        select *, (greatest(number, 0) * width * usual)::bigint + 8192 as needed
+        select *, (greatest(number, 1) * growth * width * usual)::bigint + 8192 as needed
           from rooms where number >= 0 and width > 0)
     select format('%I.%I', schema, relname), bytes, needed,
            format('%s takes %s, and its rows need %s', relname, pg_size_pretty(bytes),

@@ -191,7 +191,7 @@ def test_progress_is_shown_while_it_lasts_and_a_job_can_be_cancelled_and_retried
 ) -> None:
     page = watched.page
     sign_in(page, stack)
-    # A Markdown parser needs minutes for it.
+    # A Markdown parser needs a minute for it.
     slow = tmp_path / "slow.md"
     slow.write_text(SLOW_MARKDOWN)
     page.get_by_label("Drop files here").set_input_files(slow)

@@ -18,6 +18,7 @@ from docmill.worker.store import samples
 from docmill.worker.store.database import Database as Pool
 from docmill.worker.store.samples import RecallOfSearch
 from tests.schema.actors import Connection, rows, value
+from tests.schema.conftest import KEPT
 from tests.schema.corpora import write_chunks
 from tests.support.database import Database
 
@@ -178,6 +179,29 @@ class TestRecall:
         assert samples.recall_of(worker, "bob", query, hits=HITS, most=1000) is None
 
 
+@pytest.fixture
+def never_analysed(admin: Connection) -> Iterator[None]:
+    """Tables as they are created; they are analysed and vacuumed when the test says so alone."""
+    tables = [
+        row["name"]
+        for row in rows(
+            admin,
+            """select oid::regclass::text as name from pg_class
+                where relkind = 'r' and relname <> all(%s)
+                  and relnamespace in ('ingest'::regnamespace, 'ingest_private'::regnamespace)""",
+            [*KEPT, "sources"],
+        )
+    ]
+    for table in tables:
+        # It waits for an automatic one of this table, which ends for it.
+        admin.execute(f"alter table {table} set (autovacuum_enabled = off)".encode())
+    admin.execute(f"truncate {', '.join(tables)}".encode())
+    yield
+    for table in tables:
+        admin.execute(f"alter table {table} reset (autovacuum_enabled)".encode())
+
+
+@pytest.mark.usefixtures("never_analysed")
 class TestBloat:
     def test_what_is_filled_and_analysed_wastes_no_room(self, admin: Connection):
         library(admin, 3000)
@@ -209,7 +233,6 @@ class TestBloat:
     def test_rows_that_are_deleted_are_vacuumed(self, worker: Connection, admin: Connection):
         library(admin, 3000)
         admin.execute("vacuum analyze")
-        admin.execute("alter table ingest.documents set (autovacuum_enabled = off)")
         for _ in range(3):
             admin.execute("update ingest.documents set updated_at = now()")
         admin.execute("select pg_stat_force_next_flush()")
@@ -220,7 +243,16 @@ class TestBloat:
         admin.execute("vacuum (analyze) ingest.documents")
         left = {row["remedy"] for row in troubles(admin, "room_wasted")}
         assert "vacuum (analyze) ingest.documents" not in left
-        admin.execute("alter table ingest.documents reset (autovacuum_enabled)")
+
+    def test_what_grew_since_it_was_analysed_wastes_no_room(
+        self, worker: Connection, admin: Connection
+    ):
+        write_chunks(admin, {"carol": ["a first text"]})
+        admin.execute("analyze")
+        library(admin, 3000)
+        admin.execute("select pg_stat_force_next_flush()")
+        admin.execute("select 1")
+        assert rows(admin, "select * from ingest_private.bloat(%s)", LEAST) == []
 
     def test_what_was_never_analysed_is_not_judged(self, worker: Connection, admin: Connection):
         library(admin)

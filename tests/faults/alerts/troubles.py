@@ -14,7 +14,7 @@ from tests.faults.processes import small_disk
 from tests.support.database import Database
 from tests.support.fake_openai import error
 from tests.support.installation import ALICE, BOB, BUCKET, FAST, until
-from tests.support.slow import ESCAPE, SLOW_MARKDOWN
+from tests.support.slow import PARAGRAPH, SLOW_MARKDOWN
 
 SLOTS: Final = int(FAST["DOCMILL_SLOTS"])
 #: Documents of one chunk each, as many as the alerts for heaps of them need.
@@ -178,7 +178,7 @@ def one_owner_takes_the_children(stand: Stand) -> Iterator[Meanwhile]:
     # It stands still: it is there all the time, and uses nothing.
     os.kill(reader, signal.SIGSTOP)
     try:
-        yield every(4, lambda: stand.upload_bytes((ESCAPE * 55_000).encode()))
+        yield every(4, lambda: stand.upload_bytes((PARAGRAPH * 6_000).encode()))
     finally:
         os.kill(reader, signal.SIGKILL)
     stand.installation.wait_for_job(other, "failed", "succeeded")

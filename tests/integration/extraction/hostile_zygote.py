@@ -84,10 +84,24 @@ def _burn(seconds: str) -> None:
     write({"end": True})
 
 
-def _come_back() -> None:
-    """Work until demoted, then try to undo that."""
+def _work_until_demoted() -> None:
     while os.sched_getscheduler(0) == os.SCHED_OTHER:
         pass
+
+
+def _burn_demoted(seconds: str) -> None:
+    """Work until demoted, and then for some more CPU time."""
+    _say_header_only()
+    _work_until_demoted()
+    end = time.process_time() + float(seconds)
+    while time.process_time() < end:
+        pass
+    write({"end": True})
+
+
+def _come_back() -> None:
+    """Work until demoted, then try to undo that."""
+    _work_until_demoted()
     own = os.sched_getscheduler(0)
     _say(
         own,
@@ -197,6 +211,7 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "say": _say,
     "spin": _spin,
     "burn": _burn,
+    "burn_demoted": _burn_demoted,
     "come_back": _come_back,
     "sleep": lambda: time.sleep(1000),
     "sleep_after_header": _sleep_after_header,

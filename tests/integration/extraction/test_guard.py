@@ -345,8 +345,8 @@ def test_a_child_that_has_given_way_ends_while_others_keep_coming(
     stop = threading.Event()
     passed = Counter[str]()
 
-    def read(seconds: float, owner: str) -> None:
-        path = order(f"burn {seconds}")
+    def read(text: str, owner: str) -> None:
+        path = order(text)
         with (
             suppress(JobError),  # it is empty
             extractor.open(path, file_name="a", check=lambda: None, owner=owner) as extraction,
@@ -356,14 +356,14 @@ def test_a_child_that_has_given_way_ends_while_others_keep_coming(
 
     def keep_coming(owner: str) -> None:
         while not stop.is_set():
-            read(0.5, owner)
+            read("burn 0.5", owner)
 
     # One core for all of them, so that nobody is served beside the others.
     assert extractor.zygote_pid
     os.sched_setaffinity(extractor.zygote_pid, {min(os.sched_getaffinity(0))})
     with ThreadPoolExecutor(4) as pool:
         try:
-            long = pool.submit(read, 2.4, "slow")
+            long = pool.submit(read, "burn_demoted 0.8", "slow")
             wait_until(lambda: os.SCHED_IDLE in policies_below(extractor.zygote_pid), 60)
             streams = [pool.submit(keep_coming, owner) for owner in ("anna", "berta", "carla")]
             long.result(180)
