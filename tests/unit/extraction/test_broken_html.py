@@ -18,11 +18,11 @@ from tests.support.independent.browser import text_of
 use_blank_sentence_splitter()
 
 _WORD: Final = re.compile(r"w\d+x")
-_TAGS: Final = (
-    "div p b i a span ul li ol table tr td th tbody thead caption h1 h2 pre code blockquote dl dt "
-    "dd form button label section article main center font sub br hr img figure figcaption details "
-    "summary html body address xmp listing nobr ruby ins q tfoot input output p:x x-y"
-).split()  # noqa: SIM905 -- would take a page
+_TAGS: Final = """
+    div p b i a span ul li ol table tr td th tbody thead caption h1 h2 pre code blockquote dl dt dd
+    form button label section article main center font sub br hr img figure figcaption details
+    summary html body address xmp listing nobr ruby ins q tfoot input output p:x x-y
+    """.split()  # noqa: SIM905 -- would take a page
 _ODD: Final = ("<", "&", "</", "<!-- a -->", "&lt;b&gt;", "<1>", "</ p>", "<p/>", "<?a?>", "\f")
 
 _tags = st.sampled_from(_TAGS)
