@@ -1202,6 +1202,35 @@ MUTANTS: Final = (
         f"{_TROUBLES}::test_the_usual_gap_is_neither_that_of_an_outage_nor_of_two_ticks_at_once",
     ),
     Mutant(
+        "a work is done each time that somebody asks",
+        "functions/064_ticks.sql",
+        "where known.begun_at not between",
+        "where true or known.begun_at not between",
+        f"{_TROUBLES}::test_a_work_is_due_one_period_after_it_was_begun_whoever_asks",
+    ),
+    Mutant(
+        "two that ask at once both begin",
+        "functions/064_ticks.sql",
+        "    return found;",
+        "    return true;",
+        f"{_TROUBLES}::test_of_many_that_ask_at_once_one_begins",
+    ),
+    Mutant(
+        "ticks that came too soon make the next one late",
+        "functions/064_ticks.sql",
+        "(select period from ingest_private.works where work = p_work)",
+        "null",
+        f"{_TROUBLES}::test_neither_ticks_that_came_too_soon_nor_another_period_raise_an_alarm",
+    ),
+    Mutant(
+        "beat counts from its own start",
+        "worker/app.py",
+        '"last_run_at": _NEVER,',
+        "",
+        "unit/test_schedule.py::"
+        "test_each_start_asks_for_every_work_at_once_and_says_how_often_it_is_wanted",
+    ),
+    Mutant(
         "jobs that nobody starts are not told",
         "functions/065_troubles.sql",
         "where still.jobs > 0",
