@@ -809,6 +809,14 @@ MUTANTS: Final = (
         f"{_FACETS}::TestSimilar::test_documents_are_the_callers",
     ),
     Mutant(
+        "something is similar to what was deleted",
+        "functions/099_facets_and_similar.sql",
+        "if v_document in (select ingest.withdrawn_documents()) then",
+        "if false then",
+        f"{_FACETS}"
+        "::test_nothing_is_similar_to_what_was_deleted_for_a_role_without_policies_either",
+    ),
+    Mutant(
         "a document is similar to itself",
         "functions/099_facets_and_similar.sql",
         "document.id <> v_document and",
