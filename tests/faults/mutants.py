@@ -109,6 +109,7 @@ _PROVIDERS: Final = "contract/test_providers.py"
 _STORAGE: Final = "contract/test_storage_client.py"
 _STAGER: Final = "schema/test_stager.py"
 _TROUBLES: Final = "schema/test_troubles.py"
+_TOGETHER: Final = "schema/test_faults_together.py::test_whatever_fails_together_is_told_as_it_is"
 _SERVING: Final = "integration/test_serving.py"
 _ATTACKS: Final = "integration/extraction/test_attacks.py"
 _GUARD: Final = "integration/extraction/test_guard.py"
@@ -1237,6 +1238,41 @@ MUTANTS: Final = (
         "",
         "unit/test_schedule.py::"
         "test_each_start_asks_for_every_work_at_once_and_says_how_often_it_is_wanted",
+    ),
+    Mutant(
+        "a time that has passed is promised",
+        "functions/057_explain_job.sql",
+        "explanation := coalesce(v_obstacle.sentence, explanation);",
+        "null;",
+        _TOGETHER,
+    ),
+    Mutant(
+        "a worker that stops counts as one without the key",
+        "functions/057_explain_job.sql",
+        "is_unserved := v_alive > 0 and v_serving = 0;",
+        "is_unserved := v_alive > 0 and live_workers = 0;",
+        _TOGETHER,
+    ),
+    Mutant(
+        "a hint that was lost is about to be taken",
+        "functions/057_explain_job.sql",
+        "and (p_entry.phase <> 'dispatched' or v_is_lost)",
+        "and p_entry.phase <> 'dispatched'",
+        _TOGETHER,
+    ),
+    Mutant(
+        "a job that nothing starts is told to wait for its turn",
+        "functions/057_explain_job.sql",
+        "(select jobs > 0 from ingest_private.standing_still())",
+        "false",
+        _TOGETHER,
+    ),
+    Mutant(
+        "nobody says that no isolated worker has the key",
+        "functions/065_troubles.sql",
+        "cross join (values (false), (true)) as kind (isolated)",
+        "cross join (values (false)) as kind (isolated)",
+        _TOGETHER,
     ),
     Mutant(
         "jobs that nobody starts are not told",

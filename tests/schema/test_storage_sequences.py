@@ -263,7 +263,10 @@ class Workers:
         """Begin a work on a connection of its own, and keep its locks."""
         self.done[kind] += 1
         role = None if kind in ("erase", "remove") else "docmill_worker"
-        return Held(self.database.connect(role), lambda work: self.begin(kind, work))
+        connection = self.database.connect(role)
+        # The role's bound is for a worker that hangs; here a busy machine may be slow to look.
+        connection.execute("set idle_in_transaction_session_timeout = 0")
+        return Held(connection, lambda work: self.begin(kind, work))
 
     def begin(self, kind: str, work: Connection) -> None:
         if kind == "publish":
