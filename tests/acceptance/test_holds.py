@@ -1,6 +1,7 @@
 """A refused key or an operator holds jobs; and workers that take no hints end."""
 
 import time
+from datetime import datetime
 from typing import Any
 
 from docmill.worker.processes.runtime import EXIT_STARVED
@@ -110,7 +111,7 @@ def test_a_worker_outlives_an_outage_of_redis_however_long_hints_seem_to_wait(
     )
     installation.kill(installation.redis.child)
     installation.upload(ALICE, "later.txt", "It is read when Redis is back.")
-    renewals = set()
+    renewals: set[datetime] = set()
 
     def has_lived_on() -> bool:
         """Longer than the limit: it renews what it holds three times in each lease."""
