@@ -1,5 +1,6 @@
 """The Celery app. Messages are hints; Postgres decides what runs."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
@@ -67,6 +68,16 @@ MESSAGE_SECONDS: Final = 7_200.0
 #: How often workers look for schedules that are due; due times are whole minutes.
 SCHEDULES_SECONDS: Final = 20.0
 
+#: The longest time between two messages for a work. A worker begins it only if it is due, so a beat
+#: that lives for less than a period of five minutes still gets each work done in time.
+ASK_SECONDS: Final = 20.0
+
+#: The header that says how often a work is wanted, in seconds. It is no argument: workers of the
+#: former release refuse arguments that they do not know.
+PERIOD_HEADER: Final = "period"
+
+_NEVER: Final = datetime.fromtimestamp(0, UTC)
+
 
 def create_app(redis_url: str) -> Celery:
     """The app whose messages go through this Redis."""
@@ -78,7 +89,7 @@ def create_app(redis_url: str) -> Celery:
 
 
 def beat_schedule(settings: ScheduleSettings) -> dict[str, dict[str, Any]]:
-    """When the maintenance tasks run."""
+    """What beat asks for: each work as soon as it starts, then as often as it may be due."""
     periods = {
         "docmill.dispatch": settings.dispatch_seconds,
         "docmill.rescue": settings.rescue_seconds,
@@ -89,8 +100,13 @@ def beat_schedule(settings: ScheduleSettings) -> dict[str, dict[str, Any]]:
     return {
         task: {
             "task": task,
-            "schedule": seconds,
-            "options": {"expires": max(seconds, MESSAGE_SECONDS), "queue": MAINTENANCE_QUEUE},
+            "schedule": min(seconds, ASK_SECONDS),
+            "last_run_at": _NEVER,
+            "options": {
+                "expires": MESSAGE_SECONDS,
+                "queue": MAINTENANCE_QUEUE,
+                "headers": {PERIOD_HEADER: seconds},
+            },
         }
         for task, seconds in periods.items()
     }

@@ -1,3 +1,46 @@
+-- obstacle_of: what keeps a queued job from beginning although it is its turn, as one sentence; null:
+-- nothing. live_workers: how many could run it now. is_unserved: workers run, and none has the key of
+-- its provider.
+create or replace function ingest_private.obstacle_of(
+    p_job ingest.jobs, p_entry ingest_private.job_queue,
+    out sentence text, out live_workers integer, out is_unserved boolean)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_alive integer;
+    v_serving integer;
+    v_silent_since constant timestamptz := ingest_private.silent_since('dispatch');
+    v_is_lost constant boolean := coalesce(p_entry.due_at < clock_timestamp(), false);
+begin
+    select count(*), count(*) filter (where serves), count(*) filter (where serves and not draining)
+      into v_alive, v_serving, live_workers
+      from (select worker.draining, ingest_private.serves(worker.providers, target) as serves
+              from ingest_private.workers as worker
+                   join ingest.index_versions as target on target.id = p_job.index_version
+             where worker.isolated = p_entry.isolated
+               and worker.expires_at > clock_timestamp()) as alive;
+    is_unserved := v_alive > 0 and v_serving = 0;
+    sentence := case
+        when is_unserved and p_entry.isolated then
+            format('Its worker died, so it runs alone, and no worker for such jobs has the key of its '
+                   'embedding provider, %s.', p_entry.provider)
+        when is_unserved then
+            format('No worker has the key of its embedding provider, %s.', p_entry.provider)
+        when v_alive = 0 and p_entry.isolated then
+            'Its worker died, so it runs alone, and no worker for such jobs is running.'
+        when v_alive = 0 then 'No worker is running.'
+        when live_workers = 0 then 'Each worker that could run it is stopping.'
+        -- A hint that is not lost may still be taken.
+        when v_silent_since is not null and (p_entry.phase <> 'dispatched' or v_is_lost) then
+            format('The schedule that starts jobs has not been heard of since %s UTC.',
+                   to_char(v_silent_since at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'))
+        when p_entry.phase = 'ready'
+             and p_entry.aged_at + ingest_private.patience_with('dispatch') < clock_timestamp()
+             and (select jobs > 0 from ingest_private.standing_still()) then
+            'Workers have room, and nothing starts it: an operator sees why with docmill doctor.'
+        end;
+end
+$$;
+
 -- explain_job: the state of a job and its reasons, in columns for programs and one sentence for
 -- people. No row: no such job. `situation` is one of
 --   waiting    for its turn: jobs_before it, and how many live workers take such jobs
@@ -26,8 +69,8 @@ declare
     v_entry ingest_private.job_queue;
     v_started_at timestamptz;
     v_seconds double precision;
-    v_silent_since timestamptz;
     v_hold record;
+    v_obstacle record;
 begin
     select * into v_job from ingest.jobs where id = p_job_id;
     if not found then
@@ -35,6 +78,9 @@ begin
     end if;
     select * into v_entry from ingest_private.job_queue as entry where entry.job_id = p_job_id;
     select * into v_hold from ingest_private.hold_of_run(p_job_id);
+    if v_job.state = 'queued' then
+        select * into v_obstacle from ingest_private.obstacle_of(v_job, v_entry);
+    end if;
     job_id := v_job.id;
     object_name := v_job.object_name;
     state := v_job.state;
@@ -145,14 +191,7 @@ begin
 
     elsif v_job.state = 'queued' then
         situation := 'waiting';
-        v_silent_since := ingest_private.silent_since('dispatch');
-        select count(*) into live_workers from ingest_private.workers as worker
-         where worker.isolated = v_entry.isolated and not worker.draining
-           and worker.expires_at > clock_timestamp()
-           and ingest_private.serves(
-                   worker.providers,
-                   (select target from ingest.index_versions as target
-                     where target.id = v_job.index_version));
+        live_workers := v_obstacle.live_workers;
         select count(*) into jobs_before
           from (select from ingest_private.job_queue as earlier
                  where earlier.phase = 'ready' and earlier.provider = v_entry.provider
@@ -160,21 +199,12 @@ begin
                    and earlier.is_reindex = v_entry.is_reindex
                    and (earlier.priority, earlier.rank) < (v_entry.priority, v_entry.rank)
                  limit c_many) as counted;
-        if live_workers = 0 and not v_entry.isolated and exists (
-               select from ingest_private.workers as worker
-                where not worker.isolated and worker.expires_at > clock_timestamp()) then
+        if v_obstacle.is_unserved then
             situation := 'held';
             hold_reason := 'no_worker';
         end if;
         explanation := case
-            when live_workers = 0 and v_entry.isolated then
-                'Its worker died, so it runs alone, and no worker for such jobs is running.'
-            when hold_reason = 'no_worker' then
-                format('No worker has the key of its embedding provider, %s.', v_entry.provider)
-            when live_workers = 0 then 'No worker is running.'
-            when v_entry.phase = 'ready' and v_silent_since is not null then
-                format('The schedule that starts jobs has not been heard of since %s UTC.',
-                       to_char(v_silent_since at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS'))
+            when v_obstacle.sentence is not null then v_obstacle.sentence
             when v_entry.phase = 'dispatched' then 'It is about to begin.'
             when jobs_before >= c_many then format('%s jobs or more are before it.', c_many)
             else format('%s job(s) are before it.', jobs_before) end;
@@ -207,6 +237,12 @@ begin
             when 'cancelled' then 'It was cancelled; it can be retried.'
             else 'The file was changed, moved or deleted; its newest version has a job of its own.'
             end;
+    end if;
+    -- A time that has passed is promised no more.
+    if v_job.state = 'queued'
+       and coalesce(hold_reason, '') not in ('paused', 'owner_budget_exceeded', 'in_batch')
+       and next_attempt_at + ingest_private.patience_with('dispatch') < clock_timestamp() then
+        explanation := coalesce(v_obstacle.sentence, explanation);
     end if;
     return next;
 end

@@ -17,14 +17,38 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     delete from ingest_private.ticks where work = p_work
 $$;
 
--- patience_with: how long after a tick the next one counts as late: three usual gaps, and 15
--- seconds for a busy machine. With fewer than two ticks it is three periods of the rarest task: five
--- minutes each, unless an operator wants others.
+-- begin_work: whether a worker that is asked for this work is to begin it now; then notes that it has
+-- begun. A work is due again one period after it began last, whichever process asks, and however often
+-- that process was started meanwhile. A message may come early by half of the time between two: beat
+-- sends one in each period, and at least one in 20 seconds. A time to come is no time at which the work
+-- began: the clock was set back. Without a period (beat of the former release) the work is always due.
+create or replace function ingest_private.begin_work(p_work text, p_period interval)
+returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+begin
+    if p_period is null then
+        return true;
+    end if;
+    -- Noted before the work is due: the next tick is awaited by the new period.
+    update ingest_private.works set period = p_period where work = p_work and period <> p_period;
+    insert into ingest_private.works as known (work, period) values (p_work, p_period)
+        on conflict (work) do update set begun_at = clock_timestamp()
+         where known.begun_at not between
+               clock_timestamp() - p_period + least(p_period / 2, interval '10 seconds')
+               and clock_timestamp();
+    return found;
+end
+$$;
+
+-- patience_with: how long after a tick the next one counts as late: three usual gaps, or three periods
+-- if these are longer, and 15 seconds for a busy machine. If nothing is known, it is three periods of
+-- the rarest task: five minutes each, unless an operator wants others.
 create or replace function ingest_private.patience_with(p_work text)
 returns interval
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select interval '15 seconds' + coalesce(
-        (select 3 * usual_gap from ingest_private.ticks where work = p_work),
+        3 * greatest((select usual_gap from ingest_private.ticks where work = p_work),
+                     (select period from ingest_private.works where work = p_work)),
         interval '15 minutes')
 $$;
 

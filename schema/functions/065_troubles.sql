@@ -94,7 +94,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     having count(*) > 0
     union all
     select 'provider_not_served', true, null,
-           format('no worker has the key of %s, which %s index version %s needs', target.provider,
+           format('no worker%s has the key of %s, which %s index version %s needs',
+                  case when kind.isolated then ' for jobs that lost theirs' else '' end, target.provider,
                   case target.state when 'active' then 'the active' else 'a building' end,
                   target.id),
            case target.provider
@@ -105,12 +106,17 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                             'a worker runs, and start it anew', target.provider, target.provider)
            end
       from ingest.index_versions as target
+           cross join (values (false), (true)) as kind (isolated)
      where target.state in ('building', 'active') and not target.is_paused
        and exists (select from ingest_private.workers
-                    where not isolated and expires_at > clock_timestamp())
+                    where isolated = kind.isolated and expires_at > clock_timestamp())
        and not exists (select from ingest_private.workers as worker
-                        where not worker.isolated and worker.expires_at > clock_timestamp()
+                        where worker.isolated = kind.isolated
+                          and worker.expires_at > clock_timestamp()
                           and ingest_private.serves(worker.providers, target))
+       and (not kind.isolated
+            or exists (select from ingest_private.job_queue as entry
+                        where entry.isolated and entry.provider = target.provider))
     union all
     select 'breaker_open', true, breaker.opened_at,
            case breaker.provider when '' then format('every job is held: %s', code.message)

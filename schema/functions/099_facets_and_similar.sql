@@ -77,6 +77,12 @@ begin
         raise exception 'match_count is %, and must be at least 1', match_count
             using errcode = 'invalid_parameter_value';
     end if;
+    -- No policy hides from a role that may read everything what was withdrawn.
+    if not row_security_active('ingest.documents') then
+        if v_document in (select ingest.withdrawn_documents()) then
+            return;
+        end if;
+    end if;
     select position.ordinal into v_last from ingest.chunk_positions as position
      where position.document_id = v_document and position.index_version = v_version.id
      order by position.ordinal desc limit 1;

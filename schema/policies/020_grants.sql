@@ -90,6 +90,7 @@ grant execute on function
     ingest_private.rescue_jobs,
     ingest_private.probes_wanted,
     ingest_private.note_probe,
+    ingest_private.begin_work,
     ingest_private.note_tick,
     ingest_private.forget_tick,
     ingest_private.end_stalled_sessions,

@@ -1,6 +1,7 @@
 """A refused key or an operator holds jobs; and workers that take no hints end."""
 
 import time
+from datetime import datetime
 from typing import Any
 
 from docmill.worker.processes.runtime import EXIT_STARVED
@@ -99,3 +100,27 @@ def test_a_worker_that_takes_no_hints_while_hints_wait_ends(installation: Instal
     assert worker.process.returncode == EXIT_STARVED
     assert "worker_starved" in installation.logs()
     assert installation.rows("select * from ingest_private.leases") == []
+
+
+def test_a_worker_outlives_an_outage_of_redis_however_long_hints_seem_to_wait(
+    installation: Installation,
+) -> None:
+    """Nobody can take hints then, so a new worker would be of no more use."""
+    worker = installation.start_worker(
+        DOCMILL_STARVED_SECONDS="2", DOCMILL_RESEND_SECONDS="1", DOCMILL_LEASE_SECONDS="3"
+    )
+    installation.kill(installation.redis.child)
+    installation.upload(ALICE, "later.txt", "It is read when Redis is back.")
+    renewals: set[datetime] = set()
+
+    def has_lived_on() -> bool:
+        """Longer than the limit: it renews what it holds three times in each lease."""
+        assert not worker.ended(), installation.logs()[-2000:]
+        rows = installation.rows("select expires_at from ingest_private.workers")
+        renewals.update(row["expires_at"] for row in rows)
+        # The sender believes that hints are sent.
+        installation.rows("select ingest_private.take_ready_jobs('1 second')")
+        return len(renewals) > 8
+
+    until(has_lived_on, "many signs of life")
+    assert "worker_starved" not in installation.logs()

@@ -30,6 +30,40 @@ def schedules(installation: Installation) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in map(json.loads, lines)}
 
 
+def test_a_beat_that_never_lives_for_a_period_gets_each_work_done_in_time(
+    installation: Installation,
+) -> None:
+    """Reconcile has its usual period of five minutes, and beat is killed after each dispatch."""
+    installation.start_worker()
+
+    def ticked(work: str) -> list[dict[str, Any]]:
+        return installation.rows("select ticked_at from ingest_private.ticks where work = %s", work)
+
+    def live_briefly() -> None:
+        before = ticked("dispatch")
+        beat = installation.start("beat")
+        until(lambda: ticked("dispatch") != before, "a dispatch")
+        installation.kill(beat)
+
+    live_briefly()
+    first = until(lambda: ticked("reconcile") or None, "the first reconcile")
+    with installation.database.connect() as admin:
+        admin.execute("alter table storage.objects disable trigger user")
+        name = installation.upload(ALICE, "unseen.txt", "Only reconcile can find this.")
+        admin.execute("alter table storage.objects enable trigger user")
+    for _ in range(3):
+        live_briefly()
+    assert ticked("reconcile") == first
+    assert installation.latest_job(name) is None
+    installation.rows(
+        """update ingest_private.works set begun_at = begun_at - interval '295 s'
+            where work = 'reconcile' returning work"""
+    )
+    live_briefly()
+    installation.wait_for_job(name, "succeeded")
+    assert ticked("reconcile") != first
+
+
 def test_two_beats_and_two_workers_run_what_was_missed_once(installation: Installation) -> None:
     assert schedule(installation) == "none\n"
     name = installation.upload(ALICE, "a.exe", b"MZ\x90\x00\x03")

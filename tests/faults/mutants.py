@@ -109,6 +109,7 @@ _PROVIDERS: Final = "contract/test_providers.py"
 _STORAGE: Final = "contract/test_storage_client.py"
 _STAGER: Final = "schema/test_stager.py"
 _TROUBLES: Final = "schema/test_troubles.py"
+_TOGETHER: Final = "schema/test_faults_together.py::test_whatever_fails_together_is_told_as_it_is"
 _SERVING: Final = "integration/test_serving.py"
 _ATTACKS: Final = "integration/extraction/test_attacks.py"
 _GUARD: Final = "integration/extraction/test_guard.py"
@@ -809,6 +810,14 @@ MUTANTS: Final = (
         f"{_FACETS}::TestSimilar::test_documents_are_the_callers",
     ),
     Mutant(
+        "something is similar to what was deleted",
+        "functions/099_facets_and_similar.sql",
+        "if v_document in (select ingest.withdrawn_documents()) then",
+        "if false then",
+        f"{_FACETS}"
+        "::test_nothing_is_similar_to_what_was_deleted_for_a_role_without_policies_either",
+    ),
+    Mutant(
         "a document is similar to itself",
         "functions/099_facets_and_similar.sql",
         "document.id <> v_document and",
@@ -1200,6 +1209,70 @@ MUTANTS: Final = (
         "least(clock_timestamp() - tick.ticked_at, 3 * tick.usual_gap)",
         "clock_timestamp() - tick.ticked_at",
         f"{_TROUBLES}::test_the_usual_gap_is_neither_that_of_an_outage_nor_of_two_ticks_at_once",
+    ),
+    Mutant(
+        "a work is done each time that somebody asks",
+        "functions/064_ticks.sql",
+        "where known.begun_at not between",
+        "where true or known.begun_at not between",
+        f"{_TROUBLES}::test_a_work_is_due_one_period_after_it_was_begun_whoever_asks",
+    ),
+    Mutant(
+        "two that ask at once both begin",
+        "functions/064_ticks.sql",
+        "    return found;",
+        "    return true;",
+        f"{_TROUBLES}::test_of_many_that_ask_at_once_one_begins",
+    ),
+    Mutant(
+        "ticks that came too soon make the next one late",
+        "functions/064_ticks.sql",
+        "(select period from ingest_private.works where work = p_work)",
+        "null",
+        f"{_TROUBLES}::test_neither_ticks_that_came_too_soon_nor_another_period_raise_an_alarm",
+    ),
+    Mutant(
+        "beat counts from its own start",
+        "worker/app.py",
+        '"last_run_at": _NEVER,',
+        "",
+        "unit/test_schedule.py::"
+        "test_each_start_asks_for_every_work_at_once_and_says_how_often_it_is_wanted",
+    ),
+    Mutant(
+        "a time that has passed is promised",
+        "functions/057_explain_job.sql",
+        "explanation := coalesce(v_obstacle.sentence, explanation);",
+        "null;",
+        _TOGETHER,
+    ),
+    Mutant(
+        "a worker that stops counts as one without the key",
+        "functions/057_explain_job.sql",
+        "is_unserved := v_alive > 0 and v_serving = 0;",
+        "is_unserved := v_alive > 0 and live_workers = 0;",
+        _TOGETHER,
+    ),
+    Mutant(
+        "a hint that was lost is about to be taken",
+        "functions/057_explain_job.sql",
+        "and (p_entry.phase <> 'dispatched' or v_is_lost)",
+        "and p_entry.phase <> 'dispatched'",
+        _TOGETHER,
+    ),
+    Mutant(
+        "a job that nothing starts is told to wait for its turn",
+        "functions/057_explain_job.sql",
+        "(select jobs > 0 from ingest_private.standing_still())",
+        "false",
+        _TOGETHER,
+    ),
+    Mutant(
+        "nobody says that no isolated worker has the key",
+        "functions/065_troubles.sql",
+        "cross join (values (false), (true)) as kind (isolated)",
+        "cross join (values (false)) as kind (isolated)",
+        _TOGETHER,
     ),
     Mutant(
         "jobs that nobody starts are not told",

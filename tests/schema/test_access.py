@@ -80,6 +80,7 @@ PRIVATE_TABLES = {
     "ingest_private.version_failures",
     "ingest_private.former_documents",
     "ingest_private.withdrawn",
+    "ingest_private.works",
     "ingest_private.workers",
 }
 SEQUENCES = {
@@ -215,6 +216,7 @@ WORKER_FUNCTIONS = {
     "ingest_private.known_hashes",
     "ingest_private.note_prices",
     "ingest_private.note_probe",
+    "ingest_private.begin_work",
     "ingest_private.note_tick",
     "ingest_private.forget_tick",
     "ingest_private.probes_wanted",
@@ -455,6 +457,7 @@ def populated(request: pytest.FixtureRequest) -> Iterator[Database]:
                     values ('{document_id}', sha256('x'), '1', 1, 'x')""",
                 "insert into ingest_private.probes (dependency, served) values ('storage', true)",
                 "insert into ingest_private.ticks (work) values ('dispatch')",
+                "insert into ingest_private.works (work, period) values ('dispatch', '1 s')",
                 "insert into ingest_private.schedules (name) values ('prune')",
                 """insert into ingest_private.samples (schedule, relation, is_bad, seen)
                    values ('sample_bloat', '', false, 'x')""",

@@ -576,6 +576,12 @@ REFUSED: Mapping[str, list[str]] = {
     "samples_pkey": [twice(sampled())],
     "samples_schedule_check": [sampled(schedule="'prune'")],
     "samples_remedy": [sampled(is_bad="true"), sampled(remedy="'x'")],
+    "works_pkey": [
+        twice("insert into ingest_private.works (work, period) values ('dispatch', '1 s')")
+    ],
+    "works_period_check": [
+        "insert into ingest_private.works (work, period) values ('dispatch', '0 s')"
+    ],
     "ticks_pkey": [twice("insert into ingest_private.ticks (work) values ('dispatch')")],
     "probes_dependency_check": [
         "insert into ingest_private.probes (dependency, served) values ('moon', true)"

@@ -12,7 +12,13 @@ from psycopg import errors as pg
 from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import Connection, document_of, literal, rows, upload, value, vector_of
 from tests.schema.corpora import write_chunks
-from tests.support.database import Database, as_client, make_database, watch_bucket
+from tests.support.database import (
+    Database,
+    as_client,
+    delete_objects,
+    make_database,
+    watch_bucket,
+)
 
 
 def facets(connection: Connection, query: str | None, **parameters: Any) -> dict[str, Counter[Any]]:
@@ -191,3 +197,18 @@ class TestSimilar:
             assert len(similar(client, documents[0], match_count=2)) == 2
             with pytest.raises(pg.InvalidParameterValue):
                 similar(client, documents[0], match_count=0)
+
+
+def test_nothing_is_similar_to_what_was_deleted_for_a_role_without_policies_either(
+    wiped: Database,
+) -> None:
+    """Its chunks are still there: they wait for the drain."""
+    kept, gone = (upload(wiped, name, ["zubo one"]) for name in ("kept", "gone"))
+    with wiped.connect() as admin:
+        asked = [document_of(admin, each)["id"] for each in (kept, gone)]
+        for deleted, found in (("nothing", [1, 1]), ("gone", [0, 0])):
+            delete_objects(admin, [deleted])
+            assert value(admin, "select count(*) from ingest.chunks") == 2
+            for claims in ({"role": "service_role"}, {"sub": "alice"}):
+                with as_client(wiped, claims, read_only=True) as client:
+                    assert [len(similar(client, each)) for each in asked] == found

@@ -1,5 +1,6 @@
 """The troubles that the database can see if documents are not ingested."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -100,6 +101,57 @@ def test_the_usual_gap_is_neither_that_of_an_outage_nor_of_two_ticks_at_once(
     pass_time(admin, "dispatch", "5 s", "0 s")
     sound.execute("select ingest_private.note_tick('dispatch')")
     assert value(admin, gap) == pytest.approx(5 / 3)
+
+
+def begin(connection: Connection, work: str, period: str | None) -> bool:
+    """A message asks for the work; whether it is begun."""
+    return bool(value(connection, "select ingest_private.begin_work(%s, %s)", work, period))
+
+
+def test_a_work_is_due_one_period_after_it_was_begun_whoever_asks(
+    admin: Connection, sound: Connection
+) -> None:
+    for period, early in ((5, 2.5), (20, 10), (300, 10), (86_400, 10)):
+        admin.execute("delete from ingest_private.works")
+        assert begin(sound, "reconcile", f"{period} s")
+        for passed in (0, 1, period - early - 1, period - early + 1, 9 * period, -60, -9_999):
+            admin.execute(
+                """update ingest_private.works
+                      set begun_at = clock_timestamp() - make_interval(secs => %s)""",
+                [passed],
+            )
+            # Less than no time has passed: the clock was set back.
+            is_due = passed < 0 or passed > period - early
+            assert begin(sound, "reconcile", f"{period} s") == is_due, (period, passed)
+            assert not is_due or not begin(sound, "reconcile", f"{period} s")
+        assert begin(sound, "dispatch", f"{period} s")  # each work has its own time
+    assert begin(sound, "reconcile", None)  # the former release names no period
+    assert begin(sound, "reconcile", None)
+
+
+def test_of_many_that_ask_at_once_one_begins(database: Database) -> None:
+    def ask(_: int) -> bool:
+        with database.connect("docmill_worker") as connection:
+            return begin(connection, "reconcile", "5 min")
+
+    with ThreadPoolExecutor(8) as askers:
+        assert list(askers.map(ask, range(24))).count(True) == 1
+
+
+def test_neither_ticks_that_came_too_soon_nor_another_period_raise_an_alarm(
+    admin: Connection, sound: Connection
+) -> None:
+    pass_time(admin, "reconcile", "0.01 s", "16 s")
+    assert troubles(admin) == ["schedule_silent"]
+    assert begin(sound, "reconcile", "300 s")
+    assert troubles(admin) == []
+    pass_time(admin, "reconcile", "300 s", "16 min")
+    assert troubles(admin) == ["schedule_silent"]
+    # The operator wants it once an hour. That is known before the work is due again.
+    assert not begin(sound, "reconcile", "3600 s")
+    assert troubles(admin) == []
+    pass_time(admin, "reconcile", "300 s", "181 min")
+    assert troubles(admin) == ["schedule_silent"]
 
 
 def test_jobs_that_nobody_starts_are_seen(

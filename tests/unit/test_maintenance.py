@@ -17,7 +17,9 @@ def without_database() -> Any:
         # With the reason, as from the store: Celery makes the error again from what it was made of.
         raise JobError("database_unavailable", "ProtocolViolation")
 
-    maintenance = SimpleNamespace(**dict.fromkeys(("dispatch", "rescue", "reconcile"), away))
+    maintenance = SimpleNamespace(
+        begin=lambda *_: True, **dict.fromkeys(("dispatch", "rescue", "reconcile"), away)
+    )
     schedules = SimpleNamespace(run_due=away)
     set_current(cast("Any", SimpleNamespace(maintenance=maintenance, schedules=schedules)))
     yield

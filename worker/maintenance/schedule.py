@@ -58,6 +58,15 @@ class Maintenance:
         self._dispatcher = dispatcher
         self._probe = probe
 
+    def begin(self, work: str, period: timedelta | None) -> bool:
+        """Whether a work is due: a period has passed since a worker began it last.
+
+        The database decides, because each beat counts from its own start. A work that fails is due
+        again after its period, like one that is done.
+        """
+        with self._database.transaction() as transaction:
+            return maintenance.begin_work(transaction, work, period)
+
     def dispatch(self) -> None:
         """Settle pending events, let old jobs age, send hints for what is ready.
 

@@ -206,10 +206,24 @@ def warn_without_redis(url: str) -> None:
     threading.Thread(target=_warn_without_redis, args=(url,), daemon=True).start()
 
 
-def _warn_without_redis(url: str) -> None:
-    client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)
-    try:
+def ping_redis(url: str) -> None:
+    """Return if Redis answers within 5 seconds. Raises redis.RedisError if it does not."""
+    with closing(redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5)) as client:
         client.ping()
+
+
+def redis_answers(url: str) -> bool:
+    """Whether Redis answers on a new connection."""
+    try:
+        ping_redis(url)
+    except redis.RedisError:
+        return False
+    return True
+
+
+def _warn_without_redis(url: str) -> None:
+    try:
+        ping_redis(url)
     except redis.RedisError as error:
         log.warning(
             "redis_unreachable",
@@ -217,8 +231,6 @@ def _warn_without_redis(url: str) -> None:
             error=type(error).__name__,
             remedy="start Redis or correct REDIS_URL; it is tried again until it answers",
         )
-    finally:
-        client.close()
 
 
 def build_database(settings: DatabaseSettings) -> Database:

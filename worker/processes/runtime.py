@@ -35,6 +35,7 @@ from docmill.worker.processes.connections import (
     build_dispatcher,
     build_embedder,
     build_limits,
+    redis_answers,
     served_providers,
 )
 from docmill.worker.processes.heartbeat import Heartbeat
@@ -316,9 +317,13 @@ def _build_bulk(
 def _build_liveness(
     settings: RunSettings, database: Database, keeper: LeaseKeeper, *, isolated: bool
 ) -> Liveness:
+    redis_url = settings.require("redis_url")
+
     def hints_wait() -> bool:
         with database.transaction() as transaction:
-            return jobs.hints_wait(transaction, isolated=isolated)
+            waiting = jobs.hints_wait(transaction, isolated=isolated)
+        # While Redis is away nobody can take hints, and a new worker could not either.
+        return waiting and redis_answers(redis_url)
 
     def end() -> None:
         # No run is lost: there is none. What hangs could not be ended in order anyway.

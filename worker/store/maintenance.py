@@ -32,6 +32,9 @@ PROBES_WANTED: Final[LiteralString] = """
     select dependency, bucket_id, object_name from ingest_private.probes_wanted()
 """
 SETTLE_SPEND: Final[LiteralString] = "select ingest_private.settle_spend()"
+BEGIN_WORK: Final[LiteralString] = """
+    select ingest_private.begin_work(%(work)s, %(period)s)
+"""
 NOTE_TICK: Final[LiteralString] = "select ingest_private.note_tick(%(work)s)"
 NOTE_PROBE: Final[LiteralString] = "select ingest_private.note_probe(%(dependency)s, %(served)s)"
 NOTE_PRICES: Final[LiteralString] = "select ingest_private.note_prices(%(prices)s)"
@@ -171,6 +174,14 @@ def note_probe(connection: Connection, dependency: str, *, served: bool) -> None
 def settle_spend(connection: Connection) -> None:
     """Write what owners have spent at the same time into the table that they read."""
     connection.execute(SETTLE_SPEND)
+
+
+def begin_work(connection: Connection, work: str, period: timedelta | None) -> bool:
+    """Whether a work of the schedule is due; if so, it counts as begun.
+
+    Without a period it is always due.
+    """
+    return bool(_scalar(connection, BEGIN_WORK, {"work": work, "period": period}))
 
 
 def note_tick(connection: Connection, work: str) -> None:
