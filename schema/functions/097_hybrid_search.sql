@@ -25,7 +25,8 @@ declare
     v_text_scores double precision[];
     v_vector_ids uuid[];
     v_vector_scores double precision[];
-    v_must tsquery;
+    v_asked record;
+    v_is_bound boolean := false;
     v_shared_ids uuid[];
     v_shared_chunks bigint;
 begin
@@ -48,19 +49,22 @@ begin
                    v_shared_chunks) as found;
     end if;
     if v_has_vector then
-        v_must := case when p_query_text ~ '["„“”«»]|(^|\s)-'
-                       then (ingest_search.text_query(p_query_text, '{}')).must end;
+        if p_query_text ~ '["„“”«»]|(^|\s)-' then
+            v_asked := ingest_search.text_query(p_query_text, '{}');
+            v_is_bound := v_asked.required <> '{}' or v_asked.left_out is not null;
+        end if;
         select array_agg(found.chunk_id), array_agg(found.score)
           into v_vector_ids, v_vector_scores
           from ingest_search.vector_candidates(
                    p_index_version, p_query_embedding, p_documents,
-                   case when v_must is null then p_candidates else 200 end,
+                   case when v_is_bound then 200 else p_candidates end,
                    -- Few are asked about again one by one.
                    case when cardinality(v_shared_ids) <= 1000 then v_shared_ids end) as found;
-        if v_must is not null then
+        if v_is_bound then
             select holding.ids, holding.scores into v_vector_ids, v_vector_scores
-              from ingest_search.holding(p_index_version, v_vector_ids, v_vector_scores, v_must,
-                                         p_candidates) as holding;
+              from ingest_search.holding(p_index_version, v_vector_ids, v_vector_scores,
+                                         v_asked.required, v_asked.left_out, p_candidates)
+                       as holding;
         end if;
     end if;
     return query
@@ -85,26 +89,33 @@ begin
 end
 $$;
 
--- holding: those of these chunks whose words satisfy a query, in their order, p_limit at most. The
--- words of older chunks may not be stored yet: then those of their text count.
+-- holding: those of these chunks that satisfy what a query requires or leaves out, in their order,
+-- p_limit at most; see text_query. The words of older chunks may not be stored yet: then those of
+-- their text count.
 create or replace function ingest_search.holding(
-    p_index_version integer, p_ids uuid[], p_scores double precision[], p_must tsquery,
-    p_limit integer, out ids uuid[], out scores double precision[])
+    p_index_version integer, p_ids uuid[], p_scores double precision[], p_required tsquery[],
+    p_left_out tsquery, p_limit integer, out ids uuid[], out scores double precision[])
 language plpgsql stable security invoker
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 begin
-    select array_agg(kept.id order by kept.place), array_agg(kept.score order by kept.place)
-      into ids, scores
-      from (select wanted.id, wanted.score, wanted.place
-              from unnest(p_ids, p_scores) with ordinality as wanted (id, score, place)
-             where coalesce((select held.lexemes from ingest.chunk_lexemes as held
-                              where held.chunk_id = wanted.id
-                                and held.index_version = p_index_version offset 0),
-                            (select found.fts from ingest.chunks as found
-                              where found.index_version = p_index_version
-                                and found.id = wanted.id offset 0)) @@ p_must
-             order by wanted.place limit p_limit) as kept;
+    execute format(
+        'select array_agg(kept.id order by kept.place), array_agg(kept.score order by kept.place)
+           from (select wanted.id, wanted.score, wanted.place
+                   from unnest($1, $2) with ordinality as wanted (id, score, place)
+                        cross join lateral (
+                            select chunk.document_id, coalesce(
+                                       (select held.lexemes from ingest.chunk_lexemes as held
+                                         where held.chunk_id = wanted.id
+                                           and held.index_version = $3 offset 0),
+                                       chunk.fts) as lexemes
+                              from ingest.chunks as chunk
+                             where chunk.index_version = $3 and chunk.id = wanted.id
+                            offset 0) as found
+                  where %s
+                  order by wanted.place limit $4) as kept',
+        ingest_search.requirement(p_index_version, null, p_ids, p_required, p_left_out))
+       into ids, scores using p_ids, p_scores, p_index_version, p_limit;
 end
 $$;
 

@@ -644,7 +644,7 @@ class TestWhatIsRequired:
         assert "hotel draft" not in contents(client, f"hotel {left_out[:-8]} -draft")
         terms = value(
             client,
-            "select (ingest_search.text_query(%s, '{}')).must::text",
+            "select (ingest_search.text_query(%s, '{}')).left_out::text",
             " ".join(f"-word{number}" for number in range(1500)),
         )
         assert terms.count("word") == 40
