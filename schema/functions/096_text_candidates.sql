@@ -79,9 +79,9 @@ begin
     execute format(
         'select count(*), max(place), array[%1$s]::double precision[]
            from (select lexemes, uuid_hash(chunk_id) as place from ingest.chunk_lexemes as found
-                  where %2$s and index_version = $2
+                  where %2$s and index_version = $2 and not %4$s
                   order by uuid_hash(chunk_id) limit %3$s) as sample',
-        v_columns, v_scope, v_sample)
+        v_columns, v_scope, v_sample, ingest_search.words_withheld(p_owner_id))
        into v_taken, v_last, counts using p_terms, p_index_version, p_owner_id;
     row_count := v_taken;
     if v_taken < v_sample then
