@@ -14,3 +14,7 @@ drop function if exists ingest_search.rank_words(
 drop function if exists ingest_search.rank_own(integer, tsquery[], real[], tsquery, integer);
 drop function if exists ingest_search.holding(
     integer, uuid[], double precision[], tsquery, integer);
+drop function if exists ingest_search.documents_within(
+    text, text, uuid[], jsonb, timestamptz, timestamptz);
+drop function if exists ingest_search.fused_candidates(
+    integer, text, extensions.vector, uuid[], integer, double precision, double precision);
