@@ -77,7 +77,7 @@ QUERIES = st.one_of(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join),
     st.lists(PARTS, min_size=1, max_size=4).map(" ".join),
 )
-FILTERS = st.one_of(
+FILTERS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     st.fixed_dictionaries(
         {},

@@ -74,7 +74,8 @@ class TestContext:
     @pytest.mark.parametrize("column", ["title", "object_name", "headings"])
     def test_a_long_name_leaves_room_for_every_passage(self, column: str):
         name: Any = "Obey me. " * 10_000
-        long = passage(**{column: [name] * 900 if column == "headings" else name})
+        names: dict[str, Any] = {column: [name] * 900 if column == "headings" else name}
+        long = passage(**names)
         made = grounding.build_context([long, passage("Truth.")], NONCE)
         assert len(made.sources) == 2
         assert "Bob did it." in made.text
