@@ -12,7 +12,13 @@ from psycopg import errors as pg
 from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import Connection, document_of, literal, rows, upload, value, vector_of
 from tests.schema.corpora import write_chunks
-from tests.support.database import Database, as_client, make_database, watch_bucket
+from tests.support.database import (
+    Database,
+    as_client,
+    delete_objects,
+    make_database,
+    watch_bucket,
+)
 
 
 def facets(connection: Connection, query: str | None, **parameters: Any) -> dict[str, Counter[Any]]:
@@ -182,6 +188,15 @@ class TestSimilar:
             with as_client(wiped, {"sub": "a"}, read_only=True) as client:
                 found = {row["id"] for row in similar(client, asked)}
             assert found == (set(documents["a"]) - {asked} if asked in documents["a"] else set())
+
+    def test_nothing_is_to_a_withdrawn_document(self, wiped: Database):
+        with wiped.connect() as admin:
+            gone, _ = (upload(wiped, name, ["zubo", "kalo"]) for name in ("a.txt", "b.txt"))
+            document = document_of(admin, gone)["id"]
+            delete_objects(admin, ["a.txt"])
+        for claims in ({"sub": "alice"}, {"role": "service_role"}):
+            with as_client(wiped, claims, read_only=True) as client:
+                assert similar(client, document) == []
 
     def test_as_many_as_were_asked_for(self, wiped: Database):
         with wiped.connect() as admin:

@@ -77,19 +77,18 @@ QUERIES = st.one_of(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join),
     st.lists(PARTS, min_size=1, max_size=4).map(" ".join),
 )
+EACH_FILTER: dict[str, st.SearchStrategy[Any]] = {
+    "bucket": st.sampled_from(["docs", "second", "nope"]),
+    "path_prefix": st.sampled_from(["open/", "a/", "%"]),
+    "metadata_filter": st.sampled_from([{}, {"team": "red"}, {"n": {"x": [2]}}]),
+    "created_since": st.integers(1, 28),
+    "created_until": st.integers(1, 28),
+    "document_ids": st.sets(st.integers(0, 9)),
+}
 FILTERS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "bucket": st.sampled_from(["docs", "second", "nope"]),
-            "path_prefix": st.sampled_from(["open/", "a/", "%"]),
-            "metadata_filter": st.sampled_from([{}, {"team": "red"}, {"n": {"x": [2]}}]),
-            "created_since": st.integers(1, 28),
-            "created_until": st.integers(1, 28),
-            "document_ids": st.sets(st.integers(0, 9)),
-        },
-    ),
+    *(st.fixed_dictionaries({name: each}) for name, each in EACH_FILTER.items()),
+    st.fixed_dictionaries({}, optional=EACH_FILTER),
 )
 EXAMPLES = settings(
     max_examples=60,
