@@ -920,7 +920,7 @@ MUTANTS: Final = (
         "functions/096_text_candidates.sql",
         "format('(found.lexemes @@ %L::tsquery or %s)', v_one, v_titled)",
         "format('(found.lexemes @@ %L::tsquery)', v_one)",
-        f"{_TITLES}::TestInWhatIsRequired",
+        f"{_TITLES}::TestInWhatIsRequired::test_the_title_counts_for_every_passage_of_its_document",
     ),
     Mutant(
         "passages of withdrawn documents are counted",
