@@ -98,3 +98,29 @@ def test_no_text_is_lost_and_none_comes_twice(lines: list[list[tuple[int, str]]]
         made.append(row(700 - 12 * number, *placed))
     found = "".join(sorted("".join(shown(made)).replace(" ", "").replace("|", "")))
     assert found == "".join(sorted(text for line in lines for _, text in line for text in text))
+
+
+def test_a_line_far_below_a_row_is_not_in_its_cell():
+    found = list(
+        arranged(
+            [
+                row(760, (60, "10"), (200, "A running head")),
+                row(728, (200, "A title of the table")),
+                row(714, (60, "class"), (200, "what it is")),
+                row(702, (60, "dat"), (200, "one data set")),
+            ]
+        )
+    )
+    assert [line.cells for line in found][1] == ("", "A title of the table")
+
+
+def test_the_text_of_a_row_is_that_of_all_its_cells():
+    found = arranged(
+        rows(
+            [(60, "Name"), (200, "What")],
+            [(60, "Ada"), (200, "wrote the")],
+            [(200, "program")],
+            [(60, "Alan"), (200, "asked")],
+        )
+    )
+    assert [line.text for line in found][1] == "Ada wrote the program"

@@ -128,6 +128,22 @@ def test_a_row_of_a_table_without_lines_between_rows_begins_in_its_first_column(
     )
 
 
+def test_lines_that_cut_words_make_no_table() -> None:
+    """Neither a drawing over the text, nor a line that a damaged file draws far off the page."""
+    prose = [f"a line of prose that goes on without any gap, number {n}" for n in range(6)]
+    words = b"".join(text(100, 500 - 12 * n, one) for n, one in enumerate(prose))
+    drawing = b"".join(rule(95, y, 420, y) for y in (515, 480, 430))
+    drawing += b"".join(rule(x, 515, x, 430) for x in range(98, 420, 23))
+    (whole,) = read(pdf_of([DrawnPage(words + drawing)]))
+    assert whole.text == " ".join(prose)
+    cells = text(100, 500, "Name") + text(210, 500, "Year")
+    cells += text(100, 470, "Ada") + text(210, 470, "1815")
+    lines = b"".join(rule(95, y, 300, y) for y in (520, 490, 460))
+    lines += b"".join(rule(x, 520, x, 460) for x in (95, 200, 300)) + rule(105, 520, 105, -90_000)
+    (table,) = read(pdf_of([DrawnPage(cells + lines)]))
+    assert table.text == "Name | Year\nAda | 1815"
+
+
 def test_lines_of_turned_text_are_read_in_order() -> None:
     """In any drawing order; upright text is read in the order in which it was drawn."""
     for turn, (dx, dy) in ((1, (14, 0)), (2, (0, 14)), (3, (-14, 0))):

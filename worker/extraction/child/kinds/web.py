@@ -48,6 +48,9 @@ _TEXT = etree.XPath(".//text()", smart_strings=False)
 _HIDDEN_TEXT = etree.XPath(
     ".//script//text() | .//style//text() | .//noscript//text()", smart_strings=False
 )
+_UNLINKED_TEXT = etree.XPath(
+    ".//text()[not(ancestor::a or ancestor::script or ancestor::style)]", smart_strings=False
+)
 _ROLES = frozenset({"navigation", "search"})
 _FOOTER_ROLE = "contentinfo"
 _BANNER_TAGS = frozenset({"div", "section", "aside", "dialog", "form"})
@@ -66,6 +69,10 @@ _LINKS = re.compile(
 )
 _LINK_LISTS = frozenset({"ul", "ol", "div", "section", "aside", "p", "table"})
 _MOST_IN_LINKS = 0.8
+#: A head of a site has no paragraph of so many characters beside its links.
+_PROSE = 120
+#: So many paragraphs of a header are looked at.
+_MOST_PARAGRAPHS = 20
 #: Larger blocks are not looked at, because they may be nested a thousand levels deep.
 _MOST_NODES = 400
 #: This many links to the same page in other languages count as a list of languages.
@@ -80,6 +87,9 @@ _LONG_BLOCK = 200
 #: The line below a heading.
 _UNDERLINE = re.compile(r"[=-]+ *")
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)$")
+#: A browser goes on in the body after these ends, where mailing lists and scanners add their lines.
+#: libxml2 leaves out what follows them. Put in their place is something that ends a tag as they do.
+_END_OF_PAGE = re.compile(r"</(?:body|html)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 #: The declaration of the encoding is removed, because the text is already decoded.
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
@@ -104,7 +114,8 @@ def html_reading(markup: str, *, is_site: bool = True) -> Reading:
 
     A page that is none of a site has nothing that others share, so all of it is read.
     """
-    tree = _parsed(_XML_DECLARATION.sub("", markup).replace("\x00", ""))
+    markup = _XML_DECLARATION.sub("", markup).replace("\x00", "")
+    tree = _parsed(_END_OF_PAGE.sub("\n<!---->", markup))
     if tree is None:
         return Reading(iter(()))
     title = tree.findtext(".//title")
@@ -209,7 +220,7 @@ def _is_boilerplate(node: etree._Element) -> bool:
     if node.tag in ("header", "footer") or role == _FOOTER_ROLE:
         # The header or footer of an article or section belongs to it.
         return next(node.iterancestors("article", "section", "main"), None) is None and (
-            node.tag != "header" or next(node.iter("h1", "h2"), None) is None
+            node.tag != "header" or not _opens_page(node)
         )
     names = f"{node.get('id', '')} {node.get('class', '')}"
     if node.tag in _BANNER_TAGS and _BANNER.search(names):
@@ -217,6 +228,18 @@ def _is_boilerplate(node: etree._Element) -> bool:
     if node.tag not in _LINK_LISTS:
         return False
     return (bool(_LINKS.search(names)) and _is_all_links(node)) or _is_language_list(node)
+
+
+def _opens_page(header: etree._Element) -> bool:
+    """Whether a header is the beginning of the content: it has a heading or prose."""
+    if next(header.iter("h1", "h2"), None) is not None:
+        return True
+    paragraphs = [header.text or "", *map(_own_text, islice(header.iter("p"), _MOST_PARAGRAPHS))]
+    return max(map(len, paragraphs)) >= _PROSE
+
+
+def _own_text(node: etree._Element) -> str:
+    return " ".join("".join(_UNLINKED_TEXT(node)).split())
 
 
 def _is_all_links(node: etree._Element) -> bool:

@@ -16,6 +16,8 @@ _MIN_COLUMN_CHARACTERS = 25
 _MOST_COLUMNS = 4
 #: Lines further apart than this, in sizes of the font, do not belong together.
 _LARGEST_STEP = 4.0
+#: The same for the lines of a cell.
+_LARGEST_STEP_IN_CELL = 1.5
 
 
 class Line(NamedTuple):
@@ -140,7 +142,7 @@ def _as_table(run: Sequence[Row]) -> list[Line]:
     table: list[Line] = []
     for row in run:
         cells = _cells(row, columns)
-        if table and not cells[0] and len(row.parts) == 1:
+        if table and not cells[0] and len(row.parts) == 1 and _follows(table[-1], row.line):
             # The text of a cell goes on in the next line.
             table[-1] = _with_more(table[-1], row.line, cells)
         else:
@@ -171,6 +173,12 @@ def _cells(row: Row, columns: Sequence[Interval]) -> tuple[str, ...]:
     return tuple(cells)
 
 
+def _follows(row: Line, line: Line) -> bool:
+    return row.bottom - line.top < _LARGEST_STEP_IN_CELL * line.size
+
+
 def _with_more(row: Line, line: Line, cells: Sequence[str]) -> Line:
     joined = (f"{cell} {more}".strip() for cell, more in zip(row.cells, cells, strict=True))
-    return row._replace(bottom=line.bottom, cells=tuple(joined))
+    # Its text too: a running head must not hide what was added to it.
+    text = f"{row.text} {line.text}"
+    return row._replace(text=text, bottom=line.bottom, cells=tuple(joined))

@@ -24,6 +24,11 @@ _JUMP = 0.7
 _BACK = 2.5
 _SPACES = np.array([9, 10, 11, 12, 13, 32, 0xA0, 0x2002, 0x2003, 0x2009, 0x3000], np.uint32)
 
+#: Lines that cut more than this share of the words between them are a drawing, and no table.
+_MOST_CUT = 0.05
+#: Letters of a word are closer than this, in heights of a letter.
+_WITHIN_WORD = 0.25
+
 Cell = tuple[int, int, int]  # number of the grid, row, column
 
 
@@ -92,7 +97,7 @@ def cells_of(characters: Characters, found: Sequence[Grid]) -> list[Cell | None]
         inside &= (grid.ys[-1] <= y) & (y <= grid.ys[0])
         members = np.flatnonzero(inside).tolist()
         places = _places(grid, x[inside], y[inside])
-        if _is_table(places):
+        if _is_table(places) and not _cuts_words(characters, members, places):
             for at, place in zip(members, places, strict=True):
                 cells[at] = (number, *place)
     return cells
@@ -113,6 +118,21 @@ def _is_table(places: Iterable[tuple[int, int]]) -> bool:
     for row, column in places:
         columns.setdefault(row, set()).add(column)
     return sum(1 for filled in columns.values() if len(filled) > 1) >= 2
+
+
+def _cuts_words(
+    characters: Characters, members: Sequence[int], places: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether borders of cells go through words."""
+    here = np.array(members)
+    left, top, right, bottom = characters.box[here].T
+    goes_on = np.diff(characters.positions[here]) == 1
+    goes_on &= np.diff(characters.row[here]) == 0
+    # pdfium may put no space between the texts of two cells.
+    goes_on &= np.abs(left[1:] - right[:-1]) < _WITHIN_WORD * (top - bottom)[1:]
+    other = np.array([one != next_one for one, next_one in pairwise(places)], bool)
+    words = 1 + np.count_nonzero(~goes_on)
+    return bool(np.count_nonzero(goes_on & other) > _MOST_CUT * words)
 
 
 def fragments(

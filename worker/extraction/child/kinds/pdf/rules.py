@@ -21,9 +21,19 @@ Side = tuple[float, float, float, float]  # left, top, right, bottom; thin
 
 
 def rules_of(page: pypdfium2.PdfPage, degrees: int) -> tuple[list[Rule], list[Rule]]:
-    """Horizontal and vertical lines of a page, after it is turned clockwise by `degrees`."""
+    """Horizontal and vertical lines of a page, after it is turned clockwise by `degrees`.
+
+    Shapes that reach far beyond the page come from damaged files, and are left out.
+    """
     shapes = _paths(page)
-    sides = [turned(side, degrees) for side in _sides(shapes)] if shapes else []
+    left, bottom, right, top = page.get_bbox()
+    far = max(right - left, top - bottom)
+    sides = [
+        turned(side, degrees)
+        for side in (_sides(shapes) if shapes else ())
+        if all(left - far <= x <= right + far for x in side[::2])
+        and all(bottom - far <= y <= top + far for y in side[1::2])
+    ]
     level, upright = [], []
     for x, y, other_x, other_y in sides:
         left, right, bottom, top = *sorted((x, other_x)), *sorted((y, other_y))
