@@ -55,29 +55,39 @@ begin
 end
 $$;
 
--- documents_within: the caller's documents that pass these filters; null when there is no filter.
+-- documents_within: the documents that the caller may read and that pass these filters, those of
+-- others among them, and how many chunks the latter have; null when there is no filter. So one
+-- question to Storage's policies answers what shared_documents would ask again.
 -- The plan is made for each call. So filters that are not used are left out, and a list of
 -- thousands of documents is searched by a hash, not read for each row.
 create or replace function ingest_search.documents_within(
     p_bucket text, p_path_prefix text, p_document_ids uuid[], p_metadata_filter jsonb,
-    p_created_since timestamptz, p_created_until timestamptz)
-returns uuid[]
+    p_created_since timestamptz, p_created_until timestamptz,
+    out ids uuid[], out shared uuid[], out shared_chunks bigint)
 language plpgsql stable security invoker
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan set jit = off as $$
+declare
+    v_is_bound constant boolean := row_security_active('ingest.documents');
+    v_sub constant text := auth.jwt() ->> 'sub';
 begin
     if num_nonnulls(p_bucket, p_path_prefix, p_document_ids, p_metadata_filter, p_created_since,
                     p_created_until) = 0 then
-        return null;
+        return;
     end if;
-    return array(
-        select document.id
-          from ingest.documents as document
-         where (p_bucket is null or document.bucket_id = p_bucket)
-           and (p_path_prefix is null or starts_with(document.object_name, p_path_prefix))
-           and (p_document_ids is null or document.id = any(p_document_ids))
-           and (p_metadata_filter is null or document.metadata @> p_metadata_filter)
-           and (p_created_since is null or document.created_at >= p_created_since)
-           and (p_created_until is null or document.created_at < p_created_until));
+    select coalesce(array_agg(found.id), '{}'),
+           coalesce(array_agg(found.id) filter (where found.is_shared), '{}'),
+           coalesce(sum(found.chunk_count) filter (where found.is_shared), 0)
+      into ids, shared, shared_chunks
+      from (select document.id, document.chunk_count,
+                   v_is_bound and document.access = 'inherit' and document.searchable
+                   and (document.owner_id = v_sub) is not true as is_shared
+              from ingest.documents as document
+             where (p_bucket is null or document.bucket_id = p_bucket)
+               and (p_path_prefix is null or starts_with(document.object_name, p_path_prefix))
+               and (p_document_ids is null or document.id = any(p_document_ids))
+               and (p_metadata_filter is null or document.metadata @> p_metadata_filter)
+               and (p_created_since is null or document.created_at >= p_created_since)
+               and (p_created_until is null or document.created_at < p_created_until)) as found;
 end
 $$;
 

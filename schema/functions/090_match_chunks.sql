@@ -27,6 +27,8 @@ declare
     v_version constant ingest.index_versions :=
         ingest_search.version_for(
             coalesce(model, '(null)'), extensions.vector_dims(query_embedding), index_version);
+    v_within constant record := ingest_search.documents_within(
+        bucket, path_prefix, document_ids, metadata_filter, created_since, created_until);
     v_ids uuid[];
     v_scores double precision[];
 begin
@@ -36,10 +38,8 @@ begin
     end if;
     select array_agg(found.chunk_id), array_agg(found.score) into v_ids, v_scores
       from ingest_search.vector_candidates(
-               v_version.id, query_embedding,
-               ingest_search.documents_within(bucket, path_prefix, document_ids, metadata_filter,
-                                              created_since, created_until),
-               least(coalesce(match_count, 10), 200)) as found;
+               v_version.id, query_embedding, v_within.ids,
+               least(coalesce(match_count, 10), 200), v_within.shared) as found;
     return query
         select chunk.*, nearest.score
           from unnest(v_ids, v_scores) as nearest (id, score)

@@ -140,20 +140,37 @@ begin
 end
 $$;
 
--- lexemes_of: the lexemes in the row of chunk_lexemes for a chunk.
+-- title_lexemes: the lexemes of a document's title. Only they have the weight C, so a query can ask
+-- for the title alone.
+create or replace function ingest_private.title_lexemes(p_title text, p_stemmer text)
+returns tsvector
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+    v_made constant record := ingest_search.words_of(p_title);
+begin
+    return setweight(ingest_private.lexemes_at(v_made.words, v_made.codes, p_stemmer), 'C');
+end
+$$;
+
+-- lexemes_of: the lexemes in the row of chunk_lexemes for a chunk. p_title: the title of its
+-- document, if this is its first chunk. A title that is a heading of the chunk counts once.
 create or replace function ingest_private.lexemes_of(
     p_index_version integer, p_owner_id text, p_content text, p_headings text[],
-    out stemmer text, out lexemes tsvector)
+    p_title text default null, out stemmer text, out lexemes tsvector)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
     v_content record;
     v_headings record;
 begin
     v_content := ingest_search.words_of(p_content);
-    v_headings := ingest_search.words_of(array_to_string(p_headings, ' | '));
+    v_headings := ingest_search.words_of(
+        array_to_string(array_remove(p_headings, p_title), ' | '));
     stemmer := ingest_private.stemmer_of(v_content.words);
     lexemes := setweight(ingest_private.lexemes_at(v_headings.words, v_headings.codes, stemmer), 'A')
             || setweight(ingest_private.lexemes_at(v_content.words, v_content.codes, stemmer), 'B');
+    if p_title is not null then
+        lexemes := ingest_private.title_lexemes(p_title, stemmer) || lexemes;
+    end if;
     if p_owner_id is not null then
         lexemes := lexemes
                 || array_to_tsvector(array[ingest_search.scope_of(p_index_version, p_owner_id)]);

@@ -16,11 +16,12 @@ begin
 end
 $$;
 
--- put_title: writes the words of a document's title with those of its first chunk, as if it were a
--- heading there. So a search by words finds the document by its title, through the same index,
--- policies and counts as any chunk. Without a title, its file's name counts, without folders.
--- p_former is the chunk that was the first before and loses the title; null: none. Writes nothing
--- that is there already, and no row of ingest.chunks. The caller holds the lock on the document.
+-- put_title: writes the words of a document's title with those of its first chunk. So a search by
+-- words finds the document by its title, through the same index, policies and counts as any chunk.
+-- Without a title, its file's name counts, without folders. p_former is the chunk that was the first
+-- before and loses the title; null: none. Writes nothing that is there already, and no row of
+-- ingest.chunks. The caller holds the lock on the document. The words of the text are made anew only
+-- if another title is among them, or may be: then those of the title cannot be told apart.
 create or replace function ingest_private.put_title(
     p_document_id uuid, p_index_version integer, p_title text, p_former uuid default null)
 returns void
@@ -28,7 +29,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
-    v_title constant text := coalesce(
+    v_name constant text := coalesce(
         nullif(btrim(p_title), ''),
         (select substring(document.object_name from '[^/]*$')
            from ingest.documents as document where document.id = p_document_id));
@@ -36,18 +37,31 @@ declare
                                where position.document_id = p_document_id
                                  and position.index_version = p_index_version
                                  and position.ordinal = 0);
+    v_is_marked constant boolean := ingest_search.is_filled('titles', p_index_version);
     v_id uuid;
+    v_title text;
+    v_held record;
+    v_made tsvector;
 begin
     foreach v_id in array array_remove(array[nullif(p_former, v_first), v_first], null) loop
-        update ingest.chunk_lexemes as held set lexemes = made.lexemes
-          from ingest.chunks as chunk
-               cross join lateral ingest_private.lexemes_of(
-                   chunk.index_version, chunk.owner_id, chunk.content,
-                   case when chunk.id = v_first and v_title <> all(chunk.headings)
-                        then v_title || chunk.headings else chunk.headings end) as made
-         where chunk.index_version = p_index_version and chunk.id = v_id
-           and held.chunk_id = v_id and held.index_version = p_index_version
-           and held.lexemes <> made.lexemes;
+        select held.stemmer, held.lexemes, chunk.owner_id, chunk.content, chunk.headings into v_held
+          from ingest.chunk_lexemes as held
+               join ingest.chunks as chunk
+                 on chunk.index_version = held.index_version and chunk.id = held.chunk_id
+         where held.chunk_id = v_id and held.index_version = p_index_version;
+        continue when not found;
+        v_title := case when v_id = v_first then v_name end;
+        if v_is_marked and ts_filter(v_held.lexemes, '{c}') = ''
+           and (v_title = any(v_held.headings)) is not true then
+            v_made := coalesce(ingest_private.title_lexemes(v_title, v_held.stemmer)
+                               || v_held.lexemes, v_held.lexemes);
+        else
+            v_made := (ingest_private.lexemes_of(p_index_version, v_held.owner_id, v_held.content,
+                                                 v_held.headings, v_title)).lexemes;
+        end if;
+        update ingest.chunk_lexemes as held set lexemes = v_made
+         where held.chunk_id = v_id and held.index_version = p_index_version
+           and held.lexemes <> v_made;
     end loop;
 end
 $$;

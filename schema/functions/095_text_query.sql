@@ -1,14 +1,32 @@
--- phrase_of: the query for these words one after another; null without words. Leaves out the single
--- letter that in_pairs adds at the end of a run, because more letters may follow it in the text.
-create or replace function ingest_search.phrase_of(p_words text[])
+-- phrase_of: the query for these words one after another; null without words. p_is_beginning: the
+-- last word matches words that begin like it. So does a single letter at the end of a script that
+-- in_pairs splits, and the letter that in_pairs adds there is left out, because more letters may
+-- follow in the text.
+create or replace function ingest_search.phrase_of(
+    p_words text[], p_is_beginning boolean default false)
+returns tsquery
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count constant integer := cardinality(p_words);
+    v_last constant text := p_words[v_count];
+    v_is_added constant boolean := ingest_search.is_end_of_pair(p_words[v_count - 1], v_last);
+    v_is_open constant boolean := p_is_beginning
+        or length(v_last) = 1 and ingest_search.in_pairs(v_last) <> v_last;
+begin
+    return (
+        select string_agg(format(case when place = v_count and v_is_open then '''%s'':*'
+                                      else '''%s''' end, word), ' <-> ' order by place)::tsquery
+          from unnest(p_words) with ordinality as one (word, place)
+         where place < v_count or not v_is_added);
+end
+$$;
+
+-- in_title: the query that asks for the same words of a document's title alone.
+create or replace function ingest_search.in_title(p_query tsquery)
 returns tsquery
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 begin
-    return (
-        select string_agg(format('''%s''', word), ' <-> ' order by place)::tsquery
-          from (select word, place, lag(word) over (order by place) as before
-                  from unnest(p_words) with ordinality as one (word, place)) as one
-         where not ingest_search.is_end_of_pair(before, word));
+    return regexp_replace(p_query::text, '(''[^'']*'')(?::(\*))?', '\1:\2C', 'g')::tsquery;
 end
 $$;
 
@@ -73,11 +91,13 @@ end
 $$;
 
 -- text_query: reads a query. Each word, code and "phrase" is a term; a word matches as written or
--- by its stem in any of these languages. `must` holds the phrases that every hit has, and the -word
--- or -"phrase" that no hit has. word* matches words that begin like this. `weights` is 0.1 for stop
--- words. The first 40 words and phrases count. Any text is a valid query.
+-- by its stem in any of these languages. `required` holds the phrases that every hit has, itself or
+-- in the title of its document. `left_out` is what no hit has, by -word, -word* or -"phrase"; null:
+-- nothing. word* matches words that begin like this. `weights` is 0.1 for stop words. The first 40
+-- words and phrases count. Any text is a valid query.
 create or replace function ingest_search.text_query(
-    p_query text, p_stemmers text[], out terms tsquery[], out weights real[], out must tsquery)
+    p_query text, p_stemmers text[], out terms tsquery[], out weights real[],
+    out required tsquery[], out left_out tsquery)
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
     v_part text[];
@@ -86,6 +106,7 @@ declare
 begin
     terms := '{}';
     weights := '{}';
+    required := '{}';
     -- 1: minus, 2: phrase, 3: word to leave out, 4: word
     for v_part in
         select parts.part from regexp_matches(
@@ -101,15 +122,17 @@ begin
               from ingest_search.word_terms(v_part[4], p_stemmers) as made;
             continue;
         end if;
-        v_phrase := ingest_search.phrase_of((ingest_search.words_of(coalesce(v_part[2], v_part[3]))).words);
+        v_phrase := ingest_search.phrase_of(
+            (ingest_search.words_of(coalesce(v_part[2], v_part[3]))).words,
+            coalesce(v_part[3] like '%*', false));
         if v_phrase is not null and v_part[1] = '' then
             terms := terms || v_phrase;
             weights := weights || 1::real;
+            required := required || v_phrase;
         else
-            v_phrase := !!v_phrase;
+            left_out := coalesce(left_out || v_phrase, v_phrase, left_out);
             v_left_out := v_left_out + 1;
         end if;
-        must := coalesce(must && v_phrase, v_phrase, must);
     end loop;
     select coalesce(array_agg(one.term order by one.place), '{}'),
            coalesce(array_agg(one.weight order by one.place), '{}')

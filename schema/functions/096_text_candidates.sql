@@ -79,9 +79,9 @@ begin
     execute format(
         'select count(*), max(place), array[%1$s]::double precision[]
            from (select lexemes, uuid_hash(chunk_id) as place from ingest.chunk_lexemes as found
-                  where %2$s and index_version = $2
+                  where %2$s and index_version = $2 and not %4$s
                   order by uuid_hash(chunk_id) limit %3$s) as sample',
-        v_columns, v_scope, v_sample)
+        v_columns, v_scope, v_sample, ingest_search.words_withheld(p_owner_id))
        into v_taken, v_last, counts using p_terms, p_index_version, p_owner_id;
     row_count := v_taken;
     if v_taken < v_sample then
@@ -111,12 +111,89 @@ begin
 end
 $$;
 
+-- title_words: the words of a document's first chunk, with those of its title, if the caller may
+-- read them.
+create or replace function ingest_search.title_words(p_index_version integer, p_document_id uuid)
+returns tsvector
+language plpgsql stable security invoker
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+begin
+    return (select held.lexemes
+              from (select position.chunk_id from ingest.chunk_positions as position
+                     where position.document_id = p_document_id
+                       and position.index_version = p_index_version
+                       and position.ordinal = 0 offset 0) as first
+                   cross join lateral (
+                       select found.lexemes from ingest.chunk_lexemes as found
+                        where found.chunk_id = first.chunk_id
+                          and found.index_version = p_index_version offset 0) as held);
+end
+$$;
+
+-- titled: the documents whose titles match a query: of this owner, or of everybody.
+create or replace function ingest_search.titled(
+    p_index_version integer, p_owner_id text, p_query tsquery)
+returns uuid[]
+language plpgsql stable security invoker
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+declare
+    v_asked tsquery := ingest_search.in_title(p_query);
+    v_documents uuid[];
+begin
+    if p_owner_id is not null then
+        v_asked := v_asked && format(
+            '''%s''', ingest_search.scope_of(p_index_version, p_owner_id))::tsquery;
+    end if;
+    execute format(
+        'select array_agg(document_id) from ingest.chunk_lexemes as found
+          where lexemes @@ $1 and index_version + 0 = $2 and %s',
+        case when p_owner_id is null then 'true' else 'found.owner_id = $3' end)
+       into v_documents using v_asked, p_index_version, p_owner_id;
+    return coalesce(v_documents, '{}');
+end
+$$;
+
+-- requirement: the condition on rows `found` with these words that they, or the titles of their
+-- documents, satisfy the phrases that are required, and that neither matches what is left out. Null
+-- p_in: the documents are those of this owner, or of everybody, and their titles are looked for in
+-- the index. Otherwise the title of each candidate is read.
+create or replace function ingest_search.requirement(
+    p_index_version integer, p_owner_id text, p_in uuid[], p_required tsquery[],
+    p_left_out tsquery)
+returns text
+language plpgsql stable security invoker set search_path = pg_catalog, pg_temp as $$
+declare
+    v_asked constant tsquery[] := p_required || p_left_out;
+    v_conditions text[] := '{}';
+    v_one tsquery;
+    v_titled text;
+begin
+    foreach v_one in array array_remove(v_asked, null) loop
+        if p_in is null then
+            v_titled := format('found.document_id = any(%L::uuid[])',
+                               ingest_search.titled(p_index_version, p_owner_id, v_one));
+        else
+            v_titled := format(
+                'coalesce(ingest_search.title_words(%s, found.document_id) @@ %L::tsquery, false)',
+                p_index_version, ingest_search.in_title(v_one));
+        end if;
+        v_conditions := v_conditions || format('(found.lexemes @@ %L::tsquery or %s)', v_one, v_titled);
+    end loop;
+    if p_left_out is not null then
+        v_conditions[cardinality(v_conditions)] := 'not ' || v_conditions[cardinality(v_conditions)];
+    end if;
+    return coalesce(nullif(array_to_string(v_conditions, ' and '), ''), 'true');
+end
+$$;
+
 -- rank_words: the p_limit chunks that match the query and in which the weighted terms rank highest:
--- of this owner, or in these documents, or of everybody. Looks at 20,000 matching chunks at most;
--- the query is chosen so that fewer match.
+-- of this owner, or in these documents, or of everybody; see text_query for p_required and
+-- p_left_out. Looks at 20,000 matching chunks at most; the query is chosen so that fewer match.
 create or replace function ingest_search.rank_words(
     p_index_version integer, p_owner_id text, p_documents uuid[], p_terms tsquery[],
-    p_weights real[], p_asked tsquery, p_limit integer)
+    p_weights real[], p_asked tsquery, p_limit integer, p_required tsquery[] default '{}',
+    p_left_out tsquery default null)
 returns table (chunk_id uuid, document_id uuid, score double precision)
 language plpgsql stable security invoker rows 50
 set search_path = pg_catalog, pg_temp
@@ -124,7 +201,7 @@ set enable_seqscan = off set jit = off as $$
 declare
     v_score constant text := (
         select string_agg(
-                   format('$2[%1$s] * ts_rank(''{0.5, 0.5, 0.5, 1}'', lexemes, $1[%1$s], 1)', n),
+                   format('$2[%1$s] * ts_rank(''{0.5, 1, 0.5, 1}'', lexemes, $1[%1$s], 1)', n),
                    ' + ' order by n)
           from generate_series(1, cardinality(p_terms)) as n);
     v_scope constant text := case
@@ -132,9 +209,11 @@ declare
         when p_owner_id is not null then 'found.owner_id = $6' else 'true' end;
     v_old_chunks constant text :=
         'ingest.chunks as found where found.fts @@ $3 and found.index_version = $4 and %1$s
-            and (select true from ingest.chunk_lexemes as held
+            and %4$s and (select true from ingest.chunk_lexemes as held
                   where held.chunk_id = found.id and held.index_version = found.index_version
                  offset 0) is null';
+    v_required constant text := ingest_search.requirement(
+        p_index_version, p_owner_id, p_documents, p_required, p_left_out);
     v_asked tsquery := p_asked;
     v_from text;
 begin
@@ -154,7 +233,7 @@ begin
               where held.document_id = wanted.id and held.index_version + 0 = $4
                 and held.lexemes @@ $7 offset 0) as found where %1$s' end;
     v_from := 'select found.chunk_id, found.document_id, found.lexemes from ' || v_from
-           || ' and not %2$s';
+           || ' and not %2$s and %3$s';
     if not ingest_search.is_filled('lexemes', p_index_version) then
         v_from := v_from || ' union all select found.id, found.document_id, found.fts from '
                || v_old_chunks || case when p_documents is null then ''
@@ -165,7 +244,8 @@ begin
         'select chunk_id, document_id, (' || v_score || ')::double precision as score
            from (' || v_from || ' limit 20000) as candidate
           order by score desc, chunk_id limit $5',
-        v_scope, ingest_search.words_withheld(case when p_documents is null then p_owner_id end))
+        v_scope, ingest_search.words_withheld(case when p_documents is null then p_owner_id end),
+        v_required, replace(v_required, 'found.lexemes', 'found.fts'))
         using p_terms, p_weights, p_asked, p_index_version, p_limit, p_owner_id, v_asked,
               p_documents;
 end
@@ -200,7 +280,7 @@ $$;
 -- rank_own: rank_words for the caller.
 create or replace function ingest_search.rank_own(
     p_index_version integer, p_terms tsquery[], p_weights real[], p_asked tsquery,
-    p_limit integer)
+    p_limit integer, p_required tsquery[] default '{}', p_left_out tsquery default null)
 returns table (chunk_id uuid, document_id uuid, score double precision)
 language plpgsql stable security definer rows 50 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -210,7 +290,8 @@ begin
         return query
             select found.chunk_id, found.document_id, found.score
               from ingest_search.rank_words(
-                  p_index_version, v_sub, null, p_terms, p_weights, p_asked, p_limit) as found;
+                  p_index_version, v_sub, null, p_terms, p_weights, p_asked, p_limit,
+                  p_required, p_left_out) as found;
     end if;
 end
 $$;
@@ -329,32 +410,34 @@ begin
     v_asked := ingest_search.rare_terms(
         case when v_is_narrow or not ingest_search.is_filled('lexemes', p_index_version) then 'infinity'
              else v_row_count end, v_query.terms, v_counts);
-    v_asked := coalesce(v_asked && v_query.must, v_asked);
 
     if v_is_narrow then
         return query
             select found.chunk_id, found.score
               from ingest_search.rank_words(p_index_version, null, p_documents, v_query.terms, v_weights,
-                                     v_asked, p_limit) as found;
+                                     v_asked, p_limit, v_query.required, v_query.left_out)
+                        as found;
         return;
     end if;
     return query
         select found.chunk_id, found.score
           from (select own.chunk_id, own.score
                   from ingest_search.rank_own(p_index_version, v_query.terms, v_weights, v_asked,
-                                       case when p_documents is null then p_limit end) as own
+                                       case when p_documents is null then p_limit end,
+                                       v_query.required, v_query.left_out) as own
                  where not v_sees_all
                    and (p_documents is null or own.document_id = any(p_documents))
                 union all
                 select others.chunk_id, others.score
                   from ingest_search.rank_words(p_index_version, null, v_shared, v_query.terms, v_weights,
-                                         v_asked, p_limit) as others
+                                         v_asked, p_limit, v_query.required, v_query.left_out)
+                           as others
                  where cardinality(v_shared) > 0
                 union all
                 select every.chunk_id, every.score
                   from ingest_search.rank_words(p_index_version, null, null, v_query.terms, v_weights,
-                                         v_asked, case when p_documents is null then p_limit end)
-                           as every
+                                         v_asked, case when p_documents is null then p_limit end,
+                                         v_query.required, v_query.left_out) as every
                  where v_sees_all
                    and (p_documents is null or every.document_id = any(p_documents))) as found
          order by found.score desc, found.chunk_id

@@ -1,5 +1,6 @@
 -- fused_candidates: the chunks that answer a query by its words or by its embedding, with their
--- scores, at most twice p_candidates; only of these documents, unless they are null. The scores of
+-- scores, at most twice p_candidates; only of these documents, unless they are null. p_shared and
+-- p_shared_chunks: what documents_within said of those of others, if it did. The scores of
 -- both lists are scaled to 0 to 1 and added by their weights. The best chunk of a list has 1, and
 -- the last chunk of a full list has 0. A chunk that is missing in a list has 0 there. The default
 -- weights of hybrid_search were the best of those measured: see docs/evaluation.md. What the query
@@ -8,7 +9,8 @@
 create or replace function ingest_search.fused_candidates(
     p_index_version integer, p_query_text text, p_query_embedding extensions.vector,
     p_documents uuid[], p_candidates integer, p_vector_weight double precision default 1,
-    p_text_weight double precision default 2)
+    p_text_weight double precision default 2, p_shared uuid[] default null,
+    p_shared_chunks bigint default null)
 returns table (
     chunk_id uuid, score double precision, vector_score double precision,
     text_score double precision)
@@ -25,9 +27,10 @@ declare
     v_text_scores double precision[];
     v_vector_ids uuid[];
     v_vector_scores double precision[];
-    v_must tsquery;
-    v_shared_ids uuid[];
-    v_shared_chunks bigint;
+    v_asked record;
+    v_is_bound boolean := false;
+    v_shared_ids uuid[] := p_shared;
+    v_shared_chunks bigint := p_shared_chunks;
 begin
     if not v_has_text and not v_has_vector then
         raise exception 'there is nothing to search for: query_text and query_embedding are empty'
@@ -40,27 +43,33 @@ begin
             using errcode = 'invalid_parameter_value';
     end if;
     if v_has_text then
-        select shared.ids, shared.chunk_count into v_shared_ids, v_shared_chunks
-          from ingest_search.shared_documents(p_documents) as shared;
+        if v_shared_ids is null then
+            select shared.ids, shared.chunk_count into v_shared_ids, v_shared_chunks
+              from ingest_search.shared_documents(p_documents) as shared;
+        end if;
         select array_agg(found.chunk_id), array_agg(found.score) into v_text_ids, v_text_scores
           from ingest_search.text_candidates(
                    p_index_version, p_query_text, p_documents, p_candidates, v_shared_ids,
                    v_shared_chunks) as found;
     end if;
     if v_has_vector then
-        v_must := case when p_query_text ~ '["„“”«»]|(^|\s)-'
-                       then (ingest_search.text_query(p_query_text, '{}')).must end;
+        if p_query_text ~ '["„“”«»]|(^|\s)-' then
+            v_asked := ingest_search.text_query(p_query_text, '{}');
+            v_is_bound := v_asked.required <> '{}' or v_asked.left_out is not null;
+        end if;
         select array_agg(found.chunk_id), array_agg(found.score)
           into v_vector_ids, v_vector_scores
           from ingest_search.vector_candidates(
                    p_index_version, p_query_embedding, p_documents,
-                   case when v_must is null then p_candidates else 200 end,
+                   case when v_is_bound then 200 else p_candidates end,
                    -- Few are asked about again one by one.
-                   case when cardinality(v_shared_ids) <= 1000 then v_shared_ids end) as found;
-        if v_must is not null then
+                   case when cardinality(v_shared_ids) <= 1000 or p_documents is not null
+                        then v_shared_ids end) as found;
+        if v_is_bound then
             select holding.ids, holding.scores into v_vector_ids, v_vector_scores
-              from ingest_search.holding(p_index_version, v_vector_ids, v_vector_scores, v_must,
-                                         p_candidates) as holding;
+              from ingest_search.holding(p_index_version, v_vector_ids, v_vector_scores,
+                                         v_asked.required, v_asked.left_out, p_candidates)
+                       as holding;
         end if;
     end if;
     return query
@@ -85,26 +94,33 @@ begin
 end
 $$;
 
--- holding: those of these chunks whose words satisfy a query, in their order, p_limit at most. The
--- words of older chunks may not be stored yet: then those of their text count.
+-- holding: those of these chunks that satisfy what a query requires or leaves out, in their order,
+-- p_limit at most; see text_query. The words of older chunks may not be stored yet: then those of
+-- their text count.
 create or replace function ingest_search.holding(
-    p_index_version integer, p_ids uuid[], p_scores double precision[], p_must tsquery,
-    p_limit integer, out ids uuid[], out scores double precision[])
+    p_index_version integer, p_ids uuid[], p_scores double precision[], p_required tsquery[],
+    p_left_out tsquery, p_limit integer, out ids uuid[], out scores double precision[])
 language plpgsql stable security invoker
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 begin
-    select array_agg(kept.id order by kept.place), array_agg(kept.score order by kept.place)
-      into ids, scores
-      from (select wanted.id, wanted.score, wanted.place
-              from unnest(p_ids, p_scores) with ordinality as wanted (id, score, place)
-             where coalesce((select held.lexemes from ingest.chunk_lexemes as held
-                              where held.chunk_id = wanted.id
-                                and held.index_version = p_index_version offset 0),
-                            (select found.fts from ingest.chunks as found
-                              where found.index_version = p_index_version
-                                and found.id = wanted.id offset 0)) @@ p_must
-             order by wanted.place limit p_limit) as kept;
+    execute format(
+        'select array_agg(kept.id order by kept.place), array_agg(kept.score order by kept.place)
+           from (select wanted.id, wanted.score, wanted.place
+                   from unnest($1, $2) with ordinality as wanted (id, score, place)
+                        cross join lateral (
+                            select chunk.document_id, coalesce(
+                                       (select held.lexemes from ingest.chunk_lexemes as held
+                                         where held.chunk_id = wanted.id
+                                           and held.index_version = $3 offset 0),
+                                       chunk.fts) as lexemes
+                              from ingest.chunks as chunk
+                             where chunk.index_version = $3 and chunk.id = wanted.id
+                            offset 0) as found
+                  where %s
+                  order by wanted.place limit $4) as kept',
+        ingest_search.requirement(p_index_version, null, p_ids, p_required, p_left_out))
+       into ids, scores using p_ids, p_scores, p_index_version, p_limit;
 end
 $$;
 
@@ -162,13 +178,13 @@ begin
     end if;
     return query
         with fused as materialized (
-            select found.* from ingest_search.fused_candidates(
-                       v_version.id, query_text, query_embedding,
-                       ingest_search.documents_within(
-                           bucket, path_prefix, document_ids, metadata_filter, created_since,
-                           created_until),
+            select found.* from ingest_search.documents_within(
+                       bucket, path_prefix, document_ids, metadata_filter, created_since,
+                       created_until) as within
+                   cross join lateral ingest_search.fused_candidates(
+                       v_version.id, query_text, query_embedding, within.ids,
                        least(greatest(coalesce(candidates, 50), v_count), 200),
-                       vector_weight, text_weight) as found
+                       vector_weight, text_weight, within.shared, within.shared_chunks) as found
              order by found.score desc, found.chunk_id
              limit case when max_per_document is null then v_count end),
         hit as (

@@ -34,13 +34,14 @@ begin
     end if;
     return query
         with found as materialized (
-            select fused.chunk_id from ingest_search.fused_candidates(
-                       v_version.id, query_text, query_embedding,
-                       ingest_search.documents_within(
-                           bucket, path_prefix, document_ids, metadata_filter, created_since,
-                           created_until),
-                       least(coalesce(candidates, 200), 200), vector_weight, text_weight)
-                       as fused)
+            select fused.chunk_id
+              from ingest_search.documents_within(
+                       bucket, path_prefix, document_ids, metadata_filter, created_since,
+                       created_until) as within
+                   cross join lateral ingest_search.fused_candidates(
+                       v_version.id, query_text, query_embedding, within.ids,
+                       least(coalesce(candidates, 200), 200), vector_weight, text_weight,
+                       within.shared, within.shared_chunks) as fused)
         select each.facet, each.value, count(*), count(distinct more.document_id)
           from ingest_search.more_of(v_version.id, array(select chunk_id from found)) as more
                cross join lateral (values
@@ -85,6 +86,8 @@ begin
     end if;
     select position.ordinal into v_last from ingest.chunk_positions as position
      where position.document_id = v_document and position.index_version = v_version.id
+       -- The passages of a withdrawn document may still be there.
+       and exists (select from ingest.documents as document where document.id = v_document)
      order by position.ordinal desc limit 1;
     if v_last is null then
         return;

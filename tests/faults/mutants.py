@@ -920,9 +920,37 @@ MUTANTS: Final = (
     Mutant(
         "titles are not searched",
         "functions/094_follow_chunks.sql",
-        "then v_title || chunk.headings else chunk.headings end",
-        "then chunk.headings else chunk.headings end",
+        "case when v_id = v_first then v_name end",
+        "null",
         f"{_TITLES}::TestOfADocument::test_finds_what_the_oracle_finds",
+    ),
+    Mutant(
+        "what is left out is not looked for in titles",
+        "functions/096_text_candidates.sql",
+        "format('(found.lexemes @@ %L::tsquery or %s)', v_one, v_titled)",
+        "format('(found.lexemes @@ %L::tsquery)', v_one)",
+        f"{_TITLES}::TestInWhatIsRequired::test_the_title_counts_for_every_passage_of_its_document",
+    ),
+    Mutant(
+        "passages of withdrawn documents are counted",
+        "functions/096_text_candidates.sql",
+        "and index_version = $2 and not %4$s",
+        "and index_version = $2",
+        f"{_HYBRID}::TestWithdrawn::test_passages_are_not_counted",
+    ),
+    Mutant(
+        "something is similar to a withdrawn document",
+        "functions/099_facets_and_similar.sql",
+        "and exists (select from ingest.documents as document where document.id = v_document)",
+        "",
+        "schema/test_facets_and_similar.py::TestSimilar::test_nothing_is_to_a_withdrawn_document",
+    ),
+    Mutant(
+        "a filter says nothing of documents of others",
+        "functions/088_search_parts.sql",
+        "v_is_bound and document.access = 'inherit' and document.searchable",
+        "false and document.access = 'inherit' and document.searchable",
+        f"{_HYBRID}::TestFilters::test_leave_what_others_share",
     ),
     Mutant(
         "a passage that is no longer the first keeps the title",
@@ -943,7 +971,7 @@ MUTANTS: Final = (
     Mutant(
         "titles are written again though they are there",
         "functions/094_follow_chunks.sql",
-        "and held.lexemes <> made.lexemes",
+        "and held.lexemes <> v_made",
         "",
         f"{_TITLES}::TestThatChanges"
         "::test_no_word_is_written_for_another_folder_nor_for_a_file_with_a_title",
@@ -951,8 +979,8 @@ MUTANTS: Final = (
     Mutant(
         "a title that is a heading counts twice",
         "functions/094_follow_chunks.sql",
-        "and v_title <> all(chunk.headings)",
-        "",
+        "and (v_title = any(v_held.headings)) is not true then",
+        "then",
         f"{_TITLES}::TestOfADocument::test_that_is_a_heading_of_the_passage_counts_once_whoever_changes_the_passage",
     ),
     Mutant(

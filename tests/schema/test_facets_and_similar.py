@@ -189,6 +189,15 @@ class TestSimilar:
                 found = {row["id"] for row in similar(client, asked)}
             assert found == (set(documents["a"]) - {asked} if asked in documents["a"] else set())
 
+    def test_nothing_is_to_a_withdrawn_document(self, wiped: Database):
+        with wiped.connect() as admin:
+            gone, _ = (upload(wiped, name, ["zubo", "kalo"]) for name in ("a.txt", "b.txt"))
+            document = document_of(admin, gone)["id"]
+            delete_objects(admin, ["a.txt"])
+        for claims in ({"sub": "alice"}, {"role": "service_role"}):
+            with as_client(wiped, claims, read_only=True) as client:
+                assert similar(client, document) == []
+
     def test_as_many_as_were_asked_for(self, wiped: Database):
         with wiped.connect() as admin:
             documents = write_chunks(admin, {"a": [f"text {n}" for n in range(100)]})["a"]

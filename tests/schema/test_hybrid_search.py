@@ -21,6 +21,7 @@ from tests.schema.actors import (
     ingest,
     literal,
     rows,
+    search,
     upload,
     value,
     vector_of,
@@ -250,6 +251,23 @@ class TestWithdrawn:
             assert value(admin, "select count(*) from ingest.chunk_lexemes") == 1
         finally:
             admin.execute("drop policy readers on storage.objects")
+
+    def test_passages_are_not_counted(self, database: Database, admin: Connection):
+        for name in ("a.txt", "b.txt"):
+            upload(database, name, ["zubo"])
+        delete_objects(admin, ["a.txt"])
+        for claims in ({"sub": "alice"}, {"role": "service_role"}):
+            owner = claims.get("sub")
+            with as_client(database, claims, read_only=True) as client:
+                [counted] = rows(
+                    client,
+                    "select * from ingest_search.term_counts(1, %s, array['zubo'::tsquery])",
+                    owner,
+                )
+                assert (counted["row_count"], counted["counts"]) == (1, [1])
+                if owner is not None:
+                    own = "select * from ingest_search.own_term_counts(1, array['zubo'::tsquery])"
+                    assert rows(client, own) == [counted]
 
 
 def direct_calls(client: Connection, query: str) -> Iterator[set[Any]]:
@@ -644,7 +662,7 @@ class TestWhatIsRequired:
         assert "hotel draft" not in contents(client, f"hotel {left_out[:-8]} -draft")
         terms = value(
             client,
-            "select (ingest_search.text_query(%s, '{}')).must::text",
+            "select (ingest_search.text_query(%s, '{}')).left_out::text",
             " ".join(f"-word{number}" for number in range(1500)),
         )
         assert terms.count("word") == 40
@@ -726,6 +744,21 @@ class TestFilters:
         with as_client(labelled, {"sub": "alice"}, read_only=True) as client:
             hits = found(client, "zubo", query_embedding=embedding, **filters)
         assert {hit["object_name"] for hit in hits} == names
+
+    def test_leave_what_others_share(self, database: Database, admin: Connection):
+        admin.execute("update ingest_private.sources set access = 'inherit'")
+        admin.execute(READERS)
+        try:
+            upload(database, "a.txt", ["zubo"])
+            near = {"query_embedding": literal(vector_of("zubo")), "bucket": "docs"}
+            for owner, hits in (("reader", ["zubo"]), ("alice", ["zubo"]), ("bob", [])):
+                assert finds(database, owner, "kalo", **near) == hits
+                assert finds(database, owner, "zubo", bucket="docs") == hits
+                with as_client(database, {"sub": owner}, read_only=True) as client:
+                    nearest = search(client, "zubo", bucket="docs")
+                assert [hit["content"] for hit in nearest] == hits
+        finally:
+            admin.execute("drop policy readers on storage.objects")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """A search by words finds a document by its title, with its first passage."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -103,9 +103,8 @@ def wrong_words(admin: Connection, version: int = 1) -> list[Any]:
                                   else reverse(split_part(reverse(object_name), '/', 1)) end
                   ) as called (name)
                   cross join lateral ingest_private.lexemes_of(
-                      chunk.index_version, chunk.owner_id, chunk.content,
-                      case when first.chunk_id is null or called.name = any(chunk.headings)
-                           then chunk.headings else called.name || chunk.headings end) as made
+                      chunk.index_version, chunk.owner_id, chunk.content, chunk.headings,
+                      case when first.chunk_id is not null then called.name end) as made
             where chunk.index_version = %s and held.lexemes is distinct from made.lexemes""",
         version,
     )
@@ -154,22 +153,17 @@ class TestOfADocument:
         self, database: Database, admin: Connection, worker: Connection
     ):
         put(worker, admin, "a.txt", title="Zubo")
-        for headings, has_more in (["Zubo"], False), (["Kalo", "Zubo"], False), (["Kalo"], True):
+        for headings in (["Zubo"], ["Kalo", "Zubo"], ["Kalo"]):
             admin.execute(
                 "update ingest.chunks set headings = %s where content = %s",
                 [headings, PASSAGES[0]],
             )
             assert finds(database, "alice", "zubo") == ["first passage"]
-            assert has_more == value(
+            assert value(
                 admin,
-                """select held.lexemes <> made.lexemes
-                     from ingest.chunk_lexemes as held
-                          join ingest.chunks as chunk on chunk.id = held.chunk_id
-                          cross join ingest_private.lexemes_of(
-                              1, 'alice', chunk.content, chunk.headings) as made
-                    where chunk.content = %s""",
-                PASSAGES[0],
-            )
+                """select array_agg(weights) from ingest.chunk_lexemes, unnest(lexemes) as word
+                    where lexeme = 'zubo'""",
+            ) == [["C"]]
 
     @pytest.mark.parametrize("seed", range(4))
     def test_finds_what_the_oracle_finds(
@@ -191,6 +185,70 @@ class TestOfADocument:
             for owner, held in texts.items():
                 expected = {text.split("\n")[0] for text in words.scores(query, held)}
                 assert set(finds(database, owner, query)) == expected, (owner, query)
+
+
+class TestInWhatIsRequired:
+    """A passage has what its own words or the title of its document say."""
+
+    TITLES: ClassVar[dict[str, str]] = {
+        "quarterly report": "first",
+        "draft report": "second",
+        "x": "third quarterly report",
+    }
+
+    @pytest.fixture(params=["own", "in documents", "shared", "service"])
+    def asked(
+        self,
+        request: pytest.FixtureRequest,
+        database: Database,
+        admin: Connection,
+        worker: Connection,
+    ) -> Iterator[Callable[..., set[str]]]:
+        """Searches in each way that finds passages."""
+        if request.param == "shared":
+            admin.execute("update ingest_private.sources set access = 'inherit'")
+        admin.execute(READERS)
+        for title, text in self.TITLES.items():
+            put(worker, admin, f"{text}.txt", [f"{text} zubo", f"{text} kalo"], title=title)
+        put(worker, admin, "plan-7.txt", ["fourth zubo", "fourth kalo"])
+        documents = [row["id"] for row in rows(admin, "select id from ingest.documents")]
+        claims = {"shared": {"sub": "reader"}, "service": {"role": "service_role"}}.get(
+            request.param, {"sub": "alice"}
+        )
+        more = {"document_ids": documents} if request.param == "in documents" else {}
+
+        def ask(query: str, **parameters: Any) -> set[str]:
+            with as_client(database, claims, read_only=True) as client:
+                return {hit["content"] for hit in found(client, query, **more, **parameters)}
+
+        yield ask
+        admin.execute("drop policy readers on storage.objects")
+
+    @pytest.mark.parametrize("by_meaning", [False, True])
+    @pytest.mark.parametrize(
+        ("query", "documents"),
+        [
+            ("kalo -draft", "first third fourth"),
+            ("kalo -dra*", "first third fourth"),
+            ("kalo -txt", "first second third"),
+            ('kalo -"quarterly report"', "second fourth"),
+            ("kalo -quarterly -draft", "fourth"),
+            ('kalo "quarterly report"', "first third"),
+            ('kalo "quarterly report" -third', "first"),
+            ('kalo "report" "first"', "first"),
+            ('"plan 7" kalo', "fourth"),
+            ('"plan fourth"', ""),
+        ],
+    )
+    def test_the_title_counts_for_every_passage_of_its_document(
+        self, asked: Callable[..., set[str]], query: str, documents: str, *, by_meaning: bool
+    ):
+        near = {"query_embedding": literal(vector_of("x"))} if by_meaning else {}
+        places = ("zubo", "kalo") if by_meaning or '"' in query.partition('-"')[0] else ("kalo",)
+        third = {"third": "third quarterly report"}
+        assert asked(query, **near) == {
+            f"{third.get(one, one)} {place}" for one in documents.split() for place in places
+        }
 
 
 class TestThatChanges:

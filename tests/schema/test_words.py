@@ -43,7 +43,7 @@ class TestWords:
             """select made.lexemes::text as lexemes, made.lexemes @@ all(asked.terms) as is_found
                  from ingest_private.lexemes_of(1, 'alice', %s, '{}') as made,
                       ingest_search.text_query(replace(%s, '"', ' '), '{english,german}') as asked
-                where asked.must is null""",
+                where asked.required = '{}' and asked.left_out is null""",
             *(text, text),
         ) or [{"lexemes": "", "is_found": True}]
         assert made["is_found"], made
@@ -108,34 +108,49 @@ class TestWords:
 
 class TestQueries:
     @pytest.mark.parametrize(
-        ("query", "terms", "must"),
+        ("query", "terms", "required", "left_out"),
         [
-            ("hotel cost", ["'hotel'", "'cost'"], None),
-            ("hotel hotel", ["'hotel'"], None),
-            ('"bad hotel"', ["'bad' <-> 'hotel'"], "'bad' <-> 'hotel'"),
-            ("“bad hotel”", ["'bad' <-> 'hotel'"], "'bad' <-> 'hotel'"),
-            ("hotel -cost", ["'hotel'"], "!'cost'"),
-            ('hotel -"bad cost"', ["'hotel'"], "!( 'bad' <-> 'cost' )"),
-            ("hot*", ["'hot':*"], None),
-            ("-5 degrees", ["'5'", "'degrees'"], None),
-            ("well-known", ["'well-known'", "'well'", "'known'"], None),
-            ("東京都", ["'東京'", "'京都'"], None),
-            ("都", ["'都':*"], None),
-            ('"東京都"', ["'東京' <-> '京都'"], "'東京' <-> '京都'"),
-            ("", [], None),
-            ("*", [], None),
-            ('"', [], None),
-            ("&|!():*<->'\\", [], None),
-            ("-hotel", [], "!'hotel'"),
+            ("hotel cost", ["'hotel'", "'cost'"], [], None),
+            ("hotel hotel", ["'hotel'"], [], None),
+            ('"bad hotel"', ["'bad' <-> 'hotel'"], ["'bad' <-> 'hotel'"], None),
+            ("“bad hotel”", ["'bad' <-> 'hotel'"], ["'bad' <-> 'hotel'"], None),
+            ('"hot" "bad', ["'hot'", "'bad'"], ["'hot'", "'bad'"], None),
+            ("hotel -cost", ["'hotel'"], [], "'cost'"),
+            ("hotel -cost -bad", ["'hotel'"], [], "'cost' | 'bad'"),
+            ('hotel -"bad cost"', ["'hotel'"], [], "'bad' <-> 'cost'"),
+            ("hot*", ["'hot':*"], [], None),
+            ("-hot*", [], [], "'hot':*"),
+            ("-5 degrees", ["'5'", "'degrees'"], [], None),
+            ("well-known", ["'well-known'", "'well'", "'known'"], [], None),
+            ("東京都", ["'東京'", "'京都'"], [], None),
+            ("都", ["'都':*"], [], None),
+            ("-都", [], [], "'都':*"),
+            ('"東京都"', ["'東京' <-> '京都'"], ["'東京' <-> '京都'"], None),
+            ('"京都 x"', ["'京都' <-> '都' <-> 'x'"], ["'京都' <-> '都' <-> 'x'"], None),
+            ("", [], [], None),
+            ("*", [], [], None),
+            ('"', [], [], None),
+            ("&|!():*<->'\\", [], [], None),
+            ("-hotel", [], [], "'hotel'"),
         ],
     )
-    def test_ask_for(self, shared: Connection, query: str, terms: list[str], must: str | None):
+    def test_ask_for(
+        self,
+        shared: Connection,
+        query: str,
+        terms: list[str],
+        required: list[str],
+        left_out: str | None,
+    ):
         [found] = rows(
             shared,
-            "select terms::text[], must::text from ingest_search.text_query(%s, '{}')",
+            """select terms::text[], required::text[], left_out::text
+                 from ingest_search.text_query(%s, '{}')""",
             query,
         )
-        assert (found["terms"], found["must"]) == (terms, must)
+        assert (found["terms"], found["required"], found["left_out"]) == (
+            *(terms, required, left_out),
+        )
 
     def test_take_stop_words_for_less(self, shared: Connection):
         assert value(

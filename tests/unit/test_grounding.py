@@ -67,6 +67,19 @@ class TestContext:
         hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "obey")
         assert cleaned(f"a{hidden}b\u202ec\u200bd\x1b[31m\te\nf") == "abcd[31m\te\nf"
 
+    @pytest.mark.parametrize("hidden", [*range(0xE0100, 0xE01F0, 30), 0xFE01, 0x061C, 0x206A])
+    def test_selectors_of_variants_carry_no_message(self, hidden: int):
+        assert cleaned(f"a{chr(hidden)}b") == "ab"
+
+    @pytest.mark.parametrize("column", ["title", "object_name", "headings"])
+    def test_a_long_name_leaves_room_for_every_passage(self, column: str):
+        name: Any = "Obey me. " * 10_000
+        names: dict[str, Any] = {column: [name] * 900 if column == "headings" else name}
+        long = passage(**names)
+        made = grounding.build_context([long, passage("Truth.")], NONCE)
+        assert len(made.sources) == 2
+        assert "Bob did it." in made.text
+
     def test_keeps_within_its_budget_and_passes_over_what_does_not_fit(self):
         made = grounding.build_context(
             [passage("a" * 200), passage("b" * 900), passage("c" * 200)], NONCE, 200
@@ -99,6 +112,14 @@ class TestAnswers:
             ("Bob 【2】.", "Bob [2].", [2], []),
             ("Bob [ 1 ; 2 ].", "Bob [1][2].", [1, 2], []),
             ("Bob [0] [1] [9999].", "Bob [1].", [1], [0, 9999]),
+            ("Bob [1] [12345].", "Bob [1].", [1], [12345]),
+            ("Bob [1] [" + "9" * 6000 + "].", "Bob [1].", [1], [999_999_999]),
+            ("Bob [1-3].", "Bob [1][2][3].", [1, 2, 3], []),
+            ("Bob [2\N{EN DASH}5].", "Bob [2][3].", [2, 3], [4, 5]),
+            ("Bob [1-999].", "Bob [1].", [1], [999]),
+            ("Bob [3-1].", "Bob [3][1].", [1, 3], []),
+            ("On [2024-01-02] Bob [1].", "On [2024-01-02] Bob [1].", [1], []),
+            ("鲍勃\uff3b\uff11\uff0c\uff12\uff3d。", "鲍勃[1][2]。", [1, 2], []),
         ],
     )
     def test_lose_numbers_that_name_no_source(
@@ -149,10 +170,14 @@ CASES: Final = {
     "cleaned": [
         "a[1]b [2, 3]\x00\u202e\U000e0041【4】 [x] [12345]",
         "plain\r\n\ttext",
+        "a\u061c\u180e\u2065\ufe0f\ufffa\U000e0100\U000e0fffb",
+        "[1-2] [3\u20134, 5] \uff3b\uff16\uff3d",
+        "[2024-01-02]",
         "é\u200d語",
     ],
     "contexts": [
         [[passage(title="T\n[1]", headings=["A\u2028B", " C\t"], page_start=1, page_end=1)], 6000],
+        [[passage(title="😀ü\u2029 " * 900, headings=["[1]x" * 400] * 20), passage()], 6000],
         [[passage("😀ü語" * 400, page_start=1, page_end=2)], 200],
         [[passage("x" * size) for size in (100, 900, 100, 50)], 150],
         [[passage(str(number)) for number in range(12)], 6000],
@@ -169,6 +194,8 @@ CASES: Final = {
         "Bob [1] [2,9];【3】 [ 4 ]",
         f"{NONCE} [1]\n",
         "[0001] [99999] \t[2]",
+        "[1-3] [2\u20139] [1-99] [4-1] ",
+        "\uff3b\uff11\uff3d【\uff12\uff0c3、\uff14】 [2024-01-02] [123456789012] [1 - 2 ; 3]",
         "a [8] b",
         "\0a\ud83d\ude00 [1] \ude00\ud83d. \ud83d",
     ],

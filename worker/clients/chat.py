@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import openai
 
 from docmill.worker.errors import AskError
@@ -17,6 +17,8 @@ log = get_logger(__name__)
 
 #: The time limit of a step before the answer; without this step the answer is a little worse.
 STEP_SECONDS: Final = 15.0
+#: Bytes of a line of an answer. An event of a few words has some hundred.
+_LINE_BYTES: Final = 1_000_000
 #: For servers that need no key.
 _WITHOUT_KEY: Final[Any] = {"Authorization": openai.Omit()}
 
@@ -49,15 +51,15 @@ class ChatClient:
             async with asyncio.timeout(self._server.timeout_seconds):
                 async for piece in self._pieces(messages):
                     yield piece
-        except TimeoutError:
+        except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException):
             raise AskError(504, "chat_timeout", "the chat server took too long") from None
         except openai.APIStatusError as error:
             raise _refused(error.status_code) from None
-        except (openai.APIConnectionError, httpx.HTTPError) as error:
+        except openai.APIConnectionError as error:
             log.warning("chat_unavailable", error=type(error).__name__)
             raise AskError(502, "chat_unavailable", "the chat server did not answer") from None
         except openai.APIError:  # an error in the middle of an answer
-            raise AskError(502, "chat_interrupted", "the chat server broke off") from None
+            raise _broken_off() from None
         except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
             message = "the chat server did not answer as OpenAI does"
             raise AskError(502, "chat_invalid", message) from None
@@ -72,7 +74,7 @@ class ChatClient:
                 text = answer.choices[0].message.content
                 return text if isinstance(text, str) else ""
         except (
-            *(TimeoutError, openai.OpenAIError, httpx.HTTPError),
+            *(TimeoutError, openai.OpenAIError, httpx2.HTTPError),
             *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
         ) as error:
             log.warning("question_not_rewritten", error=type(error).__name__)
@@ -82,7 +84,7 @@ class ChatClient:
         length, finish = 0, None
         async with self._client() as client:
             answer = await client.chat.completions.create(**self._request(messages), stream=True)
-            async for event in answer:
+            async for event in _unbroken(answer):
                 text, finished = _delta_of(event)
                 length += len(text)
                 if length > PROMPTS.answer_characters:
@@ -92,7 +94,7 @@ class ChatClient:
                     yield text, False
                 finish = finished or finish
         if finish is None:
-            raise AskError(502, "chat_interrupted", "the chat server broke off")
+            raise _broken_off()
         if finish == "length":
             yield "", True
 
@@ -104,6 +106,7 @@ class ChatClient:
             timeout=self._server.timeout_seconds,
             # No retries: the user has already seen part of the answer.
             max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_bound]}),
         )
 
     def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
@@ -118,6 +121,45 @@ class ChatClient:
         }
 
 
+class _BoundedLines(httpx2.AsyncByteStream):
+    """An answer's bytes. Raises ValueError in a line without end, which would fill the memory."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        length = 0
+        async for block in self._stream:
+            _, newline, rest = block.rpartition(b"\n")
+            length = len(rest) if newline else length + len(block)
+            if length > _LINE_BYTES:
+                raise ValueError("an endless line")
+            yield block
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(response: httpx2.Response) -> None:
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = _BoundedLines(response.stream)
+
+
+async def _unbroken(events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The events of an answer. Raises AskError `chat_interrupted` if the connection breaks."""
+    try:
+        async for event in events:
+            yield event
+    except (openai.APITimeoutError, httpx2.TimeoutException):
+        raise
+    except (openai.APIConnectionError, httpx2.HTTPError):
+        raise _broken_off() from None
+
+
+def _broken_off() -> AskError:
+    return AskError(502, "chat_interrupted", "the chat server broke off")
+
+
 def _refused(status: int) -> AskError:
     if status == 429:
         return AskError(429, "chat_busy", "the chat server is busy: try again")
@@ -130,4 +172,5 @@ def _delta_of(event: Any) -> tuple[str, str | None]:
         return "", None
     choice = event.choices[0]
     text = choice.delta.content if choice.delta else None
-    return text if isinstance(text, str) else "", choice.finish_reason
+    finish = choice.finish_reason
+    return text if isinstance(text, str) else "", finish if isinstance(finish, str) else None

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from docmill.worker.grounding.prompts import CITATION, PROMPTS
+from docmill.worker.grounding.prompts import CITATION, PROMPTS, ranges_of
+
+#: Larger than the number of any source.
+_MOST: Final = 999_999_999
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,25 @@ def storable(text: str) -> str:
     return whole.replace("\0", "")
 
 
+def cited_in(numbers: str) -> list[int]:
+    """The numbers of a citation, in their order; of a range over more than 50 only its ends.
+
+    Numbers of more than nine digits, which name no source, are all 999999999.
+    """
+    said: list[int] = []
+    for ends in ranges_of(numbers):
+        first, last = (min(int(ends[place][:10]), _MOST) for place in (0, -1))
+        said += range(first, last + 1) if first <= last <= first + 50 else [first, last]
+    return said
+
+
 def check_answer(written: str, sources: int, nonce: str) -> CheckedAnswer:
     """The answer with only citations of sources 1 to `sources`; without any, it is no answer."""
     cited: set[int] = set()
     removed: set[int] = set()
 
     def kept(match: re.Match[str]) -> str:
-        said = [int(number) for number in re.findall("[0-9]+", match[2])]
+        said = cited_in(match[2])
         known = [number for number in said if 1 <= number <= sources]
         cited.update(known)
         removed.update(set(said) - set(known))

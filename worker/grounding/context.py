@@ -11,12 +11,13 @@ from docmill.worker.grounding.prompts import CITATION, PROMPTS, tokens_of
 #: A row of hybrid_search, by the names of its columns.
 Passage = Mapping[str, Any]
 
-#: Control characters, marks of direction, and tag characters, which only models read.
+#: Control characters, marks of direction, and tags and selectors of variants, which only models
+#: read.
 _UNSEEN: Final = re.compile(
-    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
-    "\U000e0000-\U000e007f]"
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-_SPACE: Final = re.compile(r"[ \t\n\v\f\r]+")
+_SPACE: Final = re.compile("[ \t\n\v\f\r\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def build_context(
 def _text_of(passage: Passage) -> str:
     lines = [f"Document: {_one_line(passage['title'] or passage['object_name'])}"]
     if passage["headings"]:
-        lines.append(f"Section: {' > '.join(map(_one_line, passage['headings']))}")
+        headings = passage["headings"][-PROMPTS.headings_sent :]
+        lines.append(f"Section: {' > '.join(map(_one_line, headings))}")
     first, last = passage["page_start"], passage["page_end"]
     if first is not None:
         lines.append(f"Pages: {first}" + ("" if last == first else f"-{last}"))
@@ -70,4 +72,6 @@ def _text_of(passage: Passage) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(part for part in _SPACE.split(cleaned(text)) if part)
+    """A name on one line. Cut: a long one would leave no room for passages."""
+    line = " ".join(part for part in _SPACE.split(cleaned(text)) if part)
+    return line[: PROMPTS.name_characters]

@@ -9,10 +9,21 @@ from importlib.resources import files
 from typing import Final
 
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
-#: Numbers in brackets, as answers cite sources; with the space before them.
+#: Digits, and what separates numbers, in the forms of Chinese and Japanese texts too.
+_DIGITS: Final = r"[0-9\uff10-\uff19]+"
+_SEPARATOR: Final = r"[,;\uff0c\uff1b\u3001]"
+#: A number of any length, or a range of two.
+_NUMBERS: Final = rf"{_DIGITS}(?:[ \t]*[-\u2013][ \t]*{_DIGITS})?"
+#: Numbers and ranges in brackets, as answers cite sources; with the space before them.
 CITATION: Final = re.compile(
-    r"([ \t]*)[\[【][ \t]*([0-9]{1,4}(?:[ \t]*[,;][ \t]*[0-9]{1,4})*)[ \t]*[\]】]"
+    rf"([ \t]*)[\[\u3010\uff3b][ \t]*({_NUMBERS}(?:[ \t]*{_SEPARATOR}[ \t]*{_NUMBERS})*)[ \t]*"
+    r"[\]\u3011\uff3d]"
 )
+
+
+def ranges_of(numbers: str) -> list[list[str]]:
+    """The ends of each range in a citation; a number alone is both."""
+    return [re.findall(_DIGITS, part) for part in re.split(_SEPARATOR, numbers)]
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Prompts:
     query_characters: int
     passages_searched: int
     sources_sent: int
+    name_characters: int
+    headings_sent: int
     source_tokens: int
     history_tokens: int
     answer_tokens: int

@@ -19,10 +19,17 @@ export type Passage = {
 export type Source = Passage & { number: number };
 export type Message = { role: string; content: string };
 
-// Control characters, marks of direction, and tag characters, which only models read.
+// Control characters, marks of direction, and tags and selectors of variants, which only models read.
 const UNSEEN =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
-const CITATION = /([ \t]*)[[【][ \t]*([0-9]{1,4}(?:[ \t]*[,;][ \t]*[0-9]{1,4})*)[ \t]*[\]】]/g;
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e0fff}]/gu;
+// A number of any length, or a range of two.
+const NUMBERS = "[0-9０-９]+(?:[ \\t]*[-–][ \\t]*[0-9０-９]+)?";
+// Numbers and ranges in brackets, as answers cite sources, in Chinese and Japanese too.
+const CITATION = new RegExp(
+  `([ \\t]*)[[【［][ \\t]*(${NUMBERS}(?:[ \\t]*[,;，；、][ \\t]*${NUMBERS})*)[ \\t]*[\\]】］]`,
+  "g",
+);
+const LARGEST = 999_999_999; // larger than the number of any source
 
 /** A random marker, so that no document can contain it. */
 export const makeNonce = () =>
@@ -61,14 +68,19 @@ export function contextOf(
 function textOf(passage: Passage): string {
   const { title, object_name, headings, page_start, page_end, content } = passage;
   const lines = [`Document: ${oneLine(title || object_name)}`];
-  if (headings.length) lines.push(`Section: ${headings.map(oneLine).join(" > ")}`);
+  if (headings.length) {
+    lines.push(`Section: ${headings.slice(-prompts.headings_sent).map(oneLine).join(" > ")}`);
+  }
   if (page_start !== null) {
     lines.push(`Pages: ${page_start}${page_end === page_start ? "" : `-${page_end}`}`);
   }
   return `${lines.join("\n")}\n\n${cleaned(content)}`;
 }
 
-const oneLine = (text: string) => cleaned(text).split(/[ \t\n\v\f\r]+/).filter(Boolean).join(" ");
+// A name on one line. Cut: a long one would leave no room for passages.
+const oneLine = (text: string) =>
+  [...cleaned(text).split(/[ \t\n\v\f\r\u2028\u2029]+/).filter(Boolean).join(" ")]
+    .slice(0, prompts.name_characters).join("");
 
 /** The messages for an answer: rules, as much earlier conversation as fits, the question. */
 export function answerMessages(
@@ -137,6 +149,18 @@ export type Checked = {
   removed: number[];
 };
 
+/** The numbers of a citation, in their order; of a range over more than 50 only its ends. */
+function citedIn(numbers: string): number[] {
+  return numbers.split(/[,;，；、]/).flatMap((part) => {
+    const ends = (part.match(/[0-9０-９]+/g) as string[]).map((digits) =>
+      Math.min(Number(digits.slice(0, 10).normalize("NFKC")), LARGEST)
+    );
+    const [first, last] = [ends[0], ends[ends.length - 1]];
+    if (first > last || last > first + 50) return [first, last];
+    return Array.from({ length: last - first + 1 }, (_, place) => first + place);
+  });
+}
+
 /**
  * The answer with only the citations of sources that were sent. `removed` has the other numbers. A
  * text without a citation is not an answer.
@@ -145,7 +169,7 @@ export function checked(written: string, sources: number, nonce: string): Checke
   const cited = new Set<number>();
   const removed = new Set<number>();
   const answer = storable(written).replaceAll(nonce, "").replace(CITATION, (_whole, space, numbers) => {
-    const said = (numbers.match(/[0-9]+/g) as string[]).map(Number);
+    const said = citedIn(numbers);
     const known = said.filter((number) => number >= 1 && number <= sources);
     for (const number of said) (known.includes(number) ? cited : removed).add(number);
     return known.length ? space + known.map((number) => `[${number}]`).join("") : "";

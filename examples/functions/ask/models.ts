@@ -25,10 +25,13 @@ export async function* written(
   signal: AbortSignal,
 ): AsyncGenerator<string, boolean> {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+  let hasBegun = false;
   try {
-    return yield* read(await chat(messages, true, limited));
+    const answer = await chat(messages, true, limited);
+    hasBegun = true;
+    return yield* read(answer);
   } catch (error) {
-    throw refusalFor(error, limited);
+    throw refusalFor(error, limited, hasBegun);
   }
 }
 
@@ -95,7 +98,7 @@ function deltaOf(event: unknown): Delta {
   const text = objectOf(delta ?? {}).content;
   return {
     text: typeof text === "string" ? text : "",
-    finished: typeof finish_reason === "string" ? finish_reason : null,
+    finished: typeof finish_reason === "string" ? finish_reason || null : null,
   };
 }
 
@@ -106,9 +109,10 @@ function objectOf(value: unknown): Record<string, unknown> {
 
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder("utf-8", { fatal: true });
   for await (const bytes of body) {
-    const lines = (rest + decoder.decode(bytes, { stream: true })).split(/\r?\n/);
+    const text = decodedBy(decoder, bytes);
+    const lines = text.includes("\n") ? (rest + text).split(/\r?\n/) : [rest + text];
     rest = lines.pop()!;
     if (rest.length > 1_000_000) throw new SyntaxError("an endless line");
     yield* lines;
@@ -116,7 +120,15 @@ async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string
   if (rest) yield rest;
 }
 
-function refusalFor(error: unknown, signal: AbortSignal): unknown {
+function decodedBy(decoder: TextDecoder, bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes, { stream: true });
+  } catch {
+    throw new SyntaxError("not UTF-8");
+  }
+}
+
+function refusalFor(error: unknown, signal: AbortSignal, hasBegun: boolean): unknown {
   if (error instanceof Refusal) return error;
   if (signal.aborted && (signal.reason as Error)?.name === "TimeoutError") {
     return new Refusal(504, "the chat server took too long", "chat_timeout");
@@ -126,6 +138,7 @@ function refusalFor(error: unknown, signal: AbortSignal): unknown {
   if (error instanceof SyntaxError) {
     return new Refusal(502, "the chat server did not answer as OpenAI does", "chat_invalid");
   }
+  if (hasBegun) return new Refusal(502, "the chat server broke off", "chat_interrupted");
   return new Refusal(502, "the chat server did not answer", "chat_unavailable");
 }
 

@@ -412,6 +412,27 @@ class TestModels:
             (b"<html><body>busy</body></html>", "chat_interrupted"),
             (b'{"choices": [{"message": {"content": "Bob [1]"}}]}', "chat_interrupted"),
             (b"data: [DONE]\n\n", "chat_interrupted"),
+            *(
+                (b'data: {"choices": [{"delta": {"content": "Bob [1]"}, %s}]}\n\n' % end, code)
+                for end, code in (
+                    (b'"finish_reason": ""', "chat_interrupted"),
+                    (b'"finish_reason": 7', "chat_interrupted"),
+                    (
+                        b'"finish_reason": null}]}\n\ndata: {"error": {"code": 1}, "a": [{"b": 1',
+                        "chat_interrupted",
+                    ),
+                    (
+                        b'"finish_reason": "stop"}]}\n\ndata: {"choices": [{"delta": 7',
+                        "chat_invalid",
+                    ),
+                )
+            ),
+            (
+                b'data: {"choices": [{"delta": {"content": "Bob \xf0\x9f\x98"}}]}\n\n',
+                "chat_invalid",
+            ),
+            (b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n', "chat_invalid"),
+            (b"x" * 3_000_000, "chat_invalid"),
             *((b"data: %s\n\n" % data, "chat_invalid") for data in (b"null", b"7", b"[]", b'"x"')),
             (b'data: {"choices": [null]}\n\n', "chat_invalid"),
             (b'data: {"choices": 7}\n\n', "chat_invalid"),
@@ -425,6 +446,24 @@ class TestModels:
     ):
         chat.write = lambda _body: Raw(said, content_type="text/event-stream")
         assert ask(function).of("error")["code"] == code
+
+    @pytest.mark.parametrize(
+        ("headers", "content"),
+        [
+            ({"content-length": "9999"}, b"%s"),
+            ({"transfer-encoding": "chunked"}, b"40\r\n%s\r\n"),
+            ({"content-encoding": "gzip"}, b"%s"),
+        ],
+        ids=str,
+    )
+    def test_that_are_cut_off_in_the_middle_are_told(
+        self, function: Function, chat: FakeOpenAI, headers: dict[str, str], content: bytes
+    ):
+        event = b'data: {"choices": [{"delta": {"content": "Bob [1] "}}]}\n'.ljust(63) + b"\n"
+        chat.write = lambda _body: Raw(
+            content % event, content_type="text/event-stream", headers=headers
+        )
+        assert ask(function).of("error")["code"] == "chat_interrupted"
 
     def test_may_write_any_character(self, function: Function, chat: FakeOpenAI):
         """NUL is in no text of PostgreSQL, and half a character in no UTF-8."""
