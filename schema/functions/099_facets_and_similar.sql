@@ -86,8 +86,6 @@ begin
     end if;
     select position.ordinal into v_last from ingest.chunk_positions as position
      where position.document_id = v_document and position.index_version = v_version.id
-       -- The passages of a withdrawn document may still be there.
-       and exists (select from ingest.documents as document where document.id = v_document)
      order by position.ordinal desc limit 1;
     if v_last is null then
         return;

@@ -939,13 +939,6 @@ MUTANTS: Final = (
         f"{_HYBRID}::TestWithdrawn::test_passages_are_not_counted",
     ),
     Mutant(
-        "something is similar to a withdrawn document",
-        "functions/099_facets_and_similar.sql",
-        "and exists (select from ingest.documents as document where document.id = v_document)",
-        "",
-        "schema/test_facets_and_similar.py::TestSimilar::test_nothing_is_to_a_withdrawn_document",
-    ),
-    Mutant(
         "a filter says nothing of documents of others",
         "functions/088_search_parts.sql",
         "v_is_bound and document.access = 'inherit' and document.searchable",

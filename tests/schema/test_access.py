@@ -294,6 +294,7 @@ INNER_FUNCTIONS = {
     "ingest_private.as_good",
     "ingest_private.is_given_up",
     "ingest_private.note_version_failures",
+    "ingest_private.obstacle_of",
     "ingest_private.chosen_to_read",
     "ingest_private.enqueue_again",
     "ingest_private.is_read_again",
