@@ -111,26 +111,6 @@ begin
 end
 $$;
 
--- title_words: the words of a document's first chunk, with those of its title, if the caller may
--- read them.
-create or replace function ingest_search.title_words(p_index_version integer, p_document_id uuid)
-returns tsvector
-language plpgsql stable security invoker
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
-begin
-    return (select held.lexemes
-              from (select position.chunk_id from ingest.chunk_positions as position
-                     where position.document_id = p_document_id
-                       and position.index_version = p_index_version
-                       and position.ordinal = 0 offset 0) as first
-                   cross join lateral (
-                       select found.lexemes from ingest.chunk_lexemes as found
-                        where found.chunk_id = first.chunk_id
-                          and found.index_version = p_index_version offset 0) as held);
-end
-$$;
-
 -- titled: the documents whose titles match a query: of this owner, or of everybody.
 create or replace function ingest_search.titled(
     p_index_version integer, p_owner_id text, p_query tsquery)
@@ -174,8 +154,18 @@ begin
             v_titled := format('found.document_id = any(%L::uuid[])',
                                ingest_search.titled(p_index_version, p_owner_id, v_one));
         else
+            -- In the plan of the search itself: a function would be called for each candidate.
             v_titled := format(
-                'coalesce(ingest_search.title_words(%s, found.document_id) @@ %L::tsquery, false)',
+                'coalesce((
+                     select held.lexemes @@ %2$L::tsquery
+                       from (select position.chunk_id from ingest.chunk_positions as position
+                              where position.document_id = found.document_id
+                                and position.index_version = %1$s and position.ordinal = 0
+                             offset 0) as first
+                            cross join lateral (
+                                select words.lexemes from ingest.chunk_lexemes as words
+                                 where words.chunk_id = first.chunk_id
+                                   and words.index_version = %1$s offset 0) as held), false)',
                 p_index_version, ingest_search.in_title(v_one));
         end if;
         v_conditions := v_conditions || format('(found.lexemes @@ %L::tsquery or %s)', v_one, v_titled);

@@ -36,6 +36,8 @@ OTHER_OWNERS: Final = 3000
 CHUNKS_OF_OTHERS: Final = 10
 PER_DOCUMENT: Final = 20
 ROUNDS: Final = 40
+#: Rounds of `--alone`.
+ALONE_ROUNDS: Final = 5
 WORDS: Final = [f"word{number}" for number in range(2000)]
 
 #: The table in the form of guides, with LangChain's function.
@@ -216,21 +218,55 @@ def measure(client: Connection, model: str, caller: Caller) -> Iterator[str]:
         words = " ".join(generator.choice(WORDS, size=4))
         each = ways(model, caller.owner, literal(query), words)
         for name, (text, parameters, claims) in each.items():
-            with client.transaction():
-                client.execute(AS_CALLER, [json.dumps(claims)])
-                before, started = _on_core(process), time.perf_counter()
-                found = {row[0] for row in client.execute(text.encode(), parameters)}
-                seconds = time.perf_counter() - started
-                on_core = _on_core(process) - before
-            spent.setdefault(name, Figures(name, "ms")).values.append(1000 * seconds)
-            worked.setdefault(name, Figures(name, "ms")).values.append(1000 * on_core)
+            clock = spent.setdefault(name, Figures(name, "ms"))
+            core = worked.setdefault(name, Figures(name, "ms"))
+            found = _timed(client, process, text, parameters, claims, clock, core)
             recalls.setdefault(name, []).append(len(found & right) / len(right))
     for name, figures in spent.items():
         # Hybrid search also ranks by words, so its hits are not only the nearest.
         recall = "" if name == "hybrid_search" else f"{100 * np.mean(recalls[name]):.1f}"
-        times = " | ".join(f"{figures.quantile(share):.1f}" for share in (0.5, 0, 0.95, 1))
-        core = " | ".join(f"{worked[name].quantile(share):.1f}" for share in (0.5, 0.95))
-        yield f"| {len(caller.ids):,} | {name} | {times} | {core} | {recall} |"
+        yield _row(len(caller.ids), name, figures, worked[name], recall)
+
+
+def measure_alone(client: Connection, model: str, caller: Caller) -> Iterator[str]:
+    """A row for each round of the same searches, with no other way to search between them."""
+    generator = np.random.default_rng(len(caller.ids))
+    queries = []
+    for _ in range(ROUNDS):
+        near = caller.vectors[generator.integers(len(caller.ids))].astype(np.float32)
+        queries.append(literal(near + 0.5 * generator.standard_normal(near.shape)))
+    process = Path(f"/proc/{client.info.backend_pid}/schedstat")
+    for number in range(1, ALONE_ROUNDS + 1):
+        spent, worked = Figures("clock", "ms"), Figures("core", "ms")
+        for query in queries:
+            text, parameters, claims = ways(model, caller.owner, query, "")["match_chunks"]
+            _timed(client, process, text, parameters, claims, spent, worked)
+        yield _row(len(caller.ids), f"match_chunks, round {number}", spent, worked, "")
+
+
+def _timed(
+    client: Connection,
+    process: Path,
+    text: str,
+    parameters: list[Any],
+    claims: dict[str, str],
+    spent: Figures,
+    worked: Figures,
+) -> set[UUID]:
+    """Search once as this caller; note the milliseconds by the clock and on a core."""
+    with client.transaction():
+        client.execute(AS_CALLER, [json.dumps(claims)])
+        before, started = _on_core(process), time.perf_counter()
+        found = {row[0] for row in client.execute(text.encode(), parameters)}
+        spent.values.append(1000 * (time.perf_counter() - started))
+        worked.values.append(1000 * (_on_core(process) - before))
+    return found
+
+
+def _row(size: int, name: str, spent: Figures, worked: Figures, recall: str) -> str:
+    times = " | ".join(f"{spent.quantile(share):.1f}" for share in (0.5, 0, 0.95, 1))
+    core = " | ".join(f"{worked.quantile(share):.1f}" for share in (0.5, 0.95))
+    return f"| {size:,} | {name} | {times} | {core} | {recall} |"
 
 
 def _on_core(process: Path) -> float:
@@ -243,7 +279,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--dimensions", default="256,1536")
     parser.add_argument("--callers", default="10,100,1000,10000,20000,100000")
+    parser.add_argument(
+        "--alone", action="store_true", help="only match_chunks, the same queries in five rounds"
+    )
     options = parser.parse_args()
+    measured = measure_alone if options.alone else measure
     sizes = [int(size) for size in options.callers.split(",")]
     print(f"{machine()}; {OTHER_OWNERS:,} other owners; {ROUNDS} queries each", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -259,7 +299,7 @@ def main() -> None:
                         with database.connect() as admin:
                             model, caller = fill(admin, size, dimensions)
                         with database.connect("authenticator") as client:
-                            print("\n".join(measure(client, model, caller)), flush=True)
+                            print("\n".join(measured(client, model, caller)), flush=True)
         finally:
             server.stop()
 

@@ -290,6 +290,13 @@ def drain_withdrawn(connection: Connection, limit: int = 1000) -> int:
     return total
 
 
+#: Whether anything is left that goes on without further events.
+UNSETTLED = """
+    select exists (select from ingest_private.pending_events)
+           or exists (select from ingest_private.withdrawn)
+           or exists (select from ingest.jobs where finished_at is null)
+"""
+
 #: A chunk whose document exists. Other chunks wait for the drain, and nobody finds them.
 LIVE_CHUNKS = """
     select count(*) from ingest.chunks as chunk

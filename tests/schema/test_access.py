@@ -137,7 +137,6 @@ SEARCH_PARTS = {
     "ingest_search.term_of",
     "ingest_search.text_candidates",
     "ingest_search.text_query",
-    "ingest_search.title_words",
     "ingest_search.titled",
     "ingest_search.url_path",
     "ingest_search.vector_candidates",

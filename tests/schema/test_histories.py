@@ -20,6 +20,7 @@ import pytest
 
 from docmill.embedded.postgres import PostgresServer
 from tests.schema.actors import (
+    UNSETTLED,
     Run,
     claim,
     drain_withdrawn,
@@ -412,10 +413,6 @@ POSITIONS: Final = """(
            join ingest.chunks as chunk on chunk.id = position.chunk_id) as placed"""
 BY_WORDS: Final = """
     select content from ingest.hybrid_search('head version', match_count => 200)"""
-UNSETTLED: Final = """
-    select exists (select from ingest_private.pending_events)
-           or exists (select from ingest_private.withdrawn)
-           or exists (select from ingest.jobs where finished_at is null)"""
 LEFT_EMPTY: Final = (
     *("ingest_private.withdrawn", "ingest_private.former_documents", "ingest_private.leases"),
     *("ingest_private.staged_chunks", "ingest_private.job_queue", "ingest_private.pending_events"),

@@ -134,6 +134,8 @@ EMBEDDING = literal(vector_of("x"))
 #: Other searches of an owner with four chunks, and the limit for rows of one table.
 OTHERS = (
     ("select * from ingest.hybrid_search(%s, with_context => 3, max_per_document => 2)", ("the",)),
+    ("""select * from ingest.hybrid_search('"the" b1o -d2o', %s)""", (EMBEDDING,)),
+    ("""select * from ingest.hybrid_search('"the" -d2o', %s, bucket => 'docs')""", (EMBEDDING,)),
     ("select * from ingest.search_facets(%s)", ("the",)),
     ("select * from ingest.match_documents(%s)", (EMBEDDING,)),
     ("""select * from ingest.match_documents(%s, 10, '{"bucket_id": "docs"}')""", (EMBEDDING,)),
@@ -141,7 +143,7 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize(("sql", "parameters"), OTHERS, ids=[sql[21:60] for sql, _ in OTHERS])
+@pytest.mark.parametrize(("sql", "parameters"), OTHERS, ids=[sql[21:70] for sql, _ in OTHERS])
 def test_so_do_other_searches_of_an_owner_of_few(
     actor: Connection, watcher: Connection, sql: str, parameters: tuple[str]
 ):

@@ -21,6 +21,7 @@ import pytest
 from docmill.worker.store.outage import CONTENTION
 from tests.schema.actors import (
     MODEL,
+    UNSETTLED,
     Background,
     Connection,
     Run,
@@ -340,12 +341,7 @@ class Workers:
         """Without further events everything comes to an end."""
         with self.database.connect() as admin, self.database.connect("docmill_worker") as work:
             deadline = time.monotonic() + 20
-            while value(
-                admin,
-                """select exists (select from ingest_private.pending_events)
-                       or exists (select from ingest_private.withdrawn)
-                       or exists (select from ingest.jobs where finished_at is null)""",
-            ):
+            while value(admin, UNSETTLED):
                 assert time.monotonic() < deadline, rows(
                     admin, "select * from ingest.jobs where finished_at is null"
                 )

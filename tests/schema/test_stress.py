@@ -19,6 +19,7 @@ from psycopg import errors as pg
 from docmill.worker.store.outage import CONTENTION
 from tests.schema.actors import (
     PIPELINE,
+    UNSETTLED,
     Connection,
     Run,
     claim,
@@ -306,12 +307,7 @@ class Stress:
 def settle(stress: Stress, connection: Connection) -> None:
     """Without further events, workers and sweeps finish everything."""
     deadline = time.monotonic() + 20
-    while value(
-        connection,
-        """select exists (select from ingest_private.pending_events)
-               or exists (select from ingest_private.withdrawn)
-               or exists (select from ingest.jobs where finished_at is null)""",
-    ):
+    while value(connection, UNSETTLED):
         assert time.monotonic() < deadline, rows(
             connection,
             """select to_jsonb(job) as job, to_jsonb(entry) as entry, to_jsonb(lease) as lease,

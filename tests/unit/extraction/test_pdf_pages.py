@@ -144,6 +144,26 @@ def test_lines_that_cut_words_make_no_table() -> None:
     assert table.text == "Name | Year\nAda | 1815"
 
 
+@slow
+@given(
+    xs=st.lists(st.integers(90, 440), min_size=2, max_size=12, unique=True),
+    ys=st.lists(st.integers(400, 520), min_size=2, max_size=6, unique=True),
+    words=st.lists(st.lists(WORD, min_size=6, max_size=8), min_size=4, max_size=8),
+)
+def test_whatever_is_drawn_over_prose_its_words_are_found(
+    xs: list[int], ys: list[int], words: list[list[str]]
+) -> None:
+    drawing = b"".join(text(100, 510 - 12 * n, " ".join(line)) for n, line in enumerate(words))
+    drawing += b"".join(rule(min(xs), y, max(xs), y) for y in ys)
+    drawing += b"".join(rule(x, min(ys), x, max(ys)) for x in xs)
+    drawn = Counter(word for line in words for word in line)
+    found = Counter(
+        word.strip("|") for one in read(pdf_of([DrawnPage(drawing)])) for word in one.text.split()
+    )
+    # A real table may have a few words that are too long for their cells.
+    assert (drawn - found).total() <= 0.05 * drawn.total()
+
+
 def test_lines_of_turned_text_are_read_in_order() -> None:
     """In any drawing order; upright text is read in the order in which it was drawn."""
     for turn, (dx, dy) in ((1, (14, 0)), (2, (0, 14)), (3, (-14, 0))):

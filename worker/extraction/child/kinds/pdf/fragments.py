@@ -26,6 +26,8 @@ _SPACES = np.array([9, 10, 11, 12, 13, 32, 0xA0, 0x2002, 0x2003, 0x2009, 0x3000]
 
 #: Lines that cut more than this share of the words between them are a drawing, and no table.
 _MOST_CUT = 0.05
+#: More than any grid has.
+_MOST_COLUMNS = 100_000
 #: Letters of a word are closer than this, in heights of a letter.
 _WITHIN_WORD = 0.25
 
@@ -90,6 +92,7 @@ def cells_of(characters: Characters, found: Sequence[Grid]) -> list[Cell | None]
     """For each character its cell, in the grids that are tables."""
     cells: list[Cell | None] = [None] * len(characters.positions)
     main = characters.turn == characters.main_turn
+    goes_on = _goes_on(characters)
     x = (characters.box[:, 0] + characters.box[:, 2]) / 2
     y = (characters.box[:, 1] + characters.box[:, 3]) / 2
     for number, grid in enumerate(found, start=1):
@@ -97,7 +100,7 @@ def cells_of(characters: Characters, found: Sequence[Grid]) -> list[Cell | None]
         inside &= (grid.ys[-1] <= y) & (y <= grid.ys[0])
         members = np.flatnonzero(inside).tolist()
         places = _places(grid, x[inside], y[inside])
-        if _is_table(places) and not _cuts_words(characters, members, places):
+        if _is_table(places) and not _cuts_words(goes_on, members, places):
             for at, place in zip(members, places, strict=True):
                 cells[at] = (number, *place)
     return cells
@@ -120,19 +123,21 @@ def _is_table(places: Iterable[tuple[int, int]]) -> bool:
     return sum(1 for filled in columns.values() if len(filled) > 1) >= 2
 
 
-def _cuts_words(
-    characters: Characters, members: Sequence[int], places: Sequence[tuple[int, int]]
-) -> bool:
-    """Whether borders of cells go through words."""
-    here = np.array(members)
-    left, top, right, bottom = characters.box[here].T
-    goes_on = np.diff(characters.positions[here]) == 1
-    goes_on &= np.diff(characters.row[here]) == 0
+def _goes_on(characters: Characters) -> Any:
+    """For each character except the last, whether its word goes on in the next one."""
+    left, top, right, bottom = characters.box.T
+    goes_on = np.diff(characters.positions) == 1
+    goes_on &= np.diff(characters.row) == 0
     # pdfium may put no space between the texts of two cells.
-    goes_on &= np.abs(left[1:] - right[:-1]) < _WITHIN_WORD * (top - bottom)[1:]
-    other = np.array([one != next_one for one, next_one in pairwise(places)], bool)
-    words = 1 + np.count_nonzero(~goes_on)
-    return bool(np.count_nonzero(goes_on & other) > _MOST_CUT * words)
+    return goes_on & (np.abs(left[1:] - right[:-1]) < _WITHIN_WORD * (top - bottom)[1:])
+
+
+def _cuts_words(goes_on: Any, members: Sequence[int], places: Sequence[tuple[int, int]]) -> bool:
+    """Whether borders of cells go through words, also those at the edge of the table."""
+    cell = np.full(len(goes_on) + 1, -1)
+    cell[members] = [row * _MOST_COLUMNS + column for row, column in places]
+    words = 1 + np.count_nonzero(~goes_on & (cell[1:] >= 0))
+    return bool(np.count_nonzero(goes_on & (cell[1:] != cell[:-1])) > _MOST_CUT * words)
 
 
 def fragments(
